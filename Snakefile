@@ -1,0 +1,23 @@
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/model.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/task.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/deploy.smk"
+include: "workflow/rules/encode.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/drift.smk"
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/plots.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        study_tables(),
+        study_plots(),

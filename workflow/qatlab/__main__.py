@@ -1,0 +1,104 @@
+"""`python -m qatlab STAGE …`: every stage as a command. `python -m qatlab --help` lists them."""
+
+import argparse
+import importlib
+import shutil
+import sys
+import traceback
+from pathlib import Path
+
+from qatlab.artifact import read_json, written_aside
+from qatlab.errors import UserError, unknown
+from qatlab.progress import last_lines, output_to, say
+
+STAGES = {
+    "model": "fetch a base model as a plain Sentence Transformers folder",
+    "data": "write training rows as Parquet",
+    "task": "write an evaluation task as Parquet",
+    "train": "train a model",
+    "deploy": "turn a trained model into what is shipped",
+    "encode": "run a deployed model over a task's texts",
+    "score": "score embeddings at every output precision",
+    "drift": "compare a deployment's embeddings with the reference's",
+    "tables": "gather a study's figures",
+    "plots": "draw a study's tables",
+}
+STUDY_STAGES = ("tables", "plots")  # they write into a study's folder, beside one another
+COMMANDS = {
+    "plan": "show a study's runs and artifacts, or write their configurations",
+    "schema": "print the JSON Schema of the configuration",
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one stage or command; returns the exit code. A user's mistake is one line, not a traceback."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    name = arguments[0] if arguments else "--help"
+    try:
+        if name in ("-h", "--help"):
+            print("usage: python -m qatlab STAGE [options]\n")
+            for stage, purpose in {**STAGES, **COMMANDS}.items():
+                print(f"  {stage:8} {purpose}")
+            return 0
+        if name in COMMANDS:
+            return int(importlib.import_module(f"qatlab.commands.{name}").main(arguments[1:]) or 0)
+        if name not in STAGES:
+            raise unknown("stage", name, [*STAGES, *COMMANDS])
+        return _run_stage(name, arguments[1:])
+    except UserError as error:
+        print(f"qatlab: {error}", file=sys.stderr)
+        return 2
+
+
+def _run_stage(name: str, arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog=f"python -m qatlab {name}", description=STAGES[name])
+    parser.add_argument("--config", type=Path, required=True, help="the stage's slice of the configuration, as `qatlab plan --write` makes it")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write; it appears only when complete")
+    parser.add_argument("--threads", type=int, default=None, help="processor threads (default: all)")
+    parser.add_argument("--log", type=Path, default=None, help="file for everything that libraries print")
+    parser.add_argument("--input", action="append", default=[], metavar="ROLE=PATH", help="an artifact this one is made from; may be repeated")
+    options = parser.parse_args(arguments)
+    if not options.config.is_file():
+        raise UserError(f"--config: '{options.config}' does not exist")
+    inputs = _inputs(options.input)
+    description = read_json(options.config)
+    label = description["label"]
+    try:
+        with output_to(options.log), written_aside(options.output, keep_others=name in STUDY_STAGES) as scratch:
+            try:
+                importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, scratch, options.threads)
+                if name not in STUDY_STAGES:
+                    shutil.copyfile(options.config, scratch / "config.json")
+            except UserError:
+                raise
+            except BaseException:
+                traceback.print_exc()
+                raise
+    except UserError as error:
+        say(f"{name} {label} failed: {error}" + (f" (log: {options.log})" if options.log else ""))
+        return 2
+    except Exception as error:
+        if options.log:
+            say(f"{name} {label} failed; the last lines of {options.log}:")
+            for line in last_lines(options.log):
+                say(f"    {line}")
+        else:
+            say(f"{name} {label} failed: {type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def _inputs(pairs: list[str]) -> dict[str, Path]:
+    inputs = {}
+    for pair in pairs:
+        role, separator, path = pair.partition("=")
+        if not separator:
+            raise UserError(f"--input takes ROLE=PATH, not '{pair}'")
+        if not Path(path).exists():
+            raise UserError(f"--input {role}: '{path}' does not exist")
+        inputs[role] = Path(path)
+    return inputs
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,106 @@
+"""Artifacts: folders named after what made them, written aside and renamed when complete."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+HASH_DIGITS = 12
+
+
+def canonical_json(value: Any) -> str:
+    """The same text for the same builtin values, whatever the order of dictionary keys."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def identity(slug: str, content: Any) -> str:
+    """`<slug>-<hash>`: words for people, a SHA-256 prefix of the content for identity."""
+    words = re.sub(r"[^a-z0-9_.]+", "-", slug.lower()).strip("-.")
+    return f"{words}-{hashlib.sha256(canonical_json(content).encode()).hexdigest()[:HASH_DIGITS]}"
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's relative file names and contents."""
+    digest = hashlib.sha256()
+    if path.is_dir():
+        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+            digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
+    else:
+        with path.open("rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def folder_bytes(folder: Path) -> int:
+    """Sum of the sizes of all files below a folder, in bytes."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Readable JSON with a trailing newline and sorted keys."""
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """The value of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextmanager
+def written_aside(output: Path, keep_others: bool = False) -> Iterator[Path]:
+    """A scratch folder beside `output` that becomes `output` only if the block ends without an error.
+
+    With `keep_others`, what the block wrote replaces entries of the same name in `output`, and other entries stay.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    scratch = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    for file in scratch.rglob("*"):
+        if file.is_file():
+            _sync(file)
+    if keep_others:
+        output.mkdir(exist_ok=True)
+        for entry in sorted(scratch.iterdir()):
+            _replace(entry, output / entry.name)
+        scratch.rmdir()
+    else:
+        _replace(scratch, output)
+    _sync(output.parent)
+
+
+def _replace(source: Path, target: Path) -> None:
+    if target.is_dir():
+        shutil.rmtree(target)
+    os.replace(source, target)
+
+
+def link_or_copy_tree(source: Path, target: Path) -> None:
+    """Copies a folder, with hard links where the file system has them."""
+
+    def place(src: str, dst: str) -> None:
+        try:
+            os.link(src, dst)
+        except OSError:
+            shutil.copyfile(src, dst)
+
+    shutil.copytree(source, target, copy_function=place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,27 @@
+"""plan: what a study would do, without doing it; or the stages' configurations, to run them by hand."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from qatlab.plan.study import load_study, write_descriptions
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the runs and counts of artifacts; with --write, writes each artifact's configuration below a folder."""
+    parser = argparse.ArgumentParser(prog="python -m qatlab plan", description="Show a study's runs and artifacts.")
+    parser.add_argument("--study", default="quickstart")
+    parser.add_argument("--scale", default=None)
+    parser.add_argument("--overrides", default="", help='in Hydra\'s grammar, e.g. "trainer.batch_size=32 deploy=[torch_fp32]"')
+    parser.add_argument("--conf", type=Path, default=Path("conf"))
+    parser.add_argument("--write", type=Path, default=None, metavar="FOLDER", help="write <kind>/<artifact>.json for the stages' --config")
+    options = parser.parse_args(arguments)
+    plan = load_study(options.conf, options.study, options.scale, shlex.split(options.overrides))
+    print(f"{plan.study}: {plan.title}")
+    for run in plan.runs:
+        print(f"  {run.name:32} {run.trained}")
+    kinds = [artifact.kind for artifact in plan.artifacts.values()]
+    print("  " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)))
+    if options.write is not None:
+        write_descriptions(plan, options.write)
+        print(f"configurations written below {options.write}")

@@ -1,0 +1,18 @@
+"""schema: the JSON Schema of a composed configuration, generated from the pydantic models."""
+
+import json
+from typing import Any
+
+from qatlab.config.study import RunConfig
+
+TITLE = "qatlab configuration"
+
+
+def schema() -> dict[str, Any]:
+    """The schema of what Hydra composes from conf/."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema(), "title": TITLE}
+
+
+def main(arguments: list[str]) -> None:
+    """Prints the schema: `python -m qatlab schema > conf/schema.json`."""
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))

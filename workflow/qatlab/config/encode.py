@@ -1,0 +1,13 @@
+"""How texts are turned into embeddings (conf/encode)."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from qatlab.config.base import Strict
+
+
+class EncodeConfig(Strict):
+    """One encoding serves every output precision."""
+
+    batch_size: Annotated[int, Field(gt=0)] = 32

@@ -1,0 +1,76 @@
+"""A study (conf/study): which runs it makes of the other groups, and what its tables show."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from qatlab.config.base import Strict
+from qatlab.config.data import DataConfig
+from qatlab.config.deploy import DeployConfig
+from qatlab.config.drift import DriftConfig
+from qatlab.config.encode import EncodeConfig
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.method import MethodConfig
+from qatlab.config.model import ModelConfig
+from qatlab.config.task import TaskConfig
+from qatlab.config.trainer import TrainerConfig
+
+
+class StudyConfig(Strict):
+    """The matrix of runs. Its keys are Hydra groups (method, model, data, trainer …) or dotted keys (trainer.batch_size, seed …)."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="As the file is called; names the results folder")]
+    title: Annotated[str, Field(min_length=1, description="Stands above tables and plots")]
+    matrix: Annotated[dict[str, list[Any]], Field(min_length=1, description="Every combination is a run")]
+    exclude: Annotated[list[dict[str, Any]], Field(description="Combinations left out: a run that matches all keys of an entry")] = []
+    scales: Annotated[dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")] = {}
+    baseline: Annotated[str, Field(description="The method that differences refer to")] = "baseline"
+
+    @field_validator("matrix", mode="before")
+    @classmethod
+    def _dotted_keys(cls, matrix: Any) -> Any:
+        """`{trainer: {batch_size: [32]}}`, as Hydra's command line writes it, is `{trainer.batch_size: [32]}`."""
+        if not isinstance(matrix, dict):
+            return matrix
+        flat: dict[str, Any] = {}
+        for key, value in matrix.items():
+            if isinstance(value, dict):
+                flat.update({f"{key}.{inner}": values for inner, values in cls._dotted_keys(value).items()})
+            else:
+                flat[key] = value
+        return flat
+
+    @model_validator(mode="after")
+    def _matrix_is_a_matrix(self) -> "StudyConfig":
+        for key, values in self.matrix.items():
+            if not values:
+                raise ValueError(f"matrix.{key} is empty; list at least one value")
+            if len({repr(value) for value in values}) != len(values):
+                raise ValueError(f"matrix.{key} lists a value twice")
+        for entry in self.exclude:
+            for key in entry:
+                if key not in self.matrix:
+                    raise ValueError(f"exclude names '{key}', which is not a key of the matrix ({', '.join(self.matrix)})")
+        return self
+
+
+class RunConfig(Strict):
+    """Everything one cell of the matrix is made from, composed and resolved."""
+
+    study: StudyConfig
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    model: ModelConfig
+    data: DataConfig
+    method: MethodConfig
+    trainer: TrainerConfig
+    deploy: Annotated[dict[str, DeployConfig], Field(min_length=1)]
+    task: Annotated[dict[str, TaskConfig], Field(min_length=1)]
+    encode: EncodeConfig
+    evaluate: EvaluateConfig
+    drift: DriftConfig
+
+    @model_validator(mode="after")
+    def _drift_reference_is_deployed(self) -> "RunConfig":
+        if self.drift.reference not in self.deploy:
+            raise ValueError(f"drift.reference '{self.drift.reference}' is not a deployment of this study ({', '.join(self.deploy)})")
+        return self

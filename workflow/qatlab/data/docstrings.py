@@ -1,0 +1,108 @@
+"""Docstring → code pairs from installed Python packages, after the CodeSearchNet protocol.
+
+A function's docstring summary is the query, its source without the docstring is the document
+(Husain et al. 2019, "CodeSearchNet Challenge", https://arxiv.org/abs/1909.09436). Their filters are
+kept: a summary has at least three words, a function at least three lines, and functions whose name
+contains "test", or that are dunder methods, are left out. Duplicates keep their first occurrence.
+"""
+
+import ast
+import importlib.metadata
+import importlib.util
+import platform
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from qatlab.errors import UserError
+
+STDLIB = "stdlib"
+SKIPPED_FOLDERS = {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
+MIN_SUMMARY_WORDS = 3
+MIN_CODE_LINES = 3
+
+# Import name → distribution name, where they differ.
+DISTRIBUTIONS = {"sklearn": "scikit-learn"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One function: where it stands, its summary (the query) and its code (the document)."""
+
+    id: str
+    summary: str
+    code: str
+
+
+def package_version(package: str) -> str:
+    """The version that decides which functions `package` holds; raises UserError if it is not installed."""
+    if package == STDLIB:
+        return platform.python_version()
+    try:
+        return importlib.metadata.version(DISTRIBUTIONS.get(package, package))
+    except importlib.metadata.PackageNotFoundError:
+        raise UserError(f"package '{package}' is not installed, so its docstrings cannot be read; install it or name another") from None
+
+
+def package_root(package: str) -> Path:
+    """The folder of an importable package, found without importing it."""
+    if package == STDLIB:
+        return Path(sysconfig.get_paths()["stdlib"])
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"'{package}' is not an installed package with a folder of Python files")
+    return Path(spec.submodule_search_locations[0])
+
+
+def extract(package: str) -> list[Pair]:
+    """All pairs of a package, in order of file path and line, without duplicate summaries or codes."""
+    root = package_root(package)
+    seen_summaries: set[str] = set()
+    seen_codes: set[str] = set()
+    pairs = []
+    for path in sorted(root.rglob("*.py")):
+        relative = path.relative_to(root)
+        if SKIPPED_FOLDERS.intersection(relative.parts[:-1]):
+            continue
+        for qualified_name, summary, code in _functions(path):
+            if summary in seen_summaries or code in seen_codes:
+                continue
+            seen_summaries.add(summary)
+            seen_codes.add(code)
+            pairs.append(Pair(f"{package}/{relative.as_posix()}:{qualified_name}", summary, code))
+    return pairs
+
+
+def _functions(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(line-qualified name, summary, code) of each function of a file that passes the filters."""
+    try:
+        source = path.read_text(encoding="utf-8")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # invalid escapes in other people's sources are not our business
+            tree = ast.parse(source)
+    except (SyntaxError, UnicodeDecodeError, ValueError):
+        return  # templates and files in other encodings: a library ships some
+    lines = source.split("\n")
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _is_left_out(node.name):
+            continue
+        docstring = ast.get_docstring(node)
+        if not docstring or len(node.body) < 2:
+            continue
+        summary = " ".join(docstring.split("\n\n")[0].split())
+        code = _code_without_docstring(node, lines)
+        if len(summary.split()) >= MIN_SUMMARY_WORDS and code.count("\n") + 1 >= MIN_CODE_LINES:
+            yield f"{node.lineno}:{node.name}", summary, code
+
+
+def _is_left_out(name: str) -> bool:
+    return "test" in name.lower() or (name.startswith("__") and name.endswith("__"))
+
+
+def _code_without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> str:
+    docstring = node.body[0]
+    kept = lines[node.lineno - 1 : docstring.lineno - 1] + lines[docstring.end_lineno : node.end_lineno]
+    indent = len(kept[0]) - len(kept[0].lstrip())
+    return "\n".join(line[indent:] if not line[:indent].strip() else line for line in kept if line.strip())

@@ -1,0 +1,1 @@
+"""One module per runtime that turns texts into embeddings."""

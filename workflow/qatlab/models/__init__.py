@@ -1,0 +1,1 @@
+"""Where base models come from: a local folder, an installed package, or the hub."""

@@ -1,0 +1,1 @@
+"""From a study's name to its runs and artifacts: pure, and finished before any job starts."""

@@ -1,0 +1,211 @@
+"""Hydra composition of a study: group choices and overrides in, one validated RunConfig per cell of the matrix out."""
+
+import copy
+import itertools
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+from qatlab.config import base, data, deploy, drift, encode, evaluate, method, model, study, task, trainer
+from qatlab.config.study import RunConfig, StudyConfig
+from qatlab.errors import UserError, unknown
+
+Model = TypeVar("Model", bound=BaseModel)
+
+# What decides which model is trained may be swept; every run is then deployed and evaluated in all ways the study lists.
+FULL_SCALE = "full"
+SWEEPABLE = ("model", "data", "method", "trainer", "seed")
+
+
+def group_options(conf: Path) -> dict[str, list[str]]:
+    """The Hydra groups of a configuration folder and the choices in each."""
+    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in sorted(conf.iterdir()) if folder.is_dir()}
+
+
+def compose_runs(conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()) -> list[tuple[dict[str, Any], RunConfig]]:
+    """(matrix cell, configuration) of each run of a study, in the order of its matrix.
+
+    `overrides` are in Hydra's override grammar. Raises UserError, in one line, for anything a user can mend.
+    """
+    groups = group_options(conf)
+    if study not in groups.get("study", []):
+        raise unknown("study", study, groups.get("study", []))
+    user_overrides = list(overrides)
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
+        try:
+            if scale not in (None, FULL_SCALE):
+                scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales
+                if scale not in scales:
+                    raise unknown("scale", scale, [*scales, FULL_SCALE])
+                user_overrides = scales[scale] + user_overrides
+            return _matrix_runs(study, user_overrides, groups)
+        finally:
+            GlobalHydra.instance().clear()
+
+
+def _matrix_runs(study: str, overrides: list[str], groups: dict[str, list[str]]) -> list[tuple[dict[str, Any], RunConfig]]:
+    base = [f"study={study}", *overrides]
+    settings = _section(StudyConfig, _compose(base, groups), "study")
+    _check_matrix(settings, overrides, groups)
+    choices_of = {key: values for key, values in settings.matrix.items() if key in groups}
+    scalars_of = {key: values for key, values in settings.matrix.items() if key not in groups}
+    composed: dict[tuple[Any, ...], DictConfig] = {}
+    runs = []
+    for values in itertools.product(*settings.matrix.values()):
+        cell = dict(zip(settings.matrix, values, strict=True))
+        if any(all(cell[key] == value for key, value in entry.items()) for entry in settings.exclude):
+            continue
+        choice = tuple(cell[key] for key in choices_of)
+        if choice not in composed:
+            # One compose per choice of groups; scalars are set on copies, which is a hundred times cheaper.
+            composed[choice] = _compose([*base, *(f"{key}={cell[key]}" for key in choices_of)], groups)
+        config = copy.deepcopy(composed[choice])
+        for key in scalars_of:
+            _set(config, key, cell[key])
+        runs.append((cell, _validated(RunConfig, config)))
+    if not runs:
+        raise UserError(f"study '{study}' has no runs: its exclude list leaves out every cell of its matrix")
+    return runs
+
+
+def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str, list[str]]) -> None:
+    for key, values in settings.matrix.items():
+        if key.split(".")[0] not in SWEEPABLE:
+            raise UserError(
+                f"study.matrix sweeps '{key}', but only {', '.join(SWEEPABLE)} (or keys below them) can be swept: every run is evaluated alike"
+            )
+        if key in groups:
+            for value in values:
+                if value not in groups[key]:
+                    raise unknown(key, value, groups[key])
+    for override in _parsed(overrides):
+        if override.key_or_group in settings.matrix:
+            values = override.value()
+            raise UserError(f"'{override.key_or_group}' is swept by the study's matrix; write study.matrix.{override.key_or_group}=[{values}] instead")
+
+
+def _parsed(overrides: list[str]) -> list[Override]:
+    try:
+        return list(OverridesParser.create().parse_overrides(overrides))
+    except HydraException as error:
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"override not understood: {first} (write key=value, as in Hydra)") from None
+
+
+def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
+    for override in _parsed(overrides):
+        group = override.key_or_group
+        if group in groups:
+            value = override.value()
+            for choice in value if isinstance(value, list) else [value]:
+                if choice not in groups[group]:
+                    raise unknown(group, choice, groups[group])
+    try:
+        return compose(config_name="config", overrides=overrides)
+    except yaml.YAMLError as error:
+        raise UserError(f"a file of conf/ is not YAML: {' '.join(str(error).split())}") from None
+    except (HydraException, OmegaConfBaseException) as error:
+        raise _as_user_error(error, overrides) from None
+
+
+def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
+    text = " ".join(str(error).split())
+    key = re.search(r"Could not override '([^']+)'", text)
+    if key:
+        return _unknown_key(key.group(1), _keys(compose(config_name="config", overrides=[o for o in overrides if o.startswith("study=")])))
+    return UserError(f"configuration cannot be composed: {text[:300]}")
+
+
+def _unknown_key(key: str, valid: list[str]) -> UserError:
+    siblings = [name for name in valid if name.rpartition(".")[0] == key.rpartition(".")[0]]
+    if key.rpartition(".")[2] in _accepted_keys() and key not in valid:
+        return UserError(f"key '{key}' is not set in conf/; write +{key}=VALUE to add it")
+    near = get_close_matches(key, valid, n=1, cutoff=0.6)
+    hint = f"; did you mean '{near[0]}'?" if near else f"; valid here: {', '.join(siblings)}" if siblings else ""
+    return UserError(f"unknown key '{key}'{hint}")
+
+
+def _keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for key in config:
+        name = f"{prefix}{key}"
+        keys.append(name)
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_none():
+            keys.extend(_keys(node, f"{name}."))
+    return keys
+
+
+def _set(config: DictConfig, key: str, value: Any) -> None:
+    parent, _, leaf = key.rpartition(".")
+    section = OmegaConf.select(config, parent) if parent else config
+    if not isinstance(section, DictConfig) or leaf not in section:
+        raise _unknown_key(key, _keys(config))
+    OmegaConf.update(config, key, value, merge=False)
+
+
+def _section(model: type[Model], config: DictConfig, name: str) -> Model:
+    return _validated(model, config[name], prefix=f"{name}.")
+
+
+def _validated(model: type[Model], config: DictConfig, prefix: str = "") -> Model:
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        raise UserError(f"'{error.full_key}' has no value yet; add {error.full_key}=VALUE to the overrides or write it into its file") from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration: {' '.join(str(error).split())[:300]}") from None
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise UserError(describe(error, values, prefix)) from None
+
+
+def describe(error: ValidationError, values: Any, prefix: str = "") -> str:
+    """The first mistake of a validation error in one line, and how many more there are."""
+    first = error.errors()[0]
+    path = [str(part) for part in _real_path(first["loc"], values)]
+    key = prefix + ".".join(path)
+    more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        near = get_close_matches(path[-1], _accepted_keys(), n=1, cutoff=0.6)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"unknown key '{key}'{hint}{more}"
+    if first["type"] == "missing":
+        return f"'{key}' is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(first["input"], dict | list) else f", not {first['input']!r}"
+    return f"{key.rstrip('.') or 'configuration'}: {message}{given}{more}"
+
+
+def _real_path(location: tuple[int | str, ...], values: Any) -> list[int | str]:
+    """An error's location without the tags that pydantic adds for discriminated unions."""
+    path: list[int | str] = []
+    for index, part in enumerate(location):
+        if isinstance(values, dict) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        elif index < len(location) - 1:
+            continue  # a union's tag
+        path.append(part)
+    return path
+
+
+def _accepted_keys() -> set[str]:
+    """Every key that some section accepts, for suggestions."""
+    modules = (base, data, deploy, drift, encode, evaluate, method, model, study, task, trainer)
+    classes = {value for module in modules for value in vars(module).values() if isinstance(value, type) and issubclass(value, BaseModel)}
+    return {field for section in classes for field in section.model_fields}

@@ -1,0 +1,68 @@
+"""What decides an input's content besides its configuration: package versions, checksums of local files, hub revisions.
+
+Looking it up is also the check that local things are there, before any job starts.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from qatlab.artifact import sha256_of
+from qatlab.config.data import DocstringData, HubData, LocalData
+from qatlab.config.model import ModelConfig
+from qatlab.config.task import DocstringTask, HubTask, LocalTask
+from qatlab.data.docstrings import package_version
+from qatlab.errors import UserError
+from qatlab.models.packaged import packaged_folder, verify
+
+
+def model_source(name: str) -> str:
+    """'local' for a path, 'package' for a model an installed package carries, 'hub' for the rest."""
+    if Path(name).expanduser().is_dir():
+        return "local"
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        if name.count("/") == 0 and not name.startswith("."):
+            return "hub"  # a legacy hub id without an owner
+        raise UserError(f"model folder '{name}' does not exist (model.name is a local folder or a hub id, owner/name)")
+    return "package" if packaged_folder(name) else "hub"
+
+
+def model_origin(config: ModelConfig) -> Any:
+    """A checksum for a local folder or a packaged model; the hub id and revision otherwise stand in the configuration."""
+    source = model_source(config.name)
+    if source == "local":
+        folder = Path(config.name).expanduser()
+        if not list(folder.glob("*.safetensors")) and not list(folder.glob("*/*.safetensors")):
+            raise UserError(f"model folder '{config.name}' has no .safetensors weights (pickled weights are never loaded)")
+        return {"sha256": sha256_of(folder)}
+    if source == "package":
+        folder = packaged_folder(config.name)
+        assert folder is not None
+        verify(config.name, folder)
+        return {"sha256": sha256_of(folder / "model.safetensors")}
+    return "hub"
+
+
+def data_origin(config: DocstringData | LocalData | HubData) -> Any:
+    """Versions of the packages read, or the checksum of the local file."""
+    if isinstance(config, DocstringData):
+        return {package: package_version(package) for package in sorted({*config.packages, *config.held_out})}
+    if isinstance(config, LocalData):
+        from qatlab.data.local import read_columns  # pandas: only a plan with local data pays for it
+
+        path = Path(config.path).expanduser()
+        read_columns(path, config.columns)
+        return {"sha256": sha256_of(path)}
+    return "hub"
+
+
+def task_origin(config: DocstringTask | LocalTask | HubTask) -> Any:
+    """The version of the package read, or the checksum of the local folder."""
+    if isinstance(config, DocstringTask):
+        return {config.package: package_version(config.package)}
+    if isinstance(config, LocalTask):
+        from qatlab.data.beir import check_layout
+
+        folder = Path(config.path).expanduser()
+        check_layout(folder, config.split)
+        return {"sha256": sha256_of(folder)}
+    return "hub"

@@ -1,0 +1,54 @@
+"""Which Python files a stage runs: its module and all of qatlab that it imports, directly or through others.
+
+They are inputs of the stage's rule, so that editing one reruns the stages that use it and nothing else.
+"""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent.parent
+# Starts every stage without shaping what it computes.
+LEFT_OUT = {"qatlab.progress", "qatlab.errors", "qatlab"}
+
+
+def stage_sources(stage: str) -> list[Path]:
+    """The files of a stage, sorted."""
+    found: set[str] = set()
+    waiting = [f"qatlab.stages.{stage}"]
+    while waiting:
+        module = waiting.pop()
+        if module not in found and module not in LEFT_OUT:
+            found.add(module)
+            waiting.extend(_imports(module))
+    return sorted(_file(module) for module in found)
+
+
+@cache
+def _imports(module: str) -> tuple[str, ...]:
+    """Modules of qatlab that a module names in import statements anywhere, or in strings (for imports by name)."""
+    names = set()
+    for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)
+    return tuple(sorted(name for name in names if name.startswith("qatlab.") and _exists(name)))
+
+
+def _exists(module: str) -> bool:
+    if not all(part.isidentifier() for part in module.split(".")):
+        return False
+    return _path(module).with_suffix(".py").is_file() or (_path(module) / "__init__.py").is_file()
+
+
+def _file(module: str) -> Path:
+    path = _path(module)
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _path(module: str) -> Path:
+    return PACKAGE.joinpath(*module.split(".")[1:])

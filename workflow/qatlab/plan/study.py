@@ -1,0 +1,24 @@
+"""From a study's name to its plan, and to the files that its stages read."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from qatlab.artifact import write_json
+from qatlab.plan.compose import compose_runs
+from qatlab.plan.plan import Plan, make_plan
+
+
+def load_study(conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()) -> Plan:
+    """The valid plan of a study. Raises UserError, before anything is written, for what a user can mend."""
+    return make_plan(compose_runs(conf, study, scale, overrides))
+
+
+def write_descriptions(plan: Plan, folder: Path) -> None:
+    """Writes <folder>/<kind>/<artifact>.json for each artifact and study/<study>.json, where they differ from what is there."""
+    descriptions = {f"{artifact.path}.json": artifact.description for artifact in plan.artifacts.values()}
+    descriptions[f"study/{plan.study}.json"] = plan.study_description()
+    for relative, description in descriptions.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path.with_suffix(".new"), description)
+        path.with_suffix(".new").replace(path)

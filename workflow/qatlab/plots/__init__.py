@@ -1,0 +1,1 @@
+"""A study's plots: one module each, drawn from its tables, as SVG and PNG."""

@@ -1,0 +1,31 @@
+"""Distributions of drift: cosine distance of each text's embedding to the reference deployment's."""
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from qatlab.plots.style import COLOURS
+
+SMALLEST_SHOWN = 1e-9  # below float32's resolution of a cosine
+
+
+def draw(cosines: dict[str, dict[str, np.ndarray]], reference: str, title: str) -> Figure:
+    """`cosines`: by deployment, by method, (n,) cosine similarities of all tasks and seeds."""
+    methods = list(dict.fromkeys(method for by_method in cosines.values() for method in by_method))
+    figure, axes = plt.subplots(1, len(cosines), figsize=(1.5 + 4 * len(cosines), 1.6 + 0.45 * len(methods)), sharey=True, squeeze=False)
+    for axis, (deploy, by_method) in zip(axes[0], cosines.items(), strict=True):
+        distances = [np.maximum(1 - by_method[method], SMALLEST_SHOWN) for method in methods]
+        boxes = axis.boxplot(distances, orientation="horizontal", whis=(5, 95), showfliers=False, patch_artist=True, widths=0.6)
+        for index, box in enumerate(boxes["boxes"]):
+            box.set_facecolor(COLOURS[index % len(COLOURS)])
+            box.set_alpha(0.7)
+        for median in boxes["medians"]:
+            median.set_color("black")
+        axis.set_xscale("log")
+        axis.set_title(deploy)
+        axis.set_xlabel(f"cosine distance to {reference} (log scale)")
+        axis.set_yticks(range(1, len(methods) + 1), methods)
+        axis.grid(axis="y", visible=False)
+    axes[0][0].invert_yaxis()
+    figure.suptitle(f"{title}\nbox: quartiles and median; whiskers: 5 % to 95 % of texts", fontsize=11)
+    return figure

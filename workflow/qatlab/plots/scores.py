@@ -1,0 +1,55 @@
+"""The primary metric by output precision and method, one panel a deployment."""
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from qatlab.plots.style import COLOURS, MARKERS
+
+METRIC_NAMES = {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall", "accuracy": "Accuracy"}
+
+
+def metric_label(metric: str) -> str:
+    """'ndcg@10' → 'nDCG@10'."""
+    name, _, cutoff = metric.partition("@")
+    return f"{METRIC_NAMES.get(name, name)}@{cutoff}"
+
+
+def draw(scores: pd.DataFrame, metric: str, title: str) -> Figure:
+    """Points are means over tasks and seeds; bars are 95 % intervals over queries (normal approximation)."""
+    chosen = scores[scores["metric"] == metric]
+    deployments, methods, precisions = (list(dict.fromkeys(chosen[c])) for c in ("deploy", "method", "query_precision"))
+    figure, axes = plt.subplots(1, len(deployments), figsize=(1.2 + 3.2 * len(deployments), 4.4), sharey=True, squeeze=False)
+    for axis, deploy in zip(axes[0], deployments, strict=True):
+        for number, method in enumerate(methods):
+            rows = chosen[(chosen["deploy"] == deploy) & (chosen["method"] == method)]
+            points = [_mean_and_error(rows[rows["query_precision"] == precision]) for precision in precisions]
+            offset = (number - (len(methods) - 1) / 2) * 0.8 / len(methods)
+            axis.errorbar(
+                np.arange(len(precisions)) + offset,
+                [mean for mean, _ in points],
+                yerr=[1.96 * error for _, error in points],
+                fmt=MARKERS[number % len(MARKERS)],
+                color=COLOURS[number % len(COLOURS)],
+                capsize=2,
+                markersize=6,
+                label=method,
+            )
+        axis.set_title(deploy)
+        axis.set_xticks(range(len(precisions)), precisions)
+        axis.set_xlabel("output precision")
+        axis.grid(axis="x", visible=False)
+    tasks = chosen["task"].nunique()
+    axes[0][0].set_ylabel(f"{metric_label(metric)}, mean of {tasks} task{'s' if tasks > 1 else ''}")
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(methods), 5))
+    seeds = chosen["seed"].nunique()
+    figure.suptitle(f"{title}\nbars: 95 % interval over queries; {seeds} seed{'s' if seeds > 1 else ''}", fontsize=11)
+    return figure
+
+
+def _mean_and_error(rows: pd.DataFrame) -> tuple[float, float]:
+    """Mean of tasks and seeds; queries of different tasks are independent, those of different seeds are the same."""
+    by_task = rows.groupby("task")[["value", "stderr"]].mean()
+    return float(by_task["value"].mean()), float(np.sqrt((by_task["stderr"] ** 2).sum()) / len(by_task))

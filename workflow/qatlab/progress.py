@@ -1,0 +1,76 @@
+"""What a person sees while a stage runs: a few lines on the terminal; everything else goes to the log file."""
+
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+LINES_SHOWN_ON_FAILURE = 12
+SECONDS_BETWEEN_LINES = 5.0
+
+_terminal: int | None = None
+
+
+@contextmanager
+def output_to(log: Path | None) -> Iterator[None]:
+    """Sends stdout and stderr, of libraries and child processes too, to `log`; `say` still reaches the terminal."""
+    global _terminal
+    if log is None:
+        yield
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    _terminal = os.dup(2)
+    saved = os.dup(1)
+    with log.open("wb") as stream:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved, 1)
+            os.dup2(_terminal, 2)
+            os.close(saved)
+            os.close(_terminal)
+            _terminal = None
+
+
+def say(line: str) -> None:
+    """One line for the person at the terminal, and for the log."""
+    print(line, file=sys.stderr, flush=True)
+    if _terminal is not None:
+        os.write(_terminal, f"{line}\n".encode())
+
+
+def last_lines(log: Path) -> list[str]:
+    """The end of a log, for the screen."""
+    with log.open(encoding="utf-8", errors="replace") as stream:
+        return [line.rstrip() for line in deque(stream, LINES_SHOWN_ON_FAILURE)]
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+class Pace:
+    """Says whether it is time for another line."""
+
+    def __init__(self) -> None:
+        self.last = 0.0
+
+    def due(self) -> bool:
+        """True at most every SECONDS_BETWEEN_LINES seconds."""
+        now = time.monotonic()
+        if now - self.last < SECONDS_BETWEEN_LINES:
+            return False
+        self.last = now
+        return True

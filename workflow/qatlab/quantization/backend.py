@@ -1,0 +1,10 @@
+"""Which array library a value belongs to, without importing torch for those who don't use it."""
+
+import sys
+from typing import Any
+
+
+def is_torch(value: Any) -> bool:
+    """Whether `value` is a torch tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)

@@ -1,0 +1,59 @@
+"""model: a base model, from a local folder, an installed package or the hub, as a plain Sentence Transformers folder."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from qatlab.artifact import sha256_of, write_json
+from qatlab.config.model import ModelConfig
+from qatlab.models.packaged import packaged_folder, verify
+from qatlab.plan.origin import model_source
+
+PLAIN_FILES = (".json", ".txt", ".safetensors", ".model")
+
+
+def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+    """Writes model/ and manifest.json. Pickled weights, code and anything else a folder may hold stay behind."""
+    config = ModelConfig.model_validate(description["config"])
+    source = model_source(config.name)
+    if source == "local":
+        folder = Path(config.name).expanduser()
+    elif source == "package":
+        found = packaged_folder(config.name)
+        assert found is not None
+        verify(config.name, found)
+        folder = found
+    else:
+        from qatlab.models.hub import download
+
+        folder = download(config.name, config.revision)
+    target = output / "model"
+    _copy_plain_files(folder, target)
+    if not (target / "modules.json").exists():
+        _add_mean_pooling(target)
+    _set_max_seq_length(target, config.max_seq_length)
+    write_json(output / "manifest.json", {"name": config.name, "revision": config.revision, "source": source, "sha256": sha256_of(target)})
+
+
+def _copy_plain_files(folder: Path, target: Path) -> None:
+    for file in sorted(folder.rglob("*")):
+        relative = file.relative_to(folder)
+        if file.is_file() and file.suffix in PLAIN_FILES and not {"onnx", "openvino"}.intersection(relative.parts):
+            (target / relative).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target / relative)
+
+
+def _add_mean_pooling(folder: Path) -> None:
+    """A Transformers encoder without modules.json gets mean pooling, as Sentence Transformers gives it."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
+
+
+def _set_max_seq_length(folder: Path, max_seq_length: int) -> None:
+    from qatlab.artifact import read_json
+
+    path = folder / "sentence_bert_config.json"
+    settings = read_json(path) if path.exists() else {}
+    write_json(path, {**settings, "max_seq_length": max_seq_length})

@@ -1,0 +1,90 @@
+"""train: one training with Sentence Transformers' own trainer."""
+
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from transformers import set_seed
+
+from qatlab.artifact import write_json
+from qatlab.config.method import MethodConfig
+from qatlab.config.trainer import TrainerConfig
+from qatlab.errors import UserError
+from qatlab.training.build_loss import build_loss
+from qatlab.training.callbacks import TrainingLog
+from qatlab.training.device import describe_device, device_name, has_bf16, peak_memory_bytes, use_threads
+
+
+def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+    """Writes model/ (a plain Sentence Transformers folder), log.csv (a row a step) and cost.json."""
+    method = MethodConfig.model_validate(description["config"]["method"])
+    trainer_config = TrainerConfig.model_validate(description["config"]["trainer"])
+    seed = description["config"]["seed"]
+    use_threads(threads)
+    set_seed(seed)
+    rows = Dataset.from_parquet(str(inputs["data"] / "train.parquet"), cache_dir=str(output / "cache"), keep_in_memory=True)
+    if len(rows) < trainer_config.batch_size:
+        raise UserError(f"trainer.batch_size={trainer_config.batch_size} is more than the {len(rows)} training rows; lower it or raise data.rows")
+    model = SentenceTransformer(str(inputs["model"] / "model"), device=device_name(), trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    if method.weight_quantization is not None:
+        from qatlab.weights import torchao_qat
+
+        count = torchao_qat.prepare(model, method.weight_quantization)
+        print(f"{count} linear layers fake-quantize their weights ({method.weight_quantization.scheme})")
+    loss = build_loss(model, method)
+    log = TrainingLog(description["label"], loss)
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=_arguments(trainer_config, seed, output, description["name"]),
+        train_dataset=rows,
+        loss=loss,
+        callbacks=[log],
+    )
+    trainer.train()
+    if method.weight_quantization is not None:
+        torchao_qat.strip(model)
+    model.save_pretrained(str(output / "model"), safe_serialization=True, create_model_card=False)
+    pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
+    write_json(output / "cost.json", _cost(log.step_seconds, trainer_config))
+
+
+def _arguments(config: TrainerConfig, seed: int, output: Path, name: str) -> SentenceTransformerTrainingArguments:
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(output / "trainer"),
+        run_name=name,
+        num_train_epochs=config.num_train_epochs,
+        max_steps=config.max_steps or -1,
+        per_device_train_batch_size=config.batch_size,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        learning_rate=config.learning_rate,
+        lr_scheduler_type=config.lr_scheduler_type,
+        warmup_ratio=config.warmup_ratio,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.precision == "bf16" or (config.precision == "auto" and has_bf16()),
+        use_cpu=device_name() == "cpu",
+        batch_sampler="no_duplicates",
+        dataloader_drop_last=True,
+        seed=seed,
+        data_seed=seed,
+        logging_steps=1,
+        save_strategy="no",
+        disable_tqdm=True,
+        report_to=config.report_to or "none",
+    )
+
+
+def _cost(step_seconds: list[float], config: TrainerConfig) -> dict[str, Any]:
+    """The median step, without the first, which pays for warming up."""
+    median = statistics.median(step_seconds[1:] or step_seconds)
+    return {
+        "steps": len(step_seconds),
+        "seconds": sum(step_seconds),
+        "seconds_per_step": median,
+        "examples_per_second": config.batch_size * config.gradient_accumulation_steps / median,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "device": describe_device(),
+    }

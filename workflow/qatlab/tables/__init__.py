@@ -1,0 +1,1 @@
+"""A study's figures: long tables, one figure a row, and the wide views made from them."""

@@ -1,0 +1,73 @@
+"""Wide views of the long tables, for people: CSV, Markdown and LaTeX."""
+
+from pathlib import Path
+
+import pandas as pd
+
+MEAN = "mean of tasks"
+VARIED_PREFIX = "matrix."  # columns of what else a matrix varies, e.g. matrix.trainer.batch_size
+
+
+def scores_by_precision(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """One metric: a row per method and deployment, a column per task and precision, then the mean of the tasks.
+
+    With several seeds a cell reads `mean ± standard deviation over seeds`.
+    """
+    chosen = scores[scores["metric"] == metric]
+    keys = [*_row_keys(scores), "deploy"]
+    means = chosen.groupby([*keys, "seed", "query_precision"], sort=False, dropna=False)["value"].mean().reset_index()
+    means["task"] = MEAN
+    both = pd.concat([chosen[[*keys, "seed", "task", "query_precision", "value"]], means])
+    both["column"] = both["task"] + " · " + both["query_precision"]
+    return _spread(both, keys, "column")
+
+
+def all_metrics(scores: pd.DataFrame) -> pd.DataFrame:
+    """Every metric, as the mean of the tasks: a row per method, deployment and precision."""
+    keys = [*_row_keys(scores), "deploy", "query_precision"]
+    means = scores.groupby([*keys, "seed", "metric"], sort=False, dropna=False)["value"].mean().reset_index()
+    return _spread(means, keys, "metric").rename(columns={"query_precision": "precision"})
+
+
+def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
+    """Drift as published studies report it, per method and deployment: extremes over all texts, means over tasks and seeds."""
+    keys = [*_row_keys(drift), "deploy"]
+    grouped = drift.groupby(keys, sort=False, dropna=False)
+    table = grouped.agg(min=("min", "min"), max=("max", "max"), mean=("mean", "mean"), mean_distance=("mean_distance", "mean"), n=("n", "sum"))
+    return table.reset_index().round({"min": 6, "max": 6, "mean": 6, "mean_distance": 6})
+
+
+def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
+    """Cost per method and deployment, medians over seeds, in units people read."""
+    keys = [*_row_keys(cost), "deploy"]
+    columns = ["seconds_per_step", "examples_per_second", "peak_memory_bytes", "bytes_on_disk", "texts_per_second"]
+    table = cost.groupby(keys, sort=False, dropna=False)[columns].median().reset_index()
+    table.insert(len(keys) + 2, "peak memory (MB)", (table.pop("peak_memory_bytes") / 1e6).round(0))
+    table.insert(len(keys) + 3, "on disk (MB)", (table.pop("bytes_on_disk") / 1e6).round(1))
+    return table.rename(columns={"seconds_per_step": "s/step", "examples_per_second": "examples/s", "texts_per_second": "texts/s"}).round(
+        {"s/step": 2, "examples/s": 1, "texts/s": 1}
+    )
+
+
+def write_all_forms(table: pd.DataFrame, folder: Path, name: str, title: str) -> None:
+    """`name`.csv, `name`.md and `name`.tex."""
+    shown = table.astype(object).where(table.notna(), "–")
+    shown.to_csv(folder / f"{name}.csv", index=False)
+    (folder / f"{name}.md").write_text(f"**{title}**\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n", encoding="utf-8")
+    latex = shown.to_latex(index=False, escape=True, caption=title.replace("_", r"\_").replace("%", r"\%"), label=f"tab:{name}")
+    (folder / f"{name}.tex").write_text(latex.replace("±", r"$\pm$").replace("·", r"$\cdot$").replace("–", "--"), encoding="utf-8")
+
+
+def _row_keys(table: pd.DataFrame) -> list[str]:
+    """The method, and whatever else the matrix varies besides the seed."""
+    return ["method", *(column for column in table.columns if column.startswith(VARIED_PREFIX))]
+
+
+def _spread(values: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
+    grouped = values.groupby([*keys, column], sort=False, dropna=False)["value"]
+    cells = grouped.agg(lambda v: f"{v.mean():.4f}" + (f" ± {v.std(ddof=1):.4f}" if len(v) > 1 else "")).reset_index()
+    order = list(dict.fromkeys(cells[column]))
+    wide = cells.pivot(index=keys, columns=column, values="value")[order]
+    rows = list(dict.fromkeys(map(tuple, cells[keys].itertuples(index=False, name=None))))
+    index = pd.MultiIndex.from_tuples(rows, names=keys) if len(keys) > 1 else pd.Index([row[0] for row in rows], name=keys[0])
+    return wide.reindex(index).reset_index().rename_axis(columns=None)

@@ -1,0 +1,108 @@
+# The plan of the study, made and validated before any job, and the helpers that let rules look things up in it.
+import os
+import shlex
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+
+from qatlab.errors import UserError
+from qatlab.plan.sources import stage_sources
+from qatlab.plan.study import load_study, write_descriptions
+from qatlab.tables.names import LONG, TABLES, WIDE
+from snakemake.exceptions import WorkflowError
+
+BASE = Path(workflow.basedir)
+# Relative, so that a moved or copied project finds its results up to date.
+LOCK = os.path.relpath(BASE / "envs" / "requirements.txt")
+DESCRIPTIONS = "results/plan"
+QATLAB = f"PYTHONPATH={shlex.quote(str(BASE / 'workflow'))} {shlex.quote(sys.executable)} -m qatlab"
+
+
+def overrides():
+    given = config.get("overrides", "")
+    return shlex.split(given) if isinstance(given, str) else [str(item) for item in given]
+
+
+def planned():
+    unknown = sorted(set(config) - {"study", "scale", "overrides"})
+    if unknown:
+        raise WorkflowError(
+            f"--config takes study, scale and overrides, not '{unknown[0]}'; other keys go into overrides=\"key=value\""
+        )
+    try:
+        return load_study(BASE / "conf", str(config.get("study", "quickstart")), config.get("scale"), overrides())
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+PLAN = planned()
+STUDY = PLAN.study
+PLOT_TITLES = {
+    "scores": "scores by output precision",
+    "training_loss": "training loss by component",
+    "drift": "drift distributions",
+}
+
+
+def artifact(kind, wildcards):
+    path = f"{kind}/{wildcards.id}"
+    if path not in PLAN.artifacts:
+        raise WorkflowError(f"results/{path} is not part of study '{STUDY}'")
+    return PLAN.artifacts[path]
+
+
+def made_from(kind):
+    """Input function: the artifacts that one is made from, by role."""
+
+    def inputs(wildcards):
+        return {role: f"results/{path}" for role, path in artifact(kind, wildcards).inputs.items()}
+
+    return inputs
+
+
+def description(kind):
+    """Params function: the file with the artifact's configuration."""
+
+    def path(wildcards):
+        return f"{DESCRIPTIONS}/{artifact(kind, wildcards).path}.json"
+
+    return path
+
+
+def input_options(wildcards, input):
+    """--input ROLE=PATH for each named artifact among a rule's inputs."""
+    roles = {role: path for role, path in input.items() if role not in ("sources", "lock")}
+    return " ".join(f"--input {role}={shlex.quote(str(path))}" for role, path in roles.items())
+
+
+def sources(stage):
+    return [os.path.relpath(path) for path in stage_sources(stage)]
+
+
+def gpus(kind):
+    """1 where the stage can use a GPU; ONNX Runtime runs on the processor."""
+
+    def count(wildcards):
+        made = artifact(kind, wildcards)
+        if kind == "encode":
+            made = PLAN.artifacts[made.inputs["deploy"]]
+        return 0 if made.config.get("backend") == "onnx" else 1
+
+    return count
+
+
+def study_inputs(kinds):
+    return [f"results/{a.path}" for a in PLAN.artifacts.values() if a.kind in kinds]
+
+
+def study_tables():
+    return [f"results/studies/{STUDY}/runs.csv", *(f"results/studies/{STUDY}/tables/{name}" for name in TABLES)]
+
+
+def study_plots():
+    return [f"results/studies/{STUDY}/plots/{name}.{form}" for name in PLAN.plot_names() for form in ("svg", "png")]
+
+
+onstart:
+    write_descriptions(PLAN, Path(DESCRIPTIONS))

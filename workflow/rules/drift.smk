@@ -1,0 +1,19 @@
+# A deployment's embeddings against the reference's.
+rule drift:
+    input:
+        unpack(made_from("drift")),
+        sources=sources("drift"),
+        lock=LOCK,
+    output:
+        directory("results/drift/{id}"),
+    log:
+        "results/logs/drift/{id}.log",
+    params:
+        config=description("drift"),
+        inputs=input_options,
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    shell:
+        "{QATLAB} drift --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

@@ -1,0 +1,20 @@
+# One pass of a deployed model over a task. All cores, so that texts per second are not measured beside another job.
+rule encode:
+    input:
+        unpack(made_from("encode")),
+        sources=sources("encode"),
+        lock=LOCK,
+    output:
+        directory("results/encode/{id}"),
+    log:
+        "results/logs/encode/{id}.log",
+    params:
+        config=description("encode"),
+        inputs=input_options,
+    threads: workflow.cores
+    resources:
+        gpu=gpus("encode"),
+        mem_mb=4000,
+        runtime=120,
+    shell:
+        "{QATLAB} encode --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

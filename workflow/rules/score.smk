@@ -1,0 +1,19 @@
+# Every output precision from one encoding.
+rule score:
+    input:
+        unpack(made_from("score")),
+        sources=sources("score"),
+        lock=LOCK,
+    output:
+        directory("results/score/{id}"),
+    log:
+        "results/logs/score/{id}.log",
+    params:
+        config=description("score"),
+        inputs=input_options,
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    shell:
+        "{QATLAB} score --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

@@ -1,0 +1,39 @@
+# Every figure of the study: long tables, and wide views for people.
+rule tables:
+    input:
+        study_inputs(["train", "deploy", "encode", "score", "drift"]),
+        sources=sources("tables"),
+        lock=LOCK,
+    output:
+        runs=f"results/studies/{STUDY}/runs.csv",
+        long=[
+            report(
+                f"results/studies/{STUDY}/tables/{name}",
+                caption="../report/long_table.rst",
+                category="Tables",
+                labels={"table": name, "form": "every figure"},
+            )
+            for name in LONG
+        ],
+        wide=[
+            report(
+                f"results/studies/{STUDY}/tables/{name}.csv",
+                caption=f"../report/{name}.rst",
+                category="Tables",
+                labels={"table": name.replace("_", " "), "form": "view"},
+            )
+            for name in WIDE
+        ],
+        prose=expand(
+            "results/studies/{study}/tables/{name}.{form}",
+            study=STUDY,
+            name=WIDE,
+            form=["md", "tex"],
+        ),
+    log:
+        f"results/logs/tables/{STUDY}.log",
+    params:
+        config=f"{DESCRIPTIONS}/study/{STUDY}.json",
+        study=PLAN.study_description(),
+    shell:
+        "{QATLAB} tables --config {params.config} --input results=results --output results/studies/{STUDY} --log {log}"

@@ -1,0 +1,20 @@
+# One training. It takes all cores of its job, and a GPU where the machine has one.
+rule train:
+    input:
+        unpack(made_from("train")),
+        sources=sources("train"),
+        lock=LOCK,
+    output:
+        directory("results/train/{id}"),
+    log:
+        "results/logs/train/{id}.log",
+    params:
+        config=description("train"),
+        inputs=input_options,
+    threads: workflow.cores
+    resources:
+        gpu=gpus("train"),
+        mem_mb=6000,
+        runtime=240,
+    shell:
+        "{QATLAB} train --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
