@@ -52,11 +52,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_stage(name: str, arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m qatlab {name}", description=STAGES[name])
-    parser.add_argument("--config", type=Path, required=True, help="the stage's slice of the configuration, as `qatlab plan --write` makes it")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        required=True,
+        help="the stage's slice of the configuration, as `qatlab plan --write` makes it",
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write; it appears only when complete")
     parser.add_argument("--threads", type=int, default=None, help="processor threads (default: all)")
     parser.add_argument("--log", type=Path, default=None, help="file for everything that libraries print")
-    parser.add_argument("--input", action="append", default=[], metavar="ROLE=PATH", help="an artifact this one is made from; may be repeated")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="ROLE=PATH",
+        help="an artifact this one is made from; may be repeated",
+    )
     options = parser.parse_args(arguments)
     if not options.config.is_file():
         raise UserError(f"--config: '{options.config}' does not exist")

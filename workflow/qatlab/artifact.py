@@ -44,7 +44,9 @@ def folder_bytes(folder: Path) -> int:
 
 def write_json(path: Path, value: Any) -> None:
     """Readable JSON with a trailing newline and sorted keys."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -83,7 +85,7 @@ def written_aside(output: Path, keep_others: bool = False) -> Iterator[Path]:
 def _replace(source: Path, target: Path) -> None:
     if target.is_dir():
         shutil.rmtree(target)
-    os.replace(source, target)
+    source.replace(target)
 
 
 def link_or_copy_tree(source: Path, target: Path) -> None:
@@ -95,7 +97,9 @@ def link_or_copy_tree(source: Path, target: Path) -> None:
         except OSError:
             shutil.copyfile(src, dst)
 
-    shutil.copytree(source, target, copy_function=place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
+    shutil.copytree(
+        source, target, copy_function=place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".snakemake_timestamp")
+    )
 
 
 def _sync(path: Path) -> None:

@@ -28,6 +28,8 @@ class LinearWarmup:
         warmup: float = self.steps or 0
         if self.fraction:
             if total_steps is None:
-                raise ValueError("a warm-up given as a fraction needs the total number of steps; call set_progress(step, total_steps)")
+                raise ValueError(
+                    "a warm-up given as a fraction needs the total number of steps; call set_progress(step, total_steps)"
+                )
             warmup = self.fraction * total_steps
         return self.weight if warmup <= 0 else self.weight * min(1.0, step / warmup)

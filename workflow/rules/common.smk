@@ -6,7 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
+from qatlab.artifact import identity
 from qatlab.errors import UserError
+from qatlab.plan.environment import use_this_python
 from qatlab.plan.sources import stage_sources
 from qatlab.plan.study import load_study, write_descriptions
 from qatlab.tables.names import LONG, TABLES, WIDE
@@ -16,12 +18,15 @@ BASE = Path(workflow.basedir)
 # Relative, so that a moved or copied project finds its results up to date.
 LOCK = os.path.relpath(BASE / "envs" / "requirements.txt")
 DESCRIPTIONS = "results/plan"
-QATLAB = f"PYTHONPATH={shlex.quote(str(BASE / 'workflow'))} {shlex.quote(sys.executable)} -m qatlab"
+# Jobs run this project's qatlab with the Python that runs Snakemake, also when its environment is not activated.
+use_this_python(BASE / "workflow")
 
 
 def overrides():
     given = config.get("overrides", "")
-    return shlex.split(given) if isinstance(given, str) else [str(item) for item in given]
+    return (
+        shlex.split(given) if isinstance(given, str) else [str(item) for item in given]
+    )
 
 
 def planned():
@@ -31,7 +36,12 @@ def planned():
             f"--config takes study, scale and overrides, not '{unknown[0]}'; other keys go into overrides=\"key=value\""
         )
     try:
-        return load_study(BASE / "conf", str(config.get("study", "quickstart")), config.get("scale"), overrides())
+        return load_study(
+            BASE / "conf",
+            str(config.get("study", "quickstart")),
+            config.get("scale"),
+            overrides(),
+        )
     except UserError as error:
         raise WorkflowError(str(error))
 
@@ -56,7 +66,10 @@ def made_from(kind):
     """Input function: the artifacts that one is made from, by role."""
 
     def inputs(wildcards):
-        return {role: f"results/{path}" for role, path in artifact(kind, wildcards).inputs.items()}
+        return {
+            role: f"results/{path}"
+            for role, path in artifact(kind, wildcards).inputs.items()
+        }
 
     return inputs
 
@@ -72,8 +85,12 @@ def description(kind):
 
 def input_options(wildcards, input):
     """--input ROLE=PATH for each named artifact among a rule's inputs."""
-    roles = {role: path for role, path in input.items() if role not in ("sources", "lock")}
-    return " ".join(f"--input {role}={shlex.quote(str(path))}" for role, path in roles.items())
+    roles = {
+        role: path for role, path in input.items() if role not in ("sources", "lock")
+    }
+    return " ".join(
+        f"--input {role}={shlex.quote(str(path))}" for role, path in roles.items()
+    )
 
 
 def sources(stage):
@@ -92,16 +109,32 @@ def gpus(kind):
     return count
 
 
+def study_folder(wildcards, output):
+    return str(Path(output[0]).parents[len(Path(output[0]).parts) - 4])
+
+
+def study_identity():
+    """Changes with anything that the study's tables and plots show besides their inputs."""
+    return identity(STUDY, PLAN.study_description())
+
+
 def study_inputs(kinds):
     return [f"results/{a.path}" for a in PLAN.artifacts.values() if a.kind in kinds]
 
 
 def study_tables():
-    return [f"results/studies/{STUDY}/runs.csv", *(f"results/studies/{STUDY}/tables/{name}" for name in TABLES)]
+    return [
+        f"results/studies/{STUDY}/runs.csv",
+        *(f"results/studies/{STUDY}/tables/{name}" for name in TABLES),
+    ]
 
 
 def study_plots():
-    return [f"results/studies/{STUDY}/plots/{name}.{form}" for name in PLAN.plot_names() for form in ("svg", "png")]
+    return [
+        f"results/studies/{STUDY}/plots/{name}.{form}"
+        for name in PLAN.plot_names()
+        for form in ("svg", "png")
+    ]
 
 
 onstart:

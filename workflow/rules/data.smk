@@ -7,8 +7,10 @@ rule data:
         directory("results/data/{id}"),
     log:
         "results/logs/data/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
     params:
         config=description("data"),
-    threads: 1
     shell:
-        "{QATLAB} data --config {params.config} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab data --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -8,12 +8,14 @@ rule deploy:
         directory("results/deploy/{id}"),
     log:
         "results/logs/deploy/{id}.log",
-    params:
-        config=description("deploy"),
-        inputs=input_options,
+    conda:
+        "../../envs/qatlab.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        config=description("deploy"),
+        inputs=input_options,
     shell:
-        "{QATLAB} deploy --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab deploy --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

@@ -8,12 +8,14 @@ rule drift:
         directory("results/drift/{id}"),
     log:
         "results/logs/drift/{id}.log",
-    params:
-        config=description("drift"),
-        inputs=input_options,
+    conda:
+        "../../envs/qatlab.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
+    params:
+        config=description("drift"),
+        inputs=input_options,
     shell:
-        "{QATLAB} drift --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab drift --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

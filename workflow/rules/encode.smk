@@ -8,13 +8,15 @@ rule encode:
         directory("results/encode/{id}"),
     log:
         "results/logs/encode/{id}.log",
-    params:
-        config=description("encode"),
-        inputs=input_options,
+    conda:
+        "../../envs/qatlab.yaml"
     threads: workflow.cores
     resources:
         gpu=gpus("encode"),
         mem_mb=4000,
         runtime=120,
+    params:
+        config=description("encode"),
+        inputs=input_options,
     shell:
-        "{QATLAB} encode --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab encode --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

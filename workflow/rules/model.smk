@@ -7,8 +7,10 @@ rule model:
         directory("results/model/{id}"),
     log:
         "results/logs/model/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
     params:
         config=description("model"),
-    threads: 1
     shell:
-        "{QATLAB} model --config {params.config} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab model --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -22,9 +22,12 @@ rule plots:
         ),
     log:
         f"results/logs/plots/{STUDY}.log",
+    conda:
+        "../../envs/qatlab.yaml"
     params:
         config=f"{DESCRIPTIONS}/study/{STUDY}.json",
-        study=PLAN.study_description(),
+        folder=study_folder,
+        plan=study_identity(),
     shell:
-        "{QATLAB} plots --config {params.config} --input results=results --input tables=results/studies/{STUDY}/tables"
-        " --output results/studies/{STUDY} --log {log}"
+        "python -m qatlab plots --config {params.config} --input results=results --input tables={params.folder}/tables"
+        " --output {params.folder} --log {log}"

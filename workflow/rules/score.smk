@@ -8,12 +8,14 @@ rule score:
         directory("results/score/{id}"),
     log:
         "results/logs/score/{id}.log",
-    params:
-        config=description("score"),
-        inputs=input_options,
+    conda:
+        "../../envs/qatlab.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        config=description("score"),
+        inputs=input_options,
     shell:
-        "{QATLAB} score --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab score --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

@@ -32,8 +32,11 @@ rule tables:
         ),
     log:
         f"results/logs/tables/{STUDY}.log",
+    conda:
+        "../../envs/qatlab.yaml"
     params:
         config=f"{DESCRIPTIONS}/study/{STUDY}.json",
-        study=PLAN.study_description(),
+        folder=study_folder,
+        plan=study_identity(),
     shell:
-        "{QATLAB} tables --config {params.config} --input results=results --output results/studies/{STUDY} --log {log}"
+        "python -m qatlab tables --config {params.config} --input results=results --output {params.folder} --log {log}"

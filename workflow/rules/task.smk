@@ -7,8 +7,10 @@ rule task:
         directory("results/task/{id}"),
     log:
         "results/logs/task/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
     params:
         config=description("task"),
-    threads: 1
     shell:
-        "{QATLAB} task --config {params.config} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab task --config {params.config} --output {output} --threads {threads} --log {log}"

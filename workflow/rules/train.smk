@@ -8,13 +8,15 @@ rule train:
         directory("results/train/{id}"),
     log:
         "results/logs/train/{id}.log",
-    params:
-        config=description("train"),
-        inputs=input_options,
+    conda:
+        "../../envs/qatlab.yaml"
     threads: workflow.cores
     resources:
         gpu=gpus("train"),
         mem_mb=6000,
         runtime=240,
+    params:
+        config=description("train"),
+        inputs=input_options,
     shell:
-        "{QATLAB} train --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab train --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

@@ -12,9 +12,17 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m qatlab plan", description="Show a study's runs and artifacts.")
     parser.add_argument("--study", default="quickstart")
     parser.add_argument("--scale", default=None)
-    parser.add_argument("--overrides", default="", help='in Hydra\'s grammar, e.g. "trainer.batch_size=32 deploy=[torch_fp32]"')
+    parser.add_argument(
+        "--overrides", default="", help='in Hydra\'s grammar, e.g. "trainer.batch_size=32 deploy=[torch_fp32]"'
+    )
     parser.add_argument("--conf", type=Path, default=Path("conf"))
-    parser.add_argument("--write", type=Path, default=None, metavar="FOLDER", help="write <kind>/<artifact>.json for the stages' --config")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        default=None,
+        metavar="FOLDER",
+        help="write <kind>/<artifact>.json for the stages' --config",
+    )
     options = parser.parse_args(arguments)
     plan = load_study(options.conf, options.study, options.scale, shlex.split(options.overrides))
     print(f"{plan.study}: {plan.title}")

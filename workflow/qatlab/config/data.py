@@ -7,7 +7,9 @@ from pydantic import Field
 from qatlab.config.base import Strict
 
 Rows = Annotated[int | None, Field(gt=0, description="Rows kept after shuffling; null keeps all")]
-ShuffleSeed = Annotated[int, Field(ge=0, lt=2**32, description="Which rows are kept, and in which order they are stored")]
+ShuffleSeed = Annotated[
+    int, Field(ge=0, lt=2**32, description="Which rows are kept, and in which order they are stored")
+]
 Columns = Annotated[list[str], Field(min_length=2, description="Text columns in the order the loss reads them")]
 
 
@@ -17,7 +19,9 @@ class DocstringData(Strict):
     source: Literal["docstrings"]
     name: Annotated[str, Field(min_length=1)]
     packages: Annotated[list[str], Field(min_length=1, description="Packages to train on")]
-    held_out: Annotated[list[str], Field(description="Packages whose functions are removed wherever they reappear")] = []
+    held_out: Annotated[
+        list[str], Field(description="Packages whose functions are removed wherever they reappear")
+    ] = []
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
 

@@ -13,7 +13,9 @@ class DynamicQuantization(Strict):
     per_channel: bool = True
     reduce_range: bool = False
     weight_type: Literal["QInt8", "QUInt8"] = "QInt8"
-    activation_type: Annotated[Literal["QUInt8"], Field(description="Integer operators compute activation ranges as QUInt8 at run time")] = "QUInt8"
+    activation_type: Annotated[
+        Literal["QUInt8"], Field(description="Integer operators compute activation ranges as QUInt8 at run time")
+    ] = "QUInt8"
     mode: Literal["IntegerOps"] = "IntegerOps"
     enable_subgraph: bool = True
     matmul_const_b_only: bool = True

@@ -16,8 +16,12 @@ class EvaluateConfig(Strict):
 
     metrics: Annotated[list[str], Field(min_length=1, description="ndcg@k, mrr@k, recall@k, accuracy@k")]
     precisions: Annotated[list[Precision], Field(min_length=1)] = ["float32", "int8", "binary"]
-    similarity: Annotated[Literal["cosine", "dot"], Field(description="cosine scales embeddings to unit length first")] = "cosine"
-    ranges: Annotated[Literal["corpus", "per_call"], Field(description="What int8's per-dimension min/max are fitted on")] = "corpus"
+    similarity: Annotated[
+        Literal["cosine", "dot"], Field(description="cosine scales embeddings to unit length first")
+    ] = "cosine"
+    ranges: Annotated[
+        Literal["corpus", "per_call"], Field(description="What int8's per-dimension min/max are fitted on")
+    ] = "corpus"
 
     @field_validator("metrics")
     @classmethod

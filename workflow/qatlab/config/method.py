@@ -21,7 +21,9 @@ class WeightSchedule(Strict):
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     warmup_steps: Annotated[int | None, Field(ge=0, description="Optimizer steps until the full weight")] = None
-    warmup_fraction: Annotated[float | None, Field(ge=0, description="The same as a share of training; above 1 it never completes")] = None
+    warmup_fraction: Annotated[
+        float | None, Field(ge=0, description="The same as a share of training; above 1 it never completes")
+    ] = None
 
     @model_validator(mode="after")
     def _one_unit(self) -> "WeightSchedule":
@@ -61,5 +63,7 @@ class MethodConfig(Strict):
     @model_validator(mode="after")
     def _untrained_has_no_recipe(self) -> "MethodConfig":
         if not self.train and (self.embedding_quantization or self.weight_quantization):
-            raise ValueError("train is false, so embedding_quantization and weight_quantization would do nothing; remove them or set train: true")
+            raise ValueError(
+                "train is false, so embedding_quantization and weight_quantization would do nothing; remove them or set train: true"
+            )
         return self

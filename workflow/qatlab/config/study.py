@@ -19,11 +19,17 @@ from qatlab.config.trainer import TrainerConfig
 class StudyConfig(Strict):
     """The matrix of runs. Its keys are Hydra groups (method, model, data, trainer …) or dotted keys (trainer.batch_size, seed …)."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="As the file is called; names the results folder")]
+    name: Annotated[
+        str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="As the file is called; names the results folder")
+    ]
     title: Annotated[str, Field(min_length=1, description="Stands above tables and plots")]
     matrix: Annotated[dict[str, list[Any]], Field(min_length=1, description="Every combination is a run")]
-    exclude: Annotated[list[dict[str, Any]], Field(description="Combinations left out: a run that matches all keys of an entry")] = []
-    scales: Annotated[dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")] = {}
+    exclude: Annotated[
+        list[dict[str, Any]], Field(description="Combinations left out: a run that matches all keys of an entry")
+    ] = []
+    scales: Annotated[
+        dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
+    ] = {}
     baseline: Annotated[str, Field(description="The method that differences refer to")] = "baseline"
 
     @field_validator("matrix", mode="before")
@@ -50,7 +56,9 @@ class StudyConfig(Strict):
         for entry in self.exclude:
             for key in entry:
                 if key not in self.matrix:
-                    raise ValueError(f"exclude names '{key}', which is not a key of the matrix ({', '.join(self.matrix)})")
+                    raise ValueError(
+                        f"exclude names '{key}', which is not a key of the matrix ({', '.join(self.matrix)})"
+                    )
         return self
 
 
@@ -72,5 +80,7 @@ class RunConfig(Strict):
     @model_validator(mode="after")
     def _drift_reference_is_deployed(self) -> "RunConfig":
         if self.drift.reference not in self.deploy:
-            raise ValueError(f"drift.reference '{self.drift.reference}' is not a deployment of this study ({', '.join(self.deploy)})")
+            raise ValueError(
+                f"drift.reference '{self.drift.reference}' is not a deployment of this study ({', '.join(self.deploy)})"
+            )
         return self

@@ -18,7 +18,9 @@ class DocstringTask(Strict):
     package: Annotated[str, Field(min_length=1, description="An installed package, or 'stdlib'")]
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
-    documents: Annotated[int | None, Field(gt=0, description="Documents indexed, those of the queries first; null indexes all")] = None
+    documents: Annotated[
+        int | None, Field(gt=0, description="Documents indexed, those of the queries first; null indexes all")
+    ] = None
 
 
 class LocalTask(Strict):

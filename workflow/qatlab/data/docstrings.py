@@ -43,7 +43,9 @@ def package_version(package: str) -> str:
     try:
         return importlib.metadata.version(DISTRIBUTIONS.get(package, package))
     except importlib.metadata.PackageNotFoundError:
-        raise UserError(f"package '{package}' is not installed, so its docstrings cannot be read; install it or name another") from None
+        raise UserError(
+            f"package '{package}' is not installed, so its docstrings cannot be read; install it or name another"
+        ) from None
 
 
 def package_root(package: str) -> Path:

@@ -14,8 +14,8 @@ SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Records of a JSON Lines file. Lines end at \\n only: texts may hold U+2028 and U+0085."""
-    with (gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as stream:
+    r"""Records of a JSON Lines file. Lines end at \n only: texts may hold U+2028 and U+0085."""
+    with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
         lines = stream.read().decode("utf-8").split("\n")
     records = []
     for number, line in enumerate(lines, start=1):
@@ -54,7 +54,9 @@ def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
     table = read_table(path)
     missing = [column for column in columns if column not in table.columns]
     if missing and len(table.columns):
-        raise UserError(f"{path}: no column '{missing[0]}'; the file has: {', '.join(map(str, table.columns))} (data.columns says which are used)")
+        raise UserError(
+            f"{path}: no column '{missing[0]}'; the file has: {', '.join(map(str, table.columns))} (data.columns says which are used)"
+        )
     if table.empty:
         raise UserError(f"{path}: no rows")
     for column in columns:

@@ -2,6 +2,7 @@
 
 import platform
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -20,7 +21,9 @@ class OnnxEncoder:
         self.tokenizer = _tokenizer(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
-        self.session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
+        self.session = onnxruntime.InferenceSession(
+            str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"]
+        )
         self.input_names = {entry.name for entry in self.session.get_inputs()}
         self.device = f"cpu ({platform.machine()}, {threads or 'all'} threads)"
 
@@ -36,8 +39,14 @@ class OnnxEncoder:
 
     def _embed(self, texts: list[str]) -> np.ndarray:
         tokens = self.tokenizer.encode_batch(texts)
-        columns = {"input_ids": [t.ids for t in tokens], "attention_mask": [t.attention_mask for t in tokens], "token_type_ids": [t.type_ids for t in tokens]}
-        feed = {name: np.asarray(values, dtype=np.int64) for name, values in columns.items() if name in self.input_names}
+        columns = {
+            "input_ids": [t.ids for t in tokens],
+            "attention_mask": [t.attention_mask for t in tokens],
+            "token_type_ids": [t.type_ids for t in tokens],
+        }
+        feed = {
+            name: np.asarray(values, dtype=np.int64) for name, values in columns.items() if name in self.input_names
+        }
         vectors: np.ndarray = self.session.run([OUTPUT], feed)[0]
         return vectors
 
@@ -47,6 +56,14 @@ def _tokenizer(folder: Path) -> Tokenizer:
     settings = read_json(folder / "tokenizer_config.json")
     pad_token = settings.get("pad_token") or "[PAD]"
     pad_token = pad_token["content"] if isinstance(pad_token, dict) else pad_token
-    tokenizer.enable_padding(pad_id=tokenizer.token_to_id(pad_token), pad_token=pad_token, direction=settings.get("padding_side", "right"))
-    tokenizer.enable_truncation(read_json(folder / "sentence_bert_config.json")["max_seq_length"])
+    tokenizer.enable_padding(
+        pad_id=tokenizer.token_to_id(pad_token), pad_token=pad_token, direction=settings.get("padding_side", "right")
+    )
+    tokenizer.enable_truncation(_max_tokens(folder, settings))
     return tokenizer
+
+
+def _max_tokens(folder: Path, tokenizer_settings: dict[str, Any]) -> int:
+    """Where Sentence Transformers keeps it: with the module in older versions, with the tokenizer since 5.4."""
+    module_settings = read_json(folder / "sentence_bert_config.json")
+    return int(module_settings.get("max_seq_length") or tokenizer_settings["model_max_length"])

@@ -13,9 +13,13 @@ class TorchEncoder:
 
     def __init__(self, folder: Path, threads: int | None) -> None:
         use_threads(threads)
-        self.model = SentenceTransformer(str(folder), device=device_name(), trust_remote_code=False, model_kwargs={"use_safetensors": True})
+        self.model = SentenceTransformer(
+            str(folder), device=device_name(), trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        )
         self.device = describe_device()
 
     def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
         """(n, dim) float32, in the order of the texts."""
-        return self.model.encode(texts, batch_size=batch_size, prompt="", convert_to_numpy=True, show_progress_bar=False).astype(np.float32)
+        return self.model.encode(
+            texts, batch_size=batch_size, prompt="", convert_to_numpy=True, show_progress_bar=False
+        ).astype(np.float32)

@@ -23,16 +23,19 @@ def per_query(metric: str, gains: np.ndarray, judged: list[list[int]]) -> np.nda
     name, k = match.group(1), int(match.group(2))
     top = gains[:, :k].astype(np.float64)
     hits = top > 0
+    found = np.asarray(hits.any(axis=1))
     if name == "accuracy":
-        return hits.any(axis=1).astype(np.float64)
+        return found.astype(np.float64)
     if name == "recall":
-        return hits.sum(axis=1) / np.array([len(grades) for grades in judged], dtype=np.float64)
+        return hits.sum(axis=1).astype(np.float64) / np.array([len(grades) for grades in judged], dtype=np.float64)
     if name == "mrr":
         first = hits.argmax(axis=1)
-        return np.where(hits.any(axis=1), 1.0 / (first + 1.0), 0.0)
+        reciprocal: np.ndarray = np.where(found, 1.0 / (first + 1.0), 0.0)
+        return reciprocal
     discounts = 1.0 / np.log2(np.arange(2, top.shape[1] + 2))
     ideal = np.array([_dcg(sorted(grades, reverse=True)[:k]) for grades in judged])
-    return (top * discounts).sum(axis=1) / ideal
+    values: np.ndarray = (top * discounts).sum(axis=1) / ideal
+    return values
 
 
 def _dcg(grades: list[int]) -> float:

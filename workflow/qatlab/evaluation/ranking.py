@@ -40,5 +40,8 @@ def on_grid(queries: np.ndarray, documents: np.ndarray, precision: str, ranges: 
     document_range = MinMaxRange().fit(documents)
     query_range = MinMaxRange().fit(queries) if ranges == "per_call" else document_range
     sides = ((queries, query_range), (documents, document_range))
-    on = [dequantize_embeddings(quantize_embeddings(side, precision, r), precision, r, dim=side.shape[1]) for side, r in sides]
+    on = [
+        dequantize_embeddings(quantize_embeddings(side, precision, r), precision, r, dim=side.shape[1])
+        for side, r in sides
+    ]
     return on[0], on[1]

@@ -84,16 +84,22 @@ class QuantizationAwareLoss(nn.Module):
         """Tells the schedules where training stands; called before each optimizer step."""
         self.step, self.total_steps = step, total_steps
 
-    def forward(self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The weighted loss of each precision that has weight at this step, by name; the trainer sums and logs them."""
         features = list(sentence_features)
-        weights = {precision: schedule.at(self.step, self.total_steps) for precision, schedule in self.schedules.items()}
+        weights = {
+            precision: schedule.at(self.step, self.total_steps) for precision, schedule in self.schedules.items()
+        }
         active = {precision: weight for precision, weight in weights.items() if weight > 0}
         self.diagnostics = {f"weight_{precision}": weight for precision, weight in weights.items()}
         with _EmbeddedOnce(self.model, features) as embedded:
             if not active:  # before any warm-up has begun
                 return {precision: 0.0 * self._loss_at("float32", embedded, labels) for precision in list(weights)[:1]}
-            return {precision: weight * self._loss_at(precision, embedded, labels) for precision, weight in active.items()}
+            return {
+                precision: weight * self._loss_at(precision, embedded, labels) for precision, weight in active.items()
+            }
 
     def _loss_at(self, precision: str, embedded: "_EmbeddedOnce", labels: Tensor | None) -> Tensor:
         embedded.serve(precision)
@@ -137,30 +143,38 @@ class _EmbeddedOnce:
         self.outputs = [dict(self.model(dict(column))) for column in self.features]
         self.floats = [output["sentence_embedding"] for output in self.outputs]
         self.original = self.model.__dict__.get("forward")
-        self.model.forward = self._next_output  # type: ignore[method-assign]  # as MatryoshkaLoss does
+        self.model.forward = self._next_output  # as MatryoshkaLoss does
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.original is None:
             del self.model.forward
         else:
-            self.model.forward = self.original  # type: ignore[method-assign]
+            self.model.forward = self.original
 
     def serve(self, precision: str) -> None:
         """Puts every column on the grid; integer grids share one range over all columns."""
-        ranges = MinMaxRange().fit(torch.cat([e.detach().float() for e in self.floats])) if precision in INTEGER_PRECISIONS else None
+        ranges = (
+            MinMaxRange().fit(torch.cat([e.detach().float() for e in self.floats]))
+            if precision in INTEGER_PRECISIONS
+            else None
+        )
         self.served = [fake_quantize(embeddings, precision, ranges) for embeddings in self.floats]
         self.calls = 0
 
     def share_changed(self) -> float:
         """The share of embedding values that the grid moved: 0 would mean that quantization is not live."""
         with torch.no_grad():
-            changed = sum(int((served != floats).sum()) for served, floats in zip(self.served, self.floats, strict=True))
+            changed = sum(
+                int((served != floats).sum()) for served, floats in zip(self.served, self.floats, strict=True)
+            )
             return changed / sum(floats.numel() for floats in self.floats)
 
     def _next_output(self, *_: Any, **__: Any) -> dict[str, Tensor]:
         if self.calls >= len(self.served):
-            raise ValueError("the wrapped loss calls its model more often than there are text columns; QuantizationAwareLoss needs one call a column")
+            raise ValueError(
+                "the wrapped loss calls its model more often than there are text columns; QuantizationAwareLoss needs one call a column"
+            )
         output = {**self.outputs[self.calls], "sentence_embedding": self.served[self.calls]}
         self.calls += 1
         return output

@@ -3,7 +3,13 @@
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from qatlab.errors import UserError
 
@@ -14,7 +20,9 @@ IGNORED_FILES = ["onnx/*", "openvino/*"]
 def download(name: str, revision: str) -> Path:
     """The local snapshot of a model (from the cache where it is complete); raises UserError with a way out."""
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=ALLOWED_FILES, ignore_patterns=IGNORED_FILES))
+        return Path(
+            snapshot_download(name, revision=revision, allow_patterns=ALLOWED_FILES, ignore_patterns=IGNORED_FILES)
+        )
     except RevisionNotFoundError:
         raise UserError(f"model '{name}' has no revision '{revision}' on the hub") from None
     except GatedRepoError:

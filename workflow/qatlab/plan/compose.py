@@ -31,10 +31,16 @@ SWEEPABLE = ("model", "data", "method", "trainer", "seed")
 
 def group_options(conf: Path) -> dict[str, list[str]]:
     """The Hydra groups of a configuration folder and the choices in each."""
-    return {folder.name: sorted(file.stem for file in folder.glob("*.yaml")) for folder in sorted(conf.iterdir()) if folder.is_dir()}
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(conf.iterdir())
+        if folder.is_dir()
+    }
 
 
-def compose_runs(conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()) -> list[tuple[dict[str, Any], RunConfig]]:
+def compose_runs(
+    conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()
+) -> list[tuple[dict[str, Any], RunConfig]]:
     """(matrix cell, configuration) of each run of a study, in the order of its matrix.
 
     `overrides` are in Hydra's override grammar. Raises UserError, in one line, for anything a user can mend.
@@ -55,7 +61,9 @@ def compose_runs(conf: Path, study: str, scale: str | None = None, overrides: It
             GlobalHydra.instance().clear()
 
 
-def _matrix_runs(study: str, overrides: list[str], groups: dict[str, list[str]]) -> list[tuple[dict[str, Any], RunConfig]]:
+def _matrix_runs(
+    study: str, overrides: list[str], groups: dict[str, list[str]]
+) -> list[tuple[dict[str, Any], RunConfig]]:
     base = [f"study={study}", *overrides]
     settings = _section(StudyConfig, _compose(base, groups), "study")
     _check_matrix(settings, overrides, groups)
@@ -84,7 +92,8 @@ def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str,
     for key, values in settings.matrix.items():
         if key.split(".")[0] not in SWEEPABLE:
             raise UserError(
-                f"study.matrix sweeps '{key}', but only {', '.join(SWEEPABLE)} (or keys below them) can be swept: every run is evaluated alike"
+                f"study.matrix sweeps '{key}', but only {', '.join(SWEEPABLE)} (or keys below them) can be swept: "
+                "every run is evaluated alike"
             )
         if key in groups:
             for value in values:
@@ -93,7 +102,9 @@ def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str,
     for override in _parsed(overrides):
         if override.key_or_group in settings.matrix:
             values = override.value()
-            raise UserError(f"'{override.key_or_group}' is swept by the study's matrix; write study.matrix.{override.key_or_group}=[{values}] instead")
+            raise UserError(
+                f"'{override.key_or_group}' is swept by the study's matrix; write study.matrix.{override.key_or_group}=[{values}] instead"
+            )
 
 
 def _parsed(overrides: list[str]) -> list[Override]:
@@ -124,7 +135,10 @@ def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
     text = " ".join(str(error).split())
     key = re.search(r"Could not override '([^']+)'", text)
     if key:
-        return _unknown_key(key.group(1), _keys(compose(config_name="config", overrides=[o for o in overrides if o.startswith("study=")])))
+        return _unknown_key(
+            key.group(1),
+            _keys(compose(config_name="config", overrides=[o for o in overrides if o.startswith("study=")])),
+        )
     return UserError(f"configuration cannot be composed: {text[:300]}")
 
 
@@ -140,7 +154,7 @@ def _unknown_key(key: str, valid: list[str]) -> UserError:
 def _keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
     for key in config:
-        name = f"{prefix}{key}"
+        name = prefix + str(key)
         keys.append(name)
         node = config._get_node(key)
         if isinstance(node, DictConfig) and not node._is_none():
@@ -164,7 +178,9 @@ def _validated(model: type[Model], config: DictConfig, prefix: str = "") -> Mode
     try:
         values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except MissingMandatoryValue as error:
-        raise UserError(f"'{error.full_key}' has no value yet; add {error.full_key}=VALUE to the overrides or write it into its file") from None
+        raise UserError(
+            f"'{error.full_key}' has no value yet; add {error.full_key}=VALUE to the overrides or write it into its file"
+        ) from None
     except OmegaConfBaseException as error:
         raise UserError(f"configuration: {' '.join(str(error).split())[:300]}") from None
     try:
@@ -207,5 +223,10 @@ def _real_path(location: tuple[int | str, ...], values: Any) -> list[int | str]:
 def _accepted_keys() -> set[str]:
     """Every key that some section accepts, for suggestions."""
     modules = (base, data, deploy, drift, encode, evaluate, method, model, study, task, trainer)
-    classes = {value for module in modules for value in vars(module).values() if isinstance(value, type) and issubclass(value, BaseModel)}
+    classes = {
+        value
+        for module in modules
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, BaseModel)
+    }
     return {field for section in classes for field in section.model_fields}

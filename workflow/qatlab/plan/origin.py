@@ -13,17 +13,7 @@ from qatlab.config.task import DocstringTask, HubTask, LocalTask
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
-
-
-def model_source(name: str) -> str:
-    """'local' for a path, 'package' for a model an installed package carries, 'hub' for the rest."""
-    if Path(name).expanduser().is_dir():
-        return "local"
-    if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        if name.count("/") == 0 and not name.startswith("."):
-            return "hub"  # a legacy hub id without an owner
-        raise UserError(f"model folder '{name}' does not exist (model.name is a local folder or a hub id, owner/name)")
-    return "package" if packaged_folder(name) else "hub"
+from qatlab.models.source import model_source
 
 
 def model_origin(config: ModelConfig) -> Any:
@@ -32,13 +22,15 @@ def model_origin(config: ModelConfig) -> Any:
     if source == "local":
         folder = Path(config.name).expanduser()
         if not list(folder.glob("*.safetensors")) and not list(folder.glob("*/*.safetensors")):
-            raise UserError(f"model folder '{config.name}' has no .safetensors weights (pickled weights are never loaded)")
+            raise UserError(
+                f"model folder '{config.name}' has no .safetensors weights (pickled weights are never loaded)"
+            )
         return {"sha256": sha256_of(folder)}
     if source == "package":
-        folder = packaged_folder(config.name)
-        assert folder is not None
-        verify(config.name, folder)
-        return {"sha256": sha256_of(folder / "model.safetensors")}
+        packaged = packaged_folder(config.name)
+        assert packaged is not None
+        verify(config.name, packaged)
+        return {"sha256": sha256_of(packaged / "model.safetensors")}
     return "hub"
 
 

@@ -28,7 +28,14 @@ class Artifact:
     @property
     def description(self) -> dict[str, Any]:
         """What its stage reads, and what it keeps as config.json."""
-        return {"kind": self.kind, "name": self.name, "label": self.label, "config": self.config, "inputs": self.inputs, "origin": self.origin}
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "label": self.label,
+            "config": self.config,
+            "inputs": self.inputs,
+            "origin": self.origin,
+        }
 
     @property
     def path(self) -> str:
@@ -62,14 +69,23 @@ class Plan:
 
     def plot_names(self) -> list[str]:
         """The plots that the study has figures for."""
-        names = {"scores": True, "training_loss": any(a.kind == "train" for a in self.artifacts.values()), "drift": any(r.drifted for r in self.runs)}
+        names = {
+            "scores": True,
+            "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
+            "drift": any(r.drifted for r in self.runs),
+        }
         return [name for name, drawn in names.items() if drawn]
 
     def study_description(self) -> dict[str, Any]:
         """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""
         metric = self.runs[0].config.evaluate.metrics[0]
         config = {"study": self.study, "title": self.title, "baseline": self.baseline, "primary_metric": metric}
-        return {"kind": "study", "name": self.study, "label": self.study, "config": {**config, "runs": [_run_description(run) for run in self.runs]}}
+        return {
+            "kind": "study",
+            "name": self.study,
+            "label": self.study,
+            "config": {**config, "runs": [_run_description(run) for run in self.runs]},
+        }
 
 
 class _Planner:
@@ -86,9 +102,15 @@ class _Planner:
             self.origins[key] = lookup(config)
         return self.origins[key]
 
-    def add(self, kind: str, slug: str, config: dict[str, Any], inputs: dict[str, str], label: str, origin: Any = None) -> str:
+    def add(
+        self, kind: str, slug: str, config: dict[str, Any], inputs: dict[str, str], label: str, origin: Any = None
+    ) -> str:
         """The path of an artifact. A local path is no part of its identity: the content it leads to is."""
-        content = {"config": {key: value for key, value in config.items() if key != "path"}, "inputs": inputs, "origin": origin}
+        content = {
+            "config": {key: value for key, value in config.items() if key != "path"},
+            "inputs": inputs,
+            "origin": origin,
+        }
         artifact = Artifact(kind, identity(slug, content), config, inputs, label, origin)
         self.artifacts.setdefault(artifact.path, artifact)
         return artifact.path
@@ -108,12 +130,19 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
 
 def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     model = planner.add(
-        "model", Path(config.model.name).name, _dump(config.model), {}, config.model.name, planner.origin(model_origin, config.model)
+        "model",
+        Path(config.model.name).name,
+        _dump(config.model),
+        {},
+        config.model.name,
+        planner.origin(model_origin, config.model),
     )
     trained, name = model, config.method.name
     if config.method.train:
         name = _run_name(cell, config)
-        data = planner.add("data", config.data.name, _dump(config.data), {}, config.data.name, planner.origin(data_origin, config.data))
+        data = planner.add(
+            "data", config.data.name, _dump(config.data), {}, config.data.name, planner.origin(data_origin, config.data)
+        )
         slice_ = {"method": _dump(config.method), "trainer": _dump(config.trainer), "seed": config.seed}
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
         trained = planner.add("train", slug, slice_, {"model": model, "data": data}, name)
@@ -121,13 +150,17 @@ def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run
     for deployment in config.deploy:
         run.deployed[deployment] = _plan_deployment(planner, run, deployment)
     for task, task_config in config.task.items():
-        task_path = planner.add("task", task, {"name": task, **_dump(task_config)}, {}, task, planner.origin(task_origin, task_config))
+        task_path = planner.add(
+            "task", task, {"name": task, **_dump(task_config)}, {}, task, planner.origin(task_origin, task_config)
+        )
         for deployment, deployed in run.deployed.items():
             what = f"{name} · {deployment} · {task}"
             slug = f"{name}-{deployment}-{task}"
             encoded = planner.add("encode", slug, _dump(config.encode), {"deploy": deployed, "task": task_path}, what)
             run.encoded[deployment, task] = encoded
-            run.scored[deployment, task] = planner.add("score", slug, _dump(config.evaluate), {"encode": encoded, "task": task_path}, what)
+            run.scored[deployment, task] = planner.add(
+                "score", slug, _dump(config.evaluate), {"encode": encoded, "task": task_path}, what
+            )
         reference = run.encoded[config.drift.reference, task]
         for deployment in config.deploy:
             if deployment != config.drift.reference:
@@ -147,8 +180,14 @@ def _plan_deployment(planner: _Planner, run: Run, deployment: str) -> str:
     inputs = {"model": run.trained}
     if isinstance(config, OnnxDeployment) and config.quantization is not None:
         float_config = config.model_copy(update={"quantization": None})
-        inputs["float"] = planner.add("deploy", f"{run.name}-onnx", _dump(float_config), {"model": run.trained}, f"{run.name} · onnx")
-    slug = f"{run.name}-onnx" if isinstance(config, OnnxDeployment) and config.quantization is None else f"{run.name}-{deployment}"
+        inputs["float"] = planner.add(
+            "deploy", f"{run.name}-onnx", _dump(float_config), {"model": run.trained}, f"{run.name} · onnx"
+        )
+    slug = (
+        f"{run.name}-onnx"
+        if isinstance(config, OnnxDeployment) and config.quantization is None
+        else f"{run.name}-{deployment}"
+    )
     return planner.add("deploy", slug, _dump(config), inputs, f"{run.name} · {deployment}")
 
 
@@ -160,7 +199,9 @@ def _run_description(run: Run) -> dict[str, Any]:
         "data": run.config.data.name if trained else "",
         "method": run.config.method.name,
         "seed": run.config.seed if trained else None,
-        "varied": {f"matrix.{key}": value for key, value in run.cell.items() if key not in ("method", "seed", "model", "data")},
+        "varied": {
+            f"matrix.{key}": value for key, value in run.cell.items() if key not in ("method", "seed", "model", "data")
+        },
         "trained": run.trained,
         "deployed": run.deployed,
         "drift_reference": run.config.drift.reference,
@@ -185,7 +226,9 @@ def _check_names(runs: Any) -> None:
     names = [run.name for run in runs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
-        raise UserError(f"two runs of the study are called '{twice.pop()}'; give the methods or matrix values distinct names")
+        raise UserError(
+            f"two runs of the study are called '{twice.pop()}'; give the methods or matrix values distinct names"
+        )
 
 
 def _dump(section: Any) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def stage_sources(stage: str) -> list[Path]:
 @cache
 def _imports(module: str) -> tuple[str, ...]:
     """Modules of qatlab that a module names in import statements anywhere, or in strings (for imports by name)."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

@@ -12,10 +12,14 @@ SMALLEST_SHOWN = 1e-9  # below float32's resolution of a cosine
 def draw(cosines: dict[str, dict[str, np.ndarray]], reference: str, title: str) -> Figure:
     """`cosines`: by deployment, by method, (n,) cosine similarities of all tasks and seeds."""
     methods = list(dict.fromkeys(method for by_method in cosines.values() for method in by_method))
-    figure, axes = plt.subplots(1, len(cosines), figsize=(1.5 + 4 * len(cosines), 1.6 + 0.45 * len(methods)), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(cosines), figsize=(1.5 + 4 * len(cosines), 1.6 + 0.45 * len(methods)), sharey=True, squeeze=False
+    )
     for axis, (deploy, by_method) in zip(axes[0], cosines.items(), strict=True):
         distances = [np.maximum(1 - by_method[method], SMALLEST_SHOWN) for method in methods]
-        boxes = axis.boxplot(distances, orientation="horizontal", whis=(5, 95), showfliers=False, patch_artist=True, widths=0.6)
+        boxes = axis.boxplot(
+            distances, orientation="horizontal", whis=(5, 95), showfliers=False, patch_artist=True, widths=0.6
+        )
         for index, box in enumerate(boxes["boxes"]):
             box.set_facecolor(COLOURS[index % len(COLOURS)])
             box.set_alpha(0.7)

@@ -20,7 +20,9 @@ def draw(scores: pd.DataFrame, metric: str, title: str) -> Figure:
     """Points are means over tasks and seeds; bars are 95 % intervals over queries (normal approximation)."""
     chosen = scores[scores["metric"] == metric]
     deployments, methods, precisions = (list(dict.fromkeys(chosen[c])) for c in ("deploy", "method", "query_precision"))
-    figure, axes = plt.subplots(1, len(deployments), figsize=(1.2 + 3.2 * len(deployments), 4.4), sharey=True, squeeze=False)
+    figure, axes = plt.subplots(
+        1, len(deployments), figsize=(1.2 + 3.2 * len(deployments), 4.4), sharey=True, squeeze=False
+    )
     for axis, deploy in zip(axes[0], deployments, strict=True):
         for number, method in enumerate(methods):
             rows = chosen[(chosen["deploy"] == deploy) & (chosen["method"] == method)]

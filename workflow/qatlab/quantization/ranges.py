@@ -22,7 +22,9 @@ class MinMaxRange:
     def fit(self, embeddings: Any) -> "MinMaxRange":
         """Takes the extremes of `embeddings` (n, dim), float32; raises ValueError for NaN, Inf, or no rows."""
         if embeddings.ndim != 2 or len(embeddings) == 0:
-            raise ValueError(f"ranges are fitted on embeddings of shape (n, dim) with n ≥ 1, not {tuple(embeddings.shape)}")
+            raise ValueError(
+                f"ranges are fitted on embeddings of shape (n, dim) with n ≥ 1, not {tuple(embeddings.shape)}"
+            )
         if is_torch(embeddings):
             low, high = embeddings.detach().float().aminmax(dim=0)
             finite = bool(low.isfinite().all() and high.isfinite().all())

@@ -22,7 +22,13 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     if config.rows is not None and len(table) < config.rows:
         raise UserError(f"data '{config.name}' has {len(table)} rows, fewer than data.rows={config.rows}")
     table.to_parquet(output / "train.parquet", index=False)
-    manifest = {"source": config.source, "name": config.name, "origin": description["origin"], "rows": len(table), "columns": list(table.columns)}
+    manifest = {
+        "source": config.source,
+        "name": config.name,
+        "origin": description["origin"],
+        "rows": len(table),
+        "columns": list(table.columns),
+    }
     write_json(output / "manifest.json", {**manifest, "sha256": sha256_of(output / "train.parquet")})
 
 

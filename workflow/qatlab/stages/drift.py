@@ -13,11 +13,17 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     """Writes drift.json (min, max, mean cosine similarity, mean distance, n) and cosines.npy, (n,) float64."""
     config = DriftConfig.model_validate(description["config"])
     names = {"documents": ("documents",), "queries": ("queries",), "all": ("documents", "queries")}[config.texts]
-    before, after = (np.concatenate([np.load(inputs[role] / f"{name}.npy", allow_pickle=False) for name in names]) for role in ("reference", "encode"))
+    before, after = (
+        np.concatenate([np.load(inputs[role] / f"{name}.npy", allow_pickle=False) for name in names])
+        for role in ("reference", "encode")
+    )
     cosines = cosine(before[: config.limit], after[: config.limit])
     np.save(output / "cosines.npy", cosines)
     summary = {"min": cosines.min(), "max": cosines.max(), "mean": cosines.mean(), "mean_distance": 1 - cosines.mean()}
-    write_json(output / "drift.json", {**{key: float(value) for key, value in summary.items()}, "n": len(cosines), "texts": config.texts})
+    write_json(
+        output / "drift.json",
+        {**{key: float(value) for key, value in summary.items()}, "n": len(cosines), "texts": config.texts},
+    )
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:

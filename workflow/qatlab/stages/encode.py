@@ -36,7 +36,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         if not np.isfinite(embeddings).all():
             raise ValueError(f"the model gives NaN or Inf for some of the {table}")
         np.save(output / f"{table}.npy", embeddings)
-    write_json(output / "cost.json", {"texts": count, "seconds": seconds, "texts_per_second": count / seconds, "device": encoder.device})
+    write_json(
+        output / "cost.json",
+        {"texts": count, "seconds": seconds, "texts_per_second": count / seconds, "device": encoder.device},
+    )
 
 
 def _encode(encoder: Any, texts: list[str], batch_size: int, label: str) -> np.ndarray:

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from qatlab.artifact import sha256_of, write_json
+from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
 from qatlab.models.packaged import packaged_folder, verify
-from qatlab.plan.origin import model_source
+from qatlab.models.source import model_source
 
 PLAIN_FILES = (".json", ".txt", ".safetensors", ".model")
 
@@ -29,10 +29,13 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         folder = download(config.name, config.revision)
     target = output / "model"
     _copy_plain_files(folder, target)
-    if not (target / "modules.json").exists():
-        _add_mean_pooling(target)
+    if not (target / "modules.json").exists() or not (target / "tokenizer.json").exists():
+        _save_anew(target)
     _set_max_seq_length(target, config.max_seq_length)
-    write_json(output / "manifest.json", {"name": config.name, "revision": config.revision, "source": source, "sha256": sha256_of(target)})
+    write_json(
+        output / "manifest.json",
+        {"name": config.name, "revision": config.revision, "source": source, "sha256": sha256_of(target)},
+    )
 
 
 def _copy_plain_files(folder: Path, target: Path) -> None:
@@ -43,17 +46,17 @@ def _copy_plain_files(folder: Path, target: Path) -> None:
             shutil.copyfile(file, target / relative)
 
 
-def _add_mean_pooling(folder: Path) -> None:
-    """A Transformers encoder without modules.json gets mean pooling, as Sentence Transformers gives it."""
+def _save_anew(folder: Path) -> None:
+    """Sentence Transformers gives a plain Transformers encoder mean pooling, and a slow tokenizer its tokenizer.json."""
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
+    model = SentenceTransformer(
+        str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+    )
     model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
 
 
 def _set_max_seq_length(folder: Path, max_seq_length: int) -> None:
-    from qatlab.artifact import read_json
-
     path = folder / "sentence_bert_config.json"
     settings = read_json(path) if path.exists() else {}
     write_json(path, {**settings, "max_seq_length": max_seq_length})

@@ -17,7 +17,11 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     style.use_style()
     table = pd.read_csv(inputs["tables"] / "scores.csv")
     style.save(scores.draw(table, config["primary_metric"], config["title"]), folder, "scores")
-    logs = {run["run"]: pd.read_csv(results / run["trained"] / "log.csv") for run in config["runs"] if run["trained"].startswith("train/")}
+    logs = {
+        run["run"]: pd.read_csv(results / run["trained"] / "log.csv")
+        for run in config["runs"]
+        if run["trained"].startswith("train/")
+    }
     if logs:
         style.save(training_loss.draw(logs, config["title"]), folder, "training_loss")
     cosines = _cosines(config["runs"], results)
@@ -32,4 +36,7 @@ def _cosines(runs: list[dict[str, Any]], results: Path) -> dict[str, dict[str, n
             if "drift" in entry:
                 values = np.load(results / entry["drift"] / "cosines.npy", allow_pickle=False)
                 parts.setdefault(entry["deploy"], {}).setdefault(run["method"], []).append(values)
-    return {deploy: {method: np.concatenate(values) for method, values in by_method.items()} for deploy, by_method in parts.items()}
+    return {
+        deploy: {method: np.concatenate(values) for method, values in by_method.items()}
+        for deploy, by_method in parts.items()
+    }

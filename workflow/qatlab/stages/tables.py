@@ -23,10 +23,23 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     metric = config["primary_metric"]
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    wide.write_all_forms(wide.scores_by_precision(scores, metric), folder, "scores_by_precision", f"{metric} by output precision ({over})")
+    wide.write_all_forms(
+        wide.scores_by_precision(scores, metric),
+        folder,
+        "scores_by_precision",
+        f"{metric} by output precision ({over})",
+    )
     wide.write_all_forms(wide.all_metrics(scores), folder, "all_metrics", f"All metrics, mean of the tasks ({over})")
     if len(drift):
         wide.write_all_forms(
-            wide.drift_summary(drift), folder, "drift_summary", f"Cosine similarity to {config['runs'][0]['drift_reference']}, text by text"
+            wide.drift_summary(drift),
+            folder,
+            "drift_summary",
+            f"Cosine similarity to {config['runs'][0]['drift_reference']}, text by text",
         )
-    wide.write_all_forms(wide.cost_summary(cost), folder, "cost_summary", "Cost (medians; memory is peak resident, or allocated on a GPU)")
+    wide.write_all_forms(
+        wide.cost_summary(cost),
+        folder,
+        "cost_summary",
+        "Cost (medians; memory is peak resident, or allocated on a GPU)",
+    )

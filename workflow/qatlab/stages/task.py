@@ -19,12 +19,22 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     config: DocstringTask | LocalTask | HubTask = TypeAdapter(TaskConfig).validate_python(values)
     documents, queries, qrels = _load(config)
     queries, qrels, unjudged = _judged(name, documents, queries, qrels, config)
-    tables = {"documents": documents.sort_values("id"), "queries": queries.sort_values("id"), "qrels": qrels.sort_values(["query_id", "doc_id"])}
+    tables = {
+        "documents": documents.sort_values("id"),
+        "queries": queries.sort_values("id"),
+        "qrels": qrels.sort_values(["query_id", "doc_id"]),
+    }
     for table, rows in tables.items():
         rows.reset_index(drop=True).to_parquet(output / f"{table}.parquet", index=False)
     counts = {table: len(rows) for table, rows in tables.items()}
     checksums = {table: sha256_of(output / f"{table}.parquet") for table in tables}
-    manifest = {"name": name, "source": config.source, "origin": description["origin"], "rows": counts, "queries_without_judgement": unjudged}
+    manifest = {
+        "name": name,
+        "source": config.source,
+        "origin": description["origin"],
+        "rows": counts,
+        "queries_without_judgement": unjudged,
+    }
     write_json(output / "manifest.json", {**manifest, "sha256": checksums})
 
 
@@ -55,7 +65,9 @@ def _docstring_task(config: DocstringTask) -> tuple[pd.DataFrame, pd.DataFrame, 
 def _hub_task(config: HubTask) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     from qatlab.data.hub import load_split
 
-    subsets = [load_split(config.name, subset, config.split, config.revision) for subset in ("corpus", "queries", "qrels")]
+    subsets = [
+        load_split(config.name, subset, config.split, config.revision) for subset in ("corpus", "queries", "qrels")
+    ]
     documents, queries = (table.rename(columns={"_id": "id"})[["id", "text"]] for table in subsets[:2])
     qrels = subsets[2].rename(columns={"query-id": "query_id", "corpus-id": "doc_id", "score": "relevance"})
     if "relevance" not in qrels.columns:
@@ -64,14 +76,22 @@ def _hub_task(config: HubTask) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame
 
 
 def _judged(
-    name: str, documents: pd.DataFrame, queries: pd.DataFrame, qrels: pd.DataFrame, config: DocstringTask | LocalTask | HubTask
+    name: str,
+    documents: pd.DataFrame,
+    queries: pd.DataFrame,
+    qrels: pd.DataFrame,
+    config: DocstringTask | LocalTask | HubTask,
 ) -> tuple[pd.DataFrame, pd.DataFrame, int]:
     """Queries that have a relevant document among the documents, at most `config.queries` of them."""
     if documents.empty or queries.empty:
-        raise UserError(f"task '{name}' has {len(documents)} documents and {len(queries)} queries; it needs some of both")
+        raise UserError(
+            f"task '{name}' has {len(documents)} documents and {len(queries)} queries; it needs some of both"
+        )
     unknown = set(qrels["doc_id"]) - set(documents["id"])
     if unknown:
-        raise UserError(f"task '{name}': judgements name document '{min(unknown)}', which the corpus does not hold ({len(unknown)} such)")
+        raise UserError(
+            f"task '{name}': judgements name document '{min(unknown)}', which the corpus does not hold ({len(unknown)} such)"
+        )
     judged = set(qrels.loc[qrels["relevance"] > 0, "query_id"])
     kept = queries[queries["id"].isin(judged)]
     if kept.empty:

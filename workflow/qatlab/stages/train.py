@@ -1,12 +1,13 @@
 """train: one training with Sentence Transformers' own trainer."""
 
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from datasets import Dataset
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from transformers import set_seed
 
 from qatlab.artifact import write_json
@@ -16,6 +17,9 @@ from qatlab.errors import UserError
 from qatlab.training.build_loss import build_loss
 from qatlab.training.callbacks import TrainingLog
 from qatlab.training.device import describe_device, device_name, has_bf16, peak_memory_bytes, use_threads
+from qatlab.training.trainer import Trainer
+
+SCRATCH = "scratch"
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
@@ -25,10 +29,17 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     seed = description["config"]["seed"]
     use_threads(threads)
     set_seed(seed)
-    rows = Dataset.from_parquet(str(inputs["data"] / "train.parquet"), cache_dir=str(output / "cache"), keep_in_memory=True)
+    rows = Dataset.from_pandas(pd.read_parquet(inputs["data"] / "train.parquet"), preserve_index=False)
     if len(rows) < trainer_config.batch_size:
-        raise UserError(f"trainer.batch_size={trainer_config.batch_size} is more than the {len(rows)} training rows; lower it or raise data.rows")
-    model = SentenceTransformer(str(inputs["model"] / "model"), device=device_name(), trust_remote_code=False, model_kwargs={"use_safetensors": True})
+        raise UserError(
+            f"trainer.batch_size={trainer_config.batch_size} is more than the {len(rows)} training rows; lower it or raise data.rows"
+        )
+    model = SentenceTransformer(
+        str(inputs["model"] / "model"),
+        device=device_name(),
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True},
+    )
     if method.weight_quantization is not None:
         from qatlab.weights import torchao_qat
 
@@ -36,7 +47,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         print(f"{count} linear layers fake-quantize their weights ({method.weight_quantization.scheme})")
     loss = build_loss(model, method)
     log = TrainingLog(description["label"], loss)
-    trainer = SentenceTransformerTrainer(
+    trainer = Trainer(
         model=model,
         args=_arguments(trainer_config, seed, output, description["name"]),
         train_dataset=rows,
@@ -49,11 +60,12 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     model.save_pretrained(str(output / "model"), safe_serialization=True, create_model_card=False)
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
     write_json(output / "cost.json", _cost(log.step_seconds, trainer_config))
+    shutil.rmtree(output / SCRATCH, ignore_errors=True)
 
 
 def _arguments(config: TrainerConfig, seed: int, output: Path, name: str) -> SentenceTransformerTrainingArguments:
     return SentenceTransformerTrainingArguments(
-        output_dir=str(output / "trainer"),
+        output_dir=str(output / SCRATCH),
         run_name=name,
         num_train_epochs=config.num_train_epochs,
         max_steps=config.max_steps or -1,

@@ -7,8 +7,37 @@ import pandas as pd
 
 from qatlab.artifact import read_json
 
-SCORE_COLUMNS = ["study", "run", "model", "data", "method", "seed", "deploy", "task", "query_precision", "doc_precision", "scoring", "metric", "value", "queries", "stderr"]
-DRIFT_COLUMNS = ["run", "method", "seed", "reference", "deploy", "task", "min", "max", "mean", "mean_distance", "n", "texts"]
+SCORE_COLUMNS = [
+    "study",
+    "run",
+    "model",
+    "data",
+    "method",
+    "seed",
+    "deploy",
+    "task",
+    "query_precision",
+    "doc_precision",
+    "scoring",
+    "metric",
+    "value",
+    "queries",
+    "stderr",
+]
+DRIFT_COLUMNS = [
+    "run",
+    "method",
+    "seed",
+    "reference",
+    "deploy",
+    "task",
+    "min",
+    "max",
+    "mean",
+    "mean_distance",
+    "n",
+    "texts",
+]
 COST_COLUMNS = [
     "run", "method", "seed", "deploy", "seconds_per_step", "examples_per_second", "steps", "train_seconds", "peak_memory_bytes",
     "bytes_on_disk", "texts_per_second", "train_device", "encode_device",
@@ -45,7 +74,16 @@ def drift(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
         for entry in run["evaluations"]:
             if "drift" in entry:
                 figures = read_json(results / entry["drift"] / "drift.json")
-                rows.append({**_identity(run), "reference": run["drift_reference"], "deploy": entry["deploy"], "task": entry["task"], **figures, **run["varied"]})
+                rows.append(
+                    {
+                        **_identity(run),
+                        "reference": run["drift_reference"],
+                        "deploy": entry["deploy"],
+                        "task": entry["task"],
+                        **figures,
+                        **run["varied"],
+                    }
+                )
     return _ordered(rows, DRIFT_COLUMNS)
 
 
@@ -55,12 +93,19 @@ def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
     for run in runs:
         training = read_json(results / run["trained"] / "cost.json") if run["trained"].startswith("train/") else {}
         for deploy, path in run["deployed"].items():
-            encodings = [read_json(results / entry["encode"] / "cost.json") for entry in run["evaluations"] if entry["deploy"] == deploy]
+            encodings = [
+                read_json(results / entry["encode"] / "cost.json")
+                for entry in run["evaluations"]
+                if entry["deploy"] == deploy
+            ]
             rows.append(
                 {
                     **_identity(run),
                     "deploy": deploy,
-                    **{key: training.get(key) for key in ("seconds_per_step", "examples_per_second", "steps", "peak_memory_bytes")},
+                    **{
+                        key: training.get(key)
+                        for key in ("seconds_per_step", "examples_per_second", "steps", "peak_memory_bytes")
+                    },
                     "train_seconds": training.get("seconds"),
                     "train_device": training.get("device"),
                     "bytes_on_disk": read_json(results / path / "cost.json")["bytes"],
@@ -79,7 +124,16 @@ def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
         for entry in run["evaluations"]:
             artifacts = {kind: entry.get(kind) for kind in ("encode", "score", "drift")}
             inputs = {"trained": run["trained"], "deployed": run["deployed"][entry["deploy"]]}
-            rows.append({**_identity(run), "deploy": entry["deploy"], "task": entry["task"], **inputs, **artifacts, **run["varied"]})
+            rows.append(
+                {
+                    **_identity(run),
+                    "deploy": entry["deploy"],
+                    "task": entry["task"],
+                    **inputs,
+                    **artifacts,
+                    **run["varied"],
+                }
+            )
     return pd.DataFrame(rows)
 
 

@@ -33,7 +33,13 @@ def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
     """Drift as published studies report it, per method and deployment: extremes over all texts, means over tasks and seeds."""
     keys = [*_row_keys(drift), "deploy"]
     grouped = drift.groupby(keys, sort=False, dropna=False)
-    table = grouped.agg(min=("min", "min"), max=("max", "max"), mean=("mean", "mean"), mean_distance=("mean_distance", "mean"), n=("n", "sum"))
+    table = grouped.agg(
+        min=("min", "min"),
+        max=("max", "max"),
+        mean=("mean", "mean"),
+        mean_distance=("mean_distance", "mean"),
+        n=("n", "sum"),
+    )
     return table.reset_index().round({"min": 6, "max": 6, "mean": 6, "mean_distance": 6})
 
 
@@ -44,18 +50,24 @@ def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
     table = cost.groupby(keys, sort=False, dropna=False)[columns].median().reset_index()
     table.insert(len(keys) + 2, "peak memory (MB)", (table.pop("peak_memory_bytes") / 1e6).round(0))
     table.insert(len(keys) + 3, "on disk (MB)", (table.pop("bytes_on_disk") / 1e6).round(1))
-    return table.rename(columns={"seconds_per_step": "s/step", "examples_per_second": "examples/s", "texts_per_second": "texts/s"}).round(
-        {"s/step": 2, "examples/s": 1, "texts/s": 1}
-    )
+    return table.rename(
+        columns={"seconds_per_step": "s/step", "examples_per_second": "examples/s", "texts_per_second": "texts/s"}
+    ).round({"s/step": 2, "examples/s": 1, "texts/s": 1})
 
 
 def write_all_forms(table: pd.DataFrame, folder: Path, name: str, title: str) -> None:
     """`name`.csv, `name`.md and `name`.tex."""
     shown = table.astype(object).where(table.notna(), "–")
     shown.to_csv(folder / f"{name}.csv", index=False)
-    (folder / f"{name}.md").write_text(f"**{title}**\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n", encoding="utf-8")
-    latex = shown.to_latex(index=False, escape=True, caption=title.replace("_", r"\_").replace("%", r"\%"), label=f"tab:{name}")
-    (folder / f"{name}.tex").write_text(latex.replace("±", r"$\pm$").replace("·", r"$\cdot$").replace("–", "--"), encoding="utf-8")
+    (folder / f"{name}.md").write_text(
+        f"**{title}**\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n", encoding="utf-8"
+    )
+    latex = shown.to_latex(
+        index=False, escape=True, caption=title.replace("_", r"\_").replace("%", r"\%"), label=f"tab:{name}"
+    )
+    (folder / f"{name}.tex").write_text(
+        latex.replace("±", r"$\pm$").replace("·", r"$\cdot$").replace("–", "--"), encoding="utf-8"
+    )
 
 
 def _row_keys(table: pd.DataFrame) -> list[str]:
@@ -69,5 +81,9 @@ def _spread(values: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
     order = list(dict.fromkeys(cells[column]))
     wide = cells.pivot(index=keys, columns=column, values="value")[order]
     rows = list(dict.fromkeys(map(tuple, cells[keys].itertuples(index=False, name=None))))
-    index = pd.MultiIndex.from_tuples(rows, names=keys) if len(keys) > 1 else pd.Index([row[0] for row in rows], name=keys[0])
+    index = (
+        pd.MultiIndex.from_tuples(rows, names=keys)
+        if len(keys) > 1
+        else pd.Index([row[0] for row in rows], name=keys[0])
+    )
     return wide.reindex(index).reset_index().rename_axis(columns=None)

@@ -11,7 +11,9 @@ from qatlab.schedules import LinearWarmup
 
 def build_loss(model: SentenceTransformer, method: MethodConfig) -> nn.Module:
     """The method's loss over `model`, wrapped in QuantizationAwareLoss where the method quantizes embeddings."""
-    loss: nn.Module = {"multiple_negatives_ranking": MultipleNegativesRankingLoss}[method.loss.name](model, scale=method.loss.scale)
+    loss: nn.Module = {"multiple_negatives_ranking": MultipleNegativesRankingLoss}[method.loss.name](
+        model, scale=method.loss.scale
+    )
     if method.embedding_quantization is None:
         return loss
     precisions = method.embedding_quantization.precisions

@@ -19,12 +19,16 @@ class TrainingLog(TrainerCallback):
         self.step_seconds: list[float] = []
         self.pace = Pace()
 
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Announces the training."""
         self.began = time.monotonic()
         say(f"train {self.label}: {state.max_steps} steps")
 
-    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
         """Tells the loss's schedules which step begins."""
         self.step_began = time.monotonic()
         if self.loss is not None:
@@ -34,16 +38,32 @@ class TrainingLog(TrainerCallback):
         """Takes the step's time."""
         self.step_seconds.append(time.monotonic() - self.step_began)
 
-    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Keeps the row, and says it every few seconds."""
         if not logs or "loss" not in logs:
             return
-        row = {"step": state.global_step, "epoch": state.epoch, "loss": logs["loss"], "learning_rate": logs["learning_rate"]}
+        row = {
+            "step": state.global_step,
+            "epoch": state.epoch,
+            "loss": logs["loss"],
+            "learning_rate": logs["learning_rate"],
+        }
         row.update(self.loss.diagnostics if self.loss is not None else {})
         self.rows.append(row)
         if self.pace.due() or state.global_step == state.max_steps:
             elapsed = time.monotonic() - self.began
             left = elapsed / state.global_step * (state.max_steps - state.global_step)
-            parts = [f"{key.removeprefix('loss_')} {value:.3f}" for key, value in row.items() if key.startswith("loss_")]
+            parts = [
+                f"{key.removeprefix('loss_')} {value:.3f}" for key, value in row.items() if key.startswith("loss_")
+            ]
             detail = f" ({', '.join(parts)})" if parts else ""
-            say(f"train {self.label}: step {state.global_step} of {state.max_steps}, loss {row['loss']:.3f}{detail}, {clock(left)} left")
+            say(
+                f"train {self.label}: step {state.global_step} of {state.max_steps}, loss {row['loss']:.3f}{detail}, {clock(left)} left"
+            )

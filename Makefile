@@ -1,0 +1,62 @@
+# What a newcomer types. Everything runs in .venv, made from the lock in envs/.
+PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v))) python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+STUDY ?= quickstart
+CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
+
+.PHONY: study report test lint format lock schema clean help
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+study: .venv/.installed  ## run a study (STUDY=quickstart SCALE= OVERRIDES="key=value …")
+	$(BIN)/snakemake --cores all $(CONFIG)
+
+report: study  ## one self-contained HTML page of the study
+	$(BIN)/snakemake $(CONFIG) --report results/studies/$(STUDY)/report.html --report-stylesheet workflow/report/style.css
+	@echo "results/studies/$(STUDY)/report.html"
+
+test: .venv/.dev  ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev  ## ruff, mypy, snakefmt, snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+format: .venv/.dev  ## let ruff and snakefmt format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+schema: .venv/.installed  ## write conf/schema.json from the pydantic models
+	$(BIN)/python -m qatlab schema > conf/schema.json
+
+lock:  ## resolve envs/*.txt anew (needs uv)
+	@echo "torch ; sys_platform == 'never'" > .lock-overrides.txt
+	uv pip compile pyproject.toml $(LOCK_OPTIONS) --constraints envs/constraints.txt -o envs/requirements.txt
+	uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) --constraints envs/constraints.txt --constraints envs/requirements.txt -o envs/dev.txt
+	rm .lock-overrides.txt
+# torch is left out (envs/torch.txt): one version has many files. Its CUDA packages come with it.
+LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	--overrides .lock-overrides.txt --no-emit-package torch
+
+clean:  ## remove the environment; results stay
+	rm -rf .venv
+
+.venv/.installed: envs/torch.txt envs/requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "qatlab needs Python 3.11 or newer; name one with make PYTHON=…" >&2; exit 1; }
+	@echo "making .venv (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) -r envs/torch.txt
+	@$(PIP) --no-deps --require-hashes -r envs/requirements.txt
+	@$(PIP) --no-deps --editable .
+	@$(BIN)/python -m pip check
+	@touch $@
+
+.venv/.dev: envs/dev.txt .venv/.installed
+	@$(PIP) --no-deps --require-hashes -r envs/dev.txt
+	@touch $@

@@ -1,0 +1,61 @@
+"""Every file of conf/ composes and validates; the schema is current; names are file names."""
+
+import json
+
+import pytest
+import yaml
+
+from conftest import PROJECT
+from qatlab.commands.schema import schema
+from qatlab.plan.compose import compose_runs, group_options
+
+CONF = PROJECT / "conf"
+GROUPS = group_options(CONF)
+# What each choice needs from a user before it is complete.
+NEEDED = {("data", "local"): ["data.path=pairs.csv"], ("task", "beir"): ["task.beir.path=folder"]}
+
+
+def choices():
+    return [(group, choice) for group, options in GROUPS.items() for choice in options]
+
+
+@pytest.mark.parametrize(("group", "choice"), choices())
+def test_composes_and_validates(group, choice):
+    needed = NEEDED.get((group, choice), [])
+    if group == "study":
+        runs = compose_runs(CONF, choice)
+    elif group == "method":
+        runs = compose_runs(CONF, "quickstart", overrides=[f"study.matrix.method=[{choice}]"])
+    elif group in ("deploy", "task"):
+        reference = ["drift.reference=" + choice] if group == "deploy" else []
+        runs = compose_runs(CONF, "quickstart", overrides=[f"{group}=[{choice}]", *reference, *needed])
+    else:
+        runs = compose_runs(CONF, "quickstart", overrides=[f"{group}={choice}", *needed])
+    assert runs
+
+
+@pytest.mark.parametrize("choice", GROUPS["method"])
+def test_a_method_is_called_as_its_file(choice):
+    assert yaml.safe_load((CONF / "method" / f"{choice}.yaml").read_text())["name"] == choice
+
+
+@pytest.mark.parametrize("choice", GROUPS["study"])
+def test_a_study_is_called_as_its_file(choice):
+    assert yaml.safe_load((CONF / "study" / f"{choice}.yaml").read_text())["study"]["name"] == choice
+
+
+def test_schema_is_current():
+    assert json.loads((CONF / "schema.json").read_text()) == schema(), "run: make schema"
+
+
+def test_onnx_int8_has_the_seed_studys_parameters():
+    (_, config), *_ = compose_runs(CONF, "quickstart")
+    assert config.deploy["onnx_int8"].quantization.model_dump() == {
+        "per_channel": True,
+        "reduce_range": False,
+        "weight_type": "QInt8",
+        "activation_type": "QUInt8",
+        "mode": "IntegerOps",
+        "enable_subgraph": True,
+        "matmul_const_b_only": True,
+    }

@@ -1,0 +1,85 @@
+"""A tiny real model, pairs and a retrieval task, made on the spot: no test needs a network."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def project() -> Path:
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[tuple[str, str]]:
+    """(summary, code) pairs of a package of the standard library."""
+    from qatlab.data import docstrings
+
+    found = []
+    for path in sorted((docstrings.package_root("stdlib") / "email").rglob("*.py")):
+        found += [(summary, code) for _, summary, code in docstrings._functions(path)]
+    distinct = list({summary: (summary, code) for summary, code in found}.values())
+    assert len(distinct) > 120
+    return distinct
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
+    """A 2-layer BERT with random weights and a WordPiece vocabulary learned from the pairs, as a Sentence Transformers folder."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from tokenizers import BertWordPieceTokenizer
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    folder = tmp_path_factory.mktemp("tiny")
+    trainer = BertWordPieceTokenizer(lowercase=True)
+    trainer.train_from_iterator([text for pair in pairs for text in pair], vocab_size=800, show_progress=False)
+    trainer.save_model(str(folder))
+    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), do_lower_case=True)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    bert = folder / "bert"
+    BertModel(config).save_pretrained(bert, safe_serialization=True)
+    tokenizer.save_pretrained(bert)
+    transformer = Transformer(str(bert), max_seq_length=32)
+    target = folder / "model"
+    modules = [transformer, Pooling(32, pooling_mode="mean"), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(target), create_model_card=False)
+    return target
+
+
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
+    """pairs.jsonl to train on, and task/ in BEIR layout of other pairs."""
+    folder = tmp_path_factory.mktemp("files")
+    with (folder / "pairs.jsonl").open("w") as stream:
+        for summary, code in pairs[:80]:
+            stream.write(json.dumps({"anchor": summary, "positive": code}) + "\n")
+    (folder / "task" / "qrels").mkdir(parents=True)
+    held_out = pairs[80:120]
+    with (folder / "task" / "corpus.jsonl").open("w") as stream:
+        stream.writelines(
+            json.dumps({"_id": f"d{i}", "title": "", "text": code}) + "\n" for i, (_, code) in enumerate(held_out)
+        )
+    with (folder / "task" / "queries.jsonl").open("w") as stream:
+        stream.writelines(
+            json.dumps({"_id": f"q{i}", "text": summary}) + "\n" for i, (summary, _) in enumerate(held_out)
+        )
+    rows = "".join(f"q{i}\td{i}\t1\n" for i in range(len(held_out)))
+    (folder / "task" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows)
+    return folder

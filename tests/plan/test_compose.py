@@ -1,0 +1,93 @@
+"""Matrices, overrides, and one clear line for each mistake."""
+
+import shutil
+
+import pytest
+
+from conftest import PROJECT
+from qatlab.errors import UserError
+from qatlab.plan.compose import compose_runs
+
+CONF = PROJECT / "conf"
+
+
+def runs(*overrides):
+    return compose_runs(CONF, "quickstart", overrides=overrides)
+
+
+def test_a_matrix_is_every_combination_less_the_excluded():
+    cells = [
+        cell
+        for cell, _ in runs(
+            "study.matrix.method=[baseline,ste]",
+            "study.matrix.seed=[0,1]",
+            "+study.matrix.trainer.batch_size=[16,32]",
+            "+study.exclude=[{method: ste, seed: 1}]",
+        )
+    ]
+    assert len(cells) == 2 * 2 * 2 - 2
+    assert {"method": "ste", "seed": 0, "trainer.batch_size": 32} in cells
+
+
+def test_cells_reach_the_configuration():
+    composed = runs("+study.matrix.trainer.batch_size=[16,32]", "study.matrix.method=[ste]", "data.rows=100")
+    assert [config.trainer.batch_size for _, config in composed] == [16, 32]
+    assert all(config.data.rows == 100 and config.method.name == "ste" for _, config in composed)
+
+
+MISTAKES = [
+    ("trainer.batchsize=3", "unknown key 'trainer.batchsize'; did you mean 'trainer.batch_size'"),
+    ("+trainer.batchsize=3", "unknown key 'trainer.batchsize'; did you mean 'batch_size'"),
+    ("trainer.batch_size=-3", "trainer.batch_size: Input should be greater than or equal to 2, not -3"),
+    ("data.rows=0", "data.rows: Input should be greater than 0, not 0"),
+    ("trainer.batch_size=many", "trainer.batch_size: Input should be a valid integer"),
+    ("study.matrix.method=[stee]", "unknown method 'stee' (did you mean 'ste'?); valid: baseline, ste,"),
+    ("deploy=[onnx_int9]", "unknown deploy 'onnx_int9' (did you mean 'onnx_int8'?)"),
+    ("task=[stdlibb]", "unknown task 'stdlibb' (did you mean 'stdlib'?)"),
+    ("model=minilmm", "unknown model 'minilmm' (did you mean 'minilm'?)"),
+    ("method=ste", "write study.matrix.method=[ste] instead"),
+    ("study.matrix.seed=[]", "matrix.seed is empty"),
+    ("study.matrix.seed=[1,1]", "lists a value twice"),
+    ("+study.matrix.deploy=[torch_fp32]", "only model, data, method, trainer, seed"),
+    ("+study.matrix.trainer.batchsize=[16]", "unknown key 'trainer.batchsize'"),
+    ("+study.exclude=[{methd: ste}]", "exclude names 'methd', which is not a key of the matrix"),
+    ("data=local", "'data.path' has no value yet; add data.path=VALUE"),
+    ("trainer={", "override not understood"),
+    ("evaluate.metrics=[f1@1]", "unknown metric 'f1@1'"),
+    ("drift.reference=nothing", "drift.reference 'nothing' is not a deployment"),
+    ("seed=x", "'seed' is swept"),
+    ("trainer.precision=fp16", "trainer.precision: Input should be 'auto', 'bf16' or 'fp32', not 'fp16'"),
+]
+
+
+@pytest.mark.parametrize(("override", "message"), MISTAKES)
+def test_a_mistake_is_one_line_that_says_what_would_be_right(override, message):
+    with pytest.raises(UserError) as error:
+        runs(override)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_study_and_scale():
+    with pytest.raises(UserError, match=r"unknown study 'quickstrt' \(did you mean 'quickstart'"):
+        compose_runs(CONF, "quickstrt")
+    with pytest.raises(UserError, match=r"unknown scale 'smal'.*valid:"):
+        compose_runs(CONF, "quickstart", scale="smal")
+
+
+def test_a_method_file_with_a_mistake_is_named(tmp_path):
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    (conf / "method" / "mine.yaml").write_text("name: mine\nembedding_quantisation: {precisions: {int8: {}}}\n")
+    with pytest.raises(
+        UserError, match=r"unknown key 'method.embedding_quantisation'; did you mean 'embedding_quantization'"
+    ):
+        compose_runs(conf, "quickstart", overrides=["study.matrix.method=[mine]"])
+    (conf / "method" / "mine.yaml").write_text("name: [mine\n")
+    with pytest.raises(UserError, match="not YAML"):
+        compose_runs(conf, "quickstart", overrides=["study.matrix.method=[mine]"])
+
+
+def test_both_units_of_a_warm_up_are_refused():
+    with pytest.raises(UserError, match="not both"):
+        runs("study.matrix.method=[ste_warmup]", "+method.embedding_quantization.precisions.int8.warmup_steps=3")

@@ -1,0 +1,120 @@
+"""Identity: what changes an artifact's name, and what does not."""
+
+import json
+import shutil
+
+import pytest
+
+from conftest import PROJECT
+from qatlab.errors import UserError
+from qatlab.plan.study import load_study, write_descriptions
+
+CONF = PROJECT / "conf"
+
+
+def plan(*overrides, conf=CONF):
+    return load_study(conf, "quickstart", overrides=overrides)
+
+
+def paths(made, *kinds):
+    return {path for path, artifact in made.artifacts.items() if artifact.kind in kinds}
+
+
+def test_counts_of_quickstart():
+    kinds = [artifact.kind for artifact in plan().artifacts.values()]
+    counts = {kind: kinds.count(kind) for kind in kinds}
+    assert counts == {
+        "model": 1,
+        "data": 1,
+        "task": 2,
+        "train": 4,
+        "deploy": 15,
+        "encode": 30,
+        "score": 30,
+        "drift": 20,
+    }
+
+
+def test_a_key_of_drift_changes_drift_alone():
+    one, other = plan(), plan("drift.limit=100")
+    assert not paths(one, "drift") & paths(other, "drift")
+    kinds = ("model", "data", "task", "train", "deploy", "encode", "score")
+    assert paths(one, *kinds) == paths(other, *kinds)
+
+
+def test_a_key_of_the_trainer_changes_training_and_what_follows():
+    one, other = plan(), plan("trainer.learning_rate=1e-6")
+    assert not paths(one, "train") & paths(other, "train")
+    assert paths(one, "model", "data", "task") == paths(other, "model", "data", "task")
+
+
+def test_an_untrained_model_is_one_run_whatever_the_seeds():
+    made = plan("study.matrix.seed=[0,1,2]", "study.matrix.method=[untrained,baseline]")
+    assert [run.name for run in made.runs] == ["untrained", "baseline-seed=0", "baseline-seed=1", "baseline-seed=2"]
+    assert [run["seed"] for run in made.study_description()["config"]["runs"]] == [None, 0, 1, 2]
+
+
+def test_a_quantized_file_brings_its_float_source_along():
+    made = plan("deploy=[torch_fp32,onnx_int8]", "study.matrix.method=[untrained]")
+    configs = [artifact.config for artifact in made.artifacts.values() if artifact.kind == "deploy"]
+    assert {(c["backend"], bool(c.get("quantization"))) for c in configs} == {
+        ("torch", False),
+        ("onnx", False),
+        ("onnx", True),
+    }
+
+
+def test_local_data_is_known_by_content_not_by_path_or_date(tmp_path, tiny_files):
+    copy = tmp_path / "elsewhere.jsonl"
+    shutil.copyfile(tiny_files / "pairs.jsonl", copy)
+    one = plan("data=local", f"data.path={tiny_files / 'pairs.jsonl'}")
+    other = plan("data=local", f"data.path={copy}")
+    assert paths(one, "data") == paths(other, "data")
+    with copy.open("a") as stream:
+        stream.write('{"anchor": "one", "positive": "more"}\n')
+    assert paths(one, "data") != paths(plan("data=local", f"data.path={copy}"), "data")
+
+
+def test_local_mistakes_are_found_before_any_job(tmp_path):
+    cases = {
+        "missing.csv": (None, "does not exist"),
+        "empty.csv": ("anchor,positive\n", "no rows"),
+        "columns.csv": ("question,answer\na,b\n", "no column 'anchor'; the file has: question, answer"),
+        "blank.csv": ("anchor,positive\na,\n", "column 'positive' has no text in row 1"),
+        "broken.jsonl": ("{\n", "line 1: not JSON"),
+        "table.xlsx": ("x", "unknown file type"),
+    }
+    for name, (content, message) in cases.items():
+        if content is not None:
+            (tmp_path / name).write_text(content)
+        with pytest.raises(UserError, match=message):
+            plan("data=local", f"data.path={tmp_path / name}")
+    with pytest.raises(UserError, match=r"model folder .* does not exist"):
+        plan("model.name=./nowhere")
+    (tmp_path / "pickled").mkdir()
+    (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"x")
+    with pytest.raises(UserError, match=r"no \.safetensors"):
+        plan(f"model.name={tmp_path / 'pickled'}")
+    with pytest.raises(UserError, match=r"task folder .* does not exist"):
+        plan("task=[beir]", "task.beir.path=nowhere")
+    with pytest.raises(UserError, match="package 'nopackage' is not installed"):
+        plan("data.packages=[nopackage]")
+
+
+def test_a_wrong_checksum_is_refused(tmp_path, monkeypatch):
+    from qatlab.models import packaged
+
+    assert packaged.packaged_folder("sentence-transformers/all-MiniLM-L6-v2") is not None
+    (tmp_path / "model.safetensors").write_bytes(b"not the weights")
+    monkeypatch.setattr("qatlab.plan.origin.packaged_folder", lambda name: tmp_path)
+    with pytest.raises(UserError, match=r"SHA-256 is [0-9a-f]{64}, expected 53aa51172d"):
+        plan()
+    assert packaged.packaged_folder("someone/else") is None
+
+
+def test_descriptions_are_builtin_json(tmp_path):
+    made = plan()
+    write_descriptions(made, tmp_path)
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json"))
+    assert written == sorted([*(f"{path}.json" for path in made.artifacts), "study/quickstart.json"])
+    assert json.loads((tmp_path / "study" / "quickstart.json").read_text())["config"]["primary_metric"] == "ndcg@10"

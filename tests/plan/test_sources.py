@@ -1,0 +1,35 @@
+"""A stage's sources are what it imports, and no more."""
+
+from qatlab.__main__ import STAGES
+from qatlab.plan.sources import PACKAGE, stage_sources
+
+
+def names(stage):
+    return {path.relative_to(PACKAGE).as_posix() for path in stage_sources(stage)}
+
+
+def test_each_stage_has_its_own_module_and_configuration():
+    for stage in STAGES:
+        assert f"stages/{stage}.py" in names(stage)
+
+
+def test_training_does_not_depend_on_what_follows():
+    training = names("train")
+    assert {
+        "losses/quantization_aware.py",
+        "quantization/grids.py",
+        "weights/torchao_qat.py",
+        "config/method.py",
+    } <= training
+    for other in ("drift", "score", "deploy", "encode", "tables", "plots"):
+        assert f"stages/{other}.py" not in training
+    assert not {name for name in training if name.startswith(("plan/", "tables/", "plots/", "encoders/"))}
+
+
+def test_modules_named_in_strings_count():
+    assert {"encoders/onnx.py", "encoders/torch.py"} <= names("encode")
+
+
+def test_scoring_never_imports_torch():
+    for path in stage_sources("score"):
+        assert "quantization/fake.py" not in path.as_posix()

@@ -1,0 +1,53 @@
+"""Artifacts appear whole or not at all; identities follow content."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qatlab.artifact import canonical_json, identity, sha256_of, written_aside
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_identity_does_not_depend_on_the_order_of_keys(values):
+    assert identity("x", values) == identity("x", dict(reversed(values.items())))
+
+
+@given(VALUES, VALUES)
+def test_different_content_has_another_identity(one, other):
+    assert (identity("x", one) == identity("x", other)) == (canonical_json(one) == canonical_json(other))
+
+
+def test_a_slug_is_safe_in_a_path():
+    assert identity("../a b/ç$(rm)", 1).startswith("a-b-rm-")
+
+
+def test_a_failing_block_leaves_the_old_artifact_and_no_scratch(tmp_path):
+    target = tmp_path / "artifact"
+    with written_aside(target) as scratch:
+        (scratch / "value").write_text("old")
+    with pytest.raises(RuntimeError), written_aside(target) as scratch:
+        (scratch / "value").write_text("new")
+        raise RuntimeError
+    assert (target / "value").read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_a_study_keeps_what_other_stages_wrote(tmp_path):
+    for name, value in (("tables", "1"), ("plots", "2"), ("tables", "3")):
+        with written_aside(tmp_path / "study", keep_others=True) as scratch:
+            (scratch / name).mkdir()
+            (scratch / name / "file").write_text(value)
+    assert (tmp_path / "study" / "tables" / "file").read_text() == "3"
+    assert (tmp_path / "study" / "plots" / "file").read_text() == "2"
+
+
+def test_checksum_of_a_folder_follows_names_and_contents(tmp_path):
+    (tmp_path / "a").write_text("1")
+    first = sha256_of(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert sha256_of(tmp_path) != first

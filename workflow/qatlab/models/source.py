@@ -1,0 +1,15 @@
+"""Where a model's name leads."""
+
+from pathlib import Path
+
+from qatlab.errors import UserError
+from qatlab.models.packaged import packaged_folder
+
+
+def model_source(name: str) -> str:
+    """'local' for a folder, 'package' for a model that an installed package carries, 'hub' for the rest."""
+    if Path(name).expanduser().is_dir():
+        return "local"
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"model folder '{name}' does not exist (model.name is a local folder or a hub id, owner/name)")
+    return "package" if packaged_folder(name) else "hub"

@@ -1,0 +1,88 @@
+"""Snakemake's terminal output for people: a line a job, a line an error. `--logger qatlab` (profiles/default) turns it on.
+
+The full text stays in .snakemake/log/. Without this plugin (`--workflow-profile none`) Snakemake prints as ever.
+"""
+
+import logging
+import re
+import sys
+from typing import Any
+
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+REASON_LENGTH = 140
+# What Snakemake says between jobs and after an error, which our own lines have said already.
+NOISE = re.compile(
+    r"Execute \d+ jobs|Select jobs to execute|Assuming unrestricted|Using shell|Provided |Rules claiming|Building DAG|host: |"
+    r"Shutting down, this might|Exiting because a job execution failed|Removing output files of failed job|Complete log|Nothing to be done|"
+    r"This was a dry-run|Workflow profile |Removing temporary|Touching output|Trying to restart|Reasons:|"
+    r"At least one job did not complete|The following output files|Will exit after finishing"
+)
+FILE_AND_LINE = re.compile(r"^(\w+(?:Error|Exception))(?: in (?:file|rule) [^\n]*)?:\n", re.MULTILINE)
+
+
+class LogHandler(LogHandlerBase):
+    """Writes short lines to stderr."""
+
+    def __post_init__(self) -> None:
+        self.done = 0
+        self.total = 0
+        self.failed: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One log record: a line, or nothing."""
+        line = self._line(getattr(record, "event", None), record)
+        if line:
+            print(line, file=sys.stderr, flush=True)
+
+    def _line(self, event: LogEvent | None, record: logging.LogRecord) -> str | None:
+        fields: dict[str, Any] = record.__dict__
+        if event == LogEvent.RUN_INFO:
+            stats = dict(fields["stats"])
+            self.total = stats.pop("total", 0)
+            return (
+                f"{self.total} jobs: " + ", ".join(f"{count} {rule}" for rule, count in stats.items())
+                if self.total
+                else None
+            )
+        if event == LogEvent.PROGRESS:
+            self.done, self.total = fields["done"], fields["total"]
+            return f"{self.done} of {self.total} jobs done" if self.done == self.total else None
+        if event == LogEvent.JOB_INFO:
+            return self._job(fields)
+        if event == LogEvent.JOB_ERROR:
+            self.failed.append(_name(fields))
+            return f"failed: {_name(fields)} (log: {', '.join(fields['log']) or 'none'}); results of other jobs stay"
+        if event == LogEvent.ERROR:
+            return f"error: {FILE_AND_LINE.sub('', record.getMessage()).strip()}" if not self.failed else None
+        if event is None:
+            message = record.getMessage().strip()
+            if record.levelno >= logging.ERROR and self.failed:
+                return None
+            return message if message and not NOISE.match(message) else None
+        return None
+
+    def _job(self, fields: dict[str, Any]) -> str | None:
+        if fields["rule_name"] == "all":
+            return None
+        if self.common_settings.dryrun:
+            reason = " ".join(fields["reason"].split())
+            return f"{_name(fields)}  ← {reason[:REASON_LENGTH]}{'…' if len(reason) > REASON_LENGTH else ''}"
+        return f"[{self.done} of {self.total} done] {_name(fields)}"
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_filter = True
+    has_formatter = True
+    needs_rulegraph = False
+
+
+def _name(fields: dict[str, Any]) -> str:
+    wildcards = fields.get("wildcards") or {}
+    if wildcards:
+        return f"{fields['rule_name']} {' '.join(map(str, wildcards.values()))}"
+    # An error names outputs, not wildcards.
+    outputs = fields.get("output") or [""]
+    folder = re.search(r"results/\w+/([\w.-]+)$", str(outputs[0]))
+    return f"{fields['rule_name']} {folder.group(1)}" if folder else str(fields["rule_name"])
