@@ -14,7 +14,7 @@ study: .venv/.installed  ## run a study (STUDY=quickstart SCALE= OVERRIDES="key=
 	$(BIN)/snakemake --cores all $(CONFIG)
 
 report: study  ## one self-contained HTML page of the study
-	$(BIN)/snakemake $(CONFIG) --report results/studies/$(STUDY)/report.html --report-stylesheet workflow/report/style.css
+	$(BIN)/snakemake $(CONFIG) --report results/studies/$(STUDY)/report.html
 	@echo "results/studies/$(STUDY)/report.html"
 
 test: .venv/.dev  ## all tests

@@ -30,7 +30,9 @@ def test_equal_to_trec_eval(seed):
     judged = [[int(g) for g in row if g > 0] for row in grades]
     qrels = {f"q{q}": {f"d{d}": int(grades[q, d]) for d in range(documents)} for q in range(queries)}
     run = {f"q{q}": {f"d{d}": float(scores[q, d]) for d in range(documents)} for q in range(queries)}
-    expected = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut", "recall", "success", "recip_rank"}).evaluate(run)
+    expected = pytrec_eval.RelevanceEvaluator(qrels, {"ndcg_cut.3,10", "recall.5", "success.1", "recip_rank"}).evaluate(
+        run
+    )
     for metric, name in ORACLE.items():
         ours = per_query(metric, gains, judged)
         assert ours == pytest.approx([expected[f"q{q}"][name] for q in range(queries)], abs=1e-9), metric

@@ -19,21 +19,17 @@ def fitted(embeddings):
 
 
 def varied(embeddings):
-    """Dimensions of some width: sentence-transformers divides by zero in constant ones."""
+    """Dimensions wide enough for a step to be above float32's rounding."""
     return (embeddings.max(axis=0) - embeddings.min(axis=0) > 1e-3).all()
 
 
 @given(ARRAYS)
 @settings(deadline=None, max_examples=200)
 def test_integer_codes_equal_sentence_transformers(embeddings):
-    if not varied(embeddings):
-        return
     ranges = fitted(embeddings)
     for precision in ("int8", "uint8"):
         expected = reference(embeddings, precision=precision, ranges=np.vstack([ranges.low, ranges.high]))
-        # At the upper edge theirs reaches 127.99… or 128, which wraps around; ours clips.
-        inside = embeddings < ranges.high
-        assert np.array_equal(quantize_embeddings(embeddings, precision, ranges)[inside], expected[inside])
+        assert np.array_equal(quantize_embeddings(embeddings, precision, ranges), expected)
 
 
 @given(ARRAYS)

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 from qatlab.artifact import identity
 from qatlab.errors import UserError
 from qatlab.plan.environment import use_this_python
+from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
 from qatlab.plan.study import load_study, write_descriptions
 from qatlab.tables.names import LONG, TABLES, WIDE
@@ -44,6 +45,9 @@ def planned():
         )
     except UserError as error:
         raise WorkflowError(str(error))
+
+
+report: "../report/workflow.rst"
 
 
 PLAN = planned()
@@ -122,6 +126,13 @@ def study_inputs(kinds):
     return [f"results/{a.path}" for a in PLAN.artifacts.values() if a.kind in kinds]
 
 
+def check_reachable():
+    try:
+        check_hub(PLAN, Path("results"))
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
 def study_tables():
     return [
         f"results/studies/{STUDY}/runs.csv",
@@ -138,4 +149,5 @@ def study_plots():
 
 
 onstart:
+    check_reachable()
     write_descriptions(PLAN, Path(DESCRIPTIONS))

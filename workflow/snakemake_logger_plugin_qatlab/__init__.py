@@ -15,8 +15,9 @@ REASON_LENGTH = 140
 # What Snakemake says between jobs and after an error, which our own lines have said already.
 NOISE = re.compile(
     r"Execute \d+ jobs|Select jobs to execute|Assuming unrestricted|Using shell|Provided |Rules claiming|Building DAG|host: |"
-    r"Shutting down, this might|Exiting because a job execution failed|Removing output files of failed job|Complete log|Nothing to be done|"
-    r"This was a dry-run|Workflow profile |Removing temporary|Touching output|Trying to restart|Reasons:|"
+    r"Shutting down, this might|Exiting because a job execution failed|Removing output files of failed job|Complete log|"
+    r"This was a dry-run|Using workflow specific profile|Conda environments: ignored|Removing temporary|Touching output|"
+    r"Trying to restart|Reasons:|"
     r"At least one job did not complete|The following output files|Will exit after finishing"
 )
 FILE_AND_LINE = re.compile(r"^(\w+(?:Error|Exception))(?: in (?:file|rule) [^\n]*)?:\n", re.MULTILINE)

@@ -8,7 +8,7 @@ from qatlab.errors import UserError
 from qatlab.models.hub import offline_hint
 
 
-def load_split(name: str, subset: str | None, split: str, revision: str) -> pd.DataFrame:
+def load_split(name: str, subset: str | None, split: str, revision: str, kind: str = "data") -> pd.DataFrame:
     """One split as a table; raises UserError for an unknown name, subset, split or revision, or no network."""
     try:
         return load_dataset(name, subset, split=split, revision=revision).to_pandas()
@@ -17,4 +17,4 @@ def load_split(name: str, subset: str | None, split: str, revision: str) -> pd.D
     except ValueError as error:  # unknown subset or split: the message lists the valid ones
         raise UserError(f"data set '{name}': {' '.join(str(error).split())}") from None
     except (ConnectionError, OSError) as error:
-        raise UserError(offline_hint("data", name, error)) from None
+        raise UserError(offline_hint(kind, name, error)) from None

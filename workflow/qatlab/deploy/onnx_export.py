@@ -29,9 +29,23 @@ def export(source: Path, target: Path, opset: int) -> None:
     )
     copy_without_weights(source, target)
     (target / "onnx").mkdir()
+    _rename_output(scratch / Path(ONNX_FILE).name, "token_embeddings", "last_hidden_state")
     for file in scratch.glob("*.onnx*"):
         file.rename(target / "onnx" / file.name)
     shutil.rmtree(scratch)
+
+
+def _rename_output(file: Path, old: str, new: str) -> None:
+    """Optimum exports Sentence Transformers with names that its own runtime, and so Sentence Transformers, does not look for."""
+    import onnx
+
+    model = onnx.load(file, load_external_data=False)
+    for node in model.graph.node:
+        node.input[:] = [new if name == old else name for name in node.input]
+        node.output[:] = [new if name == old else name for name in node.output]
+    for output in model.graph.output:
+        output.name = new if output.name == old else output.name
+    onnx.save(model, file)
 
 
 def copy_without_weights(source: Path, target: Path) -> None:

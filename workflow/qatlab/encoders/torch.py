@@ -6,12 +6,14 @@ import numpy as np
 from sentence_transformers import SentenceTransformer
 
 from qatlab.training.device import describe_device, device_name, use_threads
+from qatlab.training.gpu import claim_gpu, visible_gpus
 
 
 class TorchEncoder:
     """A trained model in float32."""
 
     def __init__(self, folder: Path, threads: int | None) -> None:
+        claim_gpu(visible_gpus())
         use_threads(threads)
         self.model = SentenceTransformer(
             str(folder), device=device_name(), trust_remote_code=False, model_kwargs={"use_safetensors": True}

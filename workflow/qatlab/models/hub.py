@@ -14,6 +14,11 @@ from huggingface_hub.errors import (
 from qatlab.errors import UserError
 
 ALLOWED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "**/*.json", "**/*.safetensors"]
+OFFLINE_WAYS = {
+    "model": "download it elsewhere and give its folder (model.name=FOLDER), or keep the default model=minilm",
+    "data": "download it elsewhere and give the file (data=local data.path=FILE), or keep the default data=docstrings",
+    "task": "download it elsewhere in BEIR layout (task=[beir] task.beir.path=FOLDER), or keep task=[stdlib,networkx]",
+}
 IGNORED_FILES = ["onnx/*", "openvino/*"]
 
 
@@ -37,7 +42,6 @@ def offline_hint(kind: str, name: str, error: Exception | str) -> str:
     """What to do when the hub cannot be reached."""
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     return (
-        f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({reason[:160]}); to work offline, "
-        f"download it elsewhere and give its folder ({kind}.{'path' if kind == 'data' else 'name'}=PATH), "
-        "or use the defaults, which need no network"
+        f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({reason[:120]}); "
+        f"to work offline, {OFFLINE_WAYS[kind]}"
     )

@@ -3,6 +3,7 @@
 Looking it up is also the check that local things are there, before any job starts.
 """
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from qatlab.artifact import sha256_of
 from qatlab.config.data import DocstringData, HubData, LocalData
 from qatlab.config.model import ModelConfig
 from qatlab.config.task import DocstringTask, HubTask, LocalTask
+from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
@@ -45,6 +47,13 @@ def data_origin(config: DocstringData | LocalData | HubData) -> Any:
         read_columns(path, config.columns)
         return {"sha256": sha256_of(path)}
     return "hub"
+
+
+def check_trackers(config: TrainerConfig) -> None:
+    """Raises UserError for an experiment tracker whose package is not installed."""
+    for tracker in config.report_to:
+        if importlib.util.find_spec(tracker) is None:
+            raise UserError(f"trainer.report_to names {tracker}, which is not installed; pip install {tracker}")
 
 
 def task_origin(config: DocstringTask | LocalTask | HubTask) -> Any:

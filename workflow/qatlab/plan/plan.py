@@ -11,7 +11,7 @@ from qatlab.artifact import identity
 from qatlab.config.deploy import OnnxDeployment
 from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
-from qatlab.plan.origin import data_origin, model_origin, task_origin
+from qatlab.plan.origin import check_trackers, data_origin, model_origin, task_origin
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,7 @@ class _Planner:
 
 def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
     """The plan of composed runs. Raises UserError for local files, packages or checksums that are not as configured."""
+    check_trackers(cells[0][1].trainer)
     planner = _Planner()
     runs: dict[str, Run] = {}
     for cell, config in cells:
@@ -151,7 +152,7 @@ def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run
         run.deployed[deployment] = _plan_deployment(planner, run, deployment)
     for task, task_config in config.task.items():
         task_path = planner.add(
-            "task", task, {"name": task, **_dump(task_config)}, {}, task, planner.origin(task_origin, task_config)
+            "task", task, {"task": task, **_dump(task_config)}, {}, task, planner.origin(task_origin, task_config)
         )
         for deployment, deployed in run.deployed.items():
             what = f"{name} · {deployment} · {task}"
@@ -200,7 +201,9 @@ def _run_description(run: Run) -> dict[str, Any]:
         "method": run.config.method.name,
         "seed": run.config.seed if trained else None,
         "varied": {
-            f"matrix.{key}": value for key, value in run.cell.items() if key not in ("method", "seed", "model", "data")
+            f"matrix.{key}": value if trained or key.startswith("model") else ""
+            for key, value in run.cell.items()
+            if key not in ("method", "seed")
         },
         "trained": run.trained,
         "deployed": run.deployed,

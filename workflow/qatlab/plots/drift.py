@@ -13,7 +13,12 @@ def draw(cosines: dict[str, dict[str, np.ndarray]], reference: str, title: str) 
     """`cosines`: by deployment, by method, (n,) cosine similarities of all tasks and seeds."""
     methods = list(dict.fromkeys(method for by_method in cosines.values() for method in by_method))
     figure, axes = plt.subplots(
-        1, len(cosines), figsize=(1.5 + 4 * len(cosines), 1.6 + 0.45 * len(methods)), sharey=True, squeeze=False
+        1,
+        len(cosines),
+        figsize=(1.5 + 4 * len(cosines), 1.6 + 0.45 * len(methods)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
     )
     for axis, (deploy, by_method) in zip(axes[0], cosines.items(), strict=True):
         distances = [np.maximum(1 - by_method[method], SMALLEST_SHOWN) for method in methods]
@@ -31,5 +36,8 @@ def draw(cosines: dict[str, dict[str, np.ndarray]], reference: str, title: str) 
         axis.set_yticks(range(1, len(methods) + 1), methods)
         axis.grid(axis="y", visible=False)
     axes[0][0].invert_yaxis()
-    figure.suptitle(f"{title}\nbox: quartiles and median; whiskers: 5 % to 95 % of texts", fontsize=11)
+    figure.suptitle(
+        f"{title}\nbox: quartiles and median; whiskers: 5 % to 95 % of texts; below {SMALLEST_SHOWN:g} drawn at {SMALLEST_SHOWN:g}",
+        fontsize=11,
+    )
     return figure

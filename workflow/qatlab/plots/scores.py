@@ -6,14 +6,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from qatlab.plots.style import COLOURS, MARKERS
-
-METRIC_NAMES = {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall", "accuracy": "Accuracy"}
-
-
-def metric_label(metric: str) -> str:
-    """'ndcg@10' → 'nDCG@10'."""
-    name, _, cutoff = metric.partition("@")
-    return f"{METRIC_NAMES.get(name, name)}@{cutoff}"
+from qatlab.tables.names import metric_label
 
 
 def draw(scores: pd.DataFrame, metric: str, title: str) -> Figure:

@@ -5,8 +5,10 @@ import math
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from qatlab.plots.style import COLOURS
+from qatlab.quantization.grids import PRECISIONS
 
 PANELS_PER_ROW = 4
 COMPONENT = "loss_"
@@ -19,22 +21,15 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
     figure, axes = plt.subplots(
         rows, columns, figsize=(1 + 3.1 * columns, 0.9 + 2.9 * rows), sharex=True, sharey=True, squeeze=False
     )
-    components = list(dict.fromkeys(c for log in logs.values() for c in log.columns if c.startswith(COMPONENT)))
-    colours = {name: COLOURS[index + 1] for index, name in enumerate(components)}
-    styles = ["--", ":", "-.", (0, (1, 1))]
     for axis, (run, log) in zip(axes.flat, logs.items(), strict=False):
-        own = [component for component in components if component in log.columns]
-        if not own:
-            axis.plot(log["step"], log["loss"], color=COLOURS[0], label="float32 (the whole loss)")
-        for component in own:
-            style = styles[components.index(component) % len(styles)]
-            axis.plot(
-                log["step"],
-                log[component],
-                color=colours[component],
-                linestyle=style,
-                label=component.removeprefix(COMPONENT),
-            )
+        plain = not any(column.startswith(COMPONENT) for column in log.columns)
+        for index, precision in enumerate(PRECISIONS):
+            column = "loss" if plain and precision == "float32" else COMPONENT + precision
+            if column in log.columns:
+                # Thick to thin: int8's curve often lies on float32's, and both must be seen.
+                width, line = (3.5, "-") if precision == "float32" else (1.6, "--")
+                axis.plot(log["step"], log[column], line, color=COLOURS[index], linewidth=width, label=precision)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_title(run, fontsize=9)
     for axis in axes.flat[len(logs) :]:
         axis.set_visible(False)

@@ -1,9 +1,8 @@
 """The grids: float32 → codes → float32, the same bits from NumPy and from torch.
 
-int8 and uint8 codes are those of sentence-transformers' `quantize_embeddings` for values inside the
-range: 255 steps between a dimension's minimum and maximum, truncated toward zero. Values outside the
-range clip (there they wrap around). binary is one bit a dimension, 1 where the value is above 0,
-packed eight to a byte; ubinary is the same as uint8.
+int8 and uint8 codes are those of sentence-transformers' `quantize_embeddings` with the same ranges: 255 steps
+between a dimension's minimum and maximum, rounded down; int8 is uint8 less 128. Values outside the range clip.
+binary is one bit a dimension, 1 where the value is above 0, packed eight to a byte; ubinary is the same as uint8.
 
 float8, 4-bit and the other precisions join here.
 """
@@ -59,12 +58,8 @@ def dequantize_embeddings(codes: Any, precision: str, ranges: MinMaxRange | None
     if precision in ("binary", "ubinary"):
         return _unpack(codes, signed=precision == "binary", dim=dim)
     low, step = low_and_step(required(ranges, precision), codes.shape[1], codes)
-    values = _as_float32(codes)
-    if precision == "int8":
-        # Truncation toward zero: positive codes hold [c, c + 1), negative ones (c − 1, c], and 0 holds (−1, 1).
-        sign = values.sign() if is_torch(values) else np.sign(values)
-        return low + (values + sign * 0.5 + 128.0) * step
-    return low + (values + 0.5) * step
+    offset = 128.5 if precision == "int8" else 0.5
+    return low + (_as_float32(codes) + offset) * step
 
 
 def check_precision(precision: str) -> None:
@@ -107,14 +102,13 @@ def _integer_codes(embeddings: Any, precision: str, ranges: MinMaxRange) -> Any:
     values = _as_float32(embeddings)
     low, step = low_and_step(ranges, values.shape[1], values)
     positions = (values - low) / step
-    floor, ceiling = 0.0, float(STEPS)
-    if precision == "int8":
-        positions, floor, ceiling = positions - 128.0, -128.0, 127.0
     if is_torch(values):
         import torch
 
-        return positions.clamp(floor, ceiling).trunc().to(torch.int8 if precision == "int8" else torch.uint8)
-    return np.trunc(np.clip(positions, floor, ceiling)).astype(np.int8 if precision == "int8" else np.uint8)
+        steps = positions.floor().clamp(0, STEPS)
+        return (steps - 128).to(torch.int8) if precision == "int8" else steps.to(torch.uint8)
+    steps = np.clip(np.floor(positions), 0, STEPS)
+    return (steps - 128).astype(np.int8) if precision == "int8" else steps.astype(np.uint8)
 
 
 def _as_float32(values: Any) -> Any:

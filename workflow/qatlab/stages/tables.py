@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.tables import long, wide
+from qatlab.tables.names import metric_label
 
 FLOATS = "%.6f"
 
@@ -27,7 +28,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         wide.scores_by_precision(scores, metric),
         folder,
         "scores_by_precision",
-        f"{metric} by output precision ({over})",
+        f"{metric_label(metric)} by output precision ({over})",
     )
     wide.write_all_forms(wide.all_metrics(scores), folder, "all_metrics", f"All metrics, mean of the tasks ({over})")
     if len(drift):

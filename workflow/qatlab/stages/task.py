@@ -15,7 +15,7 @@ from qatlab.errors import UserError
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes documents.parquet (id, text), queries.parquet (id, text), qrels.parquet (query_id, doc_id, relevance), manifest.json."""
     values = dict(description["config"])
-    name = values.pop("name")
+    name = values.pop("task")
     config: DocstringTask | LocalTask | HubTask = TypeAdapter(TaskConfig).validate_python(values)
     documents, queries, qrels = _load(config)
     queries, qrels, unjudged = _judged(name, documents, queries, qrels, config)
@@ -66,7 +66,8 @@ def _hub_task(config: HubTask) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame
     from qatlab.data.hub import load_split
 
     subsets = [
-        load_split(config.name, subset, config.split, config.revision) for subset in ("corpus", "queries", "qrels")
+        load_split(config.name, subset, config.split, config.revision, "task")
+        for subset in ("corpus", "queries", "qrels")
     ]
     documents, queries = (table.rename(columns={"_id": "id"})[["id", "text"]] for table in subsets[:2])
     qrels = subsets[2].rename(columns={"query-id": "query_id", "corpus-id": "doc_id", "score": "relevance"})

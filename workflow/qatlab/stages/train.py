@@ -17,6 +17,7 @@ from qatlab.errors import UserError
 from qatlab.training.build_loss import build_loss
 from qatlab.training.callbacks import TrainingLog
 from qatlab.training.device import describe_device, device_name, has_bf16, peak_memory_bytes, use_threads
+from qatlab.training.gpu import claim_gpu, visible_gpus
 from qatlab.training.trainer import Trainer
 
 SCRATCH = "scratch"
@@ -27,6 +28,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     method = MethodConfig.model_validate(description["config"]["method"])
     trainer_config = TrainerConfig.model_validate(description["config"]["trainer"])
     seed = description["config"]["seed"]
+    claim_gpu(visible_gpus())
     use_threads(threads)
     set_seed(seed)
     rows = Dataset.from_pandas(pd.read_parquet(inputs["data"] / "train.parquet"), preserve_index=False)

@@ -92,7 +92,7 @@ def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
     rows = []
     for run in runs:
         training = read_json(results / run["trained"] / "cost.json") if run["trained"].startswith("train/") else {}
-        for deploy, path in run["deployed"].items():
+        for deploy in dict.fromkeys(entry["deploy"] for entry in run["evaluations"]):
             encodings = [
                 read_json(results / entry["encode"] / "cost.json")
                 for entry in run["evaluations"]
@@ -108,7 +108,7 @@ def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
                     },
                     "train_seconds": training.get("seconds"),
                     "train_device": training.get("device"),
-                    "bytes_on_disk": read_json(results / path / "cost.json")["bytes"],
+                    "bytes_on_disk": read_json(results / run["deployed"][deploy] / "cost.json")["bytes"],
                     "texts_per_second": sum(e["texts"] for e in encodings) / sum(e["seconds"] for e in encodings),
                     "encode_device": encodings[0]["device"],
                     **run["varied"],

@@ -40,7 +40,7 @@ def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
         mean_distance=("mean_distance", "mean"),
         n=("n", "sum"),
     )
-    return table.reset_index().round({"min": 6, "max": 6, "mean": 6, "mean_distance": 6})
+    return _formatted(table.reset_index(), {"min": "%.6f", "max": "%.6f", "mean": "%.6f", "mean_distance": "%.6f"})
 
 
 def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
@@ -48,11 +48,16 @@ def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
     keys = [*_row_keys(cost), "deploy"]
     columns = ["seconds_per_step", "examples_per_second", "peak_memory_bytes", "bytes_on_disk", "texts_per_second"]
     table = cost.groupby(keys, sort=False, dropna=False)[columns].median().reset_index()
-    table.insert(len(keys) + 2, "peak memory (MB)", (table.pop("peak_memory_bytes") / 1e6).round(0))
-    table.insert(len(keys) + 3, "on disk (MB)", (table.pop("bytes_on_disk") / 1e6).round(1))
-    return table.rename(
-        columns={"seconds_per_step": "s/step", "examples_per_second": "examples/s", "texts_per_second": "texts/s"}
-    ).round({"s/step": 2, "examples/s": 1, "texts/s": 1})
+    table[["peak_memory_bytes", "bytes_on_disk"]] /= 1e6
+    table.columns = pd.Index([*keys, "s/step", "examples/s", "peak memory (MB)", "on disk (MB)", "texts/s"])
+    formats = {
+        "s/step": "%.2f",
+        "examples/s": "%.1f",
+        "peak memory (MB)": "%.0f",
+        "on disk (MB)": "%.1f",
+        "texts/s": "%.0f",
+    }
+    return _formatted(table, formats)
 
 
 def write_all_forms(table: pd.DataFrame, folder: Path, name: str, title: str) -> None:
@@ -68,6 +73,12 @@ def write_all_forms(table: pd.DataFrame, folder: Path, name: str, title: str) ->
     (folder / f"{name}.tex").write_text(
         latex.replace("±", r"$\pm$").replace("·", r"$\cdot$").replace("–", "--"), encoding="utf-8"
     )
+
+
+def _formatted(table: pd.DataFrame, formats: dict[str, str]) -> pd.DataFrame:
+    """Numbers as text with a fixed number of decimals; missing ones stay missing."""
+    columns = {column: table[column].map(form.__mod__, na_action="ignore") for column, form in formats.items()}
+    return table.assign(**columns)
 
 
 def _row_keys(table: pd.DataFrame) -> list[str]:

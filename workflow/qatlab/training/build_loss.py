@@ -6,6 +6,7 @@ from torch import nn
 
 from qatlab.config.method import MethodConfig
 from qatlab.losses import QuantizationAwareLoss
+from qatlab.quantization.grids import PRECISIONS
 from qatlab.schedules import LinearWarmup
 
 
@@ -16,6 +17,9 @@ def build_loss(model: SentenceTransformer, method: MethodConfig) -> nn.Module:
     )
     if method.embedding_quantization is None:
         return loss
-    precisions = method.embedding_quantization.precisions
-    schedules = [LinearWarmup(s.weight, s.warmup_steps, s.warmup_fraction) for s in precisions.values()]
-    return QuantizationAwareLoss(model, loss, precisions=list(precisions), weights=schedules)
+    schedules = method.embedding_quantization.precisions
+    precisions = sorted(schedules, key=PRECISIONS.index)
+    weights = [
+        LinearWarmup(s.weight, s.warmup_steps, s.warmup_fraction) for s in map(schedules.__getitem__, precisions)
+    ]
+    return QuantizationAwareLoss(model, loss, precisions=precisions, weights=weights)

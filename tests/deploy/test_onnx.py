@@ -1,0 +1,68 @@
+"""ONNX deployments against Sentence Transformers' own backends and ONNX Runtime's own quantizer."""
+
+import numpy as np
+import onnx
+import pytest
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from sentence_transformers import SentenceTransformer
+
+from qatlab.config.deploy import DynamicQuantization
+from qatlab.deploy.onnx_dynamic import quantize
+from qatlab.deploy.onnx_export import ONNX_FILE, export
+from qatlab.encoders.onnx import OnnxEncoder
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_model, tmp_path_factory):
+    target = tmp_path_factory.mktemp("onnx") / "model"
+    export(tiny_model, target, 18)
+    return target
+
+
+@pytest.fixture(scope="module")
+def quantized(exported, tmp_path_factory):
+    target = tmp_path_factory.mktemp("int8") / "model"
+    quantize(exported, target, DynamicQuantization())
+    return target
+
+
+def texts(pairs):
+    return [text for pair in pairs[:40] for text in pair]
+
+
+def test_export_equals_torch_on_texts_of_all_lengths(tiny_model, exported, pairs):
+    expected = SentenceTransformer(str(tiny_model), device="cpu").encode(texts(pairs))
+    ours = OnnxEncoder(exported, 1).encode(texts(pairs), 8)
+    assert ours.dtype == np.float32
+    assert np.abs(ours - expected).max() < 1e-5
+
+
+def test_folders_load_with_the_librarys_onnx_backend(exported, quantized, pairs):
+    for folder in (exported, quantized):
+        theirs = SentenceTransformer(
+            str(folder), backend="onnx", device="cpu", model_kwargs={"provider": "CPUExecutionProvider"}
+        )
+        one_by_one = np.concatenate([OnnxEncoder(folder, 1).encode([text], 1) for text in texts(pairs)])
+        expected = np.concatenate([theirs.encode([text]) for text in texts(pairs)])
+        assert np.abs(one_by_one - expected).max() < 1e-5
+
+
+def test_quantization_is_onnx_runtimes_with_the_published_parameters(exported, quantized, tmp_path):
+    quantize_dynamic(
+        str(exported / ONNX_FILE),
+        str(tmp_path / "expected.onnx"),
+        per_channel=True,
+        reduce_range=False,
+        weight_type=QuantType.QInt8,
+        extra_options={"EnableSubgraph": True, "MatMulConstBOnly": True},
+    )
+    ours, expected = onnx.load(quantized / ONNX_FILE), onnx.load(tmp_path / "expected.onnx")
+    assert ours.graph == expected.graph
+    kinds = {node.op_type for node in ours.graph.node}
+    assert {"MatMulInteger", "DynamicQuantizeLinear"} <= kinds
+    assert (quantized / ONNX_FILE).stat().st_size < 0.6 * (exported / ONNX_FILE).stat().st_size
+
+
+def test_no_torch_weights_are_shipped_with_onnx(exported, quantized):
+    for folder in (exported, quantized):
+        assert not list(folder.rglob("*.safetensors"))

@@ -1,0 +1,61 @@
+"""The model stage: only plain files come along, and a bare encoder becomes a Sentence Transformers folder."""
+
+import json
+import shutil
+
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from qatlab.stages import model as stage
+
+
+def run(source, output):
+    output.mkdir()
+    stage.run({"config": {"name": str(source), "revision": "main", "max_seq_length": 24}}, {}, output, None)
+    return output / "model"
+
+
+def test_a_folder_is_taken_without_pickles_and_code(tiny_model, tmp_path, pairs):
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    (source / "pytorch_model.bin").write_bytes(b"pickle")
+    (source / "modeling_evil.py").write_text("raise SystemExit")
+    target = run(source, tmp_path / "out")
+    names = {path.name for path in target.rglob("*")}
+    assert {"model.safetensors", "tokenizer.json", "modules.json"} <= names
+    assert not {"pytorch_model.bin", "modeling_evil.py"} & names
+    loaded = SentenceTransformer(str(target), device="cpu")
+    assert loaded.max_seq_length == 24
+    short = [summary for summary, _ in pairs[:5]]
+    assert (loaded.encode(short) == SentenceTransformer(str(tiny_model), device="cpu").encode(short)).all()
+
+
+def test_a_bare_encoder_gets_mean_pooling(tiny_model, tmp_path):
+    bare = tmp_path / "bare"
+    shutil.copytree(
+        tiny_model, bare, ignore=shutil.ignore_patterns("modules.json", "*Pooling", "*Normalize", "config_sentence*")
+    )
+    target = run(bare, tmp_path / "out")
+    assert [module["type"].rpartition(".")[2] for module in json.loads((target / "modules.json").read_text())] == [
+        "Transformer",
+        "Pooling",
+    ]
+    assert SentenceTransformer(str(target), device="cpu").max_seq_length == 24
+
+
+def test_a_manifest_says_where_it_came_from(tiny_model, tmp_path):
+    run(tiny_model, tmp_path / "out")
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["source"] == "local"
+    assert len(manifest["sha256"]) == 64
+
+
+@pytest.mark.parametrize("texts", ["queries", "documents"])
+def test_prompts_of_a_model_are_found(tmp_path, texts):
+    from qatlab.encoders.prompts import prompt_for
+
+    prompts = {"query": "query: ", "document": "passage: "}
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))
+    assert prompt_for(tmp_path, texts) == {"queries": "query: ", "documents": "passage: "}[texts]
+    (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "", "document": ""}}))
+    assert prompt_for(tmp_path, texts) == ""

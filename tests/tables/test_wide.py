@@ -1,0 +1,53 @@
+"""Wide views are made from the long table and say how much seeds vary."""
+
+import pandas as pd
+import pytest
+
+from qatlab.tables import wide
+
+
+@pytest.fixture
+def scores():
+    rows = [
+        {
+            "method": method,
+            "seed": seed,
+            "deploy": "torch_fp32",
+            "task": task,
+            "query_precision": precision,
+            "metric": "ndcg@10",
+            "value": value,
+        }
+        for method, seed, offset in (("untrained", None, 0.0), ("ste", 0, 0.1), ("ste", 1, 0.2))
+        for task, base in (("a", 0.3), ("b", 0.5))
+        for precision, value in (("float32", base + offset), ("binary", base + offset - 0.1))
+    ]
+    table = pd.DataFrame(rows)
+    return table.assign(seed=table["seed"].astype("Int64"))
+
+
+def test_cells_are_means_over_seeds_with_their_deviation(scores):
+    table = wide.scores_by_precision(scores, "ndcg@10").set_index("method")
+    assert table.loc["untrained", "a · float32"] == "0.3000"
+    assert table.loc["ste", "a · float32"] == "0.4500 ± 0.0707"
+    assert table.loc["ste", "mean of tasks · binary"] == "0.4500 ± 0.0707"
+    assert list(table.columns) == [
+        "deploy",
+        *(f"{t} · {p}" for t in ("a", "b", wide.MEAN) for p in ("float32", "binary")),
+    ]
+
+
+def test_what_the_matrix_varies_is_a_key_of_its_own(scores):
+    twice = pd.concat([scores.assign(**{"matrix.trainer.batch_size": size}) for size in (16, 32)])
+    table = wide.scores_by_precision(twice, "ndcg@10")
+    assert list(table["matrix.trainer.batch_size"]) == [16, 16, 32, 32]
+
+
+def test_all_three_forms_are_written(scores, tmp_path):
+    wide.write_all_forms(wide.all_metrics(scores), tmp_path, "all", "All metrics of a_study")
+    assert (tmp_path / "all.md").read_text().startswith("**All metrics of a_study**\n\n| method")
+    latex = (tmp_path / "all.tex").read_text()
+    assert r"\toprule" in latex
+    assert r"a\_study" in latex
+    assert r"$\pm$" in latex
+    assert pd.read_csv(tmp_path / "all.csv").shape == (4, 4)

@@ -1,0 +1,326 @@
+"""The whole line through real Snakemake: a tiny study from raw files to tables, plots and report, and what makes it run again."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import PROJECT
+
+STUDY = """
+# @package _global_
+defaults:
+  - override /data: local
+  - override /task: [beir]
+study:
+  name: tiny
+  title: A tiny study
+  matrix:
+    method: [untrained, ste_warmup, weight_int8]
+    seed: [0]
+model: {{name: "{model}", max_seq_length: 32}}
+data: {{path: "{files}/pairs.jsonl"}}
+task: {{beir: {{path: "{files}/task"}}}}
+trainer: {{batch_size: 16, learning_rate: 1.0e-3}}
+"""
+NOTHING = "Nothing to be done"
+
+
+class Checkout:
+    """A copy of the project with the tiny study in its conf/."""
+
+    def __init__(self, folder: Path, model: Path, files: Path) -> None:
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "conf", "envs", "profiles"):
+            source = PROJECT / name
+            copy = shutil.copytree if source.is_dir() else shutil.copyfile
+            copy(source, folder / name)
+        (folder / "conf" / "study" / "tiny.yaml").write_text(STUDY.format(model=model, files=files))
+
+    def snakemake(self, *arguments: str, study: str = "tiny", overrides: str = "") -> subprocess.CompletedProcess:
+        config = ["--config", f"study={study}", *([f"overrides={overrides}"] if overrides else [])]
+        environment = {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+        return subprocess.run(
+            [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *config],
+            cwd=self.folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=900,
+        )
+
+    def would_run(self, overrides: str = "") -> set[str]:
+        """The rules of a dry run."""
+        result = self.snakemake("-n", overrides=overrides)
+        assert result.returncode == 0, result.stdout
+        if NOTHING in result.stdout:
+            return set()
+        counts = re.search(r"^\d+ jobs: (.*)$", result.stdout, re.MULTILINE)
+        assert counts, result.stdout
+        return {part.split()[1] for part in counts.group(1).split(", ")} - {"all"}
+
+    def tables(self) -> Path:
+        return self.folder / "results" / "studies" / "tiny" / "tables"
+
+    def files(self) -> dict[str, int]:
+        results = self.folder / "results"
+        return {str(p.relative_to(results)): p.stat().st_mtime_ns for p in results.rglob("*") if p.is_file()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_model, tiny_files):
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"), tiny_model, tiny_files)
+    result = checkout.snakemake()
+    assert result.returncode == 0, result.stdout
+    checkout.screen = result.stdout
+    return checkout
+
+
+@pytest.fixture
+def edited():
+    """Appends a line to a file of the checkout and takes it back afterwards."""
+    before = {}
+
+    def edit(path: Path, line: str) -> None:
+        before[path] = (path.read_bytes(), path.stat())
+        path.write_bytes(before[path][0] + line.encode())
+
+    yield edit
+    for path, (content, status) in before.items():
+        path.write_bytes(content)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def test_scores_are_in_the_documented_form(finished):
+    scores = pd.read_csv(finished.tables() / "scores.csv")
+    documented = (
+        "study,run,model,data,method,seed,deploy,task,query_precision,doc_precision,scoring,metric,value,queries"
+    )
+    assert list(scores.columns[:14]) == documented.split(",")
+    assert len(scores) == 3 * 3 * 1 * 3 * 5  # methods × deployments × tasks × precisions × metrics
+    assert scores["value"].between(0, 1).all()
+    assert set(scores["queries"]) == {40}
+    float32 = scores[(scores["query_precision"] == "float32") & (scores["metric"] == "ndcg@10")].set_index(
+        ["method", "deploy"]
+    )["value"]
+    assert float32["ste_warmup", "torch_fp32"] != float32["untrained", "torch_fp32"]
+
+
+def test_drift_and_cost_are_in_the_documented_form(finished):
+    drift = pd.read_csv(finished.tables() / "drift.csv")
+    assert list(drift.columns[:11]) == [
+        "run",
+        "method",
+        "seed",
+        "reference",
+        "deploy",
+        "task",
+        "min",
+        "max",
+        "mean",
+        "mean_distance",
+        "n",
+    ]
+    mean = drift.groupby("deploy")["mean"].mean()
+    assert mean["onnx_fp32"] > 0.999999
+    assert 0.9 < mean["onnx_int8"] < 0.999999
+    cost = pd.read_csv(finished.tables() / "cost.csv").set_index(["method", "deploy"])
+    assert cost.loc[("ste_warmup", "torch_fp32"), "seconds_per_step"] > 0
+    assert cost["texts_per_second"].gt(0).all()
+    assert cost["bytes_on_disk"]["untrained", "onnx_int8"] < 0.6 * cost["bytes_on_disk"]["untrained", "onnx_fp32"]
+
+
+def test_a_trained_folder_loads_without_qatlab(finished):
+    (trained,) = (finished.folder / "results" / "train").glob("*weight_int8*")
+    code = (
+        "import sys; from sentence_transformers import SentenceTransformer as S; "
+        "print(S(sys.argv[1]).encode('a').shape, 'qatlab' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(trained / "model")], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split("\n")[-2] == "(32,) False"
+
+
+def test_the_training_log_follows_the_schedule_and_shows_live_quantizers(finished):
+    (trained,) = (finished.folder / "results" / "train").glob("*ste_warmup*")
+    log = pd.read_csv(trained / "log.csv")
+    assert list(log["step"]) == [1, 2, 3, 4, 5]
+    assert log["weight_binary"].tolist() == pytest.approx([0.5 * min(1, step / (0.9 * 5)) for step in range(5)])
+    assert log["changed_binary"].iloc[1:].eq(1).all()
+    assert log["changed_int8"].iloc[1:].gt(0.9).all()
+
+
+def test_runs_csv_names_artifacts_that_exist(finished):
+    runs = pd.read_csv(finished.folder / "results" / "studies" / "tiny" / "runs.csv")
+    for column in ("trained", "deployed", "encode", "score", "drift"):
+        for path in runs[column].dropna():
+            assert (finished.folder / "results" / path / "config.json").is_file()
+
+
+def test_views_and_plots_are_there(finished):
+    for name in ("scores_by_precision", "all_metrics", "drift_summary", "cost_summary"):
+        for form in ("csv", "md", "tex"):
+            assert (finished.tables() / f"{name}.{form}").stat().st_size > 100
+    for name in ("scores", "training_loss", "drift"):
+        assert (finished.tables().parent / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_screen_says_which_run_is_training_and_what_remains(finished):
+    assert re.search(r"^\[\d+ of \d+ done\] train model-local-ste_warmup-seed-0-", finished.screen, re.MULTILINE)
+    assert re.search(
+        r"^train ste_warmup-seed=0: step 5 of 5, loss [\d.]+ \(.*\), 0:00 left$", finished.screen, re.MULTILINE
+    )
+    assert "rule " not in finished.screen
+    assert "Warning" not in finished.screen
+
+
+def test_a_second_run_does_nothing(finished):
+    result = finished.snakemake()
+    assert result.returncode == 0
+    assert NOTHING in result.stdout
+
+
+def test_touching_configuration_or_data_does_nothing(finished, tiny_files):
+    touched = [*(finished.folder / "conf").rglob("*.yaml"), *tiny_files.rglob("*.*")]
+    touched += [path for kind in ("data", "task", "model") for path in (finished.folder / "results" / kind).rglob("*")]
+    assert len(touched) > 30
+    for path in touched:
+        path.touch()
+    assert finished.would_run() == set()
+
+
+def test_a_key_of_drift_reruns_drift_and_what_follows(finished):
+    assert finished.would_run("drift.limit=10") == {"drift", "tables", "plots"}
+
+
+def test_a_key_of_training_reruns_training_and_what_follows(finished):
+    follows = {"train", "deploy", "encode", "score", "drift", "tables", "plots"}
+    assert finished.would_run("trainer.learning_rate=1e-4") == follows
+
+
+@pytest.mark.parametrize(
+    ("module", "rules"),
+    [
+        ("stages/drift.py", {"drift", "tables", "plots"}),
+        ("evaluation/metrics.py", {"score", "tables", "plots"}),
+        ("tables/wide.py", {"tables", "plots"}),
+        ("plots/drift.py", {"plots"}),
+        ("encoders/onnx.py", {"encode", "score", "drift", "tables", "plots"}),
+        ("losses/quantization_aware.py", {"train", "deploy", "encode", "score", "drift", "tables", "plots"}),
+    ],
+)
+def test_editing_a_module_reruns_its_stage_and_what_follows(finished, edited, module, rules):
+    edited(finished.folder / "workflow" / "qatlab" / module, "\n# edited\n")
+    assert finished.would_run() == rules
+
+
+def test_another_lock_reruns_everything(finished, edited):
+    edited(finished.folder / "envs" / "requirements.txt", "# edited\n")
+    assert {"model", "data", "task", "train", "plots"} <= finished.would_run()
+
+
+def test_the_same_study_from_scratch_gives_the_same_bytes(finished, tmp_path, tiny_model, tiny_files):
+    again = Checkout(tmp_path, tiny_model, tiny_files)
+    result = again.snakemake()
+    assert result.returncode == 0, result.stdout
+    names = sorted(path.name for path in finished.tables().iterdir() if not path.name.startswith("cost"))
+    assert len(names) == 11
+    for name in names:
+        assert (again.tables() / name).read_bytes() == (finished.tables() / name).read_bytes(), name
+    for plot in (again.tables().parent / "plots").iterdir():
+        assert plot.read_bytes() == (finished.tables().parent / "plots" / plot.name).read_bytes(), plot.name
+
+
+def test_a_failing_job_shows_its_own_words_and_its_log(finished):
+    before = finished.files()
+    result = finished.snakemake(overrides="trainer.batch_size=500")
+    assert result.returncode != 0
+    assert re.search(
+        r"^train \S+ failed: trainer.batch_size=500 is more than the 80 training rows; .* \(log: results/logs/train/\S+\.log\)$",
+        result.stdout,
+        re.MULTILINE,
+    )
+    assert "Traceback" not in result.stdout
+    assert len(result.stdout.splitlines()) < 15, result.stdout
+    after = finished.files()
+    assert {path: time for path, time in after.items() if path in before and not path.startswith(("logs", "plan"))} == {
+        path: time for path, time in before.items() if not path.startswith(("logs", "plan"))
+    }
+
+
+def test_a_crashing_job_shows_the_end_of_its_log(finished, edited):
+    edited(finished.folder / "workflow" / "qatlab" / "plots" / "drift.py", "\nraise RuntimeError('the plot broke')\n")
+    result = finished.snakemake()
+    assert result.returncode != 0
+    assert "plots tiny failed; the last lines of results/logs/plots/tiny.log:" in result.stdout
+    assert "    RuntimeError: the plot broke" in result.stdout
+    assert len(result.stdout.splitlines()) < 25, result.stdout
+
+
+MISTAKES = [
+    ({"study": "quickstrt"}, "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: quickstart, tiny"),
+    (
+        {"overrides": "trainer.batchsize=4"},
+        "error: unknown key 'trainer.batchsize'; did you mean 'trainer.batch_size'?",
+    ),
+    ({"overrides": "data.path=nowhere.csv"}, "error: data file 'nowhere.csv' does not exist"),
+    ({"overrides": "model.name=nobody/nothing"}, "error: model 'nobody/nothing' is not in the local cache"),
+    ({"overrides": "trainer.report_to=[trackio]"}, "error: trainer.report_to names trackio, which is not installed"),
+]
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES)
+def test_a_mistake_is_one_line_before_any_job(finished, mistake, message):
+    before = finished.files()
+    result = finished.snakemake(**mistake)
+    assert result.returncode != 0
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
+    assert line.startswith(message)
+    assert "Traceback" not in result.stdout
+    assert finished.files() == before
+
+
+def test_an_unknown_key_of_config_is_refused(finished):
+    result = finished.snakemake("-n", "--config", "sceale=small")
+    assert result.returncode != 0
+    assert "--config takes study, scale and overrides" in result.stdout
+
+
+def test_a_stage_runs_by_hand(finished, tmp_path):
+    descriptions = finished.folder / "results" / "plan"
+    config = next((descriptions / "drift").glob("*untrained-onnx_int8*.json"))
+    inputs = json.loads(config.read_text())["inputs"]
+    arguments = [
+        part for role, path in inputs.items() for part in ("--input", f"{role}={finished.folder / 'results' / path}")
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "qatlab",
+        "drift",
+        "--config",
+        str(config),
+        *arguments,
+        "--output",
+        str(tmp_path / "drift"),
+    ]
+    subprocess.run(command, check=True)
+    made = finished.folder / "results" / "drift" / config.stem / "drift.json"
+    assert (tmp_path / "drift" / "drift.json").read_bytes() == made.read_bytes()
+
+
+def test_the_report_is_one_page_without_addresses_to_load_from(finished):
+    result = finished.snakemake("--report", "report.html")
+    assert result.returncode == 0, result.stdout
+    page = (finished.folder / "report.html").read_text()
+    for expected in ("training loss by component", "scores by precision", "drift distributions"):
+        assert expected in page
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', page)
