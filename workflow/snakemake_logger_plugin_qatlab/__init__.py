@@ -20,6 +20,7 @@ NOISE = re.compile(
     r"Trying to restart|Reasons:|"
     r"At least one job did not complete|The following output files|Will exit after finishing"
 )
+EXIT_STATUS = re.compile(r"returned non-zero exit status|died with <Signals")
 FILE_AND_LINE = re.compile(r"^(\w+(?:Error|Exception))(?: in (?:file|rule) [^\n]*)?:\n", re.MULTILINE)
 
 
@@ -56,7 +57,9 @@ class LogHandler(LogHandlerBase):
             self.failed.append(_name(fields))
             return f"failed: {_name(fields)} (log: {', '.join(fields['log']) or 'none'}); results of other jobs stay"
         if event == LogEvent.ERROR:
-            return f"error: {FILE_AND_LINE.sub('', record.getMessage()).strip()}" if not self.failed else None
+            message = FILE_AND_LINE.sub("", record.getMessage()).strip()
+            # A job that fails has said why; so does JOB_ERROR, with its log.
+            return None if self.failed or EXIT_STATUS.search(message) else f"error: {message}"
         if event is None:
             message = record.getMessage().strip()
             if record.levelno >= logging.ERROR and self.failed:
