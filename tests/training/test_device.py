@@ -1,6 +1,7 @@
 """What a machine offers, as torch itself says."""
 
 import torch
+
 from qatlab.training.device import describe_device, device_name, has_bf16, peak_memory_bytes, use_threads
 
 
