@@ -10,11 +10,11 @@ CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES)
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-study: .venv/.installed  ## run a study (STUDY=quickstart SCALE= OVERRIDES="key=value …")
+study: .venv/.installed  ## run a study (STUDY=quickstart OVERRIDES="key=value …")
 	$(BIN)/snakemake --cores all $(CONFIG)
 
 report: study  ## one self-contained HTML page of the study
-	$(BIN)/snakemake $(CONFIG) --report results/studies/$(STUDY)/report.html
+	$(BIN)/snakemake --cores all $(CONFIG) --report results/studies/$(STUDY)/report.html
 	@echo "results/studies/$(STUDY)/report.html"
 
 test: .venv/.dev  ## all tests
