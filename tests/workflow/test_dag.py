@@ -278,6 +278,7 @@ def test_a_mistake_is_one_line_before_any_job(finished, mistake, message):
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("error: ")]
     assert line.startswith(message)
     assert "Traceback" not in result.stdout
+    assert 'File "' not in result.stdout
     assert finished.files() == before
 
 

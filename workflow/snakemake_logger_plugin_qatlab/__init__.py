@@ -21,6 +21,7 @@ NOISE = re.compile(
     r"At least one job did not complete|The following output files|Will exit after finishing"
 )
 EXIT_STATUS = re.compile(r"returned non-zero exit status|died with <Signals")
+TRACE = re.compile(r"\s*File \"[^\n]+\", line \d+")
 FILE_AND_LINE = re.compile(r"^(\w+(?:Error|Exception))(?: in (?:file|rule) [^\n]*)?:\n", re.MULTILINE)
 
 
@@ -41,13 +42,7 @@ class LogHandler(LogHandlerBase):
     def _line(self, event: LogEvent | None, record: logging.LogRecord) -> str | None:
         fields: dict[str, Any] = record.__dict__
         if event == LogEvent.RUN_INFO:
-            stats = dict(fields["stats"])
-            self.total = stats.pop("total", 0)
-            return (
-                f"{self.total} jobs: " + ", ".join(f"{count} {rule}" for rule, count in stats.items())
-                if self.total
-                else None
-            )
+            return self._job_counts(dict(fields["stats"]))
         if event == LogEvent.PROGRESS:
             self.done, self.total = fields["done"], fields["total"]
             return f"{self.done} of {self.total} jobs done" if self.done == self.total else None
@@ -57,7 +52,8 @@ class LogHandler(LogHandlerBase):
             self.failed.append(_name(fields))
             return f"failed: {_name(fields)} (log: {', '.join(fields['log']) or 'none'}); results of other jobs stay"
         if event == LogEvent.ERROR:
-            message = FILE_AND_LINE.sub("", record.getMessage()).strip()
+            lines = FILE_AND_LINE.sub("", record.getMessage()).splitlines()
+            message = "\n".join(line for line in lines if not TRACE.match(line)).strip()
             # A job that fails has said why; so does JOB_ERROR, with its log.
             return None if self.failed or EXIT_STATUS.search(message) else f"error: {message}"
         if event is None:
@@ -66,6 +62,12 @@ class LogHandler(LogHandlerBase):
                 return None
             return message if message and not NOISE.match(message) else None
         return None
+
+    def _job_counts(self, stats: dict[str, int]) -> str | None:
+        """Once: a dry run sends them before and after its jobs."""
+        announced, self.total = self.total, stats.pop("total", 0)
+        counts = ", ".join(f"{count} {rule}" for rule, count in stats.items())
+        return f"{self.total} jobs: {counts}" if self.total and not announced else None
 
     def _job(self, fields: dict[str, Any]) -> str | None:
         if fields["rule_name"] == "all":
