@@ -5,6 +5,14 @@ import numpy as np
 from qatlab.config.evaluate import METRIC
 
 
+def name_and_cutoff(metric: str) -> tuple[str, int]:
+    """'ndcg@10' → ('ndcg', 10); raises ValueError for a metric that is none of ours."""
+    match = METRIC.fullmatch(metric)
+    if match is None:
+        raise ValueError(f"unknown metric '{metric}'; valid: ndcg@k, mrr@k, recall@k, accuracy@k")
+    return match.group(1), int(match.group(2))
+
+
 def per_query(metric: str, gains: np.ndarray, judged: list[list[int]]) -> np.ndarray:
     """One value a query.
 
@@ -17,10 +25,7 @@ def per_query(metric: str, gains: np.ndarray, judged: list[list[int]]) -> np.nda
     Returns:
         (q,) float64.
     """
-    match = METRIC.fullmatch(metric)
-    if match is None:
-        raise ValueError(f"unknown metric '{metric}'; valid: ndcg@k, mrr@k, recall@k, accuracy@k")
-    name, k = match.group(1), int(match.group(2))
+    name, k = name_and_cutoff(metric)
     top = gains[:, :k].astype(np.float64)
     hits = top > 0
     found = np.asarray(hits.any(axis=1))

@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatlab.artifact import write_json
-from qatlab.config.evaluate import METRIC, EvaluateConfig
-from qatlab.evaluation.metrics import per_query
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.evaluation.metrics import name_and_cutoff, per_query
 from qatlab.evaluation.ranking import SCORING, rank, unit_length
 
 
@@ -26,7 +26,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     )
     relevance = _relevance(inputs["task"] / "qrels.parquet")
     judged = [[grade for grade in relevance[query].values() if grade > 0] for query in query_ids]
-    depth = max(int(METRIC.fullmatch(metric).group(2)) for metric in config.metrics)  # type: ignore[union-attr]  # validated
+    depth = max(name_and_cutoff(metric)[1] for metric in config.metrics)
     scores, columns = [], {"query_id": query_ids}
     for precision in config.precisions:
         best = rank(queries, documents, precision, config.ranges, depth)
