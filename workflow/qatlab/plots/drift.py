@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from qatlab.plots.style import COLOURS
 
-SMALLEST_SHOWN = 1e-9  # below float32's resolution of a cosine
+SMALLEST_SHOWN = 1e-6  # about the rounding of a float32 cosine; less is no drift
 
 
 def draw(cosines: dict[str, dict[str, np.ndarray]], reference: str, title: str) -> Figure:
