@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
-.PHONY: study report test lint format lock schema clean help
+.PHONY: study report test bench lint format lock schema clean help
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,6 +19,9 @@ report: study  ## one self-contained HTML page of the study
 
 test: .venv/.dev  ## all tests
 	$(BIN)/python -m pytest
+
+bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
+	$(BIN)/python -m qatlab bench
 
 lint: .venv/.dev  ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check .

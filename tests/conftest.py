@@ -43,7 +43,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, 
     trainer = BertWordPieceTokenizer(lowercase=True)
     trainer.train_from_iterator([text for pair in pairs for text in pair], vocab_size=800, show_progress=False)
     trainer.save_model(str(folder))
-    tokenizer = BertTokenizerFast(vocab_file=str(folder / "vocab.txt"), do_lower_case=True)
+    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"), do_lower_case=True)
     torch.manual_seed(0)
     config = BertConfig(
         vocab_size=tokenizer.vocab_size,

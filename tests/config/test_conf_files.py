@@ -26,9 +26,10 @@ def test_composes_and_validates(group, choice):
         runs = compose_runs(CONF, choice)
     elif group == "method":
         runs = compose_runs(CONF, "quickstart", overrides=[f"study.matrix.method=[{choice}]"])
-    elif group in ("deploy", "task"):
-        reference = ["drift.reference=" + choice] if group == "deploy" else []
-        runs = compose_runs(CONF, "quickstart", overrides=[f"{group}=[{choice}]", *reference, *needed])
+    elif group == "deploy":
+        runs = compose_runs(CONF, "quickstart", overrides=[f"deploy={sorted({'torch_fp32', choice})}".replace("'", "")])
+    elif group == "task":
+        runs = compose_runs(CONF, "quickstart", overrides=[f"task=[{choice}]", *needed])
     else:
         runs = compose_runs(CONF, "quickstart", overrides=[f"{group}={choice}", *needed])
     assert runs

@@ -1,19 +1,38 @@
 """The loss: its gradient is exactly the weighted sum of the precisions' own gradients, from one forward pass."""
 
+import json
+
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
+    CachedGISTEmbedLoss,
+    CachedMultipleNegativesRankingLoss,
+    ContrastiveTensionLoss,
     CoSENTLoss,
     CosineSimilarityLoss,
+    MarginMSELoss,
+    Matryoshka2dLoss,
+    MatryoshkaLoss,
     MultipleNegativesRankingLoss,
-    TripletDistanceMetric,
     TripletLoss,
 )
 
 from qatlab.losses import QuantizationAwareLoss
-from qatlab.quantization import MinMaxRange, fake_quantize
-from qatlab.schedules import LinearWarmup
+from qatlab.losses.distillation import similarity_divergence
+from qatlab.quantization import (
+    FixedRange,
+    LearnedStep,
+    MinMaxRange,
+    PercentileRange,
+    RunningRange,
+    Tanh,
+    fake_quantize,
+)
+from qatlab.schedules import WeightSchedule
+
+ROWS = 6
+WEIGHTS = {"float32": 0.5, "int8": 2.0, "binary": 0.25, "float32_x_binary": 0.75}
 
 
 @pytest.fixture
@@ -22,65 +41,148 @@ def model(tiny_model):
 
 
 def features(model, pairs, columns):
-    texts = [list(column) for column in zip(*pairs[:6], strict=True)]
-    texts.append([code for _, code in pairs[6:12]])
+    texts = [list(column) for column in zip(*pairs[:ROWS], strict=True)]
+    texts.append([code for _, code in pairs[ROWS : 2 * ROWS]])
     return [model.preprocess(texts[column]) for column in range(columns)]
+
+
+def total(value):
+    return sum(value.values()) if isinstance(value, dict) else value
 
 
 def gradient(model, value):
     model.zero_grad()
-    value.backward()
+    total(value).backward()
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-class Answering(torch.nn.Module):
-    """Stands where a loss expects its model, and answers with given embeddings, one a call."""
+def embed(model, columns):
+    return [model(dict(column))["sentence_embedding"] for column in columns]
 
-    def __init__(self, embeddings):
+
+class Quantizing(torch.nn.Module):
+    """A model that quantizes what it puts out: the oracle, one whole forward and backward pass a precision.
+
+    The first column of the features it was made for is the query.
+    """
+
+    def __init__(self, model, columns, name, ranges=None):
         super().__init__()
-        self.embeddings = iter(list(embeddings))
+        self.model = model
+        self.query, _, document = name.partition("_x_")
+        self.document = document or self.query
+        self.queries = columns[0]["input_ids"]
+        self.ranges = ranges or MinMaxRange().fit(torch.cat([e.detach() for e in embed(model, columns)]))
 
-    def forward(self, _):
-        return {"sentence_embedding": next(self.embeddings)}
+    def forward(self, batch):
+        is_query = any(torch.equal(batch["input_ids"][0, :5], row[:5]) for row in self.queries)
+        precision = self.query if is_query else self.document
+        output = self.model(dict(batch))
+        return {**output, "sentence_embedding": fake_quantize(output["sentence_embedding"], precision, self.ranges)}
+
+    def get_embedding_dimension(self):
+        return self.model.get_embedding_dimension()
+
+    def __getitem__(self, index):
+        return self.model[index]
 
 
-def cosine_triplet(model):
-    """Not the Euclidean default: sentence-transformers' gradient of it is NaN where two texts share all their bits."""
-    return TripletLoss(model, distance_metric=TripletDistanceMetric.COSINE)
+def cached(model):
+    return CachedMultipleNegativesRankingLoss(model, mini_batch_size=4)
 
 
+def matryoshka(model):
+    return MatryoshkaLoss(model, MultipleNegativesRankingLoss(model), [32, 16, 8], [1.0, 0.5, 0.25])
+
+
+def cached_matryoshka(model):
+    return MatryoshkaLoss(model, cached(model), [32, 16], [1.0, 0.5])
+
+
+def triplet(model):
+    """sentence-transformers' distance has no gradient between texts that share all bits; as an oracle, one that has."""
+    if isinstance(model, Quantizing):
+        return TripletLoss(model, distance_metric=lambda a, b: torch.linalg.vector_norm(a - b, dim=1))
+    return TripletLoss(model)
+
+
+SCORES = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7, 0.2])
 CASES = [
     (MultipleNegativesRankingLoss, 2, None),
-    (CoSENTLoss, 2, torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7, 0.2])),
-    (CosineSimilarityLoss, 2, torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7, 0.2])),
-    (cosine_triplet, 3, None),
+    (MultipleNegativesRankingLoss, 3, None),
+    (cached, 2, None),
+    (cached, 3, None),
+    (CoSENTLoss, 2, SCORES),
+    (CosineSimilarityLoss, 2, SCORES),
+    (triplet, 3, None),
+    (MarginMSELoss, 3, SCORES),
+    (matryoshka, 2, None),
+    (cached_matryoshka, 2, None),
 ]
 
 
 @pytest.mark.parametrize(("inner", "columns", "labels"), CASES)
 def test_gradient_is_the_weighted_sum_of_separate_backward_passes(model, pairs, inner, columns, labels):
-    weights = {"float32": 0.5, "int8": 2.0, "binary": 0.25}
-    plain = inner(model)
-    loss = QuantizationAwareLoss(model, plain, precisions=list(weights), weights=list(weights.values()))
-    combined = gradient(model, sum(loss(features(model, pairs, columns), labels).values()))
+    loss = QuantizationAwareLoss(model, inner(model), precisions=list(WEIGHTS), weights=list(WEIGHTS.values()))
+    value = loss(features(model, pairs, columns), labels)
+    combined, value = gradient(model, value), float(total(value).detach())
+
+    expected, expected_value = torch.zeros_like(combined), 0.0
+    for name, weight in WEIGHTS.items():
+        texts = features(model, pairs, columns)
+        alone = inner(Quantizing(model, texts, name))(texts, labels)
+        expected_value += weight * float(alone.detach())
+        expected += weight * gradient(model, alone)
+    assert expected.norm() > 0
+    assert value == pytest.approx(expected_value, rel=1e-4)
+    assert torch.allclose(combined, expected, atol=1e-5 * float(expected.abs().max()) + 1e-6, rtol=1e-3)
+
+
+def test_matryoshka_around_it_truncates_before_quantizing(model, pairs):
+    inner = MultipleNegativesRankingLoss(model)
+    weights, dims = {"int8": 1.0, "binary": 0.5}, {32: 1.0, 16: 0.5}
+    aware = QuantizationAwareLoss(model, inner, precisions=list(weights), weights=list(weights.values()))
+    outer = MatryoshkaLoss(model, aware, list(dims), list(dims.values()))
+    combined = gradient(model, outer(features(model, pairs, 2), None))
+    assert model.forward.__func__ is SentenceTransformer.forward
 
     expected = torch.zeros_like(combined)
-    for precision, weight in weights.items():
-        embeddings = [model(column)["sentence_embedding"] for column in features(model, pairs, columns)]
-        ranges = MinMaxRange().fit(torch.cat([e.detach() for e in embeddings]))
-        alone = inner(Answering(fake_quantize(e, precision, ranges) for e in embeddings))
-        expected += weight * gradient(model, alone([{}] * columns, labels))
-    assert torch.allclose(combined, expected, atol=1e-5, rtol=1e-4)
+    for dim, dim_weight in dims.items():
+        for precision, weight in weights.items():
+            columns = embed(model, features(model, pairs, 2))
+            columns = [torch.nn.functional.normalize(column[:, :dim], dim=1) for column in columns]
+            ranges = MinMaxRange().fit(torch.cat([column.detach() for column in columns]))
+            quantized = [fake_quantize(column, precision, ranges) for column in columns]
+            alone = inner.compute_loss_from_embeddings(quantized, None)
+            expected += dim_weight * weight * gradient(model, alone)
+    assert torch.allclose(combined, expected, atol=1e-5, rtol=1e-3)
 
 
-def test_a_precision_without_weight_contributes_nothing(model, pairs):
-    alone = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["int8"])
-    beside = QuantizationAwareLoss(
-        model, MultipleNegativesRankingLoss(model), precisions=["float32", "int8", "binary"], weights=[0, 1, 0]
-    )
-    first = gradient(model, sum(alone(features(model, pairs, 2), None).values()))
-    second = gradient(model, sum(beside(features(model, pairs, 2), None).values()))
+def test_matryoshka_around_it_with_a_cached_loss_is_the_same_as_without_a_cache(model, pairs):
+    gradients = []
+    for inner in (cached(model), MultipleNegativesRankingLoss(model)):
+        aware = QuantizationAwareLoss(model, inner, precisions=["int8", "float32"], weights=[1.0, 0.5])
+        outer = MatryoshkaLoss(model, aware, [32, 16], [1.0, 0.5])
+        gradients.append(gradient(model, outer(features(model, pairs, 2), None)))
+    assert torch.allclose(*gradients, atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
+def test_a_precision_without_weight_contributes_nothing(model, pairs, inner):
+    alone = QuantizationAwareLoss(model, inner(model), precisions=["int8"])
+    beside = QuantizationAwareLoss(model, inner(model), precisions=["float32", "int8", "binary"], weights=[0, 1, 0])
+    first = gradient(model, alone(features(model, pairs, 2), None))
+    second = gradient(model, beside(features(model, pairs, 2), None))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
+def test_before_any_warm_up_begins_nothing_is_learned(model, pairs, inner):
+    loss = QuantizationAwareLoss(
+        model, inner(model), precisions=["int8"], weights=[WeightSchedule(1.0, warmup_steps=10)]
+    )
+    loss.set_progress(0, total_steps=40)
+    assert not gradient(model, loss(features(model, pairs, 2), None)).any()
 
 
 def test_the_model_runs_once_per_column_whatever_the_number_of_precisions(model, pairs):
@@ -91,47 +193,287 @@ def test_the_model_runs_once_per_column_whatever_the_number_of_precisions(model,
     assert len(calls) == 2
 
 
-def test_forward_is_restored_even_after_an_error(model, pairs):
+def test_a_cached_loss_runs_the_model_as_often_as_alone(model, pairs):
+    counts = []
+    for loss in (cached(model), QuantizationAwareLoss(model, cached(model))):
+        calls = []
+        hook = model[0].register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        gradient(model, loss(features(model, pairs, 2), None))
+        hook.remove()
+        counts.append(len(calls))
+    assert counts[0] == counts[1] == 8  # two mini-batches a column, two passes
+
+
+def test_nothing_is_left_behind_even_after_an_error(model, pairs):
     class Broken(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
         def forward(self, *_):
             raise RuntimeError("no")
 
     with pytest.raises(RuntimeError, match="no"):
-        QuantizationAwareLoss(model, Broken())(features(model, pairs, 2), None)
+        QuantizationAwareLoss(model, Broken(model))(features(model, pairs, 2), None)
     assert "forward" not in model.__dict__
+    inner = cached(model)
+    gradient(model, QuantizationAwareLoss(model, inner)(features(model, pairs, 2), None))
+    assert "calculate_loss" not in inner.__dict__
 
 
-def test_schedule_and_liveness_are_reported(model, pairs):
-    schedules = [1.0, LinearWarmup(1.0, steps=10), LinearWarmup(0.5, fraction=0.5)]
-    loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), weights=schedules)
+def test_evaluation_without_gradients_gives_the_same_value(model, pairs):
+    for inner in (MultipleNegativesRankingLoss, cached):
+        loss = QuantizationAwareLoss(model, inner(model))
+        trained = float(total(loss(features(model, pairs, 2), None)).detach())
+        with torch.no_grad():
+            assert float(total(loss(features(model, pairs, 2), None))) == pytest.approx(trained, rel=1e-5)
+
+
+@pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
+def test_schedules_losses_and_liveness_are_reported(model, pairs, inner):
+    schedules = [1.0, WeightSchedule(1.0, warmup_steps=10), WeightSchedule(0.5, warmup_fraction=0.5)]
+    loss = QuantizationAwareLoss(model, inner(model), weights=schedules)
     loss.set_progress(5, total_steps=40)
-    components = loss(features(model, pairs, 2), None)
-    assert list(components) == ["float32", "int8", "binary"]
-    assert loss.diagnostics["weight_int8"] == pytest.approx(0.5)
-    assert loss.diagnostics["weight_binary"] == pytest.approx(0.125)
-    assert loss.diagnostics["changed_binary"] == 1.0
+    value = total(loss(features(model, pairs, 2), None))
+    seen = loss.diagnostics
+    assert seen["weight_int8"] == pytest.approx(0.5)
+    assert seen["weight_binary"] == pytest.approx(0.125)
+    assert seen["changed_binary"] == 1.0
+    assert seen["changed_int8"] > 0.9
+    parts = sum(seen[f"weight_{name}"] * seen[f"loss_{name}"] for name in ("float32", "int8", "binary"))
+    assert float(value.detach()) == pytest.approx(parts, rel=1e-5)
+
+
+def test_components_are_named_for_the_trainers_log(model, pairs):
+    loss = QuantizationAwareLoss(
+        model, MultipleNegativesRankingLoss(model), precisions=["float32", ("float32", "binary"), "int4_x_binary"]
+    )
+    assert list(loss(features(model, pairs, 2), None)) == ["float32", "float32_x_binary", "int4_x_binary"]
+
+
+@pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
+def test_a_fixed_scale_is_the_wrapped_losss_scale(model, pairs, inner):
+    other = inner(model)
+    other.scale = 5.0
+    scaled = QuantizationAwareLoss(model, inner(model), precisions=["binary"], scales={"binary": 5.0})
+    plain = QuantizationAwareLoss(model, other, precisions=["binary"])
+    first, second = (gradient(model, loss(features(model, pairs, 2), None)) for loss in (scaled, plain))
+    assert torch.equal(first, second)
+    assert scaled.loss.scale == 20.0
+
+
+@pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
+def test_a_learned_scale_has_the_gradient_of_finite_differences(model, pairs, inner):
+    weight = 0.5
+    loss = QuantizationAwareLoss(
+        model, inner(model), precisions=["float32", "binary"], weights=[1.0, weight], learned_scales=["binary"]
+    )
+    (total(loss(features(model, pairs, 2), None)) / 2).backward()  # as gradient accumulation divides
+    assert loss.diagnostics["scale_binary"] == pytest.approx(20.0, rel=1e-4)
+    step = 1e-2
+    values = []
+    for shift in (step, -step):
+        with torch.no_grad():
+            loss.log_scales["binary"] += shift
+            values.append(float(total(loss(features(model, pairs, 2), None))))
+            loss.log_scales["binary"] -= shift
+    expected = (values[0] - values[1]) / (2 * step) / 2
+    assert float(loss.log_scales["binary"].grad) == pytest.approx(expected, rel=1e-2)
+
+
+def test_learned_parameters_have_the_same_gradient_with_a_cached_loss(model, pairs):
+    gradients = []
+    embeddings = torch.cat([e.detach() for e in embed(model, features(model, pairs, 2))])
+    for inner in (MultipleNegativesRankingLoss, cached):
+        loss = QuantizationAwareLoss(
+            model,
+            inner(model),
+            precisions=["int8", "binary"],
+            weights=[2.0, 1.0],
+            ranges=LearnedStep(32).fit(embeddings),
+            estimator="lsq",
+            learned_scales=["int8"],
+            distillation=0.5,
+        )
+        gradient(model, loss(features(model, pairs, 2), None))
+        gradients.append(torch.cat([loss.ranges.learned["int8"].step.grad, loss.log_scales["int8"].grad[None]]))
+    assert gradients[0].abs().min() > 0
+    assert torch.allclose(*gradients, atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
+def test_distillation_adds_the_divergence_from_the_float_similarities(model, pairs, inner):
+    with_it = QuantizationAwareLoss(model, inner(model), precisions=["binary"], weights=[0.5], distillation=2.0)
+    without = QuantizationAwareLoss(model, inner(model), precisions=["binary"], weights=[0.5])
+    first = gradient(model, with_it(features(model, pairs, 2), None))
+    second = gradient(model, without(features(model, pairs, 2), None))
+    floats = embed(model, features(model, pairs, 2))
+    divergence = similarity_divergence([fake_quantize(e, "binary") for e in floats], floats, 20.0)
+    assert with_it.diagnostics["distillation_binary"] == pytest.approx(float(divergence.detach()), rel=1e-5)
+    expected = second + 0.5 * 2.0 * gradient(model, divergence)
+    assert torch.allclose(first, expected, atol=1e-5, rtol=1e-3)
+
+
+def test_float_similarities_are_their_own_teacher(model, pairs):
+    floats = embed(model, features(model, pairs, 2))
+    assert float(similarity_divergence(floats, floats, 20.0).detach()) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_running_range_learns_in_training_only_and_then_freezes(model, pairs):
+    ranges = RunningRange(momentum=0.5)
+    loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["int8"], ranges=ranges)
+    loss.train()
+    model.eval()
+    loss(features(model, pairs, 2), None)
+    first = ranges.low.clone()
+    batch = MinMaxRange().fit(torch.cat([e.detach() for e in embed(model, features(model, pairs, 2))]))
+    assert torch.equal(first, batch.low)
+    loss(features(model, pairs[20:], 2), None)
+    assert not torch.equal(ranges.low, first)
+    second = ranges.low.clone()
+    loss.eval()
+    loss(features(model, pairs[40:], 2), None)
+    assert torch.equal(ranges.low, second)
+    assert loss.ranges.lasting() == {"int8": ranges}
+    loss.ranges.freeze()
+    loss.train()
+    loss(features(model, pairs[40:], 2), None)
+    assert torch.equal(ranges.low, second)
+
+
+def test_annealed_tanh_follows_the_step(model, pairs):
+    loss = QuantizationAwareLoss(
+        model, MultipleNegativesRankingLoss(model), precisions=["binary"], estimator=Tanh(gamma=0.1)
+    )
+    loss.set_progress(30, 100)
+    value = total(loss(features(model, pairs, 2), None))
+    columns = [torch.tanh(2.0 * e) for e in embed(model, features(model, pairs, 2))]  # √(0.1 · 30 + 1) = 2
+    expected = MultipleNegativesRankingLoss(model).compute_loss_from_embeddings(columns, None)
+    assert float(value.detach()) == pytest.approx(float(expected.detach()), rel=1e-5)
+
+
+def test_texts_that_share_all_bits_have_a_gradient_under_euclidean_distance(model, pairs):
+    """sentence-transformers' own gradient of the distance of two equal vectors is 0 / 0."""
+    texts = features(model, pairs, 2)
+    columns = [texts[0], texts[0], texts[1]]
+    plain = TripletLoss(Quantizing(model, columns, "binary"))
+    assert gradient(model, plain([dict(c) for c in columns], None)).isnan().any()
+    aware = QuantizationAwareLoss(model, TripletLoss(model), precisions=["binary"])
+    assert gradient(model, aware([dict(c) for c in columns], None)).isfinite().all()
+
+
+def test_under_bf16_autocast_the_gradient_is_that_of_the_parts(model, pairs):
+    """Also the embeddings: Transformers' trainer turns them back into float32, a plain autocast does not."""
+    loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["float32", "int8", "binary"])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        combined = gradient(model, loss(features(model, pairs, 2), None))
+        expected = torch.zeros_like(combined)
+        for precision in loss.sides:
+            texts = features(model, pairs, 2)
+            alone = MultipleNegativesRankingLoss(Quantizing(model, texts, precision))(texts, None)
+            expected += gradient(model, alone)
+    assert combined.isfinite().all()
+    cosine = torch.nn.functional.cosine_similarity(combined, expected, dim=0)
+    assert cosine > 0.999
     assert loss.diagnostics["changed_int8"] > 0.9
 
 
-def test_before_any_warm_up_begins_nothing_is_learned(model, pairs):
+def test_it_works_on_a_compiled_model_with_live_quantizers(model, pairs):
+    compiled = torch.compile(model, backend="eager")
+    loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model))
+    expected = gradient(model, loss(features(model, pairs, 2), None))
+    loss.model = loss.loss.model = compiled  # as the trainer does
+    found = gradient(model, loss(features(model, pairs, 2), None))
+    assert torch.allclose(found, expected, atol=1e-5, rtol=1e-3)
+    assert loss.diagnostics["changed_int8"] > 0.9
+    assert loss.diagnostics["changed_binary"] == 1
+
+
+def test_model_card_and_citation(model):
     loss = QuantizationAwareLoss(
-        model, MultipleNegativesRankingLoss(model), precisions=["int8"], weights=[LinearWarmup(1.0, steps=10)]
+        model,
+        MultipleNegativesRankingLoss(model),
+        precisions=["float32", "int8"],
+        weights=[1, WeightSchedule(0.5, warmup_steps=3)],
+        ranges=FixedRange(0.18),
+        learned_scales=["int8"],
     )
-    loss.set_progress(0, total_steps=40)
-    assert not gradient(model, sum(loss(features(model, pairs, 2), None).values())).any()
+    config = json.loads(json.dumps(loss.get_config_dict()))
+    assert config["loss"] == "MultipleNegativesRankingLoss"
+    assert config["precisions"] == ["float32", "int8"]
+    assert config["weights"] == [1.0, 0.5]
+    assert config["ranges"] == {"int8": "FixedRange"}
+    assert config["scales"] == {"int8": "learned"}
+    assert loss.citation.strip().startswith("@misc{")
 
 
 def test_wrong_construction_says_what_would_be_right(model):
     inner = MultipleNegativesRankingLoss(model)
-    with pytest.raises(ValueError, match="unknown precision 'int7'"):
-        QuantizationAwareLoss(model, inner, precisions=["int7"])
-    with pytest.raises(ValueError, match="2 precisions need as many weights, not 1"):
-        QuantizationAwareLoss(model, inner, precisions=["float32", "int8"], weights=[1.0])
-    with pytest.raises(ValueError, match="every weight is 0"):
-        QuantizationAwareLoss(model, inner, precisions=["int8"], weights=[0])
-    with pytest.raises(ValueError, match="one twice"):
-        QuantizationAwareLoss(model, inner, precisions=["int8", "int8"])
-    with pytest.raises(ValueError, match="at least one"):
-        QuantizationAwareLoss(model, inner, precisions=[])
-    with pytest.raises(ValueError, match="≥ 0"):
-        QuantizationAwareLoss(model, inner, precisions=["int8"], weights=[-1])
+    unfitted, narrow = PercentileRange(), MinMaxRange().fit(torch.randn(4, 16))
+    wrong = [
+        ({"precisions": ["int7"]}, "unknown precision 'int7'; valid: float32"),
+        ({"precisions": ["float32_x_int7"]}, "unknown precision 'int7'"),
+        ({"precisions": []}, "at least one"),
+        ({"precisions": "int8"}, "must be a list"),
+        ({"precisions": ["int8", ("int8", "int8")]}, "one twice"),
+        ({"precisions": ["float32", "int8"], "weights": [1.0]}, "2 precisions need as many weights, not 1"),
+        ({"precisions": ["int8"], "weights": [0]}, "every weight is 0"),
+        ({"precisions": ["int8"], "weights": [-1]}, "≥ 0"),
+        ({"ranges": unfitted}, "PercentileRange is not fitted yet; call .fit"),
+        ({"ranges": narrow}, "fitted on 16 dimensions, the embeddings have 32"),
+        ({"ranges": LearnedStep(32)}, "LearnedStep is not fitted"),
+        ({"ranges": "corpus"}, "unknown ranges 'corpus'; give 'batch'"),
+        ({"ranges": {"binary": FixedRange()}}, "not for 'binary'"),
+        ({"estimator": "sign"}, "unknown estimator 'sign'"),
+        ({"estimator": "lsq"}, "needs ranges=LearnedStep"),
+        ({"scales": {"int4": 10.0}}, "'int4', which is not among the precisions"),
+        ({"scales": {"int8": 0}}, "scale of int8 must be above 0"),
+        ({"distillation": -1}, "distillation must be ≥ 0"),
+        ({"variant": "pr1"}, "unknown variant 'pr1'; valid: pr3655"),
+        ({"variant": "pr3655", "precisions": ["int4"]}, "variant 'pr3655' knows float32"),
+        ({"variant": "pr3655", "ranges": FixedRange()}, "leave ranges and estimator out"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            QuantizationAwareLoss(model, inner, **options)
+    with pytest.raises(ValueError, match="CosineSimilarityLoss has no scale"):
+        QuantizationAwareLoss(model, CosineSimilarityLoss(model), scales={"int8": 10.0})
+    with pytest.raises(ValueError, match="without a gradient cache"):
+        QuantizationAwareLoss(model, cached(model), variant="pr3655")
+
+
+def test_int4_with_an_odd_dimension_is_refused(tiny_model):
+    model = SentenceTransformer(str(tiny_model), device="cpu", truncate_dim=31)
+    with pytest.raises(ValueError, match=r"int4 packs two dimensions .* 31 dimensions"):
+        QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["int4"])
+
+
+def test_what_is_no_loss_over_embeddings_is_refused(model, tiny_model):
+    other = SentenceTransformer(str(tiny_model), device="cpu")
+    wrong = [
+        (torch.nn.CrossEntropyLoss(), "no model to embed texts with"),
+        ("mnrl", "not str"),
+        (ContrastiveTensionLoss(model), "trains a copy of the model"),
+        (Matryoshka2dLoss(model, MultipleNegativesRankingLoss(model), [32, 16]), "embeddings of every layer"),
+    ]
+    for loss, message in wrong:
+        with pytest.raises(TypeError, match=message):
+            QuantizationAwareLoss(model, loss)
+    with pytest.raises(ValueError, match="another model"):
+        QuantizationAwareLoss(model, MultipleNegativesRankingLoss(other))
+
+
+def test_a_cached_loss_with_a_guide_model(model, tiny_model, pairs):
+    guide = SentenceTransformer(str(tiny_model), device="cpu").eval()
+    loss = QuantizationAwareLoss(model, CachedGISTEmbedLoss(model, guide, mini_batch_size=4), precisions=["int8"])
+    assert gradient(model, loss(features(model, pairs, 2), None)).norm() > 0
+    assert loss.diagnostics["changed_int8"] > 0.9
+
+
+def test_a_schedule_that_nobody_moves_is_an_error(model, pairs):
+    for options in ({"weights": [WeightSchedule(1.0, warmup_steps=3)]}, {"estimator": Tanh()}):
+        loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["binary"], **options)
+        with pytest.raises(ValueError, match=r"callbacks=\[QuantizationAwareCallback\(loss\)\]"):
+            loss(features(model, pairs, 2), None)
+        loss.set_progress(3, 10)
+        loss(features(model, pairs, 2), None)

@@ -41,7 +41,7 @@ MISTAKES = [
     ("trainer.batch_size=-3", "trainer.batch_size: Input should be greater than or equal to 2, not -3"),
     ("data.rows=0", "data.rows: Input should be greater than 0, not 0"),
     ("trainer.batch_size=many", "trainer.batch_size: Input should be a valid integer"),
-    ("study.matrix.method=[stee]", "unknown method 'stee' (did you mean 'ste'?); valid: baseline, ste,"),
+    ("study.matrix.method=[stee]", "unknown method 'stee' (did you mean 'ste'?); valid: asymmetric, baseline,"),
     ("deploy=[onnx_int9]", "unknown deploy 'onnx_int9' (did you mean 'onnx_int8'?)"),
     ("task=[stdlibb]", "unknown task 'stdlibb' (did you mean 'stdlib'?)"),
     ("model=minilmm", "unknown model 'minilmm' (did you mean 'minilm'?)"),
@@ -56,6 +56,12 @@ MISTAKES = [
     ("evaluate.metrics=[f1@1]", "unknown metric 'f1@1'"),
     ("drift.reference=nothing", "drift.reference 'nothing' is not a deployment"),
     ("seed=x", "'seed' is swept"),
+    ("evaluate.precisions=[int7]", "unknown precision 'int7'; valid: float32, float16"),
+    ("evaluate.precisions=[int8_x_int8]", "'int8_x_int8' is the same on both sides; write 'int8'"),
+    ("evaluate.precisions=[int8,int8]", "precisions lists one twice"),
+    ("evaluate.rotations=[spin]", "Input should be 'none', 'random', 'pca', 'itq' or 'overcomplete', not 'spin'"),
+    ("evaluate.rotations=[overcomplete]", "kind overcomplete needs bits"),
+    ("evaluate.ranges=model", "evaluate.ranges is 'model', but method 'untrained' saves no range for int8"),
     ("trainer.precision=fp16", "trainer.precision: Input should be 'auto', 'bf16' or 'fp32', not 'fp16'"),
 ]
 
@@ -91,3 +97,26 @@ def test_a_method_file_with_a_mistake_is_named(tmp_path):
 def test_both_units_of_a_warm_up_are_refused():
     with pytest.raises(UserError, match="not both"):
         runs("study.matrix.method=[ste_warmup]", "+method.embedding_quantization.precisions.int8.warmup_steps=3")
+
+
+QUANTIZED = "precisions: {float32: {}, int8: {}}"
+METHOD_MISTAKES = [
+    ("precisions: {int7: {}}", "unknown precision 'int7'"),
+    ("precisions: {int8: {weight: 0}}", "every precision has weight 0"),
+    ("precisions: {int8: {warmup_steps: 1, warmup_fraction: 0.1}}", "warmup_steps or warmup_fraction, not both"),
+    ("precisions: {int8: {shape: sine}}", "Input should be 'linear' or 'cosine', not 'sine'"),
+    (f"{QUANTIZED}, scales: {{binary: 5}}", "binary, which is not among the precisions"),
+    (f"{QUANTIZED}, estimator: {{name: lsq}}", "estimator lsq and ranges.kind learned go together"),
+    (f"{QUANTIZED}, ranges: {{kind: running}}, variant: pr3655", "leave ranges and estimator out"),
+]
+
+
+@pytest.mark.parametrize(("quantization", "message"), METHOD_MISTAKES)
+def test_a_mistake_in_a_method_is_one_line(tmp_path, quantization, message):
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    (conf / "method" / "tried.yaml").write_text(f"name: tried\nembedding_quantization: {{{quantization}}}\n")
+    with pytest.raises(UserError) as error:
+        compose_runs(conf, "quickstart", overrides=["study.matrix.method=[tried]"])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

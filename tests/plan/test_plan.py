@@ -118,3 +118,23 @@ def test_descriptions_are_builtin_json(tmp_path):
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json"))
     assert written == sorted([*(f"{path}.json" for path in made.artifacts), "study/quickstart.json"])
     assert json.loads((tmp_path / "study" / "quickstart.json").read_text())["config"]["primary_metric"] == "ndcg@10"
+
+
+def test_a_rotated_deployment_is_made_from_training_data_and_has_no_drift():
+    made = plan("deploy=[torch_fp32,torch_itq]", "study.matrix.method=[untrained]")
+    rotated = [a for a in made.artifacts.values() if a.kind == "deploy" and a.config.get("rotation")]
+    assert [set(artifact.inputs) for artifact in rotated] == [{"model", "data"}]
+    assert not paths(made, "drift")
+    with pytest.raises(UserError, match="'torch_itq' rotates embeddings"):
+        plan("deploy=[torch_fp32,torch_itq]", "drift.reference=torch_itq")
+
+
+def test_ranges_of_the_model_need_methods_that_save_them():
+    assert plan("evaluate.ranges=model", "evaluate.precisions=[int8]", "study.matrix.method=[ste_running,lsq]").runs
+
+
+def test_a_study_with_one_deployment_has_no_drift_to_show():
+    made = plan("deploy=[torch_fp32]", "study.matrix.method=[untrained]")
+    assert "drift_summary" not in made.view_names()
+    assert made.plot_names() == ["scores"]
+    assert "drift_summary" in plan().view_names()

@@ -1,20 +1,104 @@
-"""Fake quantization: the evaluation's grid forward, the identity backward."""
+"""Fake quantization: the evaluation's grid forward, each estimator's closed form backward."""
 
 import pytest
 import torch
 
-from qatlab.quantization import MinMaxRange, dequantize_embeddings, fake_quantize, quantize_embeddings
+from qatlab.quantization import Clipped, FixedRange, LearnedStep, MinMaxRange, Tanh, fake_quantize
+
+PRECISIONS = ["float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary", "ubinary"]
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8", "uint8", "binary"])
-def test_forward_is_the_grid_and_backward_the_identity(precision):
-    generator = torch.Generator().manual_seed(0)
-    embeddings = torch.randn(16, 24, generator=generator, requires_grad=True)
-    ranges = MinMaxRange().fit(embeddings)
-    faked = fake_quantize(embeddings, precision, ranges)
-    codes = quantize_embeddings(embeddings.detach(), precision, ranges)
-    on_grid = dequantize_embeddings(codes, precision, ranges, dim=24)
-    assert torch.allclose(faked, on_grid, atol=1e-6)
-    upstream = torch.randn(16, 24, generator=generator)
+def random(*shape, scale=1.0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0)) * scale
+
+
+def gradient(values, upstream, *arguments, **options):
+    values = values.clone().requires_grad_()
+    fake_quantize(values, *arguments, **options).backward(upstream)
+    return values.grad
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_identity_passes_the_gradient_unchanged(precision):
+    values, upstream = random(16, 24), random(16, 24, scale=3)
+    assert torch.equal(gradient(values, upstream, precision, MinMaxRange().fit(values)), upstream)
+
+
+@pytest.mark.parametrize("precision", ["int8", "uint8", "int4"])
+def test_clipped_stops_the_gradient_outside_the_range(precision):
+    values, upstream = random(16, 24), random(16, 24, scale=3)
+    expected = upstream * (values.abs() <= 0.5)
+    assert torch.equal(gradient(values, upstream, precision, FixedRange(0.5), estimator="clipped"), expected)
+
+
+def test_clipped_stops_a_bits_gradient_outside_its_limit():
+    values, upstream = random(16, 24), random(16, 24, scale=3)
+    assert torch.equal(gradient(values, upstream, "binary", estimator=Clipped(0.3)), upstream * (values.abs() <= 0.3))
+
+
+def test_tanh_is_bprs_forward_and_backward_and_tends_to_the_sign():
+    values, upstream = random(16, 24), random(16, 24, scale=3)
+    for step in (0, 30, 2000):
+        estimator = Tanh(gamma=0.1).at(step)
+        sharpness = (0.1 * step + 1) ** 0.5
+        assert estimator.sharpness == pytest.approx(sharpness)
+        forward = fake_quantize(values, "binary", estimator=estimator)
+        assert torch.allclose(forward, torch.tanh(sharpness * values))
+        expected = upstream * sharpness * (1 - torch.tanh(sharpness * values) ** 2)
+        assert torch.allclose(gradient(values, upstream, "binary", estimator=estimator), expected, atol=1e-6)
+    far = Tanh(gamma=0.1).at(10**13)
+    assert torch.allclose(fake_quantize(values, "binary", estimator=far), values.sign(), atol=1e-2)
+
+
+@pytest.mark.parametrize(("precision", "half"), [("int8", 128), ("int4", 8)])
+@pytest.mark.parametrize("per_dimension", [True, False])
+def test_a_learned_steps_gradient_is_lsqs(precision, half, per_dimension):
+    values, upstream = random(40, 6), random(40, 6, scale=3)
+    ranges = LearnedStep(6, precision, per_dimension).fit(values)
+    with torch.no_grad():
+        ranges.step.mul_(0.05 if half == 128 else 0.3)  # so that some values clip
+    inputs = values.clone().requires_grad_()
+    faked = fake_quantize(inputs, precision, ranges, estimator="lsq")
     faked.backward(upstream)
-    assert torch.equal(embeddings.grad, upstream)
+
+    v = values / ranges.step.detach()
+    inside = (v >= -half) & (v < half)
+    assert 0 < inside.float().mean() < 1
+    by_value = torch.where(inside, v.floor() + 0.5 - v, v.floor().clamp(-half, half - 1) + 0.5)
+    g = ((1 if per_dimension else 6) * (half - 1)) ** -0.5
+    expected = (upstream * by_value * g).sum(0)
+    expected = expected if per_dimension else expected.sum(0, keepdim=True)
+    assert torch.allclose(ranges.step.grad, expected, rtol=1e-4, atol=1e-5)
+    assert torch.equal(inputs.grad, upstream * inside)
+    assert torch.equal(faked, fake_quantize(values, precision, ranges))  # the forward is the grid all the same
+
+
+def test_training_lowers_the_error_of_a_learned_step():
+    values = random(512, 4)
+    ranges = LearnedStep(4, "int4").fit(values)
+    optimizer = torch.optim.SGD(ranges.parameters(), lr=0.3)
+    errors = []
+    for _ in range(60):
+        error = (fake_quantize(values, "int4", ranges, estimator="lsq") - values).square().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        errors.append(error.item())
+    assert errors[-1] < 0.8 * errors[0]
+
+
+def test_wrong_estimators_are_refused():
+    values = random(4, 4)
+    with pytest.raises(ValueError, match="unknown estimator 'sign'; valid: identity, clipped, tanh, lsq"):
+        fake_quantize(values, "binary", estimator="sign")
+    with pytest.raises(ValueError, match="needs ranges=LearnedStep"):
+        fake_quantize(values, "int8", MinMaxRange().fit(values), estimator="lsq")
+    with pytest.raises(ValueError, match="limit above 0"):
+        Clipped(0)
+    with pytest.raises(ValueError, match="gamma ≥ 0"):
+        Tanh(gamma=-1)
+
+
+def test_float16_inputs_are_quantized_in_float32():
+    values = random(16, 24).to(torch.bfloat16)
+    assert fake_quantize(values, "int8", MinMaxRange().fit(values)).dtype == torch.float32

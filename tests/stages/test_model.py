@@ -52,7 +52,7 @@ def test_a_manifest_says_where_it_came_from(tiny_model, tmp_path):
 
 @pytest.mark.parametrize("texts", ["queries", "documents"])
 def test_prompts_of_a_model_are_found(tmp_path, texts):
-    from qatlab.encoders.prompts import prompt_for
+    from qatlab.models.prompts import prompt_for
 
     prompts = {"query": "query: ", "document": "passage: "}
     (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))

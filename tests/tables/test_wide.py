@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from qatlab.tables import wide
+from qatlab.tables.outputs import output_labels
 
 
 @pytest.fixture
@@ -15,6 +16,8 @@ def scores():
             "deploy": "torch_fp32",
             "task": task,
             "query_precision": precision,
+            "doc_precision": precision,
+            "rotation": "none",
             "metric": "ndcg@10",
             "value": value,
         }
@@ -51,3 +54,18 @@ def test_all_three_forms_are_written(scores, tmp_path):
     assert r"a\_study" in latex
     assert r"$\pm$" in latex
     assert pd.read_csv(tmp_path / "all.csv").shape == (4, 4)
+
+
+def test_sides_are_columns_and_rotations_rows_of_their_own(scores):
+    pair = scores.assign(query_precision="float32", doc_precision="binary")
+    turned = scores.assign(rotation="itq", value=scores["value"] + 0.01)
+    table = wide.scores_by_precision(pd.concat([scores, pair, turned]), "ndcg@10")
+    assert {"a · float32 × binary", "a · float32"} <= set(table.columns)
+    by_rotation = table[table["method"] == "untrained"].set_index("rotation")["a · float32"]
+    assert by_rotation.to_dict() == {"none": "0.3000", "itq": "0.3100"}
+    assert "rotation" not in wide.scores_by_precision(scores, "ndcg@10").columns
+
+
+def test_labels_of_plots_name_rotations(scores):
+    labels = output_labels(pd.concat([scores, scores.assign(rotation="itq")]))
+    assert set(labels) == {"float32", "binary", "itq:\nfloat32", "itq:\nbinary"}

@@ -259,7 +259,10 @@ def test_a_failing_job_shows_its_own_words_and_its_log(finished):
 
 
 MISTAKES = [
-    ({"study": "quickstrt"}, "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: quickstart, tiny"),
+    (
+        {"study": "quickstrt"},
+        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: embedding_quantization, quickstart, tiny",
+    ),
     (
         {"overrides": "trainer.batchsize=4"},
         "error: unknown key 'trainer.batchsize'; did you mean 'trainer.batch_size'?",
@@ -327,3 +330,14 @@ def test_a_crashing_job_shows_the_end_of_its_log(finished, edited):
     assert "plots tiny failed; the last lines of results/logs/plots/tiny.log:" in result.stdout
     assert "    RuntimeError: the plot broke" in result.stdout
     assert len(result.stdout.splitlines()) < 25, result.stdout
+
+
+def test_a_study_of_one_deployment_has_its_tables_and_plots(finished):
+    """Nothing to compare a deployment with: no drift, and no table or plot of it."""
+    result = finished.snakemake(overrides="deploy=[torch_fp32]")
+    assert result.returncode == 0, result.stdout
+    assert not (finished.tables() / "drift_summary.csv").exists()
+    assert (finished.tables() / "scores_by_precision.csv").exists()
+    restored = finished.snakemake()
+    assert restored.returncode == 0, restored.stdout
+    assert (finished.tables() / "drift_summary.csv").exists()

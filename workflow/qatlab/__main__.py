@@ -27,6 +27,7 @@ STUDY_STAGES = ("tables", "plots")  # they write into a study's folder, beside o
 COMMANDS = {
     "plan": "show a study's runs and artifacts, or write their configurations",
     "schema": "print the JSON Schema of the configuration",
+    "bench": "measure time and memory against references",
 }
 
 

@@ -12,7 +12,7 @@ from qatlab.plan.environment import use_this_python
 from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
 from qatlab.plan.study import load_study, write_descriptions
-from qatlab.tables.names import LONG, TABLES, WIDE
+from qatlab.tables.names import FORMS, LONG
 from snakemake.exceptions import WorkflowError
 
 BASE = Path(workflow.basedir)
@@ -106,11 +106,22 @@ def gpus(kind):
 
     def count(wildcards):
         made = artifact(kind, wildcards)
+        if kind == "deploy":
+            return 1 if embeds(made) else 0
         if kind == "encode":
             made = PLAN.artifacts[made.inputs["deploy"]]
         return 0 if made.config.get("backend") == "onnx" else 1
 
     return count
+
+
+def embeds(made):
+    """Whether a deployment runs the model: a rotation is fitted on its embeddings of training documents."""
+    return "data" in made.inputs
+
+
+def deploy_threads(wildcards):
+    return workflow.cores if embeds(artifact("deploy", wildcards)) else 1
 
 
 def study_folder(wildcards, output):
@@ -136,7 +147,12 @@ def check_reachable():
 def study_tables():
     return [
         f"results/studies/{STUDY}/runs.csv",
-        *(f"results/studies/{STUDY}/tables/{name}" for name in TABLES),
+        *(f"results/studies/{STUDY}/tables/{name}" for name in LONG),
+        *(
+            f"results/studies/{STUDY}/tables/{name}.{form}"
+            for name in PLAN.view_names()
+            for form in FORMS
+        ),
     ]
 
 

@@ -10,8 +10,9 @@ rule deploy:
         "results/logs/deploy/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
-    threads: 1
+    threads: deploy_threads
     resources:
+        gpu=gpus("deploy"),
         mem_mb=4000,
         runtime=30,
     params:

@@ -22,13 +22,13 @@ rule tables:
                 category="Tables",
                 labels={"table": name.replace("_", " "), "form": "view"},
             )
-            for name in WIDE
+            for name in PLAN.view_names()
         ],
         prose=expand(
             "results/studies/{study}/tables/{name}.{form}",
             study=STUDY,
-            name=WIDE,
-            form=["md", "tex"],
+            name=PLAN.view_names(),
+            form=FORMS[1:],
         ),
     log:
         f"results/logs/tables/{STUDY}.log",

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from qatlab.config.base import Strict
+from qatlab.config.precision import FittedRotationConfig
 
 
 class DynamicQuantization(Strict):
@@ -22,9 +23,10 @@ class DynamicQuantization(Strict):
 
 
 class TorchDeployment(Strict):
-    """The trained model as it is, loaded by Sentence Transformers."""
+    """The trained model as it is, loaded by Sentence Transformers; or with a rotation of its embeddings appended."""
 
     backend: Literal["torch"]
+    rotation: FittedRotationConfig | None = None
 
 
 class OnnxDeployment(Strict):

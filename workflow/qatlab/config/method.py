@@ -5,43 +5,110 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qatlab.config.base import Strict
-
-Precision = Literal["float32", "int8", "binary"]
+from qatlab.config.precision import FittedRotationConfig, PrecisionName
+from qatlab.quantization.precisions import RANGED, sides
 
 
 class LossConfig(Strict):
     """A loss of Sentence Transformers over embeddings."""
 
-    name: Literal["multiple_negatives_ranking"] = "multiple_negatives_ranking"
+    name: Literal["multiple_negatives_ranking", "cached_multiple_negatives_ranking"] = "multiple_negatives_ranking"
     scale: Annotated[float, Field(gt=0, description="Similarities are multiplied by this (1 / temperature)")] = 20.0
+    mini_batch_size: Annotated[
+        int | None, Field(gt=0, description="cached_…: examples whose activations are in memory at once; 32 by default")
+    ] = None
+
+    @model_validator(mode="after")
+    def _mini_batches_are_cached(self) -> "LossConfig":
+        if self.mini_batch_size is not None and not self.name.startswith("cached_"):
+            raise ValueError(f"mini_batch_size is for cached_multiple_negatives_ranking, not for {self.name}")
+        return self
 
 
-class WeightSchedule(Strict):
-    """A precision's weight in the loss, reached linearly from 0."""
+class WeightScheduleConfig(Strict):
+    """A precision's weight in the loss: 0 until the start, reached over the warm-up, then constant."""
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     warmup_steps: Annotated[int | None, Field(ge=0, description="Optimizer steps until the full weight")] = None
     warmup_fraction: Annotated[
         float | None, Field(ge=0, description="The same as a share of training; above 1 it never completes")
     ] = None
+    start_steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which it begins")] = None
+    start_fraction: Annotated[float | None, Field(ge=0, description="The same as a share of training")] = None
+    shape: Annotated[Literal["linear", "cosine"], Field(description="Of the warm-up")] = "linear"
 
     @model_validator(mode="after")
-    def _one_unit(self) -> "WeightSchedule":
-        if self.warmup_steps is not None and self.warmup_fraction is not None:
-            raise ValueError("give warmup_steps or warmup_fraction, not both")
+    def _one_unit(self) -> "WeightScheduleConfig":
+        for what in ("warmup", "start"):
+            if getattr(self, f"{what}_steps") is not None and getattr(self, f"{what}_fraction") is not None:
+                raise ValueError(f"give {what}_steps or {what}_fraction, not both")
         return self
+
+
+class RangesConfig(Strict):
+    """What int8, uint8 and int4 are laid over in training. All but those of batches are saved with the model."""
+
+    kind: Annotated[
+        Literal["batch", "running", "learned", "fixed", "minmax", "percentile", "symmetric"],
+        Field(
+            description="Extremes of each batch; their moving average; a step trained with the model (estimator lsq); "
+            "±limit; or fitted before training on the model's embeddings of training documents"
+        ),
+    ] = "batch"
+    momentum: Annotated[float, Field(ge=0, lt=1, description="Of running")] = 0.99
+    limit: Annotated[float, Field(gt=0, description="Of fixed")] = 0.18
+
+
+class EstimatorConfig(Strict):
+    """How gradients pass the rounding."""
+
+    name: Annotated[
+        Literal["identity", "clipped", "tanh", "lsq"],
+        Field(description="Straight-through; 0 outside the range; BPR's annealed tanh; learned step size"),
+    ] = "identity"
+    limit: Annotated[float, Field(gt=0, description="clipped: where binary's gradient ends")] = 1.0
+    gamma: Annotated[float, Field(ge=0, description="tanh: sharpness is √(gamma × step + 1) × scale")] = 0.1
+    scale: Annotated[float, Field(gt=0, description="tanh: see gamma")] = 1.0
 
 
 class EmbeddingQuantizationConfig(Strict):
-    """Quantization of the output embeddings inside the loss (straight-through gradients)."""
+    """Quantization of the output embeddings inside the loss."""
 
-    precisions: Annotated[dict[Precision, WeightSchedule], Field(min_length=1)]
+    precisions: Annotated[dict[PrecisionName, WeightScheduleConfig], Field(min_length=1)]
+    ranges: RangesConfig = RangesConfig()
+    estimator: EstimatorConfig = EstimatorConfig()
+    scales: Annotated[
+        dict[PrecisionName, Annotated[float, Field(gt=0)]],
+        Field(description="The loss's scale by precision, where it should be another"),
+    ] = {}
+    learned_scales: Annotated[list[PrecisionName], Field(description="Precisions whose scale is trained")] = []
+    distillation: Annotated[
+        float, Field(ge=0, description="Weight of the KL divergence from the float similarities to the quantized ones")
+    ] = 0.0
+    variant: Annotated[
+        Literal["pr3655", "pr3655_cache_fixed"] | None,
+        Field(description="Round as sentence-transformers' pull request 3655 did, to reproduce it"),
+    ] = None
 
     @model_validator(mode="after")
-    def _some_weight(self) -> "EmbeddingQuantizationConfig":
+    def _fits_together(self) -> "EmbeddingQuantizationConfig":
         if all(schedule.weight == 0 for schedule in self.precisions.values()):
             raise ValueError("every precision has weight 0; give at least one a positive weight")
+        for name in (*self.scales, *self.learned_scales):
+            if name not in self.precisions:
+                raise ValueError(f"a scale is given for {name}, which is not among the precisions")
+        if (self.estimator.name == "lsq") != (self.ranges.kind == "learned"):
+            raise ValueError("estimator lsq and ranges.kind learned go together: lsq trains the range's step")
+        if self.variant and (self.ranges.kind != "batch" or self.estimator.name != "identity"):
+            raise ValueError(f"variant {self.variant} has its own ranges and gradients; leave ranges and estimator out")
         return self
+
+
+class MethodRotationConfig(FittedRotationConfig):
+    """A rotation appended to the model before it is trained, fitted on its own embeddings of training documents."""
+
+    kind: Literal["random", "pca", "itq", "overcomplete"]
+    trainable: Annotated[bool, Field(description="Train its matrix with the model, as a head")] = False
 
 
 class WeightQuantizationConfig(Strict):
@@ -57,13 +124,25 @@ class MethodConfig(Strict):
     name: Annotated[str, Field(min_length=1, description="As the file is called; stands in tables")]
     train: Annotated[bool, Field(description="false evaluates the model as it comes")] = True
     loss: LossConfig = LossConfig()
+    rotation: MethodRotationConfig | None = None
     embedding_quantization: EmbeddingQuantizationConfig | None = None
     weight_quantization: WeightQuantizationConfig | None = None
 
     @model_validator(mode="after")
     def _untrained_has_no_recipe(self) -> "MethodConfig":
-        if not self.train and (self.embedding_quantization or self.weight_quantization):
-            raise ValueError(
-                "train is false, so embedding_quantization and weight_quantization would do nothing; remove them or set train: true"
-            )
+        given = [
+            name
+            for name in ("rotation", "embedding_quantization", "weight_quantization")
+            if getattr(self, name) is not None
+        ]
+        if not self.train and given:
+            raise ValueError(f"train is false, so {' and '.join(given)} would do nothing; remove it or set train: true")
         return self
+
+    @property
+    def saved_ranges(self) -> list[str]:
+        """The integer precisions whose ranges training leaves with the model."""
+        quantization = self.embedding_quantization
+        if quantization is None or quantization.ranges.kind == "batch":
+            return []
+        return [precision for precision in RANGED if any(precision in sides(name) for name in quantization.precisions)]

@@ -14,6 +14,7 @@ from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.task import TaskConfig
 from qatlab.config.trainer import TrainerConfig
+from qatlab.quantization.precisions import RANGED, sides
 
 
 class StudyConfig(Strict):
@@ -83,4 +84,25 @@ class RunConfig(Strict):
             raise ValueError(
                 f"drift.reference '{self.drift.reference}' is not a deployment of this study ({', '.join(self.deploy)})"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _drift_reference_is_not_rotated(self) -> "RunConfig":
+        rotation = getattr(self.deploy[self.drift.reference], "rotation", None)
+        if rotation is not None and rotation.kind != "none":
+            raise ValueError(
+                f"drift.reference '{self.drift.reference}' rotates embeddings; compare with one that does not"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _model_ranges_are_made(self) -> "RunConfig":
+        if self.evaluate.ranges != "model":
+            return self
+        for name in self.evaluate.precisions:
+            for precision in set(sides(name)) & set(RANGED) - set(self.method.saved_ranges):
+                raise ValueError(
+                    f"evaluate.ranges is 'model', but method '{self.method.name}' saves no range for {precision}; use corpus, "
+                    "or methods that train on it with embedding_quantization.ranges other than batch"
+                )
         return self

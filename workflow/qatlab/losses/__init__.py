@@ -1,5 +1,6 @@
 """Losses, usable in anyone's Sentence Transformers trainer."""
 
+from qatlab.losses.callback import QuantizationAwareCallback
 from qatlab.losses.quantization_aware import QuantizationAwareLoss
 
-__all__ = ["QuantizationAwareLoss"]
+__all__ = ["QuantizationAwareCallback", "QuantizationAwareLoss"]

@@ -1,180 +1,420 @@
 """A loss computed on quantized embeddings, at several precisions at once."""
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from qatlab.losses.distillation import similarity_divergence
+from qatlab.losses.embedded_once import EmbeddedOnce
+from qatlab.losses.pr3655 import PRECISIONS as PUBLISHED_PRECISIONS
+from qatlab.losses.pr3655 import VARIANTS, PublishedColumns
+from qatlab.losses.processes import average_over_processes
+from qatlab.losses.training_ranges import BATCH, TrainingRanges
+from qatlab.losses.wrapped import cached_loss, check_over_embeddings, scale_replaced, scaled_loss, wants_a_number
+from qatlab.losses.zero_distance import zero_distance_guarded
+from qatlab.quantization.estimators import LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
-from qatlab.quantization.grids import check_precision
-from qatlab.quantization.ranges import MinMaxRange
-from qatlab.schedules import LinearWarmup
+from qatlab.quantization.precisions import PAIR, RANGED, check_dimension, is_binary, sides
+from qatlab.schedules import WeightSchedule
 
-INTEGER_PRECISIONS = ("int8", "uint8")
+DEFAULT_SCALE = 20.0
 
 
 class QuantizationAwareLoss(nn.Module):
-    """Wraps a loss over embeddings so that it also sees them as they will be stored.
+    """Loss modifier that trains embeddings for the precisions they will be stored in.
 
     The wrapped loss is computed once per precision, on embeddings rounded to that precision's grid
-    (`qatlab.quantization`, the grid that evaluation uses), and the weighted sum is minimized.
-    Gradients pass the rounding unchanged (straight-through estimator). The model runs once per step
-    whatever the number of precisions: each sees the same float32 embeddings, never another's output.
-
-    int8 and uint8 take their per-dimension range from all embeddings of the batch, queries and
-    documents together.
+    (:mod:`qatlab.quantization`, the very grid that evaluation uses), and the weighted sum is minimized. The model runs
+    once a step whatever the number of precisions: each sees the same float embeddings, never another's output. The
+    gradient is exactly the weighted sum of the precisions' gradients; one without weight, or not listed, adds nothing.
 
     Args:
-        model: the SentenceTransformer that is trained.
-        loss: a loss over embeddings that calls its model once per text column, e.g. MultipleNegativesRankingLoss.
-        precisions: names of grids, each once, e.g. ``["float32", "int8", "binary"]``.
-        weights: one number or schedule per precision; 1.0 each by default.
+        model: SentenceTransformer model
+        loss: The loss function to be used, e.g. :class:`MultipleNegativesRankingLoss`, :class:`CoSENTLoss`,
+            :class:`CachedMultipleNegativesRankingLoss` or :class:`MatryoshkaLoss`.
+        precisions: What is quantized to what, each once: a name for both sides, e.g. ``"int8"``, or queries and
+            documents apart, ``("float32", "binary")`` or ``"float32_x_binary"``. The first text column holds the queries.
+            Names: float32, float16, bfloat16, float8_e4m3, int8, uint8, int4, binary, ubinary.
+        weights: One number or :class:`~qatlab.schedules.WeightSchedule` per precision; 1.0 each by default.
+        ranges: What int8, uint8 and int4 are laid over: ``"batch"`` (minimum and maximum of all columns of the batch,
+            over all processes), a range of :mod:`qatlab.quantization` that is fitted, fixed, running or learned, or a
+            dictionary of these by precision.
+        estimator: How gradients pass the rounding: ``"identity"`` (straight-through), ``"clipped"``, ``"tanh"``,
+            ``"lsq"``, or one of :mod:`qatlab.quantization.estimators`.
+        scales: The wrapped loss's ``scale`` (1 / temperature) by precision, where it should be another.
+        learned_scales: Precisions whose scale is trained, from the one in ``scales`` or the wrapped loss's own.
+        distillation: Weight of the KL divergence from the float similarities to each quantized precision's.
+        variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` rounds as the pull request did, to reproduce it.
 
-    Raises:
-        ValueError: for no or repeated precisions, unknown ones, weights of another length, or only zero weights.
+    References:
+        - sentence-transformers pull request 3655, where a loss of this name was first proposed
+        - Straight-through estimator: https://arxiv.org/abs/1308.3432
+        - `Embedding Quantization <https://sbert.net/examples/sentence_transformer/applications/embedding-quantization/README.html>`_
 
     Inputs:
-        The texts and labels of the wrapped loss.
+        +-------+--------+
+        | Texts | Labels |
+        +=======+========+
+        | any   | any    |
+        +-------+--------+
 
     Relations:
-        MatryoshkaLoss does the same for truncated embeddings.
+        - :class:`MatryoshkaLoss` does the same for truncated embeddings. Around this loss it truncates before
+          quantizing, as a deployment does; inside it, it truncates (and normalizes) what was quantized.
+
+    Raises:
+        ValueError: for no, repeated or unknown precisions, weights of another length or only zero ones, a range that is
+            not fitted or fitted on another dimension, int4 with an odd dimension, a loss made for another model.
+        TypeError: for a loss that is not over embeddings.
 
     Example:
         ::
 
+            from datasets import Dataset
+            from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
+            from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, losses
+
+            model = SentenceTransformer("microsoft/mpnet-base")
+            train_dataset = Dataset.from_dict({
+                "anchor": ["It's nice weather outside today.", "He drove to work."],
+                "positive": ["It's so sunny.", "He took the car to the office."],
+            })
             loss = losses.MultipleNegativesRankingLoss(model)
             loss = QuantizationAwareLoss(model, loss, precisions=["float32", "int8", "binary"])
-            trainer = SentenceTransformerTrainer(model=model, train_dataset=train_dataset, loss=loss)
 
-    References:
-        - sentence-transformers pull request 3655, where a loss of this name was first proposed
-        - Bengio et al. 2013, straight-through estimator: https://arxiv.org/abs/1308.3432
+            trainer = SentenceTransformerTrainer(
+                model=model,
+                train_dataset=train_dataset,
+                loss=loss,
+                callbacks=[QuantizationAwareCallback(loss)],
+            )
+            trainer.train()
     """
+
+    _scaled: Any
+    _inner_calculate_loss: Any
 
     def __init__(
         self,
         model: SentenceTransformer,
         loss: nn.Module,
-        precisions: Sequence[str] = ("float32", "int8", "binary"),
-        weights: Sequence[float | LinearWarmup] | None = None,
+        precisions: Sequence[str | tuple[str, str]] = ("float32", "int8", "binary"),
+        weights: Sequence[float | WeightSchedule] | None = None,
+        *,
+        ranges: Any = BATCH,
+        estimator: Any = "identity",
+        scales: Mapping[str, float] | None = None,
+        learned_scales: Sequence[str] = (),
+        distillation: float = 0.0,
+        variant: str | None = None,
     ) -> None:
         super().__init__()
-        if not precisions:
-            raise ValueError("precisions is empty; give at least one, e.g. ['float32', 'int8']")
-        for precision in precisions:
-            check_precision(precision)
-        if len(set(precisions)) != len(precisions):
-            raise ValueError(f"precisions lists one twice: {list(precisions)}")
-        weights = [1.0] * len(precisions) if weights is None else list(weights)
-        if len(weights) != len(precisions):
-            raise ValueError(f"{len(precisions)} precisions need as many weights, not {len(weights)}")
-        schedules = [weight if isinstance(weight, LinearWarmup) else LinearWarmup(float(weight)) for weight in weights]
-        if all(schedule.weight == 0 for schedule in schedules):
-            raise ValueError("every weight is 0; give at least one precision a positive weight")
+        check_over_embeddings(model, loss)
+        self.sides = _named_sides(precisions)
+        self.schedules = _schedules(list(self.sides), weights)
         self.model = model
         self.loss = loss
-        self.schedules = dict(zip(precisions, schedules, strict=True))
-        self.step = 0
+        self.estimator = as_estimator(estimator)
+        self.distillation = _not_negative("distillation", distillation)
+        self.variant = variant
+        self.uses_gradient_cache = bool(getattr(loss, "uses_gradient_cache", False))
+        dim = model.get_embedding_dimension()
+        used = [precision for precision in RANGED if any(precision in pair for pair in self.sides.values())]
+        self.ranges = TrainingRanges(ranges, used, dim)
+        self._check_precisions(used, dim)
+        self._take_scales(dict(scales or {}), learned_scales)
+        self._check_variant()
+        self.step: int | None = None
         self.total_steps: int | None = None
-        self.diagnostics: dict[str, float] = {}
+        self._diagnostics: dict[str, Any] = {}
+        for parameter in (*self.log_scales.parameters(), *self.ranges.parameters()):
+            parameter.register_post_accumulate_grad_hook(average_over_processes)
 
     def set_progress(self, step: int, total_steps: int | None) -> None:
-        """Tells the schedules where training stands; called before each optimizer step."""
+        """Tells schedules and annealed estimators where training stands; QuantizationAwareCallback calls it."""
         self.step, self.total_steps = step, total_steps
+
+    def _current_step(self) -> int:
+        if self.step is None and (self.estimator.anneals or any(s.varies for s in self.schedules.values())):
+            raise ValueError(
+                "schedules and annealed estimators must know the step: give the trainer "
+                "callbacks=[QuantizationAwareCallback(loss)], or call loss.set_progress(step, total_steps) before each"
+            )
+        return self.step or 0
+
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        """Of the last step: weights, losses, learned scales, and the share of embedding values that each grid changed.
+
+        A share of 0 would mean that quantization is not live.
+        """
+        return {name: float(value) for name, value in self._diagnostics.items()}
 
     def forward(
         self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None
-    ) -> dict[str, Tensor]:
-        """The weighted loss of each precision that has weight at this step, by name; the trainer sums and logs them."""
-        features = list(sentence_features)
-        weights = {
-            precision: schedule.at(self.step, self.total_steps) for precision, schedule in self.schedules.items()
-        }
-        active = {precision: weight for precision, weight in weights.items() if weight > 0}
-        self.diagnostics = {f"weight_{precision}": weight for precision, weight in weights.items()}
-        with _EmbeddedOnce(self.model, features) as embedded:
-            if not active:  # before any warm-up has begun
-                return {precision: 0.0 * self._loss_at("float32", embedded, labels) for precision in list(weights)[:1]}
-            return {
-                precision: weight * self._loss_at(precision, embedded, labels) for precision, weight in active.items()
-            }
+    ) -> dict[str, Tensor] | Tensor:
+        """The weighted loss of each precision that has weight now, by name: the trainer sums and logs them.
 
-    def _loss_at(self, precision: str, embedded: "_EmbeddedOnce", labels: Tensor | None) -> Tensor:
-        embedded.serve(precision)
-        value: Tensor = self.loss(embedded.features, labels)
-        self.diagnostics[f"loss_{precision}"] = float(value.detach())
-        if precision != "float32":
-            self.diagnostics[f"changed_{precision}"] = embedded.share_changed()
-        return value
+        One scalar instead where the wrapped loss is a Cached one, or inside MatryoshkaLoss.
+        """
+        features = list(sentence_features)
+        if self.uses_gradient_cache:
+            return self._forward_cached(features, labels)
+        with EmbeddedOnce(self.model, features) as embedded:
+            columns_at = self._begin(embedded.floats)
+
+            def wrapped(columns: list[Tensor]) -> Tensor:
+                with embedded.serve(columns):
+                    return _total(self.loss(features, labels))
+
+            components: dict[str, Tensor] = {}
+            for name, weight in self._weights_now().items():
+                columns = columns_at(name)
+                with scale_replaced(self._scaled, self._scale(name)):
+                    value = wrapped(columns)
+                self._note(name, value, columns, embedded.floats)
+                components[name] = weight * value
+                if self._distils(name):
+                    divergence = similarity_divergence(columns, embedded.floats, self._teacher_scale)
+                    self._diagnostics[f"distillation_{name}"] = divergence.detach()
+                    components[f"{name}_distillation"] = weight * self.distillation * divergence
+            if not components:  # before any warm-up has begun
+                components[next(iter(self.sides))] = 0.0 * wrapped(embedded.floats)
+        return _total(components) if wants_a_number(self.model) else components
+
+    def _begin(self, floats: list[Tensor]) -> Any:
+        """Learns the ranges of this batch; returns the function from a precision's name to its columns."""
+        estimator = self.estimator.at(self._current_step())
+        if self.variant in VARIANTS:
+            published = PublishedColumns(floats, self.variant)
+            return lambda name: published.at(name)
+        by_precision = self.ranges.of_batch(floats, learn=self.training and torch.is_grad_enabled())
+
+        def columns_at(name: str) -> list[Tensor]:
+            query, document = self.sides[name]
+            columns = []
+            for index, column in enumerate(floats):
+                precision = query if index == 0 else document
+                columns.append(fake_quantize(column, precision, by_precision.get(precision), estimator))
+            return zero_distance_guarded(columns) if is_binary(query) and is_binary(document) else columns
+
+        return columns_at
+
+    def _weights_now(self) -> dict[str, float]:
+        """The weights above 0 at this step; notes all of them."""
+        step = self._current_step()
+        weights = {name: schedule.at(step, self.total_steps) for name, schedule in self.schedules.items()}
+        self._diagnostics = {f"weight_{name}": weight for name, weight in weights.items()}
+        return {name: weight for name, weight in weights.items() if weight > 0}
+
+    def _note(self, name: str, value: Tensor, columns: list[Tensor], floats: list[Tensor]) -> None:
+        """Kept as tensors: a number is fetched from a GPU only when somebody reads it."""
+        self._diagnostics[f"loss_{name}"] = value.detach()
+        if name in self.log_scales:
+            self._diagnostics[f"scale_{name}"] = self.log_scales[name].detach().exp()
+        if self.sides[name] != ("float32", "float32"):
+            with torch.no_grad():
+                changed = torch.stack([(c != f).sum() for c, f in zip(columns, floats, strict=True)]).sum()
+                self._diagnostics[f"changed_{name}"] = changed / sum(column.numel() for column in floats)
+
+    def _distils(self, name: str) -> bool:
+        return self.distillation > 0 and self.sides[name] != ("float32", "float32")
+
+    # Cached losses: they embed in mini-batches without a graph, hand the embeddings to `calculate_loss`, and take the
+    # gradients that it leaves on them through the model later.
+
+    def _forward_cached(self, features: list[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
+        cached: Any = cached_loss(self.loss)
+        before = cached.__dict__.get("calculate_loss")
+        self._inner_calculate_loss = cached.calculate_loss
+        self._own_gradients: list[tuple[Tensor, Tensor]] = []
+        cached.calculate_loss = self.calculate_loss
+        try:
+            loss: Tensor = self.loss(features, labels)
+        finally:
+            if before is None:
+                del cached.calculate_loss
+            else:
+                cached.calculate_loss = before
+        for tensor, gradient in self._own_gradients:  # they join the backward pass, and what scales it
+            surrogate = (tensor * gradient).sum()
+            loss = loss + (surrogate - surrogate.detach())
+        return loss
+
+    def calculate_loss(self, reps: list[list[Tensor]], *args: Any, **kwargs: Any) -> Tensor:
+        """Stands in for the Cached loss's own: the weighted sum, its gradient left on `reps` (columns of mini-batches)."""
+        floats = [torch.cat(column) for column in reps]
+        columns_at = self._begin(floats)
+        backward = kwargs.get("with_backward", False) and torch.is_grad_enabled()
+        total = floats[0].new_zeros((), dtype=torch.float32)
+        weights = self._weights_now()
+        for name, weight in (weights or {next(iter(self.sides)): 0.0}).items():
+            columns = columns_at(name) if weights else floats
+            leaves = [
+                _mini_batches(column, like, detached=backward) for column, like in zip(columns, reps, strict=True)
+            ]
+            scale = self._scale(name)
+            scale_leaf = scale.detach().requires_grad_() if isinstance(scale, Tensor) else scale
+            with scale_replaced(self._scaled, scale_leaf):
+                value = self._inner_calculate_loss(leaves, *args, **kwargs)
+            self._note(name, value, columns, floats)
+            total = total + weight * value
+            outputs = list(columns)
+            if self._distils(name):
+                divergence = similarity_divergence(columns, floats, self._teacher_scale)
+                self._diagnostics[f"distillation_{name}"] = divergence.detach()
+                total = total + weight * self.distillation * (divergence.detach() if backward else divergence)
+                outputs.append(divergence)
+            if backward:
+                self._leave_gradients(weight, reps, outputs, leaves, (scale, scale_leaf))
+        return total.detach() if backward else total
+
+    def _leave_gradients(
+        self,
+        weight: float,
+        reps: list[list[Tensor]],
+        outputs: list[Tensor],
+        leaves: list[list[Tensor]],
+        scales: tuple[Any, Any],
+    ) -> None:
+        """Takes the gradients of the wrapped loss through the fake quantization, times the weight."""
+        upstream = [
+            weight * torch.cat([torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in column])
+            for column in leaves
+        ]
+        if len(outputs) > len(upstream):
+            upstream.append(outputs[-1].new_tensor(weight * self.distillation))
+        targets = [rep for column in reps for rep in column]
+        own = list(self.ranges.parameters())
+        gradients = torch.autograd.grad(outputs, [*targets, *own], upstream, allow_unused=True)
+        for rep, gradient in zip(targets, gradients, strict=False):
+            if gradient is not None:
+                rep.grad = gradient if rep.grad is None else rep.grad + gradient
+        found = zip(own, gradients[len(targets) :], strict=True)
+        self._own_gradients += [(parameter, gradient) for parameter, gradient in found if gradient is not None]
+        scale, leaf = scales
+        if isinstance(scale, Tensor) and leaf.grad is not None:
+            self._own_gradients.append((scale, weight * leaf.grad))
+
+    # What was given at construction.
+
+    def _check_precisions(self, used: list[str], dim: int | None) -> None:
+        if isinstance(self.estimator, LearnedStepSize):
+            for precision in used:
+                if precision not in self.ranges.learned:
+                    raise ValueError(f"the estimator lsq learns a step, so {precision} needs ranges=LearnedStep(…)")
+        if dim is not None:
+            for pair in self.sides.values():
+                for precision in pair:
+                    check_dimension(precision, dim)
+
+    def _take_scales(self, scales: dict[str, float], learned: Sequence[str]) -> None:
+        # It is part of self.loss already, so it must not be registered as a module again.
+        object.__setattr__(self, "_scaled", scaled_loss(self.loss))
+        for name in (*scales, *learned):
+            if name not in self.sides:
+                raise ValueError(f"a scale is given for '{name}', which is not among the precisions {list(self.sides)}")
+        if (scales or learned) and self._scaled is None:
+            raise ValueError(f"{type(self.loss).__name__} has no scale, so none can be given by precision")
+        own = DEFAULT_SCALE if self._scaled is None else float(self._scaled.scale)
+        for name, scale in scales.items():
+            if not 0 < scale < math.inf:
+                raise ValueError(f"the scale of {name} must be above 0, not {scale}")
+        self._teacher_scale = own
+        self.scales = {name: scale for name, scale in scales.items() if name not in learned}
+        self.log_scales = nn.ParameterDict(
+            {name: nn.Parameter(torch.tensor(math.log(scales.get(name, own)))) for name in learned}
+        )
+
+    def _scale(self, name: str) -> Any:
+        """A learned scale is trained as its logarithm, as CLIP does: it stays positive."""
+        return self.log_scales[name].exp() if name in self.log_scales else self.scales.get(name)
+
+    def _check_variant(self) -> None:
+        if self.variant is None:
+            return
+        if self.variant not in VARIANTS:
+            raise ValueError(f"unknown variant '{self.variant}'; valid: {', '.join(VARIANTS)}")
+        if self.uses_gradient_cache:
+            raise ValueError(f"variant '{self.variant}' reproduces the pull request's loss without a gradient cache")
+        for query, document in self.sides.values():
+            if query != document or query not in PUBLISHED_PRECISIONS:
+                raise ValueError(
+                    f"variant '{self.variant}' knows {', '.join(PUBLISHED_PRECISIONS)}, for both sides alike"
+                )
+        if set(self.ranges.names().values()) - {BATCH} or type(self.estimator).__name__ != "Identity":
+            raise ValueError(
+                f"variant '{self.variant}' has its own ranges and gradients; leave ranges and estimator out"
+            )
 
     def get_config_dict(self) -> dict[str, Any]:
         """What the model card says of this loss."""
-        return {
+        config: dict[str, Any] = {
             "loss": type(self.loss).__name__,
-            "precisions": list(self.schedules),
+            "precisions": list(self.sides),
             "weights": [schedule.weight for schedule in self.schedules.values()],
+            "ranges": self.ranges.names(),
+            "estimator": type(self.estimator).__name__,
+            "scales": {**self.scales, **dict.fromkeys(self.log_scales, "learned")},
+            "distillation": self.distillation,
         }
+        return config if self.variant is None else {**config, "variant": self.variant}
 
     @property
     def citation(self) -> str:
         """BibTeX of the straight-through estimator."""
         return """
-@article{bengio2013estimating,
+@misc{bengio2013estimating,
     title={Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation},
-    author={Bengio, Yoshua and L{\\'e}onard, Nicholas and Courville, Aaron},
-    journal={arXiv preprint arXiv:1308.3432},
-    year={2013}
+    author={Yoshua Bengio and Nicholas L{\\'e}onard and Aaron Courville},
+    year={2013},
+    eprint={1308.3432},
+    archivePrefix={arXiv},
+    primaryClass={cs.LG}
 }
 """
 
 
-class _EmbeddedOnce:
-    """While open, `model(features)` answers with the embeddings of one forward pass, on the grid being served."""
+def _named_sides(precisions: Sequence[str | tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    if isinstance(precisions, str) or not precisions:
+        raise ValueError("precisions must be a list with at least one, e.g. ['float32', 'int8']")
+    found: dict[str, tuple[str, str]] = {}
+    for precision in precisions:
+        query, document = sides(precision if isinstance(precision, str) else PAIR.join(precision))
+        name = query if query == document else f"{query}{PAIR}{document}"
+        if name in found:
+            raise ValueError(f"precisions lists one twice: {list(precisions)}")
+        found[name] = (query, document)
+    return found
 
-    def __init__(self, model: nn.Module, features: list[dict[str, Tensor]]) -> None:
-        self.model = model
-        self.features = features
-        self.served: list[Tensor] = []
-        self.calls = 0
 
-    def __enter__(self) -> "_EmbeddedOnce":
-        self.outputs = [dict(self.model(dict(column))) for column in self.features]
-        self.floats = [output["sentence_embedding"] for output in self.outputs]
-        self.original = self.model.__dict__.get("forward")
-        self.model.forward = self._next_output  # as MatryoshkaLoss does
-        return self
+def _schedules(names: list[str], weights: Sequence[float | WeightSchedule] | None) -> dict[str, WeightSchedule]:
+    weights = [1.0] * len(names) if weights is None else list(weights)
+    if len(weights) != len(names):
+        raise ValueError(f"{len(names)} precisions need as many weights, not {len(weights)}")
+    schedules = [weight if isinstance(weight, WeightSchedule) else WeightSchedule(float(weight)) for weight in weights]
+    if all(schedule.weight == 0 for schedule in schedules):
+        raise ValueError("every weight is 0; give at least one precision a positive weight")
+    return dict(zip(names, schedules, strict=True))
 
-    def __exit__(self, *_: object) -> None:
-        if self.original is None:
-            del self.model.forward
-        else:
-            self.model.forward = self.original
 
-    def serve(self, precision: str) -> None:
-        """Puts every column on the grid; integer grids share one range over all columns."""
-        ranges = (
-            MinMaxRange().fit(torch.cat([e.detach().float() for e in self.floats]))
-            if precision in INTEGER_PRECISIONS
-            else None
-        )
-        self.served = [fake_quantize(embeddings, precision, ranges) for embeddings in self.floats]
-        self.calls = 0
+def _not_negative(name: str, value: float) -> float:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{name} must be ≥ 0, not {value}")
+    return float(value)
 
-    def share_changed(self) -> float:
-        """The share of embedding values that the grid moved: 0 would mean that quantization is not live."""
-        with torch.no_grad():
-            changed = sum(
-                int((served != floats).sum()) for served, floats in zip(self.served, self.floats, strict=True)
-            )
-            return changed / sum(floats.numel() for floats in self.floats)
 
-    def _next_output(self, *_: Any, **__: Any) -> dict[str, Tensor]:
-        if self.calls >= len(self.served):
-            raise ValueError(
-                "the wrapped loss calls its model more often than there are text columns; QuantizationAwareLoss needs one call a column"
-            )
-        output = {**self.outputs[self.calls], "sentence_embedding": self.served[self.calls]}
-        self.calls += 1
-        return output
+def _total(value: Any) -> Tensor:
+    """Some losses return their components in a dictionary."""
+    total: Tensor = torch.stack(list(value.values())).sum() if isinstance(value, dict) else value
+    return total
+
+
+def _mini_batches(column: Tensor, like: list[Tensor], detached: bool) -> list[Tensor]:
+    """A column cut as another is; as leaves that collect gradients, where detached."""
+    chunks = column.split([len(mini_batch) for mini_batch in like])
+    return [chunk.detach().requires_grad_() for chunk in chunks] if detached else list(chunks)

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import BaseModel
 
 from qatlab.artifact import identity
-from qatlab.config.deploy import OnnxDeployment
+from qatlab.config.deploy import OnnxDeployment, TorchDeployment
 from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
 from qatlab.plan.origin import check_trackers, data_origin, model_origin, task_origin
+from qatlab.tables.names import WIDE
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Plan:
             "drift": any(r.drifted for r in self.runs),
         }
         return [name for name, drawn in names.items() if drawn]
+
+    def view_names(self) -> list[str]:
+        """The wide tables that the study has figures for."""
+        return [name for name in WIDE if name != "drift_summary" or any(r.drifted for r in self.runs)]
 
     def study_description(self) -> dict[str, Any]:
         """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""
@@ -141,9 +146,7 @@ def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run
     trained, name = model, config.method.name
     if config.method.train:
         name = _run_name(cell, config)
-        data = planner.add(
-            "data", config.data.name, _dump(config.data), {}, config.data.name, planner.origin(data_origin, config.data)
-        )
+        data = _plan_data(planner, config)
         slice_ = {"method": _dump(config.method), "trainer": _dump(config.trainer), "seed": config.seed}
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
         trained = planner.add("train", slug, slice_, {"model": model, "data": data}, name)
@@ -163,8 +166,8 @@ def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run
                 "score", slug, _dump(config.evaluate), {"encode": encoded, "task": task_path}, what
             )
         reference = run.encoded[config.drift.reference, task]
-        for deployment in config.deploy:
-            if deployment != config.drift.reference:
+        for deployment, deploy_config in config.deploy.items():
+            if deployment != config.drift.reference and _same_axes(deploy_config):
                 run.drifted[deployment, task] = planner.add(
                     "drift",
                     f"{name}-{deployment}-{task}",
@@ -173,6 +176,17 @@ def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run
                     f"{name} · {deployment} against {config.drift.reference} · {task}",
                 )
     return run
+
+
+def _plan_data(planner: _Planner, config: RunConfig) -> str:
+    return planner.add(
+        "data", config.data.name, _dump(config.data), {}, config.data.name, planner.origin(data_origin, config.data)
+    )
+
+
+def _same_axes(config: TorchDeployment | OnnxDeployment) -> bool:
+    """Whether embeddings can be compared with another deployment's coordinate by coordinate."""
+    return not isinstance(config, TorchDeployment) or config.rotation is None or config.rotation.kind == "none"
 
 
 def _plan_deployment(planner: _Planner, run: Run, deployment: str) -> str:
@@ -184,6 +198,8 @@ def _plan_deployment(planner: _Planner, run: Run, deployment: str) -> str:
         inputs["float"] = planner.add(
             "deploy", f"{run.name}-onnx", _dump(float_config), {"model": run.trained}, f"{run.name} · onnx"
         )
+    if not _same_axes(config):
+        inputs["data"] = _plan_data(planner, run.config)
     slug = (
         f"{run.name}-onnx"
         if isinstance(config, OnnxDeployment) and config.quantization is None

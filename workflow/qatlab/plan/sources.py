@@ -32,8 +32,10 @@ def _imports(module: str) -> tuple[str, ...]:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+            modules = [f"{node.module}.{alias.name}" for alias in node.names]
+            names.update(modules)
+            if not all(name.startswith("qatlab.") and _exists(name) for name in modules):
+                names.add(node.module)  # something defined in it, not only modules that it contains
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names.add(node.value)
     return tuple(sorted(name for name in names if name.startswith("qatlab.") and _exists(name)))

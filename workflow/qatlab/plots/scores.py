@@ -7,19 +7,26 @@ from matplotlib.figure import Figure
 
 from qatlab.plots.style import COLOURS, MARKERS
 from qatlab.tables.names import metric_label
+from qatlab.tables.outputs import output_labels
 
 
 def draw(scores: pd.DataFrame, metric: str, title: str) -> Figure:
     """Points are means over tasks and seeds; bars are 95 % intervals over queries (normal approximation)."""
     chosen = scores[scores["metric"] == metric]
-    deployments, methods, precisions = (list(dict.fromkeys(chosen[c])) for c in ("deploy", "method", "query_precision"))
+    chosen = chosen.assign(output=output_labels(chosen))
+    deployments, methods, precisions = (list(dict.fromkeys(chosen[c])) for c in ("deploy", "method", "output"))
+    width = 3.2 * max(1.0, len(precisions) / 4)
     figure, axes = plt.subplots(
-        1, len(deployments), figsize=(1.2 + 3.2 * len(deployments), 4.4), sharey=True, squeeze=False
+        1,
+        len(deployments),
+        figsize=(1.2 + width * len(deployments), 4.4 if len(precisions) <= 4 else 5.4),
+        sharey=True,
+        squeeze=False,
     )
     for axis, deploy in zip(axes[0], deployments, strict=True):
         for number, method in enumerate(methods):
             rows = chosen[(chosen["deploy"] == deploy) & (chosen["method"] == method)]
-            points = [_mean_and_error(rows[rows["query_precision"] == precision]) for precision in precisions]
+            points = [_mean_and_error(rows[rows["output"] == precision]) for precision in precisions]
             offset = (number - (len(methods) - 1) / 2) * 0.8 / len(methods)
             axis.errorbar(
                 np.arange(len(precisions)) + offset,
@@ -32,7 +39,8 @@ def draw(scores: pd.DataFrame, metric: str, title: str) -> Figure:
                 label=method,
             )
         axis.set_title(deploy)
-        axis.set_xticks(range(len(precisions)), precisions)
+        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(precisions) > 3 else {}
+        axis.set_xticks(range(len(precisions)), precisions, **slanted)
         axis.set_xlabel("output precision")
         axis.grid(axis="x", visible=False)
     tasks = chosen["task"].nunique()

@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from qatlab.plots.style import COLOURS
-from qatlab.quantization.grids import PRECISIONS
+from qatlab.quantization.precisions import sides
+from qatlab.tables.outputs import precision_label
 
 PANELS_PER_ROW = 4
 COMPONENT = "loss_"
@@ -21,14 +22,22 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
     figure, axes = plt.subplots(
         rows, columns, figsize=(1 + 3.1 * columns, 0.9 + 2.9 * rows), sharex=True, sharey=True, squeeze=False
     )
+    names = list(dict.fromkeys(["float32", *_components(logs)]))
     for axis, (run, log) in zip(axes.flat, logs.items(), strict=False):
         plain = not any(column.startswith(COMPONENT) for column in log.columns)
-        for index, precision in enumerate(PRECISIONS):
+        for index, precision in enumerate(names):
             column = "loss" if plain and precision == "float32" else COMPONENT + precision
             if column in log.columns:
                 # Thick to thin: int8's curve often lies on float32's, and both must be seen.
                 width, line = (3.5, "-") if precision == "float32" else (1.6, "--")
-                axis.plot(log["step"], log[column], line, color=COLOURS[index], linewidth=width, label=precision)
+                axis.plot(
+                    log["step"],
+                    log[column],
+                    line,
+                    color=COLOURS[index % len(COLOURS)],
+                    linewidth=width,
+                    label=precision_label(*sides(precision)),
+                )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_title(run, fontsize=9)
     for axis in axes.flat[len(logs) :]:
@@ -43,3 +52,9 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
     figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=5)
     figure.suptitle(f"{title}\ntraining loss at each precision, unweighted", fontsize=11)
     return figure
+
+
+def _components(logs: dict[str, pd.DataFrame]) -> list[str]:
+    """The precisions that any run was trained on."""
+    columns = dict.fromkeys(column for log in logs.values() for column in log.columns if column.startswith(COMPONENT))
+    return [column.removeprefix(COMPONENT) for column in columns]

@@ -1,16 +1,49 @@
 """Embedding quantization: one definition of every grid, for training and for evaluation, for NumPy and for torch."""
 
+import importlib
 from typing import Any
 
-from qatlab.quantization.grids import PRECISIONS, dequantize_embeddings, quantize_embeddings
-from qatlab.quantization.ranges import MinMaxRange
+from qatlab.quantization.fake import fake_quantize
+from qatlab.quantization.grids import dequantize_embeddings, quantize_embeddings
+from qatlab.quantization.precisions import PRECISIONS, bytes_per_embedding
+from qatlab.quantization.ranges import (
+    FixedRange,
+    MinMaxRange,
+    PercentileRange,
+    Range,
+    RunningRange,
+    SymmetricRange,
+)
 
-__all__ = ["PRECISIONS", "MinMaxRange", "dequantize_embeddings", "fake_quantize", "quantize_embeddings"]
+__all__ = [
+    "PRECISIONS",
+    "Clipped",
+    "FixedRange",
+    "Identity",
+    "LearnedStep",
+    "LearnedStepSize",
+    "MinMaxRange",
+    "PercentileRange",
+    "Range",
+    "RunningRange",
+    "SymmetricRange",
+    "Tanh",
+    "bytes_per_embedding",
+    "dequantize_embeddings",
+    "fake_quantize",
+    "quantize_embeddings",
+]
+# They need torch, which scoring must not pay for.
+_WITH_TORCH = {
+    "Clipped": "estimators",
+    "Identity": "estimators",
+    "LearnedStep": "learned_step",
+    "LearnedStepSize": "estimators",
+    "Tanh": "estimators",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name == "fake_quantize":  # needs torch, which scoring must not pay for
-        from qatlab.quantization.fake import fake_quantize
-
-        return fake_quantize
-    raise AttributeError(name)
+    if name in _WITH_TORCH:
+        return getattr(importlib.import_module(f"qatlab.quantization.{_WITH_TORCH[name]}"), name)
+    raise AttributeError(f"module 'qatlab.quantization' has no attribute '{name}'")

@@ -1,31 +1,42 @@
-"""Fake quantization: values on the grid in the forward pass, the straight-through gradient in the backward pass."""
+"""Fake quantization: values on the grid in the forward pass, an estimated gradient in the backward pass."""
 
-import torch
-from torch import Tensor
+from typing import Any
 
-from qatlab.quantization.grids import check_precision, dequantize_embeddings, quantize_embeddings, required
-from qatlab.quantization.ranges import MinMaxRange
+from qatlab.quantization.backend import is_torch
+from qatlab.quantization.grids import dequantize_embeddings, low_and_step, quantize_embeddings
+from qatlab.quantization.precisions import check_dimension, check_precision
+from qatlab.quantization.ranges import as_range
 
 
-def fake_quantize(embeddings: Tensor, precision: str, ranges: MinMaxRange | None = None) -> Tensor:
-    """`dequantize(quantize(embeddings))`, with the gradient of the identity (Bengio et al. 2013, arXiv 1308.3432).
+def fake_quantize(embeddings: Any, precision: str, ranges: Any = None, estimator: Any = "identity") -> Any:
+    """`dequantize_embeddings(quantize_embeddings(embeddings))`, to the bit, and differentiable in torch.
 
     Args:
-        embeddings: (n, dim) floats; gradients flow through unchanged.
+        embeddings: (n, dim) floats, NumPy or torch.
         precision: as for `quantize_embeddings`.
-        ranges: a fitted range, for int8 and uint8.
+        ranges: as for `quantize_embeddings`.
+        estimator: how gradients pass: 'identity', 'clipped', 'tanh', 'lsq', or one of `qatlab.quantization.estimators`.
+            tanh alone changes the forward values too. NumPy arrays have no gradient.
 
     Returns:
-        (n, dim) float32 for integer and binary precisions; `embeddings` itself for float32.
+        (n, dim) float32; torch embeddings themselves for float32.
+
+    Raises:
+        ValueError: as for `quantize_embeddings`, or for an unknown estimator. On a GPU NaN is not looked for: it stays NaN.
     """
     check_precision(precision)
+    if not is_torch(embeddings):
+        codes = quantize_embeddings(embeddings, precision, ranges)
+        return dequantize_embeddings(codes, precision, ranges, dim=embeddings.shape[1])
+    from qatlab.quantization import torch_grid
+    from qatlab.quantization.estimators import as_estimator
+
+    chosen = as_estimator(estimator)
     if precision == "float32":
         return embeddings
+    dim = embeddings.shape[1]
+    check_dimension(precision, dim)
     values = embeddings.float()
-    with torch.no_grad():
-        if precision in ("binary", "ubinary"):
-            on_grid = torch.where(values > 0, 1.0, -1.0)  # the packed bits' values without the packing
-        else:
-            codes = quantize_embeddings(values, precision, required(ranges, precision))
-            on_grid = dequantize_embeddings(codes, precision, ranges)
-    return values + (on_grid - values).detach()
+    low, step = low_and_step(ranges, precision, dim, values)
+    on_grid = torch_grid.on_grid(values, precision, low, step)
+    return chosen(values, on_grid, precision, None if ranges is None else as_range(ranges))

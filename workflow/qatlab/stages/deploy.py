@@ -16,7 +16,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     if isinstance(config, TorchDeployment):
         from qatlab.deploy.torch import deploy
 
-        deploy(source, target)
+        deploy(source, target, config.rotation, inputs.get("data"), threads)
     elif config.quantization is None:
         from qatlab.deploy.onnx_export import export
 

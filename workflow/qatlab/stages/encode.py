@@ -1,6 +1,7 @@
 """encode: one pass of a deployed model over a task's documents and queries."""
 
 import importlib
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json, write_json
 from qatlab.config.encode import EncodeConfig
-from qatlab.encoders.prompts import prompt_for
+from qatlab.models.prompts import prompt_for
 from qatlab.progress import Pace, clock, say
+from qatlab.quantization.ranges import RANGES
 
 ENCODERS = {"torch": ("qatlab.encoders.torch", "TorchEncoder"), "onnx": ("qatlab.encoders.onnx", "OnnxEncoder")}
 BATCHES_AT_ONCE = 8
@@ -25,6 +27,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     module, name = ENCODERS[backend]
     encoder = getattr(importlib.import_module(module), name)(folder, threads)
     encoder.encode(["warm up"], config.batch_size)
+    if (folder / RANGES).is_dir():
+        shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring
     count, seconds = 0, 0.0
     for table in ("documents", "queries"):
         prompt = prompt_for(folder, table)

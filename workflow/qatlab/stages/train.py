@@ -14,6 +14,9 @@ from qatlab.artifact import write_json
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
+from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
+from qatlab.models.rotated import append_rotation, training_embeddings
+from qatlab.quantization.ranges import RANGES
 from qatlab.training.build_loss import build_loss
 from qatlab.training.callbacks import TrainingLog
 from qatlab.training.device import describe_device, device_name, has_bf16, peak_memory_bytes, use_threads
@@ -21,6 +24,7 @@ from qatlab.training.gpu import claim_gpu, visible_gpus
 from qatlab.training.trainer import Trainer
 
 SCRATCH = "scratch"
+FIT_ROWS = 2048  # training documents that learned ranges start from
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
@@ -36,8 +40,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         raise UserError(
             f"trainer.batch_size={trainer_config.batch_size} is more than the {len(rows)} training rows; lower it or raise data.rows"
         )
+    folder = inputs["model"] / "model"
     model = SentenceTransformer(
-        str(inputs["model"] / "model"),
+        str(folder),
         device=device_name(),
         trust_remote_code=False,
         model_kwargs={"use_safetensors": True},
@@ -47,22 +52,35 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
         count = torchao_qat.prepare(model, method.weight_quantization)
         print(f"{count} linear layers fake-quantize their weights ({method.weight_quantization.scheme})")
-    loss = build_loss(model, method)
+    if method.rotation is not None:
+        append_rotation(model, folder, method.rotation, inputs["data"], method.rotation.trainable)
+    loss = build_loss(model, method, lambda: training_embeddings(model, folder, inputs["data"], FIT_ROWS))
     log = TrainingLog(description["label"], loss)
     trainer = Trainer(
         model=model,
         args=_arguments(trainer_config, seed, output, description["name"]),
         train_dataset=rows,
         loss=loss,
-        callbacks=[log],
+        callbacks=[log] if log.loss is None else [QuantizationAwareCallback(log.loss), log],
     )
     trainer.train()
+    log.check_live()
     if method.weight_quantization is not None:
         torchao_qat.strip(model)
     model.save_pretrained(str(output / "model"), safe_serialization=True, create_model_card=False)
+    if isinstance(loss, QuantizationAwareLoss):
+        _save_ranges(loss, output / "model" / RANGES)
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
     write_json(output / "cost.json", _cost(log.step_seconds, trainer_config))
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
+
+
+def _save_ranges(loss: QuantizationAwareLoss, folder: Path) -> None:
+    """The ranges that training made, frozen, beside the weights: <precision>.npz, for `Range.load`."""
+    loss.ranges.freeze()
+    for precision, ranges in loss.ranges.lasting().items():
+        folder.mkdir(exist_ok=True)
+        ranges.save(folder / f"{precision}.npz")
 
 
 def _arguments(config: TrainerConfig, seed: int, output: Path, name: str) -> SentenceTransformerTrainingArguments:

@@ -23,6 +23,8 @@ SCORE_COLUMNS = [
     "value",
     "queries",
     "stderr",
+    "rotation",
+    "doc_bytes",
 ]
 DRIFT_COLUMNS = [
     "run",
@@ -58,9 +60,7 @@ def scores(study: str, runs: list[dict[str, Any]], results: Path) -> pd.DataFram
                         "data": run["data"],
                         "deploy": entry["deploy"],
                         "task": entry["task"],
-                        "query_precision": score["precision"],
-                        "doc_precision": score["precision"],
-                        **{key: score[key] for key in ("scoring", "metric", "value", "queries", "stderr")},
+                        **score,
                         **run["varied"],
                     }
                 )

@@ -4,29 +4,33 @@ from pathlib import Path
 
 import pandas as pd
 
+from qatlab.tables.outputs import precision_labels
+
 MEAN = "mean of tasks"
 VARIED_PREFIX = "matrix."  # columns of what else a matrix varies, e.g. matrix.trainer.batch_size
 
 
 def scores_by_precision(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One metric: a row per method and deployment, a column per task and precision, then the mean of the tasks.
+    """One metric: a row per method, deployment and rotation; a column per task and precision, then the mean of the tasks.
 
     With several seeds a cell reads `mean ± standard deviation over seeds`.
     """
     chosen = scores[scores["metric"] == metric]
-    keys = [*_row_keys(scores), "deploy"]
-    means = chosen.groupby([*keys, "seed", "query_precision"], sort=False, dropna=False)["value"].mean().reset_index()
+    chosen = chosen.assign(output=precision_labels(chosen))
+    keys = [*_row_keys(scores), "deploy", *_rotation_key(scores)]
+    means = chosen.groupby([*keys, "seed", "output"], sort=False, dropna=False)["value"].mean().reset_index()
     means["task"] = MEAN
-    both = pd.concat([chosen[[*keys, "seed", "task", "query_precision", "value"]], means])
-    both["column"] = both["task"] + " · " + both["query_precision"]
+    both = pd.concat([chosen[[*keys, "seed", "task", "output", "value"]], means])
+    both["column"] = both["task"] + " · " + both["output"]
     return _spread(both, keys, "column")
 
 
 def all_metrics(scores: pd.DataFrame) -> pd.DataFrame:
     """Every metric, as the mean of the tasks: a row per method, deployment and precision."""
-    keys = [*_row_keys(scores), "deploy", "query_precision"]
-    means = scores.groupby([*keys, "seed", "metric"], sort=False, dropna=False)["value"].mean().reset_index()
-    return _spread(means, keys, "metric").rename(columns={"query_precision": "precision"})
+    keys = [*_row_keys(scores), "deploy", *_rotation_key(scores), "precision"]
+    labelled = scores.assign(precision=precision_labels(scores))
+    means = labelled.groupby([*keys, "seed", "metric"], sort=False, dropna=False)["value"].mean().reset_index()
+    return _spread(means, keys, "metric")
 
 
 def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
@@ -84,6 +88,11 @@ def _formatted(table: pd.DataFrame, formats: dict[str, str]) -> pd.DataFrame:
 def _row_keys(table: pd.DataFrame) -> list[str]:
     """The method, and whatever else the matrix varies besides the seed."""
     return ["method", *(column for column in table.columns if column.startswith(VARIED_PREFIX))]
+
+
+def _rotation_key(scores: pd.DataFrame) -> list[str]:
+    """Rotations are rows of their own where a study has any."""
+    return [] if scores["rotation"].eq("none").all() else ["rotation"]
 
 
 def _spread(values: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Callbacks of the trainer: where a training stands, for the person watching, the schedules and the log."""
+"""Callbacks of the trainer: where a training stands, for the person watching and the log."""
 
 import time
 from typing import Any
@@ -29,14 +29,23 @@ class TrainingLog(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Tells the loss's schedules which step begins."""
+        """Notes when the step began."""
         self.step_began = time.monotonic()
-        if self.loss is not None:
-            self.loss.set_progress(state.global_step, state.max_steps)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Takes the step's time."""
         self.step_seconds.append(time.monotonic() - self.step_began)
+
+    def check_live(self) -> None:
+        """Raises RuntimeError where a precision had weight, but its grid never changed a value."""
+        if not self.rows or self.loss is None:
+            return
+        for name in self.loss.sides:
+            shares = [row[f"changed_{name}"] for row in self.rows if f"changed_{name}" in row]
+            if shares and max(shares) == 0:
+                raise RuntimeError(
+                    f"quantization to {name} changed no embedding value in {len(shares)} steps: it is not live"
+                )
 
     def on_log(
         self,

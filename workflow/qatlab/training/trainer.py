@@ -1,8 +1,11 @@
 """Sentence Transformers' trainer, with the loss in float32 on every device."""
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 from sentence_transformers import SentenceTransformerTrainer
+
+from qatlab.losses import QuantizationAwareLoss
 
 
 class Trainer(SentenceTransformerTrainer):
@@ -15,3 +18,9 @@ class Trainer(SentenceTransformerTrainer):
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> AbstractContextManager[None]:
         """No autocast around the loss."""
         return nullcontext()
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """With the loss's weights, components and shares changed: here, trackers get them too."""
+        if "loss" in logs and isinstance(self.loss, QuantizationAwareLoss):
+            logs = {**logs, **self.loss.diagnostics}
+        super().log(logs, *args, **kwargs)

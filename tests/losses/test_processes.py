@@ -1,0 +1,80 @@
+"""Two processes on one machine (gloo): one grid, one gradient, as in one process with the whole batch."""
+
+import torch
+import torch.multiprocessing as mp
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
+from torch.nn.parallel import DistributedDataParallel
+
+from qatlab.losses import QuantizationAwareLoss
+from qatlab.quantization import RunningRange
+
+ROWS = 8
+SCORES = torch.linspace(0, 1, ROWS)
+
+
+def batch(model, pairs, rows):
+    return [model.preprocess(list(column)) for column in zip(*(pairs[i] for i in rows), strict=True)]
+
+
+def gradients(model, loss):
+    parameters = dict(model.named_parameters())
+    found = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
+    return found | {f"scale_{name}": p.grad.clone() for name, p in loss.log_scales.items()}
+
+
+def whole(folder, pairs, make):
+    model = SentenceTransformer(folder, device="cpu").eval()
+    loss = make(model)
+    sum(loss(batch(model, pairs, range(ROWS)), SCORES).values()).backward()
+    return gradients(model, loss), loss
+
+
+def cosine(model):
+    return QuantizationAwareLoss(
+        model, CosineSimilarityLoss(model), precisions=["int8", "binary"], weights=[1.0, 0.5], ranges=RunningRange()
+    )
+
+
+def ranking(model):
+    inner = MultipleNegativesRankingLoss(model)
+    return QuantizationAwareLoss(model, inner, precisions=["float32", "int8"], learned_scales=["int8"])
+
+
+def half(rank, folder, pairs, name, store, results):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+    torch.set_num_threads(1)
+    model = SentenceTransformer(folder, device="cpu").eval()
+    loss = {"cosine": cosine, "ranking": ranking}[name](model)
+    wrapped = DistributedDataParallel(model, find_unused_parameters=True)  # the pooler is not used
+    loss.model = loss.loss.model = wrapped  # as the trainer does
+    rows = range(rank * ROWS // 2, (rank + 1) * ROWS // 2)
+    sum(loss(batch(model, pairs, rows), SCORES[rows.start : rows.stop]).values()).backward()
+    ranges = loss.ranges.lasting()
+    bounds = ranges["int8"].bounds(32) if ranges else None
+    torch.save({"gradients": gradients(model, loss), "bounds": bounds}, f"{results}/{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+def spawn(tiny_model, pairs, name, tmp_path):
+    arguments = (str(tiny_model), pairs[:ROWS], name, str(tmp_path / "store"), str(tmp_path))
+    mp.spawn(half, arguments, nprocs=2)
+    return [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
+
+
+def test_two_processes_have_the_gradient_and_the_range_of_one(tiny_model, pairs, tmp_path):
+    parts = spawn(tiny_model, pairs, "cosine", tmp_path)
+    expected, loss = whole(str(tiny_model), pairs, cosine)
+    for part in parts:
+        for name, value in part["gradients"].items():
+            assert torch.allclose(value, expected.get(name, torch.zeros_like(value)), atol=1e-6, rtol=1e-3), name
+        low, high = loss.ranges.lasting()["int8"].bounds(32)
+        assert torch.allclose(part["bounds"][0], low, atol=1e-6)
+        assert torch.allclose(part["bounds"][1], high, atol=1e-6)
+
+
+def test_a_learned_scale_is_averaged_over_processes(tiny_model, pairs, tmp_path):
+    first, second = spawn(tiny_model, pairs, "ranking", tmp_path)
+    assert first["gradients"]["scale_int8"].abs() > 0
+    for name, value in first["gradients"].items():
+        assert torch.equal(value, second["gradients"][name]), name

@@ -1,0 +1,106 @@
+"""Ranges: what each fits, that NumPy and torch agree, and that a saved one is the same again."""
+
+import numpy as np
+import pytest
+import torch
+
+from qatlab.quantization import (
+    FixedRange,
+    LearnedStep,
+    MinMaxRange,
+    PercentileRange,
+    Range,
+    RunningRange,
+    SymmetricRange,
+    quantize_embeddings,
+)
+
+EMBEDDINGS = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
+FITTED = [MinMaxRange, PercentileRange, SymmetricRange, FixedRange, RunningRange]
+
+
+@pytest.mark.parametrize("kind", FITTED)
+def test_numpy_and_torch_fit_the_same_range(kind):
+    ours, theirs = kind().fit(EMBEDDINGS).bounds(6), kind().fit(torch.from_numpy(EMBEDDINGS)).bounds(6)
+    for a, b in zip(ours, theirs, strict=True):
+        assert np.array_equal(np.asarray(a), np.asarray(b))
+
+
+@pytest.mark.parametrize("kind", FITTED)
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_a_saved_range_gives_the_same_codes_again(kind, library, tmp_path):
+    ranges = kind().fit(library(EMBEDDINGS))
+    ranges.save(tmp_path / "ranges.npz")
+    loaded = Range.load(tmp_path / "ranges.npz")
+    assert type(loaded) is kind
+    for precision in ("int8", "int4"):
+        before, after = (quantize_embeddings(EMBEDDINGS, precision, r) for r in (ranges, loaded))
+        assert np.array_equal(before, after)
+
+
+def test_percentiles_are_numpys():
+    ranges = PercentileRange(outside=10).fit(EMBEDDINGS)
+    assert np.array_equal(ranges.low, np.percentile(EMBEDDINGS.astype(np.float64), 5, axis=0).astype(np.float32))
+    assert np.array_equal(ranges.high, np.percentile(EMBEDDINGS.astype(np.float64), 95, axis=0).astype(np.float32))
+
+
+def test_a_symmetric_range_has_zero_in_its_middle():
+    ranges = SymmetricRange().fit(EMBEDDINGS)
+    assert np.array_equal(ranges.low, -ranges.high)
+    assert np.array_equal(ranges.high, np.abs(EMBEDDINGS).max(axis=0))
+
+
+def test_a_fixed_range_needs_no_fitting_and_takes_any_dimension():
+    low, high = FixedRange(0.18).bounds(4)
+    assert low.tolist() == pytest.approx([-0.18] * 4)
+    assert high.tolist() == pytest.approx([0.18] * 4)
+
+
+def test_a_running_range_is_a_moving_average_until_it_is_frozen():
+    ranges = RunningRange(momentum=0.75)
+    for scale in (1.0, 2.0, 4.0):
+        ranges.fit(torch.tensor([[-scale], [scale]]))
+    assert float(ranges.high) == pytest.approx(0.75 * (0.75 * 1 + 0.25 * 2) + 0.25 * 4)
+    ranges.freeze()
+    with pytest.raises(ValueError, match="frozen"):
+        ranges.fit(torch.zeros(2, 1))
+
+
+@pytest.mark.parametrize("kind", [MinMaxRange, PercentileRange, SymmetricRange, RunningRange])
+@pytest.mark.parametrize("library", [np.array, torch.tensor])
+def test_nothing_is_fitted_on_nan_infinity_or_no_rows(kind, library):
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="NaN or Inf"):
+            kind().fit(library([[0.0, value], [1.0, 1.0]]))
+    if kind is not PercentileRange:
+        with pytest.raises(ValueError, match="more than float32"):
+            kind().fit(library([[-3e38], [3e38]], **({"dtype": np.float32} if library is np.array else {})))
+    with pytest.raises(ValueError, match="n ≥ 1"):
+        kind().fit(library([[0.0]])[:0])
+
+
+def test_what_is_not_fitted_says_so(tmp_path):
+    with pytest.raises(ValueError, match="PercentileRange is not fitted yet"):
+        PercentileRange().bounds(3)
+    with pytest.raises(ValueError, match="before saving"):
+        MinMaxRange().save(tmp_path / "ranges.npz")
+    with pytest.raises(ValueError, match="LearnedStep is not fitted"):
+        LearnedStep(3).bounds(3)
+
+
+def test_wrong_settings_are_refused():
+    for wrong in (lambda: FixedRange(0), lambda: PercentileRange(100), lambda: RunningRange(1.0)):
+        with pytest.raises(ValueError, match="must be"):
+            wrong()
+    with pytest.raises(ValueError, match="learned for int8"):
+        LearnedStep(3, "binary")
+
+
+def test_a_learned_step_is_a_range_of_its_own_grid(tmp_path):
+    step = LearnedStep(6).fit(torch.from_numpy(EMBEDDINGS))
+    assert torch.allclose(step.step.detach(), torch.from_numpy(2 * np.abs(EMBEDDINGS).mean(axis=0) / 127**0.5))
+    step.save(tmp_path / "step.npz")
+    loaded = Range.load(tmp_path / "step.npz")
+    assert np.array_equal(
+        quantize_embeddings(EMBEDDINGS, "int8", step), quantize_embeddings(EMBEDDINGS, "int8", loaded)
+    )

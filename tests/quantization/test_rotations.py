@@ -1,0 +1,104 @@
+"""Rotations: orthonormal, fitted to what they say, and stored as modules that need no qatlab."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from sklearn.decomposition import PCA
+
+from qatlab.quantization.rotations import KINDS, Rotation, fit_rotation
+
+MIXED = np.random.default_rng(1).normal(size=(16, 16)) * np.linspace(0.2, 3, 16)
+EMBEDDINGS = (np.random.default_rng(0).normal(size=(400, 16)) @ MIXED + 0.3).astype(np.float32)
+
+
+def fitted(kind, **options):
+    return fit_rotation(kind, EMBEDDINGS, bits=40 if kind == "overcomplete" else None, **options)
+
+
+def similarities(values):
+    unit = values / np.linalg.norm(values, axis=1, keepdims=True)
+    return unit @ unit.T
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_float_scores_are_unchanged(kind):
+    rotation = fitted(kind)
+    assert rotation.matrix.shape == (16, 40 if kind == "overcomplete" else 16)
+    assert np.allclose(rotation.matrix @ rotation.matrix.T, np.eye(16), atol=1e-5)
+    assert np.abs(similarities(rotation(EMBEDDINGS)) - similarities(EMBEDDINGS)).max() <= 1e-5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_centring_subtracts_the_mean_of_what_it_was_fitted_on(kind):
+    rotation = fitted(kind, center=True)
+    centred = EMBEDDINGS - EMBEDDINGS.mean(axis=0)
+    assert np.abs(similarities(rotation(EMBEDDINGS)) - similarities(centred)).max() <= 1e-4
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numpy_torch_and_a_saved_rotation_agree(kind, tmp_path):
+    rotation = fitted(kind, center=True)
+    rotation.save(tmp_path / "rotation.npz")
+    loaded = Rotation.load(tmp_path / "rotation.npz")
+    assert loaded.kind == kind
+    assert np.array_equal(loaded(EMBEDDINGS), rotation(EMBEDDINGS))
+    assert np.allclose(rotation(torch.from_numpy(EMBEDDINGS)).numpy(), rotation(EMBEDDINGS), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_rotation(kind):
+    assert np.array_equal(fitted(kind, seed=3).matrix, fitted(kind, seed=3).matrix)
+    if kind != "pca":
+        assert not np.allclose(fitted(kind, seed=3).matrix, fitted(kind, seed=4).matrix)
+
+
+def test_pca_has_the_axes_of_scikit_learn():
+    ours = np.abs(fitted("pca", center=True).matrix)
+    assert np.allclose(ours, np.abs(PCA().fit(EMBEDDINGS.astype(np.float64)).components_.T), atol=1e-4)
+
+
+def test_itq_brings_values_closer_to_their_signs_than_any_other():
+    def distance(rotation):
+        turned = rotation(EMBEDDINGS)
+        turned /= np.sqrt((turned**2).mean())
+        return ((turned - np.where(turned > 0, 1, -1)) ** 2).mean()
+
+    distances = {kind: distance(fitted(kind)) for kind in ("itq", "pca", "random")}
+    assert distances["itq"] < 0.95 * min(distances["pca"], distances["random"])
+
+
+def test_wrong_calls_say_what_would_be_right():
+    wrong = [
+        (("spin", EMBEDDINGS), {}, "unknown rotation 'spin'; valid: random, pca"),
+        (("overcomplete", EMBEDDINGS), {}, "bits above the 16 dimensions"),
+        (("overcomplete", EMBEDDINGS), {"bits": 16}, "bits above the 16 dimensions, not 16"),
+        (("pca", EMBEDDINGS), {"bits": 40}, "bits is for overcomplete"),
+        (("itq", EMBEDDINGS[:10]), {}, "needs at least as many embeddings, not 10"),
+        (("random", EMBEDDINGS * np.nan), {}, "NaN or Inf"),
+    ]
+    for arguments, options, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            fit_rotation(*arguments, **options)
+    with pytest.raises(ValueError, match=r"shape \(n, 16\)"):
+        fitted("random")(EMBEDDINGS[:, :8])
+
+
+@pytest.mark.parametrize(("kind", "center"), [("itq", False), ("overcomplete", True)])
+def test_a_saved_model_with_a_rotation_loads_without_qatlab(tiny_model, pairs, tmp_path, kind, center):
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    texts = [code for _, code in pairs[:40]]
+    before = model.encode(texts)
+    rotation = fit_rotation(kind, before, bits=48 if kind == "overcomplete" else None, center=center)
+    model.append(rotation.as_module())
+    model.save_pretrained(str(tmp_path / "model"), create_model_card=False)
+    code = (
+        "import sys, numpy as np; from sentence_transformers import SentenceTransformer as S; "
+        "np.save(sys.argv[2], S(sys.argv[1], device='cpu').encode(sys.argv[3:])); assert 'qatlab' not in sys.modules"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "model"), str(tmp_path / "out.npy"), *texts]
+    subprocess.run(command, check=True, capture_output=True)
+    assert np.allclose(np.load(tmp_path / "out.npy"), rotation(before), atol=1e-5)

@@ -1,0 +1,131 @@
+"""train, for real: every way of quantizing embeddings through Sentence Transformers' own trainer, on a tiny model."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sentence_transformers import SentenceTransformer
+
+from qatlab.errors import UserError
+from qatlab.quantization import Range, quantize_embeddings
+from qatlab.stages import deploy, train
+
+TRAINER = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
+INT8 = {"float32": {}, "int8": {}}
+METHODS = {
+    "running": {"precisions": INT8, "ranges": {"kind": "running", "momentum": 0.5}},
+    "fixed_clipped": {"precisions": INT8, "ranges": {"kind": "fixed", "limit": 0.3}, "estimator": {"name": "clipped"}},
+    "percentile": {"precisions": INT8, "ranges": {"kind": "percentile"}},
+    "lsq": {
+        "precisions": {"int8": {}, "int4": {}},
+        "ranges": {"kind": "learned"},
+        "estimator": {"name": "lsq"},
+    },
+    "tanh": {"precisions": {"binary": {}}, "estimator": {"name": "tanh", "gamma": 2.0}},
+    "distilled": {"precisions": {"float32": {}, "binary": {"weight": 0.5}}, "distillation": 1.0},
+    "asymmetric": {
+        "precisions": {"float32_x_binary": {}, "int4_x_binary": {"start_steps": 2}},
+        "learned_scales": ["float32_x_binary"],
+        "scales": {"int4_x_binary": 10.0},
+    },
+    "cosine": {"precisions": {"float32": {}, "float8_e4m3": {"warmup_fraction": 0.5, "shape": "cosine"}}},
+    "pr3655": {"precisions": {"float32": {}, "int8": {}, "binary": {}}, "variant": "pr3655"},
+}
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny_model, pairs, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "model").mkdir()
+    (folder / "model" / "model").symlink_to(tiny_model)
+    (folder / "data").mkdir()
+    pd.DataFrame(pairs[:64], columns=["anchor", "positive"]).to_parquet(folder / "data" / "train.parquet")
+    return {"model": folder / "model", "data": folder / "data"}
+
+
+def trained(inputs, output, method, **trainer):
+    config = {"method": {"name": "tried", **method}, "trainer": {**TRAINER, **trainer}, "seed": 0}
+    description = {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
+    train.run(description, inputs, output, 2)
+    return pd.read_csv(output / "log.csv")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_way_of_quantizing_embeddings_trains_and_is_live(inputs, tmp_path, name):
+    config = METHODS[name]
+    log = trained(inputs, tmp_path, {"embedding_quantization": config})
+    assert len(log) == 4
+    assert np.isfinite(log["loss"]).all()
+    for precision in config["precisions"]:
+        assert log[f"loss_{precision}"].notna().any()
+        if precision != "float32":
+            assert log[f"changed_{precision}"].dropna().gt(0.4).all()
+    model, before = (SentenceTransformer(str(p / "model"), device="cpu") for p in (tmp_path, inputs["model"]))
+    assert not np.array_equal(model.encode("def f(): pass"), before.encode("def f(): pass"))
+    saved = {path.stem for path in (tmp_path / "model" / "quantization_ranges").glob("*.npz")}
+    lasting = {"lsq": {"int8", "int4"}} | {key: {"int8"} for key in ("running", "fixed_clipped", "percentile")}
+    assert saved == lasting.get(name, set())
+    for path in (tmp_path / "model" / "quantization_ranges").glob("*.npz"):
+        quantize_embeddings(model.encode(["a", "b"]), path.stem, Range.load(path))
+
+
+def test_the_log_follows_schedules_and_learned_scales(inputs, tmp_path):
+    log = trained(inputs, tmp_path, {"embedding_quantization": METHODS["asymmetric"]})
+    assert log["weight_int4_x_binary"].tolist() == [0, 0, 1, 1]
+    assert log["loss_int4_x_binary"].isna().tolist() == [True, True, False, False]
+    scales = log["scale_float32_x_binary"]
+    assert scales.iloc[0] == pytest.approx(20, rel=1e-3)
+    assert scales.iloc[-1] != pytest.approx(scales.iloc[0], rel=1e-5)
+
+
+def test_gradient_accumulation_is_one_step_of_the_same_schedule(inputs, tmp_path):
+    config = {"precisions": {"float32": {}, "int8": {"warmup_steps": 2}}}
+    log = trained(
+        inputs, tmp_path, {"embedding_quantization": config}, batch_size=8, gradient_accumulation_steps=2, max_steps=4
+    )
+    assert log["weight_int8"].tolist() == [0, 0.5, 1, 1]
+
+
+def test_a_cached_loss_trains_as_the_plain_one_does(inputs, tmp_path):
+    """The tiny model's dropout is replayed, so only float rounding separates them."""
+    losses = []
+    for name in ("multiple_negatives_ranking", "cached_multiple_negatives_ranking"):
+        output = tmp_path / name
+        output.mkdir()
+        method = {"loss": {"name": name}, "embedding_quantization": {"precisions": {**INT8, "binary": {}}}}
+        losses.append(trained(inputs, output, method)["loss"])
+    assert losses[0].iloc[0] == pytest.approx(losses[1].iloc[0], rel=0.05)
+    assert losses[1].iloc[-1] < losses[1].iloc[0]
+
+
+@pytest.mark.parametrize(("kind", "dim"), [("itq", 32), ("overcomplete", 48)])
+def test_a_rotation_is_part_of_the_trained_model(inputs, tmp_path, kind, dim):
+    bits = {"bits": dim} if kind == "overcomplete" else {}
+    for trainable in (False, True):
+        output = tmp_path / str(trainable)
+        output.mkdir()
+        rotation = {"kind": kind, "trainable": trainable, **bits}
+        trained(inputs, output, {"rotation": rotation, "embedding_quantization": {"precisions": {"binary": {}}}})
+        model = SentenceTransformer(str(output / "model"), device="cpu")
+        assert model.encode("def f(): pass").shape == (dim,)
+        matrix = model[-1].linear.weight.detach().numpy().T
+        orthonormal = np.allclose(matrix @ matrix.T, np.eye(32), atol=1e-5)
+        assert orthonormal is not trainable
+
+
+def test_a_rotation_that_training_data_cannot_fit_is_one_line(inputs, tmp_path):
+    with pytest.raises(UserError, match="rotation itq: itq in 32 dimensions needs at least as many embeddings, not 20"):
+        trained(inputs, tmp_path, {"rotation": {"kind": "itq", "fit_rows": 20}})
+
+
+def test_a_deployment_can_rotate_what_was_trained(inputs, tmp_path):
+    config = {"backend": "torch", "rotation": {"kind": "itq", "center": True}}
+    deploy.run({"config": config}, inputs, tmp_path, 2)
+    texts = ["def f(): pass", "import os", "class A: ..."]
+    plain = SentenceTransformer(str(inputs["model"] / "model"), device="cpu").encode(texts)
+    turned = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(texts)
+    assert np.allclose(
+        (plain[0] - plain[1]) @ (plain[1] - plain[2]), (turned[0] - turned[1]) @ (turned[1] - turned[2]), atol=1e-4
+    )
+    assert not np.allclose(plain, turned, atol=1e-2)

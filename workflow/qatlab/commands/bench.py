@@ -1,0 +1,42 @@
+"""bench: our time and memory as ratios to a reference's, measured in one run."""
+
+import argparse
+import importlib
+from pathlib import Path
+
+import pandas as pd
+
+from qatlab.bench.row import Row
+from qatlab.errors import unknown
+
+BENCHMARKS = {
+    "training_step": "a training step with QuantizationAwareLoss over one with the plain loss",
+    "quantize": "quantize_embeddings over sentence-transformers' own",
+}
+RESULT = Path("results/bench.csv")
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the benchmarks, writes results/bench.csv and prints it; 1 where a ratio is above its bound."""
+    parser = argparse.ArgumentParser(prog="python -m qatlab bench", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
+    parser.add_argument("--output", type=Path, default=RESULT, help=f"file to write (default: {RESULT})")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in BENCHMARKS:
+            raise unknown("benchmark", name, list(BENCHMARKS))
+    rows: list[Row] = []
+    for name in options.names or BENCHMARKS:
+        print(f"{name}: {BENCHMARKS[name]}", flush=True)
+        for row in importlib.import_module(f"qatlab.bench.{name}").measure():
+            verdict = "within" if row.ratio <= row.bound else "ABOVE"
+            print(
+                f"  {row.name:26} {row.ours:10.4g} / {row.reference:10.4g} {row.unit:4} = {row.ratio:.3f}  "
+                f"{verdict} the bound {row.bound:g}  (reference: {row.reference_is})",
+                flush=True,
+            )
+            rows.append(row)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame([row.as_dict() for row in rows]).to_csv(options.output, index=False, float_format="%.6g")
+    print(options.output)
+    return int(any(row.ratio > row.bound for row in rows))

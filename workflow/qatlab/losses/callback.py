@@ -1,0 +1,49 @@
+"""What connects a QuantizationAwareLoss to the trainer that it is used in."""
+
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from qatlab.losses.quantization_aware import QuantizationAwareLoss
+
+
+class QuantizationAwareCallback(TrainerCallback):
+    """Tells the loss which step begins, for schedules and annealed estimators, and logs where they stand.
+
+    Logged beside the trainer's own figures, in `trainer.state.log_history`: `weight_<precision>`, `loss_<precision>`
+    (before its weight), `changed_<precision>` (share of embedding values that the grid changed), `scale_<precision>` where
+    learned.
+
+    Args:
+        loss: the loss given to the trainer.
+
+    Example:
+        ::
+
+            trainer = SentenceTransformerTrainer(
+                model=model, train_dataset=train_dataset, loss=loss, callbacks=[QuantizationAwareCallback(loss)]
+            )
+    """
+
+    def __init__(self, loss: QuantizationAwareLoss) -> None:
+        self.loss = loss
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Passes the step on."""
+        self.loss.set_progress(state.global_step, state.max_steps)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Adds the loss's diagnostics to a training log."""
+        if logs is not None and "loss" in logs:
+            diagnostics = self.loss.diagnostics
+            logs.update(diagnostics)
+            state.log_history[-1].update(diagnostics)  # a copy, made before callbacks are asked

@@ -1,0 +1,26 @@
+"""The similarities of quantized embeddings drawn towards those of the float ones."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def similarity_divergence(quantized: list[Tensor], floats: list[Tensor], scale: float) -> Tensor:
+    """KL divergence from the float similarities to the quantized ones, mean of the queries, a scalar.
+
+    Each query's cosine similarities to all documents of the batch, times `scale`, make a distribution (softmax); the
+    float one is the teacher and gets no gradient (Hinton et al. 2015, arXiv 1503.02531).
+
+    Args:
+        quantized, floats: columns (n, dim), queries first, then documents; at least two.
+    """
+    if len(floats) < 2:
+        raise ValueError(f"distillation compares queries with documents: it needs two text columns, not {len(floats)}")
+    teacher = F.softmax(_similarities([column.detach() for column in floats]) * scale, dim=1)
+    student = F.log_softmax(_similarities(quantized) * scale, dim=1)
+    return F.kl_div(student, teacher, reduction="batchmean")
+
+
+def _similarities(columns: list[Tensor]) -> Tensor:
+    queries, *documents = (F.normalize(column.float(), dim=1) for column in columns)
+    return queries @ torch.cat(documents).T

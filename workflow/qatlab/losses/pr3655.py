@@ -1,0 +1,44 @@
+"""Fake quantization as sentence-transformers' draft pull request 3655 does it, to reproduce what was published with it.
+
+It differs from `qatlab.quantization` on purpose: values are rounded to the nearest of 256 levels between the minimum and
+maximum of one column of one batch, through which gradients pass too, where evaluation rounds down over other ranges.
+https://github.com/huggingface/sentence-transformers/pull/3655
+"""
+
+import torch
+from torch import Tensor
+
+# Whether a precision reads what the one before it wrote: so first published, then fixed (hotchpotch, 15 February 2026).
+VARIANTS = {"pr3655": True, "pr3655_cache_fixed": False}
+PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
+
+
+def fake_quantize_pr3655(embeddings: Tensor, precision: str) -> Tensor:
+    """(n, dim) → (n, dim); straight-through, except that int8's range is part of the graph."""
+    if precision == "float32":
+        return embeddings
+    if precision in ("binary", "ubinary"):
+        below = -1.0 if precision == "binary" else 0.0
+        positive = embeddings >= 0 if precision == "binary" else embeddings > 0
+        return embeddings + (torch.where(positive, 1.0, below) - embeddings).detach()
+    low, high = embeddings.aminmax(dim=0)
+    step = ((high - low) / 255).clamp_min(1e-8)
+    level = (embeddings - low) / step
+    return (level + (level.round() - level).detach()).clamp(0, 255) * step + low
+
+
+class PublishedColumns:
+    """The columns of one step at each precision, in the order they are asked for."""
+
+    def __init__(self, floats: list[Tensor], variant: str) -> None:
+        self.floats = floats
+        self.written = floats
+        self.chained = VARIANTS[variant]
+
+    def at(self, precision: str) -> list[Tensor]:
+        """Each column quantized; where chained, from what the precision before made of it."""
+        if precision == "float32":
+            return self.floats
+        read = self.written if self.chained else self.floats
+        self.written = [fake_quantize_pr3655(column, precision) for column in read]
+        return self.written

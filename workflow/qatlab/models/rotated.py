@@ -1,0 +1,52 @@
+"""A model with a rotation of its embeddings appended, fitted on its own embeddings of training documents."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from sentence_transformers import SentenceTransformer
+
+from qatlab.config.precision import FittedRotationConfig
+from qatlab.errors import UserError
+from qatlab.models.prompts import prompt_for
+from qatlab.quantization.rotations import NEED_EMBEDDINGS, Rotation, fit_rotation
+
+BATCH_SIZE = 32
+
+
+def append_rotation(
+    model: SentenceTransformer, folder: Path, config: FittedRotationConfig, data: Path, trainable: bool = False
+) -> Rotation:
+    """Fits and appends a rotation; the folder that `model` saves to needs no qatlab.
+
+    Args:
+        folder: where the model was loaded from, for its prompts.
+        data: a data artifact; its second column holds the documents.
+
+    Raises:
+        UserError: where training has fewer documents than the rotation needs.
+    """
+    if config.kind in NEED_EMBEDDINGS or config.center:
+        embeddings = training_embeddings(model, folder, data, config.fit_rows)
+    else:
+        embeddings = np.zeros((1, model.get_embedding_dimension() or 0), dtype=np.float32)
+    try:
+        rotation = fit_rotation(config.kind, embeddings, config.bits, config.center, config.seed)
+    except ValueError as error:
+        raise UserError(f"rotation {config.label}: {error}") from None
+    model.append(rotation.as_module(trainable).to(model.device))
+    return rotation
+
+
+def training_embeddings(model: SentenceTransformer, folder: Path, data: Path, rows: int) -> np.ndarray:
+    """The model's embeddings of the first training documents, (rows, dim) float32."""
+    table = pq.read_table(data / "train.parquet")
+    texts = table.column(1).slice(0, rows).to_pylist()
+    prompt = prompt_for(folder, "documents")
+    return model.encode(
+        [prompt + text for text in texts],
+        batch_size=BATCH_SIZE,
+        prompt="",
+        convert_to_numpy=True,
+        show_progress_bar=False,
+    ).astype(np.float32)

@@ -1,0 +1,89 @@
+"""A range whose step is a parameter: learned step size quantization (LSQ)."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from qatlab.quantization.precisions import CELLS, RANGED, STEPS
+
+SMALLEST = 1e-8
+
+
+class LearnedStep(nn.Module):
+    """Step sizes trained by gradient descent; the range is symmetric: half the cells on each side of 0.
+
+    Use it as `ranges` of a QuantizationAwareLoss with the estimator lsq: its parameter is trained with the model.
+    Esser et al. 2020, arXiv 1902.08153, with two changes that make the trained grid the shipped one: cells are those
+    of `quantize_embeddings` (rounded down, value in the middle), and each dimension has its own step by default.
+
+    Args:
+        dim: dimensions of the embeddings.
+        precision: int8, uint8 or int4.
+        per_dimension: one step a dimension; otherwise one for all.
+    """
+
+    def __init__(self, dim: int, precision: str = "int8", per_dimension: bool = True) -> None:
+        super().__init__()
+        if precision not in RANGED:
+            raise ValueError(f"a step is learned for {', '.join(RANGED)}, not for {precision}")
+        self.dim = dim
+        self.precision = precision
+        self.step = nn.Parameter(torch.full((dim if per_dimension else 1,), float("nan")))
+        self.fitted = False
+
+    def fit(self, embeddings: Tensor) -> "LearnedStep":
+        """The paper's start: 2 × mean |value| / √Qp. Raises ValueError for another dimension or NaN."""
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.dim or len(embeddings) == 0:
+            raise ValueError(f"this step is for {self.dim} dimensions, not for shape {tuple(embeddings.shape)}")
+        mean = embeddings.detach().float().abs().mean(dim=0)
+        mean = mean if len(self.step) > 1 else mean.mean(dim=0, keepdim=True)
+        if not bool(mean.isfinite().all()):
+            raise ValueError("embeddings hold NaN or Inf, so no step can be fitted")
+        with torch.no_grad():
+            self.step.copy_((2 * mean / self._largest**0.5).clamp_min(SMALLEST))
+        self.fitted = True
+        return self
+
+    def bounds(self, dim: int) -> tuple[Tensor, Tensor]:
+        """(low, high), each (dim,), without gradient; raises ValueError if not fitted, or for another dimension."""
+        if dim != self.dim:
+            raise ValueError(f"this step is for {self.dim} dimensions, the embeddings have {dim}")
+        if not self.fitted:
+            raise ValueError("this LearnedStep is not fitted yet; call .fit(embeddings) first")
+        step = self.step.detach().clamp_min(SMALLEST).expand(dim)
+        low = -step * (CELLS[self.precision] // 2)
+        return low, low + step * STEPS[self.precision]
+
+    def surrogate(self, values: Tensor) -> Tensor:
+        """A function whose gradients are LSQ's; its own values don't matter.
+
+        With v = value / step: ∂/∂value is 1 inside the range, 0 outside; ∂/∂step is (⌊v⌋ + ½ − v) × g inside and the
+        outermost cell's middle × g outside, g = 1 / √(dimensions a step × Qp).
+        """
+        g = (self.dim // len(self.step) * self._largest) ** -0.5
+        step = self.step.clamp_min(SMALLEST)
+        step = step * g + (step - step * g).detach()
+        half = CELLS[self.precision] // 2
+        v = (values / step).detach()
+        cell = v.floor().clamp(-half, half - 1) + 0.5
+        inside = (v >= -half) & (v < half)
+        return torch.where(inside, values + (cell - v) * step, cell * step)
+
+    def save(self, path: Path) -> None:
+        """Writes the range as it stands, for `Range.load`."""
+        low, high = (bound.cpu().numpy().astype(np.float32) for bound in self.bounds(self.dim))
+        np.savez(path, kind=np.array("minmax"), low=low, high=high)
+
+    def freeze(self) -> None:
+        """The step is no longer trained."""
+        self.step.requires_grad_(False)
+
+    @property
+    def _largest(self) -> int:
+        return CELLS[self.precision] // 2 - 1
+
+    def extra_repr(self) -> str:
+        """For print(loss)."""
+        return f"dim={self.dim}, precision={self.precision}"
