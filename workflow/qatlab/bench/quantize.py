@@ -10,7 +10,7 @@ import numpy as np
 from qatlab.bench.row import Row, in_turns
 from qatlab.quantization import MinMaxRange, quantize_embeddings
 
-ROWS, DIM, PAIRS = 1_000_000, 384, 5
+ROWS, DIM, PAIRS = 1_000_000, 384, 9
 ROOM = 256 * 2**20  # bytes that quantizing may take beyond its result
 
 
