@@ -5,7 +5,7 @@ import time
 import pandas as pd
 import pytest
 
-from qatlab.bench import quantize
+from qatlab.bench import clip, quantize
 from qatlab.bench.row import Row, in_turns
 from qatlab.commands import bench
 from qatlab.errors import UserError
@@ -49,3 +49,9 @@ def test_the_file_has_the_documented_columns_and_bounds_decide_the_exit_code(tmp
 def test_an_unknown_benchmark_is_one_line():
     with pytest.raises(UserError, match=r"unknown benchmark 'quantise' \(did you mean 'quantize'"):
         bench.main(["quantise"])
+
+
+def test_the_percentile_of_a_small_weight_is_torchs():
+    rows = {row.name: row for row in clip.measure(size=256, pairs=1)}
+    assert set(rows) == {"percentile_clip_time", "percentile_clip_difference"}
+    assert rows["percentile_clip_difference"].ratio <= 1

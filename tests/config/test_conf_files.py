@@ -28,6 +28,10 @@ def test_composes_and_validates(group, choice):
         runs = compose_runs(CONF, "quickstart", overrides=[f"study.matrix.method=[{choice}]"])
     elif group == "deploy":
         runs = compose_runs(CONF, "quickstart", overrides=[f"deploy={sorted({'torch_fp32', choice})}".replace("'", "")])
+    elif group == "weights":
+        overrides = ["study.matrix.method=[baseline]", f"+weights@method.weight_quantization={choice}"]
+        runs = compose_runs(CONF, "quickstart", overrides=overrides)
+        assert runs[0][1].method.weight_quantization.name == choice
     elif group == "task":
         runs = compose_runs(CONF, "quickstart", overrides=[f"task=[{choice}]", *needed])
     else:
@@ -35,9 +39,9 @@ def test_composes_and_validates(group, choice):
     assert runs
 
 
-@pytest.mark.parametrize("choice", GROUPS["method"])
-def test_a_method_is_called_as_its_file(choice):
-    assert yaml.safe_load((CONF / "method" / f"{choice}.yaml").read_text())["name"] == choice
+@pytest.mark.parametrize(("group", "choice"), [pair for pair in choices() if pair[0] in ("method", "weights")])
+def test_a_method_or_scheme_is_called_as_its_file(group, choice):
+    assert yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())["name"] == choice
 
 
 @pytest.mark.parametrize("choice", GROUPS["study"])

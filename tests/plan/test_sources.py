@@ -21,7 +21,7 @@ def test_training_does_not_depend_on_what_follows():
     assert {
         "losses/quantization_aware.py",
         "quantization/grids.py",
-        "weights/torchao_qat.py",
+        "weights/prepare.py",
         "config/method.py",
     } <= training
     for other in ("drift", "score", "deploy", "encode", "tables", "plots"):

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from qatlab.config.method import MethodConfig
 from qatlab.errors import UserError
 from qatlab.quantization import Range, quantize_embeddings
 from qatlab.stages import deploy, train
@@ -129,3 +130,56 @@ def test_a_deployment_can_rotate_what_was_trained(inputs, tmp_path):
         (plain[0] - plain[1]) @ (plain[1] - plain[2]), (turned[0] - turned[1]) @ (turned[1] - turned[2]), atol=1e-4
     )
     assert not np.allclose(plain, turned, atol=1e-2)
+
+
+def weights(**scheme):
+    return {"name": "tried", "bits": 4, "group_size": 32, **scheme}
+
+
+def test_weight_quantization_trains_leaves_plain_layers_and_starts_when_told(inputs, tmp_path):
+    start = {"weights": {"fraction": 0.5}, "activations": {"steps": 3}}
+    method = {"weight_quantization": weights(activations="int8"), "weight_quantization_start": start}
+    log = trained(inputs, tmp_path, method)
+    assert log["weights_quantized"].tolist() == [0, 0, 1, 1]
+    assert log["activations_quantized"].tolist() == [0, 0, 0, 1]
+    model, before = (SentenceTransformer(str(p / "model"), device="cpu") for p in (tmp_path, inputs["model"]))
+    assert {type(module) for module in model.modules()} == {type(module) for module in before.modules()}
+    assert not np.array_equal(model.encode("def f(): pass"), before.encode("def f(): pass"))
+
+
+def test_late_quantization_trains_as_without_until_it_begins(inputs, tmp_path):
+    losses = {}
+    for name, method in {
+        "none": {},
+        "late": {"weight_quantization": weights(bits=2), "weight_quantization_start": {"weights": {"steps": 2}}},
+    }.items():
+        (tmp_path / name).mkdir()
+        losses[name] = trained(inputs, tmp_path / name, method)["loss"].tolist()
+    assert losses["late"][:2] == losses["none"][:2]
+    assert losses["late"][2] != losses["none"][2]
+
+
+def test_a_scheme_that_matches_nothing_ends_the_run_before_training(inputs, tmp_path):
+    with pytest.raises(UserError, match="'tried' quantizes nothing: modules 'decoder"):
+        trained(inputs, tmp_path, {"weight_quantization": weights(modules=r"decoder\..*")})
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        ({"weight_quantization_start": {"weights": {"steps": 1}}}, "starts nothing"),
+        (
+            {"weight_quantization": weights(), "weight_quantization_start": {"activations": {"steps": 1}}},
+            "leaves activations in float",
+        ),
+        (
+            {"weight_quantization": weights(), "weight_quantization_start": {"weights": {"steps": 1, "fraction": 0.5}}},
+            "steps or fraction, not both",
+        ),
+        ({"weight_quantization": weights(modules="(")}, "not a regular expression"),
+    ],
+)
+def test_weight_quantization_that_cannot_be_is_refused(method, message):
+    with pytest.raises(ValueError, match=message):
+        MethodConfig.model_validate({"name": "tried", **method})

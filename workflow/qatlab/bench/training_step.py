@@ -1,6 +1,6 @@
-"""A training step with QuantizationAwareLoss (float32 + int8 + binary) against one with the plain loss.
+"""A training step with QuantizationAwareLoss (float32 + int8 + binary), and one with int8 weights, against a plain one.
 
-`python -m qatlab.bench.training_step plain|aware` runs a few steps of one and prints its peak memory in bytes.
+`python -m qatlab.bench.training_step plain|aware|weights` runs a few steps of one and prints its peak memory in bytes.
 """
 
 import subprocess
@@ -23,45 +23,55 @@ def measure(pairs: int = PAIRS) -> Iterator[Row]:
     gpu = torch.cuda.is_available()
     device, batch = ("cuda", GPU_BATCH) if gpu else ("cpu", CPU_BATCH)
     what = f"MultipleNegativesRankingLoss, all-MiniLM-L6-v2, batch {batch}, {TOKENS} tokens, {'bf16' if gpu else 'fp32'}, {device}"
-    aware, plain = step_functions(device, batch)
-    yield Row("step_time_int8_binary", *in_turns(aware, plain, pairs), 1.02, "s", what)
-    ours, theirs = (_peak_memory(name) for name in ("aware", "plain"))
-    yield Row("step_memory_int8_binary", ours / 2**20, theirs / 2**20, 1.05, "MiB", what)
+    steps = step_functions(device, batch)
+    memory = {name: _peak_memory(name) / 2**20 for name in steps}
+    for name, kind, bound in (("int8_binary", "aware", 1.02), ("int8_weights", "weights", 1.10)):
+        yield Row(f"step_time_{name}", *in_turns(steps[kind], steps["plain"], pairs), bound, "s", what)
+        yield Row(f"step_memory_{name}", memory[kind], memory["plain"], 1.05, "MiB", what)
 
 
-def step_functions(device: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """(aware, plain): each takes an optimizer step of its own kind on the same model and the same texts."""
+def step_functions(device: str, batch: int, only: str | None = None) -> dict[str, Callable[[], None]]:
+    """plain, aware and weights: each takes an optimizer step of its own kind on the same texts, each with a model of its own; or `only` one."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.util import batch_to_device
 
+    from qatlab.config.weights import WeightsConfig
     from qatlab.data.docstrings import extract
     from qatlab.losses import QuantizationAwareLoss
     from qatlab.models.packaged import packaged_folder
+    from qatlab.weights.prepare import prepare
 
     pairs = [pair for package in PACKAGES for pair in extract(package)][:batch]
-    torch.manual_seed(0)
-    model = SentenceTransformer(str(packaged_folder(MODEL) or MODEL), device=device)
-    model.max_seq_length = TOKENS
-    columns: list[Any] = [[pair.summary for pair in pairs], [pair.code for pair in pairs]]
-    features = [batch_to_device(model.preprocess(texts), torch.device(device)) for texts in columns]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
-    inner = MultipleNegativesRankingLoss(model)
-    aware = QuantizationAwareLoss(model, inner, precisions=["float32", "int8", "binary"])
-    model.train()
+    texts: list[Any] = [[pair.summary for pair in pairs], [pair.code for pair in pairs]]
 
-    def step(loss: Any) -> None:
-        with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device == "cuda"):
-            value = loss([dict(column) for column in features], None)
-        total: Any = sum(value.values()) if isinstance(value, dict) else value
-        total.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-        if device == "cuda":
-            torch.cuda.synchronize()
+    def step_of(kind: str) -> Callable[[], None]:
+        torch.manual_seed(0)
+        model = SentenceTransformer(str(packaged_folder(MODEL) or MODEL), device=device)
+        model.max_seq_length = TOKENS
+        if kind == "weights":
+            prepare(model, WeightsConfig(name="int8"))
+        features = [batch_to_device(model.preprocess(column), torch.device(device)) for column in texts]
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
+        loss: Any = MultipleNegativesRankingLoss(model)
+        if kind == "aware":
+            loss = QuantizationAwareLoss(model, loss, precisions=["float32", "int8", "binary"])
+        model.train()
 
-    return lambda: step(aware), lambda: step(inner)
+        def step() -> None:
+            with torch.autocast("cuda", dtype=torch.bfloat16, enabled=device == "cuda"):
+                value = loss([dict(column) for column in features], None)
+            total: Any = sum(value.values()) if isinstance(value, dict) else value
+            total.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return step
+
+    return {kind: step_of(kind) for kind in ("plain", "aware", "weights") if only in (None, kind)}
 
 
 def _peak_memory(which: str) -> int:
@@ -76,9 +86,9 @@ def _print_peak_memory(which: str) -> None:
     from qatlab.training.device import peak_memory_bytes
 
     gpu = torch.cuda.is_available()
-    aware, plain = step_functions("cuda" if gpu else "cpu", GPU_BATCH if gpu else CPU_BATCH)
+    steps = step_functions("cuda" if gpu else "cpu", GPU_BATCH if gpu else CPU_BATCH, which)
     for _ in range(MEMORY_STEPS):
-        {"aware": aware, "plain": plain}[which]()
+        steps[which]()
     sys.stdout.write(f"{peak_memory_bytes()}\n")
 
 

@@ -10,8 +10,9 @@ from qatlab.bench.row import Row
 from qatlab.errors import unknown
 
 BENCHMARKS = {
-    "training_step": "a training step with QuantizationAwareLoss over one with the plain loss",
+    "training_step": "a training step with QuantizationAwareLoss, and one with int8 weights, over a plain one",
     "quantize": "quantize_embeddings over sentence-transformers' own",
+    "clip": "the exact percentile of each row of a weight over torch.quantile",
 }
 RESULT = Path("results/bench.csv")
 

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from qatlab.config.base import Strict
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
+from qatlab.config.weights import WeightsConfig
 from qatlab.quantization.precisions import RANGED, sides
 
 
@@ -111,11 +112,24 @@ class MethodRotationConfig(FittedRotationConfig):
     trainable: Annotated[bool, Field(description="Train its matrix with the model, as a head")] = False
 
 
-class WeightQuantizationConfig(Strict):
-    """Fake quantization of the weights of linear layers during training (torchao)."""
+class StartConfig(Strict):
+    """When fake quantizers begin to quantize; until then they pass values through (late QAT)."""
 
-    scheme: Literal["int8"]
-    granularity: Literal["per_axis"] = "per_axis"
+    steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which they begin")] = None
+    fraction: Annotated[float | None, Field(ge=0, lt=1, description="The same as a share of training")] = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> "StartConfig":
+        if self.steps is not None and self.fraction is not None:
+            raise ValueError("give steps or fraction, not both")
+        return self
+
+
+class WeightStartConfig(Strict):
+    """The start of weight quantization, and apart from it that of the activations."""
+
+    weights: StartConfig = StartConfig()
+    activations: StartConfig = StartConfig()
 
 
 class MethodConfig(Strict):
@@ -126,7 +140,13 @@ class MethodConfig(Strict):
     loss: LossConfig = LossConfig()
     rotation: MethodRotationConfig | None = None
     embedding_quantization: EmbeddingQuantizationConfig | None = None
-    weight_quantization: WeightQuantizationConfig | None = None
+    weight_quantization: Annotated[
+        WeightsConfig | None,
+        Field(description="A scheme of conf/weights: `defaults: [/weights@weight_quantization: int8]`"),
+    ] = None
+    weight_quantization_start: Annotated[
+        WeightStartConfig | None, Field(description="At the first step by default")
+    ] = None
 
     @model_validator(mode="after")
     def _untrained_has_no_recipe(self) -> "MethodConfig":
@@ -137,6 +157,20 @@ class MethodConfig(Strict):
         ]
         if not self.train and given:
             raise ValueError(f"train is false, so {' and '.join(given)} would do nothing; remove it or set train: true")
+        return self
+
+    @model_validator(mode="after")
+    def _what_starts_is_there(self) -> "MethodConfig":
+        if self.weight_quantization_start is None:
+            return self
+        if self.weight_quantization is None:
+            raise ValueError(
+                "weight_quantization_start without weight_quantization starts nothing; remove it or add a scheme"
+            )
+        if "activations" in self.weight_quantization_start.model_fields_set and not self.weight_quantization.activated:
+            raise ValueError(
+                f"weight_quantization_start.activations: scheme '{self.weight_quantization.name}' leaves activations in float"
+            )
         return self
 
     @property

@@ -8,14 +8,15 @@ from typing import Any
 import pandas as pd
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from qatlab.artifact import write_json
-from qatlab.config.method import MethodConfig
+from qatlab.config.method import MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.models.rotated import append_rotation, training_embeddings
+from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES
 from qatlab.training.build_loss import build_loss
 from qatlab.training.callbacks import TrainingLog
@@ -25,6 +26,7 @@ from qatlab.training.trainer import Trainer
 
 SCRATCH = "scratch"
 FIT_ROWS = 2048  # training documents that learned ranges start from
+LIVE_TEXTS = 8  # training texts that prove the fake quantizers of weights live
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
@@ -47,32 +49,50 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         trust_remote_code=False,
         model_kwargs={"use_safetensors": True},
     )
+    callbacks: list[TrainerCallback] = []
     if method.weight_quantization is not None:
-        from qatlab.weights import torchao_qat
-
-        count = torchao_qat.prepare(model, method.weight_quantization)
-        print(f"{count} linear layers fake-quantize their weights ({method.weight_quantization.scheme})")
+        callbacks.append(_quantize_weights(model, method, rows))
     if method.rotation is not None:
         append_rotation(model, folder, method.rotation, inputs["data"], method.rotation.trainable)
     loss = build_loss(model, method, lambda: training_embeddings(model, folder, inputs["data"], FIT_ROWS))
-    log = TrainingLog(description["label"], loss)
+    log = TrainingLog(description["label"], loss, list(callbacks))
+    if log.loss is not None:
+        callbacks.append(QuantizationAwareCallback(log.loss))
     trainer = Trainer(
         model=model,
         args=_arguments(trainer_config, seed, output, description["name"]),
         train_dataset=rows,
         loss=loss,
-        callbacks=[log] if log.loss is None else [QuantizationAwareCallback(log.loss), log],
+        callbacks=[*callbacks, log],
     )
     trainer.train()
     log.check_live()
     if method.weight_quantization is not None:
-        torchao_qat.strip(model)
+        from qatlab.weights.prepare import strip
+
+        strip(model)
     model.save_pretrained(str(output / "model"), safe_serialization=True, create_model_card=False)
     if isinstance(loss, QuantizationAwareLoss):
         _save_ranges(loss, output / "model" / RANGES)
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
     write_json(output / "cost.json", _cost(log.step_seconds, trainer_config))
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
+
+
+def _quantize_weights(model: SentenceTransformer, method: MethodConfig, rows: Dataset) -> TrainerCallback:
+    """Prepares the model; the callback that switches its fake quantizers. Schemes that do nothing end the run here."""
+    from qatlab.weights.callback import WeightQuantizationCallback
+    from qatlab.weights.live import check_live
+    from qatlab.weights.prepare import prepare
+
+    assert method.weight_quantization is not None
+    try:
+        layers = prepare(model, method.weight_quantization)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    check_live(model, rows[rows.column_names[0]][:LIVE_TEXTS])
+    say(f"weights: {len(layers)} layers are fake-quantized ({method.weight_quantization.name})")
+    return WeightQuantizationCallback(method.weight_quantization_start or WeightStartConfig())
 
 
 def _save_ranges(loss: QuantizationAwareLoss, folder: Path) -> None:

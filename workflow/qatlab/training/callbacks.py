@@ -1,6 +1,7 @@
 """Callbacks of the trainer: where a training stands, for the person watching and the log."""
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -10,11 +11,16 @@ from qatlab.progress import Pace, clock, say
 
 
 class TrainingLog(TrainerCallback):
-    """Collects one row a step (losses, schedule weights, share of values changed) and the duration of each step."""
+    """Collects one row a step (losses, schedule weights, share of values changed) and the duration of each step.
 
-    def __init__(self, label: str, loss: Any) -> None:
+    Args:
+        others: callbacks whose `diagnostics` belong to the row too.
+    """
+
+    def __init__(self, label: str, loss: Any, others: Sequence[Any] = ()) -> None:
         self.label = label
         self.loss = loss if isinstance(loss, QuantizationAwareLoss) else None
+        self.others = others
         self.rows: list[dict[str, Any]] = []
         self.step_seconds: list[float] = []
         self.pace = Pace()
@@ -65,6 +71,8 @@ class TrainingLog(TrainerCallback):
             "learning_rate": logs["learning_rate"],
         }
         row.update(self.loss.diagnostics if self.loss is not None else {})
+        for other in self.others:
+            row.update(other.diagnostics)
         self.rows.append(row)
         if self.pace.due() or state.global_step == state.max_steps:
             elapsed = time.monotonic() - self.began

@@ -1,0 +1,52 @@
+"""A scheme that does nothing is found out, compiled or not."""
+
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from qatlab.config.weights import WeightsConfig
+from qatlab.weights.live import changed_share, check_live
+from qatlab.weights.prepare import enable, prepare, prepared
+
+INT4 = WeightsConfig(name="int4", bits=4, group_size=32)
+
+
+@pytest.fixture
+def model(tiny_model):
+    model = SentenceTransformer(str(tiny_model), device="cpu").eval()
+    prepare(model, INT4)
+    return model
+
+
+@pytest.fixture
+def texts(pairs):
+    return [summary for summary, _ in pairs[:4]]
+
+
+def test_live_quantizers_pass_and_are_left_on(model, texts):
+    check_live(model, texts)
+    assert all(changed_share(layer) > 0.5 for layer in prepared(model).values())
+
+
+def test_weights_that_lie_on_the_grid_already_are_found_out(model, texts):
+    layer = next(iter(prepared(model).values()))
+    with torch.no_grad():
+        layer.weight.zero_()
+    with pytest.raises(RuntimeError, match=r"changes no weight of 0\..* \(1 such layers\)"):
+        check_live(model, texts)
+
+
+def test_a_quantizer_that_the_forward_pass_leaves_out_is_found_out(model, texts):
+    for layer in prepared(model).values():
+        layer.forward = lambda x, layer=layer: torch.nn.functional.linear(x, layer.weight, layer.bias)
+    with pytest.raises(RuntimeError, match="changes no embedding"):
+        check_live(model, texts)
+
+
+def test_a_compiled_model_switches_too(model, texts):
+    model[0].compile(backend="eager", dynamic=True)  # Dynamo's tracing and guards, where a branch can be lost
+    check_live(model, texts)
+    enable(model, weights=False, activations=False)
+    plain = model.encode(texts, convert_to_tensor=True)
+    enable(model, weights=True, activations=True)
+    assert not torch.equal(model.encode(texts, convert_to_tensor=True), plain)

@@ -1,0 +1,35 @@
+"""Proof that fake quantizers do something: a scheme that silently does nothing must not pass for QAT."""
+
+import torch
+from sentence_transformers import SentenceTransformer
+from torchao.quantization.qat.embedding import FakeQuantizedEmbedding
+from torchao.quantization.qat.linear import FakeQuantizedLinear
+
+from qatlab.weights.prepare import enable, prepared
+
+
+def changed_share(layer: FakeQuantizedLinear | FakeQuantizedEmbedding) -> float:
+    """Share of a prepared layer's weights that its fake quantizer moves, from 0 to 1."""
+    weight = layer.weight.detach()
+    quantized: torch.Tensor = layer.weight_fake_quantizer(weight)
+    return (quantized != weight).float().mean().item()
+
+
+def check_live(model: SentenceTransformer, texts: list[str]) -> None:
+    """Raises RuntimeError unless every prepared weight is moved by its grid, and the texts' embeddings with them.
+
+    The forward pass is the model's own, compiled or not: `torch.compile` may have removed the branch. Quantizers of
+    weights and activations are on afterwards.
+    """
+    enable(model, weights=True, activations=True)
+    still = [name for name, layer in prepared(model).items() if changed_share(layer) == 0]
+    if still:
+        raise RuntimeError(
+            f"fake quantization changes no weight of {still[0]} ({len(still)} such layers): it is not live"
+        )
+    quantized = model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    enable(model, weights=False, activations=False)
+    plain = model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    enable(model, weights=True, activations=True)
+    if torch.equal(quantized, plain):
+        raise RuntimeError("fake quantization changes no embedding: it is not live in the forward pass")
