@@ -31,7 +31,7 @@ def measure(pairs: int = PAIRS) -> Iterator[Row]:
 
 
 def step_functions(device: str, batch: int, only: str | None = None) -> dict[str, Callable[[], None]]:
-    """plain, aware and weights: each takes an optimizer step of its own kind on the same texts, each with a model of its own; or `only` one."""
+    """plain, aware and weights: each takes an optimizer step on the same texts, with a model of its own; or `only` one."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
