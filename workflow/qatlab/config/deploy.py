@@ -2,10 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qatlab.config.base import Strict
 from qatlab.config.precision import FittedRotationConfig
+from qatlab.config.weights import WeightsConfig
+
+TORCHAO_FILE = "torchao.safetensors"  # the quantized weights of a torch deployment, where it has any
 
 
 class DynamicQuantization(Strict):
@@ -23,10 +26,23 @@ class DynamicQuantization(Strict):
 
 
 class TorchDeployment(Strict):
-    """The trained model as it is, loaded by Sentence Transformers; or with a rotation of its embeddings appended."""
+    """The trained model as it is, loaded by Sentence Transformers; with a rotation appended; or with quantized weights."""
 
     backend: Literal["torch"]
     rotation: FittedRotationConfig | None = None
+    weights: Annotated[
+        WeightsConfig | None, Field(description="A scheme of conf/weights, by torchao, whether trained for it or not")
+    ] = None
+
+    @model_validator(mode="after")
+    def _torchao_has_it(self) -> "TorchDeployment":
+        if self.weights is not None and self.weights.grid != "torchao":
+            raise ValueError(
+                f"weights '{self.weights.name}' is ONNX Runtime's grid; ship it by the deployment onnx_int8"
+            )
+        if self.weights is not None and self.rotation is not None and self.rotation.kind != "none":
+            raise ValueError("a rotation and quantized weights are two deployments; leave one out")
+        return self
 
 
 class OnnxDeployment(Strict):

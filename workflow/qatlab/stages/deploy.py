@@ -13,7 +13,11 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     """Writes model/ (a folder Sentence Transformers loads with the same backend) and cost.json (bytes of the weights)."""
     config: TorchDeployment | OnnxDeployment = TypeAdapter(DeployConfig).validate_python(description["config"])
     source, target = inputs["model"] / "model", output / "model"
-    if isinstance(config, TorchDeployment):
+    if isinstance(config, TorchDeployment) and config.weights is not None:
+        from qatlab.deploy import torchao
+
+        torchao.deploy(source, target, config.weights)
+    elif isinstance(config, TorchDeployment):
         from qatlab.deploy.torch import deploy
 
         deploy(source, target, config.rotation, inputs.get("data"), threads)

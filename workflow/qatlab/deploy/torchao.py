@@ -1,0 +1,65 @@
+"""A model whose weights torchao has quantized, in safetensors: `torchao.safetensors` beside what stays float."""
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from sentence_transformers import SentenceTransformer
+from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict, unflatten_tensor_state_dict
+from transformers.utils import logging
+
+from qatlab.config.deploy import TORCHAO_FILE
+from qatlab.config.weights import WeightsConfig
+from qatlab.errors import UserError
+from qatlab.weights.convert import convert
+
+
+def deploy(source: Path, target: Path, config: WeightsConfig) -> None:
+    """Writes the folder `source` with the scheme's layers quantized; `load_quantized` completes the model loaded from it.
+
+    Transformers 4.57 itself stores only float8 of torchao's tensors in safetensors; the rest it would pickle. Raises
+    UserError if the scheme does not fit the model.
+    """
+    model = SentenceTransformer(
+        str(source), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+    )
+    try:
+        layers = convert(model, config)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    state = model.state_dict()
+    quantized = {f"{layer}.weight": state[f"{layer}.weight"] for layer in layers}
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
+    tensors, metadata = flatten_tensor_state_dict(quantized)
+    save_file(tensors, target / TORCHAO_FILE, metadata)
+    prefixes = {
+        f"{number}.model." for number, _ in enumerate(model)
+    }  # a Transformer module's own file names them without
+    bare = {name.removeprefix(prefix) for name in quantized for prefix in prefixes if name.startswith(prefix)}
+    for file in target.rglob("model.safetensors"):
+        kept = {name: tensor for name, tensor in load_file(file).items() if name not in bare}
+        save_file(kept, file, {"format": "pt"})
+
+
+def load_quantized(folder: Path) -> SentenceTransformer:
+    """The model of a folder that `deploy` wrote, for inference on the CPU."""
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would warn of the weights that follow
+    model = SentenceTransformer(
+        str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+    )
+    logging.set_verbosity(level)
+    with safe_open(folder / TORCHAO_FILE, framework="pt") as file:
+        metadata = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state, left = unflatten_tensor_state_dict(tensors, metadata)
+    missing = set(json.loads(metadata["tensor_names"])) - set(state)
+    if left or missing:
+        raise ValueError(f"{folder / TORCHAO_FILE} is not whole; deploy the model again")
+    for name, tensor in state.items():
+        layer, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(layer), leaf, torch.nn.Parameter(tensor, requires_grad=False))
+    return model.eval()
