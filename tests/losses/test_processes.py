@@ -1,5 +1,7 @@
 """Two processes on one machine (gloo): one grid, one gradient, as in one process with the whole batch."""
 
+import os
+
 import torch
 import torch.multiprocessing as mp
 from sentence_transformers import SentenceTransformer
@@ -44,6 +46,13 @@ def ranking(model):
 def half(rank, folder, pairs, name, store, results):
     torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     torch.set_num_threads(1)
+    train_half(rank, folder, pairs, name, results)
+    torch.distributed.barrier()
+    # Freeing a gloo group can deadlock: it waits for its thread while holding Python's lock, which that thread may want.
+    os._exit(0)
+
+
+def train_half(rank, folder, pairs, name, results):
     model = SentenceTransformer(folder, device="cpu").eval()
     loss = {"cosine": cosine, "ranking": ranking}[name](model)
     wrapped = DistributedDataParallel(model, find_unused_parameters=True)  # the pooler is not used
@@ -53,7 +62,6 @@ def half(rank, folder, pairs, name, store, results):
     ranges = loss.ranges.lasting()
     bounds = ranges["int8"].bounds(32) if ranges else None
     torch.save({"gradients": gradients(model, loss), "bounds": bounds}, f"{results}/{rank}.pt")
-    torch.distributed.destroy_process_group()
 
 
 def spawn(tiny_model, pairs, name, tmp_path):

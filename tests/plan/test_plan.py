@@ -138,3 +138,20 @@ def test_a_study_with_one_deployment_has_no_drift_to_show():
     assert "drift_summary" not in made.view_names()
     assert made.plot_names() == ["scores"]
     assert "drift_summary" in plan().view_names()
+
+
+def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():
+    methods = "study.matrix.method=[baseline,weight_int4,weight_onnx_int8]"
+    made = plan("deploy=[torch_fp32,torchao_int4,torchao_int8,onnx_int8]", methods)
+    matched = {run["method"]: run["matched"] for run in made.study_description()["config"]["runs"]}
+    assert matched == {
+        "baseline": {},
+        "weight_int4": {"torchao_int4": "int4"},
+        "weight_onnx_int8": {"onnx_int8": "onnx_int8"},
+    }
+    assert "qat_minus_ptq" in made.view_names()
+    assert (
+        "qat_minus_ptq"
+        not in plan("deploy=[torch_fp32,torchao_int4]", "study.matrix.method=[weight_int4]").view_names()
+    )
+    assert "qat_minus_ptq" not in plan("deploy=[torch_fp32]", methods).view_names()

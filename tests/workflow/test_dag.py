@@ -261,7 +261,8 @@ def test_a_failing_job_shows_its_own_words_and_its_log(finished):
 MISTAKES = [
     (
         {"study": "quickstrt"},
-        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: embedding_quantization, quickstart, tiny",
+        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); "
+        "valid: embedding_quantization, quickstart, tiny, weight_quantization",
     ),
     (
         {"overrides": "trainer.batchsize=4"},

@@ -44,6 +44,10 @@ class TorchDeployment(Strict):
             raise ValueError("a rotation and quantized weights are two deployments; leave one out")
         return self
 
+    def ships(self, scheme: WeightsConfig) -> bool:
+        """Whether its weights are quantized by that very scheme."""
+        return self.weights == scheme
+
 
 class OnnxDeployment(Strict):
     """An ONNX file run by ONNX Runtime, in float32 or quantized."""
@@ -51,6 +55,10 @@ class OnnxDeployment(Strict):
     backend: Literal["onnx"]
     opset: Annotated[int, Field(ge=14, le=21)] = 18
     quantization: DynamicQuantization | None = None
+
+    def ships(self, scheme: WeightsConfig) -> bool:
+        """Whether it is on the grid of a scheme: onnx_int8 is that of the default parameters."""
+        return scheme.grid == "onnx_int8" and self.quantization == DynamicQuantization()
 
 
 DeployConfig = Annotated[TorchDeployment | OnnxDeployment, Field(discriminator="backend")]

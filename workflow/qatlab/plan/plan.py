@@ -79,7 +79,11 @@ class Plan:
 
     def view_names(self) -> list[str]:
         """The wide tables that the study has figures for."""
-        return [name for name in WIDE if name != "drift_summary" or any(r.drifted for r in self.runs)]
+        there = {
+            "drift_summary": any(r.drifted for r in self.runs),
+            "qat_minus_ptq": any(_matched(r) for r in self.runs) and any(_is_twin(r, self.baseline) for r in self.runs),
+        }
+        return [name for name in WIDE if there.get(name, True)]
 
     def study_description(self) -> dict[str, Any]:
         """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""
@@ -208,6 +212,18 @@ def _plan_deployment(planner: _Planner, run: Run, deployment: str) -> str:
     return planner.add("deploy", slug, _dump(config), inputs, f"{run.name} · {deployment}")
 
 
+def _is_twin(run: Run, baseline: str) -> bool:
+    return run.config.method.name == baseline
+
+
+def _matched(run: Run) -> dict[str, str]:
+    """The deployments on the very grid that a run's weights were trained for, and the scheme's name."""
+    scheme = run.config.method.weight_quantization
+    if scheme is None:
+        return {}
+    return {deployment: scheme.name for deployment, config in run.config.deploy.items() if config.ships(scheme)}
+
+
 def _run_description(run: Run) -> dict[str, Any]:
     trained = run.config.method.train
     return {
@@ -223,6 +239,7 @@ def _run_description(run: Run) -> dict[str, Any]:
         },
         "trained": run.trained,
         "deployed": run.deployed,
+        "matched": _matched(run),
         "drift_reference": run.config.drift.reference,
         "evaluations": [
             {"deploy": deploy, "task": task, "encode": path, "score": run.scored[deploy, task]}

@@ -5,6 +5,7 @@ from typing import Any
 
 from qatlab.tables import long, wide
 from qatlab.tables.names import metric_label
+from qatlab.tables.twins import qat_minus_ptq
 
 FLOATS = "%.6f"
 
@@ -31,6 +32,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         f"{metric_label(metric)} by output precision ({over})",
     )
     wide.write_all_forms(wide.all_metrics(scores), folder, "all_metrics", f"All metrics, mean of the tasks ({over})")
+    twins = qat_minus_ptq(scores, config["runs"], config["baseline"], metric) if _has_twins(config) else None
+    if twins is not None:
+        title = f"{metric_label(metric)}, mean of the tasks: training for a scheme against quantizing after training ({over})"
+        wide.write_all_forms(twins, folder, "qat_minus_ptq", title)
     if len(drift):
         wide.write_all_forms(
             wide.drift_summary(drift),
@@ -43,4 +48,11 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         folder,
         "cost_summary",
         "Cost (medians; memory is peak resident, or allocated on a GPU)",
+    )
+
+
+def _has_twins(config: dict[str, Any]) -> bool:
+    """Whether a run was trained for a scheme that is also shipped, and the baseline is there to be quantized after training."""
+    return any(run["matched"] for run in config["runs"]) and any(
+        run["method"] == config["baseline"] for run in config["runs"]
     )

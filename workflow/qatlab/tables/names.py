@@ -1,7 +1,7 @@
 """The files of a study's tables/ folder, and what metrics are called in them."""
 
 LONG = ("scores.csv", "drift.csv", "cost.csv")
-WIDE = ("scores_by_precision", "all_metrics", "drift_summary", "cost_summary")
+WIDE = ("scores_by_precision", "all_metrics", "qat_minus_ptq", "drift_summary", "cost_summary")
 FORMS = ("csv", "md", "tex")
 METRIC_NAMES = {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall", "accuracy": "Accuracy"}
 
