@@ -104,3 +104,11 @@ def test_a_learned_step_is_a_range_of_its_own_grid(tmp_path):
     assert np.array_equal(
         quantize_embeddings(EMBEDDINGS, "int8", step), quantize_embeddings(EMBEDDINGS, "int8", loaded)
     )
+
+
+def test_a_fixed_range_is_fitted_like_any_other_and_stays_as_it_is():
+    fitted = FixedRange(0.3).fit(np.ones((4, 8), dtype=np.float32))
+    low, high = fitted.bounds(8)
+    assert low.tolist() == [np.float32(-0.3)] * 8
+    assert high.tolist() == [np.float32(0.3)] * 8
+    assert FixedRange(0.3).fit(torch.ones(4, 8)).bounds(8)[1].tolist() == high.tolist()

@@ -35,10 +35,7 @@ def deploy(source: Path, target: Path, config: WeightsConfig) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     tensors, metadata = flatten_tensor_state_dict(quantized)
     save_file(tensors, target / TORCHAO_FILE, metadata)
-    prefixes = {
-        f"{number}.model." for number, _ in enumerate(model)
-    }  # a Transformer module's own file names them without
-    bare = {name.removeprefix(prefix) for name in quantized for prefix in prefixes if name.startswith(prefix)}
+    bare = {name.partition(".model.")[2] for name in quantized}  # as a Transformer module's own file names them
     for file in target.rglob("model.safetensors"):
         kept = {name: tensor for name, tensor in load_file(file).items() if name not in bare}
         save_file(kept, file, {"format": "pt"})
@@ -54,7 +51,7 @@ def load_quantized(folder: Path) -> SentenceTransformer:
     logging.set_verbosity(level)
     with safe_open(folder / TORCHAO_FILE, framework="pt") as file:
         metadata = file.metadata()
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    tensors = load_file(folder / TORCHAO_FILE)
     state, left = unflatten_tensor_state_dict(tensors, metadata)
     missing = set(json.loads(metadata["tensor_names"])) - set(state)
     if left or missing:

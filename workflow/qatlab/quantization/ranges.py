@@ -1,5 +1,6 @@
 """Per-dimension value ranges that integer grids are laid over: fitted once, saved, used for queries and documents alike."""
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -11,7 +12,15 @@ RANGES = "quantization_ranges"  # the folder of a model's own ranges, within the
 NOT_FINITE = "embeddings hold NaN or Inf (or span more than float32 can), so no range can be fitted"
 
 
-class Range:
+def extremes(embeddings: Any) -> tuple[Any, Any]:
+    """Minimum and maximum of each dimension, float32 (dim,), of (n, dim) NumPy or torch."""
+    if is_torch(embeddings):
+        low, high = embeddings.aminmax(dim=0)
+        return low, high
+    return embeddings.min(axis=0).astype(np.float32), embeddings.max(axis=0).astype(np.float32)
+
+
+class Range(ABC):
     """What all ranges share.
 
     Attributes:
@@ -23,6 +32,7 @@ class Range:
     def __init__(self) -> None:
         self.low: Any = None
         self.high: Any = None
+        self.frozen = False
 
     def fit(self, embeddings: Any) -> Self:
         """Takes the range of `embeddings`, (n, dim) NumPy or torch; raises ValueError for NaN, Inf, or no rows."""
@@ -63,10 +73,12 @@ class Range:
         return ranges
 
     def freeze(self) -> None:
-        """Ends what a range learns during training; nothing to do for those that are fitted once."""
+        """Ends what a range learns during training: from now on a RunningRange's `fit` raises ValueError."""
+        self.frozen = True
 
+    @abstractmethod
     def _bounds_of(self, embeddings: Any) -> tuple[Any, Any]:
-        raise NotImplementedError
+        """(low, high) of (n, dim) embeddings."""
 
     def _take(self, low: Any, high: Any) -> None:
         self.low, self.high = low, high
@@ -78,10 +90,7 @@ class MinMaxRange(Range):
     kind = "minmax"
 
     def _bounds_of(self, embeddings: Any) -> tuple[Any, Any]:
-        if is_torch(embeddings):
-            low, high = embeddings.aminmax(dim=0)
-            return low, high
-        return embeddings.min(axis=0).astype(np.float32), embeddings.max(axis=0).astype(np.float32)
+        return extremes(embeddings)
 
 
 class PercentileRange(Range):
@@ -115,7 +124,7 @@ class SymmetricRange(Range):
     kind = "symmetric"
 
     def _bounds_of(self, embeddings: Any) -> tuple[Any, Any]:
-        low, high = MinMaxRange._bounds_of(self, embeddings)  # type: ignore[arg-type]
+        low, high = extremes(embeddings)
         largest = (-low).maximum(high) if is_torch(low) else np.maximum(-low, high)
         return -largest, largest
 
@@ -138,6 +147,9 @@ class FixedRange(Range):
         """Nothing to fit."""
         return self
 
+    def _bounds_of(self, embeddings: Any) -> tuple[Any, Any]:
+        return self.low, self.high
+
     def bounds(self, dim: int) -> tuple[Any, Any]:
         """−limit and +limit, each (dim,)."""
         return np.repeat(self.low, dim), np.repeat(self.high, dim)
@@ -156,9 +168,9 @@ class RunningRange(Range):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be from 0 to below 1, not {momentum}")
         self.momentum = momentum
-        self.frozen = False
 
-    _bounds_of = MinMaxRange._bounds_of
+    def _bounds_of(self, embeddings: Any) -> tuple[Any, Any]:
+        return extremes(embeddings)
 
     def move(self, low: Any, high: Any) -> None:
         """As `fit` on embeddings with these extremes, which are not looked at: nothing waits for a GPU."""
@@ -171,10 +183,6 @@ class RunningRange(Range):
             low = self.momentum * self.low + (1 - self.momentum) * low
             high = self.momentum * self.high + (1 - self.momentum) * high
         self.low, self.high = low, high
-
-    def freeze(self) -> None:
-        """From now on the range stays as it is, and `fit` raises ValueError."""
-        self.frozen = True
 
 
 KINDS: dict[str, type[Range]] = {
