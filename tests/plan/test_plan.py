@@ -155,3 +155,11 @@ def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():
         not in plan("deploy=[torch_fp32,torchao_int4]", "study.matrix.method=[weight_int4]").view_names()
     )
     assert "qat_minus_ptq" not in plan("deploy=[torch_fp32]", methods).view_names()
+
+
+def test_the_twin_of_a_run_is_trained_alike_without_the_scheme():
+    methods = "study.matrix.method=[baseline,lora,weight_int4,weight_int4_lora,weight_int4_lora_merged]"
+    made = plan("deploy=[torch_fp32,torchao_int4]", methods)
+    twins = {run["method"]: run["twin"] for run in made.study_description()["config"]["runs"]}
+    lora = {"weight_int4_lora": "lora", "weight_int4_lora_merged": "lora"}
+    assert twins == {"baseline": None, "lora": None, "weight_int4": "baseline", **lora}

@@ -147,6 +147,30 @@ def test_weight_quantization_trains_leaves_plain_layers_and_starts_when_told(inp
     assert not np.array_equal(model.encode("def f(): pass"), before.encode("def f(): pass"))
 
 
+@pytest.mark.parametrize("quantized", ["base", "merged"])
+def test_adapters_are_trained_beside_quantized_weights_and_merged(inputs, tmp_path, quantized):
+    method = {
+        "lora": {"r": 4, "quantized": quantized, "target_modules": r".*\.(query|value)"},
+        "weight_quantization": weights(activations="int8"),
+        "learning_rate": 1e-2,
+    }
+    log = trained(inputs, tmp_path, method)
+    assert log["learning_rate"].max() > TRAINER["learning_rate"]
+    model, before = (SentenceTransformer(str(p / "model"), device="cpu") for p in (tmp_path, inputs["model"]))
+    assert [type(module) for module in model.modules()] == [type(module) for module in before.modules()]
+    old = before.state_dict()
+    moved = {name for name, value in model.state_dict().items() if not value.equal(old[name])}
+    assert moved == {name for name in old if name.endswith(("query.weight", "value.weight"))}
+    cost = json.loads((tmp_path / "cost.json").read_text())
+    assert cost["trained_parameters"] == 4 * 2 * 4 * 32  # (A and B of rank 4) × (query and value of two layers) × 32
+
+
+def test_adapters_for_modules_that_are_not_there_end_the_run_before_training(inputs, tmp_path):
+    with pytest.raises(UserError, match=r"target_modules 'q_proj' matches no linear layer"):
+        trained(inputs, tmp_path, {"lora": {"target_modules": "q_proj"}})
+    assert not (tmp_path / "model").exists()
+
+
 def test_late_quantization_trains_as_without_until_it_begins(inputs, tmp_path):
     losses = {}
     for name, method in {

@@ -24,15 +24,20 @@ def test_differences_are_paired_by_seed_on_the_matching_deployment():
         for task, value in zip("ab", values, strict=True)
     ]  # fmt: skip
     runs = [
-        {"run": f"{method}-seed={seed}", "matched": {"torchao_int4": "int4"} if method == "weight_int4" else {}}
+        {
+            "run": f"{method}-seed={seed}",
+            "matched": {"torchao_int4": "int4"} if method == "weight_int4" else {},
+            "twin": "baseline" if method == "weight_int4" else None,
+        }
         for method in ("baseline", "weight_int4")
         for seed in (0, 1)
     ]
-    table = qat_minus_ptq(pd.DataFrame(rows), runs, "baseline", "ndcg@10")
+    table = qat_minus_ptq(pd.DataFrame(rows), runs, "ndcg@10")
     assert table.to_dict("records") == [
         {
             "scheme": "int4",
-            "method": "weight_int4",
+            "QAT method": "weight_int4",
+            "PTQ of": "baseline",
             "deploy": "torchao_int4",
             "output precision": "float32",
             "PTQ": "0.5000 ± 0.0707",

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from qatlab.config.base import Strict
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
-from qatlab.config.weights import WeightsConfig
+from qatlab.config.weights import Expression, WeightsConfig
 from qatlab.quantization.precisions import RANGED, sides
 
 
@@ -112,6 +112,30 @@ class MethodRotationConfig(FittedRotationConfig):
     trainable: Annotated[bool, Field(description="Train its matrix with the model, as a head")] = False
 
 
+class LoraConfig(Strict):
+    """Low-rank adapters are trained and everything else is frozen; named as in peft. Merged into the weights in the end."""
+
+    r: Annotated[int, Field(gt=0, description="Rank")] = 64
+    lora_alpha: Annotated[float, Field(gt=0, description="The adapters' product is multiplied by lora_alpha / r")] = 64
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    target_modules: Annotated[
+        Expression, Field(description="Regular expression that a linear layer's whole name must match")
+    ] = ".*"
+    quantized: Annotated[
+        Literal["base", "merged"],
+        Field(
+            description="With weight_quantization: what is fake-quantized. base: the frozen weight, the adapter's share in float "
+            "beside it (as unsloth does); merged: the sum of both, so that what is trained is what is merged and shipped"
+        ),
+    ] = "base"
+
+    @model_validator(mode="after")
+    def _a_sum_has_no_dropout(self) -> "LoraConfig":
+        if self.quantized == "merged" and self.lora_dropout:
+            raise ValueError("quantized: merged adds the adapter to the weight, which leaves no place for lora_dropout")
+        return self
+
+
 class StartConfig(Strict):
     """When fake quantizers begin to quantize; until then they pass values through (late QAT)."""
 
@@ -140,6 +164,10 @@ class MethodConfig(Strict):
     loss: LossConfig = LossConfig()
     rotation: MethodRotationConfig | None = None
     embedding_quantization: EmbeddingQuantizationConfig | None = None
+    lora: Annotated[LoraConfig | None, Field(description="Adapters instead of full fine-tuning")] = None
+    learning_rate: Annotated[
+        float | None, Field(gt=0, description="Instead of trainer.learning_rate: adapters want about ten times as much")
+    ] = None
     weight_quantization: Annotated[
         WeightsConfig | None,
         Field(description="A scheme of conf/weights: `defaults: [/weights@weight_quantization: int8]`"),
@@ -152,11 +180,17 @@ class MethodConfig(Strict):
     def _untrained_has_no_recipe(self) -> "MethodConfig":
         given = [
             name
-            for name in ("rotation", "embedding_quantization", "weight_quantization")
+            for name in ("rotation", "embedding_quantization", "lora", "learning_rate", "weight_quantization")
             if getattr(self, name) is not None
         ]
         if not self.train and given:
             raise ValueError(f"train is false, so {' and '.join(given)} would do nothing; remove it or set train: true")
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_merged_can_be(self) -> "MethodConfig":
+        if self.lora is not None and self.lora.quantized == "merged" and self.weight_quantization is None:
+            raise ValueError("lora.quantized is merged, but there is no weight_quantization; leave quantized out")
         return self
 
     @model_validator(mode="after")

@@ -3,9 +3,20 @@
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from qatlab.config.base import Strict
+
+
+def _is_an_expression(modules: str) -> str:
+    try:
+        re.compile(modules)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return modules
+
+
+Expression = Annotated[str, AfterValidator(_is_an_expression)]
 
 
 class ClipConfig(Strict):
@@ -35,18 +46,10 @@ class WeightsConfig(Strict):
     ] = "float"
     embeddings: Annotated[bool, Field(description="Embedding tables too")] = False
     modules: Annotated[
-        str, Field(description="Regular expression that a module's whole name must match, as in peft's target_modules")
+        Expression,
+        Field(description="Regular expression that a module's whole name must match, as in peft's target_modules"),
     ] = ".*"
     clip: ClipConfig | None = None
-
-    @field_validator("modules")
-    @classmethod
-    def _is_an_expression(cls, modules: str) -> str:
-        try:
-            re.compile(modules)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-        return modules
 
     @model_validator(mode="after")
     def _grid_is_one(self) -> "WeightsConfig":

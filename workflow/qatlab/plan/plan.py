@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from qatlab.artifact import identity
 from qatlab.config.deploy import OnnxDeployment, TorchDeployment
+from qatlab.config.method import MethodConfig
 from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
 from qatlab.plan.origin import check_trackers, data_origin, model_origin, task_origin
@@ -81,7 +82,7 @@ class Plan:
         """The wide tables that the study has figures for."""
         there = {
             "drift_summary": any(r.drifted for r in self.runs),
-            "qat_minus_ptq": any(_matched(r) for r in self.runs) and any(_is_twin(r, self.baseline) for r in self.runs),
+            "qat_minus_ptq": any(_matched(r) and self.twin(r) for r in self.runs),
         }
         return [name for name in WIDE if there.get(name, True)]
 
@@ -93,8 +94,21 @@ class Plan:
             "kind": "study",
             "name": self.study,
             "label": self.study,
-            "config": {**config, "runs": [_run_description(run) for run in self.runs]},
+            "config": {**config, "runs": [{**_run_description(run), "twin": self.twin(run)} for run in self.runs]},
         }
+
+    def twin(self, run: Run) -> str | None:
+        """The method to quantize after training beside a run trained for a scheme: its recipe without the scheme, or the baseline."""
+        if run.config.method.weight_quantization is None:
+            return None
+        recipes = {other.config.method.name: _recipe(other.config.method) for other in self.runs}
+        same = [
+            other.config.method.name
+            for other in self.runs
+            if other.config.method.weight_quantization is None
+            and recipes[other.config.method.name] == recipes[run.config.method.name]
+        ]
+        return next((name for name in (*same, self.baseline) if name in recipes), None)
 
 
 class _Planner:
@@ -212,8 +226,12 @@ def _plan_deployment(planner: _Planner, run: Run, deployment: str) -> str:
     return planner.add("deploy", slug, _dump(config), inputs, f"{run.name} · {deployment}")
 
 
-def _is_twin(run: Run, baseline: str) -> bool:
-    return run.config.method.name == baseline
+def _recipe(method: MethodConfig) -> dict[str, Any]:
+    """How a method trains, apart from quantizing weights."""
+    without: dict[str, Any] = {"name": "", "weight_quantization": None, "weight_quantization_start": None}
+    if method.lora is not None:
+        without["lora"] = method.lora.model_copy(update={"quantized": "base"})
+    return _dump(method.model_copy(update=without))
 
 
 def _matched(run: Run) -> dict[str, str]:

@@ -32,8 +32,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         f"{metric_label(metric)} by output precision ({over})",
     )
     wide.write_all_forms(wide.all_metrics(scores), folder, "all_metrics", f"All metrics, mean of the tasks ({over})")
-    twins = qat_minus_ptq(scores, config["runs"], config["baseline"], metric) if _has_twins(config) else None
-    if twins is not None:
+    if any(run["matched"] and run["twin"] for run in config["runs"]):
+        twins = qat_minus_ptq(scores, config["runs"], metric)
         title = f"{metric_label(metric)}, mean of the tasks: training for a scheme against quantizing after training ({over})"
         wide.write_all_forms(twins, folder, "qat_minus_ptq", title)
     if len(drift):
@@ -48,11 +48,4 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         folder,
         "cost_summary",
         "Cost (medians; memory is peak resident, or allocated on a GPU)",
-    )
-
-
-def _has_twins(config: dict[str, Any]) -> bool:
-    """Whether a run was trained for a scheme that is also shipped, and the baseline is there to be quantized after training."""
-    return any(run["matched"] for run in config["runs"]) and any(
-        run["method"] == config["baseline"] for run in config["runs"]
     )

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from transformers import TrainerCallback, set_seed
 
 from qatlab.artifact import write_json
-from qatlab.config.method import MethodConfig, WeightStartConfig
+from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
@@ -52,6 +52,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     callbacks: list[TrainerCallback] = []
     if method.weight_quantization is not None:
         callbacks.append(_quantize_weights(model, method, rows))
+    if method.lora is not None:
+        _add_adapters(model, method.lora)
     if method.rotation is not None:
         append_rotation(model, folder, method.rotation, inputs["data"], method.rotation.trainable)
     loss = build_loss(model, method, lambda: training_embeddings(model, folder, inputs["data"], FIT_ROWS))
@@ -60,13 +62,20 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         callbacks.append(QuantizationAwareCallback(log.loss))
     trainer = Trainer(
         model=model,
-        args=_arguments(trainer_config, seed, output, description["name"]),
+        args=_arguments(
+            trainer_config, method.learning_rate or trainer_config.learning_rate, seed, output, description["name"]
+        ),
         train_dataset=rows,
         loss=loss,
         callbacks=[*callbacks, log],
     )
+    trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     trainer.train()
     log.check_live()
+    if method.lora is not None:
+        from qatlab.training.lora import merge_adapters
+
+        merge_adapters(model)
     if method.weight_quantization is not None:
         from qatlab.weights.prepare import strip
 
@@ -75,7 +84,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     if isinstance(loss, QuantizationAwareLoss):
         _save_ranges(loss, output / "model" / RANGES)
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
-    write_json(output / "cost.json", _cost(log.step_seconds, trainer_config))
+    write_json(output / "cost.json", _cost(log.step_seconds, trainer_config, trained_parameters))
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 
 
@@ -95,6 +104,16 @@ def _quantize_weights(model: SentenceTransformer, method: MethodConfig, rows: Da
     return WeightQuantizationCallback(method.weight_quantization_start or WeightStartConfig())
 
 
+def _add_adapters(model: SentenceTransformer, config: LoraConfig) -> None:
+    from qatlab.training.lora import add_adapters
+
+    try:
+        layers = add_adapters(model, config)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    say(f"LoRA: adapters of rank {config.r} on {len(layers)} linear layers")
+
+
 def _save_ranges(loss: QuantizationAwareLoss, folder: Path) -> None:
     """The ranges that training made, frozen, beside the weights: <precision>.npz, for `Range.load`."""
     loss.ranges.freeze()
@@ -103,7 +122,9 @@ def _save_ranges(loss: QuantizationAwareLoss, folder: Path) -> None:
         ranges.save(folder / f"{precision}.npz")
 
 
-def _arguments(config: TrainerConfig, seed: int, output: Path, name: str) -> SentenceTransformerTrainingArguments:
+def _arguments(
+    config: TrainerConfig, learning_rate: float, seed: int, output: Path, name: str
+) -> SentenceTransformerTrainingArguments:
     return SentenceTransformerTrainingArguments(
         output_dir=str(output / SCRATCH),
         run_name=name,
@@ -111,7 +132,7 @@ def _arguments(config: TrainerConfig, seed: int, output: Path, name: str) -> Sen
         max_steps=config.max_steps or -1,
         per_device_train_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        learning_rate=config.learning_rate,
+        learning_rate=learning_rate,
         lr_scheduler_type=config.lr_scheduler_type,
         warmup_ratio=config.warmup_ratio,
         weight_decay=config.weight_decay,
@@ -129,7 +150,7 @@ def _arguments(config: TrainerConfig, seed: int, output: Path, name: str) -> Sen
     )
 
 
-def _cost(step_seconds: list[float], config: TrainerConfig) -> dict[str, Any]:
+def _cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: int) -> dict[str, Any]:
     """The median step, without the first, which pays for warming up."""
     median = statistics.median(step_seconds[1:] or step_seconds)
     return {
@@ -138,5 +159,6 @@ def _cost(step_seconds: list[float], config: TrainerConfig) -> dict[str, Any]:
         "seconds_per_step": median,
         "examples_per_second": config.batch_size * config.gradient_accumulation_steps / median,
         "peak_memory_bytes": peak_memory_bytes(),
+        "trained_parameters": trained_parameters,
         "device": describe_device(),
     }

@@ -1,4 +1,4 @@
-"""QAT − PTQ: a model trained for a scheme beside the baseline quantized to the very same scheme after training."""
+"""QAT − PTQ: a model trained for a scheme beside its twin, trained alike without it and quantized to it after training."""
 
 from typing import Any
 
@@ -8,30 +8,33 @@ from qatlab.tables.outputs import precision_labels
 from qatlab.tables.wide import VARIED_PREFIX
 
 
-def qat_minus_ptq(scores: pd.DataFrame, runs: list[dict[str, Any]], baseline: str, metric: str) -> pd.DataFrame:
+def qat_minus_ptq(scores: pd.DataFrame, runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
     """A row per scheme, method, deployment and output precision; means of the tasks, paired by seed and what else varies.
 
     Args:
         scores: scores.csv.
-        runs: the study's run descriptions; `matched` names the deployments on the grid that a run was trained for.
-        baseline: the method that the twin is made from.
+        runs: the study's run descriptions; `matched` names the deployments on the grid that a run was trained for, `twin`
+            the method that the twin is of.
     """
     varied = [column for column in scores.columns if column.startswith(VARIED_PREFIX)]
-    keys = [*varied, "seed", "deploy", "output"]
+    keys = ["twin", *varied, "seed", "deploy", "output"]
     chosen = scores[(scores["metric"] == metric) & (scores["rotation"] == "none")]
     chosen = chosen.assign(output=precision_labels(chosen))
-    means = chosen.groupby(["run", "method", *keys], sort=False, dropna=False)["value"].mean().reset_index()
-    twins = means[means["method"] == baseline].drop(columns=["run", "method"])
+    means = chosen.groupby(["run", "method", *keys[1:]], sort=False, dropna=False)["value"].mean().reset_index()
+    twins = means.rename(columns={"method": "twin"}).drop(columns=["run"])
     trained = [
-        means[(means["run"] == run["run"]) & (means["deploy"] == deploy)].assign(scheme=scheme)
+        means[(means["run"] == run["run"]) & (means["deploy"] == deploy)].assign(scheme=scheme, twin=run["twin"])
         for run in runs
+        if run["twin"]
         for deploy, scheme in run["matched"].items()
     ]
     pairs = pd.concat(trained).merge(twins, on=keys, suffixes=("_qat", "_ptq"))
     pairs["difference"] = pairs["value_qat"] - pairs["value_ptq"]
     rows = []
-    for key, group in pairs.groupby(["scheme", "method", *varied, "deploy", "output"], sort=False, dropna=False):
-        labels = dict(zip(["scheme", "method", *varied, "deploy", "output precision"], key, strict=True))
+    for key, group in pairs.groupby(
+        ["scheme", "method", "twin", *varied, "deploy", "output"], sort=False, dropna=False
+    ):
+        labels = dict(zip(["scheme", "QAT method", "PTQ of", *varied, "deploy", "output precision"], key, strict=True))
         figures = {
             "PTQ": _cell(group["value_ptq"], "%.4f"),
             "QAT": _cell(group["value_qat"], "%.4f"),
