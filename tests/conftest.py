@@ -83,3 +83,13 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, 
     rows = "".join(f"q{i}\td{i}\t1\n" for i in range(len(held_out)))
     (folder / "task" / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + rows)
     return folder
+
+
+@pytest.fixture(scope="session")
+def training_data(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
+    """A data artifact of the first pairs."""
+    import pandas as pd
+
+    folder = tmp_path_factory.mktemp("data")
+    pd.DataFrame(pairs[:64], columns=["anchor", "positive"]).to_parquet(folder / "train.parquet")
+    return folder

@@ -12,7 +12,11 @@ from qatlab.plan.compose import compose_runs, group_options
 CONF = PROJECT / "conf"
 GROUPS = group_options(CONF)
 # What each choice needs from a user before it is complete.
-NEEDED = {("data", "local"): ["data.path=pairs.csv"], ("task", "beir"): ["task.beir.path=folder"]}
+NEEDED = {
+    ("data", "local"): ["data.path=pairs.csv"],
+    ("task", "beir"): ["task.beir.path=folder"],
+    ("texts", "texts_file"): ["texts.texts_file.path=reviews.csv"],
+}
 
 
 def choices():
@@ -32,8 +36,8 @@ def test_composes_and_validates(group, choice):
         overrides = ["study.matrix.method=[baseline]", f"+weights@method.weight_quantization={choice}"]
         runs = compose_runs(CONF, "quickstart", overrides=overrides)
         assert runs[0][1].method.weight_quantization.name == choice
-    elif group == "task":
-        runs = compose_runs(CONF, "quickstart", overrides=[f"task=[{choice}]", *needed])
+    elif group in ("task", "texts"):
+        runs = compose_runs(CONF, "quickstart", overrides=[f"{group}=[{choice}]", *needed])
     else:
         runs = compose_runs(CONF, "quickstart", overrides=[f"{group}={choice}", *needed])
     assert runs
@@ -63,4 +67,5 @@ def test_onnx_int8_has_the_seed_studys_parameters():
         "mode": "IntegerOps",
         "enable_subgraph": True,
         "matmul_const_b_only": True,
+        "nodes_to_exclude": [],
     }

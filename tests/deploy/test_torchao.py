@@ -31,7 +31,7 @@ def test_what_is_stored_and_loaded_is_what_was_converted(tiny_model, tmp_path, p
     before = {file: file.read_bytes() for file in tiny_model.rglob("*") if file.is_file()}
     torchao.deploy(tiny_model, tmp_path / "model", config)
     assert {file: file.read_bytes() for file in tiny_model.rglob("*") if file.is_file()} == before
-    encoder = TorchEncoder(tmp_path / "model", 2)
+    encoder = TorchEncoder(tmp_path / "model", 2, TorchDeployment(backend="torch", weights=config))
     loaded = torch.from_numpy(encoder.encode(texts, 32))
     torch.testing.assert_close(loaded, converted.encode(texts, convert_to_tensor=True), rtol=0, atol=1e-6)
     plain = SentenceTransformer(str(tiny_model), device="cpu").encode(texts, convert_to_tensor=True)
@@ -54,5 +54,5 @@ def test_the_grid_of_onnx_runtime_is_shipped_by_it():
 
 
 def test_a_rotation_is_another_deployment():
-    with pytest.raises(ValueError, match="two deployments"):
+    with pytest.raises(ValueError, match="a rotation and quantized weights are deployments of their own"):
         TorchDeployment.model_validate({"backend": "torch", "weights": {"name": "int8"}, "rotation": {"kind": "itq"}})

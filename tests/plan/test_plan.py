@@ -28,10 +28,10 @@ def test_counts_of_quickstart():
         "data": 1,
         "task": 2,
         "train": 4,
-        "deploy": 15,
-        "encode": 30,
+        "deploy": 16,  # with the forward pass that weight_int8 is trained in
+        "encode": 32,
         "score": 30,
-        "drift": 20,
+        "drift": 26,
     }
 
 
@@ -163,3 +163,57 @@ def test_the_twin_of_a_run_is_trained_alike_without_the_scheme():
     twins = {run["method"]: run["twin"] for run in made.study_description()["config"]["runs"]}
     lora = {"weight_int4_lora": "lora", "weight_int4_lora_merged": "lora"}
     assert twins == {"baseline": None, "lora": None, "weight_int4": "baseline", **lora}
+
+
+def drifts(made, method):
+    (run,) = [run for run in made.runs if run.config.method.name == method]
+    return {(reference, deploy, task): made.artifacts[path] for (reference, deploy, task), path in run.drifted.items()}
+
+
+def test_every_deployment_is_compared_with_what_training_saw():
+    made = plan("deploy=[torch_fp32,torchao_int8,onnx_int8]", "study.matrix.method=[baseline,weight_int8]")
+    seen = {(deploy, task) for reference, deploy, task in drifts(made, "weight_int8") if reference == "simulated:int8"}
+    assert seen == {(d, t) for d in ("torch_fp32", "torchao_int8", "onnx_int8") for t in ("stdlib", "networkx")}
+    assert not [reference for reference, _, _ in drifts(made, "baseline") if reference != "torch_fp32"]
+    assert "parity" in made.view_names()
+    assert "parity" not in plan("study.matrix.method=[baseline]").view_names()
+
+
+def test_references_of_drift_are_deployments_of_the_run_or_of_another_methods():
+    methods = "study.matrix.method=[untrained,baseline]"
+    made = plan("drift.reference=[onnx_fp32,untrained/torch_fp32]", methods, "task=[stdlib]")
+    compared = {(reference, deploy) for reference, deploy, _ in drifts(made, "baseline")}
+    own = {("onnx_fp32", "torch_fp32"), ("onnx_fp32", "onnx_int8")}
+    assert compared == own | {("untrained/torch_fp32", d) for d in ("torch_fp32", "onnx_fp32", "onnx_int8")}
+    untrained = next(run for run in made.runs if run.name == "untrained")
+    artifact = drifts(made, "baseline")["untrained/torch_fp32", "onnx_int8", "stdlib"]
+    assert artifact.inputs["reference"] == untrained.encoded["torch_fp32", "stdlib"]
+    with pytest.raises(UserError, match="no run of method 'ste' stands beside run 'baseline-seed=0'"):
+        plan("drift.reference=ste/torch_fp32", "study.matrix.method=[baseline]")
+    with pytest.raises(UserError, match="'untrained/torch_bf16' is not a deployment of this study"):
+        plan("drift.reference=untrained/torch_bf16")
+
+
+def test_sets_of_texts_are_embedded_and_compared_but_not_scored():
+    made = plan("texts=[sqlalchemy]", "study.matrix.method=[weight_int8]", "task=[stdlib]")
+    (run,) = made.runs
+    assert set(run.encoded) == {(d, t) for d in run.config.deploy for t in ("stdlib", "sqlalchemy")} | {
+        ("simulated:int8", "stdlib")
+    }
+    assert {task for _, task in run.scored} == {"stdlib"}
+    inputs = [set(a.inputs) for (_, _, task), a in drifts(made, "weight_int8").items() if task == "sqlalchemy"]
+    assert inputs == [{"reference", "encode"}] * 2
+    with pytest.raises(UserError, match="'stdlib' is a task and a set of texts"):
+        plan("texts=[sqlalchemy]", "+texts.stdlib=${texts.sqlalchemy}")
+
+
+def test_what_an_onnx_file_is_made_into_is_made_from_one_export():
+    deployments = "deploy=[torch_fp32,onnx_int8,onnx_int8_static,onnx_int8_budget,openvino_int8]"
+    made = plan(deployments, "study.matrix.method=[untrained]")
+    inputs = {a.label.rpartition(" ")[2]: a.inputs for a in made.artifacts.values() if a.kind == "deploy"}
+    assert {name for name, roles in inputs.items() if "data" in roles} == {
+        "onnx_int8_static", "onnx_int8_budget", "openvino_int8",
+    }  # fmt: skip
+    floats = [roles["float"] for roles in inputs.values() if "float" in roles]
+    assert len(floats) == 4
+    assert len(set(floats)) == 1

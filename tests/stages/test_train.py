@@ -36,13 +36,11 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def inputs(tiny_model, pairs, tmp_path_factory):
+def inputs(tiny_model, training_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "model").mkdir()
     (folder / "model" / "model").symlink_to(tiny_model)
-    (folder / "data").mkdir()
-    pd.DataFrame(pairs[:64], columns=["anchor", "positive"]).to_parquet(folder / "data" / "train.parquet")
-    return {"model": folder / "model", "data": folder / "data"}
+    return {"model": folder / "model", "data": training_data}
 
 
 def trained(inputs, output, method, **trainer):

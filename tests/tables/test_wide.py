@@ -20,6 +20,7 @@ def scores():
             "rotation": "none",
             "metric": "ndcg@10",
             "value": value,
+            "integer_kernel": None,
         }
         for method, seed, offset in (("untrained", None, 0.0), ("ste", 0, 0.1), ("ste", 1, 0.2))
         for task, base in (("a", 0.3), ("b", 0.5))

@@ -16,6 +16,7 @@ from qatlab.errors import UserError
 OFFLINE_WAYS = {
     "model": "download it elsewhere and give its folder (model.name=FOLDER), or keep the default model=minilm",
     "data": "download it elsewhere and give the file (data=local data.path=FILE), or keep the default data=docstrings",
+    "texts": "download it elsewhere and give the file (texts=[texts_file] texts.texts_file.path=FILE), or keep texts=[]",
     "task": "download it elsewhere in BEIR layout (task=[beir] task.beir.path=FOLDER), or keep task=[stdlib,networkx]",
 }
 REASON_LENGTH = 120
@@ -23,7 +24,7 @@ REASON_LENGTH = 120
 
 @contextmanager
 def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
-    """Turns what the hub's client raises into a UserError. `kind` is 'model', 'data' or 'task'."""
+    """Turns what the hub's client raises into a UserError. `kind` is 'model', 'data', 'task' or 'texts'."""
     try:
         yield
     except HFValidationError:

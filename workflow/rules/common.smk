@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from qatlab.artifact import identity
 from qatlab.errors import UserError
+from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
 from qatlab.plan.environment import use_this_python
 from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
@@ -102,26 +103,26 @@ def sources(stage):
 
 
 def gpus(kind):
-    """1 where the stage can use a GPU; ONNX Runtime runs on the processor."""
+    """1 where the stage can use a GPU; ONNX Runtime, OpenVINO and torchao's integer weights run on the processor."""
 
     def count(wildcards):
         made = artifact(kind, wildcards)
-        if kind == "deploy":
-            return 1 if embeds(made) else 0
+        if kind == "train":
+            return 1
         if kind == "encode":
-            made = PLAN.artifacts[made.inputs["deploy"]]
-        return 0 if made.config.get("backend") == "onnx" else 1
+            return int(runs_on_gpu(PLAN.artifacts[made.inputs["deploy"]]))
+        return int(made_on_gpu(made))
 
     return count
 
 
-def embeds(made):
-    """Whether a deployment runs the model: a rotation is fitted on its embeddings of training documents."""
+def needs_cores(made):
+    """Whether a deployment runs the model on training texts: to fit a rotation or ranges, or to measure drift."""
     return "data" in made.inputs
 
 
 def deploy_threads(wildcards):
-    return workflow.cores if embeds(artifact("deploy", wildcards)) else 1
+    return workflow.cores if needs_cores(artifact("deploy", wildcards)) else 1
 
 
 def study_folder(wildcards, output):

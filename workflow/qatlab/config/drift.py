@@ -2,16 +2,35 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from qatlab.config.base import Strict
 
 
-class DriftConfig(Strict):
-    """Cosine similarity of each text's embedding before and after deployment."""
+def _each_once(references: str | list[str]) -> str | list[str]:
+    if isinstance(references, list) and len(set(references)) != len(references):
+        raise ValueError("a reference stands twice")
+    return references
 
-    reference: Annotated[str, Field(min_length=1, description="The deployment the others are compared with")] = (
-        "torch_fp32"
-    )
+
+Name = Annotated[str, Field(min_length=1)]
+
+
+class DriftConfig(Strict):
+    """Cosine similarity of each text's embedding by a deployment to that by a reference."""
+
+    reference: Annotated[
+        Name | Annotated[list[Name], Field(min_length=1)],
+        AfterValidator(_each_once),
+        Field(
+            description="What deployments are compared with, one or several: another deployment of the same run (torch_fp32), "
+            "or of another method's run (baseline/torch_fp32)"
+        ),
+    ] = "torch_fp32"
     texts: Annotated[Literal["documents", "queries", "all"], Field(description="Which of a task's texts")] = "documents"
     limit: Annotated[int | None, Field(gt=0, description="The first n texts; null takes all")] = None
+
+    @property
+    def references(self) -> list[str]:
+        """One or several, as a list."""
+        return [self.reference] if isinstance(self.reference, str) else self.reference

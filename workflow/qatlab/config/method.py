@@ -194,6 +194,21 @@ class MethodConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _blocks_are_whole(self) -> "MethodConfig":
+        scheme, start = self.weight_quantization, self.weight_quantization_start
+        if scheme is None or not scheme.in_blocks:
+            return self
+        if self.lora is not None and self.lora.quantized == "merged":
+            raise ValueError(
+                f"scheme '{scheme.name}' cannot quantize the sum of weight and adapter; set lora.quantized: base"
+            )
+        if start is not None and "activations" in start.model_fields_set:
+            raise ValueError(
+                f"scheme '{scheme.name}' begins with weights and activations at once; leave start.activations out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _what_starts_is_there(self) -> "MethodConfig":
         if self.weight_quantization_start is None:
             return self

@@ -6,13 +6,14 @@ from pydantic import Field, field_validator, model_validator
 
 from qatlab.config.base import Strict
 from qatlab.config.data import DataConfig
-from qatlab.config.deploy import DeployConfig
+from qatlab.config.deploy import DeployConfig, TorchDeployment
 from qatlab.config.drift import DriftConfig
 from qatlab.config.encode import EncodeConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.task import TaskConfig
+from qatlab.config.texts import TextsConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.quantization.precisions import RANGED, sides
 
@@ -74,25 +75,28 @@ class RunConfig(Strict):
     trainer: TrainerConfig
     deploy: Annotated[dict[str, DeployConfig], Field(min_length=1)]
     task: Annotated[dict[str, TaskConfig], Field(min_length=1)]
+    texts: Annotated[dict[str, TextsConfig], Field(description="Embedded for drift alone")] = {}
     encode: EncodeConfig
     evaluate: EvaluateConfig
     drift: DriftConfig
 
     @model_validator(mode="after")
-    def _drift_reference_is_deployed(self) -> "RunConfig":
-        if self.drift.reference not in self.deploy:
-            raise ValueError(
-                f"drift.reference '{self.drift.reference}' is not a deployment of this study ({', '.join(self.deploy)})"
-            )
+    def _drift_references_are_deployed(self) -> "RunConfig":
+        for reference in self.drift.references:
+            deployment = self.deploy.get(reference.rpartition("/")[2])
+            if deployment is None:
+                raise ValueError(
+                    f"drift.reference '{reference}' is not a deployment of this study ({', '.join(self.deploy)})"
+                )
+            if isinstance(deployment, TorchDeployment) and deployment.rotated:
+                raise ValueError(f"drift.reference '{reference}' rotates embeddings; compare with one that does not")
         return self
 
     @model_validator(mode="after")
-    def _drift_reference_is_not_rotated(self) -> "RunConfig":
-        rotation = getattr(self.deploy[self.drift.reference], "rotation", None)
-        if rotation is not None and rotation.kind != "none":
-            raise ValueError(
-                f"drift.reference '{self.drift.reference}' rotates embeddings; compare with one that does not"
-            )
+    def _names_stand_for_one_thing(self) -> "RunConfig":
+        for name in self.texts:
+            if name in self.task:
+                raise ValueError(f"'{name}' is a task and a set of texts; call one of them differently")
         return self
 
     @model_validator(mode="after")

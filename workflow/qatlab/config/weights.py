@@ -26,15 +26,27 @@ class ClipConfig(Strict):
     share: Annotated[float, Field(gt=0.5, le=1, description="percentile: share of a row's magnitudes kept")] = 0.9999984
 
 
+# Grids that GPU kernels compute on: bits of a weight, sizes of a group, and what the kernels want of activations.
+KERNEL_GRIDS: dict[str, tuple[int, tuple[int | None, ...], str]] = {
+    "float8": (8, (None,), "float8"),
+    "float8_int4": (4, (128,), "float8"),
+    "int4_kernel": (4, (128, 64, 32), "float"),
+    "nvfp4": (4, (16,), "nvfp4"),
+    "mxfp8": (8, (32,), "mxfp8"),
+    "mxfp4": (4, (32,), "mxfp4"),
+}
+
+
 class WeightsConfig(Strict):
     """A scheme: the grid of the weights, that of the activations, and the modules that it is for."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="As the file is called; stands in tables")]
     grid: Annotated[
-        Literal["torchao", "onnx_int8"],
+        Literal["torchao", "onnx_int8", "float8", "float8_int4", "int4_kernel", "nvfp4", "mxfp8", "mxfp4"],
         Field(
-            description="torchao: symmetric weights, activations by token; onnx_int8: that of ONNX Runtime's dynamic "
-            "quantization: symmetric int8 by output channel, activations and embedding tables in uint8 by tensor"
+            description="torchao: symmetric integer weights, activations by token; onnx_int8: that of ONNX Runtime's dynamic "
+            "quantization: symmetric int8 by output channel, activations and embedding tables in uint8 by tensor; the others "
+            "are torchao's for GPU kernels, and need a GPU that has them"
         ),
     ] = "torchao"
     bits: Annotated[int, Field(ge=2, le=8, description="Of weights")] = 8
@@ -42,7 +54,8 @@ class WeightsConfig(Strict):
         int | None, Field(ge=8, description="Inputs that share a scale; null for one scale an output channel")
     ] = None
     activations: Annotated[
-        Literal["float", "int8"], Field(description="int8: of each linear layer's input, ranges found at run time")
+        Literal["float", "int8", "float8", "nvfp4", "mxfp8", "mxfp4"],
+        Field(description="Of each linear layer's input, ranges found at run time; all but int8 go with the grid"),
     ] = "float"
     embeddings: Annotated[bool, Field(description="Embedding tables too")] = False
     modules: Annotated[
@@ -59,9 +72,35 @@ class WeightsConfig(Strict):
             raise ValueError(
                 "grid onnx_int8 is what ONNX Runtime does: bits 8, no group_size, activations int8, embeddings true, no clip"
             )
+        if self.grid == "torchao" and self.activations not in ("float", "int8"):
+            raise ValueError(f"activations {self.activations} go with a grid of their name; set grid, or float or int8")
+        return self
+
+    @model_validator(mode="after")
+    def _kernels_have_it(self) -> "WeightsConfig":
+        if self.grid not in KERNEL_GRIDS:
+            return self
+        bits, groups, activations = KERNEL_GRIDS[self.grid]
+        given = (self.bits, self.activations, self.embeddings, self.clip)
+        if given != (bits, activations, False, None) or self.group_size not in groups:
+            sizes = " or ".join(str(size or "null") for size in groups)
+            raise ValueError(
+                f"grid {self.grid} is what its kernels do: bits {bits}, group_size {sizes}, activations {activations}, "
+                "embeddings false, no clip"
+            )
         return self
 
     @property
     def activated(self) -> bool:
         """Whether activations are quantized."""
         return self.activations != "float"
+
+    @property
+    def in_blocks(self) -> bool:
+        """Whether torchao's layer quantizes and multiplies in one, so that its parts cannot be had apart."""
+        return self.grid in ("nvfp4", "mxfp8", "mxfp4")
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the quantized model runs on a GPU alone, in bfloat16."""
+        return self.grid in KERNEL_GRIDS

@@ -47,15 +47,19 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
 
 
-def read_columns(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Text columns of a file; raises UserError for a missing file or column, no rows, or values that are not texts."""
+def read_columns(path: Path, columns: list[str], key: str = "data.columns") -> pd.DataFrame:
+    """Text columns of a file; raises UserError for a missing file or column, no rows, or values that are not texts.
+
+    Args:
+        key: the configuration key that says which columns are used.
+    """
     if not path.is_file():
         raise UserError(f"data file '{path}' does not exist")
     table = read_table(path)
     missing = [column for column in columns if column not in table.columns]
     if missing and len(table.columns):
         raise UserError(
-            f"{path}: no column '{missing[0]}'; the file has: {', '.join(map(str, table.columns))} (data.columns says which are used)"
+            f"{path}: no column '{missing[0]}'; the file has: {', '.join(map(str, table.columns))} ({key} says which are used)"
         )
     if table.empty:
         raise UserError(f"{path}: no rows")

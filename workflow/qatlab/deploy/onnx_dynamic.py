@@ -21,5 +21,6 @@ def quantize(source: Path, target: Path, config: DynamicQuantization) -> None:
         per_channel=config.per_channel,
         reduce_range=config.reduce_range,
         weight_type=QuantType[config.weight_type],
+        nodes_to_exclude=config.nodes_to_exclude,
         extra_options={"EnableSubgraph": config.enable_subgraph, "MatMulConstBOnly": config.matmul_const_b_only},
     )

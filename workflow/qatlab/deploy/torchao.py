@@ -23,9 +23,7 @@ def deploy(source: Path, target: Path, config: WeightsConfig) -> None:
     Transformers 4.57 itself stores only float8 of torchao's tensors in safetensors; the rest it would pickle. Raises
     UserError if the scheme does not fit the model.
     """
-    model = SentenceTransformer(
-        str(source), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
-    )
+    model = _load(source, config)
     try:
         layers = convert(model, config)
     except ValueError as error:
@@ -37,21 +35,19 @@ def deploy(source: Path, target: Path, config: WeightsConfig) -> None:
     save_file(tensors, target / TORCHAO_FILE, metadata)
     bare = {name.partition(".model.")[2] for name in quantized}  # as a Transformer module's own file names them
     for file in target.rglob("model.safetensors"):
-        kept = {name: tensor for name, tensor in load_file(file).items() if name not in bare}
+        kept = {name: _stored(tensor, config) for name, tensor in load_file(file).items() if name not in bare}
         save_file(kept, file, {"format": "pt"})
 
 
-def load_quantized(folder: Path) -> SentenceTransformer:
-    """The model of a folder that `deploy` wrote, for inference on the CPU."""
+def load_quantized(folder: Path, config: WeightsConfig) -> SentenceTransformer:
+    """The model of a folder that `deploy` wrote, for inference."""
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it would warn of the weights that follow
-    model = SentenceTransformer(
-        str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
-    )
+    model = _load(folder, config)
     logging.set_verbosity(level)
     with safe_open(folder / TORCHAO_FILE, framework="pt") as file:
         metadata = file.metadata()
-    tensors = load_file(folder / TORCHAO_FILE)
+    tensors = load_file(folder / TORCHAO_FILE, device=str(model.device))
     state, left = unflatten_tensor_state_dict(tensors, metadata)
     missing = set(json.loads(metadata["tensor_names"])) - set(state)
     if left or missing:
@@ -60,3 +56,17 @@ def load_quantized(folder: Path) -> SentenceTransformer:
         layer, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(layer), leaf, torch.nn.Parameter(tensor, requires_grad=False))
     return model.eval()
+
+
+def _load(folder: Path, config: WeightsConfig) -> SentenceTransformer:
+    """In float32 on the processor; schemes for a GPU's kernels there, in what those compute with."""
+    return SentenceTransformer(
+        str(folder),
+        device="cuda" if config.on_gpu else "cpu",
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True, "dtype": "bfloat16" if config.on_gpu else "float32"},
+    )
+
+
+def _stored(tensor: torch.Tensor, config: WeightsConfig) -> torch.Tensor:
+    return tensor.bfloat16() if config.on_gpu and tensor.is_floating_point() else tensor

@@ -5,31 +5,46 @@ from pathlib import Path
 import numpy as np
 from sentence_transformers import SentenceTransformer
 
-from qatlab.config.deploy import TORCHAO_FILE
+from qatlab.config.deploy import TorchDeployment
+from qatlab.encoders.tokens import encode_by_length
 from qatlab.training.device import describe_device, device_name, use_threads
 from qatlab.training.gpu import claim_gpu, visible_gpus
 
 
 class TorchEncoder:
-    """A trained model in float32, or with weights that torchao has quantized, on the CPU."""
+    """A trained model as it is deployed: in float32 or bfloat16, fake-quantized, or with weights that torchao has quantized."""
 
-    def __init__(self, folder: Path, threads: int | None) -> None:
-        if (folder / TORCHAO_FILE).exists():
+    def __init__(self, folder: Path, threads: int | None, config: TorchDeployment) -> None:
+        if config.on_gpu:
+            claim_gpu(visible_gpus())
+        use_threads(threads)
+        device = device_name() if config.on_gpu else "cpu"
+        if config.weights is not None and not config.simulated:
             from qatlab.deploy.torchao import load_quantized
 
-            use_threads(threads)
-            self.model = load_quantized(folder)
-            self.device = describe_device()
-            return
-        claim_gpu(visible_gpus())
-        use_threads(threads)
-        self.model = SentenceTransformer(
-            str(folder), device=device_name(), trust_remote_code=False, model_kwargs={"use_safetensors": True}
-        )
-        self.device = describe_device()
+            self.model = load_quantized(folder, config.weights)
+        else:
+            self.model = SentenceTransformer(
+                str(folder),
+                device=device,
+                trust_remote_code=False,
+                model_kwargs={"use_safetensors": True, "dtype": config.dtype},
+            )
+        if config.simulated:
+            from qatlab.weights.prepare import prepare
+
+            assert config.weights is not None
+            prepare(self.model, config.weights)
+        self.model.eval()
+        self.device = describe_device(device)
 
     def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
-        """(n, dim) float32, in the order of the texts."""
-        return self.model.encode(
-            texts, batch_size=batch_size, prompt="", convert_to_numpy=True, show_progress_bar=False
-        ).astype(np.float32)
+        """(n, dim) float32, in the order of the texts. Batches hold texts of similar length, longest first."""
+        return encode_by_length(texts, batch_size, self._embed)
+
+    def _embed(self, texts: list[str]) -> np.ndarray:
+        vectors = self.model.encode(
+            texts, batch_size=len(texts), prompt="", convert_to_tensor=True, show_progress_bar=False
+        )
+        values: np.ndarray = vectors.float().cpu().numpy()
+        return values

@@ -18,7 +18,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from qatlab.config import base, data, deploy, drift, encode, evaluate, method, model, study, task, trainer
+from qatlab.config import (
+    base,
+    data,
+    deploy,
+    drift,
+    encode,
+    evaluate,
+    method,
+    model,
+    study,
+    task,
+    texts,
+    trainer,
+    weights,
+)
 from qatlab.config.study import RunConfig, StudyConfig
 from qatlab.errors import UserError, unknown
 
@@ -222,7 +236,7 @@ def _real_path(location: tuple[int | str, ...], values: Any) -> list[int | str]:
 
 def _accepted_keys() -> set[str]:
     """Every key that some section accepts, for suggestions."""
-    modules = (base, data, deploy, drift, encode, evaluate, method, model, study, task, trainer)
+    modules = (base, data, deploy, drift, encode, evaluate, method, model, study, task, texts, trainer, weights)
     classes = {
         value
         for module in modules

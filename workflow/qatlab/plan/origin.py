@@ -11,6 +11,7 @@ from qatlab.artifact import sha256_of
 from qatlab.config.data import DocstringData, HubData, LocalData
 from qatlab.config.model import ModelConfig
 from qatlab.config.task import DocstringTask, HubTask, LocalTask
+from qatlab.config.texts import DocstringTexts, HubTexts, LocalTexts
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
@@ -66,4 +67,17 @@ def task_origin(config: DocstringTask | LocalTask | HubTask) -> Any:
         folder = Path(config.path).expanduser()
         check_layout(folder, config.split)
         return {"sha256": sha256_of(folder)}
+    return "hub"
+
+
+def texts_origin(config: DocstringTexts | LocalTexts | HubTexts) -> Any:
+    """The version of the package read, or the checksum of the local file."""
+    if isinstance(config, DocstringTexts):
+        return {config.package: package_version(config.package)}
+    if isinstance(config, LocalTexts):
+        from qatlab.data.local import read_columns
+
+        path = Path(config.path).expanduser()
+        read_columns(path, [config.column], "texts.NAME.column")
+        return {"sha256": sha256_of(path)}
     return "hub"

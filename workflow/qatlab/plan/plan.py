@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 
 from qatlab.artifact import identity
-from qatlab.config.deploy import OnnxDeployment, TorchDeployment
+from qatlab.config.deploy import Deployment, OnnxDeployment, TorchDeployment
 from qatlab.config.method import MethodConfig
 from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
-from qatlab.plan.origin import check_trackers, data_origin, model_origin, task_origin
-from qatlab.tables.names import WIDE
+from qatlab.plan.hardware import check_hardware
+from qatlab.plan.origin import check_trackers, data_origin, model_origin, task_origin, texts_origin
+from qatlab.tables.names import WIDE, is_simulation, simulation
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,17 @@ class Run:
     config: RunConfig
     trained: str
     deployed: dict[str, str] = field(default_factory=dict)  # deployment → path
-    encoded: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task) → path
-    scored: dict[tuple[str, str], str] = field(default_factory=dict)
-    drifted: dict[tuple[str, str], str] = field(default_factory=dict)
+    encoded: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task or set of texts) → path
+    scored: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task) → path
+    references: dict[str, tuple[str, str]] = field(default_factory=dict)  # of drift → run and deployment
+    drifted: dict[tuple[str, str, str], str] = field(
+        default_factory=dict
+    )  # (reference, deployment, task or texts) → path
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """The tasks and sets of texts, and the role that an encoding has them in."""
+        return dict.fromkeys(self.config.task, "task") | dict.fromkeys(self.config.texts, "texts")
 
 
 @dataclass
@@ -74,17 +83,24 @@ class Plan:
         names = {
             "scores": True,
             "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
-            "drift": any(r.drifted for r in self.runs),
+            "drift": self._compares(),
         }
         return [name for name, drawn in names.items() if drawn]
 
     def view_names(self) -> list[str]:
         """The wide tables that the study has figures for."""
         there = {
-            "drift_summary": any(r.drifted for r in self.runs),
+            "drift_summary": self._compares(),
+            "drift_and_loss": self._compares(),
+            "cost_of_training": any(r.config.method.train for r in self.runs),
+            "parity": any(is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted),
             "qat_minus_ptq": any(_matched(r) and self.twin(r) for r in self.runs),
         }
         return [name for name in WIDE if there.get(name, True)]
+
+    def _compares(self) -> bool:
+        """Whether deployments are compared with one another, besides with what training saw."""
+        return any(not is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted)
 
     def study_description(self) -> dict[str, Any]:
         """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""
@@ -149,10 +165,13 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
         runs.setdefault(run.trained, run)  # an untrained model is the same for every seed: one run
     study = cells[0][1].study
     _check_names(runs.values())
+    for run in runs.values():
+        _plan_drift(planner, run, list(runs.values()))
     return Plan(study.name, study.title, study.baseline, list(runs.values()), planner.artifacts)
 
 
 def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run:
+    check_hardware(config)
     model = planner.add(
         "model",
         Path(config.model.name).name,
@@ -170,30 +189,69 @@ def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run
         trained = planner.add("train", slug, slice_, {"model": model, "data": data}, name)
     run = Run(name, cell, config, trained)
     for deployment in config.deploy:
-        run.deployed[deployment] = _plan_deployment(planner, run, deployment)
-    for task, task_config in config.task.items():
-        task_path = planner.add(
-            "task", task, {"task": task, **_dump(task_config)}, {}, task, planner.origin(task_origin, task_config)
-        )
-        for deployment, deployed in run.deployed.items():
-            what = f"{name} · {deployment} · {task}"
-            slug = f"{name}-{deployment}-{task}"
-            encoded = planner.add("encode", slug, _dump(config.encode), {"deploy": deployed, "task": task_path}, what)
-            run.encoded[deployment, task] = encoded
-            run.scored[deployment, task] = planner.add(
-                "score", slug, _dump(config.evaluate), {"encode": encoded, "task": task_path}, what
-            )
-        reference = run.encoded[config.drift.reference, task]
-        for deployment, deploy_config in config.deploy.items():
-            if deployment != config.drift.reference and _same_axes(deploy_config):
-                run.drifted[deployment, task] = planner.add(
-                    "drift",
-                    f"{name}-{deployment}-{task}",
-                    _dump(config.drift),
-                    {"reference": reference, "encode": run.encoded[deployment, task]},
-                    f"{name} · {deployment} against {config.drift.reference} · {task}",
-                )
+        run.deployed[deployment] = _plan_deployment(planner, run, deployment, config.deploy[deployment])
+    scheme = config.method.weight_quantization
+    if scheme is not None:
+        as_trained = TorchDeployment(backend="torch", weights=scheme, simulated=True)
+        run.deployed[simulation(scheme.name)] = _plan_deployment(planner, run, simulation(scheme.name), as_trained)
+    for task, role in run.tasks.items():
+        _plan_task(planner, run, task, role)
     return run
+
+
+def _plan_task(planner: _Planner, run: Run, task: str, role: str) -> None:
+    """Encodings and, of a task, scores of every deployment; what training saw is encoded for tasks alone."""
+    config = run.config
+    section, lookup = (config.task[task], task_origin) if role == "task" else (config.texts[task], texts_origin)
+    task_path = planner.add(role, task, {role: task, **_dump(section)}, {}, task, planner.origin(lookup, section))
+    for deployment, deployed in run.deployed.items():
+        what, slug = f"{run.name} · {deployment} · {task}", f"{run.name}-{deployment}-{task}"
+        if is_simulation(deployment) and role == "texts":
+            continue
+        encoded = planner.add("encode", slug, _dump(config.encode), {"deploy": deployed, role: task_path}, what)
+        run.encoded[deployment, task] = encoded
+        if role == "task" and not is_simulation(deployment):
+            inputs = {"encode": encoded, "task": task_path}
+            run.scored[deployment, task] = planner.add("score", slug, _dump(config.evaluate), inputs, what)
+
+
+def _plan_drift(planner: _Planner, run: Run, runs: list[Run]) -> None:
+    """Every deployment against every reference, and against the forward pass that a run with quantized weights was trained in."""
+    references = {name: _reference(name, run, runs) for name in run.config.drift.references}
+    references |= {name: (run, name) for name in run.deployed if is_simulation(name)}
+    run.references = {name: (other.name, deployed) for name, (other, deployed) in references.items()}
+    for reference, (other, deployed) in references.items():
+        for deployment, config in run.config.deploy.items():
+            if run.deployed[deployment] == other.deployed[deployed] or not _same_axes(config):
+                continue
+            for task, role in run.tasks.items():
+                if (deployed, task) not in other.encoded:
+                    continue
+                inputs = {"reference": other.encoded[deployed, task], "encode": run.encoded[deployment, task]}
+                if role == "task":
+                    inputs["task"] = planner.artifacts[run.encoded[deployment, task]].inputs["task"]
+                run.drifted[reference, deployment, task] = planner.add(
+                    "drift",
+                    f"{run.name}-{deployment}-{task}",
+                    {"texts": run.config.drift.texts, "limit": run.config.drift.limit},
+                    inputs,
+                    f"{run.name} · {deployment} against {reference} · {task}",
+                )
+
+
+def _reference(name: str, run: Run, runs: list[Run]) -> tuple[Run, str]:
+    """The run and deployment that 'torch_fp32' or 'baseline/torch_fp32' means for a run."""
+    method, _, deployment = name.rpartition("/")
+    if not method:
+        return run, deployment
+    same = {key: value for key, value in run.cell.items() if key not in ("method", "seed")}
+    for other in runs:
+        seed = not other.config.method.train or not run.config.method.train or other.config.seed == run.config.seed
+        if other.config.method.name == method and same.items() <= other.cell.items() and seed:
+            return other, deployment
+    raise UserError(
+        f"drift.reference '{name}': no run of method '{method}' stands beside run '{run.name}' in this study"
+    )
 
 
 def _plan_data(planner: _Planner, config: RunConfig) -> str:
@@ -202,27 +260,21 @@ def _plan_data(planner: _Planner, config: RunConfig) -> str:
     )
 
 
-def _same_axes(config: TorchDeployment | OnnxDeployment) -> bool:
+def _same_axes(config: Deployment) -> bool:
     """Whether embeddings can be compared with another deployment's coordinate by coordinate."""
-    return not isinstance(config, TorchDeployment) or config.rotation is None or config.rotation.kind == "none"
+    return not isinstance(config, TorchDeployment) or not config.rotated
 
 
-def _plan_deployment(planner: _Planner, run: Run, deployment: str) -> str:
-    """A quantized ONNX file is made from the float one, which is exported once whether or not the study lists it."""
-    config = run.config.deploy[deployment]
+def _plan_deployment(planner: _Planner, run: Run, deployment: str, config: Deployment) -> str:
+    """What is made from an ONNX file is made from the float one, which is exported once whether or not the study lists it."""
     inputs = {"model": run.trained}
-    if isinstance(config, OnnxDeployment) and config.quantization is not None:
-        float_config = config.model_copy(update={"quantization": None})
-        inputs["float"] = planner.add(
-            "deploy", f"{run.name}-onnx", _dump(float_config), {"model": run.trained}, f"{run.name} · onnx"
-        )
-    if not _same_axes(config):
+    plain = OnnxDeployment(backend="onnx", opset=config.opset) if not isinstance(config, TorchDeployment) else None
+    if plain is not None and config != plain:
+        label = f"{run.name} · onnx"
+        inputs["float"] = planner.add("deploy", f"{run.name}-onnx", _dump(plain), {"model": run.trained}, label)
+    if config.needs_texts:
         inputs["data"] = _plan_data(planner, run.config)
-    slug = (
-        f"{run.name}-onnx"
-        if isinstance(config, OnnxDeployment) and config.quantization is None
-        else f"{run.name}-{deployment}"
-    )
+    slug = f"{run.name}-onnx" if config == plain else f"{run.name}-{deployment}"
     return planner.add("deploy", slug, _dump(config), inputs, f"{run.name} · {deployment}")
 
 
@@ -243,7 +295,8 @@ def _matched(run: Run) -> dict[str, str]:
 
 
 def _run_description(run: Run) -> dict[str, Any]:
-    trained = run.config.method.train
+    trained, scheme, lora = run.config.method.train, run.config.method.weight_quantization, run.config.method.lora
+    tuning = f"LoRA-{lora.r}" if lora else "full"
     return {
         "run": run.name,
         "model": run.config.model.name,
@@ -255,16 +308,25 @@ def _run_description(run: Run) -> dict[str, Any]:
             for key, value in run.cell.items()
             if key not in ("method", "seed")
         },
+        "scheme": scheme.name if scheme else "none",
+        "tuning": tuning if trained else "",
         "trained": run.trained,
         "deployed": run.deployed,
         "matched": _matched(run),
-        "drift_reference": run.config.drift.reference,
+        "references": run.references,
+        "reduce_range": {name: _reduce_range(config) for name, config in run.config.deploy.items()},
         "evaluations": [
-            {"deploy": deploy, "task": task, "encode": path, "score": run.scored[deploy, task]}
-            | ({"drift": run.drifted[deploy, task]} if (deploy, task) in run.drifted else {})
+            {"deploy": deploy, "task": task, "encode": path}
+            | ({"score": run.scored[deploy, task]} if (deploy, task) in run.scored else {})
+            | {"drift": {r: p for (r, d, t), p in run.drifted.items() if (d, t) == (deploy, task)}}
             for (deploy, task), path in run.encoded.items()
         ],
     }
+
+
+def _reduce_range(config: Deployment) -> bool | None:
+    """Whether weights of an ONNX int8 file have 7 bits, so that processors without VNNI don't saturate; None for other kinds."""
+    return config.quantization.reduce_range if isinstance(config, OnnxDeployment) and config.quantization else None
 
 
 def _run_name(cell: dict[str, Any], config: RunConfig) -> str:

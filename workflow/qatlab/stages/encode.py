@@ -1,6 +1,5 @@
-"""encode: one pass of a deployed model over a task's documents and queries."""
+"""encode: one pass of a deployed model over a task's documents and queries, or over a set of texts."""
 
-import importlib
 import shutil
 import time
 from pathlib import Path
@@ -8,31 +7,36 @@ from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json, write_json
+from qatlab.config.deploy import DeployConfig, Deployment, OnnxDeployment, TorchDeployment
 from qatlab.config.encode import EncodeConfig
 from qatlab.models.prompts import prompt_for
+from qatlab.processor import features, integer_kernel
 from qatlab.progress import Pace, clock, say
 from qatlab.quantization.ranges import RANGES
 
-ENCODERS = {"torch": ("qatlab.encoders.torch", "TorchEncoder"), "onnx": ("qatlab.encoders.onnx", "OnnxEncoder")}
 BATCHES_AT_ONCE = 8
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes documents.npy and queries.npy, (n, dim) float32 in the order of the task's tables, and cost.json."""
+    """Writes documents.npy and, of a task, queries.npy, (n, dim) float32 in the order of the tables; cost.json, machine.json."""
     config = EncodeConfig.model_validate(description["config"])
     folder = inputs["deploy"] / "model"
-    backend = read_json(inputs["deploy"] / "config.json")["config"]["backend"]
-    module, name = ENCODERS[backend]
-    encoder = getattr(importlib.import_module(module), name)(folder, threads)
+    deployment: Deployment = TypeAdapter(DeployConfig).validate_python(
+        read_json(inputs["deploy"] / "config.json")["config"]
+    )
+    encoder = load_encoder(folder, threads, deployment)
     encoder.encode(["warm up"], config.batch_size)
     if (folder / RANGES).is_dir():
         shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring
     count, seconds = 0, 0.0
-    for table in ("documents", "queries"):
+    tables = ("documents", "queries") if "task" in inputs else ("documents",)
+    for table in tables:
         prompt = prompt_for(folder, table)
-        texts = [prompt + text for text in pq.read_table(inputs["task"] / f"{table}.parquet")["text"].to_pylist()]
+        path = inputs["task" if "task" in inputs else "texts"] / f"{table}.parquet"
+        texts = [prompt + text for text in pq.read_table(path)["text"].to_pylist()]
         began = time.monotonic()
         embeddings = _encode(encoder, texts, config.batch_size, f"encode {description['label']}: {table}")
         seconds += time.monotonic() - began
@@ -44,6 +48,24 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         output / "cost.json",
         {"texts": count, "seconds": seconds, "texts_per_second": count / seconds, "device": encoder.device},
     )
+    found = features()
+    integers = integer_kernel(found) if deployment.integer_arithmetic else None
+    write_json(output / "machine.json", {"features": found, "integer_kernel": integers})
+
+
+def load_encoder(folder: Path, threads: int | None, config: Deployment) -> Any:
+    """What runs a deployment: `encode(texts, batch_size)` gives (n, dim) float32, and `device` says where."""
+    if isinstance(config, TorchDeployment):
+        from qatlab.encoders.torch import TorchEncoder
+
+        return TorchEncoder(folder, threads, config)
+    if isinstance(config, OnnxDeployment):
+        from qatlab.encoders.onnx import OnnxEncoder
+
+        return OnnxEncoder(folder, threads)
+    from qatlab.encoders.openvino import OpenvinoEncoder
+
+    return OpenvinoEncoder(folder, threads)
 
 
 def _encode(encoder: Any, texts: list[str], batch_size: int, label: str) -> np.ndarray:

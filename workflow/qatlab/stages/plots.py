@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from qatlab.plots import drift, scores, style, training_loss
+from qatlab.tables.names import is_simulation
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
@@ -26,17 +27,19 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         style.save(training_loss.draw(logs, config["title"]), folder, "training_loss")
     cosines = _cosines(config["runs"], results)
     if cosines:
-        style.save(drift.draw(cosines, config["runs"][0]["drift_reference"], config["title"]), folder, "drift")
+        style.save(drift.draw(cosines, config["title"]), folder, "drift")
 
 
-def _cosines(runs: list[dict[str, Any]], results: Path) -> dict[str, dict[str, np.ndarray]]:
-    parts: dict[str, dict[str, list[np.ndarray]]] = {}
+def _cosines(runs: list[dict[str, Any]], results: Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """By deployment and reference, by method: of all tasks, sets of texts and seeds. What training saw has a table: parity."""
+    parts: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
     for run in runs:
         for entry in run["evaluations"]:
-            if "drift" in entry:
-                values = np.load(results / entry["drift"] / "cosines.npy", allow_pickle=False)
-                parts.setdefault(entry["deploy"], {}).setdefault(run["method"], []).append(values)
+            for reference, path in entry["drift"].items():
+                if not is_simulation(reference):
+                    values = np.load(results / path / "cosines.npy", allow_pickle=False)
+                    parts.setdefault((entry["deploy"], reference), {}).setdefault(run["method"], []).append(values)
     return {
-        deploy: {method: np.concatenate(values) for method, values in by_method.items()}
-        for deploy, by_method in parts.items()
+        pair: {method: np.concatenate(values) for method, values in by_method.items()}
+        for pair, by_method in parts.items()
     }

@@ -3,8 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from qatlab.tables import long, wide
-from qatlab.tables.names import metric_label
+from qatlab.tables.cost_of_training import cost_of_training
+from qatlab.tables.drift_and_loss import drift_and_loss
+from qatlab.tables.machines import kernel_note
+from qatlab.tables.names import is_simulation, metric_label
+from qatlab.tables.parity import SAME_GRID, parity
 from qatlab.tables.twins import qat_minus_ptq
 
 FLOATS = "%.6f"
@@ -22,30 +28,53 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     drift.to_csv(folder / "drift.csv", index=False, float_format="%.9f")
     cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
     long.runs_table(config["runs"]).to_csv(output / "runs.csv", index=False)
-    metric = config["primary_metric"]
+    metric, runs = config["primary_metric"], config["runs"]
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    wide.write_all_forms(
-        wide.scores_by_precision(scores, metric),
-        folder,
-        "scores_by_precision",
-        f"{metric_label(metric)} by output precision ({over})",
-    )
-    wide.write_all_forms(wide.all_metrics(scores), folder, "all_metrics", f"All metrics, mean of the tasks ({over})")
-    if any(run["matched"] and run["twin"] for run in config["runs"]):
-        twins = qat_minus_ptq(scores, config["runs"], metric)
-        title = f"{metric_label(metric)}, mean of the tasks: training for a scheme against quantizing after training ({over})"
-        wide.write_all_forms(twins, folder, "qat_minus_ptq", title)
-    if len(drift):
-        wide.write_all_forms(
+    views = _views(scores, drift, cost, runs, metric, over)
+    for name, (table, title) in views.items():
+        wide.write_all_forms(table, folder, name, title)
+
+
+def _views(
+    scores: pd.DataFrame, drift: pd.DataFrame, cost: pd.DataFrame, runs: list[dict[str, Any]], metric: str, over: str
+) -> dict[str, tuple[pd.DataFrame, str]]:
+    """The wide tables that the study has figures for, with their titles."""
+    label, note = metric_label(metric), kernel_note(scores)
+    views = {
+        "scores_by_precision": (
+            wide.scores_by_precision(scores, metric),
+            f"{label} by output precision ({over}){note}",
+        ),
+        "all_metrics": (wide.all_metrics(scores), f"All metrics, mean of the tasks ({over}){note}"),
+        "cost_summary": (wide.cost_summary(cost), "Cost (medians; memory is peak resident, or allocated on a GPU)"),
+    }
+    if any(run["matched"] and run["twin"] for run in runs):
+        title = f"{label}, mean of the tasks: training for a scheme against quantizing after training ({over}){note}"
+        views["qat_minus_ptq"] = (qat_minus_ptq(scores, runs, metric), title)
+    simulated = drift["reference"].map(is_simulation).astype(bool)
+    if simulated.any():
+        title = "Least (mean) cosine similarity of a text to the fake-quantized forward pass of training"
+        views["parity"] = (parity(drift, runs), f"{title}; {SAME_GRID:g} or more is the same grid{kernel_note(drift)}")
+    if not simulated.all():
+        views["drift_summary"] = (
             wide.drift_summary(drift),
-            folder,
-            "drift_summary",
-            f"Cosine similarity to {config['runs'][0]['drift_reference']}, text by text",
+            f"Cosine similarity to {_references(drift)}, text by text{kernel_note(drift)}",
         )
-    wide.write_all_forms(
-        wide.cost_summary(cost),
-        folder,
-        "cost_summary",
-        "Cost (medians; memory is peak resident, or allocated on a GPU)",
-    )
+        correlation = drift_and_loss(drift[~simulated], scores, runs, metric)
+        views["drift_and_loss"] = (
+            correlation,
+            f"Rank correlation of drift with the loss of {label}, over deployments and tasks",
+        )
+    if cost["seconds_per_step"].notna().any():
+        title = "Cost of a training step by scheme, and over the same training without it"
+        views["cost_of_training"] = (
+            cost_of_training(cost, runs),
+            f"{title} (medians; memory is peak resident, or allocated on a GPU)",
+        )
+    return views
+
+
+def _references(drift: pd.DataFrame) -> str:
+    names = dict.fromkeys(name for name in drift["reference"] if not is_simulation(name))
+    return "a reference" if len(names) > 1 else next(iter(names))

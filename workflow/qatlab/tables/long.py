@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from qatlab.artifact import read_json
+from qatlab.tables.names import is_simulation
 
 SCORE_COLUMNS = [
     "study",
@@ -25,6 +26,8 @@ SCORE_COLUMNS = [
     "stderr",
     "rotation",
     "doc_bytes",
+    "integer_kernel",
+    "reduce_range",
 ]
 DRIFT_COLUMNS = [
     "run",
@@ -39,10 +42,16 @@ DRIFT_COLUMNS = [
     "mean_distance",
     "n",
     "texts",
+    "top10_overlap",
+    "rank_flips",
+    "margin_change",
+    "kendall_tau",
+    "integer_kernel",
+    "reduce_range",
 ]
 COST_COLUMNS = [
     "run", "method", "seed", "deploy", "seconds_per_step", "examples_per_second", "steps", "train_seconds", "peak_memory_bytes",
-    "bytes_on_disk", "texts_per_second", "train_device", "encode_device",
+    "bytes_on_disk", "texts_per_second", "train_device", "encode_device", "scheme", "tuning", "trained_parameters",
 ]  # fmt: skip
 
 
@@ -51,7 +60,7 @@ def scores(study: str, runs: list[dict[str, Any]], results: Path) -> pd.DataFram
     rows = []
     for run in runs:
         for entry in run["evaluations"]:
-            for score in read_json(results / entry["score"] / "scores.json"):
+            for score in read_json(results / entry["score"] / "scores.json") if "score" in entry else []:
                 rows.append(
                     {
                         "study": study,
@@ -61,6 +70,7 @@ def scores(study: str, runs: list[dict[str, Any]], results: Path) -> pd.DataFram
                         "deploy": entry["deploy"],
                         "task": entry["task"],
                         **score,
+                        **_arithmetic(run, entry, results),
                         **run["varied"],
                     }
                 )
@@ -68,23 +78,29 @@ def scores(study: str, runs: list[dict[str, Any]], results: Path) -> pd.DataFram
 
 
 def drift(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
-    """drift.csv: cosine similarity to the reference deployment's embeddings, per run, deployment and task."""
+    """drift.csv: cosine similarity to a reference's embeddings, per run, reference, deployment and task or set of texts."""
     rows = []
     for run in runs:
         for entry in run["evaluations"]:
-            if "drift" in entry:
-                figures = read_json(results / entry["drift"] / "drift.json")
+            for reference, path in entry["drift"].items():
                 rows.append(
                     {
                         **_identity(run),
-                        "reference": run["drift_reference"],
+                        "reference": reference,
                         "deploy": entry["deploy"],
                         "task": entry["task"],
-                        **figures,
+                        **read_json(results / path / "drift.json"),
+                        **_arithmetic(run, entry, results),
                         **run["varied"],
                     }
                 )
     return _ordered(rows, DRIFT_COLUMNS)
+
+
+def _arithmetic(run: dict[str, Any], entry: dict[str, Any], results: Path) -> dict[str, Any]:
+    """Where integers were multiplied, what the processor did that with: the same file gives other embeddings elsewhere."""
+    machine = read_json(results / entry["encode"] / "machine.json")
+    return {"integer_kernel": machine["integer_kernel"], "reduce_range": run["reduce_range"].get(entry["deploy"])}
 
 
 def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
@@ -92,7 +108,9 @@ def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
     rows = []
     for run in runs:
         training = read_json(results / run["trained"] / "cost.json") if run["trained"].startswith("train/") else {}
-        for deploy in dict.fromkeys(entry["deploy"] for entry in run["evaluations"]):
+        for deploy in dict.fromkeys(
+            entry["deploy"] for entry in run["evaluations"] if not is_simulation(entry["deploy"])
+        ):
             encodings = [
                 read_json(results / entry["encode"] / "cost.json")
                 for entry in run["evaluations"]
@@ -104,8 +122,16 @@ def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
                     "deploy": deploy,
                     **{
                         key: training.get(key)
-                        for key in ("seconds_per_step", "examples_per_second", "steps", "peak_memory_bytes")
+                        for key in (
+                            "seconds_per_step",
+                            "examples_per_second",
+                            "steps",
+                            "peak_memory_bytes",
+                            "trained_parameters",
+                        )
                     },
+                    "scheme": run["scheme"],
+                    "tuning": run["tuning"],
                     "train_seconds": training.get("seconds"),
                     "train_device": training.get("device"),
                     "bytes_on_disk": read_json(results / run["deployed"][deploy] / "cost.json")["bytes"],
@@ -122,7 +148,8 @@ def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
     rows = []
     for run in runs:
         for entry in run["evaluations"]:
-            artifacts = {kind: entry.get(kind) for kind in ("encode", "score", "drift")}
+            artifacts = {kind: entry.get(kind) for kind in ("encode", "score")}
+            artifacts["drift"] = " ".join(entry["drift"].values()) or None
             inputs = {"trained": run["trained"], "deployed": run["deployed"][entry["deploy"]]}
             rows.append(
                 {

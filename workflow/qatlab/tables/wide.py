@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from qatlab.tables.machines import with_kernel
+from qatlab.tables.names import is_simulation
 from qatlab.tables.outputs import precision_labels
 
 MEAN = "mean of tasks"
@@ -15,9 +17,9 @@ def scores_by_precision(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     With several seeds a cell reads `mean ± standard deviation over seeds`.
     """
-    chosen = scores[scores["metric"] == metric]
+    chosen, kernel = with_kernel(scores[scores["metric"] == metric])
     chosen = chosen.assign(output=precision_labels(chosen))
-    keys = [*_row_keys(scores), "deploy", *_rotation_key(scores)]
+    keys = [*row_keys(scores), "deploy", *kernel, *_rotation_key(scores)]
     means = chosen.groupby([*keys, "seed", "output"], sort=False, dropna=False)["value"].mean().reset_index()
     means["task"] = MEAN
     both = pd.concat([chosen[[*keys, "seed", "task", "output", "value"]], means])
@@ -27,15 +29,21 @@ def scores_by_precision(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def all_metrics(scores: pd.DataFrame) -> pd.DataFrame:
     """Every metric, as the mean of the tasks: a row per method, deployment and precision."""
-    keys = [*_row_keys(scores), "deploy", *_rotation_key(scores), "precision"]
-    labelled = scores.assign(precision=precision_labels(scores))
+    labelled, kernel = with_kernel(scores)
+    keys = [*row_keys(scores), "deploy", *kernel, *_rotation_key(scores), "precision"]
+    labelled = labelled.assign(precision=precision_labels(scores))
     means = labelled.groupby([*keys, "seed", "metric"], sort=False, dropna=False)["value"].mean().reset_index()
     return _spread(means, keys, "metric")
 
 
 def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
-    """Drift as published studies report it, per method and deployment: extremes over all texts, means over tasks and seeds."""
-    keys = [*_row_keys(drift), "deploy"]
+    """Drift as published studies report it, per method, reference and deployment: extremes over all texts, means over tasks and seeds.
+
+    What it does to searches stands beside it, for tasks. Forward passes of training are left out: see parity.
+    """
+    drift, kernel = with_kernel(drift[[not is_simulation(reference) for reference in drift["reference"]]])
+    reference = ["reference"] if drift["reference"].nunique() > 1 else []
+    keys = [*row_keys(drift), "deploy", *reference, *kernel]
     grouped = drift.groupby(keys, sort=False, dropna=False)
     table = grouped.agg(
         min=("min", "min"),
@@ -43,13 +51,23 @@ def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
         mean=("mean", "mean"),
         mean_distance=("mean_distance", "mean"),
         n=("n", "sum"),
+        top10_overlap=("top10_overlap", "mean"),
+        rank_flips=("rank_flips", "mean"),
+        margin_change=("margin_change", lambda values: round(values.mean(), 4) + 0.0),  # never −0
+        kendall_tau=("kendall_tau", "mean"),
     )
-    return _formatted(table.reset_index(), {"min": "%.6f", "max": "%.6f", "mean": "%.6f", "mean_distance": "%.6f"})
+    six, four = ("min", "max", "mean", "mean_distance"), ("top10_overlap", "rank_flips", "kendall_tau")
+    formats = dict.fromkeys(six, "%.6f") | dict.fromkeys(four, "%.4f") | {"margin_change": "%+.4f"}
+    return (
+        _formatted(table.reset_index(), formats)
+        .rename(columns={"top10_overlap": "top-10 overlap"})
+        .rename(columns=lambda column: column.replace("_", " ") if column in formats else column)
+    )
 
 
 def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
     """Cost per method and deployment, medians over seeds, in units people read."""
-    keys = [*_row_keys(cost), "deploy"]
+    keys = [*row_keys(cost), "deploy"]
     columns = ["seconds_per_step", "examples_per_second", "peak_memory_bytes", "bytes_on_disk", "texts_per_second"]
     table = cost.groupby(keys, sort=False, dropna=False)[columns].median().reset_index()
     table[["peak_memory_bytes", "bytes_on_disk"]] /= 1e6
@@ -85,7 +103,7 @@ def _formatted(table: pd.DataFrame, formats: dict[str, str]) -> pd.DataFrame:
     return table.assign(**columns)
 
 
-def _row_keys(table: pd.DataFrame) -> list[str]:
+def row_keys(table: pd.DataFrame) -> list[str]:
     """The method, and whatever else the matrix varies besides the seed."""
     return ["method", *(column for column in table.columns if column.startswith(VARIED_PREFIX))]
 

@@ -33,8 +33,8 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def describe_device() -> str:
-    """The GPU's name, or the processor's instruction set as torch sees it."""
-    if torch.cuda.is_available():
+def describe_device(device: str | None = None) -> str:
+    """The GPU's name, or the processor's instruction set as torch sees it; of what torch would choose by default."""
+    if (device or device_name()) == "cuda":
         return torch.cuda.get_device_name()
     return f"cpu ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"

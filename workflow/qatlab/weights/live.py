@@ -2,15 +2,17 @@
 
 import torch
 from sentence_transformers import SentenceTransformer
-from torchao.quantization.qat.embedding import FakeQuantizedEmbedding
-from torchao.quantization.qat.linear import FakeQuantizedLinear
+from torch import nn
 
-from qatlab.weights.prepare import enable, prepared
+from qatlab.weights.prepare import BLOCK, FakeLayer, enable, prepared
 
 
-def changed_share(layer: FakeQuantizedLinear | FakeQuantizedEmbedding) -> float:
-    """Share of a prepared layer's weights that its fake quantizer moves, from 0 to 1."""
+def changed_share(layer: FakeLayer) -> float:
+    """Share of a prepared layer's weights that its fake quantizer moves, from 0 to 1; of a block format, of its outputs."""
     weight = layer.weight.detach()
+    if isinstance(layer, BLOCK):
+        with torch.no_grad():
+            return (layer(weight) != nn.functional.linear(weight, weight, layer.bias)).float().mean().item()
     quantized: torch.Tensor = layer.weight_fake_quantizer(weight)
     return (quantized != weight).float().mean().item()
 

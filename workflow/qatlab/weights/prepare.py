@@ -4,8 +4,12 @@ The layers are torchao's (https://github.com/pytorch/ao, torchao/quantization/qa
 ONNX Runtime and for clipping, which it doesn't have.
 """
 
+from types import MethodType
+from typing import Any, TypeAlias
+
 import torch
 from torch import nn
+from torchao.prototype.qat import MXFakeQuantizedLinear, NVFP4FakeQuantizedLinear
 from torchao.quantization import quantize_
 from torchao.quantization.qat import QATConfig
 from torchao.quantization.qat.embedding import FakeQuantizedEmbedding
@@ -17,7 +21,10 @@ from qatlab.weights.onnx_grid import Int8PerChannel, Uint8PerTensor
 from qatlab.weights.schemes import embedding_config, linear_config
 from qatlab.weights.select import selected
 
-FAKE = (FakeQuantizedLinear, FakeQuantizedEmbedding)
+# torchao's layers for block formats quantize and multiply in one: they hold no quantizers that could be switched.
+BLOCK = (MXFakeQuantizedLinear, NVFP4FakeQuantizedLinear)
+FAKE = (FakeQuantizedLinear, FakeQuantizedEmbedding, *BLOCK)
+FakeLayer: TypeAlias = Any  # one of FAKE; torchao's types are not checked
 
 
 class Clipped(nn.Module):
@@ -47,14 +54,19 @@ def prepare(model: nn.Module, config: WeightsConfig) -> list[str]:
     return list(chosen)
 
 
-def prepared(model: nn.Module) -> dict[str, FakeQuantizedLinear | FakeQuantizedEmbedding]:
+def prepared(model: nn.Module) -> dict[str, FakeLayer]:
     """The layers of a model that fake-quantize, by name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, FAKE)}
 
 
 def enable(model: nn.Module, weights: bool, activations: bool) -> None:
-    """Switches the fake quantizers of weights and of activations."""
+    """Switches the fake quantizers of weights and of activations; block formats begin with both, when weights do."""
     for module in prepared(model).values():
+        if isinstance(module, BLOCK):
+            module.__dict__.pop("forward", None)
+            if not weights:
+                module.forward = MethodType(nn.Linear.forward, module)
+            continue
         module.weight_fake_quantizer.enabled = weights
         if getattr(module, "activation_fake_quantizer", None) is not None:
             module.activation_fake_quantizer.enabled = activations
@@ -64,11 +76,11 @@ def strip(model: nn.Module) -> None:
     """Back to plain layers that hold the trained float weights, for saving and export."""
     for name, module in prepared(model).items():
         model.set_submodule(
-            name, module.to_linear() if isinstance(module, FakeQuantizedLinear) else module.to_embedding()
+            name, module.to_embedding() if isinstance(module, FakeQuantizedEmbedding) else module.to_linear()
         )
 
 
-def _fake(module: nn.Linear | nn.Embedding, config: WeightsConfig) -> FakeQuantizedLinear | FakeQuantizedEmbedding:
+def _fake(module: nn.Linear | nn.Embedding, config: WeightsConfig) -> FakeLayer:
     is_linear = isinstance(module, nn.Linear)
     base = linear_config(config) if is_linear else embedding_config(config)
     holder = nn.Sequential(module)

@@ -1,0 +1,89 @@
+"""Schemes are refused where the machine cannot run them, in one line, before any job."""
+
+import os
+
+import pytest
+
+from conftest import PROJECT
+from qatlab.errors import UserError
+from qatlab.plan.hardware import CAPABILITY, compute_capability
+from qatlab.plan.study import load_study
+
+
+def plan(*overrides):
+    return load_study(PROJECT / "conf", "quickstart", overrides=overrides)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch, tmp_path):
+    monkeypatch.delenv(CAPABILITY, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+@pytest.fixture
+def gpu(monkeypatch, tmp_path):
+    """A machine whose nvidia-smi lists GPUs of these compute capabilities."""
+
+    def of(*capabilities):
+        monkeypatch.delenv(CAPABILITY, raising=False)
+        program = tmp_path / "nvidia-smi"
+        lines = "\\n".join(capabilities)
+        program.write_text(f'#!/bin/sh\n[ "$1" = --query-gpu=compute_cap ] && printf "{lines}\\n"\n')
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+
+    return of
+
+
+def test_the_least_gpu_counts(gpu):
+    gpu("9.0", "8.6", "12.0")
+    assert compute_capability() == (8, 6)
+
+
+def test_without_a_gpu_it_is_none_and_a_login_node_can_say(no_gpu, monkeypatch):
+    assert compute_capability() is None
+    monkeypatch.setenv(CAPABILITY, "10.0")
+    assert compute_capability() == (10, 0)
+    monkeypatch.setenv(CAPABILITY, "hopper")
+    with pytest.raises(UserError, match=r"is 'hopper'; give major\.minor"):
+        compute_capability()
+
+
+@pytest.mark.parametrize(
+    ("scheme", "needed"),
+    [
+        ("float8", "8.9"),
+        ("float8_int4", "9.0"),
+        ("int4_kernel", "9.0"),
+        ("nvfp4", "10.0"),
+        ("mxfp8", "10.0"),
+        ("mxfp4", "10.0"),
+    ],
+)
+def test_methods_and_deployments_are_refused_without_a_gpu(no_gpu, scheme, needed):
+    message = f"weight scheme '{scheme}' needs a GPU of compute capability {needed} .*this machine has none"
+    with pytest.raises(UserError, match=message):
+        plan(f"study.matrix.method=[weight_{scheme}]")
+    with pytest.raises(UserError, match=message):
+        plan(f"deploy=[torch_fp32,torchao_{scheme}]", "study.matrix.method=[untrained]")
+
+
+def test_an_older_gpu_is_named(gpu):
+    gpu("8.0")
+    with pytest.raises(UserError, match=r"compute capability 8\.9 \(Ada, Hopper or newer\); this machine's has 8\.0"):
+        plan("study.matrix.method=[weight_float8]")
+
+
+def test_a_gpu_that_has_it_is_planned_for_and_a_missing_package_is_named(gpu):
+    gpu("9.0")
+    made = plan("study.matrix.method=[baseline,weight_float8]", "deploy=[torch_fp32,torchao_float8]")
+    matched = {run["method"]: run["matched"] for run in made.study_description()["config"]["runs"]}
+    assert matched["weight_float8"] == {"torchao_float8": "float8"}
+    with pytest.raises(UserError, match=r"'int4_kernel' needs the package mslk 1\.0 or newer"):
+        plan("study.matrix.method=[weight_int4_kernel]")
+
+
+def test_a_runtime_that_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setattr("qatlab.plan.hardware._version", lambda package: None)
+    with pytest.raises(UserError, match=r"'openvino_int8' needs openvino and nncf.*pip install"):
+        plan("deploy=[torch_fp32,openvino_int8]", "study.matrix.method=[untrained]")

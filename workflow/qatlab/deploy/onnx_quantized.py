@@ -1,0 +1,113 @@
+"""A quantized ONNX file, by its configuration; within a drift budget, or with the names of the nodes that break it."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from qatlab.artifact import write_json
+from qatlab.config.deploy import DriftBudget, DynamicQuantization, OnnxDeployment, StaticQuantization
+from qatlab.deploy import onnx_dynamic, onnx_static
+from qatlab.deploy.calibration import calibration_texts
+from qatlab.deploy.drift_budget import Finding, search
+from qatlab.deploy.onnx_export import ONNX_FILE
+from qatlab.encoders.onnx import OnnxEncoder
+from qatlab.errors import UserError
+from qatlab.evaluation.cosine import cosine
+from qatlab.progress import say
+
+BUDGET_FILE = "budget.json"
+BATCH_SIZE = 32
+
+
+def deploy(
+    source: Path, target: Path, config: OnnxDeployment, data: Path | None, threads: int | None, label: str
+) -> None:
+    """Writes the folder `source` of a float ONNX deployment with its file quantized; budget.json beside it, with a budget.
+
+    Raises UserError for a float file that is not whole, and for nodes to exclude that it does not have.
+    """
+    assert config.quantization is not None
+    there = {node.name for node in _load(source / ONNX_FILE).graph.node}
+    for name in config.quantization.nodes_to_exclude:
+        if name not in there:
+            raise UserError(f"quantization.nodes_to_exclude names '{name}', which is not a node of the ONNX file")
+    _quantize(source, target, config.quantization, data)
+    if config.budget is None:
+        return
+    assert data is not None
+    finding = _search(source, target.with_name("try"), config, data, threads)
+    left_out = [name for name, _ in finding.nodes] if config.budget.leave_out else []
+    if left_out:
+        shutil.rmtree(target)
+        _quantize(source, target, _without(config.quantization, left_out), data)
+    write_json(target.with_name(BUDGET_FILE), _summary(config.budget, finding, left_out))
+    say(f"deploy {label}: {_sentence(config.budget, finding, left_out)}")
+
+
+def products(model: Any) -> list[str]:
+    """The matrix products with weights in an ONNX model, which are what is quantized, in the order of the graph."""
+    constant = {tensor.name for tensor in model.graph.initializer}
+    return [node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in constant]
+
+
+def _search(source: Path, scratch: Path, config: OnnxDeployment, data: Path, threads: int | None) -> Finding:
+    assert config.quantization is not None
+    assert config.budget is not None
+    texts = calibration_texts(source, data, config.budget.texts)
+    plain = OnnxEncoder(source, threads).encode(texts, BATCH_SIZE)
+
+    def drift_without(left_out: list[str]) -> float:
+        assert config.quantization is not None
+        shutil.rmtree(scratch, ignore_errors=True)
+        _quantize(source, scratch, _without(config.quantization, left_out), data)
+        embeddings = OnnxEncoder(scratch, threads).encode(texts, BATCH_SIZE)
+        return float(np.mean(1 - cosine(plain, embeddings)))
+
+    nodes = [n for n in products(_load(source / ONNX_FILE)) if n not in config.quantization.nodes_to_exclude]
+    finding = search(nodes, drift_without, config.budget)
+    shutil.rmtree(scratch)
+    return finding
+
+
+def _quantize(source: Path, target: Path, config: DynamicQuantization | StaticQuantization, data: Path | None) -> None:
+    if isinstance(config, DynamicQuantization):
+        onnx_dynamic.quantize(source, target, config)
+        return
+    assert data is not None
+    onnx_static.quantize(source, target, config, calibration_texts(source, data, config.calibration_texts))
+
+
+def _without(
+    config: DynamicQuantization | StaticQuantization, names: list[str]
+) -> DynamicQuantization | StaticQuantization:
+    return config.model_copy(update={"nodes_to_exclude": [*config.nodes_to_exclude, *names]})
+
+
+def _load(path: Path) -> Any:
+    try:
+        return onnx.load(path)
+    except Exception as error:  # protobuf's and the file system's
+        raise UserError(
+            f"{path} is not a whole ONNX file ({type(error).__name__}); delete its folder, {path.parents[2]}, and run again"
+        ) from None
+
+
+def _summary(budget: DriftBudget, finding: Finding, left_out: list[str]) -> dict[str, Any]:
+    return {
+        "budget": budget.mean_distance,
+        "drift": finding.drift,
+        "nodes": [{"node": name, "drift_without": drift} for name, drift in finding.nodes],
+        "drift_without_nodes": finding.remaining,
+        "left_out": left_out,
+    }
+
+
+def _sentence(budget: DriftBudget, finding: Finding, left_out: list[str]) -> str:
+    if not finding.nodes:
+        return f"drift {finding.drift:.4f} is within the budget of {budget.mean_distance:g}"
+    names = ", ".join(f"{name} ({drift:.4f} without it)" for name, drift in finding.nodes)
+    done = "left in float" if left_out else "all quantized; leave_out: true keeps them in float"
+    return f"drift {finding.drift:.4f} is over the budget of {budget.mean_distance:g}; worst: {names}; {done}"

@@ -1,0 +1,54 @@
+"""Does drift tell what a deployment loses? Rank correlation of each drift figure with the loss of the primary metric."""
+
+from typing import Any
+
+import pandas as pd
+from scipy.stats import spearmanr
+
+from qatlab.tables.names import metric_label
+
+FIGURES = {
+    "min": "least cosine similarity",
+    "mean_distance": "mean distance",
+    "top10_overlap": "top-10 overlap",
+    "rank_flips": "rank flips",
+    "margin_change": "margin change",
+    "kendall_tau": "Kendall's τ",
+}
+LEAST_CELLS = 4
+LEAST_P = 1e-6  # smaller ones say nothing more
+
+
+def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
+    """Spearman's rank correlation over the study's cells, each a deployment of a run on a task.
+
+    Args:
+        drift: drift.csv.
+        scores: scores.csv; float32 outputs on the model's own axes are compared.
+        runs: the study's run descriptions; `references` says which run and deployment a reference is.
+        metric: of which the loss is taken: the reference's value less the deployment's.
+    """
+    plain = scores[(scores["metric"] == metric) & (scores["rotation"] == "none")]
+    plain = plain[(plain["query_precision"] == "float32") & (plain["doc_precision"] == "float32")]
+    values: dict[tuple[str, ...], float] = {
+        (row["run"], row["deploy"], row["task"]): row["value"] for row in plain.to_dict("records")
+    }
+    references = {(run["run"], name): tuple(where) for run in runs for name, where in run["references"].items()}
+    cells = [
+        {**row, "loss": values[(*before, row["task"])] - values[row["run"], row["deploy"], row["task"]]}
+        for row in drift.to_dict("records")
+        if (before := references[row["run"], row["reference"]]) and (*before, row["task"]) in values
+    ]
+    table = pd.DataFrame(cells, columns=[*drift.columns, "loss"])
+    return pd.DataFrame([_row(table, figure, metric) for figure in FIGURES])
+
+
+def _row(cells: pd.DataFrame, figure: str, metric: str) -> dict[str, object]:
+    known = cells[[figure, "loss"]].astype(float).dropna()
+    correlation = f"Spearman ρ with loss of {metric_label(metric)}"
+    row: dict[str, object] = {"drift figure": FIGURES[figure], correlation: None, "p": None, "cells": len(known)}
+    if len(known) >= LEAST_CELLS and known[figure].nunique() > 1 and known["loss"].nunique() > 1:
+        result = spearmanr(known[figure], known["loss"])
+        p = f"{result.pvalue:.2g}" if result.pvalue >= LEAST_P else f"< {LEAST_P:g}"
+        row |= {correlation: f"{result.statistic:+.3f}", "p": p}
+    return row

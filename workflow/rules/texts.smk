@@ -1,0 +1,16 @@
+# Texts that are only embedded, for drift.
+rule texts:
+    input:
+        sources=sources("texts"),
+        lock=LOCK,
+    output:
+        directory("results/texts/{id}"),
+    log:
+        "results/logs/texts/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
+    params:
+        config=description("texts"),
+    shell:
+        "python -m qatlab texts --config {params.config} --output {output} --threads {threads} --log {log}"
