@@ -10,6 +10,7 @@ from qatlab.artifact import identity
 from qatlab.errors import UserError
 from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
 from qatlab.plan.environment import use_this_python
+from qatlab.plan.layers import check_layers
 from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
 from qatlab.plan.study import load_study, write_descriptions
@@ -138,9 +139,11 @@ def study_inputs(kinds):
     return [f"results/{a.path}" for a in PLAN.artifacts.values() if a.kind in kinds]
 
 
-def check_reachable():
+def check_what_is_asked_for():
+    """What a plan alone cannot tell: whether hubs are within reach, and schemes fit the models' layers."""
     try:
         check_hub(PLAN, Path("results"))
+        check_layers(PLAN, Path("results"))
     except UserError as error:
         raise WorkflowError(str(error))
 
@@ -166,5 +169,5 @@ def study_plots():
 
 
 onstart:
-    check_reachable()
+    check_what_is_asked_for()
     write_descriptions(PLAN, Path(DESCRIPTIONS))

@@ -12,6 +12,7 @@ from qatlab.errors import unknown
 BENCHMARKS = {
     "training_step": "a training step with QuantizationAwareLoss, and one with int8 weights, over a plain one",
     "quantize": "quantize_embeddings over sentence-transformers' own",
+    "onnx_int8": "encoding with the ONNX int8 file of a model trained for it, over PyTorch in float32",
     "clip": "the exact percentile of each row of a weight over torch.quantile",
 }
 RESULT = Path("results/bench.csv")

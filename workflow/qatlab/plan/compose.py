@@ -159,7 +159,7 @@ def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
 def _unknown_key(key: str, valid: list[str]) -> UserError:
     siblings = [name for name in valid if name.rpartition(".")[0] == key.rpartition(".")[0]]
     if key.rpartition(".")[2] in _accepted_keys() and key not in valid:
-        return UserError(f"key '{key}' is not set in conf/; write +{key}=VALUE to add it")
+        return UserError(f"key '{key}' is not set in conf/; write ++{key}=VALUE to add it")
     near = get_close_matches(key, valid, n=1, cutoff=0.6)
     hint = f"; did you mean '{near[0]}'?" if near else f"; valid here: {', '.join(siblings)}" if siblings else ""
     return UserError(f"unknown key '{key}'{hint}")

@@ -1,6 +1,5 @@
 """Low-rank adapters (LoRA: Hu et al. 2021, https://arxiv.org/abs/2106.09685) by peft: put in before training, merged after."""
 
-import re
 from typing import Any
 
 import peft
@@ -11,6 +10,7 @@ from torch import nn
 from torchao.quantization.qat.linear import FakeQuantizedLinear
 
 from qatlab.config.method import LoraConfig
+from qatlab.weights.select import adapted
 
 ADAPTER = "default"
 
@@ -28,17 +28,11 @@ class QuantizedSum(Linear):
 
 
 def add_adapters(model: nn.Module, config: LoraConfig) -> list[str]:
-    """Puts an adapter on each linear layer whose whole name matches, freezes all else, and returns the layers' names.
+    """Puts an adapter on each of the layers that `adapted` names, freezes all else, and returns the layers' names.
 
     Layers that fake-quantize their weights already stay inside. Raises ValueError if no layer matches.
     """
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
-    chosen = [name for name in linear if re.fullmatch(config.target_modules, name)]
-    if not chosen:
-        there = f"it has {len(linear)}, such as {', '.join(linear[:3])}" if linear else "it has none at all"
-        raise ValueError(
-            f"lora.target_modules '{config.target_modules}' matches no linear layer of the model ({there})"
-        )
+    chosen = adapted(model, config)
     adapters = peft.LoraConfig(
         r=config.r, lora_alpha=config.lora_alpha, lora_dropout=config.lora_dropout, target_modules=chosen
     )

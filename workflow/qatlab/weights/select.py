@@ -1,9 +1,11 @@
-"""Which modules of a model a scheme quantizes."""
+"""Which modules of a model a scheme quantizes, and which ones adapters are put on."""
 
 import re
+from collections.abc import Iterable
 
 from torch import nn
 
+from qatlab.config.method import LoraConfig
 from qatlab.config.weights import WeightsConfig
 
 
@@ -16,10 +18,9 @@ def selected(model: nn.Module, config: WeightsConfig) -> dict[str, nn.Linear | n
     offered = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
     chosen = {name: module for name, module in offered.items() if re.fullmatch(config.modules, name)}
     if not chosen:
-        names = ", ".join(list(offered)[:3])
-        there = f"it has {len(offered)}, such as {names}" if offered else "it has no such layer at all"
         raise ValueError(
-            f"weight scheme '{config.name}' quantizes nothing: modules '{config.modules}' matches no layer of the model ({there})"
+            f"weight scheme '{config.name}' quantizes nothing: modules '{config.modules}' matches no layer of the model "
+            f"({_there(offered)})"
         )
     for name, module in chosen.items():
         inputs = module.weight.shape[1]
@@ -30,3 +31,19 @@ def selected(model: nn.Module, config: WeightsConfig) -> dict[str, nn.Linear | n
                 f"these do: {sizes}; or leave group_size out, or the layer (modules)"
             )
     return chosen
+
+
+def adapted(model: nn.Module, config: LoraConfig) -> list[str]:
+    """The linear layers whose whole name matches `target_modules`. Raises ValueError if there are none."""
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    chosen = [name for name in linear if re.fullmatch(config.target_modules, name)]
+    if not chosen:
+        raise ValueError(
+            f"lora.target_modules '{config.target_modules}' matches no linear layer of the model ({_there(linear)})"
+        )
+    return chosen
+
+
+def _there(names: Iterable[str]) -> str:
+    offered = list(names)
+    return f"it has {len(offered)}, such as {', '.join(offered[:3])}" if offered else "it has no such layer at all"

@@ -1,0 +1,72 @@
+"""Encoding with the ONNX int8 file of a model trained for it, against PyTorch in float32: texts, time and what it loses.
+
+Trains and deploys by the workflow itself (study quickstart, method weight_onnx_int8), so that what exists already is not made again.
+"""
+
+import csv
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from qatlab.bench.row import Row, in_turns
+
+STUDY, METRIC = "bench_onnx_int8", "ndcg@10"
+SEEDS = (0, 1, 2)
+OVERRIDES = (
+    f"study.name={STUDY}",
+    "study.matrix.method=[weight_onnx_int8]",
+    f"study.matrix.seed=[{','.join(map(str, SEEDS))}]",
+    "deploy=[torch_fp32,onnx_int8]",
+)
+TEXTS, BATCH, PAIRS, THREADS = 500, 32, 5, 2
+FASTER, LOSS_ALLOWED = 3.2, 0.005
+
+
+def measure(pairs: int = PAIRS, overrides: tuple[str, ...] = OVERRIDES, batch: int = BATCH) -> Iterator[Row]:
+    """Time for documents of a task from text to embedding, two threads; relative loss of nDCG@10, mean of seeds and tasks."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--config", "study=quickstart"]
+    subprocess.run([*command, f"overrides={' '.join(overrides)}"], check=True)
+    folder = Path("results/studies") / next(o for o in overrides if o.startswith("study.name=")).partition("=")[2]
+    ours, theirs, documents = _encoders(_rows(folder / "runs.csv"))
+    what = f"torch_fp32, {len(documents)} documents of a task, tokenization included, batch {batch}, cpu"
+    seconds = in_turns(partial(ours.encode, documents, batch), partial(theirs.encode, documents, batch), pairs)
+    yield Row("onnx_int8_encode_time", *seconds, 1 / FASTER, "s", what)
+    scores = [row for row in _rows(folder / "tables" / "scores.csv") if row["metric"] == METRIC]
+    scores = [row for row in scores if row["query_precision"] == row["doc_precision"] == "float32"]
+    before, after = (
+        mean(float(row["value"]) for row in scores if row["deploy"] == deploy) for deploy in ("torch_fp32", "onnx_int8")
+    )
+    what = f"the relative loss of {METRIC} allowed, from {before:.4f} of torch_fp32"
+    yield Row("onnx_int8_relative_loss", max(0.0, 1 - after / before), LOSS_ALLOWED, 1.0, "", what)
+
+
+def _encoders(runs: list[dict[str, str]]) -> tuple[Any, Any, list[str]]:
+    """The first run's deployments, ONNX int8 and PyTorch, and the texts that both encode."""
+    import pyarrow.parquet as pq
+
+    from qatlab.artifact import read_json
+    from qatlab.config.deploy import TorchDeployment
+    from qatlab.encoders.onnx import OnnxEncoder
+    from qatlab.encoders.torch import TorchEncoder
+
+    results = Path("results")
+    task = runs[0]["task"]
+    first = {row["deploy"]: row for row in runs if row["run"] == runs[0]["run"] and row["task"] == task}
+    encoding = read_json(results / first["onnx_int8"]["encode"] / "config.json")
+    documents = pq.read_table(results / encoding["inputs"]["task"] / "documents.parquet")["text"].to_pylist()[:TEXTS]
+    folders = [results / first[deploy]["deployed"] / "model" for deploy in ("onnx_int8", "torch_fp32")]
+
+    return (
+        OnnxEncoder(folders[0], THREADS),
+        TorchEncoder(folders[1], THREADS, TorchDeployment(backend="torch")),
+        documents,
+    )
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))
