@@ -35,19 +35,21 @@ NEEDS = {
 }
 
 
-def check_hardware(config: RunConfig) -> None:
+def check_hardware(runs: list[RunConfig]) -> None:
     """Raises UserError for a scheme that this machine's GPU or packages do not have, or a runtime that is not installed."""
-    schemes = [config.method.weight_quantization]
-    for name, deployment in config.deploy.items():
-        if isinstance(deployment, TorchDeployment):
-            schemes.append(deployment.weights)
+    schemes: dict[str, WeightsConfig] = {}
+    for config in runs:
+        deployed = [d.weights for d in config.deploy.values() if isinstance(d, TorchDeployment)]
+        schemes |= {
+            s.name: s for s in (config.method.weight_quantization, *deployed) if s is not None and s.grid in NEEDS
+        }
+    for scheme in schemes.values():
+        _check(scheme, NEEDS[scheme.grid])
+    for name, deployment in runs[0].deploy.items():  # the same in all runs
         if isinstance(deployment, OpenvinoDeployment) and not (_version("openvino") and _version("nncf")):
             raise UserError(
                 f"deployment '{name}' needs openvino and nncf, which are not installed; pip install -e \".[openvino]\""
             )
-    for scheme in schemes:
-        if scheme is not None and scheme.grid in NEEDS:
-            _check(scheme, NEEDS[scheme.grid])
 
 
 def _check(scheme: WeightsConfig, need: Need) -> None:

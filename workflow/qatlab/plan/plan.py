@@ -89,12 +89,13 @@ class Plan:
 
     def view_names(self) -> list[str]:
         """The wide tables that the study has figures for."""
+        twins = self.twins()
         there = {
             "drift_summary": self._compares(),
             "drift_and_loss": self._compares(),
             "cost_of_training": any(r.config.method.train for r in self.runs),
             "parity": any(is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted),
-            "qat_minus_ptq": any(_matched(r) and self.twin(r) for r in self.runs),
+            "qat_minus_ptq": any(_matched(r) and twins[r.config.method.name] for r in self.runs),
         }
         return [name for name in WIDE if there.get(name, True)]
 
@@ -104,27 +105,27 @@ class Plan:
 
     def study_description(self) -> dict[str, Any]:
         """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""
-        metric = self.runs[0].config.evaluate.metrics[0]
+        metric, twins = self.runs[0].config.evaluate.metrics[0], self.twins()
         config = {"study": self.study, "title": self.title, "baseline": self.baseline, "primary_metric": metric}
         return {
             "kind": "study",
             "name": self.study,
             "label": self.study,
-            "config": {**config, "runs": [{**_run_description(run), "twin": self.twin(run)} for run in self.runs]},
+            "config": {**config, "runs": [_run_description(run, twins) for run in self.runs]},
         }
 
-    def twin(self, run: Run) -> str | None:
-        """The method to quantize after training beside a run trained for a scheme: its recipe without the scheme, or the baseline."""
-        if run.config.method.weight_quantization is None:
-            return None
-        recipes = {other.config.method.name: _recipe(other.config.method) for other in self.runs}
-        same = [
-            other.config.method.name
-            for other in self.runs
-            if other.config.method.weight_quantization is None
-            and recipes[other.config.method.name] == recipes[run.config.method.name]
-        ]
-        return next((name for name in (*same, self.baseline) if name in recipes), None)
+    def twins(self) -> dict[str, str | None]:
+        """By method: what to quantize after training beside it. Its recipe without the scheme, or else the baseline, if there."""
+        methods = {run.config.method.name: run.config.method for run in self.runs}
+        plain: dict[str, str] = {}
+        for name, method in methods.items():
+            if method.weight_quantization is None:
+                plain.setdefault(_recipe(method), name)
+        otherwise = self.baseline if self.baseline in methods else None
+        return {
+            name: plain.get(_recipe(method), otherwise) if method.weight_quantization else None
+            for name, method in methods.items()
+        }
 
 
 class _Planner:
@@ -158,6 +159,7 @@ class _Planner:
 def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
     """The plan of composed runs. Raises UserError for local files, packages or checksums that are not as configured."""
     check_trackers(cells[0][1].trainer)
+    check_hardware([config for _, config in cells])
     planner = _Planner()
     runs: dict[str, Run] = {}
     for cell, config in cells:
@@ -171,7 +173,6 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
 
 
 def _plan_run(planner: _Planner, cell: dict[str, Any], config: RunConfig) -> Run:
-    check_hardware(config)
     model = planner.add(
         "model",
         Path(config.model.name).name,
@@ -278,12 +279,12 @@ def _plan_deployment(planner: _Planner, run: Run, deployment: str, config: Deplo
     return planner.add("deploy", slug, _dump(config), inputs, f"{run.name} · {deployment}")
 
 
-def _recipe(method: MethodConfig) -> dict[str, Any]:
+def _recipe(method: MethodConfig) -> str:
     """How a method trains, apart from quantizing weights."""
     without: dict[str, Any] = {"name": "", "weight_quantization": None, "weight_quantization_start": None}
     if method.lora is not None:
         without["lora"] = method.lora.model_copy(update={"quantized": "base"})
-    return _dump(method.model_copy(update=without))
+    return method.model_copy(update=without).model_dump_json()
 
 
 def _matched(run: Run) -> dict[str, str]:
@@ -294,7 +295,7 @@ def _matched(run: Run) -> dict[str, str]:
     return {deployment: scheme.name for deployment, config in run.config.deploy.items() if config.ships(scheme)}
 
 
-def _run_description(run: Run) -> dict[str, Any]:
+def _run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
     trained, scheme, lora = run.config.method.train, run.config.method.weight_quantization, run.config.method.lora
     tuning = f"LoRA-{lora.r}" if lora else "full"
     return {
@@ -313,6 +314,7 @@ def _run_description(run: Run) -> dict[str, Any]:
         "trained": run.trained,
         "deployed": run.deployed,
         "matched": _matched(run),
+        "twin": twins[run.config.method.name],
         "references": run.references,
         "reduce_range": {name: _reduce_range(config) for name, config in run.config.deploy.items()},
         "evaluations": [
