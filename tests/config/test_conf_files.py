@@ -48,6 +48,15 @@ def test_a_method_or_scheme_is_called_as_its_file(group, choice):
     assert yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())["name"] == choice
 
 
+@pytest.mark.parametrize("scheme", GROUPS["weights"])
+def test_every_scheme_can_be_trained_for_and_shipped_on_its_grid(scheme):
+    """So that training for it has a post-training twin."""
+    deployment = "onnx_int8" if scheme == "onnx_int8" else f"torchao_{scheme}"
+    overrides = [f"study.matrix.method=[weight_{scheme}]", f"deploy=[{deployment}]", f"drift.reference={deployment}"]
+    ((_, config),) = compose_runs(CONF, "quickstart", overrides=overrides)
+    assert config.deploy[deployment].ships(config.method.weight_quantization)
+
+
 @pytest.mark.parametrize("choice", GROUPS["study"])
 def test_a_study_is_called_as_its_file(choice):
     assert yaml.safe_load((CONF / "study" / f"{choice}.yaml").read_text())["study"]["name"] == choice

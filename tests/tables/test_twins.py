@@ -19,6 +19,7 @@ def test_differences_are_paired_by_seed_on_the_matching_deployment():
         {
             "run": f"{method}-seed={seed}", "method": method, "seed": seed, "deploy": deploy, "task": task, "metric": "ndcg@10",
             "query_precision": "float32", "doc_precision": "float32", "rotation": "none", "value": value,
+            "integer_kernel": None,
         }
         for (method, seed, deploy), values in VALUES.items()
         for task, value in zip("ab", values, strict=True)
@@ -46,3 +47,17 @@ def test_differences_are_paired_by_seed_on_the_matching_deployment():
             "seeds": 2,
         }
     ]
+
+
+def test_figures_of_another_integer_kernel_are_no_pair():
+    rows = [
+        {
+            "run": method, "method": method, "seed": 0, "deploy": "onnx_int8", "task": "a", "metric": "ndcg@10",
+            "query_precision": precision, "doc_precision": precision, "rotation": "none", "value": 0.5,
+            "integer_kernel": kernel,
+        }
+        for precision, kernels in (("float32", ("avx2", "avx512_vnni")), ("binary", ("avx2", "avx2")))
+        for method, kernel in zip(("baseline", "trained"), kernels, strict=True)
+    ]  # fmt: skip
+    runs = [{"run": "trained", "matched": {"onnx_int8": "onnx_int8"}, "twin": "baseline"}]
+    assert qat_minus_ptq(pd.DataFrame(rows), runs, "ndcg@10")["output precision"].tolist() == ["binary"]

@@ -359,3 +359,28 @@ def test_a_study_of_one_deployment_has_its_tables_and_plots(finished):
     restored = finished.snakemake()
     assert restored.returncode == 0, restored.stdout
     assert (finished.tables() / "drift_summary.csv").exists()
+
+
+def test_the_benchmark_of_the_int8_file_trains_deploys_and_measures(finished):
+    code = """
+import sys
+from qatlab.bench import onnx_int8
+study, *overrides = sys.argv[1:]
+for row in onnx_int8.measure(1, (*onnx_int8.OVERRIDES, *overrides), study=study):
+    print(row.name, row.ours, row.reference, row.bound)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(finished.folder / "workflow")}
+    result = subprocess.run(
+        [sys.executable, "-c", code, "tiny", "study.matrix.seed=[0]"],
+        cwd=finished.folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    time, loss = (line.split() for line in result.stdout.splitlines() if line.startswith("onnx_int8"))
+    assert time[0] == "onnx_int8_encode_time"
+    assert min(float(time[1]), float(time[2])) > 0
+    assert float(time[3]) == 1 / 3.2
+    assert loss[0] == "onnx_int8_relative_loss"
+    assert 0 <= float(loss[1]) < 1

@@ -26,11 +26,13 @@ TEXTS, BATCH, PAIRS, THREADS = 500, 32, 5, 2
 FASTER, LOSS_ALLOWED = 3.2, 0.005
 
 
-def measure(pairs: int = PAIRS, overrides: tuple[str, ...] = OVERRIDES, batch: int = BATCH) -> Iterator[Row]:
+def measure(
+    pairs: int = PAIRS, overrides: tuple[str, ...] = OVERRIDES, batch: int = BATCH, study: str = "quickstart"
+) -> Iterator[Row]:
     """Time for documents of a task from text to embedding, two threads; relative loss of nDCG@10, mean of seeds and tasks."""
-    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--config", "study=quickstart"]
+    command = [sys.executable, "-m", "snakemake", "--cores", "all", "--config", f"study={study}"]
     subprocess.run([*command, f"overrides={' '.join(overrides)}"], check=True)
-    folder = Path("results/studies") / next(o for o in overrides if o.startswith("study.name=")).partition("=")[2]
+    folder = Path("results/studies") / STUDY
     ours, theirs, documents = _encoders(_rows(folder / "runs.csv"))
     what = f"torch_fp32, {len(documents)} documents of a task, tokenization included, batch {batch}, cpu"
     seconds = in_turns(partial(ours.encode, documents, batch), partial(theirs.encode, documents, batch), pairs)

@@ -17,8 +17,8 @@ from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
 from qatlab.progress import say
+from qatlab.tables.drift_budget import BUDGET_FILE
 
-BUDGET_FILE = "budget.json"
 BATCH_SIZE = 32
 
 

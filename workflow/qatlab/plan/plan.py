@@ -93,6 +93,7 @@ class Plan:
         there = {
             "drift_summary": self._compares(),
             "drift_and_loss": self._compares(),
+            "drift_budget": any(_budgets(r) for r in self.runs),
             "cost_of_training": any(r.config.method.train for r in self.runs),
             "parity": any(is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted),
             "qat_minus_ptq": any(_matched(r) and twins[r.config.method.name] for r in self.runs),
@@ -316,6 +317,7 @@ def _run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
         "matched": _matched(run),
         "twin": twins[run.config.method.name],
         "references": run.references,
+        "budgets": _budgets(run),
         "reduce_range": {name: _reduce_range(config) for name, config in run.config.deploy.items()},
         "evaluations": [
             {"deploy": deploy, "task": task, "encode": path}
@@ -324,6 +326,11 @@ def _run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
             for (deploy, task), path in run.encoded.items()
         ],
     }
+
+
+def _budgets(run: Run) -> list[str]:
+    """The deployments whose drift was held against a budget."""
+    return [name for name, config in run.config.deploy.items() if isinstance(config, OnnxDeployment) and config.budget]
 
 
 def _reduce_range(config: Deployment) -> bool | None:

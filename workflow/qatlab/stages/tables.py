@@ -8,6 +8,7 @@ import pandas as pd
 from qatlab.tables import long, wide
 from qatlab.tables.cost_of_training import cost_of_training
 from qatlab.tables.drift_and_loss import drift_and_loss
+from qatlab.tables.drift_budget import drift_budget
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.names import is_simulation, metric_label
 from qatlab.tables.parity import SAME_GRID, parity
@@ -32,6 +33,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
     views = _views(scores, drift, cost, runs, metric, over)
+    if any(run["budgets"] for run in runs):
+        title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
+        views["drift_budget"] = (drift_budget(runs, results), title)
     for name, (table, title) in views.items():
         wide.write_all_forms(table, folder, name, title)
 

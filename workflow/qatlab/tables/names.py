@@ -8,6 +8,7 @@ WIDE = (
     "parity",
     "drift_summary",
     "drift_and_loss",
+    "drift_budget",
     "cost_summary",
     "cost_of_training",
 )

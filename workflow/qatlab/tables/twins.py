@@ -17,9 +17,9 @@ def qat_minus_ptq(scores: pd.DataFrame, runs: list[dict[str, Any]], metric: str)
             the method that the twin is of.
     """
     varied = [column for column in scores.columns if column.startswith(VARIED_PREFIX)]
-    keys = ["twin", *varied, "seed", "deploy", "output"]
+    keys = ["twin", *varied, "seed", "deploy", "kernel", "output"]  # int8 figures pair with those of the same machine
     chosen = scores[(scores["metric"] == metric) & (scores["rotation"] == "none")]
-    chosen = chosen.assign(output=precision_labels(chosen))
+    chosen = chosen.assign(output=precision_labels(chosen), kernel=chosen["integer_kernel"].fillna(""))
     means = chosen.groupby(["run", "method", *keys[1:]], sort=False, dropna=False)["value"].mean().reset_index()
     twins = means.rename(columns={"method": "twin"}).drop(columns=["run"])
     trained = [

@@ -1,0 +1,30 @@
+"""Which matrix products of quantized ONNX files move embeddings most, where a deployment has a drift budget."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qatlab.artifact import read_json
+
+BUDGET_FILE = "budget.json"
+
+
+def drift_budget(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
+    """A row per run and deployment with a budget: mean cosine distance with everything quantized, and without the worst nodes."""
+    rows = []
+    for run in runs:
+        for deploy in run["budgets"]:
+            found = read_json(results / run["deployed"][deploy] / BUDGET_FILE)
+            nodes = [f"{node['node']} ({node['drift_without']:.6f})" for node in found["nodes"]]
+            rows.append(
+                {
+                    "run": run["run"],
+                    "deploy": deploy,
+                    "budget": f"{found['budget']:g}",
+                    "drift": f"{found['drift']:.6f}",
+                    "worst nodes (drift without them)": "; ".join(nodes) or None,
+                    "left in float": len(found["left_out"]),
+                }
+            )
+    return pd.DataFrame(rows)
