@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 
 from qatlab.artifact import write_json
-from qatlab.config.deploy import DriftBudget, DynamicQuantization, OnnxDeployment, StaticQuantization
+from qatlab.config.deploy import BUDGET_FILE, DriftBudget, DynamicQuantization, OnnxDeployment, StaticQuantization
 from qatlab.deploy import onnx_dynamic, onnx_static
 from qatlab.deploy.calibration import calibration_texts
 from qatlab.deploy.drift_budget import Finding, search
@@ -17,7 +17,6 @@ from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
 from qatlab.progress import say
-from qatlab.tables.drift_budget import BUDGET_FILE
 
 BATCH_SIZE = 32
 

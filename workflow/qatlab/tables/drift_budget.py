@@ -6,8 +6,7 @@ from typing import Any
 import pandas as pd
 
 from qatlab.artifact import read_json
-
-BUDGET_FILE = "budget.json"
+from qatlab.config.deploy import BUDGET_FILE
 
 
 def drift_budget(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
