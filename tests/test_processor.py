@@ -27,5 +27,10 @@ def test_the_fastest_kernel_counts(tmp_path, cpuinfo, kernel):
     assert integer_kernel(features(tmp_path / "cpuinfo")) == kernel
 
 
+def test_exact_products_are_named_where_they_matter():
+    assert integer_kernel(["avx2"], exact_products=True) == "avx2, exact"
+    assert integer_kernel(["avx512_vnni", "avx512f", "avx2"], exact_products=True) == "avx512_vnni"
+
+
 def test_where_the_system_does_not_say(tmp_path):
     assert features(tmp_path / "nowhere") == []

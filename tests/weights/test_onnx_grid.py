@@ -8,14 +8,20 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 from sentence_transformers import SentenceTransformer
 
 from qatlab.config.deploy import DynamicQuantization
 from qatlab.config.weights import WeightsConfig
 from qatlab.deploy.onnx_dynamic import quantize
 from qatlab.deploy.onnx_export import ONNX_FILE, export
-from qatlab.weights.onnx_grid import Int8PerChannel, Uint8PerTensor
-from qatlab.weights.prepare import prepare
+from qatlab.encoders.tokens import TokenBatches
+from qatlab.evaluation.cosine import cosine
+from qatlab.models.packaged import packaged_folder
+from qatlab.processor import SATURATING, features, integer_kernel
+from qatlab.weights.onnx_grid import Int8PerChannel, OnnxInt8Linear, Uint8PerTensor
+from qatlab.weights.prepare import prepare, prepared
 
 ONNX_INT8 = WeightsConfig(name="onnx_int8", grid="onnx_int8", activations="int8", embeddings=True)
 
@@ -115,3 +121,119 @@ def test_the_forward_pass_in_training_is_that_of_the_shipped_file(tiny_model, de
     assert (1 - torch.cosine_similarity(faked, shipped)).mean() < 0.1 * (
         1 - torch.cosine_similarity(plain, shipped)
     ).mean()
+
+
+class ExactMatMulInteger(OpRun):
+    """NumPy's integer product is slow, and its float64 product exact for 8-bit codes."""
+
+    op_domain = ""
+    op_schema = onnx.defs.get_schema("MatMulInteger")
+
+    def _run(self, a, b, a_zero_point, b_zero_point):
+        product = (a.astype(np.float64) - a_zero_point) @ (b.astype(np.float64) - b_zero_point)
+        return (product.astype(np.int32),)
+
+
+ExactMatMulInteger.__name__ = "MatMulInteger"
+
+
+@pytest.fixture(scope="module")
+def minilm(tmp_path_factory):
+    """The packaged all-MiniLM-L6-v2, whose embeddings do move on this grid, and its shipped file."""
+    source = packaged_folder("sentence-transformers/all-MiniLM-L6-v2")
+    folder = tmp_path_factory.mktemp("minilm")
+    export(source, folder / "float", 18)
+    quantize(folder / "float", folder / "int8", DynamicQuantization())
+    return source, folder / "int8"
+
+
+@pytest.fixture(scope="module")
+def by_definition(minilm, pairs):
+    """What ONNX's reference implementation makes of the shipped file for some texts: every value of the graph, by name.
+
+    ONNX Runtime's own kernels will not do: where x86 has no VNNI they saturate.
+    """
+    texts = sorted((text for pair in pairs[:6] for text in pair), key=len, reverse=True)
+    file = onnx.load(minilm[1] / ONNX_FILE)
+    for entry in file.opset_import:
+        entry.version = 19 if entry.domain == "" else entry.version  # the reference has DequantizeLinear from 19 on
+    feed = TokenBatches(minilm[1]).feed(texts, {entry.name for entry in file.graph.input})
+    values = ReferenceEvaluator(file, new_ops=[ExactMatMulInteger]).run(None, feed, intermediate=True)
+    return texts, file.graph, values
+
+
+def test_on_a_real_model_every_layer_computes_what_the_shipped_file_does(minilm, by_definition):
+    """Layer by layer, each given the file's own input: from text to embedding, rounding decisions drift apart (below)."""
+    _, graph, values = by_definition
+    made_by = {output: node for node in graph.node for output in node.output}
+    model = SentenceTransformer(str(minilm[0]), device="cpu")
+    prepare(model, ONNX_INT8)
+    layers = {name: layer for name, layer in prepared(model).items() if ".layer." in name}
+    assert len(layers) == 36
+    for name, layer in layers.items():
+        output = name.replace("0.model.", "/0/").replace(".", "/").replace("layer/", "layer.") + "/Add_output_0"
+        node = made_by[output]
+        while node.op_type != "MatMulInteger":  # Add ← Mul by the scales ← Cast ← the product
+            node = next(made_by[i] for i in node.input if i in made_by and "scale" not in i)
+        x = values[made_by[node.input[0]].input[0]]
+        with torch.no_grad():
+            ours = layer(torch.from_numpy(x)).numpy()
+        assert np.abs(ours - values[output]).max() <= 1e-5 * np.abs(values[output]).max(), name
+
+
+def test_exact_products_are_those_of_the_definition_whatever_the_processor(minilm, by_definition):
+    texts, graph, values = by_definition
+    output = "/0/encoder/layer.0/attention/self/query/Add_output_0"
+    file = onnx.load(minilm[1] / ONNX_FILE)
+    file.graph.output.append(helper.make_empty_tensor_value_info(output))
+    products = {}
+    for exact in (True, False):
+        options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.x64quantprecision", str(int(exact)))
+        session = onnxruntime.InferenceSession(file.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        feed = TokenBatches(minilm[1]).feed(texts, {entry.name for entry in graph.input})
+        products[exact] = np.abs(session.run([output], feed)[0] - values[output]).max() / np.abs(values[output]).max()
+    assert products[True] < 1e-4
+    assert (products[False] < 1e-4) == (integer_kernel(features()) not in SATURATING)
+
+
+def test_on_a_real_model_training_sees_most_of_what_the_shipped_file_does(minilm, by_definition):
+    """Not all: one value in the next cell moves others, so that no two implementations agree to the last text."""
+    texts, _, values = by_definition
+    model = SentenceTransformer(str(minilm[0]), device="cpu")
+    plain = model.encode(texts, batch_size=len(texts))
+    prepare(model, ONNX_INT8)
+    faked = model.encode(texts, batch_size=len(texts))
+    moved = (1 - cosine(plain, values["sentence_embedding"])).mean()
+    assert moved > 0.003
+    assert (1 - cosine(faked, values["sentence_embedding"])).mean() < 0.5 * moved
+
+
+def test_codes_are_multiplied_and_the_gradient_is_that_of_the_values_they_stand_for():
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(64, 16)
+    layer = OnnxInt8Linear.of(linear)
+    x = (torch.randn(3, 5, 64) + 1).requires_grad_()
+    weight = linear.weight.detach().clone().requires_grad_()
+    by_values = torch.nn.functional.linear(
+        layer.activation_fake_quantizer(x), layer.weight_fake_quantizer(weight), linear.bias
+    )
+    by_codes = layer.product(x, weight)
+    torch.testing.assert_close(by_codes, by_values, rtol=1e-5, atol=1e-6)
+    up = torch.randn_like(by_codes)
+    ours = torch.autograd.grad(by_codes, (x, weight), up)
+    theirs = torch.autograd.grad(by_values, (x, weight), up)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+    integers, _ = layer.activation_fake_quantizer.codes(x)
+    assert torch.equal(integers, integers.round())
+
+
+def test_under_autocast_it_computes_in_bfloat16_as_a_linear_layer_does():
+    linear = torch.nn.Linear(64, 16)
+    layer, x = OnnxInt8Linear.of(linear), torch.randn(4, 64, requires_grad=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert layer(x).dtype == torch.nn.functional.linear(x, linear.weight).dtype == torch.bfloat16
+        layer(x).float().square().sum().backward()
+    assert x.grad.dtype == linear.weight.grad.dtype == torch.float32
+    assert x.grad.abs().sum() > 0

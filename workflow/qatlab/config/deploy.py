@@ -126,6 +126,13 @@ class OnnxDeployment(Strict):
     opset: Annotated[int, Field(ge=14, le=21)] = 18
     quantization: Annotated[DynamicQuantization | StaticQuantization, Field(discriminator="mode")] | None = None
     budget: DriftBudget | None = None
+    exact_products: Annotated[
+        bool,
+        Field(
+            description="On x86 without VNNI: multiply bytes so that sums never saturate, as they do by default there "
+            "(ONNX Runtime's session.x64quantprecision; slower). Elsewhere it changes nothing"
+        ),
+    ] = False
 
     @model_validator(mode="after")
     def _a_float_file_has_no_budget(self) -> "OnnxDeployment":

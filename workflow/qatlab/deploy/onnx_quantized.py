@@ -62,7 +62,7 @@ def _search(source: Path, scratch: Path, config: OnnxDeployment, data: Path, thr
         assert config.quantization is not None
         shutil.rmtree(scratch, ignore_errors=True)
         _quantize(source, scratch, _without(config.quantization, left_out), data)
-        embeddings = OnnxEncoder(scratch, threads).encode(texts, BATCH_SIZE)
+        embeddings = OnnxEncoder(scratch, threads, config.exact_products).encode(texts, BATCH_SIZE)
         return float(np.mean(1 - cosine(plain, embeddings)))
 
     nodes = [n for n in products(_load(source / ONNX_FILE)) if n not in config.quantization.nodes_to_exclude]

@@ -16,10 +16,12 @@ OUTPUT = "sentence_embedding"
 class OnnxEncoder:
     """An exported model on the CPU. Raises UserError for a file that is not a whole ONNX model."""
 
-    def __init__(self, folder: Path, threads: int | None) -> None:
+    def __init__(self, folder: Path, threads: int | None, exact_products: bool = False) -> None:
         self.tokens = TokenBatches(folder)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
+        if exact_products:
+            options.add_session_config_entry("session.x64quantprecision", "1")
         path = folder / ONNX_FILE
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

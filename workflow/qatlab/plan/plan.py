@@ -270,6 +270,7 @@ def _same_axes(config: Deployment) -> bool:
 def _plan_deployment(planner: _Planner, run: Run, deployment: str, config: Deployment) -> str:
     """What is made from an ONNX file is made from the float one, which is exported once whether or not the study lists it."""
     inputs = {"model": run.trained}
+    # A float file has no products of integers: exact or not, it is the same.
     plain = OnnxDeployment(backend="onnx", opset=config.opset) if not isinstance(config, TorchDeployment) else None
     if plain is not None and config != plain:
         label = f"{run.name} · onnx"

@@ -49,7 +49,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         {"texts": count, "seconds": seconds, "texts_per_second": count / seconds, "device": encoder.device},
     )
     found = features()
-    integers = integer_kernel(found) if deployment.integer_arithmetic else None
+    exact = isinstance(deployment, OnnxDeployment) and deployment.exact_products
+    integers = integer_kernel(found, exact) if deployment.integer_arithmetic else None
     write_json(output / "machine.json", {"features": found, "integer_kernel": integers})
 
 
@@ -62,7 +63,7 @@ def load_encoder(folder: Path, threads: int | None, config: Deployment) -> Any:
     if isinstance(config, OnnxDeployment):
         from qatlab.encoders.onnx import OnnxEncoder
 
-        return OnnxEncoder(folder, threads)
+        return OnnxEncoder(folder, threads, config.exact_products)
     from qatlab.encoders.openvino import OpenvinoEncoder
 
     return OpenvinoEncoder(folder, threads)

@@ -59,7 +59,10 @@ def _views(
     simulated = drift["reference"].map(is_simulation).astype(bool)
     if simulated.any():
         title = "Least (mean) cosine similarity of a text to the fake-quantized forward pass of training"
-        views["parity"] = (parity(drift, runs), f"{title}; {SAME_GRID:g} or more is the same grid{kernel_note(drift)}")
+        views["parity"] = (
+            parity(drift, runs),
+            f"{title}; at {SAME_GRID:g} or more the grids are one{kernel_note(drift)}",
+        )
     if not simulated.all():
         views["drift_summary"] = (
             wide.drift_summary(drift),

@@ -10,6 +10,7 @@ from torch import nn
 from torchao.quantization.qat.linear import FakeQuantizedLinear
 
 from qatlab.config.method import LoraConfig
+from qatlab.weights.onnx_grid import OnnxInt8Linear
 from qatlab.weights.select import adapted
 
 ADAPTER = "default"
@@ -21,9 +22,11 @@ class QuantizedSum(Linear):
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         """(…, inputs) to (…, outputs), by the quantizers of the layer it wraps."""
         base = self.base_layer
+        weight = base.weight + self.get_delta_weight(ADAPTER)
+        if isinstance(base, OnnxInt8Linear):
+            return base.product(x, weight)
         if base.activation_fake_quantizer is not None:
             x = base.activation_fake_quantizer(x)
-        weight = base.weight + self.get_delta_weight(ADAPTER)
         return nn.functional.linear(x, base.weight_fake_quantizer(weight), base.bias)
 
 

@@ -17,7 +17,7 @@ from torchao.quantization.qat.linear import FakeQuantizedLinear
 
 from qatlab.config.weights import ClipConfig, WeightsConfig
 from qatlab.weights.clip import clipped
-from qatlab.weights.onnx_grid import Int8PerChannel, Uint8PerTensor
+from qatlab.weights.onnx_grid import OnnxInt8Linear, Uint8PerTensor
 from qatlab.weights.schemes import embedding_config, linear_config
 from qatlab.weights.select import selected
 
@@ -87,10 +87,10 @@ def _fake(module: nn.Linear | nn.Embedding, config: WeightsConfig) -> FakeLayer:
     quantize_(holder, QATConfig(base, step="prepare"), filter_fn=lambda inner, _: inner is module)
     fake = holder[0]
     assert isinstance(fake, FAKE)
-    if config.grid == "onnx_int8":
-        fake.weight_fake_quantizer = Int8PerChannel() if is_linear else Uint8PerTensor()
-        if is_linear:
-            fake.activation_fake_quantizer = Uint8PerTensor()
+    if config.grid == "onnx_int8" and isinstance(module, nn.Linear):
+        fake = OnnxInt8Linear.of(module)
+    elif config.grid == "onnx_int8":
+        fake.weight_fake_quantizer = Uint8PerTensor()
     elif config.clip is not None:
         fake.weight_fake_quantizer = Clipped(fake.weight_fake_quantizer, config.clip, config.bits, config.group_size)
     fake.train(module.training)
