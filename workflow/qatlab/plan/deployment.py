@@ -3,7 +3,7 @@
 from pydantic import TypeAdapter
 
 from qatlab.config.deploy import DeployConfig, Deployment, TorchDeployment
-from qatlab.plan.plan import Artifact
+from qatlab.plan.artifacts import Artifact
 
 
 def runs_on_gpu(artifact: Artifact) -> bool:

@@ -13,7 +13,8 @@ from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder
 from qatlab.models.source import model_source
-from qatlab.plan.plan import Artifact, Plan
+from qatlab.plan.artifacts import Artifact
+from qatlab.plan.plan import Plan
 from qatlab.progress import output_to
 
 

@@ -7,7 +7,8 @@ from huggingface_hub.errors import HFValidationError
 
 from qatlab.hub import hub_errors_explained
 from qatlab.models.hub import ALLOWED_FILES, IGNORED_FILES
-from qatlab.plan.plan import Artifact, Plan
+from qatlab.plan.artifacts import Artifact
+from qatlab.plan.plan import Plan
 
 SECONDS = 15
 

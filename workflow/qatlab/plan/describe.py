@@ -1,0 +1,80 @@
+"""What tables and plots read of a run: its names, its artifacts' paths, and what it is compared with."""
+
+from typing import Any
+
+from qatlab.config.deploy import Deployment, OnnxDeployment
+from qatlab.config.method import MethodConfig
+from qatlab.plan.runs import Run
+
+
+def twins(runs: list[Run], baseline: str) -> dict[str, str | None]:
+    """By method: what to quantize after training beside it. Its recipe without the scheme, or else the baseline, if there."""
+    methods = {run.config.method.name: run.config.method for run in runs}
+    plain: dict[str, str] = {}
+    for name, method in methods.items():
+        if method.weight_quantization is None:
+            plain.setdefault(_recipe(method), name)
+    otherwise = baseline if baseline in methods else None
+    return {
+        name: plain.get(_recipe(method), otherwise) if method.weight_quantization else None
+        for name, method in methods.items()
+    }
+
+
+def _recipe(method: MethodConfig) -> str:
+    """How a method trains, apart from quantizing weights."""
+    without: dict[str, Any] = {"name": "", "weight_quantization": None, "weight_quantization_start": None}
+    if method.lora is not None:
+        without["lora"] = method.lora.model_copy(update={"quantized": "base"})
+    return method.model_copy(update=without).model_dump_json()
+
+
+def matched(run: Run) -> dict[str, str]:
+    """The deployments on the very grid that a run's weights were trained for, and the scheme's name."""
+    scheme = run.config.method.weight_quantization
+    if scheme is None:
+        return {}
+    return {deployment: scheme.name for deployment, config in run.config.deploy.items() if config.ships(scheme)}
+
+
+def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
+    """A run as builtin values; `twins` by method."""
+    trained, scheme, lora = run.config.method.train, run.config.method.weight_quantization, run.config.method.lora
+    tuning = f"LoRA-{lora.r}" if lora else "full"
+    return {
+        "run": run.name,
+        "model": run.config.model.name,
+        "data": run.config.data.name if trained else "",
+        "method": run.config.method.name,
+        "seed": run.config.seed if trained else None,
+        "varied": {
+            f"matrix.{key}": value if trained or key.startswith("model") else ""
+            for key, value in run.cell.items()
+            if key not in ("method", "seed")
+        },
+        "scheme": scheme.name if scheme else "none",
+        "tuning": tuning if trained else "",
+        "trained": run.trained,
+        "deployed": run.deployed,
+        "matched": matched(run),
+        "twin": twins[run.config.method.name],
+        "references": run.references,
+        "budgets": budgets(run),
+        "reduce_range": {name: _reduce_range(config) for name, config in run.config.deploy.items()},
+        "evaluations": [
+            {"deploy": deploy, "task": task, "encode": path}
+            | ({"score": run.scored[deploy, task]} if (deploy, task) in run.scored else {})
+            | {"drift": {r: p for (r, d, t), p in run.drifted.items() if (d, t) == (deploy, task)}}
+            for (deploy, task), path in run.encoded.items()
+        ],
+    }
+
+
+def budgets(run: Run) -> list[str]:
+    """The deployments whose drift was held against a budget."""
+    return [name for name, config in run.config.deploy.items() if isinstance(config, OnnxDeployment) and config.budget]
+
+
+def _reduce_range(config: Deployment) -> bool | None:
+    """Whether weights of an ONNX int8 file have 7 bits, so that processors without VNNI don't saturate; None for other kinds."""
+    return config.quantization.reduce_range if isinstance(config, OnnxDeployment) and config.quantization else None

@@ -1,0 +1,152 @@
+"""Runs: the artifacts that one cell of the matrix is made from, from its model to its drift."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qatlab.config.deploy import Deployment, OnnxDeployment, TorchDeployment
+from qatlab.config.study import RunConfig
+from qatlab.errors import UserError
+from qatlab.plan.artifacts import Planner, dump
+from qatlab.plan.origin import data_origin, model_origin, task_origin, texts_origin
+from qatlab.tables.names import is_simulation, simulation
+
+
+@dataclass
+class Run:
+    """One cell of the matrix: what it is called in tables, and the paths of its artifacts."""
+
+    name: str
+    cell: dict[str, Any]
+    config: RunConfig
+    trained: str
+    deployed: dict[str, str] = field(default_factory=dict)  # deployment → path
+    encoded: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task or set of texts) → path
+    scored: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task) → path
+    references: dict[str, tuple[str, str]] = field(default_factory=dict)  # of drift → run and deployment
+    drifted: dict[tuple[str, str, str], str] = field(
+        default_factory=dict
+    )  # (reference, deployment, task or texts) → path
+
+    @property
+    def tasks(self) -> dict[str, str]:
+        """The tasks and sets of texts, and the role that an encoding has them in."""
+        return dict.fromkeys(self.config.task, "task") | dict.fromkeys(self.config.texts, "texts")
+
+
+def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
+    """A cell's run, its drift apart, which may refer to other runs."""
+    model = planner.add(
+        "model",
+        Path(config.model.name).name,
+        dump(config.model),
+        {},
+        config.model.name,
+        planner.origin(model_origin, config.model),
+    )
+    trained, name = model, config.method.name
+    if config.method.train:
+        name = _run_name(cell, config)
+        data = _plan_data(planner, config)
+        slice_ = {"method": dump(config.method), "trainer": dump(config.trainer), "seed": config.seed}
+        slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
+        trained = planner.add("train", slug, slice_, {"model": model, "data": data}, name)
+    run = Run(name, cell, config, trained)
+    for deployment in config.deploy:
+        run.deployed[deployment] = _plan_deployment(planner, run, deployment, config.deploy[deployment])
+    scheme = config.method.weight_quantization
+    if scheme is not None:
+        as_trained = TorchDeployment(backend="torch", weights=scheme, simulated=True)
+        run.deployed[simulation(scheme.name)] = _plan_deployment(planner, run, simulation(scheme.name), as_trained)
+    for task, role in run.tasks.items():
+        _plan_task(planner, run, task, role)
+    return run
+
+
+def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
+    """Encodings and, of a task, scores of every deployment; what training saw is encoded for tasks alone."""
+    config = run.config
+    section, lookup = (config.task[task], task_origin) if role == "task" else (config.texts[task], texts_origin)
+    task_path = planner.add(role, task, {role: task, **dump(section)}, {}, task, planner.origin(lookup, section))
+    for deployment, deployed in run.deployed.items():
+        what, slug = f"{run.name} · {deployment} · {task}", f"{run.name}-{deployment}-{task}"
+        if is_simulation(deployment) and role == "texts":
+            continue
+        encoded = planner.add("encode", slug, dump(config.encode), {"deploy": deployed, role: task_path}, what)
+        run.encoded[deployment, task] = encoded
+        if role == "task" and not is_simulation(deployment):
+            inputs = {"encode": encoded, "task": task_path}
+            run.scored[deployment, task] = planner.add("score", slug, dump(config.evaluate), inputs, what)
+
+
+def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
+    """Every deployment against every reference, and against the forward pass that a run with quantized weights was trained in."""
+    references = {name: _reference(name, run, runs) for name in run.config.drift.references}
+    references |= {name: (run, name) for name in run.deployed if is_simulation(name)}
+    run.references = {name: (other.name, deployed) for name, (other, deployed) in references.items()}
+    for reference, (other, deployed) in references.items():
+        for deployment, config in run.config.deploy.items():
+            if run.deployed[deployment] == other.deployed[deployed] or not _same_axes(config):
+                continue
+            for task, role in run.tasks.items():
+                if (deployed, task) not in other.encoded:
+                    continue
+                inputs = {"reference": other.encoded[deployed, task], "encode": run.encoded[deployment, task]}
+                if role == "task":
+                    inputs["task"] = planner.artifacts[run.encoded[deployment, task]].inputs["task"]
+                run.drifted[reference, deployment, task] = planner.add(
+                    "drift",
+                    f"{run.name}-{deployment}-{task}",
+                    {"texts": run.config.drift.texts, "limit": run.config.drift.limit},
+                    inputs,
+                    f"{run.name} · {deployment} against {reference} · {task}",
+                )
+
+
+def _reference(name: str, run: Run, runs: list[Run]) -> tuple[Run, str]:
+    """The run and deployment that 'torch_fp32' or 'baseline/torch_fp32' means for a run."""
+    method, _, deployment = name.rpartition("/")
+    if not method:
+        return run, deployment
+    same = {key: value for key, value in run.cell.items() if key not in ("method", "seed")}
+    for other in runs:
+        seed = not other.config.method.train or not run.config.method.train or other.config.seed == run.config.seed
+        if other.config.method.name == method and same.items() <= other.cell.items() and seed:
+            return other, deployment
+    raise UserError(
+        f"drift.reference '{name}': no run of method '{method}' stands beside run '{run.name}' in this study"
+    )
+
+
+def _plan_data(planner: Planner, config: RunConfig) -> str:
+    return planner.add(
+        "data", config.data.name, dump(config.data), {}, config.data.name, planner.origin(data_origin, config.data)
+    )
+
+
+def _same_axes(config: Deployment) -> bool:
+    """Whether embeddings can be compared with another deployment's coordinate by coordinate."""
+    return not isinstance(config, TorchDeployment) or not config.rotated
+
+
+def _plan_deployment(planner: Planner, run: Run, deployment: str, config: Deployment) -> str:
+    """What is made from an ONNX file is made from the float one, which is exported once whether or not the study lists it."""
+    inputs = {"model": run.trained}
+    # A float file has no products of integers: exact or not, it is the same.
+    plain = OnnxDeployment(backend="onnx", opset=config.opset) if not isinstance(config, TorchDeployment) else None
+    if plain is not None and config != plain:
+        label = f"{run.name} · onnx"
+        inputs["float"] = planner.add("deploy", f"{run.name}-onnx", dump(plain), {"model": run.trained}, label)
+    if config.needs_texts:
+        inputs["data"] = _plan_data(planner, run.config)
+    slug = f"{run.name}-onnx" if config == plain else f"{run.name}-{deployment}"
+    return planner.add("deploy", slug, dump(config), inputs, f"{run.name} · {deployment}")
+
+
+def _run_name(cell: dict[str, Any], config: RunConfig) -> str:
+    """The method, the seed, and what else the matrix varies, in words that are safe in a path."""
+    parts = [config.method.name]
+    for key, value in cell.items():
+        if key not in ("method", "seed"):
+            parts.append(f"{key.rpartition('.')[2]}={value}")
+    return "-".join([*parts, f"seed={config.seed}"])
