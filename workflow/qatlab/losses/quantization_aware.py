@@ -15,7 +15,7 @@ from qatlab.losses.pr3655 import VARIANTS, PublishedColumns
 from qatlab.losses.processes import average_over_processes
 from qatlab.losses.training_ranges import BATCH, TrainingRanges
 from qatlab.losses.wrapped import cached_loss, check_over_embeddings, scale_replaced, scaled_loss, wants_a_number
-from qatlab.losses.zero_distance import zero_distance_guarded
+from qatlab.losses.zero_distance import guard_zero_distances
 from qatlab.quantization.estimators import LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
 from qatlab.quantization.precisions import PAIR, RANGED, check_dimension, is_binary, sides
@@ -176,6 +176,8 @@ class QuantizationAwareLoss(nn.Module):
                 columns = columns_at(name)
                 with scale_replaced(self._scaled, self._scale(name)):
                     value = wrapped(columns)
+                if all(map(is_binary, self.sides[name])):
+                    guard_zero_distances(value, columns)
                 self._note(name, value, columns, embedded.floats)
                 components[name] = weight * value
                 if self._distils(name):
@@ -200,7 +202,7 @@ class QuantizationAwareLoss(nn.Module):
             for index, column in enumerate(floats):
                 precision = query if index == 0 else document
                 columns.append(fake_quantize(column, precision, by_precision.get(precision), estimator))
-            return zero_distance_guarded(columns) if is_binary(query) and is_binary(document) else columns
+            return columns
 
         return columns_at
 
