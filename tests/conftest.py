@@ -4,8 +4,12 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -106,3 +110,17 @@ def training_data(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[st
     folder = tmp_path_factory.mktemp("data")
     pd.DataFrame(pairs[:64], columns=["anchor", "positive"]).to_parquet(folder / "train.parquet")
     return folder
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> "SentenceTransformer":
+    """The tiny model, loaded afresh: a test may change it."""
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(tiny_model), device="cpu").eval()
+
+
+@pytest.fixture
+def texts(pairs: list[tuple[str, str]]) -> list[str]:
+    """A few short texts."""
+    return [summary for summary, _ in pairs[:16]]

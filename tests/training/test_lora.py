@@ -14,16 +14,6 @@ from qatlab.weights.prepare import enable, prepare, strip
 INT4 = WeightsConfig(name="int4", bits=4, group_size=32, activations="int8")
 
 
-@pytest.fixture
-def model(tiny_model):
-    return SentenceTransformer(str(tiny_model), device="cpu").eval()
-
-
-@pytest.fixture
-def texts(pairs):
-    return [summary for summary, _ in pairs[:16]]
-
-
 def embeddings(model, texts):
     return model.encode(texts, convert_to_tensor=True)
 

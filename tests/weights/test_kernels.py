@@ -78,8 +78,8 @@ def test_block_formats_are_prepared_switched_and_stripped(model, config):
     enable(model, weights=False, activations=False)
     assert torch.equal(model(values), plain)
     enable(model, weights=True, activations=True)
-    with pytest.raises((ValueError, RuntimeError, AssertionError, NotImplementedError)):
-        model(values)  # on this processor: the quantized product is really tried
+    for layer in prepared(model).values():  # torchao's own forward pass again, not that of a plain layer
+        assert layer.forward.__func__ is type(layer).forward is not nn.Linear.forward
     strip(model)
     assert torch.equal(model(values), plain)
 

@@ -28,16 +28,6 @@ ONNX_INT8 = WeightsConfig(name="onnx_int8", grid="onnx_int8", activations="int8"
 ALL = pytest.mark.parametrize("config", [*SCHEMES.values(), ONNX_INT8], ids=lambda config: config.name)
 
 
-@pytest.fixture
-def model(tiny_model):
-    return SentenceTransformer(str(tiny_model), device="cpu").eval()
-
-
-@pytest.fixture
-def texts(pairs):
-    return [summary for summary, _ in pairs[:16]]
-
-
 @ALL
 def test_the_layers_it_names_are_prepared_and_stripped_to_the_same_weights(model, config):
     kinds = (nn.Linear, nn.Embedding) if config.embeddings else (nn.Linear,)

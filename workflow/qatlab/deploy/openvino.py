@@ -13,6 +13,7 @@ OPENVINO_FILE = "openvino/openvino_model.xml"  # as Optimum and Sentence Transfo
 
 def import_openvino() -> ModuleType:
     """The package, without its telemetry: a study tells nobody that it runs."""
+    # None makes an import fail, and openvino and nncf both go on without the package; it has no other switch for both.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
