@@ -232,7 +232,7 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
         ("plots/drift.py", {"plots"}),
         ("encoders/openvino.py", {"encode", "score", "drift", "tables", "plots"}),
         ("tables/parity.py", {"tables", "plots"}),
-        ("evaluation/drift.py", {"drift", "tables", "plots"}),
+        ("evaluation/search_drift.py", {"drift", "tables", "plots"}),
         ("losses/quantization_aware.py", {"train", "deploy", "encode", "score", "drift", "tables", "plots"}),
     ],
 )

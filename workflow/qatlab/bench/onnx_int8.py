@@ -61,7 +61,6 @@ def _encoders(runs: list[dict[str, str]]) -> tuple[Any, Any, list[str]]:
     encoding = read_json(results / first["onnx_int8"]["encode"] / "config.json")
     documents = pq.read_table(results / encoding["inputs"]["task"] / "documents.parquet")["text"].to_pylist()[:TEXTS]
     folders = [results / first[deploy]["deployed"] / "model" for deploy in ("onnx_int8", "torch_fp32")]
-
     return (
         OnnxEncoder(folders[0], THREADS),
         TorchEncoder(folders[1], THREADS, TorchDeployment(backend="torch")),

@@ -11,7 +11,6 @@ from qatlab.config.weights import WeightsConfig
 CalibrationTexts = Annotated[int, Field(gt=0, description="Training texts, queries and documents in equal parts")]
 NodeNames = Annotated[list[str], Field(description="Nodes of the float file, by name, that stay float")]
 BUDGET_FILE = "budget.json"  # beside a quantized ONNX deployment's model, where it has a budget
-TORCHAO_FILE = "torchao.safetensors"  # the quantized weights of a torch deployment, where it has any
 
 
 class DynamicQuantization(Strict):

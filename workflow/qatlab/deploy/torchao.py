@@ -11,10 +11,11 @@ from sentence_transformers import SentenceTransformer
 from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict, unflatten_tensor_state_dict
 from transformers.utils import logging
 
-from qatlab.config.deploy import TORCHAO_FILE
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
 from qatlab.weights.convert import convert
+
+TORCHAO_FILE = "torchao.safetensors"  # the quantized weights, beside what stays float
 
 
 def deploy(source: Path, target: Path, config: WeightsConfig) -> None:

@@ -34,14 +34,14 @@ class Plan:
 
     def view_names(self) -> list[str]:
         """The wide tables that the study has figures for."""
-        of = twins(self.runs, self.baseline)
+        twin_of = twins(self.runs, self.baseline)
         there = {
             "drift_summary": self._compares(),
             "drift_and_loss": self._compares(),
             "drift_budget": any(budgets(r) for r in self.runs),
             "cost_of_training": any(r.config.method.train for r in self.runs),
             "parity": any(is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted),
-            "qat_minus_ptq": any(matched(r) and of[r.config.method.name] for r in self.runs),
+            "qat_minus_ptq": any(matched(r) and twin_of[r.config.method.name] for r in self.runs),
         }
         return [name for name in WIDE if there.get(name, True)]
 
@@ -51,13 +51,13 @@ class Plan:
 
     def study_description(self) -> dict[str, Any]:
         """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""
-        metric, of = self.runs[0].config.evaluate.metrics[0], twins(self.runs, self.baseline)
+        metric, twin_of = self.runs[0].config.evaluate.metrics[0], twins(self.runs, self.baseline)
         config = {"study": self.study, "title": self.title, "baseline": self.baseline, "primary_metric": metric}
         return {
             "kind": "study",
             "name": self.study,
             "label": self.study,
-            "config": {**config, "runs": [run_description(run, of) for run in self.runs]},
+            "config": {**config, "runs": [run_description(run, twin_of) for run in self.runs]},
         }
 
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from qatlab.artifact import write_json
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
-from qatlab.evaluation.drift import search_drift
+from qatlab.evaluation.search_drift import search_drift
 
 TABLES = {"documents": ("documents",), "queries": ("queries",), "all": ("documents", "queries")}
 

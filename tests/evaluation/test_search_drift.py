@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from qatlab.evaluation.cosine import cosine
-from qatlab.evaluation.drift import search_drift
+from qatlab.evaluation.search_drift import search_drift
 
 
 def embeddings(seed, count, dim=8):
