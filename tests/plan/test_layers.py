@@ -95,3 +95,8 @@ def test_the_names_are_those_of_the_real_model(tiny_model, tmp_path):
 def test_a_model_that_cannot_be_foreseen_is_left_to_its_job(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "of_tomorrow"}')
     assert _without_weights(tmp_path) is None
+
+
+def test_a_filter_may_mean_the_layer_that_a_rotation_appends(tiny_model, tmp_path):
+    head = ("study.matrix.method=[overcomplete_head]", "+weights@method.weight_quantization=int8")
+    check(tiny_model, tmp_path, *head, "++method.weight_quantization.modules=2.linear", "deploy=[torch_fp32]")

@@ -13,6 +13,7 @@ from statistics import mean
 from typing import Any
 
 from qatlab.bench.row import Row, in_turns
+from qatlab.processor import features, integer_kernel
 
 STUDY, METRIC = "bench_onnx_int8", "ndcg@10"
 SEEDS = (0, 1, 2)
@@ -34,7 +35,7 @@ def measure(
     subprocess.run([*command, f"overrides={' '.join(overrides)}"], check=True)
     folder = Path("results/studies") / STUDY
     ours, theirs, documents = _encoders(_rows(folder / "runs.csv"))
-    what = f"torch_fp32, {len(documents)} documents of a task, tokenization included, batch {batch}, cpu"
+    what = f"torch_fp32, {len(documents)} documents of a task, tokenization included, batch {batch}, {integer_kernel(features())}"
     seconds = in_turns(partial(ours.encode, documents, batch), partial(theirs.encode, documents, batch), pairs)
     yield Row("onnx_int8_encode_time", *seconds, 1 / FASTER, "s", what)
     scores = [row for row in _rows(folder / "tables" / "scores.csv") if row["metric"] == METRIC]

@@ -21,12 +21,13 @@ from qatlab.progress import output_to
 def check_layers(plan: Plan, results: Path) -> None:
     """Raises UserError for a filter that matches no layer of a model, or a group that does not fit one.
 
-    Artifacts that exist are not asked for. Imports torch only where there is something to check.
+    Artifacts that exist are not asked for, nor a method that appends a rotation, whose layer a filter may mean.
+    Imports torch only where there is something to check.
     """
     models: dict[str, Any] = {}
     for artifact in plan.artifacts.values():
         asked = _asked(artifact)
-        if not asked or (results / artifact.path).exists():
+        if not asked or (results / artifact.path).exists() or _appends_a_layer(plan, artifact):
             continue
         base = _base(plan, artifact)
         if base.path not in models:
@@ -42,6 +43,11 @@ def _asked(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
         return method if method.weight_quantization or method.lora else None
     weights = artifact.config.get("weights") if artifact.kind == "deploy" else None
     return WeightsConfig.model_validate(weights) if weights else None
+
+
+def _appends_a_layer(plan: Plan, artifact: Artifact) -> bool:
+    training = artifact if artifact.kind == "train" else plan.artifacts[artifact.inputs["model"]]
+    return training.kind == "train" and MethodConfig.model_validate(training.config["method"]).rotation is not None
 
 
 def _check(model: Any, asked: MethodConfig | WeightsConfig) -> None:
