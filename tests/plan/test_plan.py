@@ -140,6 +140,19 @@ def test_a_study_with_one_deployment_has_no_drift_to_show():
     assert "drift_summary" in plan().view_names()
 
 
+def test_differences_are_shown_where_there_are_any():
+    one = ("deploy=[torch_fp32]", "evaluate.precisions=[float32]")
+    assert "against_baseline" in plan(*one).view_names()
+    assert "against_baseline" not in plan("study.matrix.method=[baseline]").view_names()
+    assert "against_baseline" not in plan("study.matrix.method=[untrained,ste]").view_names()
+    assert "against_float" in plan().view_names()
+    assert "against_float" not in plan(*one).view_names()
+    assert "against_float" not in plan("evaluate.precisions=[int8,binary]").view_names()
+    description = plan("drift.reference=onnx_fp32").study_description()["config"]
+    assert description["float"] == "onnx_fp32"
+    assert description["views"] == plan("drift.reference=onnx_fp32").view_names()
+
+
 def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():
     methods = "study.matrix.method=[baseline,weight_int4,weight_onnx_int8]"
     made = plan("deploy=[torch_fp32,torchao_int4,torchao_int8,onnx_int8]", methods)

@@ -176,6 +176,8 @@ def test_views_and_plots_are_there(finished):
     for name in (
         "scores_by_precision",
         "all_metrics",
+        "against_baseline",
+        "against_float",
         "parity",
         "drift_summary",
         "drift_and_loss",

@@ -37,6 +37,12 @@ def matched(run: Run) -> dict[str, str]:
     return {deployment: scheme.name for deployment, config in run.config.deploy.items() if config.ships(scheme)}
 
 
+def float_deployment(run: Run) -> str:
+    """The deployment that others' losses are counted from: the one that drift refers to, if it is of the same run, or the first."""
+    own = [name for name in run.config.drift.references if name in run.deployed]
+    return own[0] if own else next(iter(run.config.deploy))
+
+
 def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
     """A run as builtin values; `twins` by method."""
     trained, scheme, lora = run.config.method.train, run.config.method.weight_quantization, run.config.method.lora

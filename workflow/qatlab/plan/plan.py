@@ -6,7 +6,7 @@ from typing import Any
 from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Artifact, Planner
-from qatlab.plan.describe import budgets, matched, run_description, twins
+from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
 from qatlab.plan.origin import check_trackers
 from qatlab.plan.runs import Run, plan_drift, plan_run
@@ -35,7 +35,10 @@ class Plan:
     def view_names(self) -> list[str]:
         """The wide tables that the study has figures for."""
         twin_of = twins(self.runs, self.baseline)
+        methods = {run.config.method.name for run in self.runs}
         there = {
+            "against_baseline": self.baseline in methods and len(methods) > 1,
+            "against_float": any(self._shipped_otherwise(run) for run in self.runs),
             "drift_summary": self._compares(),
             "drift_and_loss": self._compares(),
             "drift_budget": any(budgets(r) for r in self.runs),
@@ -49,10 +52,23 @@ class Plan:
         """Whether deployments are compared with one another, besides with what training saw."""
         return any(not is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted)
 
+    def _shipped_otherwise(self, run: Run) -> bool:
+        """Whether a run's float32 embeddings are scored, and something else is."""
+        evaluate = run.config.evaluate
+        forms = len(run.config.deploy) * len(evaluate.precisions) * len(evaluate.rotations)
+        on_own_axes = any(rotation.kind == "none" for rotation in evaluate.rotations)
+        return forms > 1 and on_own_axes and "float32" in evaluate.precisions
+
     def study_description(self) -> dict[str, Any]:
         """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""
         metric, twin_of = self.runs[0].config.evaluate.metrics[0], twins(self.runs, self.baseline)
-        config = {"study": self.study, "title": self.title, "baseline": self.baseline, "primary_metric": metric}
+        config: dict[str, Any] = {
+            "study": self.study,
+            "title": self.title,
+            "baseline": self.baseline,
+            "primary_metric": metric,
+        }
+        config |= {"float": float_deployment(self.runs[0]), "views": self.view_names()}
         return {
             "kind": "study",
             "name": self.study,

@@ -7,11 +7,13 @@ import pandas as pd
 
 from qatlab.tables import long, wide
 from qatlab.tables.cost_of_training import cost_of_training
+from qatlab.tables.differences import against_baseline, against_float
 from qatlab.tables.drift_and_loss import drift_and_loss
 from qatlab.tables.drift_budget import drift_budget
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.names import is_simulation, metric_label
 from qatlab.tables.parity import SAME_GRID, parity
+from qatlab.tables.per_query import BySeed, Form, per_query
 from qatlab.tables.twins import qat_minus_ptq
 
 FLOATS = "%.6f"
@@ -30,9 +32,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
     long.runs_table(config["runs"]).to_csv(output / "runs.csv", index=False)
     metric, runs = config["primary_metric"], config["runs"]
+    figures = per_query(runs, results, metric)
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    views = _views(scores, drift, cost, runs, metric, over)
+    views = _views(scores, drift, cost, runs, metric, over) | _differences(figures, config, scores, over)
     if any(run["budgets"] for run in runs):
         title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
         views["drift_budget"] = (drift_budget(runs, results), title)
@@ -53,9 +56,6 @@ def _views(
         "all_metrics": (wide.all_metrics(scores), f"All metrics, mean of the tasks ({over}){note}"),
         "cost_summary": (wide.cost_summary(cost), "Cost (medians; memory is peak resident, or allocated on a GPU)"),
     }
-    if any(run["matched"] and run["twin"] for run in runs):
-        title = f"{label}, mean of the tasks: training for a scheme against quantizing after training ({over}){note}"
-        views["qat_minus_ptq"] = (qat_minus_ptq(scores, runs, metric), title)
     simulated = drift["reference"].map(is_simulation).astype(bool)
     if simulated.any():
         title = "Least (mean) cosine similarity of a text to the fake-quantized forward pass of training"
@@ -80,6 +80,33 @@ def _views(
             f"{title} (medians; memory is peak resident, or allocated on a GPU)",
         )
     return views
+
+
+def _differences(
+    figures: dict[Form, BySeed], config: dict[str, Any], scores: pd.DataFrame, over: str
+) -> dict[str, tuple[pd.DataFrame, str]]:
+    """The planned tables of differences, with their titles."""
+    runs, baseline, plain = config["runs"], config["baseline"], config["float"]
+    varied = list(runs[0]["varied"])
+    label, judged = (
+        metric_label(config["primary_metric"]),
+        f"95 % intervals over queries and seeds; {over}{kernel_note(scores)}",
+    )
+    views = {
+        "against_baseline": (
+            against_baseline(figures, baseline, varied),
+            f"{label}, mean of the tasks: each method less {baseline}, shipped alike ({judged})",
+        ),
+        "against_float": (
+            against_float(figures, plain, varied),
+            f"{label}, mean of the tasks: what is shipped less the same model's float32 in {plain} ({judged})",
+        ),
+        "qat_minus_ptq": (
+            qat_minus_ptq(figures, runs, varied),
+            f"{label}, mean of the tasks: training for a scheme against quantizing after training ({judged})",
+        ),
+    }
+    return {name: view for name, view in views.items() if name in config["views"]}
 
 
 def _references(drift: pd.DataFrame) -> str:

@@ -4,6 +4,8 @@ LONG = ("scores.csv", "drift.csv", "cost.csv")
 WIDE = (
     "scores_by_precision",
     "all_metrics",
+    "against_baseline",
+    "against_float",
     "qat_minus_ptq",
     "parity",
     "drift_summary",

@@ -2,48 +2,53 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from qatlab.tables.outputs import precision_labels
-from qatlab.tables.wide import VARIED_PREFIX
+from qatlab.tables.differences import DIFFERENCE, judged
+from qatlab.tables.outputs import precision_label
+from qatlab.tables.per_query import BySeed, Form, paired, seed_means
 
 
-def qat_minus_ptq(scores: pd.DataFrame, runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
-    """A row per scheme, method, deployment and output precision; means of the tasks, paired by seed and what else varies.
+def qat_minus_ptq(figures: dict[Form, BySeed], runs: list[dict[str, Any]], varied: list[str]) -> pd.DataFrame:
+    """A row per scheme, method, deployment and output precision; means of the tasks, paired by seed, query and what else varies.
 
     Args:
-        scores: scores.csv.
+        figures: of one metric.
         runs: the study's run descriptions; `matched` names the deployments on the grid that a run was trained for, `twin`
             the method that the twin is of.
+        varied: what else the matrix varies, as columns.
     """
-    varied = [column for column in scores.columns if column.startswith(VARIED_PREFIX)]
-    keys = ["twin", *varied, "seed", "deploy", "kernel", "output"]  # int8 figures pair with those of the same machine
-    chosen = scores[(scores["metric"] == metric) & (scores["rotation"] == "none")]
-    chosen = chosen.assign(output=precision_labels(chosen), kernel=chosen["integer_kernel"].fillna(""))
-    means = chosen.groupby(["run", "method", *keys[1:]], sort=False, dropna=False)["value"].mean().reset_index()
-    twins = means.rename(columns={"method": "twin"}).drop(columns=["run"])
-    trained = [
-        means[(means["run"] == run["run"]) & (means["deploy"] == deploy)].assign(scheme=scheme, twin=run["twin"])
-        for run in runs
-        if run["twin"]
-        for deploy, scheme in run["matched"].items()
-    ]
-    pairs = pd.concat(trained).merge(twins, on=keys, suffixes=("_qat", "_ptq"))
-    pairs["difference"] = pairs["value_qat"] - pairs["value_ptq"]
-    rows = []
-    for key, group in pairs.groupby(
-        ["scheme", "method", "twin", *varied, "deploy", "output"], sort=False, dropna=False
-    ):
-        labels = dict(zip(["scheme", "QAT method", "PTQ of", *varied, "deploy", "output precision"], key, strict=True))
-        figures = {
-            "PTQ": _cell(group["value_ptq"], "%.4f"),
-            "QAT": _cell(group["value_qat"], "%.4f"),
-            "QAT − PTQ": _cell(group["difference"], "%+.4f"),
-            "seeds": len(group),
-        }
-        rows.append(labels | figures)
-    return pd.DataFrame(rows)
+    trained = {run["method"]: run for run in runs if run["twin"]}
+    rows, pairs = [], []
+    for form in figures:
+        run = trained.get(form.method)
+        if run is None or form.deploy not in run["matched"] or form.rotation != "none":
+            continue
+        twin = form._replace(method=run["twin"])  # of the same integer kernel too
+        if twin in figures and paired(figures[form], figures[twin]):
+            labels = {"scheme": run["matched"][form.deploy], "QAT method": form.method, "PTQ of": twin.method}
+            labels |= dict(zip(varied, form.varied, strict=True))
+            precision = precision_label(form.query_precision, form.doc_precision)
+            rows.append(
+                {**labels, "deploy": form.deploy, "output precision": precision, **_values(figures, form, twin)}
+            )
+            pairs.append((form, twin))
+    return pd.concat([pd.DataFrame(rows), judged(figures, pairs).drop(columns=DIFFERENCE, errors="ignore")], axis=1)
 
 
-def _cell(values: pd.Series, form: str) -> str:
+def _values(figures: dict[Form, BySeed], form: Form, twin: Form) -> dict[str, Any]:
+    """Over the seeds that both have."""
+    qat, ptq = seed_means(figures[form]), seed_means(figures[twin])
+    shared = [seed for seed in qat if seed in ptq]
+    before, after = np.array([ptq[seed] for seed in shared]), np.array([qat[seed] for seed in shared])
+    return {
+        "PTQ": _cell(before, "%.4f"),
+        "QAT": _cell(after, "%.4f"),
+        "QAT − PTQ": _cell(after - before, "%+.4f"),
+        "seeds": len(shared),
+    }
+
+
+def _cell(values: np.ndarray, form: str) -> str:
     return form % values.mean() + (f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "")

@@ -1,0 +1,43 @@
+"""What a surer verdict would take, checked by taking it."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from qatlab.statistics.power import needed
+
+
+def test_the_queries_asked_for_have_the_power_asked_for():
+    """The pattern of a small study, repeated to the size that it asked for, and drawn anew many times."""
+    rng = np.random.default_rng(0)
+    seen = rng.normal(0, 1, size=400)
+    seen = seen - seen.mean() + 0.08
+    count = needed([seen[None]]).queries
+    assert count == pytest.approx(((norm.ppf(0.975) + norm.ppf(0.8)) / 0.08) ** 2, rel=0.1)
+    found = [abs(z) > norm.ppf(0.975) for z in _z(rng.choice(seen, size=(1000, count)))]
+    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+
+
+def _z(samples):
+    return samples.mean(axis=1) / (samples.std(axis=1, ddof=1) / np.sqrt(samples.shape[1]))
+
+
+def test_what_seeds_leave_open_no_number_of_queries_closes():
+    by_seed = np.array([-0.05, 0.0, 0.08])[:, None]
+    answer = needed([np.repeat(by_seed, 1000, axis=1)])
+    assert answer.queries is None
+    assert answer.seeds > 3
+
+
+def test_what_queries_leave_open_no_number_of_seeds_closes():
+    rng = np.random.default_rng(1)
+    of_queries = rng.normal(0, 1, size=50)
+    answer = needed([np.stack([of_queries - of_queries.mean() + 0.01 + luck for luck in (-1e-4, 0, 1e-4)])])
+    assert answer.seeds is None
+    assert answer.queries > 50
+
+
+def test_one_seed_says_nothing_of_seeds_and_no_difference_is_out_of_reach():
+    values = np.random.default_rng(2).normal(0.1, 1, size=(1, 30))
+    assert needed([values]).seeds is None
+    assert needed([np.array([[0.5, -0.5, 0.25, -0.25]])]).queries is None

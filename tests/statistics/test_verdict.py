@@ -1,0 +1,39 @@
+"""Verdicts over a whole table."""
+
+import numpy as np
+import pytest
+
+from qatlab.statistics.verdict import verdicts
+
+
+def test_many_differences_of_nothing_are_rarely_called_something():
+    """Forty of nothing at the level of 5 %: two would be found one by one, none after Holm's correction."""
+    rng = np.random.default_rng(0)
+    found = verdicts([[rng.normal(0, 0.3, size=(2, 100))] for _ in range(40)])
+    assert {verdict.word for verdict in found} == {"not separable"}
+
+
+def test_each_keeps_its_place_whatever_its_shape():
+    rng = np.random.default_rng(1)
+    shifts, shapes = [0.3, 0.0, -0.3, 0.3], [(1, 80), (3, 80), (1, 80), (3, 40)]
+    differences = [[s + rng.normal(0, 0.2, size=shape)] for s, shape in zip(shifts, shapes, strict=True)]
+    found = verdicts(differences)
+    assert [verdict.word for verdict in found] == ["better", "not separable", "worse", "better"]
+    for verdict, (task,) in zip(found, differences, strict=True):
+        assert verdict.difference == pytest.approx(task.mean())
+        assert verdict.low < verdict.difference < verdict.high
+
+
+def test_seeds_that_disagree_keep_a_small_p_from_being_a_verdict():
+    """Two thousand queries are sure of these three models, whose seeds are not sure of the method."""
+    rng = np.random.default_rng(2)
+    luck = np.array([-0.02, 0.01, 0.05])[:, None]
+    (verdict,) = verdicts([[luck + rng.normal(0, 0.1, size=(1, 2000))]])
+    assert verdict.p < 0.05
+    assert verdict.word == "not separable"
+    assert verdict.needed.queries is None
+    assert verdict.needed.seeds > 3
+
+
+def test_an_empty_table_has_none():
+    assert verdicts([]) == []

@@ -1,0 +1,45 @@
+"""Each query's figures, as the score stage wrote them."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qatlab.stages import score
+from qatlab.tables.per_query import per_query, seed_means
+
+
+def test_columns_go_with_their_scores(tmp_path):
+    generator = np.random.default_rng(0)
+    results, encode, task, scored = tmp_path, tmp_path / "e", tmp_path / "t", tmp_path / "s"
+    for folder in (encode, task, scored):
+        folder.mkdir()
+    for name, count in (("documents", 30), ("queries", 20)):
+        np.save(encode / f"{name}.npy", generator.normal(size=(count, 16)).astype(np.float32))
+        pq.write_table(pa.table({"id": [f"{name}{i:02}" for i in range(count)]}), task / f"{name}.parquet")
+    rows = [{"query_id": f"queries{i:02}", "doc_id": f"documents{i:02}", "relevance": 1} for i in range(20)]
+    pd.DataFrame(rows).to_parquet(task / "qrels.parquet")
+    (encode / "machine.json").write_text(json.dumps({"features": [], "integer_kernel": "avx2"}))
+    config = {
+        "metrics": ["ndcg@10", "mrr@10"],
+        "precisions": ["float32", "float32_x_binary", "binary"],
+        "rotations": ["none", "itq"],
+    }
+    score.run({"config": config}, {"encode": encode, "task": task}, scored, 1)
+    run = {"method": "baseline", "seed": 3, "varied": {"matrix.trainer.batch_size": 32}}
+    run["evaluations"] = [{"deploy": "onnx_int8", "task": "stdlib", "encode": "e", "score": "s"}]
+    figures = per_query([run], results, "mrr@10")
+    assert len(figures) == 6
+    for entry in json.loads((scored / "scores.json").read_text()):
+        if entry["metric"] == "mrr@10":
+            (found,) = [
+                form
+                for form in figures
+                if (form.rotation, form.query_precision, form.doc_precision)
+                == (entry["rotation"], entry["query_precision"], entry["doc_precision"])
+            ]
+            assert found[:4] == ("baseline", (32,), "onnx_int8", "avx2")
+            assert seed_means(figures[found]) == {3: entry["value"]}
+            assert figures[found][3]["stdlib"].shape == (20,)

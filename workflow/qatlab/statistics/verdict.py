@@ -1,0 +1,71 @@
+"""Better, worse or not separable: what the differences of one table say, all of them weighed together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from statsmodels.stats.multitest import multipletests
+
+from qatlab.statistics.bootstrap import bootstrap_intervals
+from qatlab.statistics.permutation import permutation_p_values
+from qatlab.statistics.power import LEVEL, Needed, needed
+
+BETTER, WORSE, NOT_SEPARABLE = "better", "worse", "not separable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Of one difference.
+
+    Attributes:
+        difference: mean over tasks of the mean over seeds and queries.
+        low, high: its 95 % interval, over queries and seeds.
+        p: of the permutation test over queries, with Holm's correction for all differences of the table.
+        word: better or worse where p is below 0.05 and the interval leaves 0 out; else not separable.
+        needed: what would tell a difference of this size from none.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    word: str
+    needed: Needed
+
+
+def verdicts(differences: list[list[np.ndarray]]) -> list[Verdict]:
+    """One for each difference of a table.
+
+    Args:
+        differences: of each, of each task, (seeds, queries) float64, paired.
+
+    References:
+        Holm 1979, "A simple sequentially rejective multiple test procedure", https://www.jstor.org/stable/4615733
+    """
+    if not differences:
+        return []
+    ends, p_values = np.empty((len(differences), 2)), np.empty(len(differences))
+    for alike in _by_shape(differences):
+        stacked = [np.stack(tasks) for tasks in zip(*(differences[at] for at in alike), strict=True)]
+        ends[alike] = np.stack(bootstrap_intervals(stacked), axis=1)
+        p_values[alike] = permutation_p_values(stacked)
+    corrected = multipletests(p_values, method="holm")[1]
+    return [
+        _verdict(tasks, low, high, p)
+        for tasks, (low, high), p in zip(differences, ends.tolist(), corrected, strict=True)
+    ]
+
+
+def _by_shape(differences: list[list[np.ndarray]]) -> list[list[int]]:
+    """Positions of those with as many seeds, tasks and queries: they are resampled together."""
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for at, tasks in enumerate(differences):
+        groups.setdefault(tuple(task.shape for task in tasks), []).append(at)
+    return list(groups.values())
+
+
+def _verdict(tasks: list[np.ndarray], low: float, high: float, p: float) -> Verdict:
+    difference = float(np.mean([task.mean() for task in tasks]))
+    word = NOT_SEPARABLE
+    if p < LEVEL and (low > 0 or high < 0):
+        word = BETTER if difference > 0 else WORSE
+    return Verdict(difference, low, high, float(p), word, needed(tasks))

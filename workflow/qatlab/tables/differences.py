@@ -1,0 +1,101 @@
+"""What training buys and what shipping costs, each difference with its interval, p-value and verdict."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qatlab.statistics.power import Needed
+from qatlab.statistics.verdict import NOT_SEPARABLE, Verdict, verdicts
+from qatlab.tables.outputs import precision_label
+from qatlab.tables.per_query import BySeed, Form, paired, seed_means
+
+DIFFERENCE = "difference"
+OUT_OF_REACH = 1_000_000  # queries or seeds
+Pair = tuple[Form, Form]
+
+
+def against_baseline(figures: dict[Form, BySeed], baseline: str, varied: list[str]) -> pd.DataFrame:
+    """Each method less the baseline, shipped alike: a row per method, deployment and output.
+
+    Args:
+        figures: of one metric.
+        baseline: the method that is taken away.
+        varied: what else the matrix varies, as columns.
+    """
+    pairs = [(form, form._replace(method=baseline)) for form in figures if form.method != baseline]
+    return _table(figures, [pair for pair in pairs if pair[1] in figures], varied)
+
+
+def against_float(figures: dict[Form, BySeed], reference: str, varied: list[str]) -> pd.DataFrame:
+    """Each form that a model is shipped in less the same model in float32: a row per method, deployment and output.
+
+    Args:
+        figures: of one metric.
+        reference: the deployment whose float32 embeddings, on their own axes, are taken away.
+        varied: what else the matrix varies, as columns.
+    """
+    plain = [form for form in figures if _is_float(form, reference)]
+    floats = {(form.method, form.varied): form for form in plain}
+    pairs = [(form, floats.get((form.method, form.varied))) for form in figures if form not in plain]
+    return _table(figures, [(form, other) for form, other in pairs if other is not None], varied)
+
+
+def judged(figures: dict[Form, BySeed], pairs: list[Pair]) -> pd.DataFrame:
+    """Of each pair, in a row: the difference, its interval, p-value and verdict, and what a surer one would take."""
+    return pd.DataFrame([_cells(v) for v in verdicts([paired(figures[a], figures[b]) for a, b in pairs])])
+
+
+def _is_float(form: Form, reference: str) -> bool:
+    return (form.deploy, form.rotation, form.query_precision, form.doc_precision) == (
+        reference,
+        "none",
+        "float32",
+        "float32",
+    )
+
+
+def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str]) -> pd.DataFrame:
+    pairs = [(a, b) for a, b in pairs if paired(figures[a], figures[b])]
+    rows = [
+        _labels(form, varied) | {"value": f"{np.mean(list(seed_means(figures[form]).values())):.4f}"}
+        for form, _ in pairs
+    ]
+    told_anyway = [
+        *(["integer kernel"] if len({form.kernel for form in figures} - {""}) < 2 else []),
+        *(["rotation"] if {form.rotation for form in figures} == {"none"} else []),
+    ]
+    table = pd.DataFrame(rows).drop(columns=told_anyway, errors="ignore")
+    return pd.concat([table, judged(figures, pairs)], axis=1)
+
+
+def _labels(form: Form, varied: list[str]) -> dict[str, Any]:
+    return {
+        "method": form.method,
+        **dict(zip(varied, form.varied, strict=True)),
+        "deploy": form.deploy,
+        "integer kernel": form.kernel,
+        "rotation": form.rotation,
+        "output precision": precision_label(form.query_precision, form.doc_precision),
+    }
+
+
+def _cells(verdict: Verdict) -> dict[str, str | None]:
+    return {
+        DIFFERENCE: f"{verdict.difference:+.4f}",
+        "95 % interval": _interval(verdict),
+        "p (Holm)": f"{verdict.p:.3f}" if verdict.p >= 0.001 else "< 0.001",
+        "verdict": verdict.word,
+        "to tell them apart": _would_take(verdict.needed) if verdict.word == NOT_SEPARABLE else "",
+    }
+
+
+def _would_take(needed: Needed) -> str:
+    """'4,100 queries or 9 seeds'."""
+    counts = {"queries": needed.queries, "seeds": needed.seeds}
+    within = [f"{count:,} {what}" for what, count in counts.items() if count is not None and count <= OUT_OF_REACH]
+    return " or ".join(within) if within else "more queries and seeds than can be had"
+
+
+def _interval(verdict: Verdict) -> str | None:
+    return None if np.isnan(verdict.low) else f"{verdict.low:+.4f} to {verdict.high:+.4f}"
