@@ -59,9 +59,11 @@ MISTAKES = [
     ("evaluate.precisions=[int7]", "unknown precision 'int7'; valid: float32, float16"),
     ("evaluate.precisions=[int8_x_int8]", "'int8_x_int8' is the same on both sides; write 'int8'"),
     ("evaluate.precisions=[int8,int8]", "precisions lists one twice"),
+    ("evaluate.rescoring=[float17]", "unknown precision 'float17'; valid: float32, float16"),
+    ("+evaluate.dimension=64", "dimension"),
     ("evaluate.rotations=[spin]", "Input should be 'none', 'random', 'pca', 'itq' or 'overcomplete', not 'spin'"),
     ("evaluate.rotations=[overcomplete]", "kind overcomplete needs bits"),
-    ("evaluate.ranges=model", "evaluate.ranges is 'model', but method 'untrained' saves no range for int8"),
+    ("evaluate.ranges=model", "evaluate.ranges has 'model', but method 'untrained' saves no range for int8"),
     ("trainer.precision=fp16", "trainer.precision: Input should be 'auto', 'bf16' or 'fp32', not 'fp16'"),
 ]
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from qatlab.errors import UserError
-from qatlab.evaluation.ranking import unit_length
+from qatlab.evaluation.axes import unit_length
 from qatlab.quantization import FixedRange, MinMaxRange, Range, fake_quantize
 from qatlab.quantization.rotations import fit_rotation
 from qatlab.stages import score
@@ -59,15 +59,15 @@ def test_pairs_and_rotations_have_rows_of_their_own(inputs, tmp_path):
     float32 = table[(table["query_precision"] == "float32") & (table["doc_precision"] == "float32")]
     assert float32["value"].nunique() == 1
     per_query = pd.read_parquet(tmp_path / "out" / "per_query.parquet")
-    assert {"binary/accuracy@1", "itq/binary/accuracy@1"} <= set(per_query.columns)
+    assert {"none/binary/hamming/accuracy@1", "itq/binary/hamming/accuracy@1"} <= set(per_query.columns)
 
 
 def test_the_indexs_ranges_are_kept(inputs, tmp_path):
     scored(inputs, tmp_path / "out", precisions=["int8", "float32_x_int4"], rotations=["none", "pca"])
     kept = {path.stem: Range.load(path) for path in (tmp_path / "out" / "quantization_ranges").glob("*.npz")}
-    assert set(kept) == {"none-int8", "none-int4", "pca-int8", "pca-int4"}
+    assert set(kept) == {"none-int8-corpus", "none-int4-corpus", "pca-int8-corpus", "pca-int4-corpus"}
     expected = MinMaxRange().fit(unit_length(inputs["documents"]))
-    assert np.array_equal(kept["none-int8"].low, expected.low)
+    assert np.array_equal(kept["none-int8-corpus"].low, expected.low)
 
 
 def test_centring_is_cosine_similarity_of_centred_embeddings(inputs, tmp_path):
@@ -94,3 +94,31 @@ def test_more_dimensions_than_documents_is_one_line(inputs, tmp_path):
     np.save(inputs["encode"] / "documents.npy", inputs["documents"][:20])
     with pytest.raises(UserError, match=r"evaluate\.rotations itq: itq in 24 dimensions needs at least as many"):
         scored(inputs, tmp_path / "out", precisions=["float32"], rotations=["itq"])
+
+
+def test_a_grid_is_scored_from_one_encoding(inputs, tmp_path):
+    grid = {
+        "precisions": ["float32", "int8", "binary", "float32_x_binary"],
+        "scoring": ["dequantized", "codes", "rabitq"],
+        "ranges": ["corpus", "per_call"],
+        "rescoring": ["none", {"documents": "float32", "oversampling": 20}],
+        "dimensions": [None, 16],
+    }
+    table = scored(inputs, tmp_path / "out", **grid)
+    assert len(table) == 2 * (
+        1 + 2 * 2 * 2 + 2 + 2 * 2
+    )  # float32; int8 two ways, two ranges; bits; floats against bits two ways
+    assert not table.duplicated([c for c in table.columns if c not in ("value", "stderr")]).any()
+    everything = table[(table["rescoring"] == "float32 of 200") & table["dimensions"].isna()]
+    floats = table[(table["query_precision"] == "float32") & (table["doc_precision"] == "float32")]
+    assert everything["value"].tolist() == pytest.approx([floats["value"].iloc[0]] * len(everything))
+    short = [unit_length(inputs[name][:, :16]) for name in ("queries", "documents")]
+    assert floats[floats["dimensions"] == 16]["value"].tolist() == pytest.approx([accuracy(*short)])
+    assert set(table[table["dimensions"] == 16]["doc_bytes"]) == {64, 16, 2, 2 + 8}
+
+
+def test_dimensions_that_are_not_there_are_one_line(inputs, tmp_path):
+    with pytest.raises(
+        UserError, match=r"evaluate\.dimensions 64: embeddings have 24 dimensions, so 64 cannot be kept"
+    ):
+        scored(inputs, tmp_path / "out", dimensions=64)

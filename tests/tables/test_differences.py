@@ -13,8 +13,7 @@ QUERIES = RNG.uniform(0, 1, size=200)
 
 
 def form(method, deploy="torch_fp32", precision="float32", varied=(), kernel="", rotation="none"):
-    query, _, document = precision.partition("_x_")
-    return Form(method, varied, deploy, kernel, rotation, query, document or query)
+    return Form(method, varied, deploy, kernel, rotation, precision)
 
 
 def seeds(shift, noise=0.05, count=3):
@@ -47,7 +46,7 @@ def test_each_form_less_the_same_models_float():
     figures = {
         form("baseline"): seeds(0),
         form("baseline", "onnx_int8", kernel="avx2"): seeds(-0.02),
-        form("baseline", precision="float32_x_binary"): seeds(-0.1),
+        form("baseline", precision="float32 × binary"): seeds(-0.1),
         form("baseline", precision="binary", rotation="itq"): seeds(-0.05),
         form("other", "onnx_int8", kernel="amx_int8"): seeds(0),  # no float of its own
     }

@@ -14,7 +14,7 @@ SCORES = {  # (run, deployment) → nDCG of tasks a and b
 
 def table(distances):
     scores = [
-        {"run": run, "deploy": deploy, "task": task, "metric": metric, "rotation": "none", "value": value,
+        {"run": run, "deploy": deploy, "task": task, "metric": metric, "rotation": "none", "scoring": "dot", "ranges": "none", "rescoring": "none", "dimensions": None, "value": value,
          "query_precision": precision, "doc_precision": precision}
         for (run, deploy), values in SCORES.items()
         for task, value in zip("ab", values, strict=True)

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatlab.stages import score
+from qatlab.tables.outputs import output_label
 from qatlab.tables.per_query import per_query, seed_means
 
 
@@ -35,10 +36,7 @@ def test_columns_go_with_their_scores(tmp_path):
     for entry in json.loads((scored / "scores.json").read_text()):
         if entry["metric"] == "mrr@10":
             (found,) = [
-                form
-                for form in figures
-                if (form.rotation, form.query_precision, form.doc_precision)
-                == (entry["rotation"], entry["query_precision"], entry["doc_precision"])
+                form for form in figures if (form.rotation, form.output) == (entry["rotation"], output_label(entry))
             ]
             assert found[:4] == ("baseline", (32,), "onnx_int8", "avx2")
             assert seed_means(figures[found]) == {3: entry["value"]}

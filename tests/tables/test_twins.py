@@ -8,7 +8,7 @@ from qatlab.tables.twins import qat_minus_ptq
 
 
 def form(method, deploy, precision="float32", kernel="", rotation="none"):
-    return Form(method, (), deploy, kernel, rotation, precision, precision)
+    return Form(method, (), deploy, kernel, rotation, precision)
 
 
 def queries(*means, count=50):

@@ -1,36 +1,100 @@
 """How embeddings are scored (conf/evaluate)."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from qatlab.config.base import Strict
 from qatlab.config.precision import PrecisionName, RotationConfig
+from qatlab.quantization.precisions import check_precision
 
+CODES = ("int8", "uint8")  # whose codes can be compared as they are
 METRIC = re.compile(r"(ndcg|mrr|recall|accuracy)@([1-9]\d*)")
 
 
+class RescoringStep(Strict):
+    """The best documents of a search, compared anew by float32 queries and documents that are stored more precisely."""
+
+    documents: Annotated[str, Field(description="Their precision: float32, int8, …")] = "float32"
+    oversampling: Annotated[int, Field(gt=1, description="Documents that are compared anew, in multiples of top_k")] = 4
+    top_k: Annotated[int, Field(gt=0, description="Documents that a user asks for")] = 10
+
+    @field_validator("documents")
+    @classmethod
+    def _known(cls, precision: str) -> str:
+        check_precision(precision)
+        return precision
+
+    @property
+    def candidates(self) -> int:
+        """How many documents are compared anew; those behind them keep their order."""
+        return self.oversampling * self.top_k
+
+    @property
+    def label(self) -> str:
+        """'float32 of 40'."""
+        return f"{self.documents} of {self.candidates}"
+
+
+def _listed(value: Any) -> Any:
+    """One is short for a list of one."""
+    return value if isinstance(value, list | tuple) else [value]
+
+
+def _steps(value: Any) -> Any:
+    """`[none, int8, [{documents: int8, oversampling: 10}, float32]]`: no rescoring, one step, a cascade."""
+    if value in ("none", None):
+        return ()
+    return tuple({"documents": step} if isinstance(step, str) else step for step in _listed(value))
+
+
+Rescoring = Annotated[tuple[RescoringStep, ...], BeforeValidator(_steps)]
+
+
 class EvaluateConfig(Strict):
-    """Which figures, at which output precisions."""
+    """Which figures, at which output precisions: every combination of what is listed that makes sense is scored."""
 
     metrics: Annotated[list[str], Field(min_length=1, description="ndcg@k, mrr@k, recall@k, accuracy@k")]
     precisions: Annotated[list[PrecisionName], Field(min_length=1)] = ["float32", "int8", "binary"]
     similarity: Annotated[
         Literal["cosine", "dot"], Field(description="cosine scales embeddings to unit length first")
     ] = "cosine"
-    ranges: Annotated[
-        Literal["corpus", "per_call", "model"],
+    scoring: Annotated[
+        list[Literal["dequantized", "codes", "rabitq"]],
+        BeforeValidator(_listed),
         Field(
-            description="What integer grids' ranges are fitted on: the indexed documents, each side by itself, "
-            "or what training saved with the model (methods whose ranges are not those of each batch)"
+            min_length=1,
+            description="dequantized: the values that codes stand for (bits against bits: Hamming distance); codes: int8 or uint8 "
+            "codes as they are; rabitq: float queries against bits by RaBitQ's estimator",
         ),
-    ] = "corpus"
+    ] = ["dequantized"]
+    ranges: Annotated[
+        list[Literal["corpus", "per_call", "model"]],
+        BeforeValidator(_listed),
+        Field(
+            min_length=1,
+            description="What integer grids' ranges are fitted on: the indexed documents, each side by itself, "
+            "or what training saved with the model (methods whose ranges are not those of each batch)",
+        ),
+    ] = ["corpus"]
     range_kind: Annotated[
         Literal["minmax", "percentile", "symmetric", "fixed"],
         Field(description="Per dimension: extremes, percentiles (0.1 and 99.9), ±max |value|; or ±range_limit for all"),
     ] = "minmax"
     range_limit: Annotated[float, Field(gt=0, description="Of range_kind fixed")] = 0.18
+    rescoring: Annotated[
+        list[Rescoring],
+        BeforeValidator(_listed),
+        Field(
+            min_length=1, description="After a search at a lower precision: none, a precision, a step, or steps in turn"
+        ),
+    ] = [()]
+    dimensions: Annotated[
+        list[Annotated[int, Field(gt=0)] | None],
+        BeforeValidator(_listed),
+        Field(min_length=1, description="The first so many are kept (Matryoshka); null keeps all"),
+    ] = [None]
     rotations: Annotated[
         list[RotationConfig],
         Field(min_length=1, description="Fitted on the indexed documents, without labels, before the grid"),
@@ -54,9 +118,31 @@ class EvaluateConfig(Strict):
 
     @model_validator(mode="after")
     def _each_once(self) -> "EvaluateConfig":
-        for what, names in (("precisions", self.precisions), ("rotations", [r.label for r in self.rotations])):
+        listed: dict[str, list[Any]] = {
+            "precisions": self.precisions,
+            "scoring": self.scoring,
+            "ranges": self.ranges,
+            "rescoring": [", ".join(step.label for step in steps) for steps in self.rescoring],
+            "dimensions": self.dimensions,
+            "rotations": [rotation.label for rotation in self.rotations],
+        }
+        for what, names in listed.items():
             if len(set(names)) != len(names):
-                raise ValueError(f"{what} lists one twice: {', '.join(names)}")
-        if self.ranges == "model" and any(rotation.kind != "none" for rotation in self.rotations):
+                raise ValueError(f"{what} lists one twice: {', '.join(map(str, names))}")
+        if "model" in self.ranges and any(rotation.kind != "none" for rotation in self.rotations):
             raise ValueError("ranges saved with the model are for its own axes; evaluate them with rotations: [none]")
+        if "model" in self.ranges and self.dimensions != [None]:
+            raise ValueError(
+                "ranges saved with the model are for all its dimensions; evaluate them with dimensions: [null]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rescoring_narrows(self) -> "EvaluateConfig":
+        for steps in self.rescoring:
+            counts = [step.candidates for step in steps]
+            if counts != sorted(set(counts), reverse=True):
+                raise ValueError(
+                    f"each step of rescoring must compare fewer documents than the one before, not {counts}"
+                )
         return self

@@ -101,12 +101,12 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _model_ranges_are_made(self) -> "RunConfig":
-        if self.evaluate.ranges != "model":
+        if "model" not in self.evaluate.ranges:
             return self
         for name in self.evaluate.precisions:
             for precision in set(sides(name)) & set(RANGED) - set(self.method.saved_ranges):
                 raise ValueError(
-                    f"evaluate.ranges is 'model', but method '{self.method.name}' saves no range for {precision}; use corpus, "
+                    f"evaluate.ranges has 'model', but method '{self.method.name}' saves no range for {precision}; use corpus, "
                     "or methods that train on it with embedding_quantization.ranges other than batch"
                 )
         return self

@@ -1,95 +1,145 @@
-"""The best documents of each query, at one output precision, in a defined order."""
+"""The best documents of each query at one output, in a defined order."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
-from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.evaluate import EvaluateConfig, RescoringStep
+from qatlab.evaluation.axes import OnAxes, fitted_range
+from qatlab.evaluation.outputs import Output
+from qatlab.evaluation.search import best_by_hamming, best_by_product, best_by_rabitq, products
 from qatlab.quantization.grids import dequantize_embeddings, quantize_embeddings
-from qatlab.quantization.precisions import RANGED, is_binary, sides
-from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, Range, SymmetricRange
+from qatlab.quantization.precisions import RANGED
+from qatlab.quantization.ranges import Range
 
-QUERIES_AT_ONCE = 256
-RANGE_KINDS = {"minmax": MinMaxRange, "percentile": PercentileRange, "symmetric": SymmetricRange}
+DOCUMENTS_AT_ONCE = 1 << 14  # that are compared anew
 
 
-def index_ranges(documents: np.ndarray, config: EvaluateConfig, trained: dict[str, Range]) -> dict[str, Range]:
-    """The range of each integer precision that is scored: fitted on the documents, or the model's own.
+@dataclass(frozen=True)
+class SideRanges:
+    """What integer grids are laid over, by precision, on either side."""
+
+    queries: dict[str, Range] = field(default_factory=dict)
+    documents: dict[str, Range] = field(default_factory=dict)
+
+
+def side_ranges(
+    outputs: list[Output],
+    queries: OnAxes,
+    documents: OnAxes,
+    config: EvaluateConfig,
+    trained: dict[str, Range],
+) -> dict[str, SideRanges]:
+    """The ranges that outputs need, by what they are fitted on: corpus, per_call or model.
 
     Args:
-        documents: (d, dim) float32.
+        outputs: on the same axes.
+        queries, documents: both sides on these axes.
+        config: the kind of range.
         trained: the model's own, by precision.
+
+    Raises:
+        ValueError: where the model's own are asked for, and it has none for a precision.
     """
-    used = {side for name in config.precisions for side in sides(name) if side in RANGED}
-    if config.ranges != "model":
-        return {precision: _fitted(documents, config) for precision in sorted(used)}
-    for precision in sorted(used):
-        if precision not in trained:
-            known = ", ".join(trained) or "none"
-            raise ValueError(f"the model has no range of its own for {precision}, only for {known}; use ranges: corpus")
-    return {precision: trained[precision] for precision in sorted(used)}
+    needed: dict[str, dict[str, None]] = {}
+    for output in outputs:
+        if output.ranges:
+            used = [output.query, output.document, *(step.documents for step in output.rescoring)]
+            needed.setdefault(output.ranges, {}).update(dict.fromkeys(p for p in used if p in RANGED))
+    found = {}
+    for kind, precisions in needed.items():
+        if kind == "model":
+            own = {precision: _own(trained, precision) for precision in precisions}
+            found[kind] = SideRanges(own, own)
+        else:
+            of_documents = dict.fromkeys(precisions, fitted_range(documents, config))
+            of_queries = (
+                dict.fromkeys(precisions, fitted_range(queries, config)) if kind == "per_call" else of_documents
+            )
+            found[kind] = SideRanges(of_queries, of_documents)
+    return found
 
 
 def rank(
-    queries: np.ndarray,
-    documents: np.ndarray,
-    precision: str,
-    config: EvaluateConfig,
-    ranges: dict[str, Range],
-    depth: int,
+    queries: OnAxes, documents: OnAxes, output: Output, ranges: SideRanges, depth: int, seed: int = 0
 ) -> np.ndarray:
     """Indices of the `depth` best documents of each query, best first; equal scores keep the documents' order.
 
     Args:
-        queries, documents: (q, dim) and (d, dim) float32.
-        precision: of both sides, or of each: 'float32_x_binary'.
-        config: whether queries have ranges of their own.
-        ranges: of the index, by precision.
+        queries, documents: both sides on the output's axes.
+        output: how they are stored and compared.
+        ranges: what integer grids are laid over.
+        seed: of RaBitQ's rotation.
 
     Returns:
         (q, min(depth, d)) int64.
     """
-    queries, documents = on_grid(queries, documents, precision, config, ranges)
-    best = np.empty((len(queries), min(depth, len(documents))), dtype=np.int64)
-    for start in range(0, len(queries), QUERIES_AT_ONCE):
-        scores = queries[start : start + QUERIES_AT_ONCE] @ documents.T
-        best[start : start + QUERIES_AT_ONCE] = np.argsort(-scores, axis=1, kind="stable")[:, : best.shape[1]]
-    return best
+    first = max([depth, *(step.candidates for step in output.rescoring)])
+    all_queries = queries[:]
+    best = _search(all_queries, documents, output, ranges, min(first, len(documents)), seed)
+    for step in output.rescoring:
+        best = _rescored(all_queries, documents, best, step, ranges)
+    return best[:, : min(depth, len(documents))]
 
 
-def scoring(precision: str) -> str:
-    """How a precision is scored: 'dot', 'hamming' (bits against bits), or 'dequantized' dot products."""
-    query, document = sides(precision)
-    if is_binary(query) and is_binary(document):
-        return "hamming"
-    return "dot" if query == document == "float32" else "dequantized"
+def _search(
+    queries: np.ndarray, documents: OnAxes, output: Output, ranges: SideRanges, depth: int, seed: int
+) -> np.ndarray:
+    if output.scoring == "hamming":
+        bits = np.concatenate([_packed_bits(block) for block in documents.blocks()])
+        return best_by_hamming(_packed_bits(queries), bits, depth)
+    if output.scoring == "rabitq":
+        return best_by_rabitq(queries, partial(_block, documents), len(documents), depth, seed)
+    convert = _codes if output.scoring == "codes" else values
+    of_query = convert(queries, output.query, ranges.queries)
+    stored = partial(_block, documents, convert=partial(convert, precision=output.document, ranges=ranges.documents))
+    return best_by_product(of_query, stored, len(documents), depth)
 
 
-def unit_length(embeddings: np.ndarray) -> np.ndarray:
-    """Each row divided by its Euclidean length, float32; an all-zero row stays as it is."""
-    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    return (embeddings / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+def _rescored(
+    queries: np.ndarray, documents: OnAxes, best: np.ndarray, step: RescoringStep, ranges: SideRanges
+) -> np.ndarray:
+    """The first candidates in the order of their products with float32 queries, the others behind them as they were."""
+    candidates = best[:, : step.candidates]
+    scores = np.empty(candidates.shape)
+    at_once = max(1, DOCUMENTS_AT_ONCE // candidates.shape[1])
+    for row in (slice(first, first + at_once) for first in range(0, len(queries), at_once)):
+        chosen = values(documents[candidates[row].ravel()], step.documents, ranges.documents)
+        scores[row] = products(queries[row], chosen.reshape(*candidates[row].shape, -1))
+    order = np.lexsort((candidates, -scores), axis=1)
+    return np.hstack([np.take_along_axis(candidates, order, axis=1), best[:, step.candidates :]])
 
 
-def on_grid(
-    queries: np.ndarray, documents: np.ndarray, precision: str, config: EvaluateConfig, ranges: dict[str, Range]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides as float32 values of their codes. Dot products of ±1 order documents as Hamming distance does."""
-    query_precision, document_precision = sides(precision)
-    query_range = ranges.get(query_precision)
-    if query_range is not None and config.ranges == "per_call":
-        query_range = _fitted(queries, config)
-    return (
-        _values(queries, query_precision, query_range),
-        _values(documents, document_precision, ranges.get(document_precision)),
-    )
+def values(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:
+    """(n, dim) float32: what the codes of embeddings stand for."""
+    if precision == "float32":
+        return embeddings
+    codes = quantize_embeddings(embeddings, precision, ranges.get(precision))
+    found: np.ndarray = dequantize_embeddings(codes, precision, ranges.get(precision), dim=embeddings.shape[1])
+    return found
 
 
-def _fitted(embeddings: np.ndarray, config: EvaluateConfig) -> Range:
-    if config.range_kind == "fixed":
-        return FixedRange(config.range_limit)
-    return RANGE_KINDS[config.range_kind]().fit(embeddings)
+def _codes(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:
+    """(n, dim) float32: the codes themselves."""
+    codes: np.ndarray = quantize_embeddings(embeddings, precision, ranges.get(precision))
+    return codes.astype(np.float32)
 
 
-def _values(embeddings: np.ndarray, precision: str, ranges: Range | None) -> np.ndarray:
-    codes = quantize_embeddings(embeddings, precision, ranges)
-    values: np.ndarray = dequantize_embeddings(codes, precision, ranges, dim=embeddings.shape[1])
-    return values
+def _block(
+    documents: OnAxes, first: int, last: int, convert: Callable[[np.ndarray], np.ndarray] = np.asarray
+) -> np.ndarray:
+    return convert(documents[first:last])
+
+
+def _packed_bits(embeddings: np.ndarray) -> np.ndarray:
+    bits: np.ndarray = quantize_embeddings(embeddings, "ubinary")
+    return bits
+
+
+def _own(trained: dict[str, Range], precision: str) -> Range:
+    if precision not in trained:
+        known = ", ".join(trained) or "none"
+        raise ValueError(f"the model has no range of its own for {precision}, only for {known}; use ranges: corpus")
+    return trained[precision]

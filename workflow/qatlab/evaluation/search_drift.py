@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import kendalltau
 
-from qatlab.evaluation.ranking import unit_length
+from qatlab.evaluation.axes import unit_length
 
 TOP = 10  # documents that a user sees
 DEPTH = 100  # documents whose order Kendall's τ compares

@@ -5,6 +5,7 @@ from typing import Any
 
 from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
+from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
@@ -54,10 +55,8 @@ class Plan:
 
     def _shipped_otherwise(self, run: Run) -> bool:
         """Whether a run's float32 embeddings are scored, and something else is."""
-        evaluate = run.config.evaluate
-        forms = len(run.config.deploy) * len(evaluate.precisions) * len(evaluate.rotations)
-        on_own_axes = any(rotation.kind == "none" for rotation in evaluate.rotations)
-        return forms > 1 and on_own_axes and "float32" in evaluate.precisions
+        scored = outputs(run.config.evaluate)
+        return len(run.config.deploy) * len(scored) > 1 and any(output.plain for output in scored)
 
     def study_description(self) -> dict[str, Any]:
         """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""

@@ -1,8 +1,10 @@
 """score: rankings of a task's documents at every output precision, from one encoding."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,22 +13,21 @@ from qatlab.artifact import write_json
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.errors import UserError
+from qatlab.evaluation.axes import OnAxes, on_axes
 from qatlab.evaluation.metrics import name_and_cutoff, per_query
-from qatlab.evaluation.ranking import index_ranges, rank, scoring, unit_length
-from qatlab.quantization.precisions import bytes_per_embedding, sides
+from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.ranking import SideRanges, rank, side_ranges
 from qatlab.quantization.ranges import RANGES, Range
-from qatlab.quantization.rotations import fit_rotation
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes scores.json, per_query.parquet and, for integer precisions, quantization_ranges/.
 
-    They hold the mean of each metric for each rotation and precision; each query's values; what the index is laid over.
+    They hold the mean of each metric at each output; each query's values; what the index is laid over.
     """
+    faiss.omp_set_num_threads(threads or 1)
     config = EvaluateConfig.model_validate(description["config"])
-    documents, queries = (
-        np.load(inputs["encode"] / f"{name}.npy", allow_pickle=False) for name in ("documents", "queries")
-    )
+    embeddings = _embeddings(inputs["encode"])
     document_ids, query_ids = (
         pq.read_table(inputs["task"] / f"{name}.parquet")["id"].to_pylist() for name in ("documents", "queries")
     )
@@ -35,29 +36,22 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     depth = max(name_and_cutoff(metric)[1] for metric in config.metrics)
     trained = {path.stem: Range.load(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
     scores, columns = [], {"query_id": query_ids}
-    for rotation in config.rotations:
-        turned_queries, turned_documents = _prepared(queries, documents, rotation, config.similarity)
-        ranges = index_ranges(turned_documents, config, trained)
-        for precision, fitted in ranges.items():
-            (output / RANGES).mkdir(exist_ok=True)
-            fitted.save(output / RANGES / f"{rotation.label}-{precision}.npz")
-        for precision in config.precisions:
-            best = rank(turned_queries, turned_documents, precision, config, ranges, depth)
+    for axes, of_axes in groupby(outputs(config), key=lambda made: (made.rotation, made.dimensions)):
+        alike = list(of_axes)
+        queries, documents = _on_axes(embeddings, *axes, config.similarity)
+        ranges = side_ranges(alike, queries, documents, config, trained)
+        _save_ranges(ranges, alike[0].axes, output / RANGES)
+        for made in alike:
+            best = rank(queries, documents, made, ranges.get(made.ranges, SideRanges()), depth)
             gains = np.array(
                 [[relevance[q].get(document_ids[d], 0) for d in row] for q, row in zip(query_ids, best, strict=True)]
             )
-            query_precision, doc_precision = sides(precision)
             for metric in config.metrics:
                 values = per_query(metric, gains, judged)
-                name = precision if rotation.kind == "none" else f"{rotation.label}/{precision}"
-                columns[f"{name}/{metric}"] = values
+                columns[f"{made.name}/{metric}"] = values
                 scores.append(
                     {
-                        "query_precision": query_precision,
-                        "doc_precision": doc_precision,
-                        "rotation": rotation.label,
-                        "doc_bytes": bytes_per_embedding(doc_precision, turned_documents.shape[1]),
-                        "scoring": scoring(precision),
+                        **made.described(documents.dim),
                         "metric": metric,
                         "value": float(values.mean()),
                         "stderr": standard_error(values),
@@ -68,20 +62,27 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     write_json(output / "scores.json", scores)
 
 
-def _prepared(
-    queries: np.ndarray, documents: np.ndarray, rotation: RotationConfig, similarity: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides turned by a rotation fitted on the documents; for cosine similarity, of unit length before and after."""
-    if similarity == "cosine":
-        queries, documents = unit_length(queries), unit_length(documents)
-    if rotation.kind == "none":
-        return queries, documents
+def _embeddings(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    queries, documents = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("queries", "documents"))
+    return queries, documents
+
+
+def _on_axes(
+    embeddings: tuple[np.ndarray, np.ndarray], rotation: RotationConfig, dimensions: int | None, similarity: str
+) -> tuple[OnAxes, OnAxes]:
     try:
-        fitted = fit_rotation(rotation.kind, documents, rotation.bits, rotation.center, rotation.seed)
+        return on_axes(*embeddings, rotation, dimensions, similarity)
     except ValueError as error:
-        raise UserError(f"evaluate.rotations {rotation.label}: {error}") from None
-    queries, documents = fitted(queries), fitted(documents)
-    return (unit_length(queries), unit_length(documents)) if similarity == "cosine" else (queries, documents)
+        what = f"rotations {rotation.label}" if rotation.kind != "none" else f"dimensions {dimensions}"
+        raise UserError(f"evaluate.{what}: {error}") from None
+
+
+def _save_ranges(ranges: dict[str, SideRanges], axes: str, folder: Path) -> None:
+    """Of the documents; those of queries are the same but for per_call."""
+    for kind, fitted in ranges.items():
+        for precision, of_documents in fitted.documents.items():
+            folder.mkdir(exist_ok=True)
+            of_documents.save(folder / f"{axes}-{precision}-{kind}.npz")
 
 
 def standard_error(values: np.ndarray) -> float:

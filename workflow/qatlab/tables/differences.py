@@ -7,7 +7,7 @@ import pandas as pd
 
 from qatlab.statistics.power import Needed
 from qatlab.statistics.verdict import NOT_SEPARABLE, Verdict, verdicts
-from qatlab.tables.outputs import precision_label
+from qatlab.tables.outputs import FLOAT
 from qatlab.tables.per_query import BySeed, Form, paired, seed_means
 
 DIFFERENCE = "difference"
@@ -47,12 +47,7 @@ def judged(figures: dict[Form, BySeed], pairs: list[Pair]) -> pd.DataFrame:
 
 
 def _is_float(form: Form, reference: str) -> bool:
-    return (form.deploy, form.rotation, form.query_precision, form.doc_precision) == (
-        reference,
-        "none",
-        "float32",
-        "float32",
-    )
+    return (form.deploy, form.rotation, form.output) == (reference, "none", FLOAT)
 
 
 def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str]) -> pd.DataFrame:
@@ -76,7 +71,7 @@ def _labels(form: Form, varied: list[str]) -> dict[str, Any]:
         "deploy": form.deploy,
         "integer kernel": form.kernel,
         "rotation": form.rotation,
-        "output precision": precision_label(form.query_precision, form.doc_precision),
+        "output precision": form.output,
     }
 
 

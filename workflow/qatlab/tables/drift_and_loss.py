@@ -6,6 +6,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from qatlab.tables.names import metric_label
+from qatlab.tables.outputs import FLOAT, precision_labels
 
 FIGURES = {
     "min": "least cosine similarity",
@@ -29,7 +30,7 @@ def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: list[dict[st
         metric: of which the loss is taken: the reference's value less the deployment's.
     """
     plain = scores[(scores["metric"] == metric) & (scores["rotation"] == "none")]
-    plain = plain[(plain["query_precision"] == "float32") & (plain["doc_precision"] == "float32")]
+    plain = plain[precision_labels(plain) == FLOAT]
     values: dict[tuple[str, ...], float] = {
         (row["run"], row["deploy"], row["task"]): row["value"] for row in plain.to_dict("records")
     }

@@ -26,6 +26,9 @@ SCORE_COLUMNS = [
     "stderr",
     "rotation",
     "doc_bytes",
+    "ranges",
+    "rescoring",
+    "dimensions",
     "integer_kernel",
     "reduce_range",
 ]
@@ -171,4 +174,6 @@ def _identity(run: dict[str, Any]) -> dict[str, Any]:
 def _ordered(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=None if rows else columns)
     table["seed"] = table["seed"].astype("Int64")  # an untrained model has none
+    if "dimensions" in table:
+        table["dimensions"] = table["dimensions"].astype("Int64")  # where none were cut off
     return table.reindex(columns=[*columns, *(column for column in table.columns if column not in columns)])

@@ -1,6 +1,13 @@
-"""What tables and plots call an output: the precisions of both sides, and the rotation before them."""
+"""What tables and plots call an output: precisions, and what else is unusual about how it is compared."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
+
+FLOAT = "float32"
+USUAL_RANGES = ("corpus", "none")
+RANGES = {"per_call": "ranges per call", "model": "the model's ranges"}
 
 
 def precision_label(query_precision: str, doc_precision: str) -> str:
@@ -8,10 +15,26 @@ def precision_label(query_precision: str, doc_precision: str) -> str:
     return query_precision if query_precision == doc_precision else f"{query_precision} × {doc_precision}"
 
 
+def output_label(score: Mapping[Any, Any]) -> str:
+    """Of a row of scores.csv, its rotation apart: 'int8'; 'int8 codes, ranges per call'; 'binary → float32 of 40, 128 dimensions'."""
+    label = precision_label(score["query_precision"], score["doc_precision"])
+    if score["scoring"] == "codes":
+        label += " codes"
+    if score["scoring"] == "rabitq":
+        label += " by RaBitQ"
+    if score["rescoring"] != "none":
+        label += f" → {score['rescoring'].replace(', ', ' → ')}"
+    more = [] if score["ranges"] in USUAL_RANGES else [RANGES[score["ranges"]]]
+    if not pd.isna(score["dimensions"]):
+        more.append(f"{int(score['dimensions'])} dimensions")
+    return ", ".join([label, *more])
+
+
 def precision_labels(scores: pd.DataFrame) -> pd.Series:
-    """`precision_label` of each row of scores.csv."""
-    pairs = zip(scores["query_precision"], scores["doc_precision"], strict=True)
-    return pd.Series([precision_label(*pair) for pair in pairs], index=scores.index, dtype=object)
+    """`output_label` of each row of scores.csv."""
+    columns = scores[["query_precision", "doc_precision", "scoring", "ranges", "rescoring", "dimensions"]]
+    labels = [output_label(row) for row in columns.to_dict("records")]
+    return pd.Series(labels, index=scores.index, dtype=object)
 
 
 def output_labels(scores: pd.DataFrame) -> pd.Series:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json
+from qatlab.tables.outputs import output_label
 
 
 class Form(NamedTuple):
@@ -18,8 +19,7 @@ class Form(NamedTuple):
     deploy: str
     kernel: str  # what integers were multiplied with, or ""
     rotation: str
-    query_precision: str
-    doc_precision: str
+    output: str  # as tables call it
 
 
 BySeed = dict[int | None, dict[str, np.ndarray]]
@@ -44,15 +44,14 @@ def per_query(runs: list[dict[str, Any]], results: Path, metric: str) -> dict[Fo
                         entry["deploy"],
                         kernel,
                         score["rotation"],
-                        score["query_precision"],
-                        score["doc_precision"],
+                        output_label(score),
                     )
                     figures.setdefault(form, {}).setdefault(run["seed"], {})[entry["task"]] = values
     return figures
 
 
 def _columns(folder: Path, metric: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
-    """Of each rotation and precision, in the order of scores.json, which is that of the columns."""
+    """Of each output, in the order of scores.json, which is that of the columns."""
     scores = [score for score in read_json(folder / "scores.json") if score["metric"] == metric]
     table = pq.read_table(folder / "per_query.parquet")
     columns = [name for name in table.column_names if name.endswith(f"/{metric}")]

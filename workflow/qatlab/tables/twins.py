@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from qatlab.tables.differences import DIFFERENCE, judged
-from qatlab.tables.outputs import precision_label
 from qatlab.tables.per_query import BySeed, Form, paired, seed_means
 
 
@@ -29,9 +28,8 @@ def qat_minus_ptq(figures: dict[Form, BySeed], runs: list[dict[str, Any]], varie
         if twin in figures and paired(figures[form], figures[twin]):
             labels = {"scheme": run["matched"][form.deploy], "QAT method": form.method, "PTQ of": twin.method}
             labels |= dict(zip(varied, form.varied, strict=True))
-            precision = precision_label(form.query_precision, form.doc_precision)
             rows.append(
-                {**labels, "deploy": form.deploy, "output precision": precision, **_values(figures, form, twin)}
+                {**labels, "deploy": form.deploy, "output precision": form.output, **_values(figures, form, twin)}
             )
             pairs.append((form, twin))
     return pd.concat([pd.DataFrame(rows), judged(figures, pairs).drop(columns=DIFFERENCE, errors="ignore")], axis=1)

@@ -1,0 +1,61 @@
+"""Embeddings on the axes that they are scored on, computed in blocks as they would be at once."""
+
+import numpy as np
+import pytest
+
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.precision import RotationConfig
+from qatlab.evaluation import axes
+from qatlab.evaluation.axes import OnAxes, fitted_range, on_axes, unit_length
+from qatlab.quantization import MinMaxRange, PercentileRange, SymmetricRange
+from qatlab.quantization.rotations import fit_rotation
+
+
+@pytest.fixture
+def sides():
+    generator = np.random.default_rng(0)
+    return [generator.normal(0.1, 1, size=(n, 32)).astype(np.float32) for n in (30, 400)]
+
+
+def test_an_all_zero_vector_keeps_its_length():
+    assert not unit_length(np.zeros((1, 3), dtype=np.float32)).any()
+
+
+def test_truncated_then_scaled_then_turned_then_scaled(sides):
+    queries, documents = on_axes(*sides, RotationConfig(kind="itq", center=True), 16, "cosine")
+    cut = [unit_length(side[:, :16]) for side in sides]
+    rotation = fit_rotation("itq", cut[1], center=True)
+    for found, side in zip((queries, documents), cut, strict=True):
+        assert found.dim == 16
+        assert np.allclose(found[:], unit_length(rotation(side)), atol=1e-6)
+        assert np.allclose(found[np.array([3, 1])], unit_length(rotation(side[[3, 1]])), atol=1e-6)
+
+
+def test_dot_products_keep_lengths(sides):
+    queries, documents = on_axes(*sides, RotationConfig(), None, "dot")
+    assert np.array_equal(queries[:], sides[0])
+    assert np.array_equal(np.concatenate(list(documents.blocks())), sides[1])
+
+
+@pytest.mark.parametrize(
+    ("kind", "reference"), [("minmax", MinMaxRange), ("symmetric", SymmetricRange), ("percentile", PercentileRange)]
+)
+def test_ranges_of_blocks_are_those_of_all(sides, monkeypatch, kind, reference):
+    monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(axes, "COLUMNS_AT_ONCE", 5)
+    found = fitted_range(OnAxes(sides[1]), EvaluateConfig(metrics=["ndcg@10"], range_kind=kind))
+    expected = reference().fit(sides[1])
+    assert isinstance(found, reference)
+    assert np.array_equal(found.low, expected.low)
+    assert np.array_equal(found.high, expected.high)
+
+
+def test_a_rotation_of_many_is_fitted_on_evenly_chosen_ones(sides, monkeypatch):
+    monkeypatch.setattr(axes, "FITTED_ON", 150)
+    _, documents = on_axes(*sides, RotationConfig(kind="pca"), None, "dot")
+    assert np.allclose(documents.rotation.matrix, fit_rotation("pca", sides[1][::3]).matrix)
+
+
+def test_more_dimensions_than_there_are_is_refused(sides):
+    with pytest.raises(ValueError, match="embeddings have 32 dimensions, so 64 cannot be kept"):
+        on_axes(*sides, RotationConfig(), 64, "cosine")

@@ -1,0 +1,82 @@
+"""The grid of outputs: what is listed, combined where the combination means something."""
+
+import pytest
+from pydantic import ValidationError
+
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.evaluation.outputs import outputs
+
+
+def made(**config):
+    return [output.name for output in outputs(EvaluateConfig(metrics=["ndcg@10"], **config))]
+
+
+def test_the_default_is_three_precisions():
+    assert made() == ["none/float32/dot", "none/int8/dequantized/corpus", "none/binary/hamming"]
+
+
+def test_ranges_vary_only_where_there_is_a_range():
+    names = made(precisions=["float32", "int8"], ranges=["corpus", "per_call"])
+    assert names == ["none/float32/dot", "none/int8/dequantized/corpus", "none/int8/dequantized/per_call"]
+
+
+def test_codes_are_compared_only_with_codes_of_their_kind_and_rabitq_only_reads_bits():
+    precisions = ["float32", "int8", "int4", "binary", "float32_x_binary", "float32_x_int8"]
+    assert made(precisions=precisions, scoring=["codes"]) == ["none/int8/codes/corpus"]
+    assert made(precisions=precisions, scoring=["rabitq"]) == ["none/float32_x_binary/rabitq"]
+
+
+def test_rescoring_must_know_more_than_the_search_before_it():
+    cascade = [{"documents": "int8", "oversampling": 10}, {"documents": "float32", "oversampling": 2}]
+    names = made(precisions=["float32", "int8", "binary"], rescoring=["none", "float32", cascade])
+    assert names == [
+        "none/float32/dot",
+        "none/int8/dequantized/corpus",
+        "none/int8/dequantized/corpus/float32 of 40",
+        "none/binary/hamming",
+        "none/binary/hamming/float32 of 40",
+        "none/binary/hamming/corpus/int8 of 100/float32 of 20",
+    ]
+
+
+def test_truncation_multiplies_everything():
+    assert made(precisions=["float32"], dimensions=[None, 128, 64]) == [
+        "none/float32/dot",
+        "none_128/float32/dot",
+        "none_64/float32/dot",
+    ]
+
+
+def test_one_is_short_for_a_list_of_one_and_a_dump_reads_back():
+    config = EvaluateConfig(metrics=["ndcg@10"], ranges="per_call", scoring="codes", rescoring="int8", dimensions=64)
+    assert config.ranges == ["per_call"]
+    assert EvaluateConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_bytes_are_of_the_index_that_is_searched_first():
+    config = EvaluateConfig(
+        metrics=["ndcg@10"],
+        precisions=["binary", "float32_x_binary"],
+        scoring=["dequantized", "rabitq"],
+        rescoring="float32",
+    )
+    sizes = {output.name: output.document_bytes(384) for output in outputs(config)}
+    assert sizes["none/binary/hamming/float32 of 40"] == 48
+    assert sizes["none/float32_x_binary/rabitq/float32 of 40"] == 56
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"rescoring": ["float17"]}, "unknown precision 'float17'"),
+        ({"rescoring": ["float32", "float32"]}, "rescoring lists one twice"),
+        ({"rescoring": [["float32", "int8"]]}, r"must compare fewer documents than the one before, not \[40, 40\]"),
+        ({"scoring": ["hamming"]}, "'dequantized', 'codes' or 'rabitq'"),
+        ({"dimensions": [0]}, "greater than 0"),
+        ({"ranges": ["model"], "dimensions": [64]}, "evaluate them with dimensions: .null"),
+        ({"ranges": ["model"], "rotations": ["itq"]}, "evaluate them with rotations: .none"),
+    ],
+)
+def test_mistakes_are_named(config, message):
+    with pytest.raises(ValidationError, match=message):
+        EvaluateConfig(metrics=["ndcg@10"], **config)

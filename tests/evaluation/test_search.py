@@ -1,0 +1,83 @@
+"""Exhaustive search: faiss's results, with equal scores in the order of documents, whatever the block they are in."""
+
+import faiss
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qatlab.evaluation import search
+from qatlab.evaluation.search import best_by_hamming, best_by_product, best_by_rabitq
+
+
+def blocks(documents):
+    return lambda first, last: documents[first:last]
+
+
+def expected(queries, documents, depth):
+    exact = queries.astype(np.float64) @ documents.astype(np.float64).T
+    return np.array([sorted(range(len(documents)), key=lambda d: (-row[d], d))[:depth] for row in exact])
+
+
+@given(
+    queries=st.integers(1, 5),
+    documents=st.integers(1, 60),
+    dim=st.integers(1, 6),
+    depth=st.integers(1, 70),
+    block=st.integers(1, 40),
+    number=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=60, deadline=None)
+def test_small_integers_tie_often_and_always_in_the_order_of_documents(queries, documents, dim, depth, block, number):
+    rng = np.random.default_rng(number)
+    q, d = (rng.integers(-1, 2, size=(n, dim)).astype(np.float32) for n in (queries, documents))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "DOCUMENTS_AT_ONCE", block)
+        patch.setattr(search, "SPARE", 2)
+        found = best_by_product(q, blocks(d), len(d), depth)
+    assert np.array_equal(found, expected(q, d, depth))
+
+
+def test_equal_documents_stay_in_order_wherever_they_stand(monkeypatch):
+    """Copies of one embedding: matrix products may round them differently with their place, and must not be believed."""
+    monkeypatch.setattr(search, "DOCUMENTS_AT_ONCE", 1000)
+    rng = np.random.default_rng(0)
+    documents = rng.normal(size=(3001, 383)).astype(np.float32)
+    copies = np.sort(rng.choice(3001, size=400, replace=False))
+    documents[copies] = documents[copies[0]]
+    found = best_by_product(documents[copies[:1]], blocks(documents), 3001, 50)
+    assert found[0].tolist() == copies[:50].tolist()
+
+
+def test_as_faiss_where_nothing_ties():
+    rng = np.random.default_rng(1)
+    queries, documents = (rng.normal(size=(n, 64)).astype(np.float32) for n in (40, 5000))
+    index = faiss.IndexFlatIP(64)
+    index.add(documents)
+    assert np.array_equal(best_by_product(queries, blocks(documents), 5000, 20), index.search(queries, 20)[1])
+
+
+@given(documents=st.integers(1, 300), depth=st.integers(1, 300), number=st.integers(0, 2**32 - 1))
+@settings(max_examples=40, deadline=None)
+def test_bits_by_hamming_distance_then_by_document(documents, depth, number):
+    rng = np.random.default_rng(number)
+    q, d = (rng.integers(0, 256, size=(n, 2), dtype=np.uint8) for n in (7, documents))
+    distances = (np.unpackbits(q, axis=1)[:, None] != np.unpackbits(d, axis=1)[None]).sum(axis=2)
+    order = np.array([sorted(range(documents), key=lambda at: (row[at], at))[:depth] for row in distances])
+    assert np.array_equal(best_by_hamming(q, d, depth), order)
+
+
+def test_rabitq_estimates_better_than_bits_do():
+    """Recall of the ten nearest from one bit a dimension: the estimator's against signs'."""
+    rng = np.random.default_rng(2)
+    scale = np.exp(rng.normal(size=128))
+    documents, queries = ((rng.normal(size=(n, 128)) * scale + 0.5).astype(np.float32) for n in (4000, 50))
+    truth = expected(queries, documents, 10)
+    estimated = best_by_rabitq(queries, blocks(documents), 4000, 10, seed=0)
+    by_bits = best_by_product(queries, blocks(np.where(documents > 0, 1, -1).astype(np.float32)), 4000, 10)
+    recall = [
+        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)])
+        for found in (estimated, by_bits)
+    ]
+    assert recall[0] > recall[1] + 0.1
+    assert np.array_equal(estimated, best_by_rabitq(queries, blocks(documents), 4000, 10, seed=0))

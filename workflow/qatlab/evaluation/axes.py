@@ -1,0 +1,104 @@
+"""Embeddings on the axes that they are scored on: truncated, of unit length, turned. In blocks, so that a million fit in memory."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.precision import RotationConfig
+from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, Range, SymmetricRange
+from qatlab.quantization.rotations import Rotation, fit_rotation
+
+ROWS_AT_ONCE = 1 << 16  # 100 MB of float32 in 384 dimensions
+COLUMNS_AT_ONCE = 16
+FITTED_ON = 1 << 16  # documents at most: more change a rotation's angles little, and its memory much
+
+
+@dataclass(frozen=True)
+class OnAxes:
+    """Embeddings that are computed when asked for.
+
+    Attributes:
+        embeddings: (n, dim) float32, as encoded.
+        dimensions: the first so many are kept; None keeps all.
+        unit: whether each is scaled to unit length, before the rotation and after it.
+        rotation: None leaves them as they are.
+    """
+
+    embeddings: np.ndarray
+    dimensions: int | None = None
+    unit: bool = False
+    rotation: Rotation | None = None
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    @property
+    def dim(self) -> int:
+        """Coordinates of what is given."""
+        return self.rotation.matrix.shape[1] if self.rotation else self[:0].shape[1]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Those of a slice or of an array of positions, (n, dim) float32."""
+        found = self.embeddings[rows, : self.dimensions]
+        if self.unit:
+            found = unit_length(found)
+        if self.rotation is not None:
+            found = unit_length(self.rotation(found)) if self.unit else self.rotation(found)
+        return found
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """All, in order, so many at once."""
+        for first in range(0, len(self), ROWS_AT_ONCE):
+            yield self[first : first + ROWS_AT_ONCE]
+
+
+def on_axes(
+    queries: np.ndarray, documents: np.ndarray, rotation: RotationConfig, dimensions: int | None, similarity: str
+) -> tuple[OnAxes, OnAxes]:
+    """Both sides on the same axes; a rotation is fitted on the documents (evenly chosen ones where they are many).
+
+    Raises:
+        ValueError: where there are fewer documents, or dimensions, than asked.
+    """
+    dim = documents.shape[1]
+    if dimensions is not None and dimensions > dim:
+        raise ValueError(f"embeddings have {dim} dimensions, so {dimensions} cannot be kept")
+    unit = similarity == "cosine"
+    plain = [OnAxes(side, dimensions, unit) for side in (queries, documents)]
+    if rotation.kind == "none":
+        return plain[0], plain[1]
+    every = -(-len(documents) // FITTED_ON)
+    fitted = fit_rotation(rotation.kind, plain[1][::every], rotation.bits, rotation.center, rotation.seed)
+    return OnAxes(queries, dimensions, unit, fitted), OnAxes(documents, dimensions, unit, fitted)
+
+
+def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
+    """A range of the configured kind."""
+    if config.range_kind == "fixed":
+        return FixedRange(config.range_limit)
+    if config.range_kind == "percentile":
+        return _percentiles(embeddings)
+    # The extremes of the blocks' extremes are those of all.
+    ends = [end for block in embeddings.blocks() for end in (block.min(axis=0), block.max(axis=0))]
+    return (MinMaxRange() if config.range_kind == "minmax" else SymmetricRange()).fit(np.stack(ends))
+
+
+def _percentiles(embeddings: OnAxes) -> PercentileRange:
+    """Of so many dimensions at once as fit in memory for all embeddings."""
+    ends = []
+    for first in range(0, embeddings.dim, COLUMNS_AT_ONCE):
+        columns = np.concatenate([block[:, first : first + COLUMNS_AT_ONCE] for block in embeddings.blocks()])
+        fitted = PercentileRange().fit(columns)
+        ends.append((fitted.low, fitted.high))
+    together = PercentileRange()
+    together.low, together.high = (np.concatenate(side) for side in zip(*ends, strict=True))
+    return together
+
+
+def unit_length(embeddings: np.ndarray) -> np.ndarray:
+    """Each row divided by its Euclidean length, float32; an all-zero row stays as it is."""
+    lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    return (embeddings / np.where(lengths > 0, lengths, 1)).astype(np.float32)
