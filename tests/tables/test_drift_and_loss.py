@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from conftest import AS_IT_IS
 from qatlab.tables.drift_and_loss import FIGURES, drift_and_loss
 
 SCORES = {  # (run, deployment) → nDCG of tasks a and b
@@ -14,7 +15,7 @@ SCORES = {  # (run, deployment) → nDCG of tasks a and b
 
 def table(distances):
     scores = [
-        {"run": run, "deploy": deploy, "task": task, "metric": metric, "rotation": "none", "scoring": "dot", "ranges": "none", "rescoring": "none", "dimensions": None, "value": value,
+        {"run": run, "deploy": deploy, "task": task, "metric": metric, "rotation": "none", **AS_IT_IS, "value": value,
          "query_precision": precision, "doc_precision": precision}
         for (run, deploy), values in SCORES.items()
         for task, value in zip("ab", values, strict=True)

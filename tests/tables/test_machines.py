@@ -3,13 +3,14 @@
 import pandas as pd
 import pytest
 
+from conftest import AS_IT_IS
 from qatlab.tables import wide
 from qatlab.tables.machines import kernel_note
 
 
 def scores(*kernels):
     return pd.DataFrame(
-        {"method": "m", "seed": seed, "deploy": "onnx_int8", "task": "a", "metric": "ndcg@10", "rotation": "none", "scoring": "dot", "ranges": "none", "rescoring": "none", "dimensions": None,
+        {"method": "m", "seed": seed, "deploy": "onnx_int8", "task": "a", "metric": "ndcg@10", "rotation": "none", **AS_IT_IS,
          "query_precision": "float32", "doc_precision": "float32", "value": 0.5 + 0.1 * seed, "integer_kernel": kernel}
         for seed, kernel in enumerate(kernels)
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 
+from conftest import AS_IT_IS
 from qatlab.tables import wide
 from qatlab.tables.outputs import output_labels
 
@@ -18,10 +19,7 @@ def scores():
             "query_precision": precision,
             "doc_precision": precision,
             "rotation": "none",
-            "scoring": "dot",
-            "ranges": "none",
-            "rescoring": "none",
-            "dimensions": None,
+            **AS_IT_IS,
             "metric": "ndcg@10",
             "value": value,
             "integer_kernel": None,
