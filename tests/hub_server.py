@@ -1,69 +1,165 @@
-"""A small Hugging Face hub on loopback: serves the model folders it is given, in the hub's own protocol."""
+"""A small Hugging Face hub on loopback: serves the folders it is given, in the hub's own protocol, and fails as it is told."""
 
 import hashlib
 import json
+import re
 import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
 
 COMMIT = "0" * 39 + "1"
+OTHER_COMMIT = "0" * 39 + "2"
+PATHS = (  # of the hub: https://huggingface.co/docs/hub/api
+    r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)(/revision/(?P<revision>[^/]+))?",
+    r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/(?P<listing>tree|paths-info)/(?P<revision>[^/]+)(/(?P<path>.*))?",
+    r"/((?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)",
+)
+
+
+@dataclass
+class Hub:
+    """What is served, what goes wrong, and what was asked.
+
+    Attributes:
+        models, datasets: folders by id, or by commit for an id that has several. `gated/model` asks for terms.
+        main: the commit that a repository's branch main is at, by id.
+        faults: by a part of a request's path: what happens to the next such requests, in turn. A number is a status;
+            "slow" answers after `delay` seconds, "cut" ends a body in its middle.
+        asked: how often each path was asked for, whatever the answer.
+    """
+
+    models: dict[str, Path | dict[str, Path]] = field(default_factory=dict)
+    datasets: dict[str, Path | dict[str, Path]] = field(default_factory=dict)
+    main: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, list[int | str]] = field(default_factory=dict)
+    delay: float = 0.5
+    asked: Counter = field(default_factory=Counter)
+    address: str = ""
+
+    def fault(self, path: str) -> int | str | None:
+        for part, waiting in self.faults.items():
+            if part in path and waiting:
+                return waiting.pop(0)
+        return None
+
+    def answer(self, path: str, query: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of a request."""
+        found = next((match for match in (re.fullmatch(pattern, path) for pattern in PATHS) if match), None)
+        if found is None:
+            return 404, {}, b""
+        asked = found.groupdict()
+        name, commit = asked["name"], asked["revision"] or "main"
+        if name == "gated/model":
+            return 403, {"X-Error-Code": "GatedRepo"}, b""
+        repositories = self.datasets if asked["kind"] == "datasets" else self.models
+        if name not in repositories:
+            return 404, {"X-Error-Code": "RepoNotFound"}, b""
+        commits = repositories[name] if isinstance(repositories[name], dict) else {COMMIT: repositories[name]}
+        commit = self.main.get(name, COMMIT) if commit == "main" else commit
+        if commit not in commits:
+            return 404, {"X-Error-Code": "RevisionNotFound"}, b""
+        folder = commits[commit]
+        files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
+        if asked.get("file"):
+            return self._file(files.get(asked["file"]), commit)
+        if asked.get("listing") == "paths-info":
+            wanted = parse_qs(body.decode())["paths"]
+            return _json([_entry(name, files[name]) for name in wanted if name in files])
+        if asked.get("listing"):
+            return _json(_tree(files, asked["path"], parse_qs(query).get("recursive", ["false"])[0].lower() == "true"))
+        about = {"id": name, "sha": commit, "siblings": [{"rfilename": file} for file in files]}
+        return _json({**about, "private": False, "tags": [], "downloads": 0})
+
+    def _file(self, path: Path | None, commit: str) -> tuple[int, dict[str, str], bytes]:
+        if path is None:
+            return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, b""
+        content = path.read_bytes()
+        etag = f'"{hashlib.sha256(content).hexdigest()}"'
+        return 200, {"ETag": etag, "X-Repo-Commit": commit, "Accept-Ranges": "bytes"}, content
+
+
+def _tree(files: dict[str, Path], folder: str | None, recursive: bool) -> list[dict[str, object]]:
+    """Files and folders below a folder: all of them, or those directly in it."""
+    prefix = f"{folder}/" if folder else ""
+    below = {name: path for name, path in files.items() if name.startswith(prefix)}
+    folders = {
+        parent.as_posix() for name in below for parent in PurePosixPath(name).parents if parent.as_posix() != "."
+    }
+    listed = [{"type": "directory", "path": name, "size": 0, "oid": "0" * 40} for name in sorted(folders)]
+    listed += [_entry(name, path) for name, path in below.items()]
+    return [
+        entry
+        for entry in listed
+        if (rest := entry["path"].removeprefix(prefix))
+        and entry["path"].startswith(prefix)
+        and (recursive or "/" not in rest)
+    ]
+
+
+def _entry(name: str, path: Path) -> dict[str, object]:
+    content = path.read_bytes()
+    return {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+
+
+def _json(value: object) -> tuple[int, dict[str, str], bytes]:
+    return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
 
 
 @contextmanager
-def serve(models: dict[str, Path]) -> Iterator[str]:
-    """Yields the address for HF_ENDPOINT. `gated/model` asks for terms; every other id is unknown."""
+def serve(hub: Hub) -> Iterator[Hub]:
+    """Serves a hub; its `address` is for HF_ENDPOINT."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_HEAD(self):
-            self.respond(with_body=False)
+            self.respond()
 
         def do_GET(self):
-            self.respond(with_body=True)
+            self.respond()
 
-        def respond(self, with_body):
-            status, headers, body = answer(self.path.partition("?")[0].strip("/").split("/"))
+        def do_POST(self):
+            self.respond(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+
+        def respond(self, sent=b""):
+            address = urlsplit(self.path)
+            path = unquote(address.path)
+            hub.asked[path] += 1
+            fault = hub.fault(path)
+            if fault == "slow":
+                time.sleep(hub.delay)
+            status, headers, body = (
+                (fault, {}, b"") if isinstance(fault, int) else hub.answer(path, address.query, sent)
+            )
+            if status == 429:
+                headers = {"Retry-After": "1"}
+            asked_range = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            if status == 200 and asked_range:
+                first = int(asked_range[1])
+                headers = {**headers, "Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}"}
+                status, body = 206, body[first:]
             self.send_response(status)
             for name, value in {"Content-Length": str(len(body)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            if with_body:
-                self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body[: len(body) // 2] if fault == "cut" else body)
+                self.close_connection = self.close_connection or fault == "cut"
 
         def log_message(self, *_):
             pass
 
-    def answer(parts):
-        if parts[:2] == ["api", "models"]:
-            name, revision = "/".join(parts[2:4]), parts[5] if parts[4:5] == ["revision"] else "main"
-        else:
-            name, revision = "/".join(parts[:2]), parts[3]
-        if name == "gated/model":
-            return 403, {"X-Error-Code": "GatedRepo"}, b""
-        if name not in models:
-            return 404, {"X-Error-Code": "RepoNotFound"}, b""
-        if revision not in ("main", COMMIT):
-            return 404, {"X-Error-Code": "RevisionNotFound"}, b""
-        files = {p.relative_to(models[name]).as_posix(): p for p in models[name].rglob("*") if p.is_file()}
-        if parts[0] == "api":
-            siblings = [{"rfilename": file} for file in files]
-            body = json.dumps(
-                {"id": name, "sha": COMMIT, "siblings": siblings, "private": False, "tags": [], "downloads": 0}
-            )
-            return 200, {"Content-Type": "application/json"}, body.encode()
-        file = files.get("/".join(parts[4:]))
-        if file is None:
-            return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": COMMIT}, b""
-        content = file.read_bytes()
-        return 200, {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}, content
-
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    hub.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield hub
     finally:
         server.shutdown()
         server.server_close()

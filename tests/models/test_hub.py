@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_server import serve
+from hub_server import Hub, serve
 
 DOWNLOAD = "import sys; from qatlab.models.hub import download; print(download(*sys.argv[1:]))"
 
@@ -19,8 +19,8 @@ def hub(tiny_model, tmp_path):
     shutil.copytree(tiny_model, source)
     (source / "pytorch_model.bin").write_bytes(b"pickle")
     (source / "modeling_evil.py").write_text("raise SystemExit")
-    with serve({"someone/tiny": source}) as address:
-        yield {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
+    with serve(Hub(models={"someone/tiny": source})) as served:
+        yield {**os.environ, "HF_ENDPOINT": served.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
 
 
 def download(environment, name, revision="main"):

@@ -1,17 +1,24 @@
-"""The Hugging Face hub's errors in words a user can act on."""
+"""The Hugging Face hub: asked again where it is busy, and its errors in words a user can act on."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
+from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
 from qatlab.errors import UserError
+from qatlab.progress import say
+
+Answer = TypeVar("Answer")
 
 OFFLINE_WAYS = {
     "model": "download it elsewhere and give its folder (model.name=FOLDER), or keep the default model=minilm",
@@ -20,6 +27,57 @@ OFFLINE_WAYS = {
     "task": "download it elsewhere in BEIR layout (task=[beir] task.beir.path=FOLDER), or keep task=[stdlib,networkx]",
 }
 REASON_LENGTH = 120
+WAITS = (1.0, 2.0, 4.0)  # seconds before asking again
+LONGEST_WAIT = 60.0  # of those that a hub asks for
+PASSING = (408, 429)  # the client itself asks again after 500, 502, 503 and 504, for half a minute
+
+
+def patiently(ask: Callable[[], Answer]) -> Answer:
+    """What `ask` returns, asked again where the hub is busy or out of reach for a while, or a file came cut off.
+
+    Raises what the last try raised. Without network on purpose (HF_HUB_OFFLINE=1) there is one try.
+    """
+    for wait in WAITS:
+        try:
+            return ask()
+        except OSError as error:  # all of the client's errors are, and requests' too
+            if not _passes(error):
+                raise
+            pause = min(_asked_for(error) or wait, LONGEST_WAIT)
+            say(f"the hub: {_reason(error)}; again in {pause:.3g} s")
+            time.sleep(pause)
+    return ask()
+
+
+def commit_of(kind: str, name: str, revision: str) -> str | None:
+    """The commit that a data set's revision is now; None without network on purpose, where what is cached is taken.
+
+    A branch can move while its parts are read: they are read at one commit.
+    """
+    with hub_errors_explained(kind, name, revision):
+        try:
+            return patiently(lambda: HfApi().dataset_info(name, revision=revision, timeout=30).sha)
+        except OfflineModeIsEnabled:
+            return None
+
+
+def _passes(error: OSError) -> bool:
+    """Whether the same question may be answered later."""
+    if isinstance(error, OfflineModeIsEnabled):
+        return False
+    response = getattr(error, "response", None)
+    if response is not None:
+        return response.status_code in PASSING
+    if isinstance(error.__cause__, OSError):  # "not in the cache and cannot be reached", because of this
+        return _passes(error.__cause__)
+    return not isinstance(error, (FileNotFoundError, PermissionError, HFValidationError))
+
+
+def _asked_for(error: OSError) -> float | None:
+    """Seconds that a busy hub asks to wait."""
+    response = getattr(error, "response", None)
+    asked = response.headers.get("Retry-After", "") if response is not None else ""
+    return float(asked) if asked.isdigit() else None
 
 
 @contextmanager
@@ -36,8 +94,14 @@ def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
     except RepositoryNotFoundError:
         raise UserError(f"the hub has no {kind} '{name}' (or it is private: set HF_TOKEN)") from None
     except (HfHubHTTPError, OSError) as error:  # OSError: no network, HF_HUB_OFFLINE, nothing in the cache
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({reason[:REASON_LENGTH]}); "
+            f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({_reason(error)}); "
             f"to work offline, {OFFLINE_WAYS[kind]}"
         ) from None
+
+
+def _reason(error: OSError) -> str:
+    """The first line of what began it: "429 Client Error: Too Many Requests", not "an error happened"."""
+    if isinstance(error.__cause__, OSError):
+        return _reason(error.__cause__)
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:REASON_LENGTH]

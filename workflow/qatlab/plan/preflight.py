@@ -5,7 +5,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from qatlab.hub import hub_errors_explained
+from qatlab.hub import hub_errors_explained, patiently
 from qatlab.models.hub import ALLOWED_FILES, IGNORED_FILES
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
@@ -26,7 +26,7 @@ def _check(artifact: Artifact) -> None:
     if _is_cached(repository, name, revision):
         return
     with hub_errors_explained(artifact.kind, name, revision):
-        HfApi().repo_info(name, revision=revision, repo_type=repository, timeout=SECONDS)
+        patiently(lambda: HfApi().repo_info(name, revision=revision, repo_type=repository, timeout=SECONDS))
 
 
 def _is_cached(repository: str, name: str, revision: str) -> bool:

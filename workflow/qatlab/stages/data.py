@@ -15,7 +15,7 @@ from qatlab.errors import UserError
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes train.parquet (one text column per role) and manifest.json (source, rows, SHA-256)."""
     config: DocstringData | LocalData | HubData = TypeAdapter(DataConfig).validate_python(description["config"])
-    table = _load(config)
+    table, commit = _load(config)
     if table.empty:
         raise UserError(f"data '{config.name}' has no rows")
     table = table.iloc[_shuffled(len(table), config.shuffle_seed, config.rows)].reset_index(drop=True)
@@ -28,24 +28,25 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         "origin": description["origin"],
         "rows": len(table),
         "columns": list(table.columns),
-    }
+    } | ({"commit": commit} if commit else {})
     write_json(output / "manifest.json", {**manifest, "sha256": sha256_of(output / "train.parquet")})
 
 
-def _load(config: DocstringData | LocalData | HubData) -> pd.DataFrame:
+def _load(config: DocstringData | LocalData | HubData) -> tuple[pd.DataFrame, str | None]:
+    """The rows and, of the hub, the commit that they are of."""
     if isinstance(config, DocstringData):
-        return _docstring_pairs(config)
+        return _docstring_pairs(config), None
     if isinstance(config, LocalData):
         from qatlab.data.local import read_columns
 
-        return read_columns(Path(config.path).expanduser(), config.columns)
+        return read_columns(Path(config.path).expanduser(), config.columns), None
     from qatlab.data.hub import load_split
 
-    table = load_split(config.name, config.subset, config.split, config.revision)
+    table, commit = load_split(config.name, config.subset, config.split, config.revision)
     missing = [column for column in config.columns if column not in table.columns]
     if missing:
         raise UserError(f"data set '{config.name}' has no column '{missing[0]}'; it has: {', '.join(table.columns)}")
-    return table[config.columns]
+    return table[config.columns], commit
 
 
 def _docstring_pairs(config: DocstringData) -> pd.DataFrame:

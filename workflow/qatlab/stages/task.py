@@ -17,7 +17,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     values = dict(description["config"])
     name = values.pop("task")
     config: DocstringTask | LocalTask | HubTask = TypeAdapter(TaskConfig).validate_python(values)
-    documents, queries, qrels = _load(config)
+    (documents, queries, qrels), commit = _load(config)
     queries, qrels, unjudged = _judged(name, documents, queries, qrels, config)
     tables = {
         "documents": documents.sort_values("id"),
@@ -34,17 +34,20 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         "origin": description["origin"],
         "rows": counts,
         "queries_without_judgement": unjudged,
-    }
+    } | ({"commit": commit} if commit else {})
     write_json(output / "manifest.json", {**manifest, "sha256": checksums})
 
 
-def _load(config: DocstringTask | LocalTask | HubTask) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _load(
+    config: DocstringTask | LocalTask | HubTask,
+) -> tuple[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], str | None]:
+    """Documents, queries and judgements and, of the hub, the commit that they are of."""
     if isinstance(config, DocstringTask):
-        return _docstring_task(config)
+        return _docstring_task(config), None
     if isinstance(config, LocalTask):
         from qatlab.data.beir import load
 
-        return load(Path(config.path).expanduser(), config.split)
+        return load(Path(config.path).expanduser(), config.split), None
     return _hub_task(config)
 
 
@@ -62,18 +65,15 @@ def _docstring_task(config: DocstringTask) -> tuple[pd.DataFrame, pd.DataFrame, 
     )
 
 
-def _hub_task(config: HubTask) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    from qatlab.data.hub import load_split
+def _hub_task(config: HubTask) -> tuple[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], str | None]:
+    from qatlab.data.hub import load_splits
 
-    subsets = [
-        load_split(config.name, subset, config.split, config.revision, "task")
-        for subset in ("corpus", "queries", "qrels")
-    ]
+    subsets, commit = load_splits(config.name, ["corpus", "queries", "qrels"], config.split, config.revision, "task")
     documents, queries = (table.rename(columns={"_id": "id"})[["id", "text"]] for table in subsets[:2])
     qrels = subsets[2].rename(columns={"query-id": "query_id", "corpus-id": "doc_id", "score": "relevance"})
     if "relevance" not in qrels.columns:
         qrels["relevance"] = 1  # NanoBEIR lists relevant pairs without grades
-    return documents, queries, qrels[["query_id", "doc_id", "relevance"]]
+    return (documents, queries, qrels[["query_id", "doc_id", "relevance"]]), commit
 
 
 def _judged(

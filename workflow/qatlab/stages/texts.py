@@ -16,7 +16,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     values = dict(description["config"])
     name = values.pop("texts")
     config: DocstringTexts | LocalTexts | HubTexts = TypeAdapter(TextsConfig).validate_python(values)
-    texts = _load(config, name)[: config.rows]
+    texts, commit = _load(config, name)
+    texts = texts[: config.rows]
     if not texts or (config.rows is not None and len(texts) < config.rows):
         raise UserError(f"texts '{name}' are {len(texts)}, fewer than texts.{name}.rows={config.rows}")
     table = pd.DataFrame({"id": [str(index) for index in range(len(texts))], "text": texts})
@@ -29,24 +30,25 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
             "origin": description["origin"],
             "rows": len(texts),
             "sha256": sha256_of(output / "documents.parquet"),
+            **({"commit": commit} if commit else {}),
         },
     )
 
 
-def _load(config: DocstringTexts | LocalTexts | HubTexts, name: str) -> list[str]:
+def _load(config: DocstringTexts | LocalTexts | HubTexts, name: str) -> tuple[list[str], str | None]:
+    """The texts and, of the hub, the commit that they are of."""
     if isinstance(config, DocstringTexts):
         from qatlab.data.docstrings import extract
 
-        return [pair.code for pair in extract(config.package)]
+        return [pair.code for pair in extract(config.package)], None
     if isinstance(config, LocalTexts):
         from qatlab.data.local import read_columns
 
-        return read_columns(Path(config.path).expanduser(), [config.column], f"texts.{name}.column")[
-            config.column
-        ].tolist()
+        column = f"texts.{name}.column"
+        return read_columns(Path(config.path).expanduser(), [config.column], column)[config.column].tolist(), None
     from qatlab.data.hub import load_split
 
-    table = load_split(config.name, config.subset, config.split, config.revision, "texts")
+    table, commit = load_split(config.name, config.subset, config.split, config.revision, "texts")
     if config.column not in table.columns:
         raise UserError(f"texts '{name}': no column '{config.column}'; '{config.name}' has: {', '.join(table.columns)}")
-    return table[config.column].tolist()
+    return table[config.column].tolist(), commit
