@@ -32,7 +32,21 @@ def load(folder: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
     queries = pd.DataFrame(
         [(str(r["_id"]), r["text"]) for r in read_records(folder / "queries.jsonl")], columns=["id", "text"]
     )
-    qrels = pd.read_csv(folder / f"qrels/{split}.tsv", sep="\t", dtype=str)
-    qrels.columns = ["query_id", "doc_id", "relevance"]
-    qrels["relevance"] = qrels["relevance"].astype(int)
-    return documents, queries, qrels
+    return documents, queries, _judgements(folder / f"qrels/{split}.tsv")
+
+
+def _judgements(path: Path) -> pd.DataFrame:
+    """Three columns, with a header (as BEIR has it) or without one."""
+    table = pd.read_csv(path, sep="\t", dtype=str, header=None, keep_default_na=False)
+    if table.shape[1] != 3:
+        raise UserError(
+            f"'{path}' has {table.shape[1]} columns; it needs query-id, corpus-id and score, separated by tabs"
+        )
+    table.columns = ["query_id", "doc_id", "relevance"]
+    grades = pd.to_numeric(table["relevance"], errors="coerce")
+    if pd.isna(grades.iloc[0]):
+        table, grades = table.iloc[1:], grades.iloc[1:]
+    wrong = grades.isna() | (grades != grades.round())
+    if wrong.any():
+        raise UserError(f"'{path}': score '{table.loc[wrong, 'relevance'].iloc[0]}' is no whole number")
+    return table.assign(relevance=grades.astype(int)).reset_index(drop=True)

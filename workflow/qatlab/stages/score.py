@@ -64,6 +64,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
 def _embeddings(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     queries, documents = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("queries", "documents"))
+    if queries.shape[1] != documents.shape[1]:
+        raise ValueError(f"queries have {queries.shape[1]} dimensions, documents {documents.shape[1]}")
     return queries, documents
 
 

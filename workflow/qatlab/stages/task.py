@@ -88,11 +88,8 @@ def _judged(
         raise UserError(
             f"task '{name}' has {len(documents)} documents and {len(queries)} queries; it needs some of both"
         )
-    unknown = set(qrels["doc_id"]) - set(documents["id"])
-    if unknown:
-        raise UserError(
-            f"task '{name}': judgements name document '{min(unknown)}', which the corpus does not hold ({len(unknown)} such)"
-        )
+    for what, table in (("document", documents), ("query", queries)):
+        _check_ids(name, what, table, qrels["doc_id" if what == "document" else "query_id"])
     judged = set(qrels.loc[qrels["relevance"] > 0, "query_id"])
     kept = queries[queries["id"].isin(judged)]
     if kept.empty:
@@ -100,3 +97,18 @@ def _judged(
     if not isinstance(config, DocstringTask) and config.queries is not None:
         kept = kept.sample(n=min(config.queries, len(kept)), random_state=config.shuffle_seed)
     return kept, qrels[qrels["query_id"].isin(set(kept["id"]))], len(queries) - len(set(queries["id"]) & judged)
+
+
+def _check_ids(name: str, what: str, table: pd.DataFrame, named: pd.Series) -> None:
+    """Raises UserError for an id that stands for two texts, or that judgements name and nothing has."""
+    twice = table.loc[table["id"].duplicated(), "id"]
+    if len(twice):
+        raise UserError(
+            f"task '{name}': {len(twice)} {what} ids are there twice, such as '{twice.iloc[0]}'; ids must be unique"
+        )
+    unknown = set(named) - set(table["id"])
+    if unknown:
+        missing = "the corpus does not hold" if what == "document" else "is no query"
+        raise UserError(
+            f"task '{name}': judgements name {what} '{min(unknown)}', which {missing} ({len(unknown)} such)"
+        )
