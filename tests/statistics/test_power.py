@@ -40,4 +40,17 @@ def test_what_queries_leave_open_no_number_of_seeds_closes():
 def test_one_seed_says_nothing_of_seeds_and_no_difference_is_out_of_reach():
     values = np.random.default_rng(2).normal(0.1, 1, size=(1, 30))
     assert needed([values]).seeds is None
-    assert needed([np.array([[0.5, -0.5, 0.25, -0.25]])]).queries is None
+    nothing = needed([np.array([[0.5, -0.5, 0.25, -0.25]])])
+    assert (nothing.queries, nothing.times) == (None, None)
+
+
+def test_so_many_times_both_is_where_neither_does_by_itself():
+    """Four times the queries and the seeds halve the error."""
+    rng = np.random.default_rng(3)
+    luck = np.linspace(-0.12, 0.12, 30)[:, None]
+    differences = rng.normal(0, 0.3, size=(1, 400)) + luck
+    differences = differences - differences.mean() + 0.015
+    once = needed([differences])
+    assert (once.queries, once.seeds) == (None, None)
+    again = needed([np.tile(differences, (4, 4))])
+    assert again.times == pytest.approx(once.times / 4, rel=0.1)

@@ -11,7 +11,7 @@ from qatlab.config.precision import RotationConfig
 from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, Range, SymmetricRange
 from qatlab.quantization.rotations import Rotation, fit_rotation
 
-ROWS_AT_ONCE = 1 << 16  # 100 MB of float32 in 384 dimensions
+ROWS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
 COLUMNS_AT_ONCE = 16
 FITTED_ON = 1 << 16  # documents at most: more change a rotation's angles little, and its memory much
 

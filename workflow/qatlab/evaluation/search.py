@@ -9,7 +9,7 @@ from collections.abc import Callable
 import faiss
 import numpy as np
 
-DOCUMENTS_AT_ONCE = 1 << 16  # 100 MB of float32 in 384 dimensions
+DOCUMENTS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
 VALUES_AT_ONCE = 1 << 24  # 128 MB of float64
 SPARE = 28
 ROUNDING = 1e-5  # of products in float32, relative to the largest

@@ -15,10 +15,12 @@ class Needed:
     Attributes:
         queries: over all tasks, in the proportions that the tasks have now.
         seeds: None too where there is one only, which does not say how seeds differ.
+        times: the factor on both that would do; None where no difference was seen.
     """
 
     queries: int | None
     seeds: int | None
+    times: float | None
 
 
 def needed(differences: list[np.ndarray], level: float = LEVEL, power: float = POWER) -> Needed:
@@ -39,6 +41,7 @@ def needed(differences: list[np.ndarray], level: float = LEVEL, power: float = P
     return Needed(
         _scaled(queries, of_queries, allowed - of_seeds),
         _scaled(seeds, of_seeds, allowed - of_queries) if seeds > 1 else None,
+        float((of_queries + of_seeds) / allowed) if allowed > 0 else None,
     )
 
 

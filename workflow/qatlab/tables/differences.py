@@ -11,7 +11,7 @@ from qatlab.tables.outputs import FLOAT
 from qatlab.tables.per_query import BySeed, Form, paired, seed_means
 
 DIFFERENCE = "difference"
-OUT_OF_REACH = 1_000_000  # queries or seeds
+OUT_OF_REACH = 1000  # times what a study has
 Pair = tuple[Form, Form]
 
 
@@ -77,7 +77,7 @@ def _labels(form: Form, varied: list[str]) -> dict[str, Any]:
 
 def _cells(verdict: Verdict) -> dict[str, str | None]:
     return {
-        DIFFERENCE: f"{verdict.difference:+.4f}",
+        DIFFERENCE: f"{round(verdict.difference, 4) + 0.0:+.4f}",  # never −0
         "95 % interval": _interval(verdict),
         "p (Holm)": f"{verdict.p:.3f}" if verdict.p >= 0.001 else "< 0.001",
         "verdict": verdict.word,
@@ -86,11 +86,15 @@ def _cells(verdict: Verdict) -> dict[str, str | None]:
 
 
 def _would_take(needed: Needed) -> str:
-    """'4,100 queries or 9 seeds'."""
+    """'4,100 queries or 9 seeds'; '2.3 times the queries and seeds' where neither does by itself."""
+    if needed.times is None or needed.times > OUT_OF_REACH:
+        return f"over {OUT_OF_REACH:,} times as much"
     counts = {"queries": needed.queries, "seeds": needed.seeds}
-    within = [f"{count:,} {what}" for what, count in counts.items() if count is not None and count <= OUT_OF_REACH]
-    return " or ".join(within) if within else "more queries and seeds than can be had"
+    enough = [f"{count:,} {what}" for what, count in counts.items() if count is not None]
+    return " or ".join(enough) or f"{needed.times:.2g} times the queries and seeds"
 
 
 def _interval(verdict: Verdict) -> str | None:
-    return None if np.isnan(verdict.low) else f"{verdict.low:+.4f} to {verdict.high:+.4f}"
+    return (
+        None if np.isnan(verdict.low) else f"{round(verdict.low, 4) + 0.0:+.4f} to {round(verdict.high, 4) + 0.0:+.4f}"
+    )
