@@ -176,7 +176,6 @@ def test_views_and_plots_are_there(finished):
     for name in (
         "scores_by_precision",
         "all_metrics",
-        "against_baseline",
         "against_float",
         "parity",
         "drift_summary",
@@ -253,7 +252,7 @@ def test_the_same_study_from_scratch_gives_the_same_bytes(finished, tmp_path, ti
     result = again.snakemake()
     assert result.returncode == 0, result.stdout
     names = sorted(path.name for path in finished.tables().iterdir() if not path.name.startswith("cost"))
-    assert len(names) == 2 + 3 * 5
+    assert len(names) == 2 + 3 * 6
     for name in names:
         assert (again.tables() / name).read_bytes() == (finished.tables() / name).read_bytes(), name
     for plot in (again.tables().parent / "plots").iterdir():
