@@ -88,9 +88,10 @@ def _differences(
     """The planned tables of differences, with their titles."""
     runs, baseline, plain = config["runs"], config["baseline"], config["float"]
     varied = list(runs[0]["varied"])
+    drawn = "queries and seeds" if scores["seed"].nunique() > 1 else "queries"
     label, judged = (
         metric_label(config["primary_metric"]),
-        f"95 % intervals over queries and seeds; {over}{kernel_note(scores)}",
+        f"95 % intervals over {drawn}; {over}{kernel_note(scores)}",
     )
     views = {
         "against_baseline": (
