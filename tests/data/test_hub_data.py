@@ -147,7 +147,12 @@ def test_what_is_cached_of_another_commit_is_not_taken_for_the_one_asked(hub, st
 
 def test_passing_faults_are_waited_out(hub, stage, tmp_path):
     """Busy, broken, slow, and bodies that end too soon, of one file after the other."""
-    hub.faults = {"corpus/train": [429, 500, "slow"], "queries/train": [503, "cut"], "qrels/train": ["cut", "cut", 429]}
+    hub.faults = {
+        "/api/datasets": [503, 429, 500],
+        "corpus/train": [429, 500, "slow"],
+        "queries/train": [503, "cut"],
+        "qrels/train": ["cut", "cut", 429],
+    }
     result = stage("task", task())
     assert result.returncode == 0, result.stderr
     assert texts_of(tmp_path / "out") == ["an apple", "a pear", "a plum", "a fig"]

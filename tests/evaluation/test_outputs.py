@@ -69,6 +69,7 @@ def test_bytes_are_of_the_index_that_is_searched_first():
     ("config", "message"),
     [
         ({"rescoring": ["float17"]}, "unknown precision 'float17'"),
+        ({"metrics": ["ndcg@10", "ndcg@10"]}, "metrics lists one twice"),
         ({"rescoring": ["float32", "float32"]}, "rescoring lists one twice"),
         ({"rescoring": [["float32", "int8"]]}, r"must compare fewer documents than the one before, not \[40, 40\]"),
         ({"scoring": ["hamming"]}, "'dequantized', 'codes' or 'rabitq'"),
@@ -79,4 +80,4 @@ def test_bytes_are_of_the_index_that_is_searched_first():
 )
 def test_mistakes_are_named(config, message):
     with pytest.raises(ValidationError, match=message):
-        EvaluateConfig(metrics=["ndcg@10"], **config)
+        EvaluateConfig(**{"metrics": ["ndcg@10"], **config})

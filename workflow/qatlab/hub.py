@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
@@ -27,26 +27,38 @@ OFFLINE_WAYS = {
     "task": "download it elsewhere in BEIR layout (task=[beir] task.beir.path=FOLDER), or keep task=[stdlib,networkx]",
 }
 REASON_LENGTH = 120
+SECONDS = 30  # that an answer may take
 WAITS = (1.0, 2.0, 4.0)  # seconds before asking again
 LONGEST_WAIT = 60.0  # of those that a hub asks for
-PASSING = (408, 429)  # the client itself asks again after 500, 502, 503 and 504, for half a minute
+BUSY = (408, 429)
+BROKEN = (500, 502, 503, 504)  # where files are fetched, the client itself asks again after these, for half a minute
 
 
-def patiently(ask: Callable[[], Answer]) -> Answer:
+def patiently(ask: Callable[[], Answer], passing: tuple[int, ...] = BUSY) -> Answer:
     """What `ask` returns, asked again where the hub is busy or out of reach for a while, or a file came cut off.
 
     Raises what the last try raised. Without network on purpose (HF_HUB_OFFLINE=1) there is one try.
+
+    Args:
+        passing: the statuses after which it is asked again.
     """
     for wait in WAITS:
         try:
             return ask()
         except OSError as error:  # all of the client's errors are, and requests' too
-            if not _passes(error):
+            if not _passes(error, passing):
                 raise
             pause = min(_asked_for(error) or wait, LONGEST_WAIT)
             say(f"the hub: {_reason(error)}; again in {pause:.3g} s")
             time.sleep(pause)
     return ask()
+
+
+def info(name: str, revision: str, repository: str) -> Any:
+    """What the hub says of a repository ('model' or 'dataset'), asked patiently."""
+    return patiently(
+        lambda: HfApi().repo_info(name, revision=revision, repo_type=repository, timeout=SECONDS), BUSY + BROKEN
+    )
 
 
 def commit_of(kind: str, name: str, revision: str) -> str | None:
@@ -56,20 +68,20 @@ def commit_of(kind: str, name: str, revision: str) -> str | None:
     """
     with hub_errors_explained(kind, name, revision):
         try:
-            return patiently(lambda: HfApi().dataset_info(name, revision=revision, timeout=30).sha)
+            return info(name, revision, "dataset").sha
         except OfflineModeIsEnabled:
             return None
 
 
-def _passes(error: OSError) -> bool:
+def _passes(error: OSError, passing: tuple[int, ...]) -> bool:
     """Whether the same question may be answered later."""
     if isinstance(error, OfflineModeIsEnabled):
         return False
     response = getattr(error, "response", None)
     if response is not None:
-        return response.status_code in PASSING
+        return response.status_code in passing
     if isinstance(error.__cause__, OSError):  # "not in the cache and cannot be reached", because of this
-        return _passes(error.__cause__)
+        return _passes(error.__cause__, passing)
     return not isinstance(error, (FileNotFoundError, PermissionError, HFValidationError))
 
 

@@ -119,6 +119,7 @@ class EvaluateConfig(Strict):
     @model_validator(mode="after")
     def _each_once(self) -> "EvaluateConfig":
         listed: dict[str, list[Any]] = {
+            "metrics": self.metrics,
             "precisions": self.precisions,
             "scoring": self.scoring,
             "ranges": self.ranges,

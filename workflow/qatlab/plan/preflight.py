@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
-from qatlab.hub import hub_errors_explained, patiently
+from qatlab.hub import hub_errors_explained, info
 from qatlab.models.hub import ALLOWED_FILES, IGNORED_FILES
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
-
-SECONDS = 15
 
 
 def check_hub(plan: Plan, results: Path) -> None:
@@ -26,7 +24,7 @@ def _check(artifact: Artifact) -> None:
     if _is_cached(repository, name, revision):
         return
     with hub_errors_explained(artifact.kind, name, revision):
-        patiently(lambda: HfApi().repo_info(name, revision=revision, repo_type=repository, timeout=SECONDS))
+        info(name, revision, repository)
 
 
 def _is_cached(repository: str, name: str, revision: str) -> bool:

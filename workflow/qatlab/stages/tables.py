@@ -35,7 +35,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     figures = per_query(runs, results, metric)
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    views = _views(scores, drift, cost, runs, metric, over) | _differences(figures, config, scores, over)
+    views = _views(scores, drift, cost, runs, metric, over) | _differences(figures, config, scores)
     if any(run["budgets"] for run in runs):
         title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
         views["drift_budget"] = (drift_budget(runs, results), title)
@@ -83,16 +83,16 @@ def _views(
 
 
 def _differences(
-    figures: dict[Form, BySeed], config: dict[str, Any], scores: pd.DataFrame, over: str
+    figures: dict[Form, BySeed], config: dict[str, Any], scores: pd.DataFrame
 ) -> dict[str, tuple[pd.DataFrame, str]]:
     """The planned tables of differences, with their titles."""
     runs, baseline, plain = config["runs"], config["baseline"], config["float"]
     varied = list(runs[0]["varied"])
-    drawn = "queries and seeds" if scores["seed"].nunique() > 1 else "queries"
-    label, judged = (
-        metric_label(config["primary_metric"]),
-        f"95 % intervals over {drawn}; {over}{kernel_note(scores)}",
-    )
+    seeds = scores["seed"].nunique()
+    drawn = f"queries and {seeds} seeds" if seeds > 1 else "queries; one seed"
+    label = metric_label(config["primary_metric"])
+    judged = f"95 % intervals over {drawn}{kernel_note(scores)}"
+    with_seeds = "; ± is the standard deviation over seeds" if seeds > 1 else ""
     views = {
         "against_baseline": (
             against_baseline(figures, baseline, varied),
@@ -104,7 +104,7 @@ def _differences(
         ),
         "qat_minus_ptq": (
             qat_minus_ptq(figures, runs, varied),
-            f"{label}, mean of the tasks: training for a scheme against quantizing after training ({judged})",
+            f"{label}, mean of the tasks: training for a scheme against quantizing after training ({judged}{with_seeds})",
         ),
     }
     return {name: view for name, view in views.items() if name in config["views"]}
