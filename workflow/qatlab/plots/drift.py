@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from qatlab.plots.style import COLOURS
+from qatlab.plots.style import COLOURS, hide_unused, set_title
 
 PANELS_PER_ROW = 4
 SMALLEST_SHOWN = 1e-6  # about the rounding of a float32 cosine; less is no drift
@@ -40,11 +40,8 @@ def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> F
         axis.set_xlabel(f"cosine distance to {reference} (log scale)")
         axis.set_yticks(range(1, len(methods) + 1), methods)
         axis.grid(axis="y", visible=False)
-    for axis in axes.flat[len(cosines) :]:
-        axis.set_visible(False)
+    hide_unused(axes, len(cosines))
     axes[0][0].invert_yaxis()
-    figure.suptitle(
-        f"{title}\nbox: quartiles and median; whiskers: 5 % to 95 % of texts; below {SMALLEST_SHOWN:g} drawn at {SMALLEST_SHOWN:g}",
-        fontsize=11,
-    )
+    drawn = f"whiskers: 5 % to 95 % of texts; below {SMALLEST_SHOWN:g} drawn at {SMALLEST_SHOWN:g}"
+    set_title(figure, title, f"box: quartiles and median; {drawn}")
     return figure

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from qatlab.plots.style import COLOURS, MARKERS
+from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.tables.names import metric_label
 from qatlab.tables.outputs import output_labels
 
@@ -48,7 +48,7 @@ def draw(scores: pd.DataFrame, metric: str, title: str) -> Figure:
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(methods), 5))
     seeds = chosen["seed"].nunique()
-    figure.suptitle(f"{title}\nbars: 95 % interval over queries; {seeds} seed{'s' if seeds > 1 else ''}", fontsize=11)
+    set_title(figure, title, f"bars: 95 % interval over queries; {seeds} seed{'s' if seeds > 1 else ''}")
     return figure
 
 

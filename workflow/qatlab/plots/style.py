@@ -1,12 +1,17 @@
 """One look for all plots: colour-blind safe, legible in print, the same bytes for the same figures."""
 
+import textwrap
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe & Ito 2008, "Color Universal Design", https://jfly.uni-koeln.de/color/
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
+TITLE_POINTS = 11
+LETTER_INCHES = 0.09  # a wide one of the title's size
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*"]
 
 
@@ -28,6 +33,27 @@ def use_style() -> None:
             "figure.constrained_layout.use": True,
         }
     )
+
+
+def set_title(figure: Figure, title: str, explanation: str) -> None:
+    """The study's title, and what is drawn, above all panels, in lines that the figure is wide enough for."""
+    letters = int(figure.get_figwidth() / LETTER_INCHES)
+    lines = [line for text in (title, explanation) for line in textwrap.wrap(text, letters)]
+    figure.suptitle("\n".join(lines), fontsize=TITLE_POINTS)
+
+
+def hide_unused(axes: np.ndarray, used: int) -> list[Axes]:
+    """Hides the panels of a grid after the first `used`; the lowest that is left in each column shows its x axis.
+
+    Returns:
+        These lowest panels.
+    """
+    for axis in axes.flat[used:]:
+        axis.set_visible(False)
+    lowest = [[axis for axis in column if axis.get_visible()][-1] for column in axes.T]
+    for axis in lowest:
+        axis.tick_params(axis="x", labelbottom=True)
+    return lowest
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:

@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from qatlab.plots.style import COLOURS
+from qatlab.plots.style import COLOURS, hide_unused, set_title
 from qatlab.quantization.precisions import sides
 from qatlab.tables.outputs import precision_label
 
@@ -40,9 +40,7 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
                 )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_title(run, fontsize=9)
-    for axis in axes.flat[len(logs) :]:
-        axis.set_visible(False)
-    for axis in axes[-1]:
+    for axis in hide_unused(axes, len(logs)):
         axis.set_xlabel("optimizer step")
     for axis in axes[:, 0]:
         axis.set_ylabel("training loss (nats)")
@@ -50,7 +48,7 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
         label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
     }
     figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=5)
-    figure.suptitle(f"{title}\ntraining loss at each precision, unweighted", fontsize=11)
+    set_title(figure, title, "training loss at each precision, unweighted")
     return figure
 
 

@@ -1,0 +1,63 @@
+"""What is drawn can be read: titles fit their figure, and every column of panels has its axis labelled."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from conftest import AS_IT_IS
+from qatlab.plots import drift, scores, style, training_loss
+
+TITLE = "Weight quantization: training for a scheme against quantizing after training, in a title as long as they come"
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    style.use_style()
+    yield
+    plt.close("all")
+
+
+def of_scores():
+    row = {
+        "method": "m",
+        "seed": 0,
+        "deploy": "torch_fp32",
+        "task": "a",
+        "metric": "ndcg@10",
+        "rotation": "none",
+        **AS_IT_IS,
+    }
+    row |= {"query_precision": "float32", "doc_precision": "float32", "value": 0.5, "stderr": 0.01}
+    return scores.draw(pd.DataFrame([row]), "ndcg@10", TITLE)
+
+
+def of_drift(panels=1):
+    cosines = {(f"deploy{n}", "torch_fp32"): {"baseline": np.linspace(0.9, 0.99, 20)} for n in range(panels)}
+    return drift.draw(cosines, TITLE)
+
+
+def of_training(panels=1):
+    return training_loss.draw(
+        {f"run{n}": pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]}) for n in range(panels)}, TITLE
+    )
+
+
+@pytest.mark.parametrize("drawn", [of_scores, of_drift, of_training])
+def test_a_long_title_is_as_wide_as_a_figure_of_one_panel(drawn):
+    figure = drawn()
+    figure.canvas.draw()
+    extent = figure._suptitle.get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1
+
+
+@pytest.mark.parametrize("drawn", [of_drift, of_training])
+def test_a_column_whose_last_panel_is_not_used_has_its_axis_labelled(drawn):
+    figure = drawn(6)
+    figure.canvas.draw()
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    assert len(panels) == 6
+    lowest = panels[2:]  # the third and fourth of the first row, and the second row
+    assert all(any(tick.label1.get_visible() for tick in axis.xaxis.get_major_ticks()) for axis in lowest)
+    assert all(axis.get_xlabel() for axis in lowest)
