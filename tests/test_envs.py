@@ -1,6 +1,7 @@
 """The environments agree with one another, and name no address."""
 
 import re
+import tomllib
 
 import yaml
 from packaging.requirements import Requirement
@@ -34,6 +35,13 @@ def test_one_version_everywhere():
         assert {name: lock[name] for name in other} == other
     dev = read("dev.txt")
     assert {name: dev[name] for name in lock if name != "torch"} == {n: v for n, v in lock.items() if n != "torch"}
+
+
+def test_jobs_have_all_that_they_import():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((PROJECT / "envs/qatlab.yaml").read_text())["dependencies"][-1]["pip"]
+    needed = {Requirement(line).name.lower() for line in project["dependencies"]}
+    assert {name for name in needed if not name.startswith("snakemake")} == set(pins(conda))
 
 
 def test_locks_have_hashes_and_no_addresses():
