@@ -18,7 +18,7 @@ VOCABULARY = 800
 PROJECT = Path(__file__).resolve().parent.parent
 
 # What scores.csv says of an output that is compared in the usual way.
-AS_IT_IS = {"scoring": "dot", "ranges": "none", "rescoring": "none", "dimensions": None}
+AS_IT_IS = {"scoring": "dot", "ranges": "none", "rescoring": "none", "dimensions": None, "index": "flat"}
 
 
 @pytest.fixture(scope="session")

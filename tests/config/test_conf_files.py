@@ -15,6 +15,9 @@ GROUPS = group_options(CONF)
 NEEDED = {
     ("data", "local"): ["data.path=pairs.csv"],
     ("task", "beir"): ["task.beir.path=folder"],
+    ("task", "mteb"): ["task.mteb.name=SciFact"],
+    ("task", "sentence_pairs"): ["task.sentence_pairs.path=pairs.csv"],
+    ("task", "withheld"): ["task.withheld.path=records.jsonl"],
     ("texts", "texts_file"): ["texts.texts_file.path=reviews.csv"],
 }
 
@@ -78,3 +81,16 @@ def test_onnx_int8_has_the_seed_studys_parameters():
         "matmul_const_b_only": True,
         "nodes_to_exclude": [],
     }
+
+
+def test_nanobeir_is_thirteen_sets_at_one_commit_each():
+    """And mteb knows the names that results are written under."""
+    import mteb
+
+    names = [choice for choice in GROUPS["task"] if choice.startswith("nano_")]
+    assert len(names) == 13
+    for name in names:
+        (config,) = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text()).values()
+        assert config["name"].startswith("zeta-alpha-ai/Nano")
+        assert len(config["revision"]) == 40
+        assert mteb.get_task(config["mteb_name"]).metadata.main_score == "ndcg_at_10"

@@ -72,7 +72,7 @@ def test_bytes_are_of_the_index_that_is_searched_first():
         ({"metrics": ["ndcg@10", "ndcg@10"]}, "metrics lists one twice"),
         ({"rescoring": ["float32", "float32"]}, "rescoring lists one twice"),
         ({"rescoring": [["float32", "int8"]]}, r"must compare fewer documents than the one before, not \[40, 40\]"),
-        ({"scoring": ["hamming"]}, "'dequantized', 'codes' or 'rabitq'"),
+        ({"scoring": ["hamming"]}, "'scalar_quantizer', 'sentence_transformers_compat' or 'mteb_compat'"),
         ({"dimensions": [0]}, "greater than 0"),
         ({"ranges": ["model"], "dimensions": [64]}, "evaluate them with dimensions: .null"),
         ({"ranges": ["model"], "rotations": ["itq"]}, "evaluate them with rotations: .none"),
@@ -81,3 +81,47 @@ def test_bytes_are_of_the_index_that_is_searched_first():
 def test_mistakes_are_named(config, message):
     with pytest.raises(ValidationError, match=message):
         EvaluateConfig(**{"metrics": ["ndcg@10"], **config})
+
+
+def test_others_ways_of_scoring_take_embeddings_as_they_are_encoded():
+    grid = {"precisions": ["float32", "int8", "int4", "binary", "float32_x_int8"], "rotations": ["none", "itq"]}
+    theirs = made(
+        **grid, scoring=["sentence_transformers_compat"], rescoring=["none", "float32"], dimensions=[None, 64]
+    )
+    assert theirs == [
+        f"none{cut}/{precision}/sentence_transformers_compat{ranges}"
+        for cut in ("", "_64")
+        for precision, ranges in (("float32", ""), ("int8", "/per_call"), ("binary", ""))
+    ]
+    assert [name.split("/")[1] for name in made(**grid, scoring=["mteb_compat"])] == [
+        "float32",
+        "int8",
+        "int4",
+        "binary",
+    ]
+
+
+def test_what_is_not_flat_searches_values_or_bits():
+    names = made(
+        precisions=["float32", "int8", "binary"], scoring=["dequantized", "codes"], index=["flat", {"kind": "ivf"}]
+    )
+    assert names == [
+        "none/float32/dot", "none/float32/dot/ivf_8",
+        "none/int8/dequantized/corpus", "none/int8/dequantized/corpus/ivf_8", "none/int8/codes/corpus",
+        "none/binary/hamming", "none/binary/hamming/ivf_8",
+    ]  # fmt: skip
+
+
+def test_pairs_are_not_searched():
+    config = EvaluateConfig(
+        metrics=["ndcg@10"],
+        precisions=["float32", "binary", "float32_x_binary"],
+        scoring=["dequantized", "rabitq", "mteb_compat"],
+        rescoring=["none", "float32"],
+        index=["flat", "hnsw"],
+    )
+    pairs = ["none/float32/dot", "none/binary/hamming", "none/float32_x_binary/dequantized"]
+    assert [output.name for output in outputs(config, "reranking")] == pairs
+    assert {output.name for output in outputs(config, "similarity")} == {
+        *pairs, "none/float32/mteb_compat", "none/binary/mteb_compat",
+    }  # fmt: skip

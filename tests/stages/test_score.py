@@ -29,13 +29,15 @@ def inputs(tmp_path):
     pd.DataFrame({"id": [f"q{i}" for i in range(QUERIES)]}).to_parquet(task / "queries.parquet")
     rows = [{"query_id": f"q{i}", "doc_id": f"d{i}", "relevance": 1} for i in range(QUERIES)]
     pd.DataFrame(rows).to_parquet(task / "qrels.parquet")
+    (task / "manifest.json").write_text(json.dumps({"kind": "retrieval"}))
     return {"encode": encode, "task": task, "queries": queries, "documents": documents}
 
 
 def scored(inputs, output, **config):
     output.mkdir(exist_ok=True)
     description = {"config": {"metrics": ["accuracy@1"], **config}}
-    score.run(description, {"encode": inputs["encode"], "task": inputs["task"]}, output, 1)
+    folders = {role: path for role, path in inputs.items() if role in ("encode", "task", "training")}
+    score.run(description, folders, output, 1)
     return pd.DataFrame(json.loads((output / "scores.json").read_text()))
 
 
@@ -92,6 +94,7 @@ def test_a_models_own_ranges(inputs, tmp_path):
 
 def test_more_dimensions_than_documents_is_one_line(inputs, tmp_path):
     np.save(inputs["encode"] / "documents.npy", inputs["documents"][:20])
+    pd.DataFrame({"id": [f"d{i}" for i in range(20)]}).to_parquet(inputs["task"] / "documents.parquet")
     with pytest.raises(UserError, match=r"evaluate\.rotations itq: itq in 24 dimensions needs at least as many"):
         scored(inputs, tmp_path / "out", precisions=["float32"], rotations=["itq"])
 
@@ -122,3 +125,53 @@ def test_dimensions_that_are_not_there_are_one_line(inputs, tmp_path):
         UserError, match=r"evaluate\.dimensions 64: embeddings have 24 dimensions, so 64 cannot be kept"
     ):
         scored(inputs, tmp_path / "out", dimensions=64)
+
+
+def test_ranges_of_training_documents(inputs, tmp_path):
+    training = np.random.default_rng(5).normal(size=(30, DIM)).astype(np.float32) * 0.01
+    folder = tmp_path / "training"
+    folder.mkdir()
+    np.save(folder / "documents.npy", training)
+    table = scored({**inputs, "training": folder}, tmp_path / "out", precisions=["int8"], ranges=["training", "corpus"])
+    ranges = MinMaxRange().fit(unit_length(training))
+    sides = (fake_quantize(unit_length(inputs[name]), "int8", ranges) for name in ("queries", "documents"))
+    assert table.set_index("ranges").loc["training", "value"] == pytest.approx(accuracy(*sides))
+    kept = Range.load(tmp_path / "out/quantization_ranges/none-int8-training.npz")
+    assert np.array_equal(kept.low, ranges.low)
+
+
+def test_a_document_of_the_querys_name_is_no_answer(inputs, tmp_path):
+    """Queries that are documents find themselves first."""
+    ids = [f"d{i}" for i in range(QUERIES)]
+    pd.DataFrame({"id": ids}).to_parquet(inputs["task"] / "queries.parquet")
+    rows = [{"query_id": f"d{i}", "doc_id": f"d{QUERIES + i % 20}", "relevance": 1} for i in range(QUERIES)]
+    rows.append({"query_id": "d0", "doc_id": "unheard of", "relevance": 1})
+    pd.DataFrame(rows).to_parquet(inputs["task"] / "qrels.parquet")
+    documents = inputs["documents"].copy()
+    documents[QUERIES:] = documents[
+        : DOCUMENTS - QUERIES
+    ]  # the answer to d0 to d19 is the same as they are, and stands later
+    np.save(inputs["encode"] / "documents.npy", documents)
+    np.save(inputs["encode"] / "queries.npy", documents[:QUERIES])
+    found = []
+    for ignore in (False, True):
+        manifest = {"kind": "retrieval", "ignore_identical_ids": ignore}
+        (inputs["task"] / "manifest.json").write_text(json.dumps(manifest))
+        found.append(scored(inputs, tmp_path / str(ignore), precisions=["float32"], metrics=["accuracy@1", "recall@3"]))
+    assert [table["value"].iloc[0] for table in found] == [0, 0.5]
+    recall = pd.read_parquet(tmp_path / "True/per_query.parquet")["none/float32/dot/recall@3"]
+    assert recall[0] == 0.5  # what the corpus does not hold counts, and is not found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda side: side[:-1], "the task has 60 documents, the encoding 59"),
+        (lambda side: side[:, :-1], "queries have 24 dimensions, documents 23"),
+        (lambda side: np.where(np.arange(len(side))[:, None] == 3, np.nan, side), "embeddings of documents hold NaN"),
+    ],
+)
+def test_embeddings_that_do_not_fit(inputs, tmp_path, change, message):
+    np.save(inputs["encode"] / "documents.npy", change(inputs["documents"]))
+    with pytest.raises(ValueError, match=message):
+        scored(inputs, tmp_path / "out")

@@ -22,6 +22,7 @@ def test_columns_go_with_their_scores(tmp_path):
         pq.write_table(pa.table({"id": [f"{name}{i:02}" for i in range(count)]}), task / f"{name}.parquet")
     rows = [{"query_id": f"queries{i:02}", "doc_id": f"documents{i:02}", "relevance": 1} for i in range(20)]
     pd.DataFrame(rows).to_parquet(task / "qrels.parquet")
+    (task / "manifest.json").write_text('{"kind": "retrieval"}')
     (encode / "machine.json").write_text(json.dumps({"features": [], "integer_kernel": "avx2"}))
     config = {
         "metrics": ["ndcg@10", "mrr@10"],

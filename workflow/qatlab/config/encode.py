@@ -11,3 +11,9 @@ class EncodeConfig(Strict):
     """One encoding serves every output precision."""
 
     batch_size: Annotated[int, Field(gt=0)] = 32
+
+
+class EncodeTrainingConfig(EncodeConfig):
+    """The same of training documents, on which ranges of integer grids are fitted."""
+
+    rows: Annotated[int, Field(gt=0, description="The first so many")]

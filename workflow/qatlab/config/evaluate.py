@@ -10,6 +10,10 @@ from qatlab.config.precision import PrecisionName, RotationConfig
 from qatlab.quantization.precisions import check_precision
 
 CODES = ("int8", "uint8")  # whose codes can be compared as they are
+COMPAT = {  # evaluators of others, and the precisions that they have
+    "sentence_transformers_compat": ("float32", "int8", "uint8", "binary", "ubinary"),
+    "mteb_compat": ("float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary"),
+}
 METRIC = re.compile(r"(ndcg|mrr|recall|accuracy)@([1-9]\d*)")
 
 
@@ -37,6 +41,37 @@ class RescoringStep(Strict):
         return f"{self.documents} of {self.candidates}"
 
 
+class IndexConfig(Strict):
+    """What finds the best documents: all are compared (flat), or a graph or lists of near ones are followed, by faiss."""
+
+    kind: Literal["flat", "hnsw", "ivf"] = "flat"
+    m: Annotated[int, Field(ge=2, description="hnsw: neighbours that a document is linked to")] = 32
+    ef_construction: Annotated[int, Field(gt=0, description="hnsw: candidates when it is built")] = 40
+    ef_search: Annotated[
+        int, Field(gt=0, description="hnsw: candidates of a search, the depth of the metrics at least")
+    ] = 64
+    lists: Annotated[
+        int | None, Field(gt=0, description="ivf: clusters of documents; null for the square root of how many")
+    ] = None
+    probes: Annotated[int, Field(gt=0, description="ivf: clusters that are searched")] = 8
+
+    @property
+    def label(self) -> str:
+        """'flat', 'hnsw_32_64', 'ivf_8', 'ivf_8_of_100'."""
+        if self.kind == "hnsw":
+            return f"hnsw_{self.m}_{self.ef_search}"
+        of = f"_of_{self.lists}" if self.lists else ""
+        return f"ivf_{self.probes}{of}" if self.kind == "ivf" else "flat"
+
+
+def _index(value: Any) -> Any:
+    """`[flat, hnsw]` is short for `[{kind: flat}, {kind: hnsw}]`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+Index = Annotated[IndexConfig, BeforeValidator(_index)]
+
+
 def _listed(value: Any) -> Any:
     """One is short for a list of one."""
     return value if isinstance(value, list | tuple) else [value]
@@ -61,27 +96,34 @@ class EvaluateConfig(Strict):
         Literal["cosine", "dot"], Field(description="cosine scales embeddings to unit length first")
     ] = "cosine"
     scoring: Annotated[
-        list[Literal["dequantized", "codes", "rabitq"]],
+        list[
+            Literal["dequantized", "codes", "rabitq", "scalar_quantizer", "sentence_transformers_compat", "mteb_compat"]
+        ],
         BeforeValidator(_listed),
         Field(
             min_length=1,
             description="dequantized: the values that codes stand for (bits against bits: Hamming distance); codes: int8 or uint8 "
-            "codes as they are; rabitq: float queries against bits by RaBitQ's estimator",
+            "codes as they are; rabitq: float queries against bits by RaBitQ's estimator; scalar_quantizer: float queries "
+            "against int8, int4 or float16 documents as faiss stores them; sentence_transformers_compat, mteb_compat: as the "
+            "evaluators of these libraries score",
         ),
     ] = ["dequantized"]
     ranges: Annotated[
-        list[Literal["corpus", "per_call", "model"]],
+        list[Literal["corpus", "per_call", "training", "model"]],
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="What integer grids' ranges are fitted on: the indexed documents, each side by itself, "
-            "or what training saved with the model (methods whose ranges are not those of each batch)",
+            description="What integer grids' ranges are fitted on: the indexed documents; each side by itself; documents of the "
+            "training data; or what training saved with the model (methods whose ranges are not those of each batch)",
         ),
     ] = ["corpus"]
     range_kind: Annotated[
         Literal["minmax", "percentile", "symmetric", "fixed"],
         Field(description="Per dimension: extremes, percentiles (0.1 and 99.9), ±max |value|; or ±range_limit for all"),
     ] = "minmax"
+    range_rows: Annotated[int, Field(gt=0, description="Training documents that ranges of training are fitted on")] = (
+        2048
+    )
     range_limit: Annotated[float, Field(gt=0, description="Of range_kind fixed")] = 0.18
     rescoring: Annotated[
         list[Rescoring],
@@ -90,6 +132,14 @@ class EvaluateConfig(Strict):
             min_length=1, description="After a search at a lower precision: none, a precision, a step, or steps in turn"
         ),
     ] = [()]
+    index: Annotated[
+        list[Index],
+        BeforeValidator(_listed),
+        Field(
+            min_length=1,
+            description="flat, hnsw, ivf, or one with its parameters; what is not flat searches values or bits",
+        ),
+    ] = [IndexConfig()]
     dimensions: Annotated[
         list[Annotated[int, Field(gt=0)] | None],
         BeforeValidator(_listed),
@@ -124,6 +174,7 @@ class EvaluateConfig(Strict):
             "scoring": self.scoring,
             "ranges": self.ranges,
             "rescoring": [", ".join(step.label for step in steps) for steps in self.rescoring],
+            "index": [index.label for index in self.index],
             "dimensions": self.dimensions,
             "rotations": [rotation.label for rotation in self.rotations],
         }

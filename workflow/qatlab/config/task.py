@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from qatlab.config.base import Strict
+from qatlab.config.model import ModelConfig
+
+Kind = Literal["retrieval", "reranking", "similarity"]
 
 Queries = Annotated[int | None, Field(gt=0, description="Queries kept after shuffling; null keeps all")]
 
@@ -33,6 +36,48 @@ class LocalTask(Strict):
     shuffle_seed: ShuffleSeed = 0
 
 
+class PairsTask(Strict):
+    """Pairs of texts and how alike people found them: a CSV, TSV, JSON Lines or Parquet file."""
+
+    source: Literal["pairs"]
+    path: Annotated[str, Field(min_length=1)]
+    columns: Annotated[
+        list[str], Field(min_length=3, max_length=3, description="The two texts and their score, by column")
+    ] = ["sentence1", "sentence2", "score"]
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+class MiningConfig(Strict):
+    """Hard negatives for records that have none: what a search finds for the query besides its positive."""
+
+    bm25: Annotated[int, Field(ge=0, description="The best by BM25")] = 0
+    model: Annotated[int, Field(ge=0, description="Besides these, the best by a model's cosine similarity")] = 0
+    searcher: Annotated[ModelConfig, Field(description="This model: the same for all that a study compares")] = (
+        ModelConfig(name="sentence-transformers/all-MiniLM-L6-v2")
+    )
+
+    @property
+    def mines(self) -> bool:
+        """Whether any are looked for."""
+        return self.bm25 + self.model > 0
+
+
+class WithheldTask(Strict):
+    """Records withheld from training, as JSON Lines: a query, its positive, and hard negatives among which it must be found."""
+
+    source: Literal["withheld"]
+    path: Annotated[str, Field(min_length=1)]
+    query: Annotated[str, Field(min_length=1, description="The query's key")] = "query"
+    positive: Annotated[str, Field(min_length=1, description="The key of its answer, or of a list of answers")] = (
+        "positive"
+    )
+    negatives: Annotated[str, Field(min_length=1, description="The key of a list of texts, or of one")] = "negatives"
+    mined: Annotated[MiningConfig, Field(description="Where records have no negatives")] = MiningConfig()
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+
 class HubTask(Strict):
     """A data set of the hub with the subsets corpus, queries and qrels, as NanoBEIR publishes them."""
 
@@ -40,8 +85,21 @@ class HubTask(Strict):
     name: Annotated[str, Field(min_length=1)]
     revision: str = "main"
     split: Annotated[str, Field(min_length=1)] = "train"
+    mteb_name: Annotated[str | None, Field(description="What mteb calls it; for results in mteb's format")] = None
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 
 
-TaskConfig = Annotated[DocstringTask | LocalTask | HubTask, Field(discriminator="source")]
+class MtebTask(Strict):
+    """A retrieval, reranking or STS task of mteb, by the name that mteb gives it, at the revision that mteb names."""
+
+    source: Literal["mteb"]
+    name: Annotated[str, Field(min_length=1)]
+    split: Annotated[str | None, Field(description="Of its evaluation splits; null where it has one only")] = None
+    subset: Annotated[str | None, Field(description="Such as a language; null where it has one only")] = None
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+AnyTask = DocstringTask | LocalTask | PairsTask | WithheldTask | HubTask | MtebTask
+TaskConfig = Annotated[AnyTask, Field(discriminator="source")]

@@ -42,12 +42,12 @@ def load_split(
 def _table(name: str, subset: str | None, split: str, revision: str) -> pd.DataFrame:
     rows: Any = load_dataset(name, subset, split=split, revision=revision)
     if not HF_HUB_OFFLINE:
-        _check_commit(rows, revision)
+        check_commit(rows, revision)
     table: pd.DataFrame = rows.to_pandas()
     return table
 
 
-def _check_commit(rows: Any, commit: str) -> None:
+def check_commit(rows: Any, commit: str) -> None:
     """Where anything fails, `load_dataset` takes what is cached of the data set, of whatever commit, and only warns."""
     folders = {Path(file["filename"]).parent.name for file in rows.cache_files}
     if folders - {commit}:

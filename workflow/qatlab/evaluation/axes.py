@@ -1,7 +1,7 @@
 """Embeddings on the axes that they are scored on: truncated, of unit length, turned. In blocks, so that a million fit in memory."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,15 @@ class OnAxes:
         if self.rotation is not None:
             found = unit_length(self.rotation(found)) if self.unit else self.rotation(found)
         return found
+
+    def of(self, embeddings: np.ndarray) -> "OnAxes":
+        """Others on the same axes."""
+        return replace(self, embeddings=embeddings)
+
+    def as_encoded(self) -> np.ndarray:
+        """(n, dimensions) float32, neither scaled nor turned."""
+        kept: np.ndarray = self.embeddings[:, : self.dimensions]
+        return kept
 
     def blocks(self) -> Iterator[np.ndarray]:
         """All, in order, so many at once."""

@@ -3,11 +3,17 @@
 from dataclasses import dataclass
 from itertools import product
 
-from qatlab.config.evaluate import CODES, EvaluateConfig, RescoringStep
+from qatlab.config.evaluate import CODES, COMPAT, EvaluateConfig, IndexConfig, RescoringStep
 from qatlab.config.precision import RotationConfig
+from qatlab.config.task import Kind
 from qatlab.quantization.precisions import RANGED, bytes_per_embedding, is_binary, sides
 
 RABITQ_FACTORS = 8  # bytes: two floats beside each document's bits
+LINK, POSITION = 4, 8  # bytes: a neighbour in a graph's lowest layer, a document's number in a list
+SCALAR_QUANTIZED = ("int8", "int4", "float16")  # what faiss's scalar quantizer stores
+ANY_INDEX = ("dot", "dequantized", "hamming")  # ways of scoring that graphs and lists know
+
+FLAT = IndexConfig()
 
 
 @dataclass(frozen=True)
@@ -18,9 +24,11 @@ class Output:
         rotation: what turns them first.
         dimensions: the first so many are kept before all else, as Matryoshka models allow; None keeps all.
         query, document: the precision of either side.
-        scoring: dot (floats), dequantized (values of codes), codes (integer codes as they are), hamming, or rabitq.
+        scoring: dot (floats), dequantized (values of codes), codes (integer codes as they are), hamming, rabitq,
+            scalar_quantizer, sentence_transformers_compat or mteb_compat.
         ranges: what integer grids are laid over; "" where neither side is one.
         rescoring: steps after the first search, in turn.
+        index: what finds the best documents.
     """
 
     rotation: RotationConfig
@@ -30,11 +38,12 @@ class Output:
     scoring: str
     ranges: str
     rescoring: tuple[RescoringStep, ...]
+    index: IndexConfig = FLAT
 
     @property
     def plain(self) -> bool:
         """Whether nothing is lost: float32 on the model's own axes, all of them."""
-        return self.axes == "none" and self.query == self.document == "float32"
+        return self.axes == "none" and self.query == self.document == "float32" and self.scoring == "dot"
 
     @property
     def axes(self) -> str:
@@ -50,7 +59,8 @@ class Output:
     def name(self) -> str:
         """Unlike any other's of a configuration, for columns."""
         precision = self.query if self.query == self.document else f"{self.query}_x_{self.document}"
-        parts = [self.axes, precision, self.scoring, self.ranges, *(step.label for step in self.rescoring)]
+        index = self.index.label if self.index.kind != "flat" else ""
+        parts = [self.axes, precision, self.scoring, self.ranges, index, *(step.label for step in self.rescoring)]
         return "/".join(part for part in parts if part)
 
     def document_bytes(self, dim: int) -> int:
@@ -59,8 +69,9 @@ class Output:
         Args:
             dim: coordinates after truncation and rotation.
         """
-        size = bytes_per_embedding(self.document, dim)
-        return size + RABITQ_FACTORS if self.scoring == "rabitq" else size
+        beside = RABITQ_FACTORS if self.scoring == "rabitq" else 0
+        beside += {"flat": 0, "hnsw": 2 * self.index.m * LINK, "ivf": POSITION}[self.index.kind]
+        return bytes_per_embedding(self.document, dim) + beside
 
     def described(self, dim: int) -> dict[str, object]:
         """The columns that scores.csv has of it."""
@@ -73,29 +84,55 @@ class Output:
             "ranges": self.ranges or "none",
             "rescoring": self.rescoring_label,
             "dimensions": self.dimensions,
+            "index": self.index.label,
         }
 
 
-def outputs(config: EvaluateConfig) -> list[Output]:
-    """All of them, axes outermost, then precisions, each in the order of the configuration."""
+def outputs(config: EvaluateConfig, kind: Kind = "retrieval") -> list[Output]:
+    """All of them for a kind of task, axes outermost, then precisions, each in the order of the configuration."""
     found: dict[Output, None] = {}
     choices = product(
-        config.rotations, config.dimensions, config.precisions, config.scoring, config.ranges, config.rescoring
+        config.rotations,
+        config.dimensions,
+        config.precisions,
+        config.scoring,
+        config.ranges,
+        config.index,
+        config.rescoring,
     )
-    for rotation, dimensions, precision, scoring, ranges, rescoring in choices:
+    for rotation, dimensions, precision, scoring, ranges, index, rescoring in choices:
         query, document = sides(precision)
         scored_by = _scoring(query, document, scoring)
-        if scored_by is None or (rescoring and not _adds(document, rescoring)):
+        if scored_by is None:
             continue
-        laid_over = (
-            ranges if query in RANGED or document in RANGED or any(s.documents in RANGED for s in rescoring) else ""
-        )
-        found[Output(rotation, dimensions, query, document, scored_by, laid_over, rescoring)] = None
+        laid_over = ranges if any(p in RANGED for p in (query, document, *(s.documents for s in rescoring))) else ""
+        if scored_by in COMPAT and laid_over:
+            laid_over = "per_call"
+        if scored_by == "scalar_quantizer":
+            laid_over = ""  # faiss fits its own
+        output = Output(rotation, dimensions, query, document, scored_by, laid_over, rescoring, index)
+        if _makes_sense(output, kind):
+            found[output] = None
     return list(found)
+
+
+def _makes_sense(output: Output, kind: Kind) -> bool:
+    searched = kind == "retrieval"
+    if output.scoring in COMPAT:
+        as_encoded = output.rotation.kind == "none" and not output.rescoring and output.index.kind == "flat"
+        return as_encoded and kind != "reranking"
+    if output.scoring in ("rabitq", "scalar_quantizer") or output.rescoring or output.index.kind != "flat":
+        rescored = not output.rescoring or _adds(output.document, output.rescoring)
+        return searched and rescored and (output.index.kind == "flat" or output.scoring in ANY_INDEX)
+    return True
 
 
 def _scoring(query: str, document: str, asked: str) -> str | None:
     """What a way of scoring is for a pair of precisions; None where there is no such thing."""
+    if asked in COMPAT:
+        return asked if query == document and query in COMPAT[asked] else None
+    if asked == "scalar_quantizer":
+        return asked if query == "float32" and document in SCALAR_QUANTIZED else None
     if asked == "codes":
         return "codes" if query == document and query in CODES else None
     if asked == "rabitq":

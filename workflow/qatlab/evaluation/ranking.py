@@ -7,9 +7,10 @@ from functools import partial
 import numpy as np
 
 from qatlab.config.evaluate import EvaluateConfig, RescoringStep
+from qatlab.evaluation.approximate_search import best_by_scalar_quantizer, best_near_bits, best_near_values
 from qatlab.evaluation.axes import OnAxes, fitted_range
 from qatlab.evaluation.outputs import Output
-from qatlab.evaluation.search import best_by_hamming, best_by_product, best_by_rabitq, products
+from qatlab.evaluation.search import NOTHING, best_by_hamming, best_by_product, best_by_rabitq, products
 from qatlab.quantization.grids import dequantize_embeddings, quantize_embeddings
 from qatlab.quantization.precisions import RANGED
 from qatlab.quantization.ranges import Range
@@ -31,14 +32,16 @@ def side_ranges(
     documents: OnAxes,
     config: EvaluateConfig,
     trained: dict[str, Range],
+    training: OnAxes | None = None,
 ) -> dict[str, SideRanges]:
-    """The ranges that outputs need, by what they are fitted on: corpus, per_call or model.
+    """The ranges that outputs need, by what they are fitted on: corpus, per_call, training or model.
 
     Args:
         outputs: on the same axes.
         queries, documents: both sides on these axes.
         config: the kind of range.
         trained: the model's own, by precision.
+        training: documents of the training data on these axes, for ranges of training.
 
     Raises:
         ValueError: where the model's own are asked for, and it has none for a precision.
@@ -54,7 +57,9 @@ def side_ranges(
             own = {precision: _own(trained, precision) for precision in precisions}
             found[kind] = SideRanges(own, own)
         else:
-            of_documents = dict.fromkeys(precisions, fitted_range(documents, config))
+            fitted_on = documents if kind != "training" else training
+            assert fitted_on is not None
+            of_documents = dict.fromkeys(precisions, fitted_range(fitted_on, config))
             of_queries = (
                 dict.fromkeys(precisions, fitted_range(queries, config)) if kind == "per_call" else of_documents
             )
@@ -74,7 +79,7 @@ def rank(
         seed: of RaBitQ's rotation.
 
     Returns:
-        (q, min(depth, d)) int64.
+        (q, min(depth, d)) int64, NOTHING where an approximate index found fewer.
     """
     first = max([depth, *(step.candidates for step in output.rescoring)])
     all_queries = queries[:]
@@ -89,12 +94,18 @@ def _search(
 ) -> np.ndarray:
     if output.scoring == "hamming":
         bits = np.concatenate([_packed_bits(block) for block in documents.blocks()])
+        if output.index.kind != "flat":
+            return best_near_bits(_packed_bits(queries), bits, depth, output.index)
         return best_by_hamming(_packed_bits(queries), bits, depth)
+    if output.scoring == "scalar_quantizer":
+        return best_by_scalar_quantizer(queries, partial(_block, documents), len(documents), depth, output.document)
     if output.scoring == "rabitq":
         return best_by_rabitq(queries, partial(_block, documents), len(documents), depth, seed)
-    convert = _codes if output.scoring == "codes" else values
+    convert = codes if output.scoring == "codes" else values
     of_query = convert(queries, output.query, ranges.queries)
     stored = partial(_block, documents, convert=partial(convert, precision=output.document, ranges=ranges.documents))
+    if output.index.kind != "flat":
+        return best_near_values(of_query, stored, len(documents), depth, output.index)
     return best_by_product(of_query, stored, len(documents), depth)
 
 
@@ -108,6 +119,7 @@ def _rescored(
     for row in (slice(first, first + at_once) for first in range(0, len(queries), at_once)):
         chosen = values(documents[candidates[row].ravel()], step.documents, ranges.documents)
         scores[row] = products(queries[row], chosen.reshape(*candidates[row].shape, -1))
+    scores[candidates == NOTHING] = -np.inf
     order = np.lexsort((candidates, -scores), axis=1)
     return np.hstack([np.take_along_axis(candidates, order, axis=1), best[:, step.candidates :]])
 
@@ -116,15 +128,15 @@ def values(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> 
     """(n, dim) float32: what the codes of embeddings stand for."""
     if precision == "float32":
         return embeddings
-    codes = quantize_embeddings(embeddings, precision, ranges.get(precision))
-    found: np.ndarray = dequantize_embeddings(codes, precision, ranges.get(precision), dim=embeddings.shape[1])
+    made = quantize_embeddings(embeddings, precision, ranges.get(precision))
+    found: np.ndarray = dequantize_embeddings(made, precision, ranges.get(precision), dim=embeddings.shape[1])
     return found
 
 
-def _codes(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:
+def codes(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:
     """(n, dim) float32: the codes themselves."""
-    codes: np.ndarray = quantize_embeddings(embeddings, precision, ranges.get(precision))
-    return codes.astype(np.float32)
+    found: np.ndarray = quantize_embeddings(embeddings, precision, ranges.get(precision))
+    return found.astype(np.float32)
 
 
 def _block(

@@ -12,6 +12,7 @@ import numpy as np
 DOCUMENTS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
 VALUES_AT_ONCE = 1 << 24  # 128 MB of float64
 SPARE = 28
+NOTHING = -1  # faiss's position of a document that it did not find
 ROUNDING = 1e-5  # of products in float32, relative to the largest
 Block = Callable[[int, int], np.ndarray]
 

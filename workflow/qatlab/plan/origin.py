@@ -10,7 +10,7 @@ from typing import Any
 from qatlab.artifact import sha256_of
 from qatlab.config.data import DocstringData, HubData, LocalData
 from qatlab.config.model import ModelConfig
-from qatlab.config.task import DocstringTask, HubTask, LocalTask
+from qatlab.config.task import AnyTask, DocstringTask, Kind, LocalTask, MtebTask, PairsTask, WithheldTask
 from qatlab.config.texts import DocstringTexts, HubTexts, LocalTexts
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
@@ -57,8 +57,8 @@ def check_trackers(config: TrainerConfig) -> None:
             raise UserError(f"trainer.report_to names {tracker}, which is not installed; pip install {tracker}")
 
 
-def task_origin(config: DocstringTask | LocalTask | HubTask) -> Any:
-    """The version of the package read, or the checksum of the local folder."""
+def task_origin(config: AnyTask) -> Any:
+    """The version of the package read, the checksum of the local file or folder, or what mteb says of the task."""
     if isinstance(config, DocstringTask):
         return {config.package: package_version(config.package)}
     if isinstance(config, LocalTask):
@@ -67,7 +67,35 @@ def task_origin(config: DocstringTask | LocalTask | HubTask) -> Any:
         folder = Path(config.path).expanduser()
         check_layout(folder, config.split)
         return {"sha256": sha256_of(folder)}
+    if isinstance(config, PairsTask):
+        from qatlab.data.similarity_pairs import load
+
+        load(Path(config.path).expanduser(), config.columns, "NAME")
+        return {"sha256": sha256_of(Path(config.path).expanduser())}
+    if isinstance(config, WithheldTask):
+        from qatlab.data.withheld import load as load_records
+
+        load_records(Path(config.path).expanduser(), config, "NAME")
+        return {"sha256": sha256_of(Path(config.path).expanduser())}
+    if isinstance(config, MtebTask):
+        from qatlab.data.mteb_tasks import look_up
+
+        return look_up(config).as_dict()
     return "hub"
+
+
+def task_kind(config: AnyTask, origin: Any) -> Kind:
+    """What is asked in a task, given what `task_origin` found."""
+    if isinstance(config, MtebTask):
+        kind: Kind = origin["kind"]
+        return kind
+    return (
+        "similarity"
+        if isinstance(config, PairsTask)
+        else "reranking"
+        if isinstance(config, WithheldTask)
+        else "retrieval"
+    )
 
 
 def texts_origin(config: DocstringTexts | LocalTexts | HubTexts) -> Any:

@@ -14,16 +14,25 @@ from qatlab.plan.plan import Plan
 def check_hub(plan: Plan, results: Path) -> None:
     """Raises UserError for a hub name, revision or network that would fail a job. Artifacts that exist are not asked for."""
     for artifact in plan.artifacts.values():
-        if artifact.origin == "hub" and not (results / artifact.path).exists():
-            _check(artifact)
+        at = _on_hub(artifact)
+        if at is not None and not (results / artifact.path).exists():
+            _check(artifact.kind, *at)
 
 
-def _check(artifact: Artifact) -> None:
-    repository = "model" if artifact.kind == "model" else "dataset"
-    name, revision = artifact.config["name"], artifact.config["revision"]
+def _on_hub(artifact: Artifact) -> tuple[str, str] | None:
+    """The name and revision that an artifact is made from on the hub."""
+    if artifact.origin == "hub":
+        return artifact.config["name"], artifact.config["revision"]
+    if artifact.kind == "task" and artifact.config["source"] == "mteb":
+        return artifact.origin["dataset"], artifact.origin["revision"]
+    return None
+
+
+def _check(kind: str, name: str, revision: str) -> None:
+    repository = "model" if kind == "model" else "dataset"
     if _is_cached(repository, name, revision):
         return
-    with hub_errors_explained(artifact.kind, name, revision):
+    with hub_errors_explained(kind, name, revision):
         info(name, revision, repository)
 
 

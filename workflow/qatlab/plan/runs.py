@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.config.deploy import Deployment, OnnxDeployment, TorchDeployment
+from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
+from qatlab.config.task import Kind, WithheldTask
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Planner, dump
-from qatlab.plan.origin import data_origin, model_origin, task_origin, texts_origin
+from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin
 from qatlab.tables.names import is_simulation, simulation
 
 
@@ -23,6 +25,7 @@ class Run:
     deployed: dict[str, str] = field(default_factory=dict)  # deployment → path
     encoded: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task or set of texts) → path
     scored: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task) → path
+    kinds: dict[str, Kind] = field(default_factory=dict)  # task → what is asked in it
     references: dict[str, tuple[str, str]] = field(default_factory=dict)  # of drift → run and deployment
     drifted: dict[tuple[str, str, str], str] = field(
         default_factory=dict
@@ -36,14 +39,7 @@ class Run:
 
 def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     """A cell's run, its drift apart, which may refer to other runs."""
-    model = planner.add(
-        "model",
-        Path(config.model.name).name,
-        dump(config.model),
-        {},
-        config.model.name,
-        planner.origin(model_origin, config.model),
-    )
+    model = _plan_model(planner, config.model)
     trained, name = model, config.method.name
     if config.method.train:
         name = _run_name(cell, config)
@@ -63,11 +59,19 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     return run
 
 
+def _plan_model(planner: Planner, config: ModelConfig) -> str:
+    origin = planner.origin(model_origin, config)
+    return planner.add("model", Path(config.name).name, dump(config), {}, config.name, origin)
+
+
 def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
     """Encodings and, of a task, scores of every deployment; what training saw is encoded for tasks alone."""
     config = run.config
     section, lookup = (config.task[task], task_origin) if role == "task" else (config.texts[task], texts_origin)
-    task_path = planner.add(role, task, {role: task, **dump(section)}, {}, task, planner.origin(lookup, section))
+    searcher = _searcher(planner, section)
+    task_path = planner.add(role, task, {role: task, **dump(section)}, searcher, task, planner.origin(lookup, section))
+    if role == "task":
+        run.kinds[task] = task_kind(config.task[task], planner.artifacts[task_path].origin)
     for deployment, deployed in run.deployed.items():
         what, slug = f"{run.name} · {deployment} · {task}", f"{run.name}-{deployment}-{task}"
         if is_simulation(deployment) and role == "texts":
@@ -75,8 +79,25 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
         encoded = planner.add("encode", slug, dump(config.encode), {"deploy": deployed, role: task_path}, what)
         run.encoded[deployment, task] = encoded
         if role == "task" and not is_simulation(deployment):
-            inputs = {"encode": encoded, "task": task_path}
+            inputs = {"encode": encoded, "task": task_path, **_training(planner, run, deployment)}
             run.scored[deployment, task] = planner.add("score", slug, dump(config.evaluate), inputs, what)
+
+
+def _searcher(planner: Planner, section: Any) -> dict[str, str]:
+    """The model that hard negatives are mined with, if any are."""
+    mines = isinstance(section, WithheldTask) and section.mined.model
+    return {"model": _plan_model(planner, section.mined.searcher)} if mines else {}
+
+
+def _training(planner: Planner, run: Run, deployment: str) -> dict[str, str]:
+    """The deployment's embeddings of training documents, where ranges are fitted on them."""
+    config = run.config
+    if "training" not in config.evaluate.ranges:
+        return {}
+    slice_ = {**dump(config.encode), "rows": config.evaluate.range_rows}
+    inputs = {"deploy": run.deployed[deployment], "data": _plan_data(planner, config)}
+    label = f"{run.name} · {deployment} · training documents"
+    return {"training": planner.add("encode", f"{run.name}-{deployment}-training", slice_, inputs, label)}
 
 
 def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from qatlab.artifact import write_json
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
 from qatlab.evaluation.search_drift import search_drift
+from qatlab.evaluation.task import Task, load_task
 
 TABLES = {"documents": ("documents",), "queries": ("queries",), "all": ("documents", "queries")}
 
@@ -41,8 +41,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         "n": len(cosines),
         "texts": texts,
     }
-    if of_task and len(pairs["documents"][0]) > 1:
-        searched = asdict(search_drift(pairs["queries"], pairs["documents"], _relevant(inputs["task"])))
+    task = load_task(inputs["task"]) if of_task else None
+    if task is not None and task.kind != "similarity" and len(task.document_ids) > 1:
+        searched = asdict(search_drift(pairs["queries"], pairs["documents"], _relevant(task)))
         figures |= {name: None if np.isnan(value) else value for name, value in searched.items()}
     write_json(output / "drift.json", figures)
 
@@ -52,14 +53,10 @@ def _pair(inputs: dict[str, Path], name: str) -> tuple[np.ndarray, np.ndarray]:
     return before, after
 
 
-def _relevant(task: Path) -> list[np.ndarray]:
+def _relevant(task: Task) -> list[np.ndarray]:
     """Positions of each query's relevant documents, in the order of the task's tables."""
-    documents, queries = (
-        pq.read_table(task / f"{name}.parquet")["id"].to_pylist() for name in ("documents", "queries")
-    )
-    position = {identifier: index for index, identifier in enumerate(documents)}
-    found: dict[str, list[int]] = {identifier: [] for identifier in queries}
-    for row in pq.read_table(task / "qrels.parquet").to_pylist():
-        if row["relevance"] > 0 and row["query_id"] in found:
-            found[row["query_id"]].append(position[row["doc_id"]])
-    return [np.array(found[identifier], dtype=np.int64) for identifier in queries]
+    position = {identifier: index for index, identifier in enumerate(task.document_ids)}
+    return [
+        np.array([position[name] for name in task.relevant(query) if name in position], dtype=np.int64)
+        for query in task.query_ids
+    ]

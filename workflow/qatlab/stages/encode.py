@@ -11,7 +11,8 @@ from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json, write_json
 from qatlab.config.deploy import DeployConfig, Deployment, OnnxDeployment, TorchDeployment
-from qatlab.config.encode import EncodeConfig
+from qatlab.config.encode import EncodeConfig, EncodeTrainingConfig
+from qatlab.evaluation.task import MANIFEST
 from qatlab.models.prompts import prompt_for
 from qatlab.processor import features, integer_kernel
 from qatlab.progress import Pace, clock, say
@@ -21,8 +22,11 @@ BATCHES_AT_ONCE = 8
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes documents.npy and, of a task, queries.npy, (n, dim) float32 in the order of the tables; cost.json, machine.json."""
-    config = EncodeConfig.model_validate(description["config"])
+    """Writes documents.npy and, of a task, queries.npy, (n, dim) float32 in the order of the tables; cost.json, machine.json.
+
+    Of training data, the first documents are encoded, for ranges that are fitted on them.
+    """
+    config = (EncodeTrainingConfig if "data" in inputs else EncodeConfig).model_validate(description["config"])
     folder = inputs["deploy"] / "model"
     deployment: Deployment = TypeAdapter(DeployConfig).validate_python(
         read_json(inputs["deploy"] / "config.json")["config"]
@@ -32,11 +36,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     if (folder / RANGES).is_dir():
         shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring
     count, seconds = 0, 0.0
-    tables = ("documents", "queries") if "task" in inputs else ("documents",)
-    for table in tables:
-        prompt = prompt_for(folder, table)
-        path = inputs["task" if "task" in inputs else "texts"] / f"{table}.parquet"
-        texts = [prompt + text for text in pq.read_table(path)["text"].to_pylist()]
+    for table, texts in _texts(inputs, config).items():
+        prompt = prompt_for(folder, "pairs" if _are_pairs(inputs) else table)
+        texts = [prompt + text for text in texts]
         began = time.monotonic()
         embeddings = _encode(encoder, texts, config.batch_size, f"encode {description['label']}: {table}")
         seconds += time.monotonic() - began
@@ -52,6 +54,23 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     exact = isinstance(deployment, OnnxDeployment) and deployment.exact_products
     integers = integer_kernel(found, exact) if deployment.integer_arithmetic else None
     write_json(output / "machine.json", {"features": found, "integer_kernel": integers})
+
+
+def _texts(inputs: dict[str, Path], config: EncodeConfig) -> dict[str, list[str]]:
+    """What is encoded: a task's documents and queries, a set of texts, or documents of training data."""
+    if isinstance(config, EncodeTrainingConfig):
+        rows = pq.read_table(inputs["data"] / "train.parquet").column(1)  # the column of the documents
+        return {"documents": rows.slice(0, config.rows).to_pylist()}
+    role, tables = ("task", ("documents", "queries")) if "task" in inputs else ("texts", ("documents",))
+    return {
+        table: pq.read_table(inputs[role] / f"{table}.parquet", columns=["text"])["text"].to_pylist()
+        for table in tables
+    }
+
+
+def _are_pairs(inputs: dict[str, Path]) -> bool:
+    """Whether the texts of a task are alike, neither queries nor documents."""
+    return "task" in inputs and read_json(inputs["task"] / MANIFEST)["kind"] == "similarity"
 
 
 def load_encoder(folder: Path, threads: int | None, config: Deployment) -> Any:

@@ -1,5 +1,6 @@
-"""score: rankings of a task's documents at every output precision, from one encoding."""
+"""score: a task's figures at every output, from one encoding."""
 
+from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,58 +15,68 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.errors import UserError
 from qatlab.evaluation.axes import OnAxes, on_axes
-from qatlab.evaluation.metrics import name_and_cutoff, per_query
 from qatlab.evaluation.outputs import outputs
-from qatlab.evaluation.ranking import SideRanges, rank, side_ranges
+from qatlab.evaluation.ranking import SideRanges, side_ranges
+from qatlab.evaluation.task import Task, load_task
 from qatlab.quantization.ranges import RANGES, Range
+
+ROWS_AT_ONCE = 1 << 16
+# By kind of task; loaded when needed, since SciPy's statistics take longer to load than most tasks to score.
+FIGURES = {
+    "retrieval": "qatlab.evaluation.retrieval",
+    "similarity": "qatlab.evaluation.similarity",
+    "reranking": "qatlab.evaluation.reranking",
+}
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes scores.json, per_query.parquet and, for integer precisions, quantization_ranges/.
 
-    They hold the mean of each metric at each output; each query's values; what the index is laid over.
+    They hold the mean of each metric at each output; each query's (or pair's) values; what the index is laid over.
     """
     faiss.omp_set_num_threads(threads or 1)
     config = EvaluateConfig.model_validate(description["config"])
-    embeddings = _embeddings(inputs["encode"])
-    document_ids, query_ids = (
-        pq.read_table(inputs["task"] / f"{name}.parquet")["id"].to_pylist() for name in ("documents", "queries")
-    )
-    relevance = _relevance(inputs["task"] / "qrels.parquet")
-    judged = [[grade for grade in relevance[query].values() if grade > 0] for query in query_ids]
-    depth = max(name_and_cutoff(metric)[1] for metric in config.metrics)
+    task = load_task(inputs["task"])
+    embeddings = _embeddings(inputs["encode"], task)
     trained = {path.stem: Range.load(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
-    scores, columns = [], {"query_id": query_ids}
-    for axes, of_axes in groupby(outputs(config), key=lambda made: (made.rotation, made.dimensions)):
+    training = np.load(inputs["training"] / "documents.npy", allow_pickle=False) if "training" in inputs else None
+    figures = import_module(FIGURES[task.kind]).figures
+    scores: list[dict[str, Any]] = []
+    columns: dict[str, Any] = {"query_id": task.query_ids}
+    for axes, of_axes in groupby(outputs(config, task.kind), key=lambda made: (made.rotation, made.dimensions)):
         alike = list(of_axes)
         queries, documents = _on_axes(embeddings, *axes, config.similarity)
-        ranges = side_ranges(alike, queries, documents, config, trained)
+        fitted_on = documents.of(training) if training is not None else None
+        ranges = side_ranges(alike, queries, documents, config, trained, fitted_on)
         _save_ranges(ranges, alike[0].axes, output / RANGES)
         for made in alike:
-            best = rank(queries, documents, made, ranges.get(made.ranges, SideRanges()), depth)
-            gains = np.array(
-                [[relevance[q].get(document_ids[d], 0) for d in row] for q, row in zip(query_ids, best, strict=True)]
-            )
-            for metric in config.metrics:
-                values = per_query(metric, gains, judged)
-                columns[f"{made.name}/{metric}"] = values
-                scores.append(
-                    {
-                        **made.described(documents.dim),
-                        "metric": metric,
-                        "value": float(values.mean()),
-                        "stderr": standard_error(values),
-                        "queries": len(values),
-                    }
-                )
+            found = figures(queries, documents, task, made, ranges.get(made.ranges, SideRanges()), config)
+            columns |= {f"{made.name}/{metric}": values for metric, values in found.items()}
+            scores += [
+                {
+                    **made.described(documents.dim),
+                    "metric": metric,
+                    "value": float(values.mean()),
+                    "stderr": standard_error(values),
+                    "queries": len(values),
+                }
+                for metric, values in found.items()
+            ]
     pq.write_table(pa.table(columns), output / "per_query.parquet")
     write_json(output / "scores.json", scores)
 
 
-def _embeddings(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def _embeddings(folder: Path, task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Of queries and documents; raises ValueError where they are not those of the task, or hold NaN."""
     queries, documents = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("queries", "documents"))
     if queries.shape[1] != documents.shape[1]:
         raise ValueError(f"queries have {queries.shape[1]} dimensions, documents {documents.shape[1]}")
+    for what, side, names in (("queries", queries, task.query_ids), ("documents", documents, task.document_ids)):
+        if len(side) != len(names):
+            raise ValueError(f"the task has {len(names)} {what}, the encoding {len(side)}")
+        for first in range(0, len(side), ROWS_AT_ONCE):
+            if not np.isfinite(side[first : first + ROWS_AT_ONCE]).all():
+                raise ValueError(f"embeddings of {what} hold NaN or Inf")
     return queries, documents
 
 
@@ -90,10 +101,3 @@ def _save_ranges(ranges: dict[str, SideRanges], axes: str, folder: Path) -> None
 def standard_error(values: np.ndarray) -> float:
     """Standard error of the mean over queries; 0 for a single query."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-
-
-def _relevance(path: Path) -> dict[str, dict[str, int]]:
-    judgements: dict[str, dict[str, int]] = {}
-    for row in pq.read_table(path).to_pylist():
-        judgements.setdefault(row["query_id"], {})[row["doc_id"]] = row["relevance"]
-    return judgements

@@ -1,6 +1,7 @@
 """task: an evaluation task, from wherever it comes, as three Parquet tables with a manifest."""
 
 import random
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,50 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import sha256_of, write_json
-from qatlab.config.task import DocstringTask, HubTask, LocalTask, TaskConfig
+from qatlab.config.task import (
+    AnyTask,
+    DocstringTask,
+    HubTask,
+    Kind,
+    LocalTask,
+    MtebTask,
+    PairsTask,
+    TaskConfig,
+    WithheldTask,
+)
 from qatlab.errors import UserError
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A task as it comes.
+
+    Attributes:
+        kind: what is asked.
+        documents, queries: columns id, text.
+        judgements: columns query_id, doc_id, relevance.
+        more: what else the manifest says of it.
+    """
+
+    kind: Kind
+    documents: pd.DataFrame
+    queries: pd.DataFrame
+    judgements: pd.DataFrame
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes documents.parquet (id, text), queries.parquet (id, text), qrels.parquet (query_id, doc_id, relevance), manifest.json."""
     values = dict(description["config"])
     name = values.pop("task")
-    config: DocstringTask | LocalTask | HubTask = TypeAdapter(TaskConfig).validate_python(values)
-    (documents, queries, qrels), commit = _load(config)
-    queries, qrels, unjudged = _judged(name, documents, queries, qrels, config)
+    config: AnyTask = TypeAdapter(TaskConfig).validate_python(values)
+    loaded = _load(name, config, inputs)
+    documents = loaded.documents
+    queries, qrels, unjudged = _judged(name, loaded, config)
+    if loaded.kind == "reranking":  # others are no candidates of any query that is left
+        documents = documents[documents["id"].isin(set(qrels["doc_id"]))]
+    if loaded.kind == "similarity":
+        documents = documents[documents["id"].isin(set(queries["id"]))]
     tables = {
         "documents": documents.sort_values("id"),
         "queries": queries.sort_values("id"),
@@ -26,29 +60,52 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     }
     for table, rows in tables.items():
         rows.reset_index(drop=True).to_parquet(output / f"{table}.parquet", index=False)
-    counts = {table: len(rows) for table, rows in tables.items()}
-    checksums = {table: sha256_of(output / f"{table}.parquet") for table in tables}
     manifest = {
         "name": name,
+        "kind": loaded.kind,
         "source": config.source,
         "origin": description["origin"],
-        "rows": counts,
+        "rows": {table: len(rows) for table, rows in tables.items()},
         "queries_without_judgement": unjudged,
-    } | ({"commit": commit} if commit else {})
+        **loaded.more,
+    }
+    checksums = {table: sha256_of(output / f"{table}.parquet") for table in tables}
     write_json(output / "manifest.json", {**manifest, "sha256": checksums})
 
 
-def _load(
-    config: DocstringTask | LocalTask | HubTask,
-) -> tuple[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], str | None]:
-    """Documents, queries and judgements and, of the hub, the commit that they are of."""
+def _load(name: str, config: AnyTask, inputs: dict[str, Path]) -> Loaded:
     if isinstance(config, DocstringTask):
-        return _docstring_task(config), None
+        return Loaded("retrieval", *_docstring_task(config))
     if isinstance(config, LocalTask):
         from qatlab.data.beir import load
 
-        return load(Path(config.path).expanduser(), config.split), None
-    return _hub_task(config)
+        return Loaded("retrieval", *load(Path(config.path).expanduser(), config.split))
+    if isinstance(config, PairsTask):
+        from qatlab.data.similarity_pairs import as_task
+        from qatlab.data.similarity_pairs import load as load_pairs
+
+        return Loaded("similarity", *as_task(load_pairs(Path(config.path).expanduser(), config.columns, name)))
+    if isinstance(config, WithheldTask):
+        return _withheld_task(name, config, inputs)
+    return _hub_task(config) if isinstance(config, HubTask) else _mteb_task(config)
+
+
+def _withheld_task(name: str, config: WithheldTask, inputs: dict[str, Path]) -> Loaded:
+    from qatlab.data.mining import mine
+    from qatlab.data.withheld import as_task, load
+
+    records = load(Path(config.path).expanduser(), config, name)
+    model = inputs["model"] / "model" if "model" in inputs else None
+    mined = sum(not record.negatives for record in records)
+    return Loaded("reranking", *as_task(mine(records, config.mined, model)), {"records_with_mined_negatives": mined})
+
+
+def _mteb_task(config: MtebTask) -> Loaded:
+    from qatlab.data.mteb_tasks import load, look_up
+
+    source = look_up(config)
+    more = {"mteb": source.as_dict(), "ignore_identical_ids": source.ignore_identical_ids}
+    return Loaded(source.kind, *load(source), more)
 
 
 def _docstring_task(config: DocstringTask) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
@@ -65,7 +122,7 @@ def _docstring_task(config: DocstringTask) -> tuple[pd.DataFrame, pd.DataFrame, 
     )
 
 
-def _hub_task(config: HubTask) -> tuple[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame], str | None]:
+def _hub_task(config: HubTask) -> Loaded:
     from qatlab.data.hub import load_splits
 
     subsets, commit = load_splits(config.name, ["corpus", "queries", "qrels"], config.split, config.revision, "task")
@@ -73,30 +130,40 @@ def _hub_task(config: HubTask) -> tuple[tuple[pd.DataFrame, pd.DataFrame, pd.Dat
     qrels = subsets[2].rename(columns={"query-id": "query_id", "corpus-id": "doc_id", "score": "relevance"})
     if "relevance" not in qrels.columns:
         qrels["relevance"] = 1  # NanoBEIR lists relevant pairs without grades
-    return (documents, queries, qrels[["query_id", "doc_id", "relevance"]]), commit
+    more = {"commit": commit} if commit else {}
+    return Loaded("retrieval", documents, queries, qrels[["query_id", "doc_id", "relevance"]], more)
 
 
-def _judged(
-    name: str,
-    documents: pd.DataFrame,
-    queries: pd.DataFrame,
-    qrels: pd.DataFrame,
-    config: DocstringTask | LocalTask | HubTask,
-) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Queries that have a relevant document among the documents, at most `config.queries` of them."""
+def _judged(name: str, loaded: Loaded, config: AnyTask) -> tuple[pd.DataFrame, pd.DataFrame, int]:
+    """Queries that can be scored, at most `config.queries` of them, their judgements, and how many cannot be."""
+    documents, queries, qrels = loaded.documents, loaded.queries, loaded.judgements
     if documents.empty or queries.empty:
         raise UserError(
             f"task '{name}' has {len(documents)} documents and {len(queries)} queries; it needs some of both"
         )
-    for what, table in (("document", documents), ("query", queries)):
-        _check_ids(name, what, table, qrels["doc_id" if what == "document" else "query_id"])
-    judged = set(qrels.loc[qrels["relevance"] > 0, "query_id"])
+    named = qrels[["query_id", "doc_id"]]
+    if isinstance(
+        config, MtebTask
+    ):  # some of its judgements name texts that are not there; it lets them stand, unfound
+        qrels = qrels[qrels["query_id"].isin(set(queries["id"]))]
+        named = named[:0]
+    _check_ids(name, "document", documents, named["doc_id"])
+    _check_ids(name, "query", queries, named["query_id"])
+    judged = _answered(loaded.kind, qrels)
     kept = queries[queries["id"].isin(judged)]
     if kept.empty:
         raise UserError(f"task '{name}' has no query with a relevant document")
     if not isinstance(config, DocstringTask) and config.queries is not None:
         kept = kept.sample(n=min(config.queries, len(kept)), random_state=config.shuffle_seed)
     return kept, qrels[qrels["query_id"].isin(set(kept["id"]))], len(queries) - len(set(queries["id"]) & judged)
+
+
+def _answered(kind: Kind, qrels: pd.DataFrame) -> set[str]:
+    """The queries with a relevant document; of reranking, with an irrelevant one too; all pairs, whatever their score."""
+    if kind == "similarity":
+        return set(qrels["query_id"])
+    relevant = set(qrels.loc[qrels["relevance"] > 0, "query_id"])
+    return relevant if kind == "retrieval" else relevant & set(qrels.loc[qrels["relevance"] <= 0, "query_id"])
 
 
 def _check_ids(name: str, what: str, table: pd.DataFrame, named: pd.Series) -> None:

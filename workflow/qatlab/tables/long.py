@@ -31,6 +31,7 @@ SCORE_COLUMNS = [
     "dimensions",
     "integer_kernel",
     "reduce_range",
+    "index",
 ]
 DRIFT_COLUMNS = [
     "run",

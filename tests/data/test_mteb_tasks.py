@@ -1,0 +1,163 @@
+"""Tasks of mteb by name: what it says of them; loaded by mteb itself from a hub on loopback."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_hub_data import STAGE, card
+
+from hub_server import Hub, serve
+from qatlab.config.task import MtebTask
+from qatlab.data.mteb_tasks import look_up
+from qatlab.errors import UserError
+
+
+def source_of(name, **more):
+    return look_up(MtebTask(source="mteb", name=name, **more))
+
+
+SCIFACT, STSB, SCIDOCS = (source_of(name) for name in ("NanoSciFactRetrieval", "STSBenchmark", "SciDocsRR"))
+
+
+def retrieval(folder, split, candidates=False):
+    tables = {
+        "corpus": pd.DataFrame(
+            {
+                "_id": ["d1", "d2", "d3"],
+                "title": ["Bears", "", "Bees"],
+                "text": ["They sleep.", "Cats purr.", "They hum."],
+            }
+        ),
+        "queries": pd.DataFrame({"_id": ["q1", "q2", "q3"], "text": ["what sleeps?", "what hums?", "never judged"]}),
+        "qrels": pd.DataFrame(
+            {
+                "query-id": ["q1", "q2", "q2"],
+                "corpus-id": ["d1", "d3", "gone"],
+                "score": [1, 2, 1],
+            }
+        ),
+    }
+    if candidates:
+        tables["top_ranked"] = pd.DataFrame({"query-id": ["q1", "q2"], "corpus-ids": [["d1", "d2"], ["d2", "d3"]]})
+    folder.mkdir()
+    for name, table in tables.items():
+        (folder / name).mkdir()
+        table.to_parquet(folder / name / f"{split}-0.parquet", index=False)
+    (folder / "README.md").write_text(card(**{name: (split, f"{name}/{split}-*") for name in tables}))
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path):
+    pairs = tmp_path / "stsb"
+    pairs.mkdir()
+    rows = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "score": i / 2} for i in range(8)]
+    (pairs / "test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (pairs / "README.md").write_text(card(default=(STSB.split, "test.jsonl")))
+    datasets = {
+        SCIFACT.dataset: {SCIFACT.revision: retrieval(tmp_path / "scifact", SCIFACT.split)},
+        SCIDOCS.dataset: {SCIDOCS.revision: retrieval(tmp_path / "scidocs", SCIDOCS.split, candidates=True)},
+        STSB.dataset: {STSB.revision: pairs},
+    }
+    with serve(Hub(datasets=datasets)) as served:
+        yield served
+
+
+@pytest.fixture
+def task(hub, tmp_path):
+    def run(name, label="out", **more):
+        config = {"task": "theirs", "source": "mteb", "name": name, **more}
+        description = {"kind": "task", "name": label, "label": label, "config": config, "inputs": {}, "origin": {}}
+        (tmp_path / f"{label}.json").write_text(json.dumps(description))
+        names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
+        options = ["--config", tmp_path / f"{label}.json", "--output", tmp_path / label]
+        result = subprocess.run(
+            [sys.executable, "-c", STAGE, "task", *options], env={**os.environ, **names}, capture_output=True, text=True
+        )
+        return result, tmp_path / label
+
+    return run
+
+
+def test_what_mteb_says_of_a_task():
+    assert (SCIFACT.kind, SCIFACT.split, SCIFACT.subset, SCIFACT.main_score) == (
+        "retrieval", "train", "default", "ndcg_at_10",
+    )  # fmt: skip
+    assert (STSB.kind, STSB.main_score) == ("similarity", "cosine_spearman")
+    assert SCIDOCS.kind == "reranking"
+    assert source_of("ArguAna").ignore_identical_ids
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"name": "SciFakt"}, "mteb knows no task 'SciFakt'; did you mean 'SciFact'?"),
+        (
+            {"name": "Banking77Classification"},
+            "is of type Classification .text.; valid types: Retrieval, Reranking, STS",
+        ),
+        ({"name": "SciFact", "split": "dev"}, "has no split 'dev'; valid: test .task.NAME.split=…"),
+        ({"name": "STS22.v2"}, "has several subsets; valid: en, "),
+        ({"name": "STS22.v2", "subset": "xx"}, "has no subset 'xx'; valid: en, "),
+    ],
+)
+def test_what_it_does_not_know_is_one_line(config, message):
+    with pytest.raises(UserError, match=message):
+        source_of(**config)
+
+
+def test_a_retrieval_task(task):
+    result, folder = task("NanoSciFactRetrieval")
+    assert result.returncode == 0, result.stderr
+    assert pd.read_parquet(folder / "documents.parquet")["text"].tolist() == [
+        "Bears They sleep.",
+        "Cats purr.",
+        "Bees They hum.",
+    ]
+    assert pd.read_parquet(folder / "queries.parquet")["id"].tolist() == ["q1", "q2"]
+    judged = pd.read_parquet(folder / "qrels.parquet")
+    assert [tuple(row) for row in judged.to_numpy()] == [("q1", "d1", 1), ("q2", "d3", 2), ("q2", "gone", 1)]
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["mteb"]["revision"] == SCIFACT.revision
+    assert manifest["kind"] == "retrieval"
+
+
+def test_a_similarity_task(task):
+    result, folder = task("STSBenchmark")
+    assert result.returncode == 0, result.stderr
+    sides = [pd.read_parquet(folder / f"{name}.parquet") for name in ("queries", "documents")]
+    scores = pd.read_parquet(folder / "qrels.parquet").set_index("query_id")["relevance"]
+    assert len(scores) == 8
+    for first, second in zip(*(side.itertuples() for side in sides), strict=True):
+        assert first.id == second.id
+        assert first.text.split()[1] == second.text.split()[1]
+        assert scores[first.id] == pytest.approx(float(first.text.split()[1]) / 2)
+    assert np.array_equal(sides[0]["id"], sorted(sides[0]["id"]))
+    assert json.loads((folder / "manifest.json").read_text())["kind"] == "similarity"
+
+
+def test_a_reranking_task_has_its_candidates(task):
+    result, folder = task("SciDocsRR")
+    assert result.returncode == 0, result.stderr
+    judged = pd.read_parquet(folder / "qrels.parquet")
+    assert [tuple(row) for row in judged.to_numpy()] == [
+        ("q1", "d1", 1),
+        ("q1", "d2", 0),
+        ("q2", "d2", 0),
+        ("q2", "d3", 2),
+    ]
+
+
+def test_a_hub_that_fails_is_one_line(hub, task):
+    hub.faults["corpus"] = [500] * 500
+    result, folder = task("NanoSciFactRetrieval")
+    assert result.returncode == 2
+    (line,) = [line for line in result.stderr.splitlines() if "the hub cannot be reached" in line]
+    assert f"task '{SCIFACT.dataset}'" in line
+    assert not folder.exists()
+    hub.faults.clear()
+    assert task("NanoSciFactRetrieval")[0].returncode == 0

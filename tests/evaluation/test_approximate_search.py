@@ -1,0 +1,77 @@
+"""Graphs, lists and faiss's scalar quantizer: they find nearly what an exhaustive search finds, and say what they did not."""
+
+import numpy as np
+import pytest
+
+from qatlab.config.evaluate import EvaluateConfig, IndexConfig
+from qatlab.config.precision import RotationConfig
+from qatlab.evaluation.approximate_search import best_near_bits, best_near_values
+from qatlab.evaluation.axes import on_axes, unit_length
+from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.ranking import SideRanges, rank
+from qatlab.evaluation.search import NOTHING, best_by_hamming, best_by_product
+
+GENERATOR = np.random.default_rng(0)
+DOCUMENTS = unit_length(GENERATOR.normal(size=(3000, 32)).astype(np.float32))
+QUERIES = unit_length(DOCUMENTS[:50] + 0.1 * GENERATOR.normal(size=(50, 32)).astype(np.float32))
+BITS = [np.packbits(side > 0, axis=1) for side in (QUERIES, DOCUMENTS)]
+
+
+def block(first, last):
+    return DOCUMENTS[first:last]
+
+
+def overlap(a, b):
+    return np.mean([len(set(x) & set(y)) / len(y) for x, y in zip(a, b, strict=True)])
+
+
+@pytest.mark.parametrize("config", [IndexConfig(kind="hnsw", ef_search=200), IndexConfig(kind="ivf", probes=25)])
+def test_near_ones_are_found(config):
+    exact = best_by_product(QUERIES, block, 3000, 10)
+    assert overlap(best_near_values(QUERIES, block, 3000, 10, config), exact) > 0.9
+    exact_bits = best_by_hamming(*BITS, 10)
+    near = best_near_bits(*BITS, 10, config)
+    distances = [np.unpackbits(BITS[0][:, None] ^ BITS[1][at], axis=2).sum(axis=2) for at in (near, exact_bits)]
+    assert np.mean(distances[0] == distances[1]) > 0.9
+
+
+def test_all_lists_are_an_exhaustive_search():
+    config = IndexConfig(kind="ivf", lists=20, probes=20)
+    assert np.array_equal(best_near_values(QUERIES, block, 3000, 10, config), best_by_product(QUERIES, block, 3000, 10))
+    assert np.array_equal(best_near_bits(*BITS, 10, config), best_by_hamming(*BITS, 10))
+
+
+def test_twice_the_same():
+    for config in (IndexConfig(kind="hnsw"), IndexConfig(kind="ivf")):
+        found = [best_near_values(QUERIES, block, 3000, 10, config) for _ in range(2)]
+        assert np.array_equal(*found)
+
+
+def test_few_in_the_lists_leave_places_empty():
+    config = IndexConfig(kind="ivf", lists=1500, probes=1)
+    found = best_near_values(QUERIES, block, 3000, 20, config)
+    assert found.shape == (50, 20)
+    assert (found == NOTHING).any()
+    assert not (found[:, 0] == NOTHING).any()
+    empty = found == NOTHING
+    assert np.array_equal(np.sort(empty, axis=1), empty)  # at the end
+
+
+def test_rescoring_leaves_empty_places_at_the_end():
+    index = {"kind": "ivf", "lists": 1500, "probes": 1}
+    config = EvaluateConfig(metrics=["ndcg@10"], precisions=["binary"], index=[index], rescoring=["float32"])
+    (output,) = outputs(config)
+    sides = on_axes(QUERIES, DOCUMENTS, RotationConfig(), None, "cosine")
+    found = rank(*sides, output, SideRanges(), 20)
+    assert (found == NOTHING).any()
+    assert np.array_equal(np.sort(found == NOTHING, axis=1), found == NOTHING)
+
+
+@pytest.mark.parametrize(("precision", "least"), [("float16", 0.99), ("int8", 0.97), ("int4", 0.7)])
+def test_the_scalar_quantizer_stores_documents(precision, least):
+    config = EvaluateConfig(metrics=["ndcg@10"], precisions=[f"float32_x_{precision}"], scoring=["scalar_quantizer"])
+    (output,) = outputs(config)
+    sides = on_axes(QUERIES, DOCUMENTS, RotationConfig(), None, "cosine")
+    found = rank(*sides, output, SideRanges(), 10)
+    assert overlap(found, best_by_product(QUERIES, block, 3000, 10)) > least
+    assert output.document_bytes(32) == {"float16": 64, "int8": 32, "int4": 16}[precision]
