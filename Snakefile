@@ -15,6 +15,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/drift.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/plots.smk"
+include: "workflow/rules/mteb_results.smk"
 
 
 rule all:
@@ -22,3 +23,4 @@ rule all:
     input:
         study_tables(),
         study_plots(),
+        study_mteb_results(),

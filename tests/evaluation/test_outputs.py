@@ -22,7 +22,7 @@ def test_ranges_vary_only_where_there_is_a_range():
 
 def test_codes_are_compared_only_with_codes_of_their_kind_and_rabitq_only_reads_bits():
     precisions = ["float32", "int8", "int4", "binary", "float32_x_binary", "float32_x_int8"]
-    assert made(precisions=precisions, scoring=["codes"]) == ["none/int8/codes/corpus"]
+    assert made(precisions=precisions, scoring=["codes"]) == ["none/int8/codes/corpus", "none/int4/codes/corpus"]
     assert made(precisions=precisions, scoring=["rabitq"]) == ["none/float32_x_binary/rabitq"]
 
 

@@ -112,3 +112,13 @@ def test_candidates_beyond_what_is_asked_for_are_searched(sides):
         ranked(sides, 10, precisions=["binary"], rescoring="float32"),
         ranked(sides, 60, precisions=["binary"], rescoring="float32")[:, :10],
     )
+
+
+def test_int4_codes_are_unpacked_before_they_are_compared(sides):
+    ranges = MinMaxRange().fit(sides[1])
+    cells = [
+        np.clip(np.floor((side - ranges.low) / ((ranges.high - ranges.low) / 16)), 0, 15).astype(np.int64)
+        for side in sides
+    ]
+    expected = by_product(*(side - 8 for side in cells))
+    assert np.array_equal(ranked(sides, precisions=["int4"], scoring="codes"), expected)

@@ -23,8 +23,9 @@ STAGES = {
     "drift": "compare a deployment's embeddings with a reference's",
     "tables": "gather a study's figures",
     "plots": "draw a study's tables",
+    "mteb_results": "write scores in mteb's own format",
 }
-STUDY_STAGES = ("tables", "plots")  # they write into a study's folder, beside one another
+STUDY_STAGES = ("tables", "plots", "mteb_results")  # they write into a study's folder, beside one another
 COMMANDS = {
     "plan": "show a study's runs and artifacts, or write their configurations",
     "schema": "print the JSON Schema of the configuration",
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         if name in ("-h", "--help"):
             print("usage: python -m qatlab STAGE [options]\n")
             for stage, purpose in {**STAGES, **COMMANDS}.items():
-                print(f"  {stage:8} {purpose}")
+                print(f"  {stage:12} {purpose}")
             return 0
         if name in COMMANDS:
             return int(importlib.import_module(f"qatlab.commands.{name}").main(arguments[1:]) or 0)

@@ -168,6 +168,10 @@ def study_plots():
     ]
 
 
+def study_mteb_results():
+    return [f"results/studies/{STUDY}/mteb"] if PLAN.has_mteb_results() else []
+
+
 onstart:
     check_what_is_asked_for()
     write_descriptions(PLAN, Path(DESCRIPTIONS))

@@ -9,7 +9,7 @@ from qatlab.config.base import Strict
 from qatlab.config.precision import PrecisionName, RotationConfig
 from qatlab.quantization.precisions import check_precision
 
-CODES = ("int8", "uint8")  # whose codes can be compared as they are
+CODES = ("int8", "uint8", "int4")  # whose codes can be compared as they are
 COMPAT = {  # evaluators of others, and the precisions that they have
     "sentence_transformers_compat": ("float32", "int8", "uint8", "binary", "ubinary"),
     "mteb_compat": ("float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary"),
@@ -102,8 +102,8 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="dequantized: the values that codes stand for (bits against bits: Hamming distance); codes: int8 or uint8 "
-            "codes as they are; rabitq: float queries against bits by RaBitQ's estimator; scalar_quantizer: float queries "
+            description="dequantized: the values that codes stand for (bits against bits: Hamming distance); codes: int8, uint8 or "
+            "int4 codes as they are; rabitq: float queries against bits by RaBitQ's estimator; scalar_quantizer: float queries "
             "against int8, int4 or float16 documents as faiss stores them; sentence_transformers_compat, mteb_compat: as the "
             "evaluators of these libraries score",
         ),

@@ -96,6 +96,12 @@ def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return _documents(found["corpus"]), _queries(found["queries"]), _judgements(found, source.kind)
 
 
+def mteb_metric(metric: str) -> str:
+    """What mteb calls a figure of ours: 'ndcg@10' is 'ndcg_at_10', 'accuracy@1' 'hit_rate_at_1', 'spearman' 'cosine_spearman'."""
+    name, at, cutoff = metric.partition("@")
+    return METRICS[name].format(cutoff) if at else f"cosine_{metric}"
+
+
 def _task(name: str) -> Any:
     import mteb
     from mteb.get_tasks import _TASKS_REGISTRY

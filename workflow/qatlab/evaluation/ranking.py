@@ -134,8 +134,11 @@ def values(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> 
 
 
 def codes(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:
-    """(n, dim) float32: the codes themselves."""
+    """(n, dim) float32: the codes themselves, from −128 (int8), −8 (int4) or 0 (uint8)."""
     found: np.ndarray = quantize_embeddings(embeddings, precision, ranges.get(precision))
+    if precision == "int4":  # two to a byte, the first in its lower half
+        cells = np.stack([found & 15, found >> 4], axis=2).reshape(len(found), -1)
+        found = (cells ^ np.uint8(8)).astype(np.int8) - 8
     return found.astype(np.float32)
 
 

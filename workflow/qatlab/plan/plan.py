@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qatlab.config.study import RunConfig
+from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
@@ -48,6 +49,15 @@ class Plan:
             "qat_minus_ptq": any(matched(r) and twin_of[r.config.method.name] for r in self.runs),
         }
         return [name for name in WIDE if there.get(name, True)]
+
+    def has_mteb_results(self) -> bool:
+        """Whether mteb knows a task of the study, and how it is scored."""
+        return any(
+            (isinstance(task, MtebTask) and run.kinds[name] != "reranking")
+            or (isinstance(task, HubTask) and task.mteb_name is not None)
+            for run in self.runs
+            for name, task in run.config.task.items()
+        )
 
     def _compares(self) -> bool:
         """Whether deployments are compared with one another, besides with what training saw."""

@@ -1,0 +1,103 @@
+"""mteb_results: scores of tasks that mteb knows, in its own format, for its own tools.
+
+`mteb.ResultCache("results/studies/<study>/mteb").load_results(load_experiments="match_name")` reads them.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mteb import ResultCache, TaskResult, get_task
+from mteb.models import ModelMeta
+
+from qatlab.artifact import read_json
+from qatlab.data.mteb_tasks import mteb_metric
+from qatlab.progress import say
+
+USUAL = ("none", "flat", "mteb_compat", None)
+AXES = ("scoring", "ranges", "rotation", "rescoring", "dimensions", "index")
+
+
+class Result(NamedTuple):
+    """What mteb calls one evaluation."""
+
+    model: str
+    revision: str
+    experiment: dict[str, Any]
+    task: str
+    dataset_revision: str
+    split: str
+    subset: str
+    seconds: float
+    scores: dict[str, float]
+
+
+def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+    """Writes mteb/results/<model>/<revision>/<Task>.json, and below experiments/ what is not float32 on the model's own axes."""
+    cache = ResultCache(output / "mteb")
+    for result in _results(description["config"]["runs"], inputs["results"]):
+        task = get_task(result.task)
+        main = task.metadata.main_score
+        if main not in result.scores:
+            say(f"mteb's main score of {result.task} is {main}, which is not scored here: no result in its format")
+            continue
+        scores = {**result.scores, "main_score": result.scores[main]}
+        written = TaskResult.from_task_results(task, {result.split: {result.subset: scores}}, result.seconds)
+        meta = ModelMeta.create_empty(
+            {"name": result.model, "revision": result.revision, "experiment_kwargs": result.experiment or None}
+        )
+        cache.save_to_cache(written.model_copy(update={"dataset_revision": result.dataset_revision}), meta)
+
+
+def _results(runs: list[dict[str, Any]], results: Path) -> Iterator[Result]:
+    for run in runs:
+        for entry in run["evaluations"]:
+            source = _source(results, entry) if "score" in entry else None
+            if source is None:
+                continue
+            name = f"{Path(run['model']).name}-{run['run'].replace('=', '-')}-{entry['deploy']}"
+            revision = run["deployed"][entry["deploy"]].rpartition("-")[2]
+            seconds = read_json(results / entry["encode"] / "cost.json")["seconds"]
+            for experiment, scores in _outputs(results / entry["score"]):
+                yield Result(f"qatlab/{name}", revision, experiment, **source, seconds=seconds, scores=scores)
+
+
+def _source(results: Path, entry: dict[str, Any]) -> dict[str, Any] | None:
+    """Of a task that mteb knows and that is scored as it does: its name there, and what was read of it."""
+    folder = results / read_json(results / entry["encode"] / "config.json")["inputs"]["task"]
+    manifest, config = read_json(folder / "manifest.json"), read_json(folder / "config.json")["config"]
+    if manifest["kind"] == "reranking":
+        return None  # its figures there are of ranks among all candidates (MAP), ours of the best-placed positive
+    if config["source"] == "mteb":
+        known = manifest["mteb"]
+        return {
+            "task": known["name"],
+            "dataset_revision": known["revision"],
+            "split": known["split"],
+            "subset": known["subset"],
+        }
+    if config.get("mteb_name"):
+        revision = manifest.get("commit") or config["revision"]
+        return {
+            "task": config["mteb_name"],
+            "dataset_revision": revision,
+            "split": config["split"],
+            "subset": "default",
+        }
+    return None
+
+
+def _outputs(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:
+    """Of each output, what makes it an experiment (nothing for plain float32), and its figures by mteb's names."""
+    found: dict[str, tuple[dict[str, Any], dict[str, float]]] = {}
+    for row in read_json(folder / "scores.json"):
+        query, document = row["query_precision"], row["doc_precision"]
+        plain = query == document == "float32"
+        experiment = {} if plain else {"output_dtypes": query if query == document else f"{query}_x_{document}"}
+        usual = (*USUAL, "dot") if plain else USUAL
+        experiment |= {axis: row[axis] for axis in AXES if row[axis] not in usual}
+        if row["scoring"] == "mteb_compat":
+            experiment.pop("ranges", None)  # of each call, as CompressionWrapper's always are
+        _, scores = found.setdefault(repr(experiment), (experiment, {}))
+        scores.setdefault(mteb_metric(row["metric"]), row["value"])
+    yield from found.values()
