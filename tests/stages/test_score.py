@@ -168,10 +168,13 @@ def test_a_document_of_the_querys_name_is_no_answer(inputs, tmp_path):
     [
         (lambda side: side[:-1], "the task has 60 documents, the encoding 59"),
         (lambda side: side[:, :-1], "queries have 24 dimensions, documents 23"),
-        (lambda side: np.where(np.arange(len(side))[:, None] == 3, np.nan, side), "embeddings of documents hold NaN"),
+        (
+            lambda side: np.where(np.arange(len(side))[:, None] == 3, np.nan, side),
+            "embeddings of documents hold NaN or Inf .the first in row 4.",
+        ),
     ],
 )
 def test_embeddings_that_do_not_fit(inputs, tmp_path, change, message):
     np.save(inputs["encode"] / "documents.npy", change(inputs["documents"]))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(UserError, match=message):
         scored(inputs, tmp_path / "out")

@@ -37,8 +37,9 @@ def made(tmp_path):
 
 
 @pytest.mark.parametrize("header", [HEADER, ""])
-def test_titles_grades_and_strange_line_ends(made, header):
+def test_titles_grades_and_strange_line_ends(made, header, capsys):
     output = made(header=header)
+    assert "task mine: 1 of 3 queries have no relevant document, and are left out" in "".join(capsys.readouterr())
     documents = pd.read_parquet(output / "documents.parquet")
     assert documents["text"].tolist() == [
         "A title a first text\u2028and its second line",

@@ -67,16 +67,22 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
 
 def _embeddings(folder: Path, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Of queries and documents; raises ValueError where they are not those of the task, or hold NaN."""
+    """Of queries and documents; raises UserError where they are not those of the task, or hold NaN."""
     queries, documents = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("queries", "documents"))
     if queries.shape[1] != documents.shape[1]:
-        raise ValueError(f"queries have {queries.shape[1]} dimensions, documents {documents.shape[1]}")
+        raise UserError(
+            f"queries have {queries.shape[1]} dimensions, documents {documents.shape[1]}; encode both with one model"
+        )
     for what, side, names in (("queries", queries, task.query_ids), ("documents", documents, task.document_ids)):
         if len(side) != len(names):
-            raise ValueError(f"the task has {len(names)} {what}, the encoding {len(side)}")
+            raise UserError(f"the task has {len(names)} {what}, the encoding {len(side)}; encode this very task")
         for first in range(0, len(side), ROWS_AT_ONCE):
-            if not np.isfinite(side[first : first + ROWS_AT_ONCE]).all():
-                raise ValueError(f"embeddings of {what} hold NaN or Inf")
+            finite = np.isfinite(side[first : first + ROWS_AT_ONCE]).all(axis=1)
+            if not finite.all():
+                bad = first + int(finite.argmin())
+                raise UserError(
+                    f"embeddings of {what} hold NaN or Inf (the first in row {bad + 1}); the model gives them for such texts"
+                )
     return queries, documents
 
 

@@ -21,6 +21,7 @@ from qatlab.config.task import (
     WithheldTask,
 )
 from qatlab.errors import UserError
+from qatlab.progress import say
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     loaded = _load(name, config, inputs)
     documents = loaded.documents
     queries, qrels, unjudged = _judged(name, loaded, config)
+    if unjudged:
+        missing = "relevant document" if loaded.kind == "retrieval" else "positive and a negative"
+        say(f"task {name}: {unjudged} of {len(loaded.queries)} queries have no {missing}, and are left out")
     if loaded.kind == "reranking":  # others are no candidates of any query that is left
         documents = documents[documents["id"].isin(set(qrels["doc_id"]))]
     if loaded.kind == "similarity":

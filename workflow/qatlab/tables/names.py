@@ -16,13 +16,21 @@ WIDE = (
 )
 SIMULATION = "simulated:"
 FORMS = ("csv", "md", "tex")
-METRIC_NAMES = {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall", "accuracy": "Accuracy"}
+METRIC_NAMES = {
+    "ndcg": "nDCG",
+    "mrr": "MRR",
+    "recall": "Recall",
+    "accuracy": "Accuracy",
+    "spearman": "Spearman's ρ",
+    "pearson": "Pearson's r",
+    "positive_similarity": "positive similarity",
+}
 
 
 def metric_label(metric: str) -> str:
-    """'ndcg@10' → 'nDCG@10'."""
-    name, _, cutoff = metric.partition("@")
-    return f"{METRIC_NAMES.get(name, name)}@{cutoff}"
+    """'ndcg@10' → 'nDCG@10', 'spearman' → "Spearman's ρ"."""
+    name, at, cutoff = metric.partition("@")
+    return METRIC_NAMES.get(name, name) + at + cutoff
 
 
 def simulation(scheme: str) -> str:
