@@ -7,6 +7,7 @@ from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
+from qatlab.plan.decomposition import check_decomposition, plan_decomposition
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
 from qatlab.plan.origin import check_trackers
@@ -30,6 +31,7 @@ class Plan:
             "scores": True,
             "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
             "drift": self._compares(),
+            "waterfall": any(run.chains for run in self.runs),
         }
         return [name for name, drawn in names.items() if drawn]
 
@@ -40,6 +42,7 @@ class Plan:
         there = {
             "against_baseline": self.baseline in methods and len(methods) > 1,
             "against_float": any(self._shipped_otherwise(run) for run in self.runs),
+            "decomposition": any(run.chains for run in self.runs),
             "drift_summary": self._compares(),
             "drift_and_loss": self._compares(),
             "drift_budget": any(budgets(r) for r in self.runs),
@@ -87,8 +90,10 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
         runs.setdefault(run.trained, run)  # an untrained model is the same for every seed: one run
     study = cells[0][1].study
     _check_names(runs.values())
+    check_decomposition(list(runs.values()))
     for run in runs.values():
         plan_drift(planner, run, list(runs.values()))
+        plan_decomposition(planner, run)
     return Plan(study.name, study.title, study.baseline, list(runs.values()), planner.artifacts)
 
 

@@ -147,20 +147,26 @@ def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
 
 
 def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """runs.csv: every artifact that each run uses."""
+    """runs.csv: every artifact that each run uses. What only the decomposition embeds stands in rows of its own."""
     rows = []
     for run in runs:
-        for entry in run["evaluations"]:
-            artifacts = {kind: entry.get(kind) for kind in ("encode", "score")}
-            artifacts["drift"] = " ".join(entry["drift"].values()) or None
-            inputs = {"trained": run["trained"], "deployed": run["deployed"][entry["deploy"]]}
+        parts, entries = (
+            {(entry["deploy"], entry["task"], entry["encode"]): entry for entry in run[kind]}
+            for kind in ("parts", "evaluations")
+        )
+        for key in dict.fromkeys([*entries, *parts]):
+            (deploy, task, encode), entry, part = key, entries.get(key, {}), parts.get(key, {})
             rows.append(
                 {
                     **_identity(run),
-                    "deploy": entry["deploy"],
-                    "task": entry["task"],
-                    **inputs,
-                    **artifacts,
+                    "deploy": deploy,
+                    "task": task,
+                    "trained": run["trained"],
+                    "deployed": part["deployed"] if part else run["deployed"][deploy],
+                    "encode": encode,
+                    "score": entry.get("score"),
+                    "drift": " ".join(entry.get("drift", {}).values()) or None,
+                    "decomposition": " ".join(part.get("scores", [])) or None,
                     **run["varied"],
                 }
             )

@@ -6,6 +6,7 @@ WIDE = (
     "all_metrics",
     "against_baseline",
     "against_float",
+    "decomposition",
     "qat_minus_ptq",
     "parity",
     "drift_summary",
@@ -15,6 +16,8 @@ WIDE = (
     "cost_of_training",
 )
 SIMULATION = "simulated:"
+# The first and the last row of a decomposition; between them are its components.
+FROM_FLOAT, TOTAL = "float", "total"
 FORMS = ("csv", "md", "tex")
 METRIC_NAMES = {"ndcg": "nDCG", "mrr": "MRR", "recall": "Recall", "accuracy": "Accuracy"}
 
@@ -25,9 +28,12 @@ def metric_label(metric: str) -> str:
     return f"{METRIC_NAMES.get(name, name)}@{cutoff}"
 
 
-def simulation(scheme: str) -> str:
-    """What the forward pass of training, with a scheme's fake quantizers, is called where deployments are named."""
-    return SIMULATION + scheme
+def simulation(scheme: str, activations: bool = True) -> str:
+    """What the forward pass of training, with a scheme's fake quantizers, is called where deployments are named.
+
+    Without `activations`: the same with weights alone quantized, which nothing is trained in.
+    """
+    return SIMULATION + scheme + ("" if activations else ":weights")
 
 
 def is_simulation(deployment: str) -> bool:
