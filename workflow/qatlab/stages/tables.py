@@ -7,13 +7,14 @@ import pandas as pd
 
 from qatlab.tables import long, wide
 from qatlab.tables.cost_of_training import cost_of_training
+from qatlab.tables.decomposition import decomposition, read_chains
 from qatlab.tables.differences import against_baseline, against_float
 from qatlab.tables.drift_and_loss import drift_and_loss
 from qatlab.tables.drift_budget import drift_budget
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.names import is_simulation, metric_label
 from qatlab.tables.parity import SAME_GRID, parity
-from qatlab.tables.per_query import BySeed, Form, per_query
+from qatlab.tables.per_query import per_query
 from qatlab.tables.twins import qat_minus_ptq
 
 FLOATS = "%.6f"
@@ -32,10 +33,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
     long.runs_table(config["runs"]).to_csv(output / "runs.csv", index=False)
     metric, runs = config["primary_metric"], config["runs"]
-    figures = per_query(runs, results, metric)
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    views = _views(scores, drift, cost, runs, metric, over) | _differences(figures, config, scores)
+    views = _views(scores, drift, cost, runs, metric, over) | _differences(config, results, scores)
     if any(run["budgets"] for run in runs):
         title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
         views["drift_budget"] = (drift_budget(runs, results), title)
@@ -82,16 +82,16 @@ def _views(
     return views
 
 
-def _differences(
-    figures: dict[Form, BySeed], config: dict[str, Any], scores: pd.DataFrame
-) -> dict[str, tuple[pd.DataFrame, str]]:
+def _differences(config: dict[str, Any], results: Path, scores: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
     """The planned tables of differences, with their titles."""
     runs, baseline, plain = config["runs"], config["baseline"], config["float"]
+    figures = per_query(runs, results, config["primary_metric"])
     varied = list(runs[0]["varied"])
     seeds = scores["seed"].nunique()
     drawn = f"queries and {seeds} seeds" if seeds > 1 else "queries; one seed"
     label = metric_label(config["primary_metric"])
     judged = f"95 % intervals over {drawn}{kernel_note(scores)}"
+    levels, chains = read_chains(runs, results, config["primary_metric"])
     with_seeds = "; ± is the standard deviation over seeds" if seeds > 1 else ""
     views = {
         "against_baseline": (
@@ -101,6 +101,10 @@ def _differences(
         "against_float": (
             against_float(figures, plain, varied),
             f"{label}, mean of the tasks: what is shipped less the same model's float32 in {plain} ({judged})",
+        ),
+        "decomposition": (
+            decomposition(levels, chains, varied),
+            f"{label}, mean of the tasks: the way from the float model to what is shipped, by component ({judged})",
         ),
         "qat_minus_ptq": (
             qat_minus_ptq(figures, runs, varied),
