@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import pandas as pd
+
 COMMIT = "0" * 39 + "1"
 OTHER_COMMIT = "0" * 39 + "2"
 PATHS = (  # of the hub: https://huggingface.co/docs/hub/api
@@ -163,3 +165,32 @@ def serve(hub: Hub) -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+CARD = """---
+configs:
+{}---
+"""
+
+
+def card(**configs):
+    """A data set's README, whose head says which files each configuration and split is made of."""
+    entries = [
+        f"- config_name: {name}\n  data_files:\n  - split: {split}\n    path: {path}\n"
+        for name, (split, path) in configs.items()
+    ]
+    return CARD.format("".join(entries))
+
+
+def nano(folder, documents):
+    """NanoBEIR's layout: corpus, queries and qrels as configurations, Parquet."""
+    tables = {
+        "corpus": pd.DataFrame([{"_id": f"d{i}", "text": text} for i, text in enumerate(documents)]),
+        "queries": pd.DataFrame([{"_id": f"q{i}", "text": f"where is {text}"} for i, text in enumerate(documents[:3])]),
+        "qrels": pd.DataFrame([{"query-id": f"q{i}", "corpus-id": f"d{i}"} for i in range(3)]),
+    }
+    for name, table in tables.items():
+        (folder / name).mkdir(parents=True)
+        table.to_parquet(folder / name / "train-00000-of-00001.parquet", index=False)
+    (folder / "README.md").write_text(card(**{name: ("train", f"{name}/train-*") for name in tables}))
+    return folder

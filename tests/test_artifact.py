@@ -39,7 +39,7 @@ def test_a_failing_block_leaves_the_old_artifact_and_no_scratch(tmp_path):
 
 def test_a_study_keeps_what_other_stages_wrote(tmp_path):
     for name, value in (("tables", "1"), ("plots", "2"), ("tables", "3")):
-        with written_aside(tmp_path / "study", keep_others=True) as scratch:
+        with written_aside(tmp_path / "study", beside=name) as scratch:
             (scratch / name).mkdir()
             (scratch / name / "file").write_text(value)
     assert (tmp_path / "study" / "tables" / "file").read_text() == "3"
@@ -51,3 +51,12 @@ def test_checksum_of_a_folder_follows_names_and_contents(tmp_path):
     first = sha256_of(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert sha256_of(tmp_path) != first
+
+
+def test_two_stages_of_a_study_may_write_at_once(tmp_path):
+    with written_aside(tmp_path / "study", beside="plots") as first:
+        with written_aside(tmp_path / "study", beside="mteb") as second:
+            (first / "plots").mkdir()
+            (second / "mteb").mkdir()
+        (first / "plots/file").write_text("still here")
+    assert sorted(entry.name for entry in (tmp_path / "study").iterdir()) == ["mteb", "plots"]

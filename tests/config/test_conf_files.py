@@ -7,6 +7,7 @@ import yaml
 
 from conftest import PROJECT
 from qatlab.commands.schema import schema
+from qatlab.config.weights import ONNX_INT8, WeightsConfig
 from qatlab.plan.compose import compose_runs, group_options
 
 CONF = PROJECT / "conf"
@@ -58,6 +59,11 @@ def test_every_scheme_can_be_trained_for_and_shipped_on_its_grid(scheme):
     overrides = [f"study.matrix.method=[weight_{scheme}]", f"deploy=[{deployment}]", f"drift.reference={deployment}"]
     ((_, config),) = compose_runs(CONF, "quickstart", overrides=overrides)
     assert config.deploy[deployment].ships(config.method.weight_quantization)
+
+
+def test_the_scheme_of_onnx_runtime_is_what_deployments_are_simulated_by():
+    written = yaml.safe_load((CONF / "weights" / "onnx_int8.yaml").read_text())
+    assert WeightsConfig.model_validate(written) == ONNX_INT8
 
 
 @pytest.mark.parametrize("choice", GROUPS["study"])

@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 import pytest
 
-from hub_server import COMMIT, OTHER_COMMIT, Hub, serve
+from hub_server import COMMIT, OTHER_COMMIT, Hub, card, nano, serve
 
 # A stage as its command runs it, but for the length of waits.
 STAGE = """
@@ -19,33 +19,6 @@ from qatlab.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
 NANO = "someone/NanoTest"
-CARD = """---
-configs:
-{}---
-"""
-
-
-def card(**configs):
-    """A data set's README, whose head says which files each configuration and split is made of."""
-    entries = [
-        f"- config_name: {name}\n  data_files:\n  - split: {split}\n    path: {path}\n"
-        for name, (split, path) in configs.items()
-    ]
-    return CARD.format("".join(entries))
-
-
-def nano(folder, documents):
-    """NanoBEIR's layout: corpus, queries and qrels as configurations, Parquet."""
-    tables = {
-        "corpus": pd.DataFrame([{"_id": f"d{i}", "text": text} for i, text in enumerate(documents)]),
-        "queries": pd.DataFrame([{"_id": f"q{i}", "text": f"where is {text}"} for i, text in enumerate(documents[:3])]),
-        "qrels": pd.DataFrame([{"query-id": f"q{i}", "corpus-id": f"d{i}"} for i in range(3)]),
-    }
-    for name, table in tables.items():
-        (folder / name).mkdir(parents=True)
-        table.to_parquet(folder / name / "train-00000-of-00001.parquet", index=False)
-    (folder / "README.md").write_text(card(**{name: ("train", f"{name}/train-*") for name in tables}))
-    return folder
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from test_hub_data import STAGE, card
+from test_hub_data import STAGE
 
-from hub_server import Hub, serve
+from hub_server import Hub, card, serve
 from qatlab.config.task import MtebTask
 from qatlab.data.mteb_tasks import look_up
 from qatlab.errors import UserError

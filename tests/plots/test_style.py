@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from conftest import AS_IT_IS
-from qatlab.plots import drift, scores, style, training_loss
+from qatlab.plots import drift, scores, style, training_loss, waterfall
 
 TITLE = "Weight quantization: training for a scheme against quantizing after training, in a title as long as they come"
 
@@ -29,7 +29,7 @@ def of_scores():
         **AS_IT_IS,
     }
     row |= {"query_precision": "float32", "doc_precision": "float32", "value": 0.5, "stderr": 0.01}
-    return scores.draw(pd.DataFrame([row]), "ndcg@10", TITLE)
+    return scores.draw(pd.DataFrame([row]), "ndcg@10", TITLE, "nDCG@10")
 
 
 def of_drift(panels=1):
@@ -43,7 +43,13 @@ def of_training(panels=1):
     )
 
 
-@pytest.mark.parametrize("drawn", [of_scores, of_drift, of_training])
+def of_waterfall():
+    cells = {"method": "m", "component": ["float", "export", "total"], "value": ["0.8", "0.7", "0.7"]}
+    cells |= {"difference": ["–", "-0.1", "-0.1"], "95 % interval": "–", "verdict": "worse"}
+    return waterfall.draw(pd.DataFrame(cells), "ndcg@10", TITLE)
+
+
+@pytest.mark.parametrize("drawn", [of_scores, of_drift, of_training, of_waterfall])
 def test_a_long_title_is_as_wide_as_a_figure_of_one_panel(drawn):
     figure = drawn()
     figure.canvas.draw()

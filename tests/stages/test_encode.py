@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
 from qatlab.config.deploy import TorchDeployment
 from qatlab.config.weights import WeightsConfig
@@ -14,6 +16,7 @@ from qatlab.stages import deploy, encode
 from qatlab.weights.prepare import prepare
 
 INT4 = {"name": "int4", "bits": 4, "group_size": 32}
+MXFP8 = {"name": "mxfp8", "grid": "mxfp8", "group_size": 32, "activations": "mxfp8"}
 ONNX_INT8 = {"name": "onnx_int8", "grid": "onnx_int8", "activations": "int8", "embeddings": True}
 
 
@@ -94,6 +97,35 @@ def test_simulated_is_the_forward_pass_of_training(encoded, tiny_model, texts, s
     assert distance(embeddings, model.encode(texts, batch_size=16)) < 0.1 * distance(embeddings, plain)
 
 
+def on_symmetric_grid(weight):
+    """Each row rounded to ±127 steps of its largest value, in NumPy."""
+    step = np.abs(weight).max(axis=1, keepdims=True) / np.float32(127)
+    return np.rint(weight / step) * step
+
+
+def on_tensors_grid(table):
+    """The whole rounded to 255 steps, one of them at zero, in NumPy."""
+    low, high = min(table.min(), 0), max(table.max(), 0)
+    step = np.float32(high - low) / np.float32(255)
+    zero = np.rint(-low / step)
+    return (np.clip(np.rint(table / step) + zero, 0, 255) - zero) * step
+
+
+def test_of_a_simulation_weights_alone_are_quantized_and_activations_left_as_they_are(encoded, tiny_model, texts):
+    simulated = {"backend": "torch", "weights": ONNX_INT8, "simulated": True}
+    alone, _ = encoded("weights-alone", {**simulated, "activations": False})
+    both, _ = encoded("weights-and-activations", simulated)
+    model = SentenceTransformer(str(tiny_model), device="cpu")
+    plain = model.encode(texts)
+    for layer in model.modules():
+        rounded = {nn.Linear: on_symmetric_grid, nn.Embedding: on_tensors_grid}.get(type(layer))
+        if rounded is not None:
+            layer.weight.data = torch.from_numpy(rounded(layer.weight.detach().numpy()))
+    by_hand = model.encode(texts)
+    for other in (both, plain):
+        assert np.abs(alone - by_hand).max() < 0.05 * np.abs(alone - other).max()
+
+
 def test_the_forward_pass_of_training_is_what_is_shipped_on_its_grid_and_seen_not_to_be_elsewhere(encoded):
     trained, _ = encoded("as-trained", {"backend": "torch", "weights": ONNX_INT8, "simulated": True})
     shipped, _ = encoded("shipped", {"backend": "onnx", "quantization": {"mode": "IntegerOps"}})
@@ -116,6 +148,13 @@ def test_stripped_and_exported_it_is_the_float_model(encoded, tiny_model, texts)
     ("config", "message"),
     [
         ({"simulated": True}, "simulated needs weights"),
+        ({"activations": False}, "activations: false is for a simulated scheme"),
+        ({"activations": False, "weights": {**INT4, "activations": "int8"}}, "is for a simulated scheme"),
+        ({"activations": False, "weights": INT4, "simulated": True}, "'int4' leaves activations in float anyway"),
+        (
+            {"activations": False, "weights": MXFP8, "simulated": True},
+            "'mxfp8' quantizes weights and activations in one",
+        ),
         ({"dtype": "bfloat16", "weights": INT4}, "quantized weights and dtype bfloat16 are deployments of their own"),
     ],
 )

@@ -32,8 +32,9 @@ def test_columns_go_with_their_scores(tmp_path):
     score.run({"config": config}, {"encode": encode, "task": task}, scored, 1)
     run = {"method": "baseline", "seed": 3, "varied": {"matrix.trainer.batch_size": 32}}
     run["evaluations"] = [{"deploy": "onnx_int8", "task": "stdlib", "encode": "e", "score": "s"}]
-    figures = per_query([run], results, "mrr@10")
+    figures = per_query([run], results, {"stdlib": "mrr@10"})
     assert len(figures) == 6
+    assert per_query([run], results, {"another": "mrr@10"}) == {}
     for entry in json.loads((scored / "scores.json").read_text()):
         if entry["metric"] == "mrr@10":
             (found,) = [

@@ -78,7 +78,7 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     description = read_json(options.config)
     label = description["label"]
     try:
-        with output_to(options.log), written_aside(options.output, keep_others=name in STUDY_STAGES) as scratch:
+        with output_to(options.log), written_aside(options.output, name if name in STUDY_STAGES else None) as scratch:
             try:
                 importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, scratch, options.threads)
                 if name not in STUDY_STAGES:

@@ -55,13 +55,14 @@ def read_json(path: Path) -> Any:
 
 
 @contextmanager
-def written_aside(output: Path, keep_others: bool = False) -> Iterator[Path]:
+def written_aside(output: Path, beside: str | None = None) -> Iterator[Path]:
     """A scratch folder beside `output` that becomes `output` only if the block ends without an error.
 
-    With `keep_others`, what the block wrote replaces entries of the same name in `output`, and other entries stay.
+    With `beside`, the name of one of several jobs that write into `output`, what the block wrote replaces entries of the same
+    name in `output`, and other entries stay.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = output.with_name(f".{output.name}.partial")
+    scratch = output.with_name(f".{output.name}.{beside}.partial" if beside else f".{output.name}.partial")
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
@@ -72,7 +73,7 @@ def written_aside(output: Path, keep_others: bool = False) -> Iterator[Path]:
     for file in scratch.rglob("*"):
         if file.is_file():
             _sync(file)
-    if keep_others:
+    if beside:
         output.mkdir(exist_ok=True)
         for entry in sorted(scratch.iterdir()):
             _replace(entry, output / entry.name)

@@ -58,6 +58,7 @@ PLOT_TITLES = {
     "scores": "scores by output precision",
     "training_loss": "training loss by component",
     "drift": "drift distributions",
+    "waterfall": "what quantization costs, by component",
 }
 
 
@@ -157,6 +158,15 @@ def study_tables():
             for name in PLAN.view_names()
             for form in FORMS
         ),
+    ]
+
+
+def drawn_tables():
+    """The tables that plots are drawn from."""
+    views = {"decomposition"} & set(PLAN.view_names())
+    return [
+        f"results/studies/{STUDY}/tables/{name}"
+        for name in ["scores.csv", *(f"{view}.csv" for view in views)]
     ]
 
 

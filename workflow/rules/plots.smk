@@ -2,7 +2,7 @@
 rule plots:
     input:
         study_inputs(["train", "drift"]),
-        scores=f"results/studies/{STUDY}/tables/scores.csv",
+        tables=drawn_tables(),
         sources=sources("plots"),
         lock=LOCK,
     output:

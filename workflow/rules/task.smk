@@ -1,6 +1,7 @@
-# Queries, documents and judgements as Parquet.
+# Queries, documents and judgements as Parquet; a model, where hard negatives are mined with one.
 rule task:
     input:
+        unpack(made_from("task")),
         sources=sources("task"),
         lock=LOCK,
     output:
@@ -12,5 +13,6 @@ rule task:
     threads: 1
     params:
         config=description("task"),
+        inputs=input_options,
     shell:
-        "python -m qatlab task --config {params.config} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab task --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

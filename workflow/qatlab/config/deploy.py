@@ -71,6 +71,23 @@ class TorchDeployment(Strict):
     simulated: Annotated[
         bool, Field(description="Weights stay float and are fake-quantized as in training, instead of being converted")
     ] = False
+    activations: Annotated[
+        bool, Field(description="False: of a simulated scheme, weights alone are fake-quantized")
+    ] = True
+
+    @model_validator(mode="after")
+    def _activations_can_be_left_out(self) -> "TorchDeployment":
+        if self.activations:
+            return self
+        if not self.simulated or self.weights is None:
+            raise ValueError("activations: false is for a simulated scheme; set simulated and weights, or leave it out")
+        if not self.weights.activated:
+            raise ValueError(f"scheme '{self.weights.name}' leaves activations in float anyway; leave activations out")
+        if self.weights.in_blocks:
+            raise ValueError(
+                f"scheme '{self.weights.name}' quantizes weights and activations in one; leave activations out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _torchao_has_it(self) -> "TorchDeployment":

@@ -1,5 +1,6 @@
 """A study (conf/study): which runs it makes of the other groups, and what its tables show."""
 
+import re
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -33,6 +34,13 @@ class StudyConfig(Strict):
         dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
     ] = {}
     baseline: Annotated[str, Field(description="The method that differences refer to")] = "baseline"
+    decomposition: Annotated[
+        list[str],
+        Field(
+            description="METHOD/DEPLOYMENT, such as baseline/onnx_int8: what lies between its float model and what is shipped, "
+            "component by component"
+        ),
+    ] = []
 
     @field_validator("matrix", mode="before")
     @classmethod
@@ -47,6 +55,16 @@ class StudyConfig(Strict):
             else:
                 flat[key] = value
         return flat
+
+    @field_validator("decomposition")
+    @classmethod
+    def _method_and_deployment(cls, entries: list[str]) -> list[str]:
+        for entry in entries:
+            if not re.fullmatch(r"[^/]+/[^/]+", entry):
+                raise ValueError(f"'{entry}' is not METHOD/DEPLOYMENT; write baseline/onnx_int8, for example")
+        if len(set(entries)) != len(entries):
+            raise ValueError(f"lists one twice: {', '.join(entries)}")
+        return entries
 
     @model_validator(mode="after")
     def _matrix_is_a_matrix(self) -> "StudyConfig":

@@ -104,3 +104,7 @@ class WeightsConfig(Strict):
     def on_gpu(self) -> bool:
         """Whether the quantized model runs on a GPU alone, in bfloat16."""
         return self.grid in KERNEL_GRIDS
+
+
+# What ONNX Runtime's dynamic quantization with default parameters does (conf/weights/onnx_int8.yaml).
+ONNX_INT8 = WeightsConfig(name="onnx_int8", grid="onnx_int8", bits=8, activations="int8", embeddings=True)

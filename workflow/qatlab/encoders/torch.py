@@ -31,10 +31,12 @@ class TorchEncoder:
                 model_kwargs={"use_safetensors": True, "dtype": config.dtype},
             )
         if config.simulated:
-            from qatlab.weights.prepare import prepare
+            from qatlab.weights.prepare import enable, prepare
 
             assert config.weights is not None
             prepare(self.model, config.weights)
+            if not config.activations:
+                enable(self.model, weights=True, activations=False)
         self.model.eval()
         self.device = describe_device(device)
 

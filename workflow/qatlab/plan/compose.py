@@ -70,7 +70,9 @@ def compose_runs(
                 if scale not in scales:
                     raise unknown("scale", scale, [*scales, FULL_SCALE])
                 user_overrides = scales[scale] + user_overrides
-            return _matrix_runs(study, user_overrides, groups)
+            runs = _matrix_runs(study, user_overrides, groups)
+            asked_for = any(o.key_or_group == "study.decomposition" for o in _parsed(user_overrides))
+            return runs if asked_for else _without_what_was_left_out(runs, study, groups)
         finally:
             GlobalHydra.instance().clear()
 
@@ -100,6 +102,24 @@ def _matrix_runs(
     if not runs:
         raise UserError(f"study '{study}' has no runs: its exclude list leaves out every cell of its matrix")
     return runs
+
+
+def _without_what_was_left_out(
+    runs: list[tuple[dict[str, Any], RunConfig]], study: str, groups: dict[str, list[str]]
+) -> list[tuple[dict[str, Any], RunConfig]]:
+    """The runs less entries of the study's decomposition whose method or deployment overrides have taken away.
+
+    An entry that does not fit the study as its file has it stays, to be refused.
+    """
+    there = {f"{config.method.name}/{deployment}" for _, config in runs for deployment in config.deploy}
+    entries = runs[0][1].study.decomposition
+    if there.issuperset(entries):
+        return runs
+    written = _compose([f"study={study}"], groups)
+    methods = written.study.matrix.get("method", [written.method.name])
+    taken = {f"{method}/{deployment}" for method in methods for deployment in written.deploy} - there
+    kept = {"decomposition": [entry for entry in entries if entry not in taken]}
+    return [(cell, config.model_copy(update={"study": config.study.model_copy(update=kept)})) for cell, config in runs]
 
 
 def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str, list[str]]) -> None:

@@ -1,5 +1,6 @@
 """What tables and plots read of a run: its names, its artifacts' paths, and what it is compared with."""
 
+from dataclasses import asdict
 from typing import Any
 
 from qatlab.config.deploy import Deployment, OnnxDeployment
@@ -73,6 +74,8 @@ def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
             | {"drift": {r: p for (r, d, t), p in run.drifted.items() if (d, t) == (deploy, task)}}
             for (deploy, task), path in run.encoded.items()
         ],
+        "chains": [asdict(chain) for chain in run.chains],
+        "parts": [asdict(part) for part in run.parts.values()],
     }
 
 

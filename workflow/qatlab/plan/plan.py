@@ -8,10 +8,12 @@ from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
+from qatlab.plan.decomposition import check_decomposition, plan_decomposition
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
 from qatlab.plan.origin import check_trackers
 from qatlab.plan.runs import Run, plan_drift, plan_run
+from qatlab.tables.main_score import main_metrics
 from qatlab.tables.names import WIDE, is_simulation
 
 
@@ -31,6 +33,7 @@ class Plan:
             "scores": True,
             "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
             "drift": self._compares(),
+            "waterfall": any(run.chains for run in self.runs),
         }
         return [name for name, drawn in names.items() if drawn]
 
@@ -41,6 +44,8 @@ class Plan:
         there = {
             "against_baseline": self.baseline in methods and len(methods) > 1,
             "against_float": any(self._shipped_otherwise(run) for run in self.runs),
+            "decomposition": any(run.chains for run in self.runs),
+            "withheld": "reranking" in self.runs[0].kinds.values(),
             "drift_summary": self._compares(),
             "drift_and_loss": self._compares(),
             "drift_budget": any(budgets(r) for r in self.runs),
@@ -76,6 +81,8 @@ class Plan:
             "title": self.title,
             "baseline": self.baseline,
             "primary_metric": metric,
+            "main_metrics": main_metrics(self.runs[0].kinds, metric),
+            "kinds": self.runs[0].kinds,
         }
         config |= {"float": float_deployment(self.runs[0]), "views": self.view_names()}
         return {
@@ -97,8 +104,10 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
         runs.setdefault(run.trained, run)  # an untrained model is the same for every seed: one run
     study = cells[0][1].study
     _check_names(runs.values())
+    check_decomposition(list(runs.values()))
     for run in runs.values():
         plan_drift(planner, run, list(runs.values()))
+        plan_decomposition(planner, run)
     return Plan(study.name, study.title, study.baseline, list(runs.values()), planner.artifacts)
 
 

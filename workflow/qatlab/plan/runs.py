@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.config.deploy import Deployment, OnnxDeployment, TorchDeployment
+from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
 from qatlab.config.task import Kind, WithheldTask
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Planner, dump
+from qatlab.plan.chain import Chain, Part
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin
 from qatlab.tables.names import is_simulation, simulation
 
@@ -30,6 +32,8 @@ class Run:
     drifted: dict[tuple[str, str, str], str] = field(
         default_factory=dict
     )  # (reference, deployment, task or texts) → path
+    chains: list[Chain] = field(default_factory=list)  # of the study's decomposition
+    parts: dict[str, Part] = field(default_factory=dict)  # encoding → what chains are made from
 
     @property
     def tasks(self) -> dict[str, str]:
@@ -49,11 +53,11 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
         trained = planner.add("train", slug, slice_, {"model": model, "data": data}, name)
     run = Run(name, cell, config, trained)
     for deployment in config.deploy:
-        run.deployed[deployment] = _plan_deployment(planner, run, deployment, config.deploy[deployment])
+        run.deployed[deployment] = plan_deployment(planner, run, deployment, config.deploy[deployment])
     scheme = config.method.weight_quantization
     if scheme is not None:
         as_trained = TorchDeployment(backend="torch", weights=scheme, simulated=True)
-        run.deployed[simulation(scheme.name)] = _plan_deployment(planner, run, simulation(scheme.name), as_trained)
+        run.deployed[simulation(scheme.name)] = plan_deployment(planner, run, simulation(scheme.name), as_trained)
     for task, role in run.tasks.items():
         _plan_task(planner, run, task, role)
     return run
@@ -73,14 +77,31 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
     if role == "task":
         run.kinds[task] = task_kind(config.task[task], planner.artifacts[task_path].origin)
     for deployment, deployed in run.deployed.items():
-        what, slug = f"{run.name} · {deployment} · {task}", f"{run.name}-{deployment}-{task}"
         if is_simulation(deployment) and role == "texts":
             continue
-        encoded = planner.add("encode", slug, dump(config.encode), {"deploy": deployed, role: task_path}, what)
+        encoded = plan_encoding(planner, run, deployment, {"deploy": deployed, role: task_path}, task)
         run.encoded[deployment, task] = encoded
         if role == "task" and not is_simulation(deployment):
-            inputs = {"encode": encoded, "task": task_path, **_training(planner, run, deployment)}
-            run.scored[deployment, task] = planner.add("score", slug, dump(config.evaluate), inputs, what)
+            run.scored[deployment, task] = plan_score(planner, run, (deployment, task), encoded, config.evaluate)
+
+
+def plan_encoding(planner: Planner, run: Run, deployment: str, inputs: dict[str, str], task: str) -> str:
+    """One pass of a deployed model over a task or set of texts.
+
+    Args:
+        inputs: the deployed model (`deploy`), and the texts in their role.
+    """
+    slug, what = f"{run.name}-{deployment}-{task}", f"{run.name} · {deployment} · {task}"
+    return planner.add("encode", slug, dump(run.config.encode), inputs, what)
+
+
+def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, config: EvaluateConfig) -> str:
+    """Scores of an encoding; `of` names its deployment and task."""
+    made_from = planner.artifacts[encoded].inputs
+    inputs = {"encode": encoded, "task": made_from["task"]}
+    if "training" in config.ranges:
+        inputs["training"] = _plan_training(planner, run, of[0], made_from["deploy"])
+    return planner.add("score", "-".join([run.name, *of]), dump(config), inputs, " · ".join([run.name, *of]))
 
 
 def _searcher(planner: Planner, section: Any) -> dict[str, str]:
@@ -89,15 +110,13 @@ def _searcher(planner: Planner, section: Any) -> dict[str, str]:
     return {"model": _plan_model(planner, section.mined.searcher)} if mines else {}
 
 
-def _training(planner: Planner, run: Run, deployment: str) -> dict[str, str]:
+def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -> str:
     """The deployment's embeddings of training documents, where ranges are fitted on them."""
     config = run.config
-    if "training" not in config.evaluate.ranges:
-        return {}
     slice_ = {**dump(config.encode), "rows": config.evaluate.range_rows}
-    inputs = {"deploy": run.deployed[deployment], "data": _plan_data(planner, config)}
+    inputs = {"deploy": deployed, "data": _plan_data(planner, config)}
     label = f"{run.name} · {deployment} · training documents"
-    return {"training": planner.add("encode", f"{run.name}-{deployment}-training", slice_, inputs, label)}
+    return planner.add("encode", f"{run.name}-{deployment}-training", slice_, inputs, label)
 
 
 def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
@@ -150,7 +169,7 @@ def _same_axes(config: Deployment) -> bool:
     return not isinstance(config, TorchDeployment) or not config.rotated
 
 
-def _plan_deployment(planner: Planner, run: Run, deployment: str, config: Deployment) -> str:
+def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deployment) -> str:
     """What is made from an ONNX file is made from the float one, which is exported once whether or not the study lists it."""
     inputs = {"model": run.trained}
     # A float file has no products of integers: exact or not, it is the same.

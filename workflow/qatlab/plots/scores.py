@@ -1,17 +1,27 @@
 """The primary metric by output precision and method, one panel a deployment."""
 
+import textwrap
+
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from qatlab.plots.style import COLOURS, MARKERS, set_title
-from qatlab.tables.names import metric_label
 from qatlab.tables.outputs import output_labels
 
+LETTERS_UPWARDS = 48  # of the y axis's label, in a line
 
-def draw(scores: pd.DataFrame, metric: str, title: str) -> Figure:
-    """Points are means over tasks and seeds; bars are 95 % intervals over queries (normal approximation)."""
+
+def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
+    """Points are means over tasks and seeds; bars are 95 % intervals over queries (normal approximation).
+
+    Args:
+        scores: scores.csv.
+        metric: which rows of it.
+        title: the study's.
+        label: what the metric is called.
+    """
     chosen = scores[scores["metric"] == metric]
     chosen = chosen.assign(output=output_labels(chosen))
     deployments, methods, precisions = (list(dict.fromkeys(chosen[c])) for c in ("deploy", "method", "output"))
@@ -44,7 +54,7 @@ def draw(scores: pd.DataFrame, metric: str, title: str) -> Figure:
         axis.set_xlabel("output precision")
         axis.grid(axis="x", visible=False)
     tasks = chosen["task"].nunique()
-    axes[0][0].set_ylabel(f"{metric_label(metric)}, mean of {tasks} task{'s' if tasks > 1 else ''}")
+    axes[0][0].set_ylabel(textwrap.fill(f"{label}, mean of {tasks} task{'s' if tasks > 1 else ''}", LETTERS_UPWARDS))
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(methods), 5))
     seeds = chosen["seed"].nunique()

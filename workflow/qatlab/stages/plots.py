@@ -6,18 +6,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qatlab.plots import drift, scores, style, training_loss
+from qatlab.plots import drift, scores, style, training_loss, waterfall
+from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.names import is_simulation
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes plots/ with scores, training_loss and drift as .svg and .png, each where the study has such figures."""
+    """Writes plots/ with scores, training_loss, drift and waterfall as .svg and .png, each where the study has such figures."""
     config, results = description["config"], inputs["results"]
     folder = output / "plots"
     folder.mkdir()
     style.use_style()
     table = pd.read_csv(inputs["tables"] / "scores.csv")
-    style.save(scores.draw(table, config["primary_metric"], config["title"]), folder, "scores")
+    main, metric = main_scores(table, config["main_metrics"])
+    style.save(scores.draw(main, metric, config["title"], main_label(config["main_metrics"])), folder, "scores")
     logs = {
         run["run"]: pd.read_csv(results / run["trained"] / "log.csv")
         for run in config["runs"]
@@ -28,6 +30,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     cosines = _cosines(config["runs"], results)
     if cosines:
         style.save(drift.draw(cosines, config["title"]), folder, "drift")
+    if "decomposition" in config["views"]:
+        # As text: a cell says what it says in the table, and "–" where there is nothing.
+        steps = pd.read_csv(inputs["tables"] / "decomposition.csv", dtype=str, keep_default_na=False)
+        style.save(waterfall.draw(steps, config["primary_metric"], config["title"]), folder, "waterfall")
 
 
 def _cosines(runs: list[dict[str, Any]], results: Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:

@@ -7,14 +7,17 @@ import pandas as pd
 
 from qatlab.tables import long, wide
 from qatlab.tables.cost_of_training import cost_of_training
+from qatlab.tables.decomposition import decomposition, read_chains
 from qatlab.tables.differences import against_baseline, against_float
 from qatlab.tables.drift_and_loss import drift_and_loss
 from qatlab.tables.drift_budget import drift_budget
 from qatlab.tables.machines import kernel_note
+from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.names import is_simulation, metric_label
 from qatlab.tables.parity import SAME_GRID, parity
-from qatlab.tables.per_query import BySeed, Form, per_query
+from qatlab.tables.per_query import per_query
 from qatlab.tables.twins import qat_minus_ptq
+from qatlab.tables.withheld import withheld
 
 FLOATS = "%.6f"
 
@@ -26,16 +29,22 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     folder.mkdir()
     scores = long.scores(config["study"], config["runs"], results)
     drift = long.drift(config["runs"], results)
-    cost = long.cost(config["runs"], results)
+    tasks_withheld = [task for task, kind in config["kinds"].items() if kind == "reranking"]
+    cost = long.cost(config["runs"], results, tasks_withheld)
     scores.to_csv(folder / "scores.csv", index=False, float_format=FLOATS)
     drift.to_csv(folder / "drift.csv", index=False, float_format="%.9f")
     cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
     long.runs_table(config["runs"]).to_csv(output / "runs.csv", index=False)
-    metric, runs = config["primary_metric"], config["runs"]
-    figures = per_query(runs, results, metric)
+    runs = config["runs"]
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    views = _views(scores, drift, cost, runs, metric, over) | _differences(figures, config, scores)
+    views = _views(scores, drift, cost, config, over) | _differences(config, results, scores)
+    if "withheld" in config["views"]:
+        title = "Withheld records: each query's answer among its own hard negatives"
+        views["withheld"] = (
+            withheld(runs, results, tasks_withheld),
+            f"{title} ({over.partition(',')[0]}){kernel_note(scores)}",
+        )
     if any(run["budgets"] for run in runs):
         title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
         views["drift_budget"] = (drift_budget(runs, results), title)
@@ -44,13 +53,14 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
 
 def _views(
-    scores: pd.DataFrame, drift: pd.DataFrame, cost: pd.DataFrame, runs: list[dict[str, Any]], metric: str, over: str
+    scores: pd.DataFrame, drift: pd.DataFrame, cost: pd.DataFrame, config: dict[str, Any], over: str
 ) -> dict[str, tuple[pd.DataFrame, str]]:
     """The wide tables that the study has figures for, with their titles."""
-    label, note = metric_label(metric), kernel_note(scores)
+    runs, label, note = config["runs"], main_label(config["main_metrics"]), kernel_note(scores)
+    main, metric = main_scores(scores, config["main_metrics"])
     views = {
         "scores_by_precision": (
-            wide.scores_by_precision(scores, metric),
+            wide.scores_by_precision(main, metric),
             f"{label} by output precision ({over}){note}",
         ),
         "all_metrics": (wide.all_metrics(scores), f"All metrics, mean of the tasks ({over}){note}"),
@@ -68,7 +78,7 @@ def _views(
             wide.drift_summary(drift),
             f"Cosine similarity to {_references(drift)}, text by text{kernel_note(drift)}",
         )
-        correlation = drift_and_loss(drift[~simulated], scores, runs, metric)
+        correlation = drift_and_loss(drift[~simulated], main, runs, metric)
         views["drift_and_loss"] = (
             correlation,
             f"Rank correlation of drift with the loss of {label}, over deployments and tasks",
@@ -82,16 +92,16 @@ def _views(
     return views
 
 
-def _differences(
-    figures: dict[Form, BySeed], config: dict[str, Any], scores: pd.DataFrame
-) -> dict[str, tuple[pd.DataFrame, str]]:
+def _differences(config: dict[str, Any], results: Path, scores: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
     """The planned tables of differences, with their titles."""
     runs, baseline, plain = config["runs"], config["baseline"], config["float"]
+    figures = per_query(runs, results, config["main_metrics"])
     varied = list(runs[0]["varied"])
     seeds = scores["seed"].nunique()
     drawn = f"queries and {seeds} seeds" if seeds > 1 else "queries; one seed"
-    label = metric_label(config["primary_metric"])
+    label = main_label(config["main_metrics"])
     judged = f"95 % intervals over {drawn}{kernel_note(scores)}"
+    levels, chains = read_chains(runs, results, config["primary_metric"])
     with_seeds = "; ± is the standard deviation over seeds" if seeds > 1 else ""
     views = {
         "against_baseline": (
@@ -101,6 +111,11 @@ def _differences(
         "against_float": (
             against_float(figures, plain, varied),
             f"{label}, mean of the tasks: what is shipped less the same model's float32 in {plain} ({judged})",
+        ),
+        "decomposition": (
+            decomposition(levels, chains, varied),
+            f"{metric_label(config['primary_metric'])}, mean of the retrieval tasks: the way from the float model to what is "
+            f"shipped, by component ({judged})",
         ),
         "qat_minus_ptq": (
             qat_minus_ptq(figures, runs, varied),

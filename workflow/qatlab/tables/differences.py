@@ -1,5 +1,6 @@
 """What training buys and what shipping costs, each difference with its interval, p-value and verdict."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ def against_float(figures: dict[Form, BySeed], reference: str, varied: list[str]
     return _table(figures, [(form, other) for form, other in pairs if other is not None], varied)
 
 
-def judged(figures: dict[Form, BySeed], pairs: list[Pair]) -> pd.DataFrame:
+def judged(figures: Mapping[Any, BySeed], pairs: Sequence[tuple[Any, Any]]) -> pd.DataFrame:
     """Of each pair, in a row: the difference, its interval, p-value and verdict, and what a surer one would take."""
     return pd.DataFrame([_cells(v) for v in verdicts([paired(figures[a], figures[b]) for a, b in pairs])])
 

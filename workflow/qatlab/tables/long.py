@@ -1,5 +1,6 @@
 """Long tables: every figure of a study in a row of its own, with where it comes from."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ DRIFT_COLUMNS = [
 COST_COLUMNS = [
     "run", "method", "seed", "deploy", "seconds_per_step", "examples_per_second", "steps", "train_seconds", "peak_memory_bytes",
     "bytes_on_disk", "texts_per_second", "train_device", "encode_device", "scheme", "tuning", "trained_parameters",
+    "records_per_second", "records_seconds",
 ]  # fmt: skip
 
 
@@ -107,8 +109,12 @@ def _arithmetic(run: dict[str, Any], entry: dict[str, Any], results: Path) -> di
     return {"integer_kernel": machine["integer_kernel"], "reduce_range": run["reduce_range"].get(entry["deploy"])}
 
 
-def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
-    """cost.csv: what training took, what a deployment weighs, and how fast it encodes (over all tasks)."""
+def cost(runs: list[dict[str, Any]], results: Path, withheld: Collection[str] = ()) -> pd.DataFrame:
+    """cost.csv: what training took, what a deployment weighs, and how fast it encodes (over all tasks).
+
+    Args:
+        withheld: the tasks of withheld records, which have a rate of their own: a record is a query and its candidates.
+    """
     rows = []
     for run in runs:
         training = read_json(results / run["trained"] / "cost.json") if run["trained"].startswith("train/") else {}
@@ -141,27 +147,44 @@ def cost(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
                     "bytes_on_disk": read_json(results / run["deployed"][deploy] / "cost.json")["bytes"],
                     "texts_per_second": sum(e["texts"] for e in encodings) / sum(e["seconds"] for e in encodings),
                     "encode_device": encodings[0]["device"],
+                    **_records(run, deploy, results, withheld),
                     **run["varied"],
                 }
             )
     return _ordered(rows, COST_COLUMNS)
 
 
+def _records(run: dict[str, Any], deploy: str, results: Path, withheld: Collection[str]) -> dict[str, float]:
+    """Records a second, and seconds for all of them: their texts encoded, each once."""
+    entries = [entry for entry in run["evaluations"] if entry["deploy"] == deploy and entry["task"] in withheld]
+    if not entries:
+        return {}
+    seconds = sum(read_json(results / entry["encode"] / "cost.json")["seconds"] for entry in entries)
+    records = sum(read_json(results / entry["score"] / "scores.json")[0]["queries"] for entry in entries)
+    return {"records_per_second": records / seconds, "records_seconds": seconds}
+
+
 def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """runs.csv: every artifact that each run uses."""
+    """runs.csv: every artifact that each run uses. What only the decomposition embeds stands in rows of its own."""
     rows = []
     for run in runs:
-        for entry in run["evaluations"]:
-            artifacts = {kind: entry.get(kind) for kind in ("encode", "score")}
-            artifacts["drift"] = " ".join(entry["drift"].values()) or None
-            inputs = {"trained": run["trained"], "deployed": run["deployed"][entry["deploy"]]}
+        parts, entries = (
+            {(entry["deploy"], entry["task"], entry["encode"]): entry for entry in run[kind]}
+            for kind in ("parts", "evaluations")
+        )
+        for key in dict.fromkeys([*entries, *parts]):
+            (deploy, task, encode), entry, part = key, entries.get(key, {}), parts.get(key, {})
             rows.append(
                 {
                     **_identity(run),
-                    "deploy": entry["deploy"],
-                    "task": entry["task"],
-                    **inputs,
-                    **artifacts,
+                    "deploy": deploy,
+                    "task": task,
+                    "trained": run["trained"],
+                    "deployed": part["deployed"] if part else run["deployed"][deploy],
+                    "encode": encode,
+                    "score": entry.get("score"),
+                    "drift": " ".join(entry.get("drift", {}).values()) or None,
+                    "decomposition": " ".join(part.get("scores", [])) or None,
                     **run["varied"],
                 }
             )

@@ -4,8 +4,10 @@ LONG = ("scores.csv", "drift.csv", "cost.csv")
 WIDE = (
     "scores_by_precision",
     "all_metrics",
+    "withheld",
     "against_baseline",
     "against_float",
+    "decomposition",
     "qat_minus_ptq",
     "parity",
     "drift_summary",
@@ -15,6 +17,8 @@ WIDE = (
     "cost_of_training",
 )
 SIMULATION = "simulated:"
+# The first and the last row of a decomposition; between them are its components.
+FROM_FLOAT, TOTAL = "float", "total"
 FORMS = ("csv", "md", "tex")
 METRIC_NAMES = {
     "ndcg": "nDCG",
@@ -33,9 +37,12 @@ def metric_label(metric: str) -> str:
     return METRIC_NAMES.get(name, name) + at + cutoff
 
 
-def simulation(scheme: str) -> str:
-    """What the forward pass of training, with a scheme's fake quantizers, is called where deployments are named."""
-    return SIMULATION + scheme
+def simulation(scheme: str, activations: bool = True) -> str:
+    """What the forward pass of training, with a scheme's fake quantizers, is called where deployments are named.
+
+    Without `activations`: the same with weights alone quantized, which nothing is trained in.
+    """
+    return SIMULATION + scheme + ("" if activations else ":weights")
 
 
 def is_simulation(deployment: str) -> bool:

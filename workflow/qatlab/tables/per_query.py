@@ -1,6 +1,6 @@
 """Each query's figure, of every form that a study ships embeddings in: what differences are paired by."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,18 +26,19 @@ BySeed = dict[int | None, dict[str, np.ndarray]]
 """By seed (None for an untrained model), by task: (queries,) float64, in the order of the task's queries."""
 
 
-def per_query(runs: list[dict[str, Any]], results: Path, metric: str) -> dict[Form, BySeed]:
-    """The figures of one metric, from the score artifacts.
+def per_query(runs: list[dict[str, Any]], results: Path, metrics: Mapping[str, str]) -> dict[Form, BySeed]:
+    """The figures of one metric a task, from the score artifacts.
 
     Args:
         runs: the study's run descriptions.
+        metrics: by task; others are left out.
     """
     figures: dict[Form, BySeed] = {}
     for run in runs:
         for entry in run["evaluations"]:
-            if "score" in entry:
+            if "score" in entry and entry["task"] in metrics:
                 kernel = read_json(results / entry["encode"] / "machine.json")["integer_kernel"] or ""
-                for score, values in _columns(results / entry["score"], metric):
+                for score, values in _columns(results / entry["score"], metrics[entry["task"]]):
                     form = Form(
                         run["method"],
                         tuple(run["varied"].values()),

@@ -9,6 +9,7 @@ from qatlab.tables.names import is_simulation
 from qatlab.tables.outputs import precision_labels
 
 MEAN = "mean of tasks"
+WITHHELD = ("withheld records/s", "withheld, total (s)")
 VARIED_PREFIX = "matrix."  # columns of what else a matrix varies, e.g. matrix.trainer.batch_size
 
 
@@ -69,16 +70,20 @@ def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
     """Cost per method and deployment, medians over seeds, in units people read."""
     keys = [*row_keys(cost), "deploy"]
     columns = ["seconds_per_step", "examples_per_second", "peak_memory_bytes", "bytes_on_disk", "texts_per_second"]
+    withheld = ["records_per_second", "records_seconds"] if cost["records_per_second"].notna().any() else []
+    columns += withheld
     table = cost.groupby(keys, sort=False, dropna=False)[columns].median().reset_index()
     table[["peak_memory_bytes", "bytes_on_disk"]] /= 1e6
-    table.columns = pd.Index([*keys, "s/step", "examples/s", "peak memory (MB)", "on disk (MB)", "texts/s"])
+    table.columns = pd.Index(
+        [*keys, "s/step", "examples/s", "peak memory (MB)", "on disk (MB)", "texts/s", *WITHHELD[: len(withheld)]]
+    )
     formats = {
         "s/step": "%.2f",
         "examples/s": "%.1f",
         "peak memory (MB)": "%.0f",
         "on disk (MB)": "%.1f",
         "texts/s": "%.0f",
-    }
+    } | dict.fromkeys(WITHHELD[: len(withheld)], "%.1f")
     return _formatted(table, formats)
 
 

@@ -1,0 +1,119 @@
+"""A study whose tasks are of every kind, from a hub on loopback and from files, through real Snakemake."""
+
+import json
+import os
+import subprocess
+import sys
+
+import mteb
+import pandas as pd
+import pytest
+from test_dag import Checkout
+
+from conftest import PROJECT
+from hub_server import Hub, card, nano, serve
+from qatlab.config.task import MtebTask
+from qatlab.data.mteb_tasks import look_up
+
+STUDY = """
+# @package _global_
+defaults:
+  - override /data: local
+  - override /deploy: [torch_fp32]
+  - override /task: [nano_scifact, stsbenchmark, withheld, sentence_pairs]
+study:
+  name: kinds
+  title: Tasks of every kind
+  matrix: {{method: [untrained]}}
+model: {{name: "{model}", max_seq_length: 32}}
+data: {{path: "{files}/pairs.jsonl"}}
+task:
+  withheld: {{path: "{folder}/records.jsonl", mined: {{bm25: 2, model: 1, searcher: {{name: "{model}", max_seq_length: 32}}}}}}
+  sentence_pairs: {{path: "{folder}/pairs.tsv"}}
+evaluate:
+  ranges: [corpus, training]
+"""
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory, tiny_model, tiny_files, pairs):
+    folder = tmp_path_factory.mktemp("kinds")
+    sts = look_up(MtebTask(source="mteb", name="STSBenchmark"))
+    scored = [{"sentence1": a, "sentence2": pairs[i % 7][0], "score": i % 5} for i, (a, _) in enumerate(pairs[:30])]
+    (folder / "sts").mkdir()
+    (folder / "sts/test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scored))
+    (folder / "sts/README.md").write_text(card(default=("test", "test.jsonl")))
+    pd.DataFrame(scored[:20]).to_csv(folder / "pairs.tsv", sep="\t", index=False)
+    records = [{"query": summary, "positive": code} for summary, code in pairs[40:60]]
+    (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    revision = "309f1d1ae3ae2e092444a8a0c25bed59b82318bc"
+    datasets = {
+        "zeta-alpha-ai/NanoSciFact": {revision: nano(folder / "nano", [code for _, code in pairs[:25]])},
+        sts.dataset: {sts.revision: folder / "sts"},
+    }
+    made = Checkout(folder, tiny_model, tiny_files)
+    study = STUDY.format(model=tiny_model, files=tiny_files, folder=folder)
+    (folder / "conf/study/kinds.yaml").write_text(study)
+    with serve(Hub(datasets=datasets)) as hub:
+        network = {
+            "HF_ENDPOINT": hub.address,
+            "HF_HOME": str(folder / "cache"),
+            "HF_HUB_OFFLINE": "0",
+            "PYTHONPATH": "",
+        }
+        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "study=kinds"]
+        made.result = subprocess.run(
+            command, cwd=folder, env={**os.environ, **network}, text=True, capture_output=True, timeout=600
+        )
+    return made
+
+
+@pytest.fixture(scope="module")
+def study(checkout):
+    assert checkout.result.returncode == 0, checkout.result.stderr
+    return checkout.folder / "results/studies/kinds"
+
+
+def test_each_kind_has_its_figures(study):
+    scores = pd.read_csv(study / "tables/scores.csv")
+    metrics = scores.groupby("task")["metric"].unique().map(set)
+    assert metrics["stsbenchmark"] == metrics["sentence_pairs"] == {"spearman", "pearson"}
+    assert metrics["withheld"] == {"accuracy@1", "mrr", "rank", "positive_similarity", "margin"}
+    assert "ndcg@10" in metrics["nano_scifact"]
+    assert dict(scores.groupby("task")["queries"].first()) == {
+        "nano_scifact": 3, "sentence_pairs": 20, "stsbenchmark": 30, "withheld": 20,
+    }  # fmt: skip
+    assert set(scores.loc[scores["doc_precision"] == "int8", "ranges"]) == {"corpus", "training"}
+    title = (study / "tables/scores_by_precision.md").read_text().splitlines()[0]
+    assert "main score (Spearman's ρ; " in title
+    (row,) = pd.read_csv(study / "tables/scores_by_precision.csv").to_dict("records")
+    plain = scores[(scores["scoring"] == "dot") & (scores["metric"].isin(["spearman", "ndcg@10", "accuracy@1"]))]
+    plain = plain[~((plain["task"] == "nano_scifact") & (plain["metric"] == "accuracy@1"))]
+    assert float(row["mean of tasks · float32"]) == pytest.approx(plain["value"].mean(), abs=1e-4)
+
+
+def test_withheld_records_have_a_table_and_a_rate(study):
+    table = pd.read_csv(study / "tables/withheld.csv")
+    assert table["output precision"].tolist() == ["float32", "int8", "int8, training's ranges", "binary"]
+    assert set(table["records"]) == {20}
+    cost = pd.read_csv(study / "tables/cost.csv")
+    assert cost["records_per_second"].item() == pytest.approx(20 / cost["records_seconds"].item(), rel=1e-4)
+
+
+def test_mteb_reads_what_it_knows(study):
+    found = mteb.ResultCache(study / "mteb").load_results(load_experiments="match_name")
+    scores = pd.read_csv(study / "tables/scores.csv").query("scoring == 'dot'").set_index(["task", "metric"])["value"]
+    plain = {task.task_name: task.get_score() for result in found.model_results for task in result.task_results
+             if not result.experiment_name}  # fmt: skip
+    assert plain == pytest.approx(
+        {"NanoSciFactRetrieval": scores["nano_scifact", "ndcg@10"], "STSBenchmark": scores["stsbenchmark", "spearman"]},
+        abs=2e-6,
+    )
+    assert len(found.model_results) == 4  # int8 over two ranges, binary
+
+
+def test_an_unknown_task_is_one_line_before_anything_starts(checkout):
+    result = checkout.snakemake(study="quickstart", overrides="task=[mteb] task.mteb.name=SciFakt")
+    assert result.returncode != 0
+    assert "mteb knows no task 'SciFakt'; did you mean 'SciFact'?" in result.stdout
+    assert PROJECT.exists()

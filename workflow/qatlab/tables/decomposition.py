@@ -1,0 +1,124 @@
+"""What quantization costs, component by component: from the float model to what is shipped, in steps that add up."""
+
+from decimal import Decimal
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from qatlab.artifact import read_json
+from qatlab.tables.differences import DIFFERENCE, judged
+from qatlab.tables.machines import KERNEL
+from qatlab.tables.names import TOTAL
+from qatlab.tables.per_query import BySeed, paired
+
+
+class Level(NamedTuple):
+    """What one figure of a chain is of: a model, shipped so, as far as one component and those before it go."""
+
+    method: str
+    varied: tuple[Any, ...]  # what else the matrix varies, in the order of its keys
+    deploy: str
+    kernel: str  # what the shipped file's integers were multiplied with, or ""
+    component: str
+    output: str  # as columns of per_query.parquet name it
+
+
+class Chain(NamedTuple):
+    """The levels from the float model to embeddings that are stored at one precision, in order."""
+
+    precision: str
+    levels: list[Level]
+
+
+def decomposition(figures: dict[Level, BySeed], chains: list[Chain], varied: list[str]) -> pd.DataFrame:
+    """A row per chain and component: the level after it, and its difference from the one before; the total is the last row.
+
+    Differences are shown as those of the rounded levels, so that they add up to the total digit by digit. Intervals,
+    p-values and verdicts are of the figures themselves; a difference that several chains share is weighed once.
+
+    Args:
+        figures: of one metric; of each chain's levels for the same seeds and tasks.
+        varied: what else the matrix varies, as columns.
+    """
+    whole = [chain for chain in chains if paired(figures[chain.levels[-1]], figures[chain.levels[0]])]
+    pairs = list(dict.fromkeys(pair for chain in whole for pair in _pairs(chain)))
+    cells = dict(zip(pairs, judged(figures, pairs).to_dict("records"), strict=True))
+    table = pd.DataFrame([row for chain in whole for row in _rows(chain, figures, cells, varied)])
+    one_kernel = len({level.kernel for level in figures} - {""}) < 2
+    return table.drop(columns=KERNEL, errors="ignore") if one_kernel else table
+
+
+def _pairs(chain: Chain) -> list[tuple[Level, Level]]:
+    """Each level and the one before it; at the end the last and the first."""
+    return [(after, before) for before, after in pairwise(chain.levels)] + [(chain.levels[-1], chain.levels[0])]
+
+
+def _rows(
+    chain: Chain, figures: dict[Level, BySeed], cells: dict[tuple[Level, Level], dict[Any, Any]], varied: list[str]
+) -> list[dict[str, Any]]:
+    first = chain.levels[0]
+    shown = {level: Decimal(f"{_mean(figures[level]):.4f}") for level in chain.levels}
+    labels = {
+        "method": first.method,
+        **dict(zip(varied, first.varied, strict=True)),
+        "deploy": first.deploy,
+        KERNEL: first.kernel,
+        "output precision": chain.precision,
+    }
+    rows = [{**labels, "component": first.component, "value": str(shown[first])}]
+    for component, (after, before) in zip([*_components(chain), TOTAL], _pairs(chain), strict=True):
+        row = {**labels, "component": component, "value": str(shown[after]), **cells[after, before]}
+        rows.append({**row, DIFFERENCE: f"{shown[after] - shown[before]:+}"})
+    return rows
+
+
+def _components(chain: Chain) -> list[str]:
+    return [level.component for level in chain.levels[1:]]
+
+
+def _mean(figures: BySeed) -> float:
+    """Over the tasks that every seed has, of the mean over seeds and queries: what differences are taken of."""
+    of_seeds = list(figures.values())
+    tasks = [task for task in of_seeds[0] if all(task in other for other in of_seeds)]
+    return float(np.mean([np.stack([of_seed[task] for of_seed in of_seeds]).mean() for task in tasks]))
+
+
+def read_chains(runs: list[dict[str, Any]], results: Path, metric: str) -> tuple[dict[Level, BySeed], list[Chain]]:
+    """Each query's figure at every level, and the chains.
+
+    Args:
+        runs: the study's run descriptions.
+        metric: the one that the chains were scored by.
+    """
+    figures: dict[Level, BySeed] = {}
+    chains: dict[tuple[Any, ...], Chain] = {}
+    for run in runs:
+        kernels = _kernels(run, results)
+        for chain in run["chains"]:
+            for step in chain["steps"]:
+                for task, path in step["scores"].items():
+                    of = (run["method"], tuple(run["varied"].values()), chain["deploy"], kernels[chain["deploy"], task])
+                    level = Level(*of, step["component"], step["output"])
+                    values = _column(results / path, f"{step['output']}/{metric}")
+                    figures.setdefault(level, {}).setdefault(run["seed"], {})[task] = values
+                    levels = chains.setdefault((*of, chain["precision"]), Chain(chain["precision"], [])).levels
+                    if level not in levels:
+                        levels.append(level)
+    return figures, list(chains.values())
+
+
+def _column(folder: Path, name: str) -> np.ndarray:
+    values: np.ndarray = pq.read_table(folder / "per_query.parquet", columns=[name])[name].to_numpy()
+    return values
+
+
+def _kernels(run: dict[str, Any], results: Path) -> dict[tuple[str, str], str]:
+    """By form and task: what integers were multiplied with."""
+    return {
+        (part["deploy"], part["task"]): read_json(results / part["encode"] / "machine.json")["integer_kernel"] or ""
+        for part in run["parts"]
+    }
