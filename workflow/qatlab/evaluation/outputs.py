@@ -62,6 +62,11 @@ class Output:
         size = bytes_per_embedding(self.document, dim)
         return size + RABITQ_FACTORS if self.scoring == "rabitq" else size
 
+    def stored_bytes(self, dim: int) -> int:
+        """Bytes that a document takes in all: in the index that is searched first, and in each copy for rescoring."""
+        copies = {step.documents for step in self.rescoring}
+        return self.document_bytes(dim) + sum(bytes_per_embedding(precision, dim) for precision in copies)
+
     def described(self, dim: int) -> dict[str, object]:
         """The columns that scores.csv has of it."""
         return {

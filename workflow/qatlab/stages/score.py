@@ -17,13 +17,14 @@ from qatlab.evaluation.axes import OnAxes, on_axes
 from qatlab.evaluation.metrics import name_and_cutoff, per_query
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, rank, side_ranges
+from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.quantization.ranges import RANGES, Range
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes scores.json, per_query.parquet and, for integer precisions, quantization_ranges/.
+    """Writes scores.json, per_query.parquet, timings.json and, for integer precisions, quantization_ranges/.
 
-    They hold the mean of each metric at each output; each query's values; what the index is laid over.
+    They hold the mean of each metric at each output; each query's values; what a search took; what the index is laid over.
     """
     faiss.omp_set_num_threads(threads or 1)
     config = EvaluateConfig.model_validate(description["config"])
@@ -35,14 +36,23 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     judged = [[grade for grade in relevance[query].values() if grade > 0] for query in query_ids]
     depth = max(name_and_cutoff(metric)[1] for metric in config.metrics)
     trained = {path.stem: Range.load(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
-    scores, columns = [], {"query_id": query_ids}
+    scores, timings, columns = [], [], {"query_id": query_ids}
     for axes, of_axes in groupby(outputs(config), key=lambda made: (made.rotation, made.dimensions)):
         alike = list(of_axes)
         queries, documents = _on_axes(embeddings, *axes, config.similarity)
         ranges = side_ranges(alike, queries, documents, config, trained)
         _save_ranges(ranges, alike[0].axes, output / RANGES)
         for made in alike:
-            best = rank(queries, documents, made, ranges.get(made.ranges, SideRanges()), depth)
+            watch = Stopwatch()
+            best = rank(queries, documents, made, ranges.get(made.ranges, SideRanges()), depth, watch=watch)
+            timings.append(
+                {
+                    **made.described(documents.dim),
+                    "stored_bytes": made.stored_bytes(documents.dim),
+                    "queries_per_second": len(query_ids) / watch.seconds,
+                    "threads": threads or 1,
+                }
+            )
             gains = np.array(
                 [[relevance[q].get(document_ids[d], 0) for d in row] for q, row in zip(query_ids, best, strict=True)]
             )
@@ -60,6 +70,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
                 )
     pq.write_table(pa.table(columns), output / "per_query.parquet")
     write_json(output / "scores.json", scores)
+    write_json(output / "timings.json", timings)
 
 
 def _embeddings(folder: Path) -> tuple[np.ndarray, np.ndarray]:
