@@ -58,6 +58,7 @@ PLOT_TITLES = {
     "scores": "scores by output precision",
     "training_loss": "training loss by component",
     "drift": "drift distributions",
+    "pareto": "bytes, quality and speed",
 }
 
 

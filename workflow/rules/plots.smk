@@ -3,6 +3,7 @@ rule plots:
     input:
         study_inputs(["train", "drift"]),
         scores=f"results/studies/{STUDY}/tables/scores.csv",
+        search=f"results/studies/{STUDY}/tables/search.csv",
         sources=sources("plots"),
         lock=LOCK,
     output:

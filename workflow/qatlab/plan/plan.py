@@ -30,6 +30,7 @@ class Plan:
             "scores": True,
             "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
             "drift": self._compares(),
+            "pareto": self._stored_otherwise(),
         }
         return [name for name, drawn in names.items() if drawn]
 
@@ -38,6 +39,7 @@ class Plan:
         twin_of = twins(self.runs, self.baseline)
         methods = {run.config.method.name for run in self.runs}
         there = {
+            "pareto": self._stored_otherwise(),
             "against_baseline": self.baseline in methods and len(methods) > 1,
             "against_float": any(self._shipped_otherwise(run) for run in self.runs),
             "drift_summary": self._compares(),
@@ -52,6 +54,10 @@ class Plan:
     def _compares(self) -> bool:
         """Whether deployments are compared with one another, besides with what training saw."""
         return any(not is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted)
+
+    def _stored_otherwise(self) -> bool:
+        """Whether embeddings are scored at more than one output."""
+        return any(len(outputs(run.config.evaluate)) > 1 for run in self.runs)
 
     def _shipped_otherwise(self, run: Run) -> bool:
         """Whether a run's float32 embeddings are scored, and something else is."""

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qatlab.plots import drift, scores, style, training_loss
+from qatlab.plots import drift, pareto, scores, style, training_loss
 from qatlab.tables.names import is_simulation
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes plots/ with scores, training_loss and drift as .svg and .png, each where the study has such figures."""
+    """Writes plots/ with scores, training_loss, drift and pareto as .svg and .png, each where the study has such figures."""
     config, results = description["config"], inputs["results"]
     folder = output / "plots"
     folder.mkdir()
@@ -28,6 +28,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     cosines = _cosines(config["runs"], results)
     if cosines:
         style.save(drift.draw(cosines, config["title"]), folder, "drift")
+    if "pareto" in config["views"]:
+        search = pd.read_csv(inputs["tables"] / "search.csv")
+        style.save(pareto.draw(table, search, config["primary_metric"], config["title"]), folder, "pareto")
 
 
 def _cosines(runs: list[dict[str, Any]], results: Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:

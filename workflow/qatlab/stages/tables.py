@@ -12,6 +12,7 @@ from qatlab.tables.drift_and_loss import drift_and_loss
 from qatlab.tables.drift_budget import drift_budget
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.names import is_simulation, metric_label
+from qatlab.tables.pareto import pareto
 from qatlab.tables.parity import SAME_GRID, parity
 from qatlab.tables.per_query import BySeed, Form, per_query
 from qatlab.tables.twins import qat_minus_ptq
@@ -20,7 +21,7 @@ FLOATS = "%.6f"
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes runs.csv and tables/ with scores, drift and cost as .csv, and wide views as .csv, .md and .tex."""
+    """Writes runs.csv and tables/ with scores, drift, cost and search as .csv, and wide views as .csv, .md and .tex."""
     config, results = description["config"], inputs["results"]
     folder = output / "tables"
     folder.mkdir()
@@ -30,12 +31,17 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     scores.to_csv(folder / "scores.csv", index=False, float_format=FLOATS)
     drift.to_csv(folder / "drift.csv", index=False, float_format="%.9f")
     cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
+    search = long.search(config["runs"], results)
+    search.to_csv(folder / "search.csv", index=False, float_format=FLOATS)
     long.runs_table(config["runs"]).to_csv(output / "runs.csv", index=False)
     metric, runs = config["primary_metric"], config["runs"]
     figures = per_query(runs, results, metric)
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
     views = _views(scores, drift, cost, runs, metric, over) | _differences(figures, config, scores)
+    if "pareto" in config["views"]:
+        title = f"{metric_label(metric)} by bytes per document, copies for rescoring included: each output with the method that scores best"
+        views["pareto"] = (pareto(scores, search, metric), f"{title}{kernel_note(scores)}")
     if any(run["budgets"] for run in runs):
         title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
         views["drift_budget"] = (drift_budget(runs, results), title)

@@ -1,9 +1,11 @@
 """The files of a study's tables/ folder, and what metrics are called in them."""
 
-LONG = ("scores.csv", "drift.csv", "cost.csv")
+# cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
+LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 WIDE = (
     "scores_by_precision",
     "all_metrics",
+    "pareto",
     "against_baseline",
     "against_float",
     "qat_minus_ptq",
