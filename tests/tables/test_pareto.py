@@ -66,3 +66,20 @@ def test_the_view_has_no_timings():
     assert table["frontier"].tolist() == ["", "", "yes", "yes", "yes"]
     slower = search.assign(queries_per_second=search["queries_per_second"].iloc[::-1].to_numpy())
     assert pareto(scores, slower, METRIC).equals(table)
+
+
+def test_what_the_matrix_varies_tells_methods_apart_and_may_be_missing():
+    """As read back from files: an untrained model has no batch size."""
+    scores, search = tables([*ROWS[:2], ROWS[4]])
+    for table in (scores, search):
+        table["matrix.trainer.batch_size"] = [None, 32, 32]
+    table = points(scores, search, METRIC)
+    assert table["matrix.trainer.batch_size"].isna().tolist() == [True, False, False]
+    assert table["bytes"].tolist() == [1536, 1536, 48]
+
+
+def test_models_of_other_sizes_do_not_hide_one_another():
+    scores, search = tables([ROWS[2], (*ROWS[2][:4], 0.70, 192, 200)])
+    for table in (scores, search):
+        table["matrix.model"] = ["large", "small"]
+    assert points(scores, search, METRIC)["on_line"].all()

@@ -115,13 +115,9 @@ def _numbered(rows: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, list[s
     lines = []
     for row in frontier.to_dict("records"):
         turned = "" if row["rotation"] == "none" else f"{row['rotation']}: "
-        whose = ", ".join(
-            [
-                str(row["method"]),
-                *(f"{key.removeprefix(VARIED_PREFIX)}={row[key]}" for key in keys[1:] if row[key] != ""),
-            ]
-        )
-        text = f"{turned}{row['output']} ({whose})"
+        varied = [key for key in keys[1:] if row[key] != "" and not pd.isna(row[key])]  # untrained models vary in less
+        whose = [row["method"], *(f"{key.removeprefix(VARIED_PREFIX)}={row[key]}" for key in varied)]
+        text = f"{turned}{row['output']} ({', '.join(whose)})"
         lines += textwrap.wrap(text, LETTERS, initial_indent=f"{row['number']}  ", subsequent_indent="     ")
     return frontier, lines
 

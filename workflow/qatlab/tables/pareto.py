@@ -24,22 +24,22 @@ def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFr
         value, bytes: the metric; what is stored of a document;
         queries_per_second: the median over tasks and runs: what a query costs does not depend on whose embeddings are compared;
         depth: documents that the first step of rescoring compares, 0 without;
-        best: whether no other method of the deployment scores better at this output;
+        best: whether no other method of the deployment scores better at this output, in as many bytes;
         on_line: whether no best point of the deployment is smaller and better;
         on_frontier: whether none is smaller, better and faster.
     """
     keys = [*row_keys(scores), "deploy", *OUTPUT]
     chosen = scores[scores["metric"] == metric].assign(output=precision_labels)
-    values = chosen.groupby([*keys, "task"], sort=False, dropna=False)["value"].mean()
-    search = search.assign(output=precision_labels)
-    stored = search.groupby(keys, sort=False, dropna=False)["stored_bytes"].first().rename("bytes")
-    found = values.groupby(keys, sort=False, dropna=False).mean().to_frame().join(stored).reset_index()
-    speed = search.rename(columns={"stored_bytes": "bytes"}).groupby([*OUTPUT, "bytes"], sort=False)
-    found = found.merge(speed["queries_per_second"].median().reset_index(), on=[*OUTPUT, "bytes"], how="left")
+    of_tasks = chosen.groupby([*keys, "task"], sort=False, dropna=False)["value"].mean()
+    values = of_tasks.groupby(keys, sort=False, dropna=False).mean().reset_index()
+    search = search.assign(output=precision_labels).rename(columns={"stored_bytes": "bytes"})
+    found = values.merge(search[[*keys, "bytes"]].drop_duplicates(keys), on=keys, how="left")
+    speed = search.groupby([*OUTPUT, "bytes"], sort=False)["queries_per_second"].median().reset_index()
+    found = found.merge(speed, on=[*OUTPUT, "bytes"], how="left")
     depths = chosen.assign(depth=chosen["rescoring"].str.extract(r"of (\d+)", expand=False).astype(float).fillna(0))
     of_output = depths.drop_duplicates(OUTPUT)[[*OUTPUT, "depth", "doc_precision"]]
     found = found.merge(of_output, on=OUTPUT, how="left")
-    leading = found.groupby(["deploy", *OUTPUT], sort=False)["value"].idxmax()
+    leading = found.groupby(["deploy", *OUTPUT, "bytes"], sort=False)["value"].idxmax()
     found["best"] = found.index.isin(leading)
     for name, faster in (("on_line", False), ("on_frontier", True)):
         found[name] = False
