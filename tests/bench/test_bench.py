@@ -2,13 +2,18 @@
 
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from sentence_transformers import SentenceTransformer
 
-from qatlab.bench import clip, quantize
+from conftest import PROJECT
+from qatlab.bench import bootstrap, clip, evaluation, quantize, score_memory, score_startup, search
 from qatlab.bench.row import Row, in_turns
 from qatlab.commands import bench
 from qatlab.errors import UserError
+from qatlab.quantization import quantize_embeddings
 
 
 def test_in_turns_takes_medians_of_interleaved_calls():
@@ -46,6 +51,13 @@ def test_the_file_has_the_documented_columns_and_bounds_decide_the_exit_code(tmp
     assert bench.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 0
 
 
+def test_a_row_without_a_bound_is_shown_and_never_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(quantize, "measure", lambda: iter([Row("a", 9.0, 1.0, None, "s", "something")]))
+    assert bench.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 0
+    assert pd.read_csv(tmp_path / "bench.csv")["bound"].isna().all()
+    assert "= 9.000  no bound" in capsys.readouterr().out
+
+
 def test_an_unknown_benchmark_is_one_line():
     with pytest.raises(UserError, match=r"unknown benchmark 'quantise' \(did you mean 'quantize'"):
         bench.main(["quantise"])
@@ -55,3 +67,75 @@ def test_the_percentile_of_a_small_weight_is_torchs():
     rows = {row.name: row for row in clip.measure(size=256, pairs=1)}
     assert set(rows) == {"percentile_clip_time", "percentile_clip_difference"}
     assert rows["percentile_clip_difference"].ratio <= 1
+
+
+def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model, tmp_path, monkeypatch):
+    """Of the default grid; the evaluator's float32 figure is the stage's."""
+    config = yaml.safe_load((PROJECT / "conf" / "evaluate" / "default.yaml").read_text())
+    assert (config["metrics"], config["precisions"]) == (evaluation.METRICS, evaluation.PRECISIONS)
+    monkeypatch.setattr(evaluation, "PACKAGES", ("networkx",))
+    rows = {row.name: row for row in evaluation.measure(60, 20, 1, str(tiny_model))}
+    assert rows["evaluation_grid_time"].bound == 1.10
+    assert rows["evaluation_grid_time_each"].bound is None
+    assert min(row.reference for row in rows.values()) > 0
+
+    task = evaluation._task(60, 20)
+    deployed = evaluation._deployed(tmp_path / "deploy", str(tiny_model))
+    evaluation._encode_and_score(deployed, evaluation._written(task, tmp_path / "task"), tmp_path / "out")
+    scores = pd.read_json(tmp_path / "out" / "score" / "scores.json")
+    ours = scores[scores["metric"] == "ndcg@10"].set_index("query_precision")["value"]
+    model = SentenceTransformer(str(deployed / "model"), device="cpu")
+    assert ours["float32"] == pytest.approx(evaluation.evaluate(model, task)["cosine_ndcg@10"], abs=1e-6)
+    theirs = {precision: evaluation.evaluate(model, task, precision) for precision in ("int8", "binary")}
+    assert theirs["binary"]["cosine_ndcg@10"] == pytest.approx(ours["binary"], abs=0.1)  # ties are in another order
+    assert theirs["int8"] != theirs["binary"]
+
+
+def best(queries, documents):
+    return (queries.astype(np.float64) @ documents.astype(np.float64).T).argmax(axis=1).tolist()
+
+
+def test_searches_of_a_library_are_at_the_precision_that_their_rows_name():
+    queries, documents = sides = search.embeddings(3000, 20)
+    ranges = np.stack([documents.min(axis=0), documents.max(axis=0)])
+    codes = [quantize_embeddings(side, "uint8", ranges) for side in sides]
+    signs = [np.where(side > 0, 1, -1) for side in sides]
+    for precision, expected in (("int8", codes), ("binary", signs)):
+        theirs, from_documents = search.their_search(*sides, precision)
+        for found in (theirs(rescore=False)[0], from_documents()[0]):
+            assert [hits[0]["corpus_id"] for hits in found] == best(*expected)
+    # Rescored by float queries, and the bits that have been searched.
+    assert [hits[0]["corpus_id"] for hits in theirs(rescore=True)[0]] == best(queries, signs[1])
+
+
+def test_every_search_has_its_rows():
+    rows = {row.name: row for row in search.measure(documents=3000, queries=20, pairs=1)}
+    assert {name for name in rows if name.endswith("over_float32")} == {
+        f"search_{precision}_over_float32" for precision in ("float32", "int8", "binary")
+    }
+    for precision in ("int8", "binary"):
+        assert {f"search_{precision}{what}" for what in ("", "_rescored", "_with_indexing")} < set(rows)
+    assert all(row.bound is None and row.ours > 0 for row in rows.values())
+
+
+def test_memory_is_that_of_a_process_which_scores(tmp_path):
+    (row,) = score_memory.measure(documents=2000, grids=("default",))
+    assert row.name == "score_memory_default_grid"
+    assert 0.05 < row.ours < 1
+    config, _ = score_memory.GRIDS["wide"]
+    score_memory.write_inputs(tmp_path, 500, 5, {"metrics": score_memory.METRICS, **config})
+    score_memory._score(tmp_path)
+    scores = pd.read_json(tmp_path / "score" / "scores.json")
+    assert scores["rotation"].nunique() == 3
+    assert set(scores["scoring"]) == {"dot", "dequantized", "hamming", "rabitq"}
+
+
+def test_the_score_stage_starts_without_torch():
+    (row,) = score_startup.measure(starts=1)
+    assert 0 < row.ours < 10
+
+
+def test_intervals_of_a_table_are_timed():
+    (row,) = bootstrap.measure(tasks=2, queries=5)
+    assert row.bound == 1
+    assert 0 < row.ours < 10

@@ -136,8 +136,14 @@ def test_ranges_of_the_model_need_methods_that_save_them():
 def test_a_study_with_one_deployment_has_no_drift_to_show():
     made = plan("deploy=[torch_fp32]", "study.matrix.method=[untrained]")
     assert "drift_summary" not in made.view_names()
-    assert made.plot_names() == ["scores"]
+    assert made.plot_names() == ["scores", "pareto"]
     assert "drift_summary" in plan().view_names()
+
+
+def test_bytes_are_weighed_where_there_is_more_than_one_output():
+    assert "pareto" in plan().view_names()
+    for names in (plan("evaluate.precisions=[int8]").view_names(), plan("evaluate.precisions=[int8]").plot_names()):
+        assert "pareto" not in names
 
 
 def test_differences_are_shown_where_there_are_any():

@@ -120,6 +120,24 @@ def test_a_grid_is_scored_from_one_encoding(inputs, tmp_path):
     assert set(table[table["dimensions"] == 16]["doc_bytes"]) == {64, 16, 2, 2 + 8}
 
 
+def test_searches_are_timed_in_a_file_of_their_own(inputs, tmp_path):
+    grid = {
+        "precisions": ["float32", "binary", "float32_x_binary"],
+        "scoring": ["dequantized", "rabitq"],
+        "rescoring": ["none", [{"documents": "int8", "oversampling": 4}, {"documents": "float32", "oversampling": 2}]],
+    }
+    scores = scored(inputs, tmp_path / "out", **grid)
+    timings = pd.DataFrame(json.loads((tmp_path / "out" / "timings.json").read_text()))
+    same = ["rotation", "query_precision", "doc_precision", "scoring", "ranges", "rescoring", "dimensions", "doc_bytes"]
+    assert timings[same].equals(scores[same])  # one metric, so a row for a row
+    assert timings["queries_per_second"].gt(0).all()
+    assert set(timings["threads"]) == {1}
+    plain, rescored = (timings[(timings["rescoring"] == "none") == none] for none in (True, False))
+    assert plain["stored_bytes"].equals(plain["doc_bytes"])
+    assert (rescored["stored_bytes"] - rescored["doc_bytes"] == DIM + 4 * DIM).all()
+    assert "queries_per_second" not in scores
+
+
 def test_dimensions_that_are_not_there_are_one_line(inputs, tmp_path):
     with pytest.raises(
         UserError, match=r"evaluate\.dimensions 64: embeddings have 24 dimensions, so 64 cannot be kept"

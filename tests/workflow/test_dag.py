@@ -144,6 +144,22 @@ def test_drift_and_cost_are_in_the_documented_form(finished):
     assert cost["bytes_on_disk"]["untrained", "onnx_int8"] < 0.6 * cost["bytes_on_disk"]["untrained", "onnx_fp32"]
 
 
+def test_what_a_search_costs_is_in_the_documented_form(finished):
+    search = pd.read_csv(finished.tables() / "search.csv")
+    documented = (
+        "run,method,seed,deploy,task,rotation,query_precision,doc_precision,scoring,ranges,rescoring,dimensions,"
+        "doc_bytes,stored_bytes,queries_per_second,threads"
+    )
+    assert list(search.columns) == documented.split(",")
+    assert len(search) == 3 * 3 * 1 * 3  # methods × deployments × tasks × precisions
+    assert search["queries_per_second"].gt(0).all()
+    assert set(search["threads"]) == {1}
+    assert "queries_per_second" not in pd.read_csv(finished.tables() / "scores.csv").columns
+    pareto = pd.read_csv(finished.tables() / "pareto.csv")
+    assert set(pareto["bytes per document"]) == {128, 32, 4}
+    assert set(pareto["deploy"]) == set(search["deploy"])
+
+
 def test_a_trained_folder_loads_without_qatlab(finished):
     (trained,) = (finished.folder / "results" / "train").glob("*weight_int8*")
     code = (
@@ -176,6 +192,7 @@ def test_views_and_plots_are_there(finished):
     for name in (
         "scores_by_precision",
         "all_metrics",
+        "pareto",
         "against_float",
         "parity",
         "drift_summary",
@@ -185,7 +202,7 @@ def test_views_and_plots_are_there(finished):
     ):
         for form in ("csv", "md", "tex"):
             assert (finished.tables() / f"{name}.{form}").stat().st_size > 100
-    for name in ("scores", "training_loss", "drift"):
+    for name in ("scores", "training_loss", "drift", "pareto"):
         assert (finished.tables().parent / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -251,11 +268,14 @@ def test_the_same_study_from_scratch_gives_the_same_bytes(finished, tmp_path, ti
     again = Checkout(tmp_path, tiny_model, tiny_files)
     result = again.snakemake()
     assert result.returncode == 0, result.stdout
-    names = sorted(path.name for path in finished.tables().iterdir() if not path.name.startswith("cost"))
-    assert len(names) == 2 + 3 * 6
+    timed = ("cost", "search")  # what they hold is never the same
+    names = sorted(path.name for path in finished.tables().iterdir() if not path.name.startswith(timed))
+    assert len(names) == 2 + 3 * 7
     for name in names:
         assert (again.tables() / name).read_bytes() == (finished.tables() / name).read_bytes(), name
-    for plot in (again.tables().parent / "plots").iterdir():
+    plots = [plot for plot in (again.tables().parent / "plots").iterdir() if plot.stem != "pareto"]  # shows timings
+    assert len(plots) == 2 * 3
+    for plot in plots:
         assert plot.read_bytes() == (finished.tables().parent / "plots" / plot.name).read_bytes(), plot.name
 
 
@@ -337,7 +357,12 @@ def test_the_report_is_one_page_without_addresses_to_load_from(finished):
     result = finished.snakemake("--report", "report.html")
     assert result.returncode == 0, result.stdout
     page = (finished.folder / "report.html").read_text()
-    for expected in ("training loss by component", "scores by precision", "drift distributions"):
+    for expected in (
+        "training loss by component",
+        "scores by precision",
+        "drift distributions",
+        "bytes, quality and speed",
+    ):
         assert expected in page
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', page)
 

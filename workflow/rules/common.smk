@@ -59,6 +59,7 @@ PLOT_TITLES = {
     "training_loss": "training loss by component",
     "drift": "drift distributions",
     "waterfall": "what quantization costs, by component",
+    "pareto": "bytes, quality and speed",
 }
 
 
@@ -163,10 +164,10 @@ def study_tables():
 
 def drawn_tables():
     """The tables that plots are drawn from."""
-    views = {"decomposition"} & set(PLAN.view_names())
+    views = [name for name in PLAN.view_names() if name == "decomposition"]
     return [
-        f"results/studies/{STUDY}/tables/{name}"
-        for name in ["scores.csv", *(f"{view}.csv" for view in views)]
+        f"results/studies/{STUDY}/tables/{name}.csv"
+        for name in ["scores", "search", *views]
     ]
 
 

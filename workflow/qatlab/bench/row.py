@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 
@@ -12,7 +13,7 @@ class Row:
     """Ours over a reference's, both medians of one run.
 
     Attributes:
-        bound: what the ratio should not exceed.
+        bound: what the ratio should not exceed; None where the row is only to show.
         unit: of ours and reference.
         reference_is: what ours is compared with.
     """
@@ -20,7 +21,7 @@ class Row:
     name: str
     ours: float
     reference: float
-    bound: float
+    bound: float | None
     unit: str
     reference_is: str
 
@@ -28,6 +29,11 @@ class Row:
     def ratio(self) -> float:
         """Ours / reference."""
         return self.ours / self.reference
+
+    @property
+    def above(self) -> bool:
+        """Whether the ratio exceeds its bound."""
+        return self.bound is not None and self.ratio > self.bound
 
     def as_dict(self) -> dict[str, Any]:
         """In the order of the file's columns."""
@@ -41,12 +47,21 @@ def in_turns(ours: Callable[[], Any], reference: Callable[[], Any], pairs: int) 
 
     One call of each beforehand is not counted: it pays for memory and warm caches.
     """
+    return medians(partial(_seconds, ours), partial(_seconds, reference), pairs)
+
+
+def medians(ours: Callable[[], float], reference: Callable[[], float], pairs: int) -> tuple[float, float]:
+    """As `in_turns`, of what calls return: seconds that they have measured themselves, for example."""
     ours()
     reference()
-    seconds: dict[int, list[float]] = {0: [], 1: []}
+    found: dict[int, list[float]] = {0: [], 1: []}
     for pair in range(pairs):
         for which in ((0, 1), (1, 0))[pair % 2]:
-            began = time.perf_counter()
-            (ours, reference)[which]()
-            seconds[which].append(time.perf_counter() - began)
-    return statistics.median(seconds[0]), statistics.median(seconds[1])
+            found[which].append((ours, reference)[which]())
+    return statistics.median(found[0]), statistics.median(found[1])
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began

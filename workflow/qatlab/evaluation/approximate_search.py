@@ -11,7 +11,8 @@ import faiss
 import numpy as np
 
 from qatlab.config.evaluate import IndexConfig
-from qatlab.evaluation.search import DOCUMENTS_AT_ONCE, NOTHING, SPARE, Block
+from qatlab.evaluation.search import DOCUMENTS_AT_ONCE, NOTHING, SPARE, Block, Timed
+from qatlab.evaluation.stopwatch import NOT_TIMED
 
 SCALAR_TYPES = {
     "int8": faiss.ScalarQuantizer.QT_8bit,
@@ -21,7 +22,9 @@ SCALAR_TYPES = {
 TRAINED_ON = 1 << 16  # documents at most that clusters and scales are fitted on
 
 
-def best_near_values(queries: np.ndarray, documents: Block, count: int, depth: int, config: IndexConfig) -> np.ndarray:
+def best_near_values(
+    queries: np.ndarray, documents: Block, count: int, depth: int, config: IndexConfig, watch: Timed = NOT_TIMED
+) -> np.ndarray:
     """Positions of documents with large inner products, best first; equal ones in the order of documents.
 
     Args:
@@ -30,6 +33,7 @@ def best_near_values(queries: np.ndarray, documents: Block, count: int, depth: i
         count: how many documents there are.
         depth: how many are wanted.
         config: hnsw or ivf.
+        watch: times what queries cost.
 
     Returns:
         (q, min(depth, count)) int64, NOTHING where fewer were found.
@@ -42,11 +46,14 @@ def best_near_values(queries: np.ndarray, documents: Block, count: int, depth: i
     with _one_thread():
         _fill(index, documents, count, config)
         _set_search(index, config, depth)
-        scores, at = index.search(queries, min(depth + SPARE, count))
-    return _ordered(-scores, at, min(depth, count))
+        with watch:
+            scores, at = index.search(queries, min(depth + SPARE, count))
+            return _ordered(-scores, at, min(depth, count))
 
 
-def best_near_bits(queries: np.ndarray, documents: np.ndarray, depth: int, config: IndexConfig) -> np.ndarray:
+def best_near_bits(
+    queries: np.ndarray, documents: np.ndarray, depth: int, config: IndexConfig, watch: Timed = NOT_TIMED
+) -> np.ndarray:
     """The same of packed bits, (q, bytes) and (d, bytes) uint8, by Hamming distance."""
     bits, count = documents.shape[1] * 8, len(documents)
     if config.kind == "hnsw":
@@ -56,18 +63,20 @@ def best_near_bits(queries: np.ndarray, documents: np.ndarray, depth: int, confi
     with _one_thread():
         _fill(index, lambda first, last: documents[first:last], count, config)
         _set_search(index, config, depth)
-        distances, at = index.search(np.ascontiguousarray(queries), min(depth + SPARE, count))
-    return _ordered(distances, at, min(depth, count))
+        with watch:
+            distances, at = index.search(np.ascontiguousarray(queries), min(depth + SPARE, count))
+            return _ordered(distances, at, min(depth, count))
 
 
 def best_by_scalar_quantizer(
-    queries: np.ndarray, documents: Block, count: int, depth: int, precision: str
+    queries: np.ndarray, documents: Block, count: int, depth: int, precision: str, watch: Timed = NOT_TIMED
 ) -> np.ndarray:
     """The same of documents that faiss's scalar quantizer stores: int8 and int4 over each dimension's extremes, or float16."""
     index = faiss.IndexScalarQuantizer(queries.shape[1], SCALAR_TYPES[precision], faiss.METRIC_INNER_PRODUCT)
     _fill(index, documents, count, None)
-    scores, at = index.search(queries, min(depth + SPARE, count))
-    return _ordered(-scores, at, min(depth, count))
+    with watch:
+        scores, at = index.search(queries, min(depth + SPARE, count))
+        return _ordered(-scores, at, min(depth, count))
 
 
 def _lists(config: IndexConfig, count: int) -> int:

@@ -73,6 +73,11 @@ class Output:
         beside += {"flat": 0, "hnsw": 2 * self.index.m * LINK, "ivf": POSITION}[self.index.kind]
         return bytes_per_embedding(self.document, dim) + beside
 
+    def stored_bytes(self, dim: int) -> int:
+        """Bytes that a document takes in all: in the index that is searched first, and in each copy for rescoring."""
+        copies = {step.documents for step in self.rescoring}
+        return self.document_bytes(dim) + sum(bytes_per_embedding(precision, dim) for precision in copies)
+
     def described(self, dim: int) -> dict[str, object]:
         """The columns that scores.csv has of it."""
         return {

@@ -10,7 +10,8 @@ from qatlab.config.evaluate import EvaluateConfig, RescoringStep
 from qatlab.evaluation.approximate_search import best_by_scalar_quantizer, best_near_bits, best_near_values
 from qatlab.evaluation.axes import OnAxes, fitted_range
 from qatlab.evaluation.outputs import Output
-from qatlab.evaluation.search import NOTHING, best_by_hamming, best_by_product, best_by_rabitq, products
+from qatlab.evaluation.search import NOTHING, Timed, best_by_hamming, best_by_product, best_by_rabitq, products
+from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.quantization.grids import dequantize_embeddings, quantize_embeddings
 from qatlab.quantization.precisions import RANGED
 from qatlab.quantization.ranges import Range
@@ -68,7 +69,13 @@ def side_ranges(
 
 
 def rank(
-    queries: OnAxes, documents: OnAxes, output: Output, ranges: SideRanges, depth: int, seed: int = 0
+    queries: OnAxes,
+    documents: OnAxes,
+    output: Output,
+    ranges: SideRanges,
+    depth: int,
+    seed: int = 0,
+    watch: Timed = NOT_TIMED,
 ) -> np.ndarray:
     """Indices of the `depth` best documents of each query, best first; equal scores keep the documents' order.
 
@@ -77,40 +84,47 @@ def rank(
         output: how they are stored and compared.
         ranges: what integer grids are laid over.
         seed: of RaBitQ's rotation.
+        watch: times what queries cost: turning and quantizing them, comparing them with documents, and ordering these. Documents
+            are ready by then: quantizing and packing them, and bringing their codes into the form that is compared, are left out.
 
     Returns:
         (q, min(depth, d)) int64, NOTHING where an approximate index found fewer.
     """
     first = max([depth, *(step.candidates for step in output.rescoring)])
-    all_queries = queries[:]
-    best = _search(all_queries, documents, output, ranges, min(first, len(documents)), seed)
+    with watch:
+        all_queries = queries[:]
+    best = _search(all_queries, documents, output, ranges, min(first, len(documents)), seed, watch)
     for step in output.rescoring:
-        best = _rescored(all_queries, documents, best, step, ranges)
+        best = _rescored(all_queries, documents, best, step, ranges, watch)
     return best[:, : min(depth, len(documents))]
 
 
 def _search(
-    queries: np.ndarray, documents: OnAxes, output: Output, ranges: SideRanges, depth: int, seed: int
+    queries: np.ndarray, documents: OnAxes, output: Output, ranges: SideRanges, depth: int, seed: int, watch: Timed
 ) -> np.ndarray:
     if output.scoring == "hamming":
         bits = np.concatenate([_packed_bits(block) for block in documents.blocks()])
+        with watch:
+            of_query = _packed_bits(queries)
         if output.index.kind != "flat":
-            return best_near_bits(_packed_bits(queries), bits, depth, output.index)
-        return best_by_hamming(_packed_bits(queries), bits, depth)
+            return best_near_bits(of_query, bits, depth, output.index, watch)
+        return best_by_hamming(of_query, bits, depth, watch)
+    blocks = partial(_block, documents)
     if output.scoring == "scalar_quantizer":
-        return best_by_scalar_quantizer(queries, partial(_block, documents), len(documents), depth, output.document)
+        return best_by_scalar_quantizer(queries, blocks, len(documents), depth, output.document, watch)
     if output.scoring == "rabitq":
-        return best_by_rabitq(queries, partial(_block, documents), len(documents), depth, seed)
+        return best_by_rabitq(queries, blocks, len(documents), depth, seed, watch)
     convert = codes if output.scoring == "codes" else values
-    of_query = convert(queries, output.query, ranges.queries)
+    with watch:
+        of_query = convert(queries, output.query, ranges.queries)
     stored = partial(_block, documents, convert=partial(convert, precision=output.document, ranges=ranges.documents))
     if output.index.kind != "flat":
-        return best_near_values(of_query, stored, len(documents), depth, output.index)
-    return best_by_product(of_query, stored, len(documents), depth)
+        return best_near_values(of_query, stored, len(documents), depth, output.index, watch)
+    return best_by_product(of_query, stored, len(documents), depth, watch)
 
 
 def _rescored(
-    queries: np.ndarray, documents: OnAxes, best: np.ndarray, step: RescoringStep, ranges: SideRanges
+    queries: np.ndarray, documents: OnAxes, best: np.ndarray, step: RescoringStep, ranges: SideRanges, watch: Timed
 ) -> np.ndarray:
     """The first candidates in the order of their products with float32 queries, the others behind them as they were."""
     candidates = best[:, : step.candidates]
@@ -118,10 +132,12 @@ def _rescored(
     at_once = max(1, DOCUMENTS_AT_ONCE // candidates.shape[1])
     for row in (slice(first, first + at_once) for first in range(0, len(queries), at_once)):
         chosen = values(documents[candidates[row].ravel()], step.documents, ranges.documents)
-        scores[row] = products(queries[row], chosen.reshape(*candidates[row].shape, -1))
-    scores[candidates == NOTHING] = -np.inf
-    order = np.lexsort((candidates, -scores), axis=1)
-    return np.hstack([np.take_along_axis(candidates, order, axis=1), best[:, step.candidates :]])
+        with watch:
+            scores[row] = products(queries[row], chosen.reshape(*candidates[row].shape, -1))
+    with watch:
+        scores[candidates == NOTHING] = -np.inf
+        order = np.lexsort((candidates, -scores), axis=1)
+        return np.hstack([np.take_along_axis(candidates, order, axis=1), best[:, step.candidates :]])
 
 
 def values(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:

@@ -11,11 +11,19 @@ from qatlab.evaluation.axes import OnAxes
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.pairs import pair_scores
 from qatlab.evaluation.ranking import SideRanges
+from qatlab.evaluation.search import Timed
+from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
 
 
 def figures(
-    queries: OnAxes, documents: OnAxes, task: Task, output: Output, ranges: SideRanges, config: EvaluateConfig
+    queries: OnAxes,
+    documents: OnAxes,
+    task: Task,
+    output: Output,
+    ranges: SideRanges,
+    config: EvaluateConfig,
+    watch: Timed = NOT_TIMED,
 ) -> dict[str, np.ndarray]:
     """Each figure of each query, (q,) float64: accuracy@1, mrr, rank, positive_similarity, margin.
 
@@ -28,6 +36,7 @@ def figures(
         output: how embeddings are stored and compared.
         ranges: what integer grids are laid over.
         config: unused; the figures are these.
+        watch: unused; nothing is searched.
     """
     position = {document: at for at, document in enumerate(task.document_ids)}
     candidates = [task.judgements[query] for query in task.query_ids]

@@ -7,12 +7,19 @@ from qatlab.evaluation.axes import OnAxes
 from qatlab.evaluation.metrics import name_and_cutoff, per_query
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.ranking import SideRanges, rank
-from qatlab.evaluation.search import NOTHING
+from qatlab.evaluation.search import NOTHING, Timed
+from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
 
 
 def figures(
-    queries: OnAxes, documents: OnAxes, task: Task, output: Output, ranges: SideRanges, config: EvaluateConfig
+    queries: OnAxes,
+    documents: OnAxes,
+    task: Task,
+    output: Output,
+    ranges: SideRanges,
+    config: EvaluateConfig,
+    watch: Timed = NOT_TIMED,
 ) -> dict[str, np.ndarray]:
     """Each metric of each query, (q,) float64.
 
@@ -22,11 +29,12 @@ def figures(
         output: how embeddings are stored and compared.
         ranges: what integer grids are laid over.
         config: the metrics.
+        watch: times the searches; not those of others' code.
     """
     if output.scoring in COMPAT:
         return _as_others_score(queries, documents, task, output, config)
     depth = max(name_and_cutoff(metric)[1] for metric in config.metrics)
-    best = rank(queries, documents, output, ranges, depth + task.ignore_identical_ids)
+    best = rank(queries, documents, output, ranges, depth + task.ignore_identical_ids, watch=watch)
     if task.ignore_identical_ids:
         best = _without_itself(best, task)[:, :depth]
     gains = gains_of(best, task)

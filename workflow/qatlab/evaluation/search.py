@@ -5,9 +5,13 @@ asked are fetched, their products computed again in one way for all, and more st
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import faiss
 import numpy as np
+
+from qatlab.evaluation.stopwatch import NOT_TIMED
 
 DOCUMENTS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
 VALUES_AT_ONCE = 1 << 24  # 128 MB of float64
@@ -15,9 +19,12 @@ SPARE = 28
 NOTHING = -1  # faiss's position of a document that it did not find
 ROUNDING = 1e-5  # of products in float32, relative to the largest
 Block = Callable[[int, int], np.ndarray]
+Timed = AbstractContextManager[Any]
 
 
-def best_by_product(queries: np.ndarray, documents: Block, count: int, depth: int) -> np.ndarray:
+def best_by_product(
+    queries: np.ndarray, documents: Block, count: int, depth: int, watch: Timed = NOT_TIMED
+) -> np.ndarray:
     """Positions of the documents with the largest inner products, best first; equal ones in the order of documents.
 
     Args:
@@ -25,6 +32,7 @@ def best_by_product(queries: np.ndarray, documents: Block, count: int, depth: in
         documents: gives those from a first to before a last position, (n, dim) float32.
         count: how many documents there are.
         depth: how many are wanted.
+        watch: times comparing and ordering, not what `documents` does.
 
     Returns:
         (q, min(depth, count)) int64.
@@ -33,18 +41,20 @@ def best_by_product(queries: np.ndarray, documents: Block, count: int, depth: in
     at: np.ndarray = np.empty((len(queries), 0), dtype=np.int64)
     for first in range(0, count, DOCUMENTS_AT_ONCE):
         values = np.ascontiguousarray(documents(first, min(first + DOCUMENTS_AT_ONCE, count)))
-        found, found_scores = _of_block(queries, values, min(depth, len(values)))
-        scores, at = np.hstack([scores, found_scores]), np.hstack([at, found + first])
-        kept = np.lexsort((at, -scores), axis=1)[:, :depth]
-        scores, at = (np.take_along_axis(side, kept, axis=1) for side in (scores, at))
+        with watch:
+            found, found_scores = _of_block(queries, values, min(depth, len(values)))
+            scores, at = np.hstack([scores, found_scores]), np.hstack([at, found + first])
+            kept = np.lexsort((at, -scores), axis=1)[:, :depth]
+            scores, at = (np.take_along_axis(side, kept, axis=1) for side in (scores, at))
     return at
 
 
-def best_by_hamming(queries: np.ndarray, documents: np.ndarray, depth: int) -> np.ndarray:
+def best_by_hamming(queries: np.ndarray, documents: np.ndarray, depth: int, watch: Timed = NOT_TIMED) -> np.ndarray:
     """Positions of the documents whose bits differ least, best first; equal ones in the order of documents.
 
     Args:
         queries, documents: (q, bytes) and (d, bytes) uint8, packed.
+        watch: times the search, not making the index.
 
     Returns:
         (q, min(depth, d)) int64.
@@ -53,11 +63,14 @@ def best_by_hamming(queries: np.ndarray, documents: np.ndarray, depth: int) -> n
     # Documents are then counted by distance in their order, which is the order that ties are wanted in.
     index.use_heap = False  # type: ignore[attr-defined]
     index.add(np.ascontiguousarray(documents))
-    at: np.ndarray = index.search(np.ascontiguousarray(queries), min(depth, len(documents)))[1]
+    with watch:
+        at: np.ndarray = index.search(np.ascontiguousarray(queries), min(depth, len(documents)))[1]
     return at
 
 
-def best_by_rabitq(queries: np.ndarray, documents: Block, count: int, depth: int, seed: int) -> np.ndarray:
+def best_by_rabitq(
+    queries: np.ndarray, documents: Block, count: int, depth: int, seed: int, watch: Timed = NOT_TIMED
+) -> np.ndarray:
     """Positions of the documents with the largest inner products as RaBitQ estimates them from a bit a dimension.
 
     Documents are centred and turned at random, and keep two factors beside their bits; queries have 8 bits a dimension.
@@ -66,6 +79,7 @@ def best_by_rabitq(queries: np.ndarray, documents: Block, count: int, depth: int
         queries: (q, dim) float32.
         documents, count, depth: as for `best_by_product`.
         seed: of the rotation.
+        watch: times the search, not making the index.
 
     Returns:
         (q, min(depth, count)) int64.
@@ -83,8 +97,9 @@ def best_by_rabitq(queries: np.ndarray, documents: Block, count: int, depth: int
     for first in range(0, count, DOCUMENTS_AT_ONCE):
         index.add(np.ascontiguousarray(documents(first, min(first + DOCUMENTS_AT_ONCE, count))))
     depth = min(depth, count)
-    scores, at = index.search(queries, min(depth + SPARE, count))
-    best: np.ndarray = np.take_along_axis(at, np.lexsort((at, -scores), axis=1), axis=1)[:, :depth]
+    with watch:
+        scores, at = index.search(queries, min(depth + SPARE, count))
+        best: np.ndarray = np.take_along_axis(at, np.lexsort((at, -scores), axis=1), axis=1)[:, :depth]
     return best
 
 

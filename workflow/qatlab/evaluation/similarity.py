@@ -8,13 +8,21 @@ from qatlab.evaluation.axes import OnAxes
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.pairs import pair_scores
 from qatlab.evaluation.ranking import SideRanges
+from qatlab.evaluation.search import Timed
+from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
 
 PAIRS_AT_ONCE = 512  # left out in turn, beside all others
 
 
 def figures(
-    queries: OnAxes, documents: OnAxes, task: Task, output: Output, ranges: SideRanges, config: EvaluateConfig
+    queries: OnAxes,
+    documents: OnAxes,
+    task: Task,
+    output: Output,
+    ranges: SideRanges,
+    config: EvaluateConfig,
+    watch: Timed = NOT_TIMED,
 ) -> dict[str, np.ndarray]:
     """Spearman's and Pearson's correlation, each as (pairs,) float64 whose mean it is (see `by_pair`).
 
@@ -24,6 +32,7 @@ def figures(
         output: how embeddings are stored and compared.
         ranges: what integer grids are laid over.
         config: the similarity function.
+        watch: unused; nothing is searched.
 
     Raises:
         ValueError: where all pairs are equally alike, which no correlation can follow.

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from qatlab.config.evaluate import COMPAT
 from qatlab.config.study import RunConfig
 from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
@@ -34,6 +35,7 @@ class Plan:
             "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
             "drift": self._compares(),
             "waterfall": any(run.chains for run in self.runs),
+            "pareto": self._stored_otherwise(),
         }
         return [name for name, drawn in names.items() if drawn]
 
@@ -42,6 +44,7 @@ class Plan:
         twin_of = twins(self.runs, self.baseline)
         methods = {run.config.method.name for run in self.runs}
         there = {
+            "pareto": self._stored_otherwise(),
             "against_baseline": self.baseline in methods and len(methods) > 1,
             "against_float": any(self._shipped_otherwise(run) for run in self.runs),
             "decomposition": any(run.chains for run in self.runs),
@@ -67,6 +70,12 @@ class Plan:
     def _compares(self) -> bool:
         """Whether deployments are compared with one another, besides with what training saw."""
         return any(not is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted)
+
+    def _stored_otherwise(self) -> bool:
+        """Whether embeddings are searched at more than one output."""
+        run = self.runs[0]  # all are evaluated alike
+        searched = [output for output in outputs(run.config.evaluate) if output.scoring not in COMPAT]
+        return len(searched) > 1 and "retrieval" in run.kinds.values()
 
     def _shipped_otherwise(self, run: Run) -> bool:
         """Whether a run's float32 embeddings are scored, and something else is."""

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qatlab.plots import drift, scores, style, training_loss, waterfall
+from qatlab.plots import drift, pareto, scores, style, training_loss, waterfall
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.names import is_simulation
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes plots/ with scores, training_loss, drift and waterfall as .svg and .png, each where the study has such figures."""
+    """Writes plots/: scores, training_loss, drift, waterfall and pareto as .svg and .png, each where the study has such figures."""
     config, results = description["config"], inputs["results"]
     folder = output / "plots"
     folder.mkdir()
@@ -34,6 +34,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         # As text: a cell says what it says in the table, and "–" where there is nothing.
         steps = pd.read_csv(inputs["tables"] / "decomposition.csv", dtype=str, keep_default_na=False)
         style.save(waterfall.draw(steps, config["primary_metric"], config["title"]), folder, "waterfall")
+    if "pareto" in config["views"]:
+        search = pd.read_csv(inputs["tables"] / "search.csv")
+        style.save(pareto.draw(table, search, config["primary_metric"], config["title"]), folder, "pareto")
 
 
 def _cosines(runs: list[dict[str, Any]], results: Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:

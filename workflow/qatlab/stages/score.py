@@ -17,6 +17,7 @@ from qatlab.errors import UserError
 from qatlab.evaluation.axes import OnAxes, on_axes
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, side_ranges
+from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.evaluation.task import Task, load_task
 from qatlab.quantization.ranges import RANGES, Range
 
@@ -30,9 +31,10 @@ FIGURES = {
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes scores.json, per_query.parquet and, for integer precisions, quantization_ranges/.
+    """Writes scores.json, per_query.parquet, timings.json and, for integer precisions, quantization_ranges/.
 
-    They hold the mean of each metric at each output; each query's (or pair's) values; what the index is laid over.
+    They hold the mean of each metric at each output; each query's (or pair's) values; what a search took; what the index is laid
+    over.
     """
     faiss.omp_set_num_threads(threads or 1)
     config = EvaluateConfig.model_validate(description["config"])
@@ -42,6 +44,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     training = np.load(inputs["training"] / "documents.npy", allow_pickle=False) if "training" in inputs else None
     figures = import_module(FIGURES[task.kind]).figures
     scores: list[dict[str, Any]] = []
+    timings: list[dict[str, Any]] = []
     columns: dict[str, Any] = {"query_id": task.query_ids}
     for axes, of_axes in groupby(outputs(config, task.kind), key=lambda made: (made.rotation, made.dimensions)):
         alike = list(of_axes)
@@ -50,11 +53,13 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         ranges = side_ranges(alike, queries, documents, config, trained, fitted_on)
         _save_ranges(ranges, alike[0].axes, output / RANGES)
         for made in alike:
-            found = figures(queries, documents, task, made, ranges.get(made.ranges, SideRanges()), config)
+            watch = Stopwatch()
+            found = figures(queries, documents, task, made, ranges.get(made.ranges, SideRanges()), config, watch)
             columns |= {f"{made.name}/{metric}": values for metric, values in found.items()}
+            described = made.described(documents.dim)
             scores += [
                 {
-                    **made.described(documents.dim),
+                    **described,
                     "metric": metric,
                     "value": float(values.mean()),
                     "stderr": standard_error(values),
@@ -62,8 +67,18 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
                 }
                 for metric, values in found.items()
             ]
+            if watch.seconds:
+                timings.append(
+                    {
+                        **described,
+                        "stored_bytes": made.stored_bytes(documents.dim),
+                        "queries_per_second": len(task.query_ids) / watch.seconds,
+                        "threads": threads or 1,
+                    }
+                )
     pq.write_table(pa.table(columns), output / "per_query.parquet")
     write_json(output / "scores.json", scores)
+    write_json(output / "timings.json", timings)
 
 
 def _embeddings(folder: Path, task: Task) -> tuple[np.ndarray, np.ndarray]:

@@ -14,6 +14,7 @@ from qatlab.tables.drift_budget import drift_budget
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.names import is_simulation, metric_label
+from qatlab.tables.pareto import pareto
 from qatlab.tables.parity import SAME_GRID, parity
 from qatlab.tables.per_query import per_query
 from qatlab.tables.twins import qat_minus_ptq
@@ -23,7 +24,7 @@ FLOATS = "%.6f"
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes runs.csv and tables/ with scores, drift and cost as .csv, and wide views as .csv, .md and .tex."""
+    """Writes runs.csv and tables/ with scores, drift, cost and search as .csv, and wide views as .csv, .md and .tex."""
     config, results = description["config"], inputs["results"]
     folder = output / "tables"
     folder.mkdir()
@@ -34,6 +35,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     scores.to_csv(folder / "scores.csv", index=False, float_format=FLOATS)
     drift.to_csv(folder / "drift.csv", index=False, float_format="%.9f")
     cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
+    search = long.search(config["runs"], results)
+    search.to_csv(folder / "search.csv", index=False, float_format=FLOATS)
     long.runs_table(config["runs"]).to_csv(output / "runs.csv", index=False)
     runs = config["runs"]
     seeds = scores["seed"].nunique()
@@ -45,6 +48,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
             withheld(runs, results, tasks_withheld),
             f"{title} ({over.partition(',')[0]}){kernel_note(scores)}",
         )
+    if "pareto" in config["views"]:
+        metric = config["primary_metric"]
+        title = f"{metric_label(metric)} by bytes per document, copies for rescoring included: each output with the method that scores best"
+        views["pareto"] = (pareto(scores, search, metric), f"{title}{kernel_note(scores)}")
     if any(run["budgets"] for run in runs):
         title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
         views["drift_budget"] = (drift_budget(runs, results), title)

@@ -60,6 +60,11 @@ COST_COLUMNS = [
     "records_per_second", "records_seconds",
 ]  # fmt: skip
 
+SEARCH_COLUMNS = [
+    "run", "method", "seed", "deploy", "task", "rotation", "query_precision", "doc_precision", "scoring", "ranges", "rescoring",
+    "dimensions", "doc_bytes", "stored_bytes", "queries_per_second", "threads", "index",
+]  # fmt: skip
+
 
 def scores(study: str, runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
     """scores.csv: the mean over queries of each metric, with its standard error, per run, deployment, task and precision."""
@@ -162,6 +167,23 @@ def _records(run: dict[str, Any], deploy: str, results: Path, withheld: Collecti
     seconds = sum(read_json(results / entry["encode"] / "cost.json")["seconds"] for entry in entries)
     records = sum(read_json(results / entry["score"] / "scores.json")[0]["queries"] for entry in entries)
     return {"records_per_second": records / seconds, "records_seconds": seconds}
+
+
+def search(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
+    """search.csv: what a document takes and a query costs, per run, deployment, task and output.
+
+    `stored_bytes` counts copies for rescoring too. Queries per second are of exhaustive searches of all queries at once,
+    rescoring included, measured once, with documents in the form that is compared: preparing them is not counted. This form is
+    bits for Hamming distance and RaBitQ, and float32 for all else: integers are decoded before they are compared.
+    """
+    rows = []
+    for run in runs:
+        for entry in run["evaluations"]:
+            for timing in read_json(results / entry["score"] / "timings.json") if "score" in entry else []:
+                rows.append(
+                    {**_identity(run), "deploy": entry["deploy"], "task": entry["task"], **timing, **run["varied"]}
+                )
+    return _ordered(rows, SEARCH_COLUMNS)
 
 
 def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:

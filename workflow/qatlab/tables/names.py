@@ -1,10 +1,12 @@
 """The files of a study's tables/ folder, and what metrics are called in them."""
 
-LONG = ("scores.csv", "drift.csv", "cost.csv")
+# cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
+LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 WIDE = (
     "scores_by_precision",
     "all_metrics",
     "withheld",
+    "pareto",
     "against_baseline",
     "against_float",
     "decomposition",

@@ -1,0 +1,85 @@
+"""What no other output beats, in bytes and quality, and in speed too."""
+
+import pandas as pd
+import pytest
+
+from conftest import AS_IT_IS
+from qatlab.tables.pareto import pareto, points
+
+METRIC = "ndcg@10"
+
+
+def tables(rows):
+    """Of (method, deploy, documents' precision, rescoring, value, bytes, queries per second)."""
+    scores, search = [], []
+    for method, deploy, precision, rescoring, value, stored, speed in rows:
+        row = {"method": method, "deploy": deploy, "seed": 0, "task": "a", "rotation": "none", **AS_IT_IS}
+        row |= {"query_precision": precision, "doc_precision": precision, "rescoring": rescoring}
+        scores.append({**row, "metric": METRIC, "value": value})
+        search.append({**row, "stored_bytes": stored, "queries_per_second": speed})
+    return pd.DataFrame(scores), pd.DataFrame(search)
+
+
+ROWS = [
+    ("plain", "torch", "float32", "none", 0.80, 1536, 100),
+    ("ste", "torch", "float32", "none", 0.79, 1536, 100),
+    ("plain", "torch", "int8", "none", 0.81, 384, 95),  # smaller and better than float32, and as fast
+    ("plain", "torch", "binary", "none", 0.60, 48, 900),
+    ("ste", "torch", "binary", "none", 0.70, 48, 900),
+    ("ste", "torch", "binary", "float32 of 40", 0.80, 1584, 500),  # beaten by int8, but faster
+    ("plain", "onnx", "float32", "none", 0.75, 1536, 100),
+]
+
+
+def named(table):
+    return set(table[["deploy", "method", "output"]].itertuples(index=False, name=None))
+
+
+def test_the_best_method_of_each_output_and_deployment():
+    table = points(*tables(ROWS), METRIC)
+    assert len(table) == len(ROWS)
+    assert named(table[~table["best"]]) == {("torch", "ste", "float32"), ("torch", "plain", "binary")}
+
+
+def test_points_that_none_beats():
+    table = points(*tables(ROWS), METRIC)
+    both = {("torch", "plain", "int8"), ("torch", "ste", "binary"), ("onnx", "plain", "float32")}
+    assert named(table[table["on_line"]]) == both
+    assert named(table[table["on_frontier"]]) == both | {("torch", "ste", "binary → float32 of 40")}
+    assert table.set_index(["method", "output"]).loc[("ste", "binary → float32 of 40"), "depth"] == 40
+
+
+def test_values_are_means_of_tasks_and_speeds_are_medians_of_all_runs():
+    scores, search = tables(ROWS[:2])
+    scores = pd.concat([scores, scores.assign(task="b", value=0.5), scores.assign(seed=1, value=0.7)])
+    search = pd.concat([search, search.assign(task="b", queries_per_second=[300, 40])])
+    table = points(scores, search, METRIC).set_index("method")
+    assert table.loc["plain", "value"] == pytest.approx((0.75 + 0.5) / 2)
+    assert set(table["queries_per_second"]) == {100}
+
+
+def test_the_view_has_no_timings():
+    scores, search = tables(ROWS)
+    table = pareto(scores, search, METRIC)
+    assert list(table.columns) == ["method", "deploy", "output precision", "bytes per document", "nDCG@10", "frontier"]
+    assert table["bytes per document"].tolist() == ["1,584", "1,536", "384", "48", "1,536"]
+    assert table["frontier"].tolist() == ["", "", "yes", "yes", "yes"]
+    slower = search.assign(queries_per_second=search["queries_per_second"].iloc[::-1].to_numpy())
+    assert pareto(scores, slower, METRIC).equals(table)
+
+
+def test_what_the_matrix_varies_tells_methods_apart_and_may_be_missing():
+    """As read back from files: an untrained model has no batch size."""
+    scores, search = tables([*ROWS[:2], ROWS[4]])
+    for table in (scores, search):
+        table["matrix.trainer.batch_size"] = [None, 32, 32]
+    table = points(scores, search, METRIC)
+    assert table["matrix.trainer.batch_size"].isna().tolist() == [True, False, False]
+    assert table["bytes"].tolist() == [1536, 1536, 48]
+
+
+def test_models_of_other_sizes_do_not_hide_one_another():
+    scores, search = tables([ROWS[2], (*ROWS[2][:4], 0.70, 192, 200)])
+    for table in (scores, search):
+        table["matrix.model"] = ["large", "small"]
+    assert points(scores, search, METRIC)["on_line"].all()

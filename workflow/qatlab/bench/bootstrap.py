@@ -1,0 +1,30 @@
+"""Intervals and p-values of a large table of differences, against ten seconds."""
+
+import statistics
+import time
+from collections.abc import Iterator
+
+import numpy as np
+
+from qatlab.bench.row import Row
+
+TASKS, METHODS, PRECISIONS, SEEDS, QUERIES = 13, 8, 5, 3, 50
+SECONDS_ALLOWED, TIMES = 10.0, 3
+
+
+def measure(tasks: int = TASKS, queries: int = QUERIES) -> Iterator[Row]:
+    """Seconds for the verdicts of every cell of method and precision less a baseline, SEEDS seeds of each task."""
+    from qatlab.statistics.verdict import verdicts
+
+    rng = np.random.default_rng(0)
+    differences = [
+        [rng.normal(0.002 * cell, 0.3, size=(SEEDS, queries)) for _ in range(tasks)]
+        for cell in range(METHODS * PRECISIONS)
+    ]
+    seconds = []
+    for _ in range(TIMES):
+        began = time.perf_counter()
+        verdicts(differences)
+        seconds.append(time.perf_counter() - began)
+    what = f"the {SECONDS_ALLOWED:g} s allowed for {len(differences)} differences over {tasks} tasks × {queries} queries × {SEEDS} seeds"
+    yield Row("bootstrap_time", statistics.median(seconds), SECONDS_ALLOWED, 1.0, "s", what)

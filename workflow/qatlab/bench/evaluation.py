@@ -1,0 +1,142 @@
+"""The default precision grid of a task, encoding included, against Sentence Transformers' own evaluator.
+
+Ours are the stages `encode` and `score` as they run in a study (`qatlab.stages.encode.run`, `qatlab.stages.score.run`), on real
+folders: the model is loaded, embeddings are written and read again, and every output of conf/evaluate/default.yaml is scored.
+The evaluator is given a model that is loaded already. Both cut texts at the same length, in batches of the same size.
+"""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qatlab.bench.row import Row
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+PACKAGES = ("stdlib", "numpy", "scipy", "networkx")
+DOCUMENTS, QUERIES, TOKENS, BATCH, PAIRS = 5000, 500, 32, 32, 2
+WARM_UP = 100  # documents of evaluations that are not counted
+PRECISIONS = ["float32", "int8", "binary"]
+METRICS = ["ndcg@10", "mrr@10", "recall@10", "recall@100", "accuracy@1"]
+Texts = dict[str, str]  # by id
+
+
+def measure(
+    documents: int = DOCUMENTS, queries: int = QUERIES, pairs: int = PAIRS, model_name: str = MODEL
+) -> Iterator[Row]:
+    """Time from texts to figures at all precisions, over one evaluation in float32, and over one for each precision."""
+    from sentence_transformers import SentenceTransformer
+
+    with tempfile.TemporaryDirectory() as name:
+        deployed = _deployed(Path(name), model_name)
+        model = SentenceTransformer(str(deployed / "model"), device="cpu")
+        # A few texts first, for what only a first call pays: threads, memory, imports.
+        few = _task(min(WARM_UP, documents), min(WARM_UP, queries))
+        _encode_and_score(deployed, _written(few, Path(name) / "few"), Path(name) / "of_few")
+        for precision in PRECISIONS:
+            evaluate(model, few, precision)
+        task = _task(documents, queries)
+        ours = partial(_encode_and_score, deployed, _written(task, Path(name) / "task"), Path(name) / "of_task")
+        seconds = _medians({"ours": ours} | {p: partial(evaluate, model, task, p) for p in PRECISIONS}, pairs)
+        size = f"{documents:,} documents, {queries} queries, {TOKENS} tokens, {Path(model_name).name}"
+        what = f"one InformationRetrievalEvaluator in float32, {size}"
+        yield Row("evaluation_grid_time", seconds["ours"], seconds["float32"], 1.10, "s", what)
+        what = f"the same evaluator once for each of {', '.join(PRECISIONS)}"
+        each = sum(seconds[precision] for precision in PRECISIONS)
+        yield Row("evaluation_grid_time_each", seconds["ours"], each, None, "s", what)
+
+
+def evaluate(model: Any, task: tuple[Texts, Texts], precision: str = "float32") -> dict[str, float]:
+    """The evaluator's figures, of embeddings that the model encodes with `encode(…, precision=…)`.
+
+    Args:
+        model: a SentenceTransformer.
+        task: documents, and queries by the id of the document that each asks for.
+    """
+    from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+
+    class AtPrecision(InformationRetrievalEvaluator):
+        def embed_inputs(self, *arguments: Any, **options: Any) -> Any:
+            if precision == "float32":
+                return super().embed_inputs(*arguments, **options)
+            return _floats(super().embed_inputs(*arguments, precision=precision, **options), precision)
+
+    documents, queries = task
+    relevant = {identifier: {identifier} for identifier in queries}
+    figures: dict[str, float] = AtPrecision(queries, documents, relevant, batch_size=BATCH, write_csv=False)(model)
+    return figures
+
+
+def _medians(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
+    """Median seconds of each, run in turns, in the other order every second round."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for number in range(rounds):
+        for name in list(calls)[:: 1 if number % 2 == 0 else -1]:
+            began = time.perf_counter()
+            calls[name]()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def _floats(codes: Any, precision: str) -> Any:
+    """What the evaluator's cosine similarity can compare: codes as floats, bits as −1 and +1."""
+    import torch
+
+    array = np.asarray(codes)
+    if precision == "binary":
+        array = np.unpackbits(array.view(np.uint8) ^ np.uint8(128), axis=1).astype(np.float32) * 2 - 1
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def _task(documents: int, queries: int) -> tuple[Texts, Texts]:
+    """Functions of installed packages, and the docstrings of some: the same for both sides."""
+    import random
+
+    from qatlab.data.docstrings import extract
+
+    pairs = [pair for package in PACKAGES for pair in extract(package)]
+    random.Random(0).shuffle(pairs)
+    pairs = pairs[:documents]
+    if len(pairs) < documents:
+        raise ValueError(f"{', '.join(PACKAGES)} have {len(pairs)} functions with docstrings, not {documents}")
+    return {pair.id: pair.code for pair in pairs}, {pair.id: pair.summary for pair in pairs[:queries]}
+
+
+def _written(task: tuple[Texts, Texts], folder: Path) -> Path:
+    """The task as the stages read it."""
+    import pandas as pd
+
+    folder.mkdir()
+    for name, texts in zip(("documents", "queries"), task, strict=True):
+        pd.DataFrame({"id": texts.keys(), "text": texts.values()}).to_parquet(folder / f"{name}.parquet")
+    judgements = {"query_id": list(task[1]), "doc_id": list(task[1]), "relevance": 1}
+    pd.DataFrame(judgements).to_parquet(folder / "qrels.parquet")
+    return folder
+
+
+def _deployed(folder: Path, name: str) -> Path:
+    """The model, cut at TOKENS, as the deployment torch_fp32 ships it."""
+    from qatlab.artifact import write_json
+    from qatlab.stages import model
+
+    model.run({"config": {"name": name, "max_seq_length": TOKENS}}, {}, folder, None)
+    write_json(folder / "config.json", {"config": {"backend": "torch"}})
+    return folder
+
+
+def _encode_and_score(deployed: Path, task: Path, output: Path) -> None:
+    from qatlab.stages import encode, score
+
+    encoded, scored = output / "encode", output / "score"
+    for folder in (encoded, scored):
+        folder.mkdir(parents=True, exist_ok=True)
+    description = {"label": "of the benchmark", "config": {"batch_size": BATCH}}
+    encode.run(description, {"deploy": deployed, "task": task}, encoded, None)
+    config = {"metrics": METRICS, "precisions": PRECISIONS}
+    score.run({"config": config}, {"encode": encoded, "task": task}, scored, os.cpu_count())

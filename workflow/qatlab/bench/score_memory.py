@@ -1,0 +1,90 @@
+"""Peak memory of the stage `score` on a million documents, against 3 GiB: the default grid, and a wide one.
+
+`python -m qatlab.bench.score_memory FOLDER` scores what measure() has written to a folder, and prints its peak memory in bytes.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qatlab.bench.row import Row
+
+DOCUMENTS, DIM, GIB_ALLOWED, AT_ONCE = 1_000_000, 384, 3.0, 1 << 16
+METRICS = ["ndcg@10", "recall@100"]
+DEFAULT = {"precisions": ["float32", "int8", "binary"]}
+# Each kind of step that takes memory of its own. More precisions and rotations of the same kinds take more time, not more memory:
+# outputs are scored one after another, and documents are turned and quantized anew for each, in blocks.
+WIDE = {
+    "precisions": ["float32", "int8", "int4", "binary", "float32_x_binary"],
+    "scoring": ["dequantized", "rabitq"],
+    "rescoring": ["none", [{"documents": "int8", "oversampling": 10}, "float32"]],
+    "rotations": ["none", "itq", {"kind": "overcomplete", "bits": 1024}],
+}
+GRIDS: dict[str, tuple[dict[str, Any], int]] = {"default": (DEFAULT, 100), "wide": (WIDE, 20)}  # and their queries
+
+
+def measure(documents: int = DOCUMENTS, grids: tuple[str, ...] = tuple(GRIDS)) -> Iterator[Row]:
+    """GiB resident at most in a process that scores random embeddings of unit length."""
+    for name in grids:
+        config, queries = GRIDS[name]
+        with tempfile.TemporaryDirectory() as folder:
+            write_inputs(Path(folder), documents, queries, {"metrics": METRICS, **config})
+            command = [sys.executable, "-m", "qatlab.bench.score_memory", folder]
+            printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        what = f"{GIB_ALLOWED:g} GiB, {documents:,} × {DIM}, {queries} queries"
+        yield Row(f"score_memory_{name}_grid", int(printed.split()[-1]) / 2**30, GIB_ALLOWED, 1.0, "GiB", what)
+
+
+def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, Any]) -> None:
+    """A task and its encoding, as the stage reads them; documents are written in blocks, so that this process stays small."""
+    import pandas as pd
+
+    from qatlab.artifact import write_json
+    from qatlab.evaluation.axes import unit_length
+
+    for name in ("encode", "task", "score"):
+        (folder / name).mkdir()
+    rng = np.random.default_rng(0)
+    shape = (documents, DIM)
+    stored = np.lib.format.open_memmap(folder / "encode" / "documents.npy", mode="w+", dtype=np.float32, shape=shape)
+    for first in range(0, documents, AT_ONCE):
+        block = stored[first : first + AT_ONCE]
+        block[:] = unit_length(rng.standard_normal(block.shape, dtype=np.float32))
+    near = stored[:queries] + rng.standard_normal((queries, DIM), dtype=np.float32) / DIM**0.5
+    np.save(folder / "encode" / "queries.npy", near)
+    for name, count in (("documents", documents), ("queries", queries)):
+        ids = [f"{name}-{number}" for number in range(count)]
+        pd.DataFrame({"id": ids}).to_parquet(folder / "task" / f"{name}.parquet")
+    judgements = [(f"queries-{number}", f"documents-{number}", 1) for number in range(queries)]
+    table = pd.DataFrame(judgements, columns=["query_id", "doc_id", "relevance"])
+    table.to_parquet(folder / "task" / "qrels.parquet")
+    write_json(folder / "config.json", {"config": config})
+
+
+def _score(folder: Path) -> None:
+    from qatlab.artifact import read_json
+    from qatlab.stages import score
+
+    inputs = {name: folder / name for name in ("encode", "task")}
+    score.run(read_json(folder / "config.json"), inputs, folder / "score", os.cpu_count())
+
+
+def _peak_bytes() -> int:
+    """Resident in this process at most. On Linux getrusage would count what its parent held when it was started, too."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+        return int(lines["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
+
+
+if __name__ == "__main__":
+    _score(Path(sys.argv[1]))
+    sys.stdout.write(f"{_peak_bytes()}\n")

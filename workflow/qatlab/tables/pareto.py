@@ -1,0 +1,79 @@
+"""What a document's bytes and a query's time buy: every output of a study, and those that no other one beats."""
+
+import numpy as np
+import pandas as pd
+
+from qatlab.config.evaluate import COMPAT
+from qatlab.tables.names import metric_label
+from qatlab.tables.outputs import precision_labels
+from qatlab.tables.wide import row_keys
+
+SAME_SPEED = 0.8  # slower by less than this factor is not slower: timings are noisy
+OUTPUT = ["rotation", "output"]
+
+
+def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """A row for each method, deployment, rotation and output.
+
+    Args:
+        scores: scores.csv. How other libraries score is left out: it is no way to ship.
+        search: search.csv.
+        metric: whose mean over tasks, of means over seeds, is a point's value.
+
+    Returns:
+        The columns that name a point, and
+        value, bytes: the metric; what is stored of a document;
+        queries_per_second: the median over tasks and runs: what a query costs does not depend on whose embeddings are compared;
+        depth: documents that the first step of rescoring compares, 0 without;
+        best: whether no other method of the deployment scores better at this output, in as many bytes;
+        on_line: whether no best point of the deployment is smaller and better;
+        on_frontier: whether none is smaller, better and faster.
+    """
+    keys = [*row_keys(scores), "deploy", *OUTPUT]
+    chosen = scores[(scores["metric"] == metric) & ~scores["scoring"].isin(COMPAT)].assign(output=precision_labels)
+    of_tasks = chosen.groupby([*keys, "task"], sort=False, dropna=False)["value"].mean()
+    values = of_tasks.groupby(keys, sort=False, dropna=False).mean().reset_index()
+    search = search.assign(output=precision_labels).rename(columns={"stored_bytes": "bytes"})
+    found = values.merge(search[[*keys, "bytes"]].drop_duplicates(keys), on=keys, how="left")
+    speed = search.groupby([*OUTPUT, "bytes"], sort=False)["queries_per_second"].median().reset_index()
+    found = found.merge(speed, on=[*OUTPUT, "bytes"], how="left")
+    depths = chosen.assign(depth=chosen["rescoring"].str.extract(r"of (\d+)", expand=False).astype(float).fillna(0))
+    of_output = depths.drop_duplicates(OUTPUT)[[*OUTPUT, "depth", "doc_precision"]]
+    found = found.merge(of_output, on=OUTPUT, how="left")
+    leading = found.groupby(["deploy", *OUTPUT, "bytes"], sort=False)["value"].idxmax()
+    found["best"] = found.index.isin(leading)
+    for name, faster in (("on_line", False), ("on_frontier", True)):
+        found[name] = False
+        for _, rows in found[found["best"]].groupby("deploy", sort=False):
+            found.loc[rows.index, name] = _unbeaten(rows, faster)
+    return found
+
+
+def pareto(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The best point of each deployment and output, by falling bytes; no timings, so that it is the same from run to run."""
+    table = points(scores, search, metric)
+    keys = [*row_keys(scores), "deploy", *OUTPUT]
+    table = table[table["best"]].assign(order=lambda rows: pd.factorize(rows["deploy"])[0])
+    table = table.sort_values(["order", "bytes", "value"], ascending=[True, False, False], kind="stable")
+    shown = table[keys].rename(columns={"output": "output precision"})
+    if table["rotation"].eq("none").all():
+        shown = shown.drop(columns="rotation")
+    return shown.assign(
+        **{
+            "bytes per document": table["bytes"].map("{:,.0f}".format),
+            metric_label(metric): table["value"].map("{:.4f}".format),
+            "frontier": table["on_line"].map({True: "yes", False: ""}),
+        }
+    )
+
+
+def _unbeaten(rows: pd.DataFrame, by_speed: bool) -> np.ndarray:
+    """(n,) whether no other row is as good in everything, and better in something."""
+    size, value = rows["bytes"].to_numpy(), rows["value"].to_numpy()
+    as_good = (size[:, None] <= size) & (value[:, None] >= value)
+    better = (size[:, None] < size) | (value[:, None] > value)
+    if by_speed:
+        speed = rows["queries_per_second"].to_numpy()
+        as_good &= speed[:, None] >= SAME_SPEED * speed
+        better |= SAME_SPEED * speed[:, None] > speed
+    return np.logical_not((as_good & better).any(axis=0))
