@@ -13,6 +13,7 @@ from qatlab.bench import bootstrap, clip, evaluation, quantize, score_memory, sc
 from qatlab.bench.row import Row, in_turns
 from qatlab.commands import bench
 from qatlab.errors import UserError
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.quantization import quantize_embeddings
 
 
@@ -82,7 +83,7 @@ def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model
     task = evaluation._task(60, 20)
     deployed = evaluation._deployed(tmp_path / "deploy", str(tiny_model))
     evaluation._encode_and_score(deployed, evaluation._written(task, tmp_path / "task"), tmp_path / "out")
-    scores = pd.read_json(tmp_path / "out" / "score" / "scores.json")
+    scores = pd.DataFrame(read_scores(tmp_path / "out" / "score"))
     ours = scores[scores["metric"] == "ndcg@10"].set_index("query_precision")["value"]
     model = SentenceTransformer(str(deployed / "model"), device="cpu")
     assert ours["float32"] == pytest.approx(evaluation.evaluate(model, task)["cosine_ndcg@10"], abs=1e-6)
@@ -125,7 +126,7 @@ def test_memory_is_that_of_a_process_which_scores(tmp_path):
     config, _ = score_memory.GRIDS["wide"]
     score_memory.write_inputs(tmp_path, 500, 5, {"metrics": score_memory.METRICS, **config})
     score_memory._score(tmp_path)
-    scores = pd.read_json(tmp_path / "score" / "scores.json")
+    scores = pd.DataFrame(read_scores(tmp_path / "score"))
     assert scores["rotation"].nunique() == 3
     assert set(scores["scoring"]) == {"dot", "dequantized", "hamming", "rabitq"}
 

@@ -8,6 +8,7 @@ import pytest
 
 from qatlab.evaluation.axes import unit_length
 from qatlab.evaluation.reranking import FIGURES
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.stages import score
 
 RECORDS, NEGATIVES, DIM = 30, 4, 20
@@ -40,7 +41,7 @@ def test_figures_of_records(inputs, tmp_path):
     (tmp_path / "out").mkdir()
     config = {"metrics": ["ndcg@10"], "precisions": ["float32", "binary"], "scoring": ["dequantized", "mteb_compat"]}
     score.run({"config": config}, folders, tmp_path / "out", 1)
-    rows = pd.DataFrame(json.loads((tmp_path / "out/scores.json").read_text()))
+    rows = pd.DataFrame(read_scores(tmp_path / "out"))
     assert set(rows["metric"]) == set(FIGURES)
     assert set(rows["scoring"]) == {"dot", "hamming"}  # others have no such evaluation
     found = rows.pivot_table(index="metric", columns="doc_precision", values="value")
@@ -64,5 +65,5 @@ def test_what_cannot_be_told_apart_is_no_answer(inputs, tmp_path):
     np.save(folders["encode"] / "documents.npy", np.ones((RECORDS * (NEGATIVES + 1), DIM), dtype=np.float32))
     (tmp_path / "out").mkdir()
     score.run({"config": {"metrics": ["ndcg@10"], "precisions": ["float32"]}}, folders, tmp_path / "out", 1)
-    found = {row["metric"]: row["value"] for row in json.loads((tmp_path / "out/scores.json").read_text())}
+    found = {row["metric"]: row["value"] for row in read_scores(tmp_path / "out")}
     assert (found["rank"], found["accuracy@1"], found["margin"]) == (NEGATIVES + 1, 0, 0)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qatlab.evaluation.axes import unit_length
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.evaluation.similarity import by_pair
 from qatlab.quantization import MinMaxRange, fake_quantize
 from qatlab.stages import score
@@ -80,7 +81,7 @@ def test_every_precision_from_one_encoding(inputs, tmp_path):
         "rescoring": ["none", "float32"],
     }
     score.run({"config": config}, folders, output, 1)
-    rows = pd.DataFrame(json.loads((output / "scores.json").read_text()))
+    rows = pd.DataFrame(read_scores(output))
     found = rows[rows["metric"] == "spearman"].set_index(["query_precision", "scoring"])["value"]
     assert set(found.index) == {
         ("float32", "dot"), ("int8", "dequantized"), ("binary", "hamming"), ("int8", "codes"),

@@ -5,6 +5,7 @@ import json
 import mteb
 import pytest
 
+from qatlab.evaluation.scores_file import SCHEMA, write_scores
 from qatlab.stages import mteb_results
 
 METRICS = {"ndcg@10": "ndcg_at_10", "accuracy@1": "hit_rate_at_1"}
@@ -44,7 +45,7 @@ def results(tmp_path):
             f"task/{name}/manifest.json": manifest,
             f"encode/{name}/config.json": {"inputs": {"task": f"task/{name}"}},
             f"encode/{name}/cost.json": {"seconds": 12.5},
-            f"score/{name}/scores.json": rows[name],
+            f"score/{name}/scores.json": {"schema": SCHEMA, "scores": rows[name]},
         }
         for path, value in write.items():
             (tmp_path / path).write_text(json.dumps(value))
@@ -95,7 +96,7 @@ def test_mteb_reads_them(results, tmp_path):
 
 
 def test_without_its_main_score_there_is_no_result(results, tmp_path, capsys):
-    (results / "score/nano/scores.json").write_text(json.dumps([row("accuracy@1", 0.4)]))
+    write_scores(results / "score/nano", [row("accuracy@1", 0.4)])
     output = tmp_path / "study"
     output.mkdir()
     mteb_results.run(described("nano"), {"results": results}, output, 1)

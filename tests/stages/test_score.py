@@ -8,6 +8,7 @@ import pytest
 
 from qatlab.errors import UserError
 from qatlab.evaluation.axes import unit_length
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.quantization import FixedRange, MinMaxRange, Range, fake_quantize
 from qatlab.quantization.rotations import fit_rotation
 from qatlab.stages import score
@@ -38,7 +39,7 @@ def scored(inputs, output, **config):
     description = {"config": {"metrics": ["accuracy@1"], **config}}
     folders = {role: path for role, path in inputs.items() if role in ("encode", "task", "training")}
     score.run(description, folders, output, 1)
-    return pd.DataFrame(json.loads((output / "scores.json").read_text()))
+    return pd.DataFrame(read_scores(output))
 
 
 def accuracy(queries, documents):

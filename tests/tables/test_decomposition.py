@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.stages import score
 from qatlab.tables.decomposition import Chain, Level, decomposition, read_chains
 from qatlab.tables.wide import write_all_forms
@@ -138,7 +139,7 @@ def test_chains_are_read_as_the_score_stage_wrote_them(tmp_path):
     assert [at.component for at in levels] == ["float", "export", "output rounding"]
     assert {at[:4] for at in levels} == {("baseline", (32,), "onnx_int8", "avx2")}
     table = decomposition(figures, chains, ["matrix.trainer.batch_size"])
-    scored = [json.loads((tmp_path / f"scored-{form}" / "scores.json").read_text()) for form in ("float", "shipped")]
+    scored = [read_scores(tmp_path / f"scored-{form}") for form in ("float", "shipped")]
     stored = [entry["value"] for entries in scored for entry in entries]
     assert table["value"].tolist()[:3] == [f"{value:.4f}" for value in stored]
     assert table["matrix.trainer.batch_size"].tolist() == [32] * 4

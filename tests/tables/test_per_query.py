@@ -7,6 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.stages import score
 from qatlab.tables.outputs import output_label
 from qatlab.tables.per_query import per_query, seed_means
@@ -35,7 +36,7 @@ def test_columns_go_with_their_scores(tmp_path):
     figures = per_query([run], results, {"stdlib": "mrr@10"})
     assert len(figures) == 6
     assert per_query([run], results, {"another": "mrr@10"}) == {}
-    for entry in json.loads((scored / "scores.json").read_text()):
+    for entry in read_scores(scored):
         if entry["metric"] == "mrr@10":
             (found,) = [
                 form for form in figures if (form.rotation, form.output) == (entry["rotation"], output_label(entry))

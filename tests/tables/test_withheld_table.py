@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from qatlab.evaluation.scores_file import write_scores
 from qatlab.tables.withheld import withheld
 
 RANKS = {0: [1, 1, 2, 12], 1: [1, 3, 5, 1]}
@@ -29,7 +30,7 @@ def runs(tmp_path):
         usual = {"query_precision": "float32", "doc_precision": "float32", "scoring": "dot", "ranges": "none",
                  "rescoring": "none", "dimensions": None, "index": "flat", "rotation": "none"}  # fmt: skip
         scores = [{"metric": name, "value": float(np.mean(v)), **usual} for name, v in values.items()]
-        (folder / "scores.json").write_text(json.dumps(scores))
+        write_scores(folder, scores)
         pd.DataFrame({f"none/float32/dot/{name}": v for name, v in values.items()}).to_parquet(
             folder / "per_query.parquet"
         )

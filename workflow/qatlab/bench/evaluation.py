@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from qatlab.artifact import write_json
 from qatlab.bench.row import Row
+from qatlab.evaluation.task import MANIFEST
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGES = ("stdlib", "numpy", "scipy", "networkx")
@@ -117,6 +119,7 @@ def _written(task: tuple[Texts, Texts], folder: Path) -> Path:
         pd.DataFrame({"id": texts.keys(), "text": texts.values()}).to_parquet(folder / f"{name}.parquet")
     judgements = {"query_id": list(task[1]), "doc_id": list(task[1]), "relevance": 1}
     pd.DataFrame(judgements).to_parquet(folder / "qrels.parquet")
+    write_json(folder / MANIFEST, {"kind": "retrieval"})
     return folder
 
 

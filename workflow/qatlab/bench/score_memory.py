@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from qatlab.artifact import write_json
 from qatlab.bench.row import Row
+from qatlab.evaluation.task import MANIFEST
 
 DOCUMENTS, DIM, GIB_ALLOWED, AT_ONCE = 1_000_000, 384, 3.0, 1 << 16
 METRICS = ["ndcg@10", "recall@100"]
@@ -46,7 +48,6 @@ def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, A
     """A task and its encoding, as the stage reads them; documents are written in blocks, so that this process stays small."""
     import pandas as pd
 
-    from qatlab.artifact import write_json
     from qatlab.evaluation.axes import unit_length
 
     for name in ("encode", "task", "score"):
@@ -65,6 +66,7 @@ def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, A
     judgements = [(f"queries-{number}", f"documents-{number}", 1) for number in range(queries)]
     table = pd.DataFrame(judgements, columns=["query_id", "doc_id", "relevance"])
     table.to_parquet(folder / "task" / "qrels.parquet")
+    write_json(folder / "task" / MANIFEST, {"kind": "retrieval"})
     write_json(folder / "config.json", {"config": config})
 
 

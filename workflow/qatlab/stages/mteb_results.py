@@ -12,6 +12,7 @@ from mteb.models import ModelMeta
 
 from qatlab.artifact import read_json
 from qatlab.data.mteb_tasks import mteb_metric
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.progress import say
 
 USUAL = ("none", "flat", "mteb_compat", None)
@@ -90,7 +91,7 @@ def _source(results: Path, entry: dict[str, Any]) -> dict[str, Any] | None:
 def _outputs(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:
     """Of each output, what makes it an experiment (nothing for plain float32), and its figures by mteb's names."""
     found: dict[str, tuple[dict[str, Any], dict[str, float]]] = {}
-    for row in read_json(folder / "scores.json"):
+    for row in read_scores(folder):
         query, document = row["query_precision"], row["doc_precision"]
         plain = query == document == "float32"
         experiment = {} if plain else {"output_dtypes": query if query == document else f"{query}_x_{document}"}

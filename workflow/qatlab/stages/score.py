@@ -17,6 +17,7 @@ from qatlab.errors import UserError
 from qatlab.evaluation.axes import OnAxes, on_axes
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, side_ranges
+from qatlab.evaluation.scores_file import write_scores
 from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.evaluation.task import Task, load_task
 from qatlab.quantization.ranges import RANGES, Range
@@ -77,7 +78,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
                     }
                 )
     pq.write_table(pa.table(columns), output / "per_query.parquet")
-    write_json(output / "scores.json", scores)
+    write_scores(output, scores)
     write_json(output / "timings.json", timings)
 
 

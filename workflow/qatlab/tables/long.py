@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from qatlab.artifact import read_json
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.tables.names import is_simulation
 
 SCORE_COLUMNS = [
@@ -71,7 +72,7 @@ def scores(study: str, runs: list[dict[str, Any]], results: Path) -> pd.DataFram
     rows = []
     for run in runs:
         for entry in run["evaluations"]:
-            for score in read_json(results / entry["score"] / "scores.json") if "score" in entry else []:
+            for score in read_scores(results / entry["score"]) if "score" in entry else []:
                 rows.append(
                     {
                         "study": study,
@@ -165,7 +166,7 @@ def _records(run: dict[str, Any], deploy: str, results: Path, withheld: Collecti
     if not entries:
         return {}
     seconds = sum(read_json(results / entry["encode"] / "cost.json")["seconds"] for entry in entries)
-    records = sum(read_json(results / entry["score"] / "scores.json")[0]["queries"] for entry in entries)
+    records = sum(read_scores(results / entry["score"])[0]["queries"] for entry in entries)
     return {"records_per_second": records / seconds, "records_seconds": seconds}
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json
+from qatlab.evaluation.scores_file import read_scores
 from qatlab.tables.outputs import output_label
 
 
@@ -53,7 +54,7 @@ def per_query(runs: list[dict[str, Any]], results: Path, metrics: Mapping[str, s
 
 def _columns(folder: Path, metric: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Of each output, in the order of scores.json, which is that of the columns."""
-    scores = [score for score in read_json(folder / "scores.json") if score["metric"] == metric]
+    scores = [score for score in read_scores(folder) if score["metric"] == metric]
     table = pq.read_table(folder / "per_query.parquet")
     columns = [name for name in table.column_names if name.endswith(f"/{metric}")]
     for score, column in zip(scores, columns, strict=True):

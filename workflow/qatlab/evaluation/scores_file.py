@@ -1,0 +1,28 @@
+"""scores.json, what the score stage writes and tables read: rows of figures, and the version of their columns."""
+
+from pathlib import Path
+from typing import Any
+
+from qatlab.artifact import read_json, write_json
+from qatlab.errors import UserError
+
+FILE = "scores.json"
+SCHEMA = 2  # 1 was a bare list, without the column index
+
+
+def write_scores(folder: Path, rows: list[dict[str, Any]]) -> None:
+    """A row for each output and metric: the columns that scores.csv has of them."""
+    write_json(folder / FILE, {"schema": SCHEMA, "scores": rows})
+
+
+def read_scores(folder: Path) -> list[dict[str, Any]]:
+    """The rows; raises UserError for those of another version."""
+    found = read_json(folder / FILE)
+    version = found.get("schema") if isinstance(found, dict) else 1
+    if version != SCHEMA:
+        raise UserError(
+            f"{folder / FILE} is of schema {version}, and this version of qatlab reads {SCHEMA}; "
+            f"remove {folder}, and run the study again"
+        )
+    rows: list[dict[str, Any]] = found["scores"]
+    return rows
