@@ -149,7 +149,7 @@ def _label_axes(axes: list[Axes], shown: pd.DataFrame, scores: pd.DataFrame, met
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:,.0f}"))
     axes[0].margins(y=0.12)
     for number, axis in enumerate(axes):
-        axis.set_xlabel("bytes per document, copies for rescoring included (log scale)")
+        axis.set_xlabel("bytes stored per document (log scale)")
         if number % PER_ROW == 0:
             axis.set_ylabel(f"{metric_label(metric)}, mean of {tasks} task{'s' if tasks > 1 else ''}")
 
