@@ -148,7 +148,7 @@ def test_what_a_search_costs_is_in_the_documented_form(finished):
     search = pd.read_csv(finished.tables() / "search.csv")
     documented = (
         "run,method,seed,deploy,task,rotation,query_precision,doc_precision,scoring,ranges,rescoring,dimensions,"
-        "doc_bytes,stored_bytes,queries_per_second,threads"
+        "doc_bytes,stored_bytes,queries_per_second,threads,index"
     )
     assert list(search.columns) == documented.split(",")
     assert len(search) == 3 * 3 * 1 * 3  # methods × deployments × tasks × precisions
