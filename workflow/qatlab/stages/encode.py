@@ -89,14 +89,18 @@ def load_encoder(folder: Path, threads: int | None, config: Deployment) -> Any:
 
 
 def _encode(encoder: Any, texts: list[str], batch_size: int, label: str) -> np.ndarray:
-    """In blocks, so that someone waiting sees progress; a block is sorted by length within itself by the encoder."""
+    """Longest first, over all texts, so that little is padded; in blocks, so that someone waiting sees progress."""
     block = max(len(texts) // 10, batch_size * BATCHES_AT_ONCE)
-    pace, began, parts = Pace(), time.monotonic(), []
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    letters = sum(map(len, texts))  # what is left is told by: those still to come are short
+    pace, began, parts, done = Pace(), time.monotonic(), [], 0
     pace.due()
     for start in range(0, len(texts), block):
-        parts.append(encoder.encode(texts[start : start + block], batch_size))
-        done = min(start + block, len(texts))
-        if pace.due() and done < len(texts):
-            left = (time.monotonic() - began) / done * (len(texts) - done)
-            say(f"{label} {done} of {len(texts)}, {clock(left)} left")
-    return np.concatenate(parts)
+        some = [texts[row] for row in order[start : start + block]]
+        parts.append(encoder.encode(some, batch_size))
+        done += sum(map(len, some))
+        if pace.due() and 0 < done < letters:
+            left = (time.monotonic() - began) / done * (letters - done)
+            say(f"{label} {start + len(some)} of {len(texts)}, {clock(left)} left")
+    found: np.ndarray = np.concatenate(parts)[np.argsort(order)]
+    return found
