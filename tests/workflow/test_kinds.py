@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from test_dag import Checkout
 
-from conftest import PROJECT
 from hub_server import Hub, card, nano, serve
 from qatlab.config.task import MtebTask
 from qatlab.data.mteb_tasks import look_up
@@ -116,4 +115,3 @@ def test_an_unknown_task_is_one_line_before_anything_starts(checkout):
     result = checkout.snakemake(study="quickstart", overrides="task=[mteb] task.mteb.name=SciFakt")
     assert result.returncode != 0
     assert "mteb knows no task 'SciFakt'; did you mean 'SciFact'?" in result.stdout
-    assert PROJECT.exists()
