@@ -54,7 +54,7 @@ def _is_float(form: Form, reference: str) -> bool:
 def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str]) -> pd.DataFrame:
     pairs = [(a, b) for a, b in pairs if paired(figures[a], figures[b])]
     rows = [
-        _labels(form, varied) | {"value": f"{np.mean(list(seed_means(figures[form]).values())):.4f}"}
+        labels(form, varied) | {"value": f"{np.mean(list(seed_means(figures[form]).values())):.4f}"}
         for form, _ in pairs
     ]
     told_anyway = [
@@ -65,7 +65,8 @@ def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str]) ->
     return pd.concat([table, judged(figures, pairs)], axis=1)
 
 
-def _labels(form: Form, varied: list[str]) -> dict[str, Any]:
+def labels(form: Form, varied: list[str]) -> dict[str, Any]:
+    """The columns that say what a row is of; `varied` names what else the matrix varies."""
     return {
         "method": form.method,
         **dict(zip(varied, form.varied, strict=True)),

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from qatlab.evaluation.reranking import FIGURES
+from qatlab.tables.differences import labels
 from qatlab.tables.names import metric_label
 from qatlab.tables.per_query import BySeed, Form, per_query
 
@@ -42,12 +43,7 @@ def _row(form: Form, task: str, figures: dict[str, dict[Form, BySeed]], varied: 
         name: f"{((of['rank'] >= first) & (of['rank'] <= last)).mean():.1%}" for name, (first, last) in RANKS.items()
     }
     return {
-        "method": form.method,
-        **dict(zip(varied, form.varied, strict=True)),
-        "deploy": form.deploy,
-        "integer kernel": form.kernel,
-        "rotation": form.rotation,
-        "output precision": form.output,
+        **labels(form, varied),
         "task": task,
         **{metric_label(name): form_ % of[name].mean() for name, form_ in FORMATS.items()},
         **shares,
