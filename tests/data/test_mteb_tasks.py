@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_hub_data import STAGE
 
-from hub_server import Hub, card, serve
+from hub_server import OTHER_COMMIT, Hub, card, serve
 from qatlab.config.task import MtebTask
 from qatlab.data.mteb_tasks import look_up
 from qatlab.errors import UserError
@@ -152,8 +152,17 @@ def test_a_reranking_task_has_its_candidates(task):
     ]
 
 
-def test_a_hub_that_fails_is_one_line(hub, task):
-    hub.faults["corpus"] = [500] * 500
+def test_passing_faults_are_waited_out(hub, task):
+    hub.faults = {"/api/datasets": [503, 429], "corpus/train": [429, "slow"], "queries/train": [503, "cut"]}
+    result, folder = task("NanoSciFactRetrieval")
+    assert result.returncode == 0, result.stderr
+    assert not any(hub.faults.values())
+    assert len(pd.read_parquet(folder / "documents.parquet")) == 3
+
+
+@pytest.mark.parametrize("fault", [429, 500, "cut"])
+def test_a_lasting_fault_is_one_line_and_leaves_nothing(hub, task, fault):
+    hub.faults["corpus"] = [fault] * 500
     result, folder = task("NanoSciFactRetrieval")
     assert result.returncode == 2
     (line,) = [line for line in result.stderr.splitlines() if "the hub cannot be reached" in line]
@@ -161,3 +170,16 @@ def test_a_hub_that_fails_is_one_line(hub, task):
     assert not folder.exists()
     hub.faults.clear()
     assert task("NanoSciFactRetrieval")[0].returncode == 0
+
+
+def test_what_the_hub_does_not_have_is_said_at_once(hub, task):
+    for there, message in (
+        ({}, f"the hub has no task '{SCIFACT.dataset}'"),
+        ({SCIFACT.dataset: {OTHER_COMMIT: "unread"}}, f"has no revision '{SCIFACT.revision}'"),
+    ):
+        hub.datasets = there
+        result, folder = task("NanoSciFactRetrieval")
+        assert result.returncode == 2
+        assert message in result.stderr
+        assert "; again in" not in result.stderr + result.stdout
+        assert not folder.exists()

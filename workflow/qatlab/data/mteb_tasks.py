@@ -12,7 +12,7 @@ from qatlab.config.task import Kind, MtebTask
 from qatlab.data.hub import check_commit
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
-from qatlab.hub import hub_errors_explained, patiently
+from qatlab.hub import commit_of, hub_errors_explained, patiently
 
 KINDS: dict[str, Kind] = {"Retrieval": "retrieval", "Reranking": "reranking", "STS": "similarity"}
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -81,6 +81,7 @@ def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     import mteb
 
     task = mteb.get_task(source.name, eval_splits=[source.split], hf_subsets=[source.subset])
+    commit_of("task", source.dataset, source.revision)  # says whether data set and revision are there, which mteb does not
     with hub_errors_explained("task", source.dataset, source.revision):
         try:
             patiently(task.load_data)
