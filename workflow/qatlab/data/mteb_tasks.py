@@ -81,7 +81,9 @@ def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     import mteb
 
     task = mteb.get_task(source.name, eval_splits=[source.split], hf_subsets=[source.subset])
-    commit_of("task", source.dataset, source.revision)  # says whether data set and revision are there, which mteb does not
+    commit_of(
+        "task", source.dataset, source.revision
+    )  # says whether data set and revision are there, which mteb does not
     with hub_errors_explained("task", source.dataset, source.revision):
         try:
             patiently(task.load_data)
