@@ -6,12 +6,13 @@ import shutil
 import pytest
 from sentence_transformers import SentenceTransformer
 
+from qatlab.errors import UserError
 from qatlab.stages import model as stage
 
 
-def run(source, output):
+def run(source, output, **more):
     output.mkdir()
-    stage.run({"config": {"name": str(source), "revision": "main", "max_seq_length": 24}}, {}, output, None)
+    stage.run({"config": {"name": str(source), "revision": "main", "max_seq_length": 24, **more}}, {}, output, None)
     return output / "model"
 
 
@@ -41,6 +42,17 @@ def test_a_bare_encoder_gets_mean_pooling(tiny_model, tmp_path):
         "Pooling",
     ]
     assert SentenceTransformer(str(target), device="cpu").max_seq_length == 24
+
+
+def test_the_first_layers_are_kept_as_they_are(tiny_model, tmp_path, capfd):
+    target = run(tiny_model, tmp_path / "out", num_hidden_layers=1)
+    weights = SentenceTransformer(str(target), device="cpu").state_dict()
+    whole = SentenceTransformer(str(tiny_model), device="cpu").state_dict()
+    assert 0 < len(weights) < len(whole)
+    assert all((value == whole[name]).all() for name, value in weights.items())
+    assert "not used" not in capfd.readouterr().err
+    with pytest.raises(UserError, match="num_hidden_layers=3, but the model has 2"):
+        run(tiny_model, tmp_path / "more", num_hidden_layers=3)
 
 
 def test_a_manifest_says_where_it_came_from(tiny_model, tmp_path):

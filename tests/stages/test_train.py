@@ -8,6 +8,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from qatlab.config.method import MethodConfig
+from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
 from qatlab.quantization import Range, quantize_embeddings
 from qatlab.stages import deploy, train
@@ -205,3 +206,25 @@ def test_a_scheme_that_matches_nothing_ends_the_run_before_training(inputs, tmp_
 def test_weight_quantization_that_cannot_be_is_refused(method, message):
     with pytest.raises(ValueError, match=message):
         MethodConfig.model_validate({"name": "tried", **method})
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"dataloader_drop_last": False, "batch_size": 24},
+        {"dataloader_drop_last": True, "batch_size": 24},
+        {"num_train_epochs": 1.5, "gradient_accumulation_steps": 3, "dataloader_drop_last": False, "batch_size": 8},
+        {"max_steps": 2, "lr_scheduler_type": "cosine_with_restarts", "lr_scheduler_kwargs": {"num_cycles": 2.0}},
+    ],
+)
+def test_the_trainer_takes_the_steps_that_were_planned(inputs, tmp_path, sizes):
+    rows = len(pd.read_parquet(inputs["data"] / "train.parquet"))
+    log = trained(inputs, tmp_path, {}, **sizes)
+    assert len(log) == TrainerConfig.model_validate({**TRAINER, **sizes}).steps(rows)
+
+
+@pytest.mark.parametrize(("steps", "rates"), [(0, [1.0, 0.75, 0.5, 0.25]), (2, [0.0, 0.5, 1.0, 0.5])])
+def test_warm_up_steps_stand_for_themselves(inputs, tmp_path, steps, rates):
+    """0 of them too, which Transformers takes for none given."""
+    log = trained(inputs, tmp_path, {}, warmup_steps=steps, warmup_ratio=0.5)
+    assert log["learning_rate"].tolist() == pytest.approx([rate * TRAINER["learning_rate"] for rate in rates])

@@ -14,8 +14,10 @@ from qatlab.plan.layers import check_layers
 from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
 from qatlab.plan.study import load_study, write_descriptions
+from qatlab.plan.trainings import trainings
 from qatlab.tables.names import FORMS, LONG
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 BASE = Path(workflow.basedir)
 # Relative, so that a moved or copied project finds its results up to date.
@@ -55,6 +57,7 @@ report: "../report/workflow.rst"
 PLAN = planned()
 STUDY = PLAN.study
 PLOT_TITLES = {
+    "published": "published figures and ours",
     "scores": "scores by output precision",
     "training_loss": "training loss by component",
     "drift": "drift distributions",
@@ -164,11 +167,22 @@ def study_tables():
 
 def drawn_tables():
     """The tables that plots are drawn from."""
-    views = [name for name in PLAN.view_names() if name == "decomposition"]
+    views = [
+        name for name in PLAN.view_names() if name in ("decomposition", "published")
+    ]
     return [
         f"results/studies/{STUDY}/tables/{name}.csv"
         for name in ["scores", "search", *views]
     ]
+
+
+def published_figures():
+    """The file of others' figures that the study's tables show, if any."""
+    return [os.path.relpath(PLAN.published.file)] if PLAN.published else []
+
+
+def published_option(wildcards, input):
+    return input_options(wildcards, {"published": path for path in input.published})
 
 
 def study_plots():
@@ -181,6 +195,11 @@ def study_plots():
 
 def study_mteb_results():
     return [f"results/studies/{STUDY}/mteb"] if PLAN.has_mteb_results() else []
+
+
+if workflow.is_main_process:  # jobs on other machines read this file again
+    for line in trainings(PLAN.runs):
+        logger.info(f"{STUDY}: {line}")
 
 
 onstart:

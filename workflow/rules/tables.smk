@@ -2,6 +2,7 @@
 rule tables:
     input:
         study_inputs(["train", "deploy", "encode", "score", "drift"]),
+        published=published_figures(),
         sources=sources("tables"),
         lock=LOCK,
     output:
@@ -38,5 +39,6 @@ rule tables:
         config=f"{DESCRIPTIONS}/study/{STUDY}.json",
         folder=study_folder,
         plan=study_identity(),
+        published=published_option,
     shell:
-        "python -m qatlab tables --config {params.config} --input results=results --output {params.folder} --log {log}"
+        "python -m qatlab tables --config {params.config} --input results=results {params.published} --output {params.folder} --log {log}"

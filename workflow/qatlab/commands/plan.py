@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 from qatlab.plan.study import load_study, write_descriptions
+from qatlab.plan.trainings import trainings
 
 
 def main(arguments: list[str]) -> None:
@@ -28,6 +29,8 @@ def main(arguments: list[str]) -> None:
     print(f"{plan.study}: {plan.title}")
     for run in plan.runs:
         print(f"  {run.name:32} {run.trained}")
+    for line in trainings(plan.runs):
+        print(f"  {line}")
     kinds = [artifact.kind for artifact in plan.artifacts.values()]
     print("  " + ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds)))
     if options.write is not None:

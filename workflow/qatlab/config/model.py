@@ -13,3 +13,6 @@ class ModelConfig(Strict):
     name: Annotated[str, Field(min_length=1, description="Hub id (owner/name) or path of a local folder")]
     revision: Annotated[str, Field(description="Hub branch, tag or commit; ignored for local folders")] = "main"
     max_seq_length: Annotated[int, Field(gt=0, description="Tokens kept of each text")] = 128
+    num_hidden_layers: Annotated[
+        int | None, Field(gt=0, description="Keep this many of its layers, the first ones; null keeps all")
+    ] = None

@@ -34,6 +34,14 @@ class StudyConfig(Strict):
         dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
     ] = {}
     baseline: Annotated[str, Field(description="The method that differences refer to")] = "baseline"
+    published: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9_]*$",
+            description="Figures of others' work that tables show beside the study's: results/published/NAME.csv. They are of the "
+            "study as its file has it; a scale's value stands for the one at the same place of the list",
+        ),
+    ] = None
     decomposition: Annotated[
         list[str],
         Field(

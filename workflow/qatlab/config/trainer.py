@@ -1,10 +1,17 @@
 """Sizes and rates of a training (conf/trainer), named as in Sentence Transformers' training arguments where they exist there."""
 
+import math
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qatlab.config.base import Strict
+
+
+class LrSchedulerKwargs(Strict):
+    """What a scheduler takes besides steps."""
+
+    num_cycles: Annotated[float, Field(gt=0, description="cosine_with_restarts: cycles in all of training")] = 1.0
 
 
 class TrainerConfig(Strict):
@@ -17,8 +24,15 @@ class TrainerConfig(Strict):
     )
     gradient_accumulation_steps: Annotated[int, Field(gt=0)] = 1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    lr_scheduler_type: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    lr_scheduler_type: Literal["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup"] = (
+        "linear"
+    )
+    lr_scheduler_kwargs: LrSchedulerKwargs | None = None
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    warmup_steps: Annotated[int | None, Field(ge=0, description="Instead of warmup_ratio")] = None
+    dataloader_drop_last: Annotated[
+        bool, Field(description="Leave out a last batch that is not full, whose examples have fewer in-batch negatives")
+    ] = True
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Annotated[
@@ -28,3 +42,17 @@ class TrainerConfig(Strict):
         list[Literal["tensorboard", "wandb", "trackio"]],
         Field(description="Experiment trackers; each needs its own package"),
     ] = []
+
+    @model_validator(mode="after")
+    def _cycles_are_restarts(self) -> "TrainerConfig":
+        if self.lr_scheduler_kwargs is not None and self.lr_scheduler_type != "cosine_with_restarts":
+            raise ValueError(f"lr_scheduler_kwargs are for cosine_with_restarts, not for {self.lr_scheduler_type}")
+        return self
+
+    def steps(self, rows: int) -> int:
+        """Optimizer steps over this many rows, as Transformers' trainer counts them."""
+        if self.max_steps is not None:
+            return self.max_steps
+        batches = rows // self.batch_size if self.dataloader_drop_last else math.ceil(rows / self.batch_size)
+        an_epoch = max(math.ceil(batches / self.gradient_accumulation_steps), 1)
+        return math.ceil(self.num_train_epochs * an_epoch)

@@ -77,6 +77,36 @@ def compose_runs(
             GlobalHydra.instance().clear()
 
 
+def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, dict[str, Any]]:
+    """What names at a scale stand for in the study as its file has it: by matrix key, `task`, `texts` and `deploy`, by name.
+
+    A scale that keeps the matrix lists as many values, of which each stands for the one at its place. A key with fewer or
+    more is left out: nothing tells which is which.
+    """
+    groups = group_options(conf)
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
+        try:
+            written = _named(_compose([f"study={study}"], groups))
+            if scale in (None, FULL_SCALE):
+                scaled = written
+            else:
+                scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales
+                scaled = _named(_compose([f"study={study}", *scales[scale]], groups))
+        finally:
+            GlobalHydra.instance().clear()
+    return {
+        key: {str(there): full for there, full in zip(scaled[key], names, strict=True)}
+        for key, names in written.items()
+        if len(scaled.get(key, [])) == len(names)
+    }
+
+
+def _named(config: DictConfig) -> dict[str, list[Any]]:
+    """The values of each matrix key, and the names of deployments, tasks and sets of texts."""
+    groups = {group: list(config.get(group, {})) for group in ("deploy", "task", "texts")}
+    return {**_section(StudyConfig, config, "study").matrix, **groups}
+
+
 def _matrix_runs(
     study: str, overrides: list[str], groups: dict[str, list[str]]
 ) -> list[tuple[dict[str, Any], RunConfig]]:

@@ -13,6 +13,7 @@ from qatlab.plan.decomposition import check_decomposition, plan_decomposition
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
 from qatlab.plan.origin import check_trackers
+from qatlab.plan.published import Published
 from qatlab.plan.runs import Run, plan_drift, plan_run
 from qatlab.tables.main_score import main_metrics
 from qatlab.tables.names import WIDE, is_simulation
@@ -27,10 +28,12 @@ class Plan:
     baseline: str
     runs: list[Run]
     artifacts: dict[str, Artifact]
+    published: Published | None = None
 
     def plot_names(self) -> list[str]:
         """The plots that the study has figures for."""
         names = {
+            "published": self.published is not None,
             "scores": True,
             "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
             "drift": self._compares(),
@@ -44,6 +47,7 @@ class Plan:
         twin_of = twins(self.runs, self.baseline)
         methods = {run.config.method.name for run in self.runs}
         there = {
+            "published": self.published is not None,
             "pareto": self._stored_otherwise(),
             "against_baseline": self.baseline in methods and len(methods) > 1,
             "against_float": any(self._shipped_otherwise(run) for run in self.runs),
@@ -93,6 +97,8 @@ class Plan:
             "main_metrics": main_metrics(self.runs[0].kinds, metric),
             "kinds": self.runs[0].kinds,
         }
+        if self.published is not None:
+            config |= {"scale": self.published.scale, "stands_for": self.published.stands_for}
         config |= {"float": float_deployment(self.runs[0]), "views": self.view_names()}
         return {
             "kind": "study",

@@ -4,13 +4,22 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from qatlab.artifact import write_json
-from qatlab.plan.compose import compose_runs
+from qatlab.plan.compose import FULL_SCALE, compose_runs, stands_for
 from qatlab.plan.plan import Plan, make_plan
+from qatlab.plan.published import Published, check_published
 
 
 def load_study(conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()) -> Plan:
     """The valid plan of a study. Raises UserError, before anything is written, for what a user can mend."""
-    return make_plan(compose_runs(conf, study, scale, overrides))
+    cells = compose_runs(conf, study, scale, overrides)
+    plan = make_plan(cells)
+    shown = cells[0][1].study.published
+    if shown is not None:
+        matrix = list(cells[0][1].study.matrix)
+        plan.published = Published(
+            check_published(conf, shown, matrix), scale or FULL_SCALE, stands_for(conf, study, scale)
+        )
+    return plan
 
 
 def write_descriptions(plan: Plan, folder: Path) -> None:

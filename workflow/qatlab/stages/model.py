@@ -6,6 +6,7 @@ from typing import Any
 
 from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
+from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.source import model_source
 
@@ -29,7 +30,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         folder = download(config.name, config.revision)
     target = output / "model"
     _copy_plain_files(folder, target)
-    if not (target / "modules.json").exists() or not (target / "tokenizer.json").exists():
+    if config.num_hidden_layers:
+        _keep_layers(target, config.num_hidden_layers)
+    elif not (target / "modules.json").exists() or not (target / "tokenizer.json").exists():
         _save_anew(target)
     _set_max_seq_length(target, config.max_seq_length)
     write_json(
@@ -46,12 +49,34 @@ def _copy_plain_files(folder: Path, target: Path) -> None:
             shutil.copyfile(file, target / relative)
 
 
-def _save_anew(folder: Path) -> None:
-    """Sentence Transformers gives a plain Transformers encoder mean pooling, and a slow tokenizer its tokenizer.json."""
+def _keep_layers(folder: Path, layers: int) -> None:
+    """The first ones."""
+    from transformers import AutoConfig
+    from transformers.utils import logging
+
+    there = AutoConfig.from_pretrained(str(folder), trust_remote_code=False).num_hidden_layers
+    if layers > there:
+        raise UserError(f"model.num_hidden_layers={layers}, but the model has {there}")
+    said = logging.get_verbosity()
+    logging.set_verbosity_error()  # or each weight that is left out is named
+    _save_anew(folder, num_hidden_layers=layers)
+    logging.set_verbosity(said)
+
+
+def _save_anew(folder: Path, **config: Any) -> None:
+    """Sentence Transformers gives a plain Transformers encoder mean pooling, and a slow tokenizer its tokenizer.json.
+
+    Args:
+        config: keys of the model's config.json that are to have other values.
+    """
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(
-        str(folder), device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+        str(folder),
+        device="cpu",
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True},
+        config_kwargs=config,
     )
     model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
 

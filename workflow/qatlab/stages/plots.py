@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qatlab.plots import drift, pareto, scores, style, training_loss, waterfall
+from qatlab.plots import drift, pareto, published, scores, style, training_loss, waterfall
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.names import is_simulation
+from qatlab.tables.published import scale_note
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes plots/: scores, training_loss, drift, waterfall and pareto as .svg and .png, each where the study has such figures."""
+    """Writes plots/: published, scores, training_loss, drift, waterfall, pareto as .svg and .png, where the study has such figures."""
     config, results = description["config"], inputs["results"]
     folder = output / "plots"
     folder.mkdir()
@@ -30,6 +31,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     cosines = _cosines(config["runs"], results)
     if cosines:
         style.save(drift.draw(cosines, config["title"]), folder, "drift")
+    if "published" in config["views"]:
+        beside = pd.read_csv(inputs["tables"] / "published.csv", dtype=str, keep_default_na=False)
+        style.save(published.draw(beside, config["title"], scale_note(config)), folder, "published")
     if "decomposition" in config["views"]:
         # As text: a cell says what it says in the table, and "–" where there is nothing.
         steps = pd.read_csv(inputs["tables"] / "decomposition.csv", dtype=str, keep_default_na=False)

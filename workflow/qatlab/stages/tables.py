@@ -17,6 +17,7 @@ from qatlab.tables.names import is_simulation, metric_label
 from qatlab.tables.pareto import pareto
 from qatlab.tables.parity import SAME_GRID, parity
 from qatlab.tables.per_query import per_query
+from qatlab.tables.published import figures, published, read_published, scale_note
 from qatlab.tables.twins import qat_minus_ptq
 from qatlab.tables.withheld import withheld
 
@@ -42,6 +43,13 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
     views = _views(scores, drift, cost, config, over) | _differences(config, results, scores)
+    if "published" in inputs:
+        theirs = read_published(inputs["published"])
+        title = f"Published figures ({'; '.join(dict.fromkeys(theirs['source']))}) beside ours at {scale_note(config)}"
+        views["published"] = (
+            published(theirs, figures(runs, results, scores, drift, cost), config["stands_for"]),
+            f"{title} ({over}){kernel_note(scores)}",
+        )
     if "withheld" in config["views"]:
         title = "Withheld records: each query's answer among its own hard negatives"
         views["withheld"] = (

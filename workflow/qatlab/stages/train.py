@@ -38,7 +38,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     use_threads(threads)
     set_seed(seed)
     rows = Dataset.from_pandas(pd.read_parquet(inputs["data"] / "train.parquet"), preserve_index=False)
-    if len(rows) < trainer_config.batch_size:
+    if trainer_config.dataloader_drop_last and len(rows) < trainer_config.batch_size:
         raise UserError(
             f"trainer.batch_size={trainer_config.batch_size} is more than the {len(rows)} training rows; lower it or raise data.rows"
         )
@@ -134,13 +134,15 @@ def _arguments(
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         learning_rate=learning_rate,
         lr_scheduler_type=config.lr_scheduler_type,
-        warmup_ratio=config.warmup_ratio,
+        lr_scheduler_kwargs=config.lr_scheduler_kwargs.model_dump() if config.lr_scheduler_kwargs else {},
+        warmup_ratio=config.warmup_ratio if config.warmup_steps is None else 0.0,
+        warmup_steps=config.warmup_steps or 0,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=config.precision == "bf16" or (config.precision == "auto" and has_bf16()),
         use_cpu=device_name() == "cpu",
         batch_sampler="no_duplicates",
-        dataloader_drop_last=True,
+        dataloader_drop_last=config.dataloader_drop_last,
         seed=seed,
         data_seed=seed,
         logging_steps=1,

@@ -3,6 +3,7 @@
 # cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 WIDE = (
+    "published",
     "scores_by_precision",
     "all_metrics",
     "withheld",
@@ -22,6 +23,9 @@ SIMULATION = "simulated:"
 # The first and the last row of a decomposition; between them are its components.
 FROM_FLOAT, TOTAL = "float", "total"
 FORMS = ("csv", "md", "tex")
+# A file of results/published: besides these, keys of the study's matrix. Which long table a figure is one of; what it is of.
+PUBLISHED_COLUMNS = ("table", "method", "deploy", "task", "precision", "metric", "value", "source")
+PUBLISHED_TABLES = ("scores", "ranks", "drift", "cost", "training")
 METRIC_NAMES = {
     "ndcg": "nDCG",
     "mrr": "MRR",

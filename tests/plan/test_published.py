@@ -1,0 +1,101 @@
+"""Others' figures: files that are checked before anything starts, and what names at a small scale stand for."""
+
+import shutil
+
+import pytest
+
+from conftest import PROJECT
+from qatlab.errors import UserError
+from qatlab.plan.compose import group_options, stands_for
+from qatlab.plan.published import check_published
+from qatlab.plan.study import load_study
+from qatlab.tables.published import read_published
+
+CONF = PROJECT / "conf"
+HEADER = "table,method,trainer.batch_size,deploy,task,precision,metric,value,source\n"
+LINE = "scores,ste,64,torch_fp32,mean,int8,ndcg@10,0.5,a paper\n"
+
+
+@pytest.fixture
+def conf(tmp_path):
+    """A project with a file of published figures."""
+    shutil.copytree(CONF, tmp_path / "conf")
+    (tmp_path / "results" / "published").mkdir(parents=True)
+    (tmp_path / "results" / "published" / "theirs.csv").write_text(HEADER + LINE)
+    return tmp_path / "conf"
+
+
+def changed(conf, text):
+    (conf.parent / "results" / "published" / "theirs.csv").write_text(text)
+
+
+def test_a_small_scale_stands_for_the_full_one_place_by_place():
+    names = stands_for(CONF, "pr3655_gooaq", "small")
+    assert names["data.rows"] == {"224": 90000, "2475": 990000, "7475": 2990000}
+    assert names["trainer.batch_size"] == {"16": 64, "32": 128}
+    assert names["task"] == {"stdlib": "nano_msmarco", "networkx": "nano_nq"}
+    assert names["method"]["pr3655_staged_warmup_short"] == "pr3655_staged_warmup"
+    full = stands_for(CONF, "pr3655_gooaq")
+    assert full["data.rows"] == {"90000": 90000, "990000": 990000, "2990000": 2990000}
+
+
+def test_a_study_shows_its_file(conf):
+    overrides = ["+study.published=theirs", "+study.matrix.trainer.batch_size=[64]"]
+    plan = load_study(conf, "quickstart", overrides=overrides)
+    assert plan.published.scale == "full"
+    assert "published" in plan.view_names()
+    assert "published" in plan.plot_names()
+    assert plan.study_description()["config"]["scale"] == "full"
+    assert "published" not in load_study(conf, "quickstart").view_names()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("method,value\nste,1\n", "has no column 'table'; it needs table, method, deploy, task, precision, metric"),
+        (HEADER.replace("trainer.batch_size", "batch") + LINE, "column 'batch' is no key of the study's matrix"),
+        (HEADER + LINE.replace("0.5", "half"), "line 2: value is 'half', not a number"),
+        (HEADER + LINE.replace("0.5", "nan"), "line 2: value is 'nan', not a number"),
+        (HEADER + LINE + LINE.replace("scores", "scroes"), "line 3: no table 'scroes'; valid: scores, ranks, drift"),
+        (HEADER + LINE.replace("a paper", ""), "line 2: a published figure needs its source"),
+    ],
+)
+def test_a_file_that_cannot_be_shown_is_one_line(conf, text, message):
+    changed(conf, text)
+    with pytest.raises(UserError, match=message) as raised:
+        check_published(conf, "theirs", ["method", "trainer.batch_size", "seed"])
+    assert "\n" not in str(raised.value)
+
+
+def test_an_unknown_file_has_the_nearest_named(conf):
+    with pytest.raises(UserError, match=r"unknown study.published 'their' \(did you mean 'theirs'"):
+        check_published(conf, "their", ["method"])
+
+
+@pytest.mark.parametrize("study", group_options(CONF)["study"])
+def test_every_published_figure_of_ours_is_of_something_that_the_study_does(study):
+    plan = load_study(CONF, study)
+    if plan.published is None:
+        return
+    theirs = read_published(plan.published.file)
+    names = plan.published.stands_for
+    for column, there in (
+        ("method", {run.config.method.name for run in plan.runs}),
+        ("deploy", {*names["deploy"], ""}),
+    ):
+        assert set(theirs[column]) <= there
+    assert set(theirs["task"]) <= {*names["task"], *names["texts"], "mean", ""}
+    for key in set(names) & set(theirs.columns) - {"method", "deploy", "task"}:
+        assert set(theirs[key]) == {str(value) for value in names[key].values()}
+
+
+@pytest.mark.parametrize("study", group_options(CONF)["study"])
+def test_a_small_scale_keeps_the_matrix(study):
+    plan = load_study(CONF, study)
+    if plan.published is None:
+        return
+    small = load_study(CONF, study, "small")
+    assert set(small.published.stands_for) == set(plan.published.stands_for)
+    assert len(small.runs) == len(plan.runs)
+    assert small.view_names() == plan.view_names()
+    assert small.plot_names() == plan.plot_names()

@@ -1,0 +1,46 @@
+"""Sizes of trainings, before any is done."""
+
+import pytest
+
+from conftest import PROJECT
+from qatlab.plan.compose import compose_runs
+from qatlab.plan.study import load_study
+from qatlab.plan.trainings import steps_of, trainings
+
+CONF = PROJECT / "conf"
+
+
+def test_the_pull_requests_trainings_have_as_many_steps_as_it_says():
+    steps = {
+        (config.data.rows, config.trainer.batch_size): steps_of(config)
+        for _, config in compose_runs(CONF, "pr3655_gooaq")
+    }
+    assert steps == {(90000, 64): 1407, (90000, 128): 704, (990000, 128): 7735, (2990000, 64): 46719}
+
+
+def test_a_small_scale_has_a_hundredth_of_its_steps():
+    runs = compose_runs(CONF, "pr3655_gooaq", "small")
+    assert len(runs) == 16
+    assert sorted({steps_of(config) for _, config in runs}) == [7, 14, 78, 468]
+
+
+def test_each_size_is_a_line():
+    plan = load_study(CONF, "pr3655_gooaq")
+    assert trainings(plan.runs)[0] == "4 trainings of 1,407 steps: 90,000 rows, batches of 64"
+    assert len(trainings(plan.runs)) == 4
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        (["data.rows=null"], "1 training of as many steps: all rows, batches of 64"),
+        (["trainer.max_steps=7", "data.rows=null"], "1 training of 7 steps: all rows, batches of 64"),
+        (
+            ["trainer.num_train_epochs=0.5", "trainer.gradient_accumulation_steps=2"],
+            "1 training of 4 steps: 0.5 epochs of 1,024 rows, batches of 64 × 2",
+        ),
+    ],
+)
+def test_what_is_unusual_is_said(overrides, line):
+    plan = load_study(CONF, "quickstart", overrides=["study.matrix.method=[untrained,baseline]", *overrides])
+    assert trainings(plan.runs) == [line]

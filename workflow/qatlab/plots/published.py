@@ -1,0 +1,66 @@
+"""Published figures and the study's own, side by side."""
+
+import math
+import textwrap
+from typing import Any
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from qatlab.plots.style import COLOURS, set_title
+
+COLUMNS = 3
+LABEL_LETTERS, TITLE_LETTERS = 34, 36
+ROW_INCHES, PANEL_INCHES = 0.24, 3.0
+WHAT = ("deploy", "task", "precision", "metric")  # a panel for each
+FIGURES = ("published", "ours", "ours − published", "note")
+
+
+def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
+    """A panel for each figure, a row for each method and whatever else the matrix varies.
+
+    Args:
+        table: published.csv with all cells as text.
+        title: the study's.
+        ours: what the study's own figures are of.
+    """
+    panels = list(table.groupby([column for column in WHAT if column in table], sort=False))
+    keys = [column for column in table.columns if column not in (*WHAT, *FIGURES)]
+    rows: list[str] = list(dict.fromkeys(map(_label, table[keys].to_dict("records"))))
+    columns = min(COLUMNS, len(panels))
+    lines = math.ceil(len(panels) / columns)
+    height = 1.6 + lines * (0.9 + ROW_INCHES * max(len(rows), 3))
+    figure, axes = plt.subplots(
+        lines, columns, figsize=(2.6 + PANEL_INCHES * columns, height), sharey=True, squeeze=False
+    )
+    for axis, (names, panel) in zip(axes.flat, panels, strict=False):
+        _panel(axis, panel, keys, rows)
+        axis.set_title(textwrap.fill(" · ".join(str(name) for name in names if name not in ("", "–")), TITLE_LETTERS))
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    axes[0][0].set_yticks(range(len(rows)), [textwrap.fill(row, LABEL_LETTERS) for row in rows])
+    axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
+    handles, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    deviation = "; bars: ± standard deviation over seeds" if table["ours"].str.contains("±").any() else ""
+    set_title(figure, title, f"published figures, and ours at {ours}{deviation}; axes don't begin at 0")
+    return figure
+
+
+def _panel(axis: Axes, panel: pd.DataFrame, keys: list[str], rows: list[str]) -> None:
+    at = [rows.index(_label(row)) for row in panel[keys].to_dict("records")]
+    ours = panel["ours"].str.partition(" ± ")
+    values, deviations = (pd.to_numeric(ours[part], errors="coerce") for part in (0, 2))
+    axis.errorbar(values, at, xerr=deviations.fillna(0), fmt="o", color=COLOURS[0], capsize=2, label="ours")
+    theirs = pd.to_numeric(panel["published"], errors="coerce")
+    axis.plot(theirs, at, "D", color=COLOURS[3], fillstyle="none", markeredgewidth=1.5, label="published")
+    axis.grid(axis="y", visible=False)
+    axis.tick_params(axis="x", labelrotation=30)
+
+
+def _label(row: dict[Any, str]) -> str:
+    """The method, then what else varies: 'baseline · rows=90000 · batch_size=64'."""
+    others = [f"{key.rpartition('.')[2]}={value}" for key, value in row.items() if key != "method"]
+    return " · ".join([row["method"], *others])

@@ -1,0 +1,143 @@
+"""Others' published figures beside the study's own: what was asked again, and what came out."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qatlab.tables.outputs import precision_labels
+from qatlab.tables.per_query import per_query
+from qatlab.tables.wide import VARIED_PREFIX
+
+ALL_TASKS = "mean"
+DRIFT = ("min", "max", "mean", "mean_distance")
+COST = ("seconds_per_step", "steps", "train_seconds", "peak_memory_bytes", "bytes_on_disk")
+FIGURE = ("table", "deploy", "task", "precision", "metric")
+TOLD = ("value", "source", "note")
+RANKS = range(1, 7)  # the best and five hard negatives
+DIGITS = 4  # that are shown of a figure, or more where it is published with more
+
+
+def published(theirs: pd.DataFrame, ours: pd.DataFrame, stands_for: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """A row per published figure: it, ours (mean ± standard deviation over seeds), and ours less it.
+
+    Args:
+        theirs: a file of results/published, all of it text; of the study as its file has it.
+        ours: figures, of `figures`.
+        stands_for: by matrix key, `task`, `texts` and `deploy`: what names of this scale stand for in the study's file.
+    """
+    keys = [column for column in theirs.columns if column not in (*FIGURE, *TOLD)]
+    ours = _as_written(ours, stands_for)
+    what = [*FIGURE, *keys]
+    by_seed = ours.groupby([*what, "seed"], dropna=False)["value"].mean().reset_index()
+    values: dict[tuple[str, ...], list[float]] = {}
+    for of, value in zip(by_seed[what].astype(str).itertuples(index=False, name=None), by_seed["value"], strict=True):
+        values.setdefault(of, []).append(value)
+    return pd.DataFrame([_row(row, keys, values) for row in theirs.to_dict("records")])
+
+
+def _row(row: dict[Any, Any], keys: list[str], values: dict[tuple[str, ...], list[float]]) -> dict[str, Any]:
+    found = values.get(tuple(str(row[key]) for key in (*FIGURE, *keys)), [])
+    digits = max(len(row["value"].partition(".")[2]), DIGITS if row["table"] != "cost" else 0)
+    deviation = f" ± {np.std(found, ddof=1):.{digits}f}" if len(found) > 1 else ""
+    told = {
+        "published": row["value"] or None,
+        "ours": f"{np.mean(found):.{digits}f}{deviation}" if found else None,
+        "ours − published": f"{np.mean(found) - float(row['value']):+.{digits}f}" if found and row["value"] else None,
+    }
+    return {
+        **{key: row[key] for key in keys},
+        **{key: row[key] for key in FIGURE[1:] if row[key]},
+        **told,
+        "note": row.get("note") or None,
+    }
+
+
+def _as_written(ours: pd.DataFrame, stands_for: dict[str, dict[str, Any]]) -> pd.DataFrame:
+    """With the names that the study's file has for what it is at this scale."""
+    names = {**stands_for.get("task", {}), **stands_for.get("texts", {}), ALL_TASKS: ALL_TASKS}
+    told = {"task": names, "deploy": stands_for["deploy"]}
+    for column in ours.columns.difference([*FIGURE, "seed", "value"]):
+        told[column] = stands_for.get(column, {})
+    return ours.assign(
+        **{column: ours[column].map(lambda value, to=to: to.get(str(value), value)) for column, to in told.items()}
+    )
+
+
+def figures(
+    runs: list[dict[str, Any]], results: Path, scores: pd.DataFrame, drift: pd.DataFrame, cost: pd.DataFrame
+) -> pd.DataFrame:
+    """Every figure of a study that others may have published, in long form.
+
+    Columns are those of a published file, `seed`, and the matrix's keys. What is not of a deployment, task or precision has ""
+    there; of scores there is the mean of the tasks too.
+    """
+    scored = scores.assign(table="scores", precision=precision_labels(scores))
+    scored = scored[(scored["rotation"] == "none")]
+    drifted = drift.melt([c for c in drift if c not in DRIFT], DRIFT, var_name="metric").assign(table="drift")
+    costs = cost.melt([c for c in cost if c not in COST], COST, var_name="metric").assign(table="cost")
+    of_training = costs[costs["metric"] != "bytes_on_disk"].drop_duplicates(["run", "metric"]).assign(deploy="")
+    parts = [
+        scored,
+        _mean_of_tasks(scored),
+        drifted,
+        costs[costs["metric"] == "bytes_on_disk"],
+        of_training,
+        pd.DataFrame(_losses(runs, results)),
+        pd.DataFrame(_ranks(runs, results)),
+    ]
+    together = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    columns = together[[*FIGURE, "method", "seed", "value", *_varied(together)]].dropna(subset=["value"])
+    columns = columns.fillna(dict.fromkeys(FIGURE, ""))
+    return columns.rename(columns=lambda column: column.removeprefix(VARIED_PREFIX))
+
+
+def _mean_of_tasks(scores: pd.DataFrame) -> pd.DataFrame:
+    keys = ["table", "run", "method", "seed", "deploy", "precision", "metric", *_varied(scores)]
+    return scores.groupby(keys, dropna=False, sort=False)["value"].mean().reset_index().assign(task=ALL_TASKS)
+
+
+def _varied(table: pd.DataFrame) -> list[str]:
+    return [column for column in table.columns if column.startswith(VARIED_PREFIX)]
+
+
+def _losses(runs: list[dict[str, Any]], results: Path) -> Iterator[dict[str, Any]]:
+    """Of the last step of each training, and the mean of all."""
+    for run in runs:
+        log = results / run["trained"] / "log.csv"
+        if log.exists():
+            losses = pd.read_csv(log)["loss"]
+            for metric, value in (("last_loss", losses.iloc[-1]), ("mean_loss", losses.mean())):
+                yield {**_of(run), "table": "training", "metric": metric, "value": value}
+
+
+def _ranks(runs: list[dict[str, Any]], results: Path) -> Iterator[dict[str, Any]]:
+    """Of withheld records: the share whose answer stands first, second and so on."""
+    tasks = {entry["task"] for run in runs for entry in run["evaluations"] if "score" in entry}
+    for run in runs:
+        for form, by_seed in per_query([run], results, dict.fromkeys(tasks, "rank")).items():
+            for by_task in by_seed.values():
+                for task, ranks in by_task.items():
+                    for rank in RANKS:
+                        yield {
+                            **_of(run), "table": "ranks", "deploy": form.deploy, "task": task, "precision": form.output,
+                            "metric": f"share at rank {rank}", "value": float((ranks == rank).mean()),
+                        }  # fmt: skip
+
+
+def _of(run: dict[str, Any]) -> dict[str, Any]:
+    return {"method": run["method"], "seed": run["seed"], **run["varied"]}
+
+
+def read_published(path: Path) -> pd.DataFrame:
+    """A file of results/published, all of it text."""
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
+
+
+def scale_note(config: dict[str, Any]) -> str:
+    """What ours are figures of: 'scale small: all-MiniLM-L6-v2 trained on docstrings'."""
+    runs = config["runs"]
+    models, data = (dict.fromkeys(run[what] for run in runs if run[what]) for what in ("model", "data"))
+    return f"scale {config['scale']}: {', '.join(models)} trained on {', '.join(data)}"
