@@ -93,7 +93,8 @@ def _would_take(needed: Needed) -> str:
         return f"over {OUT_OF_REACH:,} times as much"
     counts = {"queries": needed.queries, "seeds": needed.seeds}
     enough = [f"{count:,} {what}" for what, count in counts.items() if count is not None]
-    return " or ".join(enough) or f"{needed.times:.2g} times the queries and seeds"
+    times = f"{needed.times:.0f}" if needed.times >= 10 else f"{needed.times:.2g}"  # never 1.9e+02
+    return " or ".join(enough) or f"{times} times the queries and seeds"
 
 
 def _interval(verdict: Verdict) -> str | None:
