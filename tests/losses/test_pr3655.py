@@ -8,6 +8,7 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.pr3655 import PublishedColumns, fake_quantize_pr3655
 from qatlab.quantization import MinMaxRange, fake_quantize
+from qatlab.quantization.ranges import RunningRange
 
 
 def random(*shape):
@@ -66,3 +67,25 @@ def test_the_loss_trains_on_it(tiny_model, pairs, variant):
         value = inner.compute_loss_from_embeddings(expected, None)
         assert torch.equal(components[name].detach(), value.detach())
     assert loss.get_config_dict()["variant"] == variant
+
+
+def test_int8_may_be_laid_over_a_moving_average(tiny_model, pairs):
+    """As in the staged warm-up of the pull request's thread."""
+    model = SentenceTransformer(str(tiny_model), device="cpu").eval()
+    inner = MultipleNegativesRankingLoss(model)
+    loss = QuantizationAwareLoss(
+        model, inner, precisions=["int8", "binary"], ranges=RunningRange(0.5), variant="pr3655_cache_fixed"
+    )
+    loss.training = True  # the loss alone: the model's dropout stays off
+    low = high = None
+    for first in (0, 6):
+        texts = [model.preprocess(list(column)) for column in zip(*pairs[first : first + 6], strict=True)]
+        columns = [model(dict(column))["sentence_embedding"] for column in texts]
+        of_batch = torch.cat(columns).detach().aminmax(dim=0)
+        low = of_batch.min if low is None else (low + of_batch.min) / 2
+        high = of_batch.max if high is None else (high + of_batch.max) / 2
+        step = (high - low) / 255
+        expected = [((c - low) / step).round().clamp(0, 255) * step + low for c in columns]
+        components = loss(texts, None)
+        value = inner.compute_loss_from_embeddings(expected, None)
+        assert torch.allclose(components["int8"].detach(), value.detach(), atol=1e-5)

@@ -447,7 +447,7 @@ def test_wrong_construction_says_what_would_be_right(model):
         ({"distillation": -1}, "distillation must be ≥ 0"),
         ({"variant": "pr1"}, "unknown variant 'pr1'; valid: pr3655"),
         ({"variant": "pr3655", "precisions": ["int4"]}, "variant 'pr3655' knows float32"),
-        ({"variant": "pr3655", "ranges": FixedRange()}, "leave ranges and estimator out"),
+        ({"variant": "pr3655", "ranges": FixedRange()}, "ranges of a batch or running ones"),
     ]
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):

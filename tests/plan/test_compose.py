@@ -109,7 +109,7 @@ METHOD_MISTAKES = [
     ("precisions: {int8: {shape: sine}}", "Input should be 'linear' or 'cosine', not 'sine'"),
     (f"{QUANTIZED}, scales: {{binary: 5}}", "binary, which is not among the precisions"),
     (f"{QUANTIZED}, estimator: {{name: lsq}}", "estimator lsq and ranges.kind learned go together"),
-    (f"{QUANTIZED}, ranges: {{kind: running}}, variant: pr3655", "leave ranges and estimator out"),
+    (f"{QUANTIZED}, ranges: {{kind: fixed}}, variant: pr3655", "ranges of a batch or running ones"),
 ]
 
 

@@ -100,8 +100,10 @@ class EmbeddingQuantizationConfig(Strict):
                 raise ValueError(f"a scale is given for {name}, which is not among the precisions")
         if (self.estimator.name == "lsq") != (self.ranges.kind == "learned"):
             raise ValueError("estimator lsq and ranges.kind learned go together: lsq trains the range's step")
-        if self.variant and (self.ranges.kind != "batch" or self.estimator.name != "identity"):
-            raise ValueError(f"variant {self.variant} has its own ranges and gradients; leave ranges and estimator out")
+        if self.variant and (self.ranges.kind not in ("batch", "running") or self.estimator.name != "identity"):
+            raise ValueError(
+                f"variant {self.variant} has its own gradients, and ranges of a batch or running ones; leave estimator out"
+            )
         return self
 
 

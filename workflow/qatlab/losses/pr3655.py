@@ -5,23 +5,32 @@ maximum of one column of one batch, through which gradients pass too, where eval
 https://github.com/huggingface/sentence-transformers/pull/3655
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from qatlab.quantization.ranges import Range
 
 # Whether a precision reads what the one before it wrote: so first published, then fixed (hotchpotch, 15 February 2026).
 VARIANTS = {"pr3655": True, "pr3655_cache_fixed": False}
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 
 
-def fake_quantize_pr3655(embeddings: Tensor, precision: str) -> Tensor:
-    """(n, dim) → (n, dim); straight-through, except that int8's range is part of the graph."""
+def fake_quantize_pr3655(embeddings: Tensor, precision: str, ranges: Range | None = None) -> Tensor:
+    """(n, dim) → (n, dim); straight-through, except that int8's range is part of the graph, where it is that of the batch.
+
+    Args:
+        ranges: what int8 is laid over instead, as in the pull request's thread for the staged warm-up (a moving average).
+    """
     if precision == "float32":
         return embeddings
     if precision in ("binary", "ubinary"):
         below = -1.0 if precision == "binary" else 0.0
         positive = embeddings >= 0 if precision == "binary" else embeddings > 0
         return embeddings + (torch.where(positive, 1.0, below) - embeddings).detach()
-    low, high = embeddings.aminmax(dim=0)
+    low, high = embeddings.aminmax(dim=0) if ranges is None else (ranges.low, ranges.high)
     step = ((high - low) / 255).clamp_min(1e-8)
     level = (embeddings - low) / step
     return (level + (level.round() - level).detach()).clamp(0, 255) * step + low
@@ -30,8 +39,9 @@ def fake_quantize_pr3655(embeddings: Tensor, precision: str) -> Tensor:
 class PublishedColumns:
     """The columns of one step at each precision, in the order they are asked for."""
 
-    def __init__(self, floats: list[Tensor], variant: str) -> None:
+    def __init__(self, floats: list[Tensor], variant: str, ranges: Mapping[str, Any] | None = None) -> None:
         self.floats = floats
+        self.ranges = ranges or {}
         self.written = floats
         self.chained = VARIANTS[variant]
 
@@ -40,5 +50,6 @@ class PublishedColumns:
         if precision == "float32":
             return self.floats
         read = self.written if self.chained else self.floats
-        self.written = [fake_quantize_pr3655(column, precision) for column in read]
+        ranges = self.ranges.get(precision)
+        self.written = [fake_quantize_pr3655(column, precision, ranges) for column in read]
         return self.written

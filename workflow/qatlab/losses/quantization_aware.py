@@ -16,9 +16,10 @@ from qatlab.losses.processes import average_over_processes
 from qatlab.losses.training_ranges import BATCH, TrainingRanges
 from qatlab.losses.wrapped import cached_loss, check_over_embeddings, scale_replaced, scaled_loss, wants_a_number
 from qatlab.losses.zero_distance import guard_zero_distances
-from qatlab.quantization.estimators import LearnedStepSize, as_estimator
+from qatlab.quantization.estimators import Identity, LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
 from qatlab.quantization.precisions import PAIR, RANGED, check_dimension, is_binary, sides
+from qatlab.quantization.ranges import RunningRange
 from qatlab.schedules import WeightSchedule
 
 DEFAULT_SCALE = 20.0
@@ -191,10 +192,11 @@ class QuantizationAwareLoss(nn.Module):
     def _begin(self, floats: list[Tensor]) -> Any:
         """Learns the ranges of this batch; returns the function from a precision's name to its columns."""
         estimator = self.estimator.at(self._current_step())
+        learn = self.training and torch.is_grad_enabled()
         if self.variant in VARIANTS:
-            published = PublishedColumns(floats, self.variant)
-            return lambda name: published.at(name)
-        by_precision = self.ranges.of_batch(floats, learn=self.training and torch.is_grad_enabled())
+            moving = self.ranges.of_batch(floats, learn) if self.ranges.lasting() else {}
+            return PublishedColumns(floats, self.variant, moving).at
+        by_precision = self.ranges.of_batch(floats, learn)
 
         def columns_at(name: str) -> list[Tensor]:
             query, document = self.sides[name]
@@ -348,9 +350,9 @@ class QuantizationAwareLoss(nn.Module):
                 raise ValueError(
                     f"variant '{self.variant}' knows {', '.join(PUBLISHED_PRECISIONS)}, for both sides alike"
                 )
-        if set(self.ranges.names().values()) - {BATCH} or type(self.estimator).__name__ != "Identity":
+        if set(self.ranges.names().values()) - {BATCH, RunningRange.__name__} or type(self.estimator) is not Identity:
             raise ValueError(
-                f"variant '{self.variant}' has its own ranges and gradients; leave ranges and estimator out"
+                f"variant '{self.variant}' has its own gradients, and ranges of a batch or running ones; leave estimator out"
             )
 
     def get_config_dict(self) -> dict[str, Any]:
