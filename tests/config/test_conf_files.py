@@ -8,6 +8,7 @@ import yaml
 from conftest import PROJECT
 from qatlab.commands.schema import schema
 from qatlab.config.weights import ONNX_INT8, WeightsConfig
+from qatlab.errors import UserError
 from qatlab.plan.compose import compose_runs, group_options
 
 CONF = PROJECT / "conf"
@@ -15,9 +16,12 @@ GROUPS = group_options(CONF)
 # What each choice needs from a user before it is complete.
 NEEDED = {
     ("data", "local"): ["data.path=pairs.csv"],
+    ("data", "parallel"): ["data.paths=[corpus.en,corpus.fr]"],
     ("task", "beir"): ["task.beir.path=folder"],
     ("task", "mteb"): ["task.mteb.name=SciFact"],
+    ("task", "parallel_texts"): ["task.parallel_texts.paths=[test.en,test.fr]"],
     ("task", "sentence_pairs"): ["task.sentence_pairs.path=pairs.csv"],
+    ("task", "text_file"): ["task.text_file.path=articles.jsonl"],
     ("task", "withheld"): ["task.withheld.path=records.jsonl"],
     ("texts", "texts_file"): ["texts.texts_file.path=reviews.csv"],
 }
@@ -42,6 +46,10 @@ def test_composes_and_validates(group, choice):
         assert runs[0][1].method.weight_quantization.name == choice
     elif group in ("task", "texts"):
         runs = compose_runs(CONF, "quickstart", overrides=[f"{group}=[{choice}]", *needed])
+    elif (group, choice) == ("data", "package_texts"):  # texts alone: nothing that an embedding model learns from
+        with pytest.raises(UserError, match=r"data 'package_texts' has one column \(text\), and an embedding model"):
+            compose_runs(CONF, "quickstart", overrides=[f"{group}={choice}"])
+        return
     else:
         runs = compose_runs(CONF, "quickstart", overrides=[f"{group}={choice}", *needed])
     assert runs

@@ -1,5 +1,6 @@
 """The grammar: hand-checked pairs for every rule, and what holds for all sentences."""
 
+import json
 import math
 import os
 import random
@@ -10,11 +11,14 @@ from collections import Counter
 from functools import cache
 from itertools import product
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import PROJECT
+from qatlab.config.data import GrammarData
+from qatlab.config.task import GrammarTask
 from qatlab.data.grammar import part_of, sentences, version
 from qatlab.data.grammar.clauses import BE, BE_HAVING, Action, Clause, english_clause, french_clause
 from qatlab.data.grammar.english import comparative, gerund, noun_plural, past, third_person
@@ -30,6 +34,8 @@ from qatlab.data.grammar.lexicon import (
 )
 from qatlab.data.grammar.phrases import OBJECTS, SUBJECTS, Phrase, noun_phrase, of_somebody, place_name
 from qatlab.data.grammar.sentences import KINDS, Sentence, draw
+from qatlab.plan.origin import data_origin, task_kind, task_origin
+from qatlab.stages import data, task
 
 NOUNS = {noun.english: noun for noun in nouns()}
 ADJECTIVES = {adjective.english: adjective for adjective in adjectives()}
@@ -380,3 +386,23 @@ def test_english_forms():
     assert [comparative(word) for word in ("big", "heavy", "strange", "good", "famous")] == [
         "bigger", "heavier", "stranger", "better", "more famous",
     ]  # fmt: skip
+
+
+def test_as_training_data_and_as_a_task(tmp_path):
+    """The same texts on every machine; what is tested on is never trained on."""
+    for name in ("data", "task"):
+        (tmp_path / name).mkdir()
+    trained, tested = (
+        GrammarData(source="grammar", name="grammar", rows=500, shuffle_seed=3),
+        GrammarTask(source="grammar", queries=50),
+    )
+    assert data_origin(trained) == task_origin(tested) == {"grammar": version()}
+    data.run({"config": trained.model_dump(), "origin": None}, {}, tmp_path / "data", 1)
+    task.run({"config": {"task": "mine", **tested.model_dump()}, "origin": None}, {}, tmp_path / "task", 1)
+    rows = pd.read_parquet(tmp_path / "data/train.parquet")
+    assert list(rows.columns) == ["source", "target"]
+    assert set(rows.itertuples(index=False, name=None)) == set(sentences("train", 3, 500))
+    queries, documents = (pd.read_parquet(tmp_path / f"task/{name}.parquet") for name in ("queries", "documents"))
+    assert list(zip(queries["text"], documents["text"], strict=True)) == list(sentences("test", 0, 50))
+    assert not set(queries["text"]) & set(rows["source"])
+    assert json.loads((tmp_path / "task/manifest.json").read_text())["kind"] == task_kind(tested, None) == "translation"

@@ -24,7 +24,8 @@ OFFLINE_WAYS = {
     "model": "download it elsewhere and give its folder (model.name=FOLDER), or keep the default model=minilm",
     "data": "download it elsewhere and give the file (data=local data.path=FILE), or keep the default data=docstrings",
     "texts": "download it elsewhere and give the file (texts=[texts_file] texts.texts_file.path=FILE), or keep texts=[]",
-    "task": "download it elsewhere in BEIR layout (task=[beir] task.beir.path=FOLDER), or keep task=[stdlib,networkx]",
+    "task": "download it elsewhere (in BEIR layout: task=[beir] task.beir.path=FOLDER; translations: task=[parallel_texts] "
+    "task.parallel_texts.paths=[FILE,FILE]; texts: task=[text_file] task.text_file.path=FILE), or keep task=[stdlib,networkx]",
 }
 REASON_LENGTH = 120
 SECONDS = 30  # that an answer may take

@@ -1,8 +1,8 @@
-"""What a model is trained on (conf/data): pairs, or tuples with negatives, one row an example."""
+"""What a model is trained on (conf/data): pairs, tuples with negatives, or texts, one row an example."""
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from qatlab.config.base import Strict
 
@@ -10,27 +10,81 @@ Rows = Annotated[int | None, Field(gt=0, description="Rows kept after shuffling;
 ShuffleSeed = Annotated[
     int, Field(ge=0, lt=2**32, description="Which rows are kept, and in which order they are stored")
 ]
-Columns = Annotated[list[str], Field(min_length=2, description="Text columns in the order the loss reads them")]
+Name = Annotated[str, Field(min_length=1)]
+Packages = Annotated[list[str], Field(min_length=1, description="Packages to train on")]
+
+TEXT = "text"  # the column of texts without a counterpart
+SOURCE_AND_TARGET = ["source", "target"]
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"names a column twice: {', '.join(columns)}")
+    return columns
+
+
+def column_name(column: str) -> str:
+    """What a column of the hub is called in Parquet: its last part, of `translation.en` en."""
+    return column.rpartition(".")[2]
+
+
+def _distinct_when_stored(columns: list[str]) -> list[str]:
+    _distinct([column_name(column) for column in columns])
+    return columns
+
+
+Columns = Annotated[
+    list[str],
+    AfterValidator(_distinct),
+    Field(min_length=1, description="Text columns in the order the loss reads them; one alone for language modelling"),
+]
+HubColumns = Annotated[
+    list[str],
+    AfterValidator(_distinct_when_stored),
+    Field(
+        min_length=1,
+        description="Text columns in the order the loss reads them; one alone for language modelling. COLUMN.KEY is a key of a "
+        "column that holds dictionaries, as in translation.en, and is called en from here on",
+    ),
+]
+TwoColumns = Annotated[
+    list[str],
+    AfterValidator(_distinct),
+    Field(min_length=2, max_length=2, description="What is translated, and its translation"),
+]
+Paths = Annotated[
+    list[str],
+    Field(
+        min_length=1,
+        max_length=2,
+        description="Two files of plain text whose lines belong together (also gzipped), or one table with two columns",
+    ),
+]
 
 
 class DocstringData(Strict):
     """Docstring → code pairs of installed packages (no network)."""
 
     source: Literal["docstrings"]
-    name: Annotated[str, Field(min_length=1)]
-    packages: Annotated[list[str], Field(min_length=1, description="Packages to train on")]
+    name: Name
+    packages: Packages
     held_out: Annotated[
         list[str], Field(description="Packages whose functions are removed wherever they reappear")
     ] = []
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
 
+    @property
+    def columns(self) -> list[str]:
+        """Those that are written."""
+        return ["anchor", "positive"]
+
 
 class LocalData(Strict):
     """A CSV, TSV, JSON Lines or Parquet file."""
 
     source: Literal["local"]
-    name: Annotated[str, Field(min_length=1)]
+    name: Name
     path: Annotated[str, Field(min_length=1, description="The file; relative paths start at the working directory")]
     columns: Columns = ["anchor", "positive"]
     rows: Rows = None
@@ -45,9 +99,51 @@ class HubData(Strict):
     subset: Annotated[str | None, Field(description="The configuration of the data set, where it has several")] = None
     split: Annotated[str, Field(min_length=1)] = "train"
     revision: Annotated[str, Field(description="Hub branch, tag or commit")] = "main"
-    columns: Columns = ["anchor", "positive"]
+    columns: HubColumns = ["anchor", "positive"]
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
 
 
-DataConfig = Annotated[DocstringData | LocalData | HubData, Field(discriminator="source")]
+class GrammarData(Strict):
+    """English sentences and their French, made by a grammar (no network)."""
+
+    source: Literal["grammar"]
+    name: Name
+    rows: Annotated[int, Field(gt=0, le=2_000_000, description="Sentences made, all of them different")] = 20_000
+    shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which sentences are made")] = 0
+
+    @property
+    def columns(self) -> list[str]:
+        """Those that are written."""
+        return SOURCE_AND_TARGET
+
+
+class ParallelData(Strict):
+    """Texts and their translations, line by line in two files, or in two columns of one."""
+
+    source: Literal["parallel"]
+    name: Name
+    paths: Paths
+    columns: TwoColumns = SOURCE_AND_TARGET
+    rows: Rows = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+class PackageTextData(Strict):
+    """Source files of installed packages, whole (no network)."""
+
+    source: Literal["package_texts"]
+    name: Name
+    packages: Packages
+    held_out: Annotated[list[str], Field(description="Packages whose files are removed wherever they reappear")] = []
+    rows: Rows = None
+    shuffle_seed: ShuffleSeed = 0
+
+    @property
+    def columns(self) -> list[str]:
+        """Those that are written."""
+        return [TEXT]
+
+
+AnyData = DocstringData | LocalData | HubData | GrammarData | ParallelData | PackageTextData
+DataConfig = Annotated[AnyData, Field(discriminator="source")]

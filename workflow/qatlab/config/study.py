@@ -90,6 +90,11 @@ class StudyConfig(Strict):
         return self
 
 
+def needs_pairs(model: ModelConfig) -> bool:
+    """Whether a model learns from two texts or more a row: all embedding models do."""
+    return isinstance(model, ModelConfig)
+
+
 class RunConfig(Strict):
     """Everything one cell of the matrix is made from, composed and resolved."""
 
@@ -105,6 +110,15 @@ class RunConfig(Strict):
     encode: EncodeConfig
     evaluate: EvaluateConfig
     drift: DriftConfig
+
+    @model_validator(mode="after")
+    def _pairs_where_needed(self) -> "RunConfig":
+        if needs_pairs(self.model) and len(self.data.columns) < 2:
+            raise ValueError(
+                f"data '{self.data.name}' has one column ({self.data.columns[0]}), and an embedding model is trained on pairs; "
+                "name two columns or more in data.columns, or choose other data"
+            )
+        return self
 
     @model_validator(mode="after")
     def _drift_references_are_deployed(self) -> "RunConfig":

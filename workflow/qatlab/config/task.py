@@ -1,13 +1,17 @@
-"""What a model is evaluated on (conf/task): queries, documents and relevance judgements."""
+"""What a model is evaluated on (conf/task): queries, documents and relevance judgements.
+
+Of translation, a query is a text and its document the reference; of language modelling, both are the text that is predicted.
+"""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from qatlab.config.base import Strict
+from qatlab.config.data import SOURCE_AND_TARGET, TEXT, Paths, TwoColumns
 from qatlab.config.model import ModelConfig
 
-Kind = Literal["retrieval", "reranking", "similarity"]
+Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]
 
 Queries = Annotated[int | None, Field(gt=0, description="Queries kept after shuffling; null keeps all")]
 
@@ -101,5 +105,80 @@ class MtebTask(Strict):
     shuffle_seed: ShuffleSeed = 0
 
 
-AnyTask = DocstringTask | LocalTask | PairsTask | WithheldTask | HubTask | MtebTask
+class GrammarTask(Strict):
+    """Translate sentences of the grammar that training never sees, into French."""
+
+    source: Literal["grammar"]
+    queries: Annotated[int, Field(gt=0, le=100_000, description="Sentences made, all of them different")] = 1000
+    shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which sentences are made")] = 0
+
+
+class ParallelTask(Strict):
+    """Translate texts of a file of your own; the reference is the same line of another file, or another column."""
+
+    source: Literal["parallel"]
+    paths: Paths
+    columns: TwoColumns = SOURCE_AND_TARGET
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+Value = str | bool | int
+HubName = Annotated[str, Field(min_length=1, description="Hub id, owner/name")]
+Subset = Annotated[str | None, Field(description="The configuration of the data set, where it has several")]
+
+
+class HubParallelTask(Strict):
+    """Translate texts of a data set of the hub."""
+
+    source: Literal["hub_parallel"]
+    name: HubName
+    subset: Subset = None
+    split: Annotated[str, Field(min_length=1)] = "test"
+    revision: str = "main"
+    columns: Annotated[
+        TwoColumns, Field(description="COLUMN.KEY is a key of a column that holds dictionaries, as in translation.en")
+    ] = SOURCE_AND_TARGET
+    leave_out: Annotated[
+        dict[str, Value], Field(description="Rows that are left out: those that have such a value in such a column")
+    ] = {}
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+class PackageTextTask(Strict):
+    """Predict the source files of an installed package, whole."""
+
+    source: Literal["package_texts"]
+    package: Annotated[str, Field(min_length=1, description="An installed package, or 'stdlib'")]
+    queries: Annotated[int | None, Field(gt=0, description="Files kept after shuffling; null keeps all")] = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+class LocalTextTask(Strict):
+    """Predict the texts of a column of a CSV, TSV, JSON Lines or Parquet file."""
+
+    source: Literal["local_texts"]
+    path: Annotated[str, Field(min_length=1)]
+    column: Annotated[str, Field(min_length=1, description="The column that holds the texts")] = TEXT
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+class HubTextTask(Strict):
+    """Predict the texts of a column of a data set of the hub."""
+
+    source: Literal["hub_texts"]
+    name: HubName
+    subset: Subset = None
+    split: Annotated[str, Field(min_length=1)] = "test"
+    revision: str = "main"
+    column: Annotated[str, Field(min_length=1, description="The column that holds the texts")] = TEXT
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+TranslationTask = GrammarTask | ParallelTask | HubParallelTask
+TextTask = PackageTextTask | LocalTextTask | HubTextTask
+AnyTask = DocstringTask | LocalTask | PairsTask | WithheldTask | HubTask | MtebTask | TranslationTask | TextTask
 TaskConfig = Annotated[AnyTask, Field(discriminator="source")]

@@ -44,7 +44,7 @@ def package_version(package: str) -> str:
         return importlib.metadata.version(DISTRIBUTIONS.get(package, package))
     except importlib.metadata.PackageNotFoundError:
         raise UserError(
-            f"package '{package}' is not installed, so its docstrings cannot be read; install it or name another"
+            f"package '{package}' is not installed, so its sources cannot be read; install it or name another"
         ) from None
 
 
@@ -58,16 +58,24 @@ def package_root(package: str) -> Path:
     return Path(spec.submodule_search_locations[0])
 
 
+def module_paths(package: str) -> list[Path]:
+    """The source files of a package, sorted, without its tests and what is installed below it."""
+    root = package_root(package)
+    return [
+        path
+        for path in sorted(root.rglob("*.py"))
+        if not SKIPPED_FOLDERS.intersection(path.relative_to(root).parts[:-1])
+    ]
+
+
 def extract(package: str) -> list[Pair]:
     """All pairs of a package, in order of file path and line, without duplicate summaries or codes."""
     root = package_root(package)
     seen_summaries: set[str] = set()
     seen_codes: set[str] = set()
     pairs = []
-    for path in sorted(root.rglob("*.py")):
+    for path in module_paths(package):
         relative = path.relative_to(root)
-        if SKIPPED_FOLDERS.intersection(relative.parts[:-1]):
-            continue
         for qualified_name, summary, code in _functions(path):
             if summary in seen_summaries or code in seen_codes:
                 continue

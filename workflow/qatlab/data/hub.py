@@ -9,6 +9,7 @@ from datasets import load_dataset
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
+from qatlab.config.data import column_name
 from qatlab.errors import UserError
 from qatlab.hub import commit_of, hub_errors_explained, patiently
 
@@ -37,6 +38,53 @@ def load_split(
     """The same of one subset."""
     (table,), commit = load_splits(name, [subset], split, revision, kind)
     return table, commit
+
+
+def load_texts(
+    name: str,
+    subset: str | None,
+    split: str,
+    revision: str,
+    columns: list[str],
+    leave_out: dict[str, Any] | None = None,
+    kind: str = "data",
+) -> tuple[pd.DataFrame, str | None]:
+    """Text columns of a split, without rows that have no text in one of them, and the commit that they are of.
+
+    Args:
+        columns: `translation.en` is what the dictionaries of the column translation have under en; it is called en.
+        leave_out: rows that have such a value in such a column are left out too.
+
+    Raises:
+        UserError: besides what `load_splits` raises, for a column that is not there or holds no texts.
+    """
+    table, commit = load_split(name, subset, split, revision, kind)
+    what = "data set" if kind == "data" else kind
+    for column, value in (leave_out or {}).items():
+        table = table[_column(table, column, f"{what} '{name}'") != value]
+    texts = pd.DataFrame({column_name(column): _column(table, column, f"{what} '{name}'") for column in columns})
+    for column in texts.columns:
+        wrong = [value for value in texts[column].dropna() if not isinstance(value, str)]
+        if wrong:
+            raise UserError(f"{what} '{name}': column '{column}' holds no texts, but such as {str(wrong[0])[:40]!r}")
+    texts = texts.dropna()
+    full = [all(text.strip() for text in row) for row in texts.itertuples(index=False, name=None)]
+    return texts[full].reset_index(drop=True), commit
+
+
+def _column(table: pd.DataFrame, column: str, where: str) -> pd.Series:
+    """A column, or what its dictionaries have under a key."""
+    if column in table.columns:
+        return table[column]
+    name, _, key = column.rpartition(".")
+    if name not in table.columns:
+        raise UserError(f"{where} has no column '{column}'; it has: {', '.join(table.columns)}")
+    values = table[name]
+    keys = dict.fromkeys(key for value in values if isinstance(value, dict) for key in value)
+    if key not in keys:
+        inside = f"has: {', '.join(f'{name}.{key}' for key in keys)}" if keys else "holds no dictionaries"
+        raise UserError(f"{where} has no column '{column}'; its column '{name}' {inside}")
+    return values.map(lambda value: value.get(key) if isinstance(value, dict) else None)
 
 
 def _table(name: str, subset: str | None, split: str, revision: str) -> pd.DataFrame:

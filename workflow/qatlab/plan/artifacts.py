@@ -8,6 +8,8 @@ from pydantic import BaseModel
 
 from qatlab.artifact import identity
 
+LOCAL_PATHS = ("path", "paths")
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -57,7 +59,7 @@ class Planner:
     ) -> str:
         """The path of an artifact. A local path is no part of its identity: the content it leads to is."""
         content = {
-            "config": {key: value for key, value in config.items() if key != "path"},
+            "config": {key: value for key, value in config.items() if key not in LOCAL_PATHS},
             "inputs": inputs,
             "origin": origin,
         }

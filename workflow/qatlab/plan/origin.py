@@ -8,9 +8,30 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import sha256_of
-from qatlab.config.data import DocstringData, HubData, LocalData
+from qatlab.config.data import (
+    AnyData,
+    DocstringData,
+    GrammarData,
+    LocalData,
+    PackageTextData,
+    ParallelData,
+)
 from qatlab.config.model import ModelConfig
-from qatlab.config.task import AnyTask, DocstringTask, Kind, LocalTask, MtebTask, PairsTask, WithheldTask
+from qatlab.config.task import (
+    AnyTask,
+    DocstringTask,
+    GrammarTask,
+    Kind,
+    LocalTask,
+    LocalTextTask,
+    MtebTask,
+    PackageTextTask,
+    PairsTask,
+    ParallelTask,
+    TextTask,
+    TranslationTask,
+    WithheldTask,
+)
 from qatlab.config.texts import DocstringTexts, HubTexts, LocalTexts
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
@@ -37,9 +58,9 @@ def model_origin(config: ModelConfig) -> Any:
     return "hub"
 
 
-def data_origin(config: DocstringData | LocalData | HubData) -> Any:
-    """Versions of the packages read, or the checksum of the local file."""
-    if isinstance(config, DocstringData):
+def data_origin(config: AnyData) -> Any:
+    """Versions of the packages read, the checksums of local files, or that of the grammar."""
+    if isinstance(config, DocstringData | PackageTextData):
         return {package: package_version(package) for package in sorted({*config.packages, *config.held_out})}
     if isinstance(config, LocalData):
         from qatlab.data.local import read_columns  # pandas: only a plan with local data pays for it
@@ -47,7 +68,25 @@ def data_origin(config: DocstringData | LocalData | HubData) -> Any:
         path = Path(config.path).expanduser()
         read_columns(path, config.columns)
         return {"sha256": sha256_of(path)}
+    if isinstance(config, GrammarData):
+        return _grammar_origin()
+    if isinstance(config, ParallelData):
+        return _parallel_origin(config.paths, config.columns, "data")
     return "hub"
+
+
+def _grammar_origin() -> dict[str, str]:
+    from qatlab.data.grammar import version
+
+    return {"grammar": version()}
+
+
+def _parallel_origin(names: list[str], columns: list[str], key: str) -> dict[str, list[str]]:
+    from qatlab.data.parallel import load
+
+    paths = [Path(name).expanduser() for name in names]
+    load(paths, columns, key)
+    return {"sha256": [sha256_of(path) for path in paths]}
 
 
 def check_trackers(config: TrainerConfig) -> None:
@@ -59,8 +98,10 @@ def check_trackers(config: TrainerConfig) -> None:
 
 def task_origin(config: AnyTask) -> Any:
     """The version of the package read, the checksum of the local file or folder, or what mteb says of the task."""
-    if isinstance(config, DocstringTask):
+    if isinstance(config, DocstringTask | PackageTextTask):
         return {config.package: package_version(config.package)}
+    if isinstance(config, TranslationTask | TextTask):
+        return _generation_origin(config)
     if isinstance(config, LocalTask):
         from qatlab.data.beir import check_layout
 
@@ -84,18 +125,32 @@ def task_origin(config: AnyTask) -> Any:
     return "hub"
 
 
+def _generation_origin(config: TranslationTask | TextTask) -> Any:
+    if isinstance(config, GrammarTask):
+        return _grammar_origin()
+    if isinstance(config, ParallelTask):
+        return _parallel_origin(config.paths, config.columns, "task.NAME")
+    if isinstance(config, LocalTextTask):
+        from qatlab.data.local import read_columns
+
+        path = Path(config.path).expanduser()
+        read_columns(path, [config.column], "task.NAME.column")
+        return {"sha256": sha256_of(path)}
+    return "hub"
+
+
 def task_kind(config: AnyTask, origin: Any) -> Kind:
     """What is asked in a task, given what `task_origin` found."""
     if isinstance(config, MtebTask):
         kind: Kind = origin["kind"]
         return kind
-    return (
-        "similarity"
-        if isinstance(config, PairsTask)
-        else "reranking"
-        if isinstance(config, WithheldTask)
-        else "retrieval"
-    )
+    kinds: list[tuple[Any, Kind]] = [
+        (PairsTask, "similarity"),
+        (WithheldTask, "reranking"),
+        (TranslationTask, "translation"),
+        (TextTask, "language_modelling"),
+    ]
+    return next((kind for types, kind in kinds if isinstance(config, types)), "retrieval")
 
 
 def texts_origin(config: DocstringTexts | LocalTexts | HubTexts) -> Any:

@@ -8,13 +8,21 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import sha256_of, write_json
-from qatlab.config.data import DataConfig, DocstringData, HubData, LocalData
+from qatlab.config.data import (
+    AnyData,
+    DataConfig,
+    DocstringData,
+    GrammarData,
+    LocalData,
+    PackageTextData,
+    ParallelData,
+)
 from qatlab.errors import UserError
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes train.parquet (one text column per role) and manifest.json (source, rows, SHA-256)."""
-    config: DocstringData | LocalData | HubData = TypeAdapter(DataConfig).validate_python(description["config"])
+    config: AnyData = TypeAdapter(DataConfig).validate_python(description["config"])
     table, commit = _load(config)
     if table.empty:
         raise UserError(f"data '{config.name}' has no rows")
@@ -32,7 +40,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     write_json(output / "manifest.json", {**manifest, "sha256": sha256_of(output / "train.parquet")})
 
 
-def _load(config: DocstringData | LocalData | HubData) -> tuple[pd.DataFrame, str | None]:
+def _load(config: AnyData) -> tuple[pd.DataFrame, str | None]:
     """The rows and, of the hub, the commit that they are of."""
     if isinstance(config, DocstringData):
         return _docstring_pairs(config), None
@@ -40,13 +48,21 @@ def _load(config: DocstringData | LocalData | HubData) -> tuple[pd.DataFrame, st
         from qatlab.data.local import read_columns
 
         return read_columns(Path(config.path).expanduser(), config.columns), None
-    from qatlab.data.hub import load_split
+    if isinstance(config, GrammarData):
+        from qatlab.data.grammar import sentences
 
-    table, commit = load_split(config.name, config.subset, config.split, config.revision)
-    missing = [column for column in config.columns if column not in table.columns]
-    if missing:
-        raise UserError(f"data set '{config.name}' has no column '{missing[0]}'; it has: {', '.join(table.columns)}")
-    return table[config.columns], commit
+        return pd.DataFrame(sentences("train", config.shuffle_seed, config.rows), columns=config.columns), None
+    if isinstance(config, ParallelData):
+        from qatlab.data.parallel import load
+
+        return load([Path(path).expanduser() for path in config.paths], config.columns, "data"), None
+    if isinstance(config, PackageTextData):
+        from qatlab.data.package_texts import extract_all
+
+        return pd.DataFrame({config.columns[0]: extract_all(config.packages, config.held_out)}), None
+    from qatlab.data.hub import load_texts
+
+    return load_texts(config.name, config.subset, config.split, config.revision, config.columns)
 
 
 def _docstring_pairs(config: DocstringData) -> pd.DataFrame:
@@ -62,7 +78,7 @@ def _docstring_pairs(config: DocstringData) -> pd.DataFrame:
                 seen_summaries.add(pair.summary)
                 seen_codes.add(pair.code)
                 rows.append((pair.summary, pair.code))
-    return pd.DataFrame(rows, columns=["anchor", "positive"])
+    return pd.DataFrame(rows, columns=config.columns)
 
 
 def _shuffled(count: int, seed: int, kept: int | None) -> list[int]:

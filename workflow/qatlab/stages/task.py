@@ -12,16 +12,27 @@ from qatlab.artifact import sha256_of, write_json
 from qatlab.config.task import (
     AnyTask,
     DocstringTask,
+    GrammarTask,
+    HubParallelTask,
     HubTask,
+    HubTextTask,
     Kind,
     LocalTask,
+    LocalTextTask,
     MtebTask,
+    PackageTextTask,
     PairsTask,
+    ParallelTask,
     TaskConfig,
+    TextTask,
+    TranslationTask,
     WithheldTask,
 )
 from qatlab.errors import UserError
 from qatlab.progress import say
+
+# Kinds of tasks in which a query and the document of the same name are one item.
+PAIRED: tuple[Kind, ...] = ("similarity", "translation", "language_modelling")
 
 
 @dataclass(frozen=True)
@@ -51,11 +62,11 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     documents = loaded.documents
     queries, qrels, unjudged = _judged(name, loaded, config)
     if unjudged:
-        missing = "relevant document" if loaded.kind == "retrieval" else "positive and a negative"
+        missing = "positive and a negative" if loaded.kind == "reranking" else "relevant document"
         say(f"task {name}: {unjudged} of {len(loaded.queries)} queries have no {missing}, and are left out")
     if loaded.kind == "reranking":  # others are no candidates of any query that is left
         documents = documents[documents["id"].isin(set(qrels["doc_id"]))]
-    if loaded.kind == "similarity":
+    if loaded.kind in PAIRED:
         documents = documents[documents["id"].isin(set(queries["id"]))]
     tables = {
         "documents": documents.sort_values("id"),
@@ -91,6 +102,10 @@ def _load(name: str, config: AnyTask, inputs: dict[str, Path]) -> Loaded:
         return Loaded("similarity", *as_task(load_pairs(Path(config.path).expanduser(), config.columns, name)))
     if isinstance(config, WithheldTask):
         return _withheld_task(name, config, inputs)
+    if isinstance(config, TranslationTask):
+        return _translation_task(name, config)
+    if isinstance(config, TextTask):
+        return _text_task(name, config)
     return _hub_task(config) if isinstance(config, HubTask) else _mteb_task(config)
 
 
@@ -102,6 +117,50 @@ def _withheld_task(name: str, config: WithheldTask, inputs: dict[str, Path]) -> 
     model = inputs["model"] / "model" if "model" in inputs else None
     mined = sum(not record.negatives for record in records)
     return Loaded("reranking", *as_task(mine(records, config.mined, model)), {"records_with_mined_negatives": mined})
+
+
+def _translation_task(name: str, config: TranslationTask) -> Loaded:
+    from qatlab.data.counterparts import as_task
+
+    commit = None
+    if isinstance(config, GrammarTask):
+        from qatlab.data.grammar import sentences
+
+        texts = pd.DataFrame(sentences("test", config.shuffle_seed, config.queries))
+    elif isinstance(config, ParallelTask):
+        from qatlab.data.parallel import load
+
+        texts = load([Path(path).expanduser() for path in config.paths], config.columns, f"task.{name}")
+    else:
+        texts, commit = _hub_texts(config, config.columns)
+    sides = [texts[column].tolist() for column in texts.columns]
+    return Loaded("translation", *as_task(*sides), {"commit": commit} if commit else {})
+
+
+def _text_task(name: str, config: TextTask) -> Loaded:
+    from qatlab.data.counterparts import as_task
+
+    commit = None
+    if isinstance(config, PackageTextTask):
+        from qatlab.data.package_texts import extract
+
+        texts = extract(config.package)
+    elif isinstance(config, LocalTextTask):
+        from qatlab.data.local import read_columns
+
+        table = read_columns(Path(config.path).expanduser(), [config.column], f"task.{name}.column")
+        texts = table[config.column].tolist()
+    else:
+        table, commit = _hub_texts(config, [config.column])
+        texts = table.iloc[:, 0].tolist()
+    return Loaded("language_modelling", *as_task(texts, texts), {"commit": commit} if commit else {})
+
+
+def _hub_texts(config: HubParallelTask | HubTextTask, columns: list[str]) -> tuple[pd.DataFrame, str | None]:
+    from qatlab.data.hub import load_texts
+
+    leave_out = config.leave_out if isinstance(config, HubParallelTask) else None
+    return load_texts(config.name, config.subset, config.split, config.revision, columns, leave_out, "task")
 
 
 def _mteb_task(config: MtebTask) -> Loaded:
@@ -167,7 +226,7 @@ def _answered(kind: Kind, qrels: pd.DataFrame) -> set[str]:
     if kind == "similarity":
         return set(qrels["query_id"])
     relevant = set(qrels.loc[qrels["relevance"] > 0, "query_id"])
-    return relevant if kind == "retrieval" else relevant & set(qrels.loc[qrels["relevance"] <= 0, "query_id"])
+    return relevant & set(qrels.loc[qrels["relevance"] <= 0, "query_id"]) if kind == "reranking" else relevant
 
 
 def _check_ids(name: str, what: str, table: pd.DataFrame, named: pd.Series) -> None:
