@@ -56,6 +56,12 @@ report: "../report/workflow.rst"
 
 PLAN = planned()
 STUDY = PLAN.study
+TRAININGS = ("train", "train_causal_lm")
+TABULATED = (
+    *TRAININGS,
+    *("deploy", "deploy_causal_lm", "encode", "predict"),
+    *("score", "score_predictions", "drift"),
+)
 PLOT_TITLES = {
     "published": "published figures and ours",
     "scores": "scores by output precision",
@@ -113,9 +119,9 @@ def gpus(kind):
 
     def count(wildcards):
         made = artifact(kind, wildcards)
-        if kind == "train":
+        if kind in TRAININGS:
             return 1
-        if kind == "encode":
+        if kind in ("encode", "predict"):
             return int(runs_on_gpu(PLAN.artifacts[made.inputs["deploy"]]))
         return int(made_on_gpu(made))
 

@@ -1,7 +1,7 @@
 # The study's figures as pictures.
 rule plots:
     input:
-        study_inputs(["train", "drift"]),
+        study_inputs([*TRAININGS, "drift"]),
         tables=drawn_tables(),
         sources=sources("plots"),
         lock=LOCK,

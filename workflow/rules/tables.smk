@@ -1,7 +1,7 @@
 # Every figure of the study: long tables, and wide views for people.
 rule tables:
     input:
-        study_inputs(["train", "deploy", "encode", "score", "drift"]),
+        study_inputs(TABULATED),
         published=published_figures(),
         sources=sources("tables"),
         lock=LOCK,

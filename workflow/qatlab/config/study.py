@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import Field, field_validator, model_validator
 
 from qatlab.config.base import Strict
+from qatlab.config.causal_lm import PredictConfig
 from qatlab.config.data import DataConfig
 from qatlab.config.deploy import DeployConfig, TorchDeployment
 from qatlab.config.drift import DriftConfig
@@ -103,6 +104,7 @@ class RunConfig(Strict):
     task: Annotated[dict[str, TaskConfig], Field(min_length=1)]
     texts: Annotated[dict[str, TextsConfig], Field(description="Embedded for drift alone")] = {}
     encode: EncodeConfig
+    predict: PredictConfig = PredictConfig()
     evaluate: EvaluateConfig
     drift: DriftConfig
 
@@ -116,6 +118,23 @@ class RunConfig(Strict):
                 )
             if isinstance(deployment, TorchDeployment) and deployment.rotated:
                 raise ValueError(f"drift.reference '{reference}' rotates embeddings; compare with one that does not")
+        return self
+
+    @model_validator(mode="after")
+    def _causal_models_have_no_embeddings(self) -> "RunConfig":
+        if self.model.kind == "embedding":
+            if self.trainer.max_seconds is not None:
+                raise ValueError("trainer.max_seconds is for causal language models; give max_steps or max_examples")
+            return self
+        has = f"model '{self.model.name}' is a causal language model and has no embeddings"
+        for name in ("embedding_quantization", "rotation"):
+            if getattr(self.method, name) is not None:
+                raise ValueError(f"{has}: method '{self.method.name}' cannot train it with {name}")
+        for name, deployment in self.deploy.items():
+            if not isinstance(deployment, TorchDeployment) or deployment.rotated:
+                raise ValueError(f"{has}: deployment '{name}' is not for it; use torch_fp32, torch_bf16 or torchao_…")
+        if self.texts or self.study.decomposition:
+            raise ValueError(f"{has}: leave {'texts' if self.texts else 'study.decomposition'} empty")
         return self
 
     @model_validator(mode="after")

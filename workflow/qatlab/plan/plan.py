@@ -9,6 +9,7 @@ from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
+from qatlab.plan.causal_lm import plan_causal_run
 from qatlab.plan.decomposition import check_decomposition, plan_decomposition
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
@@ -35,7 +36,7 @@ class Plan:
         names = {
             "published": self.published is not None,
             "scores": True,
-            "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
+            "training_loss": any(a.kind.startswith("train") for a in self.artifacts.values()),
             "drift": self._compares(),
             "waterfall": any(run.chains for run in self.runs),
             "pareto": self._stored_otherwise(),
@@ -83,6 +84,8 @@ class Plan:
 
     def _shipped_otherwise(self, run: Run) -> bool:
         """Whether a run's float32 embeddings are scored, and something else is."""
+        if run.config.model.kind == "causal_lm":
+            return len(run.config.deploy) > 1
         scored = outputs(run.config.evaluate)
         return len(run.config.deploy) * len(scored) > 1 and any(output.plain for output in scored)
 
@@ -115,15 +118,27 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
     planner = Planner()
     runs: dict[str, Run] = {}
     for cell, config in cells:
-        run = plan_run(planner, cell, config)
+        run = (plan_causal_run if config.model.kind == "causal_lm" else plan_run)(planner, cell, config)
         runs.setdefault(run.trained, run)  # an untrained model is the same for every seed: one run
     study = cells[0][1].study
     _check_names(runs.values())
+    _check_kinds(list(runs.values()))
     check_decomposition(list(runs.values()))
     for run in runs.values():
-        plan_drift(planner, run, list(runs.values()))
-        plan_decomposition(planner, run)
+        if run.config.model.kind == "embedding":
+            plan_drift(planner, run, list(runs.values()))
+            plan_decomposition(planner, run)
     return Plan(study.name, study.title, study.baseline, list(runs.values()), planner.artifacts)
+
+
+def _check_kinds(runs: list[Run]) -> None:
+    if len({run.config.model.kind for run in runs}) > 1:
+        raise UserError("the study's models are of both kinds, embedding and causal_lm; give each a study of its own")
+    kinds = dict.fromkeys(runs[0].kinds.values())
+    if runs[0].config.model.kind == "causal_lm" and len(kinds) > 1:
+        raise UserError(
+            f"the study's tasks are of {' and '.join(kinds)}, whose figures have no mean; give each a study of its own"
+        )
 
 
 def _check_names(runs: Any) -> None:

@@ -20,6 +20,8 @@ WIDE = (
     "cost_of_training",
 )
 SIMULATION = "simulated:"
+TEXT = "text"  # the output of a causal language model, which has no precisions of its own
+LOWER_IS_BETTER = ("bits_per_byte",)
 # The first and the last row of a decomposition; between them are its components.
 FROM_FLOAT, TOTAL = "float", "total"
 FORMS = ("csv", "md", "tex")
@@ -34,6 +36,9 @@ METRIC_NAMES = {
     "spearman": "Spearman's ρ",
     "pearson": "Pearson's r",
     "positive_similarity": "positive similarity",
+    "chrf": "chrF",
+    "bleu": "BLEU",
+    "bits_per_byte": "bits per byte",
 }
 
 
