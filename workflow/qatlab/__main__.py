@@ -28,8 +28,9 @@ STAGES = {
     "tables": "gather a study's figures",
     "plots": "draw a study's tables",
     "mteb_results": "write scores in mteb's own format",
+    "index": "list all studies with their answers",
 }
-STUDY_STAGES = ("tables", "plots", "mteb_results")  # they write into a study's folder, beside one another
+STUDY_STAGES = ("tables", "plots", "mteb_results", "index")  # they write into a study's folder, beside one another
 COMMANDS = {
     "plan": "show a study's runs and artifacts, or write their configurations",
     "schema": "print the JSON Schema of the configuration",

@@ -1,7 +1,7 @@
 """A study (conf/study): which runs it makes of the other groups, and what its tables show."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -20,6 +20,29 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.quantization.precisions import RANGED, sides
 
 
+class AnswerConfig(Strict):
+    """A comparison that answers a study's question, by names as the study's file has them."""
+
+    method: Annotated[str, Field(min_length=1)]
+    against: Annotated[str, Field(min_length=1, description="Another method, or the same shipped otherwise")] = (
+        "baseline"
+    )
+    deploy: Annotated[str, Field(description="The deployment whose scores are compared")] = ""
+    against_deploy: Annotated[str | None, Field(description="The other method's, where it is another")] = None
+    precision: Annotated[str, Field(description="Output precision, as tables call it")] = "float32"
+    figure: Annotated[
+        Literal["score", "peak_memory_bytes", "seconds_per_step", "train_seconds"],
+        Field(description="The study's main metric, or a cost of training"),
+    ] = "score"
+    where: Annotated[dict[str, Any], Field(description="Values of other keys of the matrix")] = {}
+
+    @model_validator(mode="after")
+    def _scores_are_of_a_deployment(self) -> "AnswerConfig":
+        if self.figure == "score" and not self.deploy:
+            raise ValueError("an answer by scores needs deploy: which deployment's")
+        return self
+
+
 class StudyConfig(Strict):
     """The matrix of runs. Its keys are Hydra groups (method, model, data, trainer …) or dotted keys (trainer.batch_size, seed …)."""
 
@@ -35,6 +58,8 @@ class StudyConfig(Strict):
         dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
     ] = {}
     baseline: Annotated[str, Field(description="The method that differences refer to")] = "baseline"
+    question: Annotated[str | None, Field(description="What it asks, for results/studies/index.md")] = None
+    answers: Annotated[list[AnswerConfig], Field(description="The comparisons that answer it")] = []
     published: Annotated[
         str | None,
         Field(

@@ -1,6 +1,6 @@
 """A study's plan: its runs and their artifacts, decided before anything is done."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qatlab.config.evaluate import COMPAT
@@ -10,6 +10,7 @@ from qatlab.errors import UserError
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
 from qatlab.plan.causal_lm import plan_causal_run
+from qatlab.plan.compose import FULL_SCALE
 from qatlab.plan.decomposition import check_decomposition, plan_decomposition
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
@@ -30,6 +31,9 @@ class Plan:
     runs: list[Run]
     artifacts: dict[str, Artifact]
     published: Published | None = None
+    scale: str = FULL_SCALE
+    question: str | None = None
+    answers: list[dict[str, Any]] = field(default_factory=list)
 
     def plot_names(self) -> list[str]:
         """The plots that the study has figures for."""
@@ -48,6 +52,7 @@ class Plan:
         twin_of = twins(self.runs, self.baseline)
         methods = {run.config.method.name for run in self.runs}
         there = {
+            "answers": bool(self.answers),
             "published": self.published is not None,
             "pareto": self._stored_otherwise(),
             "against_baseline": self.baseline in methods and len(methods) > 1,
@@ -99,9 +104,12 @@ class Plan:
             "primary_metric": metric,
             "main_metrics": main_metrics(self.runs[0].kinds, metric),
             "kinds": self.runs[0].kinds,
+            "scale": self.scale,
+            "question": self.question,
+            "answers": self.answers,
         }
         if self.published is not None:
-            config |= {"scale": self.published.scale, "stands_for": self.published.stands_for}
+            config |= {"stands_for": self.published.stands_for}
         config |= {"float": float_deployment(self.runs[0]), "views": self.view_names()}
         return {
             "kind": "study",

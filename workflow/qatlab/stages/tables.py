@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from qatlab.artifact import write_json
 from qatlab.tables import long, wide
+from qatlab.tables.answers import answers
 from qatlab.tables.cost_of_training import cost_of_training
 from qatlab.tables.decomposition import decomposition, read_chains
 from qatlab.tables.differences import against_baseline, against_float
@@ -42,7 +44,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     runs = config["runs"]
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    views = _views(scores, drift, cost, config, over) | _differences(config, results, scores)
+    views = _views(scores, drift, cost, config, over) | _differences(config, results, scores, cost)
+    write_json(output / "study.json", {key: config[key] for key in ("study", "title", "scale", "question")})
     if "published" in inputs:
         theirs = read_published(inputs["published"])
         title = f"Published figures ({'; '.join(dict.fromkeys(theirs['source']))}) beside ours at {scale_note(config)}"
@@ -108,7 +111,9 @@ def _views(
     return views
 
 
-def _differences(config: dict[str, Any], results: Path, scores: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
+def _differences(
+    config: dict[str, Any], results: Path, scores: pd.DataFrame, cost: pd.DataFrame
+) -> dict[str, tuple[pd.DataFrame, str]]:
     """The planned tables of differences, with their titles."""
     runs, baseline, plain = config["runs"], config["baseline"], config["float"]
     figures = per_query(runs, results, config["main_metrics"])
@@ -121,7 +126,12 @@ def _differences(config: dict[str, Any], results: Path, scores: pd.DataFrame) ->
     what = "texts" if scores["query_precision"].eq(TEXT).all() else "float32"
     levels, chains = read_chains(runs, results, config["primary_metric"])
     with_seeds = "; ± is the standard deviation over seeds" if seeds > 1 else ""
+    asked = config["answers"] if "answers" in config["views"] else []
     views = {
+        "answers": (
+            answers(asked, figures, cost, varied, label, lower_is_better),
+            f"{config['question'] or config['title']} ({judged}; costs: over seeds)",
+        ),
         "against_baseline": (
             against_baseline(figures, baseline, varied, lower_is_better),
             f"{label}, mean of the tasks: each method less {baseline}, shipped alike ({judged})",

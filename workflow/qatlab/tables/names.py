@@ -3,6 +3,7 @@
 # cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 WIDE = (
+    "answers",
     "published",
     "scores_by_precision",
     "all_metrics",
