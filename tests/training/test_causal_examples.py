@@ -1,7 +1,7 @@
 """What a causal language model is trained on: blocks of text, and translations whose prompt is not predicted."""
 
 from qatlab.models.byte_decoder import byte_tokenizer
-from qatlab.training.causal_lm import IGNORED, PadRight, blocks, filled, translations
+from qatlab.training.causal_lm import IGNORED, Blocks, PadRight, filled, translations
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.eos_token_id
@@ -13,7 +13,8 @@ def text_of(tokens):
 
 def test_blocks_hold_all_texts_one_behind_the_other():
     texts = ["first text", "second", "the third one"]
-    made = blocks(TOKENIZER, texts, 8)
+    blocks = Blocks(TOKENIZER, texts, 8)
+    made = [blocks[at] for at in range(len(blocks))]
     stream = [token for block in made for token in block["input_ids"]]
     assert all(len(block["input_ids"]) == 8 and block["labels"] == block["input_ids"] for block in made)
     assert stream.count(END) == 3

@@ -16,7 +16,7 @@ from qatlab.models.causal_lm import load_model, load_tokenizer, output_head_is_t
 from qatlab.progress import say
 from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.callbacks import TrainingLog
-from qatlab.training.causal_lm import PadRight, blocks, translations
+from qatlab.training.causal_lm import Blocks, PadRight, translations
 from qatlab.training.cost import cost
 from qatlab.training.device import device_name, use_threads
 from qatlab.training.gpu import claim_gpu, visible_gpus
@@ -68,14 +68,13 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 
 
-def _examples(
-    tokenizer: PreTrainedTokenizerBase, rows: pd.DataFrame, config: CausalTrainingConfig
-) -> list[dict[str, list[int]]]:
+def _examples(tokenizer: PreTrainedTokenizerBase, rows: pd.DataFrame, config: CausalTrainingConfig) -> Any:
     """Blocks of one column of texts, or translations of two."""
     length, batch_size = config.max_seq_length, config.trainer.batch_size
     texts = [rows[column].tolist() for column in rows.columns]
+    examples: Any
     if len(texts) == 1:
-        examples = blocks(tokenizer, texts[0], length)
+        examples = Blocks(tokenizer, texts[0], length)
         say(f"{len(examples):,} blocks of {length} tokens")
     else:
         examples, too_long = translations(tokenizer, texts[0], texts[1], config.prompt, length)
@@ -90,9 +89,7 @@ def _examples(
     return examples
 
 
-def _quantize_weights(
-    model: PreTrainedModel, method: MethodConfig, examples: list[dict[str, list[int]]], clock: WallClock | None
-) -> Any:
+def _quantize_weights(model: PreTrainedModel, method: MethodConfig, examples: Any, clock: WallClock | None) -> Any:
     """Prepares the model; the callback that switches its fake quantizers. Schemes that do nothing end the run here."""
     from qatlab.weights.callback import WeightQuantizationCallback
     from qatlab.weights.live import check_live

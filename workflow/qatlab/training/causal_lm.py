@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
+from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
 from qatlab.models.causal_lm import beginning, tokens_of
@@ -12,17 +14,31 @@ IGNORED = -100  # labels that the loss of Transformers leaves out
 AT_ONCE = 1000
 
 
-def blocks(tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> list[dict[str, list[int]]]:
-    """All texts one behind the other, each behind the token that begins it, cut into blocks of `length` tokens.
+class Blocks(Dataset[dict[str, Any]]):
+    """Texts one behind the other, each behind the token that begins it, cut into blocks; an example a block.
 
-    What is left at the end, less than a block, is not trained on.
+    What is left at the end, less than a block, is not trained on. Tokens are held in two bytes each where they have no more.
+
+    Args:
+        length: tokens of a block.
     """
-    stream: list[int] = []
-    for first in range(0, len(texts), AT_ONCE):
-        for tokens in tokens_of(tokenizer, texts[first : first + AT_ONCE]):
-            stream += [beginning(tokenizer), *tokens]
-    cuts = range(0, len(stream) - length + 1, length)
-    return [{"input_ids": stream[at : at + length], "labels": stream[at : at + length]} for at in cuts]
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> None:
+        dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
+        begins = beginning(tokenizer)
+        parts = [
+            np.concatenate([np.array([begins, *tokens], dtype) for tokens in tokens_of(tokenizer, some)])
+            for some in (texts[first : first + AT_ONCE] for first in range(0, len(texts), AT_ONCE))
+        ]
+        stream = np.concatenate(parts)
+        self.tokens = stream[: len(stream) // length * length].reshape(-1, length)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, at: int) -> dict[str, Any]:
+        tokens = self.tokens[at].tolist()
+        return {"input_ids": tokens, "labels": tokens}
 
 
 def translations(
