@@ -42,7 +42,7 @@ def test_a_small_scale_stands_for_the_full_one_place_by_place():
 def test_a_study_shows_its_file(conf):
     overrides = ["+study.published=theirs", "+study.matrix.trainer.batch_size=[64]"]
     plan = load_study(conf, "quickstart", overrides=overrides)
-    assert plan.published.scale == "full"
+    assert plan.scale == "full"
     assert "published" in plan.view_names()
     assert "published" in plan.plot_names()
     assert plan.study_description()["config"]["scale"] == "full"

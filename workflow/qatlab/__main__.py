@@ -24,12 +24,14 @@ STAGES = {
     "tables": "gather a study's figures",
     "plots": "draw a study's tables",
     "mteb_results": "write scores in mteb's own format",
+    "models": "gather a study's trained models, each with its ONNX files and its card",
 }
-STUDY_STAGES = ("tables", "plots", "mteb_results")  # they write into a study's folder, beside one another
+STUDY_STAGES = ("tables", "plots", "mteb_results", "models")  # they write into a study's folder, beside one another
 COMMANDS = {
     "plan": "show a study's runs and artifacts, or write their configurations",
     "schema": "print the JSON Schema of the configuration",
     "bench": "measure time and memory against references",
+    "push": "upload a study's models to the hub",
 }
 
 

@@ -9,6 +9,7 @@ from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
+from qatlab.plan.compose import FULL_SCALE
 from qatlab.plan.decomposition import check_decomposition, plan_decomposition
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
@@ -21,13 +22,14 @@ from qatlab.tables.names import WIDE, is_simulation
 
 @dataclass
 class Plan:
-    """A study's runs, and every artifact of theirs by path."""
+    """A study's runs at one of its scales, and every artifact of theirs by path."""
 
     study: str
     title: str
     baseline: str
     runs: list[Run]
     artifacts: dict[str, Artifact]
+    scale: str = FULL_SCALE
     published: Published | None = None
 
     def plot_names(self) -> list[str]:
@@ -71,6 +73,10 @@ class Plan:
             for name, task in run.config.task.items()
         )
 
+    def trained_runs(self) -> list[Run]:
+        """The runs with a model of their own."""
+        return [run for run in self.runs if run.config.method.train]
+
     def _compares(self) -> bool:
         """Whether deployments are compared with one another, besides with what training saw."""
         return any(not is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted)
@@ -92,13 +98,14 @@ class Plan:
         config: dict[str, Any] = {
             "study": self.study,
             "title": self.title,
+            "scale": self.scale,
             "baseline": self.baseline,
             "primary_metric": metric,
             "main_metrics": main_metrics(self.runs[0].kinds, metric),
             "kinds": self.runs[0].kinds,
         }
         if self.published is not None:
-            config |= {"scale": self.published.scale, "stands_for": self.published.stands_for}
+            config["stands_for"] = self.published.stands_for
         config |= {"float": float_deployment(self.runs[0]), "views": self.view_names()}
         return {
             "kind": "study",

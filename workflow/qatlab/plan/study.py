@@ -13,12 +13,11 @@ def load_study(conf: Path, study: str, scale: str | None = None, overrides: Iter
     """The valid plan of a study. Raises UserError, before anything is written, for what a user can mend."""
     cells = compose_runs(conf, study, scale, overrides)
     plan = make_plan(cells)
+    plan.scale = scale or FULL_SCALE
     shown = cells[0][1].study.published
     if shown is not None:
         matrix = list(cells[0][1].study.matrix)
-        plan.published = Published(
-            check_published(conf, shown, matrix), scale or FULL_SCALE, stands_for(conf, study, scale)
-        )
+        plan.published = Published(check_published(conf, shown, matrix), stands_for(conf, study, scale))
     return plan
 
 
