@@ -127,12 +127,15 @@ def _loading(files: list[str]) -> str:
 
 def _figures_of(run: dict[str, Any], config: dict[str, Any], scores: pd.DataFrame) -> str:
     seeds = scores["seed"].nunique()
-    drawn = "queries and seeds" if seeds > 1 else "queries alone, for there is one seed"
+    drawn = (
+        f"queries and {seeds} seeds; ± is the standard deviation over seeds"
+        if seeds > 1
+        else "queries; there is one seed"
+    )
     return (
         "## What the study found\n\n"
         f"Study `{config['study']}` ({config['title']}), at scale `{config['scale']}`; this model is its run `{run['run']}`. "
-        f"What is said of this model is of its own seed; differences are of its method, and their 95 % intervals are over {drawn}. "
-        f"± is the standard deviation over seeds."
+        f"What is said of this model is of its own seed; differences are of its method, and their 95 % intervals are over {drawn}."
     )
 
 

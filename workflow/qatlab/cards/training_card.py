@@ -32,7 +32,7 @@ def training_card(config: dict[str, Any], model: dict[str, Any], data: dict[str,
         "## How it was trained",
         method_in_words(method),
         _settings(TrainerConfig.model_validate(config["trainer"]), method, config["seed"]),
-        f"It took {cost['steps']:,} steps and {cost['seconds']:,.0f} seconds ({cost['device']}).",
+        f"{cost['steps']:,} steps in {cost['seconds']:,.0f} seconds, on {cost['device']}.",
     ]
     return with_front_matter(_metadata(method, model, data), "\n\n".join(sections))
 
@@ -131,12 +131,11 @@ def _loading(method: MethodConfig) -> str:
 
 
 def _settings(trainer: TrainerConfig, method: MethodConfig, seed: int) -> str:
-    length = f"{trainer.max_steps:,} steps" if trainer.max_steps else f"{trainer.num_train_epochs:g} × the rows"
     accumulated = trainer.gradient_accumulation_steps
     warmup = f"{100 * trainer.warmup_ratio:g} % of steps"
     cycles = f", {trainer.lr_scheduler_kwargs.num_cycles:g} cycles" if trainer.lr_scheduler_kwargs else ""
     rows = {
-        "length": length,
+        **({} if trainer.max_steps else {"passes over the rows": f"{trainer.num_train_epochs:g}"}),
         "batch size": f"{trainer.batch_size}" + (f" × {accumulated} accumulated" if accumulated > 1 else ""),
         "batches": "without duplicates" + (", full ones only" if trainer.dataloader_drop_last else ""),
         "learning rate": f"{method.learning_rate or trainer.learning_rate:g}, {trainer.lr_scheduler_type}{cycles}",
