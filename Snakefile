@@ -20,6 +20,8 @@ include: "workflow/rules/drift.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/plots.smk"
 include: "workflow/rules/mteb_results.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/push.smk"
 
 
 rule all:
@@ -28,3 +30,4 @@ rule all:
         study_tables(),
         study_plots(),
         study_mteb_results(),
+        study_models(),

@@ -113,7 +113,12 @@ def training_data(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[st
     import pandas as pd
 
     folder = tmp_path_factory.mktemp("data")
-    pd.DataFrame(pairs[:64], columns=["anchor", "positive"]).to_parquet(folder / "train.parquet")
+    columns = ["anchor", "positive"]
+    pd.DataFrame(pairs[:64], columns=columns).to_parquet(folder / "train.parquet")
+    config = {"source": "local", "name": "pairs", "path": str(folder / "pairs.jsonl")}
+    manifest = {"source": "local", "name": "pairs", "rows": 64, "columns": columns}
+    (folder / "config.json").write_text(json.dumps({"config": config}))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 

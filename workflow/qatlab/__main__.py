@@ -28,13 +28,16 @@ STAGES = {
     "tables": "gather a study's figures",
     "plots": "draw a study's tables",
     "mteb_results": "write scores in mteb's own format",
+    "models": "gather a study's trained models, each with its ONNX files and its card",
     "index": "list all studies with their answers",
 }
-STUDY_STAGES = ("tables", "plots", "mteb_results", "index")  # they write into a study's folder, beside one another
+# They write into a study's folder, or that of all studies, beside one another.
+STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
 COMMANDS = {
     "plan": "show a study's runs and artifacts, or write their configurations",
     "schema": "print the JSON Schema of the configuration",
     "bench": "measure time and memory against references",
+    "push": "upload a study's models to the hub",
 }
 
 

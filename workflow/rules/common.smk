@@ -15,7 +15,8 @@ from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
 from qatlab.plan.study import load_study, write_descriptions
 from qatlab.plan.trainings import trainings
-from qatlab.tables.names import FORMS, LONG
+from qatlab.tables.names import FORMS, LONG, model_folder
+from qatlab.upload import repositories, token_from
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -35,10 +36,13 @@ def overrides():
 
 
 def planned():
-    unknown = sorted(set(config) - {"study", "scale", "overrides"})
+    unknown = sorted(
+        set(config) - {"study", "scale", "overrides", "push", "push_public"}
+    )
     if unknown:
         raise WorkflowError(
-            f"--config takes study, scale and overrides, not '{unknown[0]}'; other keys go into overrides=\"key=value\""
+            f"--config takes study, scale, overrides, push and push_public, not '{unknown[0]}'; "
+            'other keys go into overrides="key=value"'
         )
     try:
         return load_study(
@@ -57,9 +61,11 @@ report: "../report/workflow.rst"
 PLAN = planned()
 STUDY = PLAN.study
 TRAININGS = ("train", "train_causal_lm")
+DEPLOYMENTS = ("deploy", "deploy_causal_lm")
 TABULATED = (
     *TRAININGS,
-    *("deploy", "deploy_causal_lm", "encode", "predict"),
+    *DEPLOYMENTS,
+    *("encode", "predict"),
     *("score", "score_predictions", "drift"),
 )
 PLOT_TITLES = {
@@ -201,6 +207,45 @@ def study_plots():
 
 def study_mteb_results():
     return [f"results/studies/{STUDY}/mteb"] if PLAN.has_mteb_results() else []
+
+
+def study_models():
+    return [f"results/studies/{STUDY}/models"] if PLAN.trained_runs() else []
+
+
+def check_push(owner, public):
+    """What would fail after the study's last job, said before the first."""
+    if not isinstance(public, bool):
+        raise WorkflowError(f"push_public={public}: give true or false")
+    try:
+        repositories(
+            owner, STUDY, [model_folder(run.name) for run in PLAN.trained_runs()]
+        )
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+def models_to_push(wildcards):
+    """Input function: of the rule push, so that nothing runs for models that cannot be pushed."""
+    if "push" not in config:
+        raise WorkflowError(
+            "say whose the models will be on the hub: snakemake push --config push=OWNER"
+        )
+    if not study_models():
+        raise WorkflowError(
+            f"study '{STUDY}' trains nothing, so there is nothing to push"
+        )
+    try:
+        token_from(os.environ)
+    except UserError as error:
+        raise WorkflowError(str(error))
+    return study_models()
+
+
+PUSH_TO = str(config.get("push", ""))
+PUSH_PUBLIC = config.get("push_public", False)
+if "push" in config:
+    check_push(PUSH_TO, PUSH_PUBLIC)
 
 
 if workflow.is_main_process:  # jobs on other machines read this file again

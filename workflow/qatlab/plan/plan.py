@@ -23,15 +23,15 @@ from qatlab.tables.names import WIDE, is_simulation
 
 @dataclass
 class Plan:
-    """A study's runs, and every artifact of theirs by path."""
+    """A study's runs at one of its scales, and every artifact of theirs by path."""
 
     study: str
     title: str
     baseline: str
     runs: list[Run]
     artifacts: dict[str, Artifact]
-    published: Published | None = None
     scale: str = FULL_SCALE
+    published: Published | None = None
     question: str | None = None
     answers: list[dict[str, Any]] = field(default_factory=list)
 
@@ -76,6 +76,10 @@ class Plan:
             for run in self.runs
             for name, task in run.config.task.items()
         )
+
+    def trained_runs(self) -> list[Run]:
+        """The runs with a model of their own."""
+        return [run for run in self.runs if run.config.method.train]
 
     def _compares(self) -> bool:
         """Whether deployments are compared with one another, besides with what training saw."""

@@ -1,4 +1,4 @@
-"""The files of a study's tables/ folder, and what metrics are called in them."""
+"""The files of a study's tables/ folder, what metrics are called in them, and what a run's model is called beside them."""
 
 # cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
@@ -60,3 +60,8 @@ def simulation(scheme: str, activations: bool = True) -> str:
 def is_simulation(deployment: str) -> bool:
     """Whether a name is that of a forward pass of training."""
     return deployment.startswith(SIMULATION)
+
+
+def model_folder(run: str) -> str:
+    """The folder of a run in a study's models/: a model's name may have brought a slash into the run's."""
+    return run.replace("/", "-")
