@@ -22,12 +22,14 @@ include: "workflow/rules/plots.smk"
 include: "workflow/rules/mteb_results.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/push.smk"
+include: "workflow/rules/index.smk"
 
 
 rule all:
     default_target: True
     input:
-        study_tables(),
-        study_plots(),
-        study_mteb_results(),
-        study_models(),
+        [study_tables(plan) for plan in PLANS],
+        [study_plots(plan) for plan in PLANS],
+        [study_mteb_results(plan) for plan in PLANS],
+        [study_models(plan) for plan in PLANS],
+        "results/studies/index.md",

@@ -279,25 +279,28 @@ def test_touching_configuration_or_data_does_nothing(finished, tiny_files):
 
 
 def test_a_key_of_drift_reruns_drift_and_what_follows(finished):
-    assert finished.would_run("drift.limit=10") == {"drift", "tables", "plots", "models"}
+    assert finished.would_run("drift.limit=10") == {"drift", "tables", "plots", "models", "index"}
 
 
 def test_a_key_of_training_reruns_training_and_what_follows(finished):
-    follows = {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models"}
+    follows = {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models", "index"}
     assert finished.would_run("trainer.learning_rate=1e-4") == follows
 
 
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        ("stages/drift.py", {"drift", "tables", "plots", "models"}),
-        ("evaluation/metrics.py", {"score", "tables", "plots", "models"}),
-        ("tables/wide.py", {"tables", "plots", "models"}),
+        ("stages/drift.py", {"drift", "tables", "plots", "models", "index"}),
+        ("evaluation/metrics.py", {"score", "tables", "plots", "models", "index"}),
+        ("tables/wide.py", {"tables", "plots", "models", "index"}),
         ("plots/drift.py", {"plots"}),
-        ("encoders/openvino.py", {"encode", "score", "drift", "tables", "plots", "models"}),
-        ("tables/parity.py", {"tables", "plots", "models"}),
-        ("evaluation/search_drift.py", {"drift", "tables", "plots", "models"}),
-        ("losses/quantization_aware.py", {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models"}),
+        ("encoders/openvino.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),
+        ("tables/parity.py", {"tables", "plots", "models", "index"}),
+        ("evaluation/search_drift.py", {"drift", "tables", "plots", "models", "index"}),
+        (
+            "losses/quantization_aware.py",
+            {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models", "index"},
+        ),
     ],
 )
 def test_editing_a_module_reruns_its_stage_and_what_follows(finished, edited, module, rules):

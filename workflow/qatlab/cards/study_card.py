@@ -8,13 +8,19 @@ from huggingface_hub import EvalResult, ModelCard
 
 from qatlab.cards.training_card import with_front_matter
 from qatlab.tables.main_score import main_label
-from qatlab.tables.names import metric_label
+from qatlab.tables.names import TEXT, metric_label
 from qatlab.tables.outputs import output_label
 from qatlab.tables.wide import MEAN
 
 # What the hub's pages show: outputs of the folder's own weights.
-INDEXED = ("float32", "int8", "binary")
-TASK_TYPES = {"retrieval": "information-retrieval", "similarity": "semantic-similarity", "reranking": "reranking"}
+INDEXED = ("float32", "int8", "binary", TEXT)
+TASK_TYPES = {
+    "retrieval": "information-retrieval",
+    "similarity": "semantic-similarity",
+    "reranking": "reranking",
+    "translation": "translation",
+    "language_modelling": "text-generation",
+}
 DRIFT = ["task", "deploy", "reference", "min", "mean", "mean_distance", "n", "top10_overlap", "integer_kernel"]
 NOTHING = "–"
 
@@ -76,7 +82,7 @@ def _results(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any], 
                     dataset_type=row["task"],
                     dataset_name=row["task"],
                     metric_type=row["metric"],
-                    metric_name=f"{metric_label(row['metric'])}, {output} embeddings",
+                    metric_name=metric_label(row["metric"]) + ("" if output == TEXT else f", {output} embeddings"),
                     metric_config=output,
                     metric_value=float(row["value"]),
                 )

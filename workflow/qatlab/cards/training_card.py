@@ -5,6 +5,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
+from qatlab.artifact import read_json
 from qatlab.cards.words import LOSSES, QUANTIZED_LOSS, method_in_words
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
@@ -31,10 +32,16 @@ def training_card(config: dict[str, Any], model: dict[str, Any], data: dict[str,
         _loading(method),
         "## How it was trained",
         method_in_words(method),
-        _settings(TrainerConfig.model_validate(config["trainer"]), method, config["seed"]),
+        settings(TrainerConfig.model_validate(config["trainer"]), method, config["seed"], "without duplicates"),
         f"{cost['steps']:,} steps in {cost['seconds']:,.0f} seconds, on {cost['device']}.",
     ]
     return with_front_matter(_metadata(method, model, data), "\n\n".join(sections))
+
+
+def known(artifact: Path) -> dict[str, Any]:
+    """What a model or data artifact was asked to be, and what it came to be."""
+    found: dict[str, Any] = read_json(artifact / "config.json")["config"] | read_json(artifact / "manifest.json")
+    return found
 
 
 def with_front_matter(metadata: ModelCardData, body: str) -> str:
@@ -68,26 +75,37 @@ def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any])
     )
 
 
+def _budget(trainer: TrainerConfig) -> dict[str, str]:
+    if trainer.max_seconds is not None:
+        return {"seconds allowed": f"{trainer.max_seconds:g}"}
+    counted = trainer.max_steps or trainer.max_examples
+    return {} if counted else {"passes over the rows": f"{trainer.num_train_epochs:g}"}
+
+
 def _summary(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) -> str:
-    if model["source"] == "local":
-        base = f"`{base_name(model)}`, a local folder"
-    else:
-        base = f"[{model['name']}](https://huggingface.co/{model['name']})"
-        base += f" (revision `{model['revision']}`)" if model["source"] == "hub" else ""
-    if model["num_hidden_layers"]:
-        base = f"the first {model['num_hidden_layers']} layers of {base}"
     quantized = [
         *(["its embeddings"] if method.embedding_quantization else []),
         *(["its weights"] if method.weight_quantization else []),
     ]
     aware = f" with {' and '.join(quantized)} quantized in training" if quantized else ""
     return (
-        f"A [Sentence Transformers](https://www.SBERT.net) model: {base}, fine-tuned{aware} on {_data(data)}. "
+        f"A [Sentence Transformers](https://www.SBERT.net) model: {base_in_words(model)}, fine-tuned{aware} on {rows_in_words(data)}. "
         f"Texts are cut at {model['max_seq_length']} tokens."
     )
 
 
-def _data(data: dict[str, Any]) -> str:
+def base_in_words(model: dict[str, Any]) -> str:
+    """Where the base model comes from, and how much of it was kept."""
+    if model["source"] == "local":
+        base = f"`{base_name(model)}`, a local folder"
+    else:
+        base = f"[{model['name']}](https://huggingface.co/{model['name']})"
+        base += f" (revision `{model['revision']}`)" if model["source"] == "hub" else ""
+    return f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
+
+
+def rows_in_words(data: dict[str, Any]) -> str:
+    """How many training rows there were, and where they come from."""
     rows = f"{data['rows']:,} rows ({', '.join(data['columns'])})"
     if data["source"] == "hub":
         commit = f" at commit `{data['commit']}`" if data.get("commit") else ""
@@ -130,14 +148,15 @@ def _loading(method: MethodConfig) -> str:
     return "```python\n" + "\n".join(lines) + "\n```" + after
 
 
-def _settings(trainer: TrainerConfig, method: MethodConfig, seed: int) -> str:
+def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str) -> str:
+    """A Markdown table of the trainer's settings; `drawn` says how examples came into batches."""
     accumulated = trainer.gradient_accumulation_steps
     warmup = f"{100 * trainer.warmup_ratio:g} % of steps"
     cycles = f", {trainer.lr_scheduler_kwargs.num_cycles:g} cycles" if trainer.lr_scheduler_kwargs else ""
     rows = {
-        **({} if trainer.max_steps else {"passes over the rows": f"{trainer.num_train_epochs:g}"}),
+        **_budget(trainer),
         "batch size": f"{trainer.batch_size}" + (f" × {accumulated} accumulated" if accumulated > 1 else ""),
-        "batches": "without duplicates" + (", full ones only" if trainer.dataloader_drop_last else ""),
+        "batches": drawn + (", full ones only" if trainer.dataloader_drop_last else ""),
         "learning rate": f"{method.learning_rate or trainer.learning_rate:g}, {trainer.lr_scheduler_type}{cycles}",
         "warm-up": warmup if trainer.warmup_steps is None else f"{trainer.warmup_steps:,} steps",
         "weight decay": f"{trainer.weight_decay:g}",

@@ -53,10 +53,15 @@ def loss_class(method: MethodConfig) -> str:
 
 def method_in_words(method: MethodConfig) -> str:
     """A Markdown list: the loss, and whatever was quantized, rotated or left frozen."""
-    return "\n".join(_items(method))
+    return "\n".join([*_of_embeddings(method), *_of_weights(method)])
 
 
-def _items(method: MethodConfig) -> Iterator[str]:
+def causal_method_in_words(method: MethodConfig) -> str:
+    """The same of a causal language model."""
+    return "\n".join(["* Loss: cross-entropy of the next token.", *_of_weights(method)])
+
+
+def _of_embeddings(method: MethodConfig) -> Iterator[str]:
     yield f"* Loss: {_loss(method.loss)}."
     if method.rotation is not None:
         yield f"* Rotation: {_rotation(method.rotation)}."
@@ -64,6 +69,9 @@ def _items(method: MethodConfig) -> Iterator[str]:
         yield from _embeddings(method.embedding_quantization)
     else:
         yield "* Embeddings were not quantized in training."
+
+
+def _of_weights(method: MethodConfig) -> Iterator[str]:
     if method.weight_quantization is not None:
         yield f"* Weights: fake-quantized in training ({_scheme(method.weight_quantization)}), saved in float."
         yield from _starts(method)

@@ -9,8 +9,8 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from transformers import TrainerCallback, set_seed
 
-from qatlab.artifact import read_json, write_json
-from qatlab.cards.training_card import FILE, training_card
+from qatlab.artifact import write_json
+from qatlab.cards.training_card import FILE, known, training_card
 from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
@@ -89,15 +89,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
     took = cost(log.step_seconds, trainer_config, trained_parameters)
     write_json(output / "cost.json", took)
-    card = training_card(description["config"], _known(inputs["model"]), _known(inputs["data"]), took)
+    card = training_card(description["config"], known(inputs["model"]), known(inputs["data"]), took)
     (output / "model" / FILE).write_text(card, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
-
-
-def _known(artifact: Path) -> dict[str, Any]:
-    """What an artifact was asked to be, and what it came to be."""
-    known: dict[str, Any] = read_json(artifact / "config.json")["config"] | read_json(artifact / "manifest.json")
-    return known
 
 
 def _quantize_weights(model: SentenceTransformer, method: MethodConfig, rows: Dataset) -> TrainerCallback:

@@ -9,6 +9,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
 from qatlab.artifact import write_json
+from qatlab.cards.causal_card import causal_card
+from qatlab.cards.training_card import FILE, known
 from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.errors import UserError
@@ -24,7 +26,7 @@ from qatlab.training.wall_clock import UNENDING, OnTheClock, WallClock
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes model/ (a plain folder of Transformers, with its tokenizer), log.csv (a row a step) and cost.json."""
+    """Writes model/ (a plain folder of Transformers, with its tokenizer and a card), log.csv (a row a step) and cost.json."""
     config = CausalTrainingConfig.model_validate(description["config"])
     method, trainer_config = config.method, config.trainer
     claim_gpu(visible_gpus())
@@ -64,7 +66,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     model.save_pretrained(str(output / "model"), safe_serialization=True)
     tokenizer.save_pretrained(str(output / "model"))
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
-    write_json(output / "cost.json", cost(log.step_seconds, trainer_config, trained_parameters))
+    took = cost(log.step_seconds, trainer_config, trained_parameters)
+    write_json(output / "cost.json", took)
+    card = causal_card(config, known(inputs["model"]), known(inputs["data"]), took)
+    (output / "model" / FILE).write_text(card, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 
 
