@@ -15,7 +15,7 @@ if study_models():
             "../../envs/qatlab.yaml"
         params:
             config=f"{DESCRIPTIONS}/study/{STUDY}.json",
-            folder=f"results/studies/{STUDY}",
+            folder=study_folder,
             plan=study_identity(),
         shell:
             "python -m qatlab models --config {params.config} --input results=results --input tables={params.folder}/tables"
