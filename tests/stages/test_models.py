@@ -13,7 +13,6 @@ from sentence_transformers.util import quantize_embeddings
 from qatlab.config.deploy import DynamicQuantization, OnnxDeployment, StaticQuantization
 from qatlab.deploy.onnx_names import shared_names
 from qatlab.encoders.onnx import OnnxEncoder
-from qatlab.errors import UserError
 from qatlab.quantization import Range
 from qatlab.quantization import quantize_embeddings as our_codes
 from qatlab.stages import deploy, models, train
@@ -60,7 +59,10 @@ def results(tiny_model, training_data, tmp_path_factory):
     trainer = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
     description = {"name": "ste", "label": "ste", "config": {"method": method, "trainer": trainer, "seed": 1}}
     (folder / "train" / "ste").mkdir(parents=True)
-    train.run(description, {"model": folder / "model", "data": training_data}, folder / "train" / "ste", 2)
+    description["inputs"] = {"model": "model", "data": "data"}
+    shutil.copytree(training_data, folder / "data")
+    train.run(description, {"model": folder / "model", "data": folder / "data"}, folder / "train" / "ste", 2)
+    (folder / "train" / "ste" / "config.json").write_text(json.dumps(description))
     inputs = {"model": folder / "train" / "ste", "float": folder / "deploy" / "onnx_fp32"}
     for name, config in DEPLOY.items():
         target = folder / "deploy" / name
@@ -237,14 +239,16 @@ def test_a_study_without_views_or_plain_weights_has_what_it_has(results, tables,
     assert "model-index" not in card.content
 
 
-def test_a_trained_folder_without_a_card_is_one_line(results, tables, tmp_path):
-    bare = tmp_path / "results"
-    shutil.copytree(results, bare)
-    (bare / "train/ste/model/README.md").unlink()
-    with pytest.raises(
-        UserError, match=r"results/train/ste has no model/README\.md; remove it, and run the study again"
-    ):
-        models.run({"config": CONFIG}, {"results": bare, "tables": tables}, tmp_path, 2)
+def test_a_card_is_written_anew_whatever_training_wrote(results, tables, tmp_path):
+    """Another wording of cards reruns no training."""
+    other = tmp_path / "results"
+    shutil.copytree(results, other)
+    (other / "train/ste/model/README.md").write_text("an older wording")
+    models.run({"config": CONFIG}, {"results": other, "tables": tables}, tmp_path, 2)
+    card = (tmp_path / "models" / RUN / "README.md").read_text()
+    assert "an older wording" not in card
+    assert "## How it was trained" in card
+    assert (other / "train/ste/model/README.md").read_text() == "an older wording"
 
 
 def test_onnx_files_have_names_of_their_own():

@@ -6,7 +6,7 @@ for PLAN in PLANS:
             name:
                 rule_name("models", PLAN)
             input:
-                study_inputs(PLAN, [*TRAININGS, *DEPLOYMENTS]),
+                study_inputs(PLAN, ["model", "data", *TRAININGS, *DEPLOYMENTS]),
                 tables=study_tables(PLAN),
                 sources=sources("models"),
                 lock=LOCK,

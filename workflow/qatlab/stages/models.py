@@ -6,12 +6,13 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
+from qatlab.cards.causal_card import causal_card
 from qatlab.cards.study_card import Shipped, study_card
-from qatlab.cards.training_card import FILE
+from qatlab.cards.training_card import FILE, known, training_card
+from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.config.deploy import DeployConfig, Deployment, OnnxDeployment, TorchDeployment
 from qatlab.deploy.onnx_export import ONNX_FILE
 from qatlab.deploy.onnx_names import shared_names
-from qatlab.errors import UserError
 from qatlab.tables.names import model_folder
 
 FOLDER = "models"
@@ -19,10 +20,7 @@ EXACT = "figures with ONNX Runtime's session option `session.x64quantprecision` 
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes models/RUN/ for each run that trains: the trained folder, its ONNX files under onnx/, and its card.
-
-    Raises UserError for a trained folder without a card, which an earlier version left.
-    """
+    """Writes models/RUN/ for each run that trains: the trained folder, its ONNX files under onnx/, and its card."""
     config = description["config"]
     (output / FOLDER).mkdir()
     for run in config["runs"]:
@@ -30,15 +28,21 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
             folder = output / FOLDER / model_folder(run["run"])
             link_or_copy_tree(inputs["results"] / run["trained"] / "model", folder)
             shipped = _ship(run, inputs["results"], folder)
-            _write_card(folder / FILE, run, config, inputs["tables"], shipped)
+            training = _training_card(inputs["results"], run["trained"])
+            (folder / FILE).unlink(
+                missing_ok=True
+            )  # or the trained folder's, which is the same file, would change with it
+            (folder / FILE).write_text(study_card(training, run, config, inputs["tables"], shipped), encoding="utf-8")
 
 
-def _write_card(path: Path, run: dict[str, Any], config: dict[str, Any], tables: Path, shipped: Shipped) -> None:
-    if not path.is_file():
-        raise UserError(f"results/{run['trained']} has no model/{FILE}; remove it, and run the study again")
-    training = path.read_text(encoding="utf-8")
-    path.unlink()  # or the trained folder's, which may be the same file, would change with it
-    path.write_text(study_card(training, run, config, tables, shipped), encoding="utf-8")
+def _training_card(results: Path, trained: str) -> str:
+    """As the training wrote it, in today's words."""
+    made = read_json(results / trained / "config.json")
+    model, data = (known(results / made["inputs"][role]) for role in ("model", "data"))
+    took = read_json(results / trained / "cost.json")
+    if trained.startswith("train/"):
+        return training_card(made["config"], model, data, took)
+    return causal_card(CausalTrainingConfig.model_validate(made["config"]), model, data, took)
 
 
 def _ship(run: dict[str, Any], results: Path, folder: Path) -> Shipped:
