@@ -9,18 +9,27 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/task.smk"
 include: "workflow/rules/texts.smk"
 include: "workflow/rules/train.smk"
+include: "workflow/rules/train_causal_lm.smk"
 include: "workflow/rules/deploy.smk"
+include: "workflow/rules/deploy_causal_lm.smk"
 include: "workflow/rules/encode.smk"
+include: "workflow/rules/predict.smk"
 include: "workflow/rules/score.smk"
+include: "workflow/rules/score_predictions.smk"
 include: "workflow/rules/drift.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/plots.smk"
 include: "workflow/rules/mteb_results.smk"
+include: "workflow/rules/models.smk"
+include: "workflow/rules/push.smk"
+include: "workflow/rules/index.smk"
 
 
 rule all:
     default_target: True
     input:
-        study_tables(),
-        study_plots(),
-        study_mteb_results(),
+        [study_tables(plan) for plan in PLANS],
+        [study_plots(plan) for plan in PLANS],
+        [study_mteb_results(plan) for plan in PLANS],
+        [study_models(plan) for plan in PLANS],
+        "results/studies/index.md",

@@ -11,6 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from qatlab.config.model import DecoderConfig
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -111,7 +113,12 @@ def training_data(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[st
     import pandas as pd
 
     folder = tmp_path_factory.mktemp("data")
-    pd.DataFrame(pairs[:64], columns=["anchor", "positive"]).to_parquet(folder / "train.parquet")
+    columns = ["anchor", "positive"]
+    pd.DataFrame(pairs[:64], columns=columns).to_parquet(folder / "train.parquet")
+    config = {"source": "local", "name": "pairs", "path": str(folder / "pairs.jsonl")}
+    manifest = {"source": "local", "name": "pairs", "rows": 64, "columns": columns}
+    (folder / "config.json").write_text(json.dumps({"config": config}))
+    (folder / "manifest.json").write_text(json.dumps(manifest))
     return folder
 
 
@@ -127,3 +134,31 @@ def model(tiny_model: Path) -> "SentenceTransformer":
 def texts(pairs: list[tuple[str, str]]) -> list[str]:
     """A few short texts."""
     return [summary for summary, _ in pairs[:16]]
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder() -> "DecoderConfig":
+    """Of a causal language model that is made in no time."""
+    from qatlab.config.model import DecoderConfig
+
+    return DecoderConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_decoder_folder(tiny_decoder: "DecoderConfig", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with random weights that are far enough apart for its likeliest tokens to be clear."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    from qatlab.models.byte_decoder import make
+
+    folder = tmp_path_factory.mktemp("decoder")
+    make(tiny_decoder, 256, folder)
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    with torch.no_grad():
+        for weights in model.parameters():
+            weights.mul_(8)
+    model.save_pretrained(folder)
+    return folder

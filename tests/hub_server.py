@@ -6,7 +6,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +22,8 @@ PATHS = (  # of the hub: https://huggingface.co/docs/hub/api
     r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/(?P<listing>tree|paths-info)/(?P<revision>[^/]+)(/(?P<path>.*))?",
     r"/((?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)",
 )
+
+Answer = tuple[int, dict[str, str], bytes]  # status, headers and body
 
 
 @dataclass
@@ -50,7 +52,11 @@ class Hub:
                 return waiting.pop(0)
         return None
 
-    def answer(self, path: str, query: str, body: bytes) -> tuple[int, dict[str, str], bytes]:
+    def respond(self, command: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        """Status, headers and body of any request; this hub takes nothing, so that what is posted are questions too."""
+        return self.answer(path, query, body)
+
+    def answer(self, path: str, query: str, body: bytes) -> Answer:
         """Status, headers and body of a request."""
         found = next((match for match in (re.fullmatch(pattern, path) for pattern in PATHS) if match), None)
         if found is None:
@@ -78,7 +84,7 @@ class Hub:
         about = {"id": name, "sha": commit, "siblings": [{"rfilename": file} for file in files]}
         return _json({**about, "private": False, "tags": [], "downloads": 0})
 
-    def _file(self, path: Path | None, commit: str) -> tuple[int, dict[str, str], bytes]:
+    def _file(self, path: Path | None, commit: str) -> Answer:
         if path is None:
             return 404, {"X-Error-Code": "EntryNotFound", "X-Repo-Commit": commit}, b""
         content = path.read_bytes()
@@ -109,7 +115,7 @@ def _entry(name: str, path: Path) -> dict[str, object]:
     return {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
 
 
-def _json(value: object) -> tuple[int, dict[str, str], bytes]:
+def _json(value: object) -> Answer:
     return 200, {"Content-Type": "application/json"}, json.dumps(value).encode()
 
 
@@ -129,6 +135,8 @@ def serve(hub: Hub) -> Iterator[Hub]:
         def do_POST(self):
             self.respond(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
+        do_PUT = do_POST
+
         def respond(self, sent=b""):
             address = urlsplit(self.path)
             path = unquote(address.path)
@@ -137,7 +145,9 @@ def serve(hub: Hub) -> Iterator[Hub]:
             if fault == "slow":
                 time.sleep(hub.delay)
             status, headers, body = (
-                (fault, {}, b"") if isinstance(fault, int) else hub.answer(path, address.query, sent)
+                (fault, {}, b"")
+                if isinstance(fault, int)
+                else hub.respond(self.command, path, address.query, self.headers, sent)
             )
             if status == 429:
                 headers = {"Retry-After": "1"}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qatlab.evaluation.axes import unit_length
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.scores_file import read_scores, standard_error
 from qatlab.evaluation.similarity import by_pair
 from qatlab.quantization import MinMaxRange, fake_quantize
 from qatlab.stages import score
@@ -42,7 +42,7 @@ def test_its_standard_error_is_that_of_repeated_samples():
         gold = generator.normal(size=120)
         like = gold + generator.normal(size=120)
         values = by_pair(stats.rankdata(like), stats.rankdata(gold), ranked=True)
-        errors.append(score.standard_error(values))
+        errors.append(standard_error(values))
         found.append(values.mean())
     assert np.mean(errors) == pytest.approx(np.std(found), rel=0.12)
 

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan.compose import group_options, stands_for
+from qatlab.plan.compose import compose_runs, group_options, stands_for
 from qatlab.plan.published import check_published
 from qatlab.plan.study import load_study
 from qatlab.tables.published import read_published
@@ -31,8 +31,8 @@ def changed(conf, text):
 
 def test_a_small_scale_stands_for_the_full_one_place_by_place():
     names = stands_for(CONF, "pr3655_gooaq", "small")
-    assert names["data.rows"] == {"224": 90000, "2475": 990000, "7475": 2990000}
-    assert names["trainer.batch_size"] == {"16": 64, "32": 128}
+    assert names["data.rows"] == {"112": 90000, "1238": 990000, "3738": 2990000}
+    assert names["trainer.batch_size"] == {"8": 64, "16": 128}
     assert names["task"] == {"stdlib": "nano_msmarco", "networkx": "nano_nq"}
     assert names["method"]["pr3655_staged_warmup_short"] == "pr3655_staged_warmup"
     full = stands_for(CONF, "pr3655_gooaq")
@@ -42,7 +42,7 @@ def test_a_small_scale_stands_for_the_full_one_place_by_place():
 def test_a_study_shows_its_file(conf):
     overrides = ["+study.published=theirs", "+study.matrix.trainer.batch_size=[64]"]
     plan = load_study(conf, "quickstart", overrides=overrides)
-    assert plan.published.scale == "full"
+    assert plan.scale == "full"
     assert "published" in plan.view_names()
     assert "published" in plan.plot_names()
     assert plan.study_description()["config"]["scale"] == "full"
@@ -99,3 +99,32 @@ def test_a_small_scale_keeps_the_matrix(study):
     assert len(small.runs) == len(plan.runs)
     assert small.view_names() == plan.view_names()
     assert small.plot_names() == plan.plot_names()
+
+
+@pytest.mark.parametrize("scale", [None, "small"])
+@pytest.mark.parametrize("study", group_options(CONF)["study"])
+def test_every_answer_of_ours_is_of_something_that_the_study_does(study, scale):
+    asked = compose_runs(CONF, study)[0][1].study
+    if scale is None or scale in asked.scales:
+        assert len(load_study(CONF, study, scale).answers) == len(asked.answers)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("{method: stee, deploy: onnx_int8}", "unknown method in study.answers 'stee' (did you mean 'ste'?)"),
+        ("{method: ste, deploy: onnx_int9}", "unknown deploy in study.answers 'onnx_int9'"),
+        ("{method: ste}", "an answer by scores needs deploy"),
+        ("{method: ste, deploy: onnx_int8, where: {data.rows: 5}}", "'data.rows' is no key of the study's matrix"),
+    ],
+)
+def test_an_answer_that_nothing_gives_is_one_line(answer, message):
+    with pytest.raises(UserError) as raised:
+        load_study(CONF, "quickstart", overrides=[f"+study.answers=[{answer}]"])
+    assert message in str(raised.value)
+
+
+def test_an_answer_goes_with_the_method_that_overrides_take_away():
+    overrides = ["+study.answers=[{method: ste, deploy: onnx_int8}]", "study.matrix.method=[untrained,baseline]"]
+    assert load_study(CONF, "quickstart", overrides=overrides).answers == []
+    assert len(load_study(CONF, "quickstart", overrides=overrides[:1]).answers) == 1

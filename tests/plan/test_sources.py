@@ -29,6 +29,11 @@ def test_training_does_not_depend_on_what_follows():
     assert not {name for name in training if name.startswith(("plan/", "tables/", "plots/", "encoders/"))}
 
 
+def test_another_wording_of_a_card_is_no_other_training():
+    assert not {name for name in names("train") | names("train_causal_lm") if name.startswith("cards/")}
+    assert {"cards/training_card.py", "cards/causal_card.py", "cards/words.py"} <= names("models")
+
+
 def test_modules_named_in_strings_count():
     assert {"encoders/onnx.py", "encoders/torch.py"} <= names("encode")
 

@@ -6,6 +6,7 @@ from conftest import PROJECT
 from qatlab.plan.compose import compose_runs
 from qatlab.plan.study import load_study
 from qatlab.plan.trainings import steps_of, trainings
+from qatlab.schedules import WeightSchedule
 
 CONF = PROJECT / "conf"
 
@@ -44,3 +45,14 @@ def test_each_size_is_a_line():
 def test_what_is_unusual_is_said(overrides, line):
     plan = load_study(CONF, "quickstart", overrides=["study.matrix.method=[untrained,baseline]", *overrides])
     assert trainings(plan.runs) == [line]
+
+
+def test_the_staged_warm_up_does_not_finish_where_the_pull_requests_thread_says_so():
+    """78 % of binary's weight at the end of 90,000 rows in batches of 64, 39 % in batches of 128."""
+    reached = {}
+    for cell, config in compose_runs(CONF, "pr3655_gooaq"):
+        if cell["method"] == "pr3655_staged_warmup":
+            binary = config.method.embedding_quantization.precisions["binary"]
+            last = WeightSchedule(**binary.model_dump()).at(steps_of(config) - 1, steps_of(config))
+            reached[config.data.rows, config.trainer.batch_size] = round(100 * last / binary.weight)
+    assert reached == {(90000, 64): 78, (90000, 128): 39, (990000, 128): 100, (2990000, 64): 100}

@@ -41,6 +41,9 @@ def inputs(tiny_model, training_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     (folder / "model").mkdir()
     (folder / "model" / "model").symlink_to(tiny_model)
+    config = {"name": str(tiny_model), "revision": "main", "max_seq_length": 32, "num_hidden_layers": None}
+    (folder / "model" / "config.json").write_text(json.dumps({"config": config}))
+    (folder / "model" / "manifest.json").write_text(json.dumps({**config, "source": "local"}))
     return {"model": folder / "model", "data": training_data}
 
 

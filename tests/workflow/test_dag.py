@@ -6,12 +6,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from huggingface_hub import ModelCard
 
 from conftest import PROJECT
+from hub_server import serve
+from hub_uploads import READER, WRITER, UploadHub
 
 STUDY = """
 # @package _global_
@@ -43,9 +47,11 @@ class Checkout:
             copy(source, folder / name)
         (folder / "conf" / "study" / "tiny.yaml").write_text(STUDY.format(model=model, files=files))
 
-    def snakemake(self, *arguments: str, study: str = "tiny", **config: str) -> subprocess.CompletedProcess:
+    def snakemake(
+        self, *arguments: str, study: str = "tiny", environment: Mapping[str, str] = {}, **config: str
+    ) -> subprocess.CompletedProcess:
         config_options = ["--config", f"study={study}", *(f"{key}={value}" for key, value in config.items() if value)]
-        environment = {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"}
+        environment = {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **environment}
         return subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *config_options],
             cwd=self.folder,
@@ -206,6 +212,46 @@ def test_views_and_plots_are_there(finished):
         assert (finished.tables().parent / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_each_trained_model_has_a_folder_with_its_figures(finished):
+    folders = {path.name: path for path in (finished.tables().parent / "models").iterdir() if path.is_dir()}
+    assert set(folders) == {"ste_warmup-seed=0", "weight_int8-seed=0"}
+    scores = pd.read_csv(finished.tables() / "scores.csv").query("deploy == 'torch_fp32' and metric == 'ndcg@10'")
+    for run, folder in folders.items():
+        assert {path.name for path in (folder / "onnx").iterdir()} == {"model.onnx", "model_qint8_quantized.onnx"}
+        results = ModelCard.load(folder / "README.md").data.eval_results
+        expected = scores[scores["run"] == run].set_index("doc_precision")["value"].to_dict()
+        assert {result.metric_config: result.metric_value for result in results} == expected
+
+
+def test_models_are_pushed_when_asked_for_and_the_token_is_in_no_file(finished, tmp_path):
+    pushed = finished.tables().parent / "pushed.json"
+    for config, message in (
+        ({}, "error: say whose the models will be on the hub: snakemake push --config push=OWNER"),
+        ({"push": "me"}, "error: pushing needs a token of the hub that can write: export HF_TOKEN=…"),
+        ({"push": "me/you"}, "error: push=me/you: give the user or organization of the hub that models go to"),
+        ({"push": "me", "push_public": "perhaps"}, "error: push_public=perhaps: give true or false"),
+    ):
+        result = finished.snakemake("push", environment={"HF_TOKEN": ""}, **config)
+        assert result.returncode != 0
+        assert result.stdout.strip().splitlines()[-1] == message
+    with serve(UploadHub(folder=tmp_path)) as hub:
+        network = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
+        result = finished.snakemake("push", environment={**network, "HF_TOKEN": READER}, push="me")
+        assert result.returncode != 0
+        assert "qatlab: the token in HF_TOKEN may not write to 'me/tiny-ste_warmup-seed-0'" in result.stdout
+        assert not pushed.exists()
+        result = finished.snakemake("push", environment={**network, "HF_TOKEN": WRITER}, push="me")
+        assert result.returncode == 0, result.stdout
+        assert hub.private == {"me/tiny-ste_warmup-seed-0": True, "me/tiny-weight_int8-seed-0": True}
+        assert {made["repository"]: made["commit"] for made in json.loads(pushed.read_text()).values()} == hub.main
+        again = finished.snakemake("push", environment={**network, "HF_TOKEN": WRITER}, push="me")
+        assert NOTHING in again.stdout
+    files = [path for path in finished.folder.rglob("*") if path.is_file()]
+    assert {".snakemake", "results"} <= {path.relative_to(finished.folder).parts[0] for path in files}
+    for path in files:
+        assert not {token for token in (WRITER, READER) if token.encode() in path.read_bytes()}, path
+
+
 def test_the_screen_says_which_run_is_training_and_what_remains(finished):
     assert re.search(r"^\[\d+ of \d+ done\] train model-local-ste_warmup-seed-0-", finished.screen, re.MULTILINE)
     assert re.search(
@@ -233,25 +279,28 @@ def test_touching_configuration_or_data_does_nothing(finished, tiny_files):
 
 
 def test_a_key_of_drift_reruns_drift_and_what_follows(finished):
-    assert finished.would_run("drift.limit=10") == {"drift", "tables", "plots"}
+    assert finished.would_run("drift.limit=10") == {"drift", "tables", "plots", "models", "index"}
 
 
 def test_a_key_of_training_reruns_training_and_what_follows(finished):
-    follows = {"train", "deploy", "encode", "score", "drift", "tables", "plots"}
+    follows = {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models", "index"}
     assert finished.would_run("trainer.learning_rate=1e-4") == follows
 
 
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        ("stages/drift.py", {"drift", "tables", "plots"}),
-        ("evaluation/metrics.py", {"score", "tables", "plots"}),
-        ("tables/wide.py", {"tables", "plots"}),
+        ("stages/drift.py", {"drift", "tables", "plots", "models", "index"}),
+        ("evaluation/metrics.py", {"score", "tables", "plots", "models", "index"}),
+        ("tables/wide.py", {"tables", "plots", "models", "index"}),
         ("plots/drift.py", {"plots"}),
-        ("encoders/openvino.py", {"encode", "score", "drift", "tables", "plots"}),
-        ("tables/parity.py", {"tables", "plots"}),
-        ("evaluation/search_drift.py", {"drift", "tables", "plots"}),
-        ("losses/quantization_aware.py", {"train", "deploy", "encode", "score", "drift", "tables", "plots"}),
+        ("encoders/openvino.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),
+        ("tables/parity.py", {"tables", "plots", "models", "index"}),
+        ("evaluation/search_drift.py", {"drift", "tables", "plots", "models", "index"}),
+        (
+            "losses/quantization_aware.py",
+            {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models", "index"},
+        ),
     ],
 )
 def test_editing_a_module_reruns_its_stage_and_what_follows(finished, edited, module, rules):
@@ -299,8 +348,7 @@ def test_a_failing_job_shows_its_own_words_and_its_log(finished):
 MISTAKES = [
     (
         {"study": "quickstrt"},
-        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); "
-        "valid: embedding_quantization, quickstart, tiny, weight_quantization",
+        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: embedding_quantization, ",
     ),
     (
         {"overrides": "trainer.batchsize=4"},
@@ -327,7 +375,7 @@ def test_a_mistake_is_one_line_before_any_job(finished, mistake, message):
 def test_an_unknown_key_of_config_is_refused(finished):
     result = finished.snakemake("-n", sceale="small")
     assert result.returncode != 0
-    assert "--config takes study, scale and overrides" in result.stdout
+    assert "--config takes study, scale, overrides, push and push_public, not 'sceale'" in result.stdout
 
 
 def test_a_stage_runs_by_hand(finished, tmp_path):

@@ -16,20 +16,28 @@ STAGES = {
     "data": "write training rows as Parquet",
     "task": "write an evaluation task as Parquet",
     "texts": "write a set of texts that are only embedded, as Parquet",
-    "train": "train a model",
-    "deploy": "turn a trained model into what is shipped",
+    "train": "train an embedding model",
+    "train_causal_lm": "train a causal language model",
+    "deploy": "turn a trained embedding model into what is shipped",
+    "deploy_causal_lm": "turn a trained causal language model into what is shipped",
     "encode": "run a deployed model over the texts of a task or set",
+    "predict": "run a deployed causal language model over a task",
     "score": "score embeddings at every output precision",
+    "score_predictions": "score what a causal language model predicted",
     "drift": "compare a deployment's embeddings with a reference's",
     "tables": "gather a study's figures",
     "plots": "draw a study's tables",
     "mteb_results": "write scores in mteb's own format",
+    "models": "gather a study's trained models, each with its ONNX files and its card",
+    "index": "list all studies with their answers",
 }
-STUDY_STAGES = ("tables", "plots", "mteb_results")  # they write into a study's folder, beside one another
+# They write into a study's folder, or that of all studies, beside one another.
+STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
 COMMANDS = {
     "plan": "show a study's runs and artifacts, or write their configurations",
     "schema": "print the JSON Schema of the configuration",
     "bench": "measure time and memory against references",
+    "push": "upload a study's models to the hub",
 }
 
 

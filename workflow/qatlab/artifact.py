@@ -91,16 +91,21 @@ def _replace(source: Path, target: Path) -> None:
 
 def link_or_copy_tree(source: Path, target: Path) -> None:
     """Copies a folder, with hard links where the file system has them."""
-
-    def place(src: str, dst: str) -> None:
-        try:
-            os.link(src, dst)
-        except OSError:
-            shutil.copyfile(src, dst)
-
     shutil.copytree(
-        source, target, copy_function=place, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".snakemake_timestamp")
+        source,
+        target,
+        copy_function=link_or_copy,
+        dirs_exist_ok=True,
+        ignore=shutil.ignore_patterns(".snakemake_timestamp"),
     )
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """The same file under another name: a hard link where the file system has them, or else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def _sync(path: Path) -> None:

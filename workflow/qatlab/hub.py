@@ -50,7 +50,7 @@ def patiently(ask: Callable[[], Answer], passing: tuple[int, ...] = BUSY) -> Ans
             if not _passes(error, passing):
                 raise
             pause = min(_asked_for(error) or wait, LONGEST_WAIT)
-            say(f"the hub: {_reason(error)}; again in {pause:.3g} s")
+            say(f"the hub: {reason(error)}; again in {pause:.3g} s")
             time.sleep(pause)
     return ask()
 
@@ -108,13 +108,13 @@ def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
         raise UserError(f"the hub has no {kind} '{name}' (or it is private: set HF_TOKEN)") from None
     except (HfHubHTTPError, OSError) as error:  # OSError: no network, HF_HUB_OFFLINE, nothing in the cache
         raise UserError(
-            f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({_reason(error)}); "
+            f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({reason(error)}); "
             f"to work offline, {OFFLINE_WAYS[kind]}"
         ) from None
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
     """The first line of what began it: "429 Client Error: Too Many Requests", not "an error happened"."""
     if isinstance(error.__cause__, OSError):
-        return _reason(error.__cause__)
+        return reason(error.__cause__)
     return (str(error).strip().partition("\n")[0] or type(error).__name__)[:REASON_LENGTH]

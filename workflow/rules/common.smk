@@ -1,4 +1,4 @@
-# The plan of the study, made and validated before any job, and the helpers that let rules look things up in it.
+# The plans of the studies, made and validated before any job, and the helpers that let rules look things up in it.
 import os
 import shlex
 import sys
@@ -13,9 +13,10 @@ from qatlab.plan.environment import use_this_python
 from qatlab.plan.layers import check_layers
 from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
-from qatlab.plan.study import load_study, write_descriptions
+from qatlab.plan.study import load_studies, write_descriptions
 from qatlab.plan.trainings import trainings
-from qatlab.tables.names import FORMS, LONG
+from qatlab.tables.names import FORMS, LONG, model_folder
+from qatlab.upload import repositories, token_from
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -35,13 +36,16 @@ def overrides():
 
 
 def planned():
-    unknown = sorted(set(config) - {"study", "scale", "overrides"})
+    unknown = sorted(
+        set(config) - {"study", "scale", "overrides", "push", "push_public"}
+    )
     if unknown:
         raise WorkflowError(
-            f"--config takes study, scale and overrides, not '{unknown[0]}'; other keys go into overrides=\"key=value\""
+            f"--config takes study, scale, overrides, push and push_public, not '{unknown[0]}'; "
+            'other keys go into overrides="key=value"'
         )
     try:
-        return load_study(
+        return load_studies(
             BASE / "conf",
             str(config.get("study", "quickstart")),
             config.get("scale"),
@@ -54,8 +58,16 @@ def planned():
 report: "../report/workflow.rst"
 
 
-PLAN = planned()
-STUDY = PLAN.study
+PLANS = planned()
+ARTIFACTS = {path: made for plan in PLANS for path, made in plan.artifacts.items()}
+TRAININGS = ("train", "train_causal_lm")
+DEPLOYMENTS = ("deploy", "deploy_causal_lm")
+TABULATED = (
+    *TRAININGS,
+    *DEPLOYMENTS,
+    *("encode", "predict"),
+    *("score", "score_predictions", "drift"),
+)
 PLOT_TITLES = {
     "published": "published figures and ours",
     "scores": "scores by output precision",
@@ -68,9 +80,10 @@ PLOT_TITLES = {
 
 def artifact(kind, wildcards):
     path = f"{kind}/{wildcards.id}"
-    if path not in PLAN.artifacts:
-        raise WorkflowError(f"results/{path} is not part of study '{STUDY}'")
-    return PLAN.artifacts[path]
+    if path not in ARTIFACTS:
+        studies = ", ".join(plan.study for plan in PLANS)
+        raise WorkflowError(f"results/{path} is not part of study {studies}")
+    return ARTIFACTS[path]
 
 
 def made_from(kind):
@@ -113,10 +126,10 @@ def gpus(kind):
 
     def count(wildcards):
         made = artifact(kind, wildcards)
-        if kind == "train":
+        if kind in TRAININGS:
             return 1
-        if kind == "encode":
-            return int(runs_on_gpu(PLAN.artifacts[made.inputs["deploy"]]))
+        if kind in ("encode", "predict"):
+            return int(runs_on_gpu(ARTIFACTS[made.inputs["deploy"]]))
         return int(made_on_gpu(made))
 
     return count
@@ -131,77 +144,134 @@ def deploy_threads(wildcards):
     return workflow.cores if needs_cores(artifact("deploy", wildcards)) else 1
 
 
+def rule_name(stage, plan):
+    """Of a study's own rule: the stage, and where several studies are asked for, whose it is."""
+    return stage if len(PLANS) == 1 else f"{stage}_{plan.study}"
+
+
+def study_path(plan):
+    return f"results/studies/{plan.study}"
+
+
 def study_folder(wildcards, output):
     return str(Path(output[0]).parents[len(Path(output[0]).parts) - 4])
 
 
-def study_identity():
+def study_description(plan):
+    return f"{DESCRIPTIONS}/study/{plan.study}.json"
+
+
+def study_identity(plan):
     """Changes with anything that the study's tables and plots show besides their inputs."""
-    return identity(STUDY, PLAN.study_description())
+    return identity(plan.study, plan.study_description())
 
 
-def study_inputs(kinds):
-    return [f"results/{a.path}" for a in PLAN.artifacts.values() if a.kind in kinds]
+def study_inputs(plan, kinds):
+    return [f"results/{a.path}" for a in plan.artifacts.values() if a.kind in kinds]
 
 
 def check_what_is_asked_for():
     """What a plan alone cannot tell: whether hubs are within reach, and schemes fit the models' layers."""
     try:
-        check_hub(PLAN, Path("results"))
-        check_layers(PLAN, Path("results"))
+        for plan in PLANS:
+            check_hub(plan, Path("results"))
+            check_layers(plan, Path("results"))
     except UserError as error:
         raise WorkflowError(str(error))
 
 
-def study_tables():
+def study_tables(plan):
+    folder = study_path(plan)
     return [
-        f"results/studies/{STUDY}/runs.csv",
-        *(f"results/studies/{STUDY}/tables/{name}" for name in LONG),
+        f"{folder}/runs.csv",
+        f"{folder}/study.json",
+        *(f"{folder}/tables/{name}" for name in LONG),
         *(
-            f"results/studies/{STUDY}/tables/{name}.{form}"
-            for name in PLAN.view_names()
+            f"{folder}/tables/{name}.{form}"
+            for name in plan.view_names()
             for form in FORMS
         ),
     ]
 
 
-def drawn_tables():
+def drawn_tables(plan):
     """The tables that plots are drawn from."""
-    views = [
-        name for name in PLAN.view_names() if name in ("decomposition", "published")
-    ]
+    views = [n for n in plan.view_names() if n in ("decomposition", "published")]
     return [
-        f"results/studies/{STUDY}/tables/{name}.csv"
-        for name in ["scores", "search", *views]
+        f"{study_path(plan)}/tables/{name}.csv" for name in ["scores", "search", *views]
     ]
 
 
-def published_figures():
+def published_figures(plan):
     """The file of others' figures that the study's tables show, if any."""
-    return [os.path.relpath(PLAN.published.file)] if PLAN.published else []
+    return [os.path.relpath(plan.published.file)] if plan.published else []
 
 
 def published_option(wildcards, input):
     return input_options(wildcards, {"published": path for path in input.published})
 
 
-def study_plots():
+def study_plots(plan):
     return [
-        f"results/studies/{STUDY}/plots/{name}.{form}"
-        for name in PLAN.plot_names()
+        f"{study_path(plan)}/plots/{name}.{form}"
+        for name in plan.plot_names()
         for form in ("svg", "png")
     ]
 
 
-def study_mteb_results():
-    return [f"results/studies/{STUDY}/mteb"] if PLAN.has_mteb_results() else []
+def study_mteb_results(plan):
+    return [f"{study_path(plan)}/mteb"] if plan.has_mteb_results() else []
+
+
+def study_models(plan):
+    return [f"{study_path(plan)}/models"] if plan.trained_runs() else []
+
+
+def check_push(plan, owner, public):
+    """What would fail after the study's last job, said before the first."""
+    if not isinstance(public, bool):
+        raise WorkflowError(f"push_public={public}: give true or false")
+    try:
+        repositories(
+            owner, plan.study, [model_folder(run.name) for run in plan.trained_runs()]
+        )
+    except UserError as error:
+        raise WorkflowError(str(error))
+
+
+def models_to_push(wildcards):
+    """Input function: of the rule push, so that nothing runs for models that cannot be pushed."""
+    (plan,) = PLANS
+    if "push" not in config:
+        raise WorkflowError(
+            "say whose the models will be on the hub: snakemake push --config push=OWNER"
+        )
+    if not study_models(plan):
+        raise WorkflowError(
+            f"study '{plan.study}' trains nothing, so there is nothing to push"
+        )
+    try:
+        token_from(os.environ)
+    except UserError as error:
+        raise WorkflowError(str(error))
+    return study_models(plan)
+
+
+PUSH_TO = str(config.get("push", ""))
+PUSH_PUBLIC = config.get("push_public", False)
+if "push" in config:
+    if len(PLANS) > 1:
+        raise WorkflowError("push one study at a time: --config study=NAME push=OWNER")
+    check_push(PLANS[0], PUSH_TO, PUSH_PUBLIC)
 
 
 if workflow.is_main_process:  # jobs on other machines read this file again
-    for line in trainings(PLAN.runs):
-        logger.info(f"{STUDY}: {line}")
+    for plan in PLANS:
+        for line in trainings(plan.runs):
+            logger.info(f"{plan.study}: {line}")
 
 
 onstart:
     check_what_is_asked_for()
-    write_descriptions(PLAN, Path(DESCRIPTIONS))
+    for plan in PLANS:
+        write_descriptions(plan, Path(DESCRIPTIONS))

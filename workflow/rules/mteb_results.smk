@@ -1,20 +1,23 @@
 # Scores in mteb's own format, where the study has tasks that mteb knows.
-if PLAN.has_mteb_results():
+for PLAN in PLANS:
+    if PLAN.has_mteb_results():
 
-    rule mteb_results:
-        input:
-            study_inputs(["task", "deploy", "encode", "score"]),
-            sources=sources("mteb_results"),
-            lock=LOCK,
-        output:
-            directory(f"results/studies/{STUDY}/mteb"),
-        log:
-            f"results/logs/mteb_results/{STUDY}.log",
-        conda:
-            "../../envs/qatlab.yaml"
-        params:
-            config=f"{DESCRIPTIONS}/study/{STUDY}.json",
-            folder=f"results/studies/{STUDY}",
-            plan=study_identity(),
-        shell:
-            "python -m qatlab mteb_results --config {params.config} --input results=results --output {params.folder} --log {log}"
+        rule:
+            name:
+                rule_name("mteb_results", PLAN)
+            input:
+                study_inputs(PLAN, ["task", "deploy", "encode", "score"]),
+                sources=sources("mteb_results"),
+                lock=LOCK,
+            output:
+                directory(f"{study_path(PLAN)}/mteb"),
+            log:
+                f"results/logs/mteb_results/{PLAN.study}.log",
+            conda:
+                "../../envs/qatlab.yaml"
+            params:
+                config=study_description(PLAN),
+                folder=study_folder,
+                plan=study_identity(PLAN),
+            shell:
+                "python -m qatlab mteb_results --config {params.config} --input results=results --output {params.folder} --log {log}"

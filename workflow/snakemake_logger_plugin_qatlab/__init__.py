@@ -24,6 +24,9 @@ EXIT_STATUS = re.compile(r"returned non-zero exit status|died with <Signals")
 TRACE = re.compile(r"\s*File \"[^\n]+\", line \d+")
 FILE_AND_LINE = re.compile(r"^(\w+(?:Error|Exception))(?: in (?:file|rule) [^\n]*)?:\n", re.MULTILINE)
 
+# What Snakemake wraps around the words of an input function that refuses.
+REFUSAL = re.compile(r"^Error:\n\s*WorkflowError:\n\s*(?P<words>[^\n]+)\nWildcards:.*", re.DOTALL)
+
 
 class LogHandler(LogHandlerBase):
     """Writes short lines to stderr."""
@@ -54,6 +57,7 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.ERROR:
             lines = FILE_AND_LINE.sub("", record.getMessage()).splitlines()
             message = "\n".join(line for line in lines if not TRACE.match(line)).strip()
+            message = REFUSAL.sub(r"\g<words>", message)
             # A job that fails has said why; so does JOB_ERROR, with its log.
             return None if self.failed or EXIT_STATUS.search(message) else f"error: {message}"
         if event is None:

@@ -1,11 +1,12 @@
 """A study (conf/study): which runs it makes of the other groups, and what its tables show."""
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from qatlab.config.base import Strict
+from qatlab.config.causal_lm import PredictConfig
 from qatlab.config.data import DataConfig
 from qatlab.config.deploy import DeployConfig, TorchDeployment
 from qatlab.config.drift import DriftConfig
@@ -17,6 +18,29 @@ from qatlab.config.task import TaskConfig
 from qatlab.config.texts import TextsConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.quantization.precisions import RANGED, sides
+
+
+class AnswerConfig(Strict):
+    """A comparison that answers a study's question, by names as the study's file has them."""
+
+    method: Annotated[str, Field(min_length=1)]
+    against: Annotated[str, Field(min_length=1, description="Another method, or the same shipped otherwise")] = (
+        "baseline"
+    )
+    deploy: Annotated[str, Field(description="The deployment whose scores are compared")] = ""
+    against_deploy: Annotated[str | None, Field(description="The other method's, where it is another")] = None
+    precision: Annotated[str, Field(description="Output precision, as tables call it")] = "float32"
+    figure: Annotated[
+        Literal["score", "peak_memory_bytes", "seconds_per_step", "train_seconds"],
+        Field(description="The study's main metric, or a cost of training"),
+    ] = "score"
+    where: Annotated[dict[str, Any], Field(description="Values of other keys of the matrix")] = {}
+
+    @model_validator(mode="after")
+    def _scores_are_of_a_deployment(self) -> "AnswerConfig":
+        if self.figure == "score" and not self.deploy:
+            raise ValueError("an answer by scores needs deploy: which deployment's")
+        return self
 
 
 class StudyConfig(Strict):
@@ -34,6 +58,8 @@ class StudyConfig(Strict):
         dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
     ] = {}
     baseline: Annotated[str, Field(description="The method that differences refer to")] = "baseline"
+    question: Annotated[str | None, Field(description="What it asks, for results/studies/index.md")] = None
+    answers: Annotated[list[AnswerConfig], Field(description="The comparisons that answer it")] = []
     published: Annotated[
         str | None,
         Field(
@@ -108,6 +134,7 @@ class RunConfig(Strict):
     task: Annotated[dict[str, TaskConfig], Field(min_length=1)]
     texts: Annotated[dict[str, TextsConfig], Field(description="Embedded for drift alone")] = {}
     encode: EncodeConfig
+    predict: PredictConfig = PredictConfig()
     evaluate: EvaluateConfig
     drift: DriftConfig
 
@@ -130,6 +157,23 @@ class RunConfig(Strict):
                 )
             if isinstance(deployment, TorchDeployment) and deployment.rotated:
                 raise ValueError(f"drift.reference '{reference}' rotates embeddings; compare with one that does not")
+        return self
+
+    @model_validator(mode="after")
+    def _causal_models_have_no_embeddings(self) -> "RunConfig":
+        if self.model.kind == "embedding":
+            if self.trainer.max_seconds is not None:
+                raise ValueError("trainer.max_seconds is for causal language models; give max_steps or max_examples")
+            return self
+        has = f"model '{self.model.name}' is a causal language model and has no embeddings"
+        for name in ("embedding_quantization", "rotation"):
+            if getattr(self.method, name) is not None:
+                raise ValueError(f"{has}: method '{self.method.name}' cannot train it with {name}")
+        for name, deployment in self.deploy.items():
+            if not isinstance(deployment, TorchDeployment) or deployment.rotated:
+                raise ValueError(f"{has}: deployment '{name}' is not for it; use torch_fp32, torch_bf16 or torchao_…")
+        if self.texts or self.study.decomposition:
+            raise ValueError(f"{has}: leave {'texts' if self.texts else 'study.decomposition'} empty")
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,16 @@ class TrainerConfig(Strict):
 
     num_train_epochs: Annotated[float, Field(gt=0)] = 1.0
     max_steps: Annotated[int | None, Field(gt=0, description="Optimizer steps; overrides num_train_epochs")] = None
+    max_examples: Annotated[
+        int | None, Field(gt=0, description="Examples trained on, counted each time; overrides num_train_epochs")
+    ] = None
+    max_seconds: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="Seconds of training, whatever the steps; the learning rate and late starts follow the clock. For causal_lm",
+        ),
+    ] = None
     batch_size: Annotated[int, Field(ge=2, description="Examples per device and step; in-batch negatives need two")] = (
         64
     )
@@ -44,6 +54,15 @@ class TrainerConfig(Strict):
     ] = []
 
     @model_validator(mode="after")
+    def _one_budget(self) -> "TrainerConfig":
+        given = [name for name in ("max_steps", "max_examples", "max_seconds") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"give one of {' and '.join(given)}, not both")
+        if self.max_seconds is not None and self.warmup_steps is not None:
+            raise ValueError("max_seconds goes with warmup_ratio, a share of the time, not with warmup_steps")
+        return self
+
+    @model_validator(mode="after")
     def _cycles_are_restarts(self) -> "TrainerConfig":
         if self.lr_scheduler_kwargs is not None and self.lr_scheduler_type != "cosine_with_restarts":
             raise ValueError(f"lr_scheduler_kwargs are for cosine_with_restarts, not for {self.lr_scheduler_type}")
@@ -53,6 +72,8 @@ class TrainerConfig(Strict):
         """Optimizer steps over this many rows, as Transformers' trainer counts them."""
         if self.max_steps is not None:
             return self.max_steps
+        if self.max_examples is not None:
+            return math.ceil(self.max_examples / (self.batch_size * self.gradient_accumulation_steps))
         batches = rows // self.batch_size if self.dataloader_drop_last else math.ceil(rows / self.batch_size)
         an_epoch = max(math.ceil(batches / self.gradient_accumulation_steps), 1)
         return math.ceil(self.num_train_epochs * an_epoch)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import safe_open
@@ -15,16 +17,22 @@ from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
 from qatlab.weights.convert import convert
 
+Load = Callable[[Path, WeightsConfig], Any]
 TORCHAO_FILE = "torchao.safetensors"  # the quantized weights, beside what stays float
 
 
-def deploy(source: Path, target: Path, config: WeightsConfig) -> None:
+def deploy(source: Path, target: Path, config: WeightsConfig, load: Load | None = None) -> None:
     """Writes the folder `source` with the scheme's layers quantized; `load_quantized` completes the model loaded from it.
 
-    Transformers 4.57 itself stores only float8 of torchao's tensors in safetensors; the rest it would pickle. Raises
-    UserError if the scheme does not fit the model.
+    Transformers 4.57 itself stores only float8 of torchao's tensors in safetensors; the rest it would pickle.
+
+    Args:
+        load: loads the float model of a folder; Sentence Transformers by default.
+
+    Raises:
+        UserError: if the scheme does not fit the model.
     """
-    model = _load(source, config)
+    model = (load or _load)(source, config)
     try:
         layers = convert(model, config)
     except ValueError as error:
@@ -34,17 +42,17 @@ def deploy(source: Path, target: Path, config: WeightsConfig) -> None:
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     tensors, metadata = flatten_tensor_state_dict(quantized)
     save_file(tensors, target / TORCHAO_FILE, metadata)
-    bare = {name.partition(".model.")[2] for name in quantized}  # as a Transformer module's own file names them
+    bare = {name.partition(".model.")[2] or name for name in quantized}  # as a Transformer module's own file names them
     for file in target.rglob("model.safetensors"):
         kept = {name: _stored(tensor, config) for name, tensor in load_file(file).items() if name not in bare}
         save_file(kept, file, {"format": "pt"})
 
 
-def load_quantized(folder: Path, config: WeightsConfig) -> SentenceTransformer:
-    """The model of a folder that `deploy` wrote, for inference."""
+def load_quantized(folder: Path, config: WeightsConfig, load: Load | None = None) -> Any:
+    """The model of a folder that `deploy` wrote, for inference; `load` as there."""
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it would warn of the weights that follow
-    model = _load(folder, config)
+    model = (load or _load)(folder, config)
     logging.set_verbosity(level)
     with safe_open(folder / TORCHAO_FILE, framework="pt") as file:
         metadata = file.metadata()

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import UserError
 
@@ -26,3 +28,8 @@ def read_scores(folder: Path) -> list[dict[str, Any]]:
         )
     rows: list[dict[str, Any]] = found["scores"]
     return rows
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Standard error of the mean over queries; 0 for a single query."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -5,6 +5,7 @@ from scipy import stats
 
 from qatlab.config.evaluate import COMPAT, EvaluateConfig
 from qatlab.evaluation.axes import OnAxes
+from qatlab.evaluation.jackknife import parts
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.pairs import pair_scores
 from qatlab.evaluation.ranking import SideRanges
@@ -49,10 +50,7 @@ def figures(
 
 
 def by_pair(found: np.ndarray, gold: np.ndarray, ranked: bool) -> np.ndarray:
-    """Each pair's part in a correlation: jackknife pseudo-values, moved so that their mean is the correlation itself.
-
-    The correlation is no mean over pairs. But its pseudo-values (n times it less n − 1 times that without the pair) vary as its
-    sampling error does, so that they can be resampled and compared as a query's figures are.
+    """Each pair's part in a correlation, which is no mean over pairs; see `jackknife.parts`.
 
     Args:
         found, gold: (n,) float64; ranks, ties averaged, where `ranked`.
@@ -60,9 +58,6 @@ def by_pair(found: np.ndarray, gold: np.ndarray, ranked: bool) -> np.ndarray:
 
     Returns:
         (n,) float64; all 0 where `found` is constant, which follows nothing.
-
-    References:
-        Efron and Stein 1981, "The jackknife estimate of variance", https://doi.org/10.1214/aos/1176345462
     """
     count = len(found)
     if np.ptp(found) == 0:
@@ -74,9 +69,7 @@ def by_pair(found: np.ndarray, gold: np.ndarray, ranked: bool) -> np.ndarray:
         [_without(found, gold, np.arange(first, min(first + PAIRS_AT_ONCE, count)), ranked)
          for first in range(0, count, PAIRS_AT_ONCE)]
     )  # fmt: skip
-    pseudo = count * whole - (count - 1) * without
-    moved: np.ndarray = pseudo - pseudo.mean() + whole
-    return moved
+    return parts(whole, without)
 
 
 def _without(found: np.ndarray, gold: np.ndarray, left_out: np.ndarray, ranked: bool) -> np.ndarray:

@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder
 
 
-def model_source(name: str) -> str:
-    """'local' for a folder, 'package' for a model that an installed package carries, 'hub' for the rest."""
+def model_source(config: ModelConfig) -> str:
+    """'made' on the spot, 'local' for a folder, 'package' for a model that an installed package carries, 'hub' for the rest."""
+    name = config.name
+    if config.decoder is not None:
+        return "made"
     if Path(name).expanduser().is_dir():
         return "local"
     if name.startswith((".", "/", "~")) or name.count("/") > 1:

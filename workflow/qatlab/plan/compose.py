@@ -20,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from qatlab.config import (
     base,
+    causal_lm,
     data,
     deploy,
     drift,
@@ -286,7 +287,22 @@ def _real_path(location: tuple[int | str, ...], values: Any) -> list[int | str]:
 
 def _accepted_keys() -> set[str]:
     """Every key that some section accepts, for suggestions."""
-    modules = (base, data, deploy, drift, encode, evaluate, method, model, study, task, texts, trainer, weights)
+    modules = (
+        base,
+        causal_lm,
+        data,
+        deploy,
+        drift,
+        encode,
+        evaluate,
+        method,
+        model,
+        study,
+        task,
+        texts,
+        trainer,
+        weights,
+    )
     classes = {
         value
         for module in modules

@@ -9,6 +9,7 @@ from typing import Any
 
 from qatlab.artifact import read_json
 from qatlab.config.method import MethodConfig
+from qatlab.config.model import ModelConfig
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder
@@ -31,22 +32,21 @@ def check_layers(plan: Plan, results: Path) -> None:
             continue
         base = _base(plan, artifact)
         if base.path not in models:
-            folder = _folder(base, results)
-            models[base.path] = _without_weights(folder) if folder is not None else None
+            models[base.path] = _shapes(base, results)
         if models[base.path] is not None:
             _check(models[base.path], asked)
 
 
 def _asked(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
-    if artifact.kind == "train":
+    if artifact.kind.startswith("train"):
         method = MethodConfig.model_validate(artifact.config["method"])
         return method if method.weight_quantization or method.lora else None
-    weights = artifact.config.get("weights") if artifact.kind == "deploy" else None
+    weights = artifact.config.get("weights") if artifact.kind.startswith("deploy") else None
     return WeightsConfig.model_validate(weights) if weights else None
 
 
 def _appends_a_layer(plan: Plan, artifact: Artifact) -> bool:
-    training = artifact if artifact.kind == "train" else plan.artifacts[artifact.inputs["model"]]
+    training = artifact if artifact.kind.startswith("train") else plan.artifacts[artifact.inputs["model"]]
     return training.kind == "train" and MethodConfig.model_validate(training.config["method"]).rotation is not None
 
 
@@ -71,14 +71,28 @@ def _base(plan: Plan, artifact: Artifact) -> Artifact:
     return made_from if made_from.kind == "model" else plan.artifacts[made_from.inputs["model"]]
 
 
-def _folder(base: Artifact, results: Path) -> Path | None:
+def _shapes(base: Artifact, results: Path) -> Any:
+    """Its modules by their names, with shapes only; None where nothing here tells them."""
+    config = ModelConfig.model_validate(base.config)
+    folder = _folder(base, config, results)
+    if folder is None and config.decoder is None:
+        return None
+    if config.kind == "embedding":
+        assert folder is not None
+        return _without_weights(folder)
+    from qatlab.models.causal_lm import without_weights
+
+    return without_weights(folder, config.decoder)
+
+
+def _folder(base: Artifact, config: ModelConfig, results: Path) -> Path | None:
     fetched = results / base.path / "model"
     if fetched.is_dir():
         return fetched
-    source = model_source(base.config["name"])
+    source = model_source(config)
     if source == "local":
-        return Path(base.config["name"]).expanduser()
-    return packaged_folder(base.config["name"]) if source == "package" else None
+        return Path(config.name).expanduser()
+    return packaged_folder(config.name) if source == "package" else None
 
 
 def _without_weights(folder: Path) -> Any:

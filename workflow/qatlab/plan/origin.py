@@ -42,7 +42,9 @@ from qatlab.models.source import model_source
 
 def model_origin(config: ModelConfig) -> Any:
     """A checksum for a local folder or a packaged model; the hub id and revision otherwise stand in the configuration."""
-    source = model_source(config.name)
+    source = model_source(config)
+    if source == "made":
+        return {"transformers": package_version("transformers"), "torch": package_version("torch")}
     if source == "local":
         folder = Path(config.name).expanduser()
         if not list(folder.glob("*.safetensors")) and not list(folder.glob("*/*.safetensors")):

@@ -1,6 +1,6 @@
 """A study's plan: its runs and their artifacts, decided before anything is done."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from qatlab.config.evaluate import COMPAT
@@ -9,6 +9,8 @@ from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
+from qatlab.plan.causal_lm import plan_causal_run
+from qatlab.plan.compose import FULL_SCALE
 from qatlab.plan.decomposition import check_decomposition, plan_decomposition
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
 from qatlab.plan.hardware import check_hardware
@@ -21,21 +23,24 @@ from qatlab.tables.names import WIDE, is_simulation
 
 @dataclass
 class Plan:
-    """A study's runs, and every artifact of theirs by path."""
+    """A study's runs at one of its scales, and every artifact of theirs by path."""
 
     study: str
     title: str
     baseline: str
     runs: list[Run]
     artifacts: dict[str, Artifact]
+    scale: str = FULL_SCALE
     published: Published | None = None
+    question: str | None = None
+    answers: list[dict[str, Any]] = field(default_factory=list)
 
     def plot_names(self) -> list[str]:
         """The plots that the study has figures for."""
         names = {
             "published": self.published is not None,
             "scores": True,
-            "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
+            "training_loss": any(a.kind.startswith("train") for a in self.artifacts.values()),
             "drift": self._compares(),
             "waterfall": any(run.chains for run in self.runs),
             "pareto": self._stored_otherwise(),
@@ -47,6 +52,7 @@ class Plan:
         twin_of = twins(self.runs, self.baseline)
         methods = {run.config.method.name for run in self.runs}
         there = {
+            "answers": bool(self.answers),
             "published": self.published is not None,
             "pareto": self._stored_otherwise(),
             "against_baseline": self.baseline in methods and len(methods) > 1,
@@ -71,6 +77,10 @@ class Plan:
             for name, task in run.config.task.items()
         )
 
+    def trained_runs(self) -> list[Run]:
+        """The runs with a model of their own."""
+        return [run for run in self.runs if run.config.method.train]
+
     def _compares(self) -> bool:
         """Whether deployments are compared with one another, besides with what training saw."""
         return any(not is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted)
@@ -83,6 +93,8 @@ class Plan:
 
     def _shipped_otherwise(self, run: Run) -> bool:
         """Whether a run's float32 embeddings are scored, and something else is."""
+        if run.config.model.kind == "causal_lm":
+            return len(run.config.deploy) > 1
         scored = outputs(run.config.evaluate)
         return len(run.config.deploy) * len(scored) > 1 and any(output.plain for output in scored)
 
@@ -96,9 +108,12 @@ class Plan:
             "primary_metric": metric,
             "main_metrics": main_metrics(self.runs[0].kinds, metric),
             "kinds": self.runs[0].kinds,
+            "scale": self.scale,
+            "question": self.question,
+            "answers": self.answers,
         }
         if self.published is not None:
-            config |= {"scale": self.published.scale, "stands_for": self.published.stands_for}
+            config |= {"stands_for": self.published.stands_for}
         config |= {"float": float_deployment(self.runs[0]), "views": self.view_names()}
         return {
             "kind": "study",
@@ -115,15 +130,27 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
     planner = Planner()
     runs: dict[str, Run] = {}
     for cell, config in cells:
-        run = plan_run(planner, cell, config)
+        run = (plan_causal_run if config.model.kind == "causal_lm" else plan_run)(planner, cell, config)
         runs.setdefault(run.trained, run)  # an untrained model is the same for every seed: one run
     study = cells[0][1].study
     _check_names(runs.values())
+    _check_kinds(list(runs.values()))
     check_decomposition(list(runs.values()))
     for run in runs.values():
-        plan_drift(planner, run, list(runs.values()))
-        plan_decomposition(planner, run)
+        if run.config.model.kind == "embedding":
+            plan_drift(planner, run, list(runs.values()))
+            plan_decomposition(planner, run)
     return Plan(study.name, study.title, study.baseline, list(runs.values()), planner.artifacts)
+
+
+def _check_kinds(runs: list[Run]) -> None:
+    if len({run.config.model.kind for run in runs}) > 1:
+        raise UserError("the study's models are of both kinds, embedding and causal_lm; give each a study of its own")
+    kinds = dict.fromkeys(runs[0].kinds.values())
+    if runs[0].config.model.kind == "causal_lm" and len(kinds) > 1:
+        raise UserError(
+            f"the study's tasks are of {' and '.join(kinds)}, whose figures have no mean; give each a study of its own"
+        )
 
 
 def _check_names(runs: Any) -> None:

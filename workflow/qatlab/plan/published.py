@@ -16,12 +16,10 @@ class Published:
 
     Attributes:
         file: of others' figures.
-        scale: that the study's own are of.
         stands_for: what names at this scale stand for in the file; see `compose.stands_for`.
     """
 
     file: Path
-    scale: str
     stands_for: dict[str, dict[str, Any]]
 
 

@@ -43,11 +43,11 @@ class Run:
 
 def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     """A cell's run, its drift apart, which may refer to other runs."""
-    model = _plan_model(planner, config.model)
+    model = plan_model(planner, config.model)
     trained, name = model, config.method.name
     if config.method.train:
-        name = _run_name(cell, config)
-        data = _plan_data(planner, config)
+        name = run_name(cell, config)
+        data = plan_data(planner, config)
         slice_ = {"method": dump(config.method), "trainer": dump(config.trainer), "seed": config.seed}
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
         trained = planner.add("train", slug, slice_, {"model": model, "data": data}, name)
@@ -63,7 +63,8 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     return run
 
 
-def _plan_model(planner: Planner, config: ModelConfig) -> str:
+def plan_model(planner: Planner, config: ModelConfig) -> str:
+    """The base model."""
     origin = planner.origin(model_origin, config)
     return planner.add("model", Path(config.name).name, dump(config), {}, config.name, origin)
 
@@ -107,14 +108,14 @@ def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, co
 def _searcher(planner: Planner, section: Any) -> dict[str, str]:
     """The model that hard negatives are mined with, if any are."""
     mines = isinstance(section, WithheldTask) and section.mined.model
-    return {"model": _plan_model(planner, section.mined.searcher)} if mines else {}
+    return {"model": plan_model(planner, section.mined.searcher)} if mines else {}
 
 
 def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -> str:
     """The deployment's embeddings of training documents, where ranges are fitted on them."""
     config = run.config
     slice_ = {**dump(config.encode), "rows": config.evaluate.range_rows}
-    inputs = {"deploy": deployed, "data": _plan_data(planner, config)}
+    inputs = {"deploy": deployed, "data": plan_data(planner, config)}
     label = f"{run.name} · {deployment} · training documents"
     return planner.add("encode", f"{run.name}-{deployment}-training", slice_, inputs, label)
 
@@ -158,7 +159,8 @@ def _reference(name: str, run: Run, runs: list[Run]) -> tuple[Run, str]:
     )
 
 
-def _plan_data(planner: Planner, config: RunConfig) -> str:
+def plan_data(planner: Planner, config: RunConfig) -> str:
+    """What it is trained on."""
     return planner.add(
         "data", config.data.name, dump(config.data), {}, config.data.name, planner.origin(data_origin, config.data)
     )
@@ -178,12 +180,12 @@ def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deploym
         label = f"{run.name} · onnx"
         inputs["float"] = planner.add("deploy", f"{run.name}-onnx", dump(plain), {"model": run.trained}, label)
     if config.needs_texts:
-        inputs["data"] = _plan_data(planner, run.config)
+        inputs["data"] = plan_data(planner, run.config)
     slug = f"{run.name}-onnx" if config == plain else f"{run.name}-{deployment}"
     return planner.add("deploy", slug, dump(config), inputs, f"{run.name} · {deployment}")
 
 
-def _run_name(cell: dict[str, Any], config: RunConfig) -> str:
+def run_name(cell: dict[str, Any], config: RunConfig) -> str:
     """The method, the seed, and what else the matrix varies, in words that are safe in a path."""
     parts = [config.method.name]
     for key, value in cell.items():

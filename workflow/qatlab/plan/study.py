@@ -3,23 +3,43 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 from qatlab.artifact import write_json
+from qatlab.plan.answers import planned_answers
 from qatlab.plan.compose import FULL_SCALE, compose_runs, stands_for
 from qatlab.plan.plan import Plan, make_plan
 from qatlab.plan.published import Published, check_published
+
+ALL = "all"
 
 
 def load_study(conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()) -> Plan:
     """The valid plan of a study. Raises UserError, before anything is written, for what a user can mend."""
     cells = compose_runs(conf, study, scale, overrides)
     plan = make_plan(cells)
-    shown = cells[0][1].study.published
-    if shown is not None:
-        matrix = list(cells[0][1].study.matrix)
-        plan.published = Published(
-            check_published(conf, shown, matrix), scale or FULL_SCALE, stands_for(conf, study, scale)
-        )
+    settings = cells[0][1].study
+    plan.scale, plan.question = scale or FULL_SCALE, settings.question
+    if settings.published is None and not settings.answers:
+        return plan
+    names = stands_for(conf, study, scale)
+    plan.answers = planned_answers(settings.answers, plan.runs, names)
+    if settings.published is not None:
+        plan.published = Published(check_published(conf, settings.published, list(settings.matrix)), names)
     return plan
+
+
+def load_studies(conf: Path, names: str, scale: str | None = None, overrides: Iterable[str] = ()) -> list[Plan]:
+    """The plans of one study, of several (NAME,NAME), or of all that show published figures (`all`)."""
+    given = list(overrides)
+    studies = published_studies(conf) if names == ALL else names.split(",")
+    return [load_study(conf, study, scale, given) for study in studies]
+
+
+def published_studies(conf: Path) -> list[str]:
+    """The studies of others' works: those with a file of published figures."""
+    files = sorted((conf / "study").glob("*.yaml"))
+    return [file.stem for file in files if (yaml.safe_load(file.read_text()).get("study") or {}).get("published")]
 
 
 def write_descriptions(plan: Plan, folder: Path) -> None:

@@ -7,9 +7,13 @@ from qatlab.plan.runs import Run
 
 
 def steps_of(config: RunConfig) -> int | None:
-    """Optimizer steps of a run; None where it trains on however many rows there are."""
+    """Optimizer steps of a run; None where the clock ends it, or it trains on however many rows or blocks of text there are."""
     rows, trainer = config.data.rows, config.trainer
-    if trainer.max_steps is None and rows is None:
+    if trainer.max_seconds is not None:
+        return None
+    counted = trainer.max_steps is not None or trainer.max_examples is not None
+    in_blocks = config.model.kind == "causal_lm" and len(getattr(config.data, "columns", ("", ""))) == 1
+    if not counted and (rows is None or in_blocks):
         return None
     return trainer.steps(rows or 0)
 
@@ -24,11 +28,13 @@ def trainings(runs: list[Run]) -> list[str]:
 
 def _size(config: RunConfig) -> str:
     steps, rows, trainer = steps_of(config), config.data.rows, config.trainer
-    epochs = (
-        f"{trainer.num_train_epochs:g} epochs of " if trainer.num_train_epochs != 1 and not trainer.max_steps else ""
-    )
+    budgeted = trainer.max_steps or trainer.max_examples or trainer.max_seconds
+    epochs = f"{trainer.num_train_epochs:g} epochs of " if trainer.num_train_epochs != 1 and not budgeted else ""
     accumulated = trainer.gradient_accumulation_steps
+    length = (
+        f"{trainer.max_seconds:g} seconds" if trainer.max_seconds else f"{f'{steps:,}' if steps else 'as many'} steps"
+    )
     return (
-        f"{f'{steps:,}' if steps else 'as many'} steps: {epochs}{f'{rows:,}' if rows else 'all'} rows, batches of "
+        f"{length}: {epochs}{f'{rows:,}' if rows else 'all'} rows, batches of "
         f"{trainer.batch_size}{f' × {accumulated}' if accumulated > 1 else ''}"
     )

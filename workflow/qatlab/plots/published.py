@@ -10,9 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qatlab.plots.style import COLOURS, set_title
+from qatlab.tables.names import metric_label
+from qatlab.tables.published import ALL_TASKS
 
 COLUMNS = 3
-LABEL_LETTERS, TITLE_LETTERS = 34, 36
+TITLE_LETTERS = 34
+LETTER_INCHES = 0.08  # of a row's label
 ROW_INCHES, PANEL_INCHES = 0.24, 3.0
 WHAT = ("deploy", "task", "precision", "metric")  # a panel for each
 FIGURES = ("published", "ours", "ours − published", "note")
@@ -32,21 +35,28 @@ def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
     columns = min(COLUMNS, len(panels))
     lines = math.ceil(len(panels) / columns)
     height = 1.6 + lines * (0.9 + ROW_INCHES * max(len(rows), 3))
+    margin = LETTER_INCHES * max(map(len, rows))
     figure, axes = plt.subplots(
-        lines, columns, figsize=(2.6 + PANEL_INCHES * columns, height), sharey=True, squeeze=False
+        lines, columns, figsize=(margin + PANEL_INCHES * columns, height), sharey=True, squeeze=False
     )
     for axis, (names, panel) in zip(axes.flat, panels, strict=False):
         _panel(axis, panel, keys, rows)
-        axis.set_title(textwrap.fill(" · ".join(str(name) for name in names if name not in ("", "–")), TITLE_LETTERS))
+        axis.set_title(textwrap.fill(_title(names), TITLE_LETTERS))
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
-    axes[0][0].set_yticks(range(len(rows)), [textwrap.fill(row, LABEL_LETTERS) for row in rows])
+    axes[0][0].set_yticks(range(len(rows)), rows)
     axes[0][0].set_ylim(len(rows) - 0.5, -0.5)
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     deviation = "; bars: ± standard deviation over seeds" if table["ours"].str.contains("±").any() else ""
     set_title(figure, title, f"published figures, and ours at {ours}{deviation}; axes don't begin at 0")
     return figure
+
+
+def _title(names: tuple[Any, ...]) -> str:
+    """Of a panel: what its figures are of; that they are means of the tasks goes without saying."""
+    told = [metric_label(str(name)) for name in names if name not in ("", "–", ALL_TASKS)]
+    return " · ".join(told)
 
 
 def _panel(axis: Axes, panel: pd.DataFrame, keys: list[str], rows: list[str]) -> None:

@@ -1,20 +1,27 @@
-"""The primary metric by output precision and method, one panel a deployment."""
+"""The primary metric by method, and by output precision or deployment."""
 
 import textwrap
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.tables.outputs import output_labels
+from qatlab.tables.wide import VARIED_PREFIX
 
+LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # of the figure; of a method in the legend
 LETTERS_UPWARDS = 48  # of the y axis's label, in a line
 
 
 def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
     """Points are means over tasks and seeds; bars are 95 % intervals over queries (normal approximation).
+
+    A column of panels a deployment, a row for each combination of what the matrix varies besides method and seed. Where there is
+    one output, as of causal language models, deployments stand beside one another in one panel.
 
     Args:
         scores: scores.csv.
@@ -23,43 +30,73 @@ def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
         label: what the metric is called.
     """
     chosen = scores[scores["metric"] == metric]
-    chosen = chosen.assign(output=output_labels(chosen))
-    deployments, methods, precisions = (list(dict.fromkeys(chosen[c])) for c in ("deploy", "method", "output"))
-    width = 3.2 * max(1.0, len(precisions) / 4)
+    chosen = chosen.assign(output=output_labels(chosen), panel=chosen["deploy"])
+    place, what = "output", "output precision"
+    if chosen["output"].nunique() == 1:
+        place, what = "deploy", "shipped as"
+        chosen = chosen.assign(panel="")
+    panels, methods, places = (list(dict.fromkeys(chosen[c])) for c in ("panel", "method", place))
+    rows = _varied(chosen)
+    width, height = 3.2 * max(1.0, len(places) / 4), 4.4 if len(places) <= 4 else 5.4
     figure, axes = plt.subplots(
-        1,
-        len(deployments),
-        figsize=(1.2 + width * len(deployments), 4.4 if len(precisions) <= 4 else 5.4),
+        len(rows),
+        len(panels),
+        figsize=(max(1.6 + width * len(panels), LEAST_WIDTH), 1.2 + (height - 1.2) * len(rows)),
         sharey=True,
         squeeze=False,
     )
-    for axis, deploy in zip(axes[0], deployments, strict=True):
-        for number, method in enumerate(methods):
-            rows = chosen[(chosen["deploy"] == deploy) & (chosen["method"] == method)]
-            points = [_mean_and_error(rows[rows["output"] == precision]) for precision in precisions]
-            offset = (number - (len(methods) - 1) / 2) * 0.8 / len(methods)
-            axis.errorbar(
-                np.arange(len(precisions)) + offset,
-                [mean for mean, _ in points],
-                yerr=[1.96 * error for _, error in points],
-                fmt=MARKERS[number % len(MARKERS)],
-                color=COLOURS[number % len(COLOURS)],
-                capsize=2,
-                markersize=6,
-                label=method,
-            )
-        axis.set_title(deploy)
-        slanted = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(precisions) > 3 else {}
-        axis.set_xticks(range(len(precisions)), precisions, **slanted)
-        axis.set_xlabel("output precision")
-        axis.grid(axis="x", visible=False)
+    for line, (name, of_row) in zip(axes, rows, strict=True):
+        for axis, panel in zip(line, panels, strict=True):
+            _panel(axis, of_row[of_row["panel"] == panel], methods, places, place)
+            axis.set_title(" · ".join(filter(None, (name, panel))))
+            axis.set_xlabel(what)
     tasks = chosen["task"].nunique()
-    axes[0][0].set_ylabel(textwrap.fill(f"{label}, mean of {tasks} task{'s' if tasks > 1 else ''}", LETTERS_UPWARDS))
+    upwards = textwrap.fill(f"{label}, mean of {tasks} task{'s' if tasks > 1 else ''}", LETTERS_UPWARDS)
+    for line in axes:
+        line[0].set_ylabel(upwards)
     handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(methods), 5))
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=min(len(methods), int(figure.get_figwidth() / ENTRY_INCHES))
+    )
     seeds = chosen["seed"].nunique()
     set_title(figure, title, f"bars: 95 % interval over queries; {seeds} seed{'s' if seeds > 1 else ''}")
     return figure
+
+
+def _panel(axis: Axes, rows: pd.DataFrame, methods: list[str], places: list[str], place: str) -> None:
+    for number, method in enumerate(methods):
+        of_method = rows[rows["method"] == method]
+        points = [_mean_and_error(of_method[of_method[place] == one]) for one in places]
+        offset = (number - (len(methods) - 1) / 2) * 0.8 / len(methods)
+        axis.errorbar(
+            np.arange(len(places)) + offset,
+            [mean for mean, _ in points],
+            yerr=[1.96 * error for _, error in points],
+            fmt=MARKERS[number % len(MARKERS)],
+            color=COLOURS[number % len(COLOURS)],
+            capsize=2,
+            markersize=6,
+            label=method,
+        )
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(places) > 3 else {}
+    axis.set_xticks(range(len(places)), places, **slanted)
+    axis.grid(axis="x", visible=False)
+
+
+def _varied(chosen: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    """Of each combination of what the matrix varies: its name, and its rows with those of untrained models, which have none."""
+    columns = [column for column in chosen.columns if column.startswith(VARIED_PREFIX)]
+    if not columns:
+        return [("", chosen)]
+    names = pd.Series("", index=chosen.index, dtype=object)
+    for column in columns:
+        given = chosen[column].notna() & (chosen[column].astype(str) != "")
+        # A column that is empty for untrained models is read as floats.
+        written = chosen[column].map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
+        named = f"{column.rpartition('.')[2]}=" + written
+        names = names.where(~given, names + (names != "").map({True: " · ", False: ""}) + named)
+    trained = [name for name in dict.fromkeys(names) if name]
+    return [(name, chosen[(names == name) | (names == "")]) for name in trained] or [("", chosen)]
 
 
 def _mean_and_error(rows: pd.DataFrame) -> tuple[float, float]:

@@ -1,6 +1,8 @@
-"""model: a base model, from a local folder, an installed package or the hub, as a plain Sentence Transformers folder."""
+"""model: a base model, from a local folder, an installed package or the hub, as a plain folder of its library; or made on the spot."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +18,61 @@ PLAIN_FILES = (".json", ".txt", ".safetensors", ".model")
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes model/ and manifest.json. Pickled weights, code and anything else a folder may hold stay behind."""
     config = ModelConfig.model_validate(description["config"])
-    source = model_source(config.name)
-    if source == "local":
-        folder = Path(config.name).expanduser()
-    elif source == "package":
-        found = packaged_folder(config.name)
-        assert found is not None
-        verify(config.name, found)
-        folder = found
-    else:
-        from qatlab.models.hub import download
-
-        folder = download(config.name, config.revision)
+    source = model_source(config)
     target = output / "model"
-    _copy_plain_files(folder, target)
-    if config.num_hidden_layers:
-        _keep_layers(target, config.num_hidden_layers)
-    elif not (target / "modules.json").exists() or not (target / "tokenizer.json").exists():
-        _save_anew(target)
-    _set_max_seq_length(target, config.max_seq_length)
+    if config.decoder is not None:
+        from qatlab.models.byte_decoder import make
+
+        make(config.decoder, config.max_seq_length, target)
+    else:
+        _copy_plain_files(_found(config, source), target)
+        (_complete_decoder if config.kind == "causal_lm" else _complete_encoder)(target, config)
     write_json(
         output / "manifest.json",
         {"name": config.name, "revision": config.revision, "source": source, "sha256": sha256_of(target)},
     )
+
+
+def _found(config: ModelConfig, source: str) -> Path:
+    """Its folder, on this machine or fetched."""
+    if source == "local":
+        return Path(config.name).expanduser()
+    if source == "package":
+        found = packaged_folder(config.name)
+        assert found is not None
+        verify(config.name, found)
+        return found
+    from qatlab.models.hub import download
+
+    return download(config.name, config.revision)
+
+
+def _complete_encoder(target: Path, config: ModelConfig) -> None:
+    """A Sentence Transformers folder, with as many layers and tokens as asked for."""
+    if config.num_hidden_layers:
+        with _layers_kept(target, config.num_hidden_layers):
+            _save_anew(target, num_hidden_layers=config.num_hidden_layers)
+    elif not (target / "modules.json").exists() or not (target / "tokenizer.json").exists():
+        _save_anew(target)
+    _set_max_seq_length(target, config.max_seq_length)
+
+
+def _complete_decoder(target: Path, config: ModelConfig) -> None:
+    """With as many layers as asked for."""
+    if config.num_hidden_layers:
+        from transformers import AutoModelForCausalLM
+
+        with _layers_kept(target, config.num_hidden_layers):
+            model = AutoModelForCausalLM.from_pretrained(
+                str(target),
+                trust_remote_code=False,
+                use_safetensors=True,
+                num_hidden_layers=config.num_hidden_layers,
+                dtype="auto",
+            )
+        for shard in target.glob("model*.safetensors*"):
+            shard.unlink()
+        model.save_pretrained(str(target), safe_serialization=True)
 
 
 def _copy_plain_files(folder: Path, target: Path) -> None:
@@ -49,8 +83,9 @@ def _copy_plain_files(folder: Path, target: Path) -> None:
             shutil.copyfile(file, target / relative)
 
 
-def _keep_layers(folder: Path, layers: int) -> None:
-    """The first ones."""
+@contextmanager
+def _layers_kept(folder: Path, layers: int) -> Iterator[None]:
+    """While a model is loaded with its first layers alone. Raises UserError where it has fewer."""
     from transformers import AutoConfig
     from transformers.utils import logging
 
@@ -59,8 +94,10 @@ def _keep_layers(folder: Path, layers: int) -> None:
         raise UserError(f"model.num_hidden_layers={layers}, but the model has {there}")
     said = logging.get_verbosity()
     logging.set_verbosity_error()  # or each weight that is left out is named
-    _save_anew(folder, num_hidden_layers=layers)
-    logging.set_verbosity(said)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(said)
 
 
 def _save_anew(folder: Path, **config: Any) -> None:

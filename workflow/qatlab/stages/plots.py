@@ -24,7 +24,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     logs = {
         run["run"]: pd.read_csv(results / run["trained"] / "log.csv")
         for run in config["runs"]
-        if run["trained"].startswith("train/")
+        if run["trained"].startswith("train")
     }
     if logs:
         style.save(training_loss.draw(logs, config["title"]), folder, "training_loss")

@@ -17,7 +17,7 @@ from qatlab.errors import UserError
 from qatlab.evaluation.axes import OnAxes, on_axes
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, side_ranges
-from qatlab.evaluation.scores_file import write_scores
+from qatlab.evaluation.scores_file import standard_error, write_scores
 from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.evaluation.task import Task, load_task
 from qatlab.quantization.ranges import RANGES, Range
@@ -118,8 +118,3 @@ def _save_ranges(ranges: dict[str, SideRanges], axes: str, folder: Path) -> None
         for precision, of_documents in fitted.documents.items():
             folder.mkdir(exist_ok=True)
             of_documents.save(folder / f"{axes}-{precision}-{kind}.npz")
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Standard error of the mean over queries; 0 for a single query."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

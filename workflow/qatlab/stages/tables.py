@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from qatlab.artifact import write_json
 from qatlab.tables import long, wide
+from qatlab.tables.answers import answers
 from qatlab.tables.cost_of_training import cost_of_training
 from qatlab.tables.decomposition import decomposition, read_chains
 from qatlab.tables.differences import against_baseline, against_float
@@ -13,7 +15,7 @@ from qatlab.tables.drift_and_loss import drift_and_loss
 from qatlab.tables.drift_budget import drift_budget
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.main_score import main_label, main_scores
-from qatlab.tables.names import is_simulation, metric_label
+from qatlab.tables.names import LOWER_IS_BETTER, TEXT, is_simulation, metric_label
 from qatlab.tables.pareto import pareto
 from qatlab.tables.parity import SAME_GRID, parity
 from qatlab.tables.per_query import per_query
@@ -42,7 +44,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     runs = config["runs"]
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    views = _views(scores, drift, cost, config, over) | _differences(config, results, scores)
+    views = _views(scores, drift, cost, config, over) | _differences(config, results, scores, cost)
+    write_json(output / "study.json", {key: config[key] for key in ("study", "title", "scale", "question")})
     if "published" in inputs:
         theirs = read_published(inputs["published"])
         title = f"Published figures ({'; '.join(dict.fromkeys(theirs['source']))}) beside ours at {scale_note(config)}"
@@ -73,10 +76,11 @@ def _views(
     """The wide tables that the study has figures for, with their titles."""
     runs, label, note = config["runs"], main_label(config["main_metrics"]), kernel_note(scores)
     main, metric = main_scores(scores, config["main_metrics"])
+    by = "" if scores["query_precision"].eq(TEXT).all() else " by output precision"
     views = {
         "scores_by_precision": (
             wide.scores_by_precision(main, metric),
-            f"{label} by output precision ({over}){note}",
+            f"{label}{by} ({over}){note}",
         ),
         "all_metrics": (wide.all_metrics(scores), f"All metrics, mean of the tasks ({over}){note}"),
         "cost_summary": (wide.cost_summary(cost), "Cost (medians; memory is peak resident, or allocated on a GPU)"),
@@ -107,7 +111,9 @@ def _views(
     return views
 
 
-def _differences(config: dict[str, Any], results: Path, scores: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, str]]:
+def _differences(
+    config: dict[str, Any], results: Path, scores: pd.DataFrame, cost: pd.DataFrame
+) -> dict[str, tuple[pd.DataFrame, str]]:
     """The planned tables of differences, with their titles."""
     runs, baseline, plain = config["runs"], config["baseline"], config["float"]
     figures = per_query(runs, results, config["main_metrics"])
@@ -116,16 +122,23 @@ def _differences(config: dict[str, Any], results: Path, scores: pd.DataFrame) ->
     drawn = f"queries and {seeds} seeds" if seeds > 1 else "queries; one seed"
     label = main_label(config["main_metrics"])
     judged = f"95 % intervals over {drawn}{kernel_note(scores)}"
+    lower_is_better = set(config["main_metrics"].values()) <= set(LOWER_IS_BETTER)
+    what = "texts" if scores["query_precision"].eq(TEXT).all() else "float32"
     levels, chains = read_chains(runs, results, config["primary_metric"])
     with_seeds = "; ± is the standard deviation over seeds" if seeds > 1 else ""
+    asked = config["answers"] if "answers" in config["views"] else []
     views = {
+        "answers": (
+            answers(asked, figures, cost, varied, label, lower_is_better),
+            f"{config['question'] or config['title']} ({judged}; costs: over seeds)",
+        ),
         "against_baseline": (
-            against_baseline(figures, baseline, varied),
+            against_baseline(figures, baseline, varied, lower_is_better),
             f"{label}, mean of the tasks: each method less {baseline}, shipped alike ({judged})",
         ),
         "against_float": (
-            against_float(figures, plain, varied),
-            f"{label}, mean of the tasks: what is shipped less the same model's float32 in {plain} ({judged})",
+            against_float(figures, plain, varied, lower_is_better),
+            f"{label}, mean of the tasks: what is shipped less the same model's {what} in {plain} ({judged})",
         ),
         "decomposition": (
             decomposition(levels, chains, varied),
@@ -133,7 +146,7 @@ def _differences(config: dict[str, Any], results: Path, scores: pd.DataFrame) ->
             f"shipped, by component ({judged})",
         ),
         "qat_minus_ptq": (
-            qat_minus_ptq(figures, runs, varied),
+            qat_minus_ptq(figures, runs, varied, lower_is_better),
             f"{label}, mean of the tasks: training for a scheme against quantizing after training ({judged}{with_seeds})",
         ),
     }

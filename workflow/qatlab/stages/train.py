@@ -1,7 +1,6 @@
 """train: one training with Sentence Transformers' own trainer."""
 
 import shutil
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from transformers import TrainerCallback, set_seed
 
 from qatlab.artifact import write_json
+from qatlab.cards.training_card import FILE, known, training_card
 from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
@@ -18,22 +18,24 @@ from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.models.rotated import append_rotation, training_embeddings
 from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES
+from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.build_loss import build_loss
 from qatlab.training.callbacks import TrainingLog
-from qatlab.training.device import describe_device, device_name, has_bf16, peak_memory_bytes, use_threads
+from qatlab.training.cost import cost
+from qatlab.training.device import device_name, use_threads
 from qatlab.training.gpu import claim_gpu, visible_gpus
 from qatlab.training.trainer import Trainer
 
-SCRATCH = "scratch"
 FIT_ROWS = 2048  # training documents that learned ranges start from
 LIVE_TEXTS = 8  # training texts that prove the fake quantizers of weights live
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes model/ (a plain Sentence Transformers folder), log.csv (a row a step) and cost.json."""
+    """Writes model/ (a plain Sentence Transformers folder with its card), log.csv (a row a step) and cost.json."""
     method = MethodConfig.model_validate(description["config"]["method"])
     trainer_config = TrainerConfig.model_validate(description["config"]["trainer"])
     seed = description["config"]["seed"]
+    learning_rate = method.learning_rate or trainer_config.learning_rate
     claim_gpu(visible_gpus())
     use_threads(threads)
     set_seed(seed)
@@ -62,8 +64,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         callbacks.append(QuantizationAwareCallback(log.loss))
     trainer = Trainer(
         model=model,
-        args=_arguments(
-            trainer_config, method.learning_rate or trainer_config.learning_rate, seed, output, description["name"]
+        args=SentenceTransformerTrainingArguments(
+            batch_sampler="no_duplicates",
+            **training_arguments(trainer_config, learning_rate, seed, output, description["name"]),
         ),
         train_dataset=rows,
         loss=loss,
@@ -84,7 +87,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     if isinstance(loss, QuantizationAwareLoss):
         _save_ranges(loss, output / "model" / RANGES)
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
-    write_json(output / "cost.json", _cost(log.step_seconds, trainer_config, trained_parameters))
+    took = cost(log.step_seconds, trainer_config, trained_parameters)
+    write_json(output / "cost.json", took)
+    card = training_card(description["config"], known(inputs["model"]), known(inputs["data"]), took)
+    (output / "model" / FILE).write_text(card, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 
 
@@ -99,7 +105,8 @@ def _quantize_weights(model: SentenceTransformer, method: MethodConfig, rows: Da
         layers = prepare(model, method.weight_quantization)
     except ValueError as error:
         raise UserError(str(error)) from None
-    check_live(model, rows[rows.column_names[0]][:LIVE_TEXTS])
+    texts = rows[rows.column_names[0]][:LIVE_TEXTS]
+    check_live(model, lambda: model.encode(texts, convert_to_tensor=True, show_progress_bar=False))
     say(f"weights: {len(layers)} layers are fake-quantized ({method.weight_quantization.name})")
     return WeightQuantizationCallback(method.weight_quantization_start or WeightStartConfig())
 
@@ -120,47 +127,3 @@ def _save_ranges(loss: QuantizationAwareLoss, folder: Path) -> None:
     for precision, ranges in loss.ranges.lasting().items():
         folder.mkdir(exist_ok=True)
         ranges.save(folder / f"{precision}.npz")
-
-
-def _arguments(
-    config: TrainerConfig, learning_rate: float, seed: int, output: Path, name: str
-) -> SentenceTransformerTrainingArguments:
-    return SentenceTransformerTrainingArguments(
-        output_dir=str(output / SCRATCH),
-        run_name=name,
-        num_train_epochs=config.num_train_epochs,
-        max_steps=config.max_steps or -1,
-        per_device_train_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        learning_rate=learning_rate,
-        lr_scheduler_type=config.lr_scheduler_type,
-        lr_scheduler_kwargs=config.lr_scheduler_kwargs.model_dump() if config.lr_scheduler_kwargs else {},
-        warmup_ratio=config.warmup_ratio if config.warmup_steps is None else 0.0,
-        warmup_steps=config.warmup_steps or 0,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.precision == "bf16" or (config.precision == "auto" and has_bf16()),
-        use_cpu=device_name() == "cpu",
-        batch_sampler="no_duplicates",
-        dataloader_drop_last=config.dataloader_drop_last,
-        seed=seed,
-        data_seed=seed,
-        logging_steps=1,
-        save_strategy="no",
-        disable_tqdm=True,
-        report_to=config.report_to or "none",
-    )
-
-
-def _cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: int) -> dict[str, Any]:
-    """The median step, without the first, which pays for warming up."""
-    median = statistics.median(step_seconds[1:] or step_seconds)
-    return {
-        "steps": len(step_seconds),
-        "seconds": sum(step_seconds),
-        "seconds_per_step": median,
-        "examples_per_second": config.batch_size * config.gradient_accumulation_steps / median,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "trained_parameters": trained_parameters,
-        "device": describe_device(),
-    }

@@ -32,11 +32,12 @@ class Verdict:
     needed: Needed
 
 
-def verdicts(differences: list[list[np.ndarray]]) -> list[Verdict]:
+def verdicts(differences: list[list[np.ndarray]], lower_is_better: bool = False) -> list[Verdict]:
     """One for each difference of a table.
 
     Args:
         differences: of each, of each task, (seeds, queries) float64, paired.
+        lower_is_better: whether what is compared is a cost, such as bits per byte.
 
     References:
         Holm 1979, "A simple sequentially rejective multiple test procedure", https://www.jstor.org/stable/4615733
@@ -50,7 +51,7 @@ def verdicts(differences: list[list[np.ndarray]]) -> list[Verdict]:
         p_values[alike] = permutation_p_values(stacked)
     corrected = multipletests(p_values, method="holm")[1]
     return [
-        _verdict(tasks, low, high, p)
+        _verdict(tasks, low, high, p, lower_is_better)
         for tasks, (low, high), p in zip(differences, ends.tolist(), corrected, strict=True)
     ]
 
@@ -63,9 +64,9 @@ def _by_shape(differences: list[list[np.ndarray]]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _verdict(tasks: list[np.ndarray], low: float, high: float, p: float) -> Verdict:
+def _verdict(tasks: list[np.ndarray], low: float, high: float, p: float, lower_is_better: bool) -> Verdict:
     difference = float(np.mean([task.mean() for task in tasks]))
     word = NOT_SEPARABLE
     if p < LEVEL and (low > 0 or high < 0):
-        word = BETTER if difference > 0 else WORSE
+        word = BETTER if (difference < 0) == lower_is_better else WORSE
     return Verdict(difference, low, high, float(p), word, needed(tasks))

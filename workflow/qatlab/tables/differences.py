@@ -8,6 +8,7 @@ import pandas as pd
 
 from qatlab.statistics.power import Needed
 from qatlab.statistics.verdict import NOT_SEPARABLE, Verdict, verdicts
+from qatlab.tables.names import TEXT
 from qatlab.tables.outputs import FLOAT
 from qatlab.tables.per_query import BySeed, Form, paired, seed_means
 
@@ -16,42 +17,51 @@ OUT_OF_REACH = 1000  # times what a study has
 Pair = tuple[Form, Form]
 
 
-def against_baseline(figures: dict[Form, BySeed], baseline: str, varied: list[str]) -> pd.DataFrame:
+def against_baseline(
+    figures: dict[Form, BySeed], baseline: str, varied: list[str], lower_is_better: bool = False
+) -> pd.DataFrame:
     """Each method less the baseline, shipped alike: a row per method, deployment and output.
 
     Args:
         figures: of one metric.
         baseline: the method that is taken away.
         varied: what else the matrix varies, as columns.
+        lower_is_better: whether the metric is a cost.
     """
     pairs = [(form, form._replace(method=baseline)) for form in figures if form.method != baseline]
-    return _table(figures, [pair for pair in pairs if pair[1] in figures], varied)
+    return _table(figures, [pair for pair in pairs if pair[1] in figures], varied, lower_is_better)
 
 
-def against_float(figures: dict[Form, BySeed], reference: str, varied: list[str]) -> pd.DataFrame:
+def against_float(
+    figures: dict[Form, BySeed], reference: str, varied: list[str], lower_is_better: bool = False
+) -> pd.DataFrame:
     """Each form that a model is shipped in less the same model in float32: a row per method, deployment and output.
 
     Args:
         figures: of one metric.
-        reference: the deployment whose float32 embeddings, on their own axes, are taken away.
+        reference: the deployment whose float32 embeddings, on their own axes, or whose texts are taken away.
         varied: what else the matrix varies, as columns.
+        lower_is_better: whether the metric is a cost.
     """
     plain = [form for form in figures if _is_float(form, reference)]
     floats = {(form.method, form.varied): form for form in plain}
     pairs = [(form, floats.get((form.method, form.varied))) for form in figures if form not in plain]
-    return _table(figures, [(form, other) for form, other in pairs if other is not None], varied)
+    return _table(figures, [(form, other) for form, other in pairs if other is not None], varied, lower_is_better)
 
 
-def judged(figures: Mapping[Any, BySeed], pairs: Sequence[tuple[Any, Any]]) -> pd.DataFrame:
+def judged(
+    figures: Mapping[Any, BySeed], pairs: Sequence[tuple[Any, Any]], lower_is_better: bool = False
+) -> pd.DataFrame:
     """Of each pair, in a row: the difference, its interval, p-value and verdict, and what a surer one would take."""
-    return pd.DataFrame([_cells(v) for v in verdicts([paired(figures[a], figures[b]) for a, b in pairs])])
+    differences = [paired(figures[a], figures[b]) for a, b in pairs]
+    return pd.DataFrame([_cells(verdict) for verdict in verdicts(differences, lower_is_better)])
 
 
 def _is_float(form: Form, reference: str) -> bool:
-    return (form.deploy, form.rotation, form.output) == (reference, "none", FLOAT)
+    return (form.deploy, form.rotation) == (reference, "none") and form.output in (FLOAT, TEXT)
 
 
-def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str]) -> pd.DataFrame:
+def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str], lower_is_better: bool) -> pd.DataFrame:
     pairs = [(a, b) for a, b in pairs if paired(figures[a], figures[b])]
     rows = [
         labels(form, varied) | {"value": f"{np.mean(list(seed_means(figures[form]).values())):.4f}"}
@@ -60,9 +70,10 @@ def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str]) ->
     told_anyway = [
         *(["integer kernel"] if len({form.kernel for form in figures} - {""}) < 2 else []),
         *(["rotation"] if {form.rotation for form in figures} == {"none"} else []),
+        *(["output precision"] if {form.output for form in figures} == {TEXT} else []),
     ]
     table = pd.DataFrame(rows).drop(columns=told_anyway, errors="ignore")
-    return pd.concat([table, judged(figures, pairs)], axis=1)
+    return pd.concat([table, judged(figures, pairs, lower_is_better)], axis=1)
 
 
 def labels(form: Form, varied: list[str]) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def cost(runs: list[dict[str, Any]], results: Path, withheld: Collection[str] = 
     """
     rows = []
     for run in runs:
-        training = read_json(results / run["trained"] / "cost.json") if run["trained"].startswith("train/") else {}
+        training = read_json(results / run["trained"] / "cost.json") if run["trained"].startswith("train") else {}
         for deploy in dict.fromkeys(
             entry["deploy"] for entry in run["evaluations"] if not is_simulation(entry["deploy"])
         ):

@@ -8,7 +8,12 @@ from qatlab.config.task import Kind
 from qatlab.tables.names import metric_label
 
 MAIN = "main score"
-OF_KIND = {"reranking": "accuracy@1", "similarity": "spearman"}
+OF_KIND = {
+    "reranking": "accuracy@1",
+    "similarity": "spearman",
+    "translation": "chrf",
+    "language_modelling": "bits_per_byte",
+}
 
 
 def main_metrics(kinds: Mapping[str, Kind], retrieval: str) -> dict[str, str]:

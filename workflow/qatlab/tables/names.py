@@ -1,8 +1,9 @@
-"""The files of a study's tables/ folder, and what metrics are called in them."""
+"""The files of a study's tables/ folder, what metrics are called in them, and what a run's model is called beside them."""
 
 # cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 WIDE = (
+    "answers",
     "published",
     "scores_by_precision",
     "all_metrics",
@@ -20,6 +21,8 @@ WIDE = (
     "cost_of_training",
 )
 SIMULATION = "simulated:"
+TEXT = "text"  # the output of a causal language model, which has no precisions of its own
+LOWER_IS_BETTER = ("bits_per_byte",)
 # The first and the last row of a decomposition; between them are its components.
 FROM_FLOAT, TOTAL = "float", "total"
 FORMS = ("csv", "md", "tex")
@@ -34,6 +37,9 @@ METRIC_NAMES = {
     "spearman": "Spearman's ρ",
     "pearson": "Pearson's r",
     "positive_similarity": "positive similarity",
+    "chrf": "chrF",
+    "bleu": "BLEU",
+    "bits_per_byte": "bits per byte",
 }
 
 
@@ -54,3 +60,8 @@ def simulation(scheme: str, activations: bool = True) -> str:
 def is_simulation(deployment: str) -> bool:
     """Whether a name is that of a forward pass of training."""
     return deployment.startswith(SIMULATION)
+
+
+def model_folder(run: str) -> str:
+    """The folder of a run in a study's models/: a model's name may have brought a slash into the run's."""
+    return run.replace("/", "-")

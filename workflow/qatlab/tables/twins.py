@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 
 from qatlab.tables.differences import DIFFERENCE, judged
+from qatlab.tables.names import TEXT
 from qatlab.tables.per_query import BySeed, Form, paired, seed_means
 
 
-def qat_minus_ptq(figures: dict[Form, BySeed], runs: list[dict[str, Any]], varied: list[str]) -> pd.DataFrame:
+def qat_minus_ptq(
+    figures: dict[Form, BySeed], runs: list[dict[str, Any]], varied: list[str], lower_is_better: bool = False
+) -> pd.DataFrame:
     """A row per scheme, method, deployment and output precision; means of the tasks, paired by seed, query and what else varies.
 
     Args:
@@ -17,6 +20,7 @@ def qat_minus_ptq(figures: dict[Form, BySeed], runs: list[dict[str, Any]], varie
         runs: the study's run descriptions; `matched` names the deployments on the grid that a run was trained for, `twin`
             the method that the twin is of.
         varied: what else the matrix varies, as columns.
+        lower_is_better: whether the metric is a cost.
     """
     trained = {run["method"]: run for run in runs if run["twin"]}
     rows, pairs = [], []
@@ -32,7 +36,11 @@ def qat_minus_ptq(figures: dict[Form, BySeed], runs: list[dict[str, Any]], varie
                 {**labels, "deploy": form.deploy, "output precision": form.output, **_values(figures, form, twin)}
             )
             pairs.append((form, twin))
-    return pd.concat([pd.DataFrame(rows), judged(figures, pairs).drop(columns=DIFFERENCE, errors="ignore")], axis=1)
+    table = pd.DataFrame(rows)
+    if {form.output for form in figures} == {TEXT}:
+        table = table.drop(columns="output precision", errors="ignore")
+    told = judged(figures, pairs, lower_is_better).drop(columns=DIFFERENCE, errors="ignore")
+    return pd.concat([table, told], axis=1)
 
 
 def _values(figures: dict[Form, BySeed], form: Form, twin: Form) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from qatlab.tables.machines import with_kernel
-from qatlab.tables.names import is_simulation
+from qatlab.tables.names import TEXT, is_simulation
 from qatlab.tables.outputs import precision_labels
 
 MEAN = "mean of tasks"
@@ -24,15 +24,16 @@ def scores_by_precision(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     means = chosen.groupby([*keys, "seed", "output"], sort=False, dropna=False)["value"].mean().reset_index()
     means["task"] = MEAN
     both = pd.concat([chosen[[*keys, "seed", "task", "output", "value"]], means])
-    both["column"] = both["task"] + " · " + both["output"]
+    both["column"] = both["task"] + (" · " + both["output"]).where(both["output"] != TEXT, "")
     return _spread(both, keys, "column")
 
 
 def all_metrics(scores: pd.DataFrame) -> pd.DataFrame:
     """Every metric, as the mean of the tasks: a row per method, deployment and precision."""
     labelled, kernel = with_kernel(scores)
-    keys = [*row_keys(scores), "deploy", *kernel, *_rotation_key(scores), "precision"]
     labelled = labelled.assign(precision=precision_labels(scores))
+    precision = [] if labelled["precision"].eq(TEXT).all() else ["precision"]
+    keys = [*row_keys(scores), "deploy", *kernel, *_rotation_key(scores), *precision]
     means = labelled.groupby([*keys, "seed", "metric"], sort=False, dropna=False)["value"].mean().reset_index()
     return _spread(means, keys, "metric")
 

@@ -8,6 +8,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.progress import Pace, clock, say
+from qatlab.training.wall_clock import WallClock
 
 
 class TrainingLog(TrainerCallback):
@@ -15,12 +16,14 @@ class TrainingLog(TrainerCallback):
 
     Args:
         others: callbacks whose `diagnostics` belong to the row too.
+        clock: what ends the training, where steps do not.
     """
 
-    def __init__(self, label: str, loss: Any, others: Sequence[Any] = ()) -> None:
+    def __init__(self, label: str, loss: Any, others: Sequence[Any] = (), clock: WallClock | None = None) -> None:
         self.label = label
         self.loss = loss if isinstance(loss, QuantizationAwareLoss) else None
         self.others = others
+        self.clock = clock
         self.rows: list[dict[str, Any]] = []
         self.step_seconds: list[float] = []
         self.pace = Pace()
@@ -30,7 +33,7 @@ class TrainingLog(TrainerCallback):
     ) -> None:
         """Announces the training."""
         self.began = time.monotonic()
-        say(f"train {self.label}: {state.max_steps} steps")
+        say(f"train {self.label}: {f'{self.clock.seconds:g} seconds' if self.clock else f'{state.max_steps} steps'}")
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -74,13 +77,21 @@ class TrainingLog(TrainerCallback):
         for other in self.others:
             row.update(other.diagnostics)
         self.rows.append(row)
-        if self.pace.due() or state.global_step == state.max_steps:
-            elapsed = time.monotonic() - self.began
-            left = elapsed / state.global_step * (state.max_steps - state.global_step)
+        last = state.global_step == state.max_steps if self.clock is None else self.clock.progress() >= 1
+        if self.pace.due() or last:
             parts = [
                 f"{key.removeprefix('loss_')} {value:.3f}" for key, value in row.items() if key.startswith("loss_")
             ]
             detail = f" ({', '.join(parts)})" if parts else ""
             say(
-                f"train {self.label}: step {state.global_step} of {state.max_steps}, loss {row['loss']:.3f}{detail}, {clock(left)} left"
+                f"train {self.label}: step {self._of(state)}, loss {row['loss']:.3f}{detail}, {clock(self._left(state))} left"
             )
+
+    def _of(self, state: TrainerState) -> str:
+        return f"{state.global_step}" if self.clock else f"{state.global_step} of {state.max_steps}"
+
+    def _left(self, state: TrainerState) -> float:
+        """Seconds."""
+        if self.clock is not None:
+            return self.clock.seconds * (1 - self.clock.progress())
+        return (time.monotonic() - self.began) / state.global_step * (state.max_steps - state.global_step)

@@ -1,7 +1,8 @@
 """Proof that fake quantizers do something: a scheme that silently does nothing must not pass for QAT."""
 
+from collections.abc import Callable
+
 import torch
-from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from qatlab.weights.prepare import BLOCK, FakeLayer, enable, prepared
@@ -17,11 +18,14 @@ def changed_share(layer: FakeLayer) -> float:
     return (quantized != weight).float().mean().item()
 
 
-def check_live(model: SentenceTransformer, texts: list[str]) -> None:
-    """Raises RuntimeError unless every prepared weight is moved by its grid, and the texts' embeddings with them.
+def check_live(model: nn.Module, outputs: Callable[[], torch.Tensor]) -> None:
+    """Raises RuntimeError unless every prepared weight is moved by its grid, and the model's outputs with them.
 
     The forward pass is the model's own, compiled or not: `torch.compile` may have removed the branch. Quantizers of
     weights and activations are on afterwards.
+
+    Args:
+        outputs: runs the model on a few texts and gives what comes out, such as their embeddings.
     """
     enable(model, weights=True, activations=True)
     still = [name for name, layer in prepared(model).items() if changed_share(layer) == 0]
@@ -29,9 +33,9 @@ def check_live(model: SentenceTransformer, texts: list[str]) -> None:
         raise RuntimeError(
             f"fake quantization changes no weight of {still[0]} ({len(still)} such layers): it is not live"
         )
-    quantized = model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    quantized = outputs()
     enable(model, weights=False, activations=False)
-    plain = model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
+    plain = outputs()
     enable(model, weights=True, activations=True)
     if torch.equal(quantized, plain):
-        raise RuntimeError("fake quantization changes no embedding: it is not live in the forward pass")
+        raise RuntimeError("fake quantization changes no output: it is not live in the forward pass")

@@ -1,0 +1,138 @@
+"""The card of a training: front matter that the hub's client reads, and the recipe in words."""
+
+import json
+
+import pytest
+from huggingface_hub import ModelCard
+
+from qatlab.cards.training_card import training_card
+from qatlab.cards.words import method_in_words, schedule_in_words
+from qatlab.config.method import MethodConfig, WeightScheduleConfig
+
+HUB_MODEL = {"source": "hub", "name": "someone/tiny", "revision": "v2", "max_seq_length": 96, "num_hidden_layers": None}
+HUB_DATA = {
+    "source": "hub",
+    "name": "someone/pairs",
+    "commit": "c0ffee",
+    "rows": 9000,
+    "columns": ["question", "answer"],
+}
+COST = {"steps": 1407, "seconds": 61.2, "device": "cpu (AVX2, 2 threads)"}
+SCHEME = {"name": "int4", "bits": 4, "group_size": 32}
+
+
+def card(method, model=HUB_MODEL, data=HUB_DATA, **trainer):
+    config = {"method": {"name": "tried", **method}, "trainer": {"learning_rate": 2e-5, **trainer}, "seed": 7}
+    return ModelCard(training_card(json.loads(json.dumps(config)), model, data, COST))
+
+
+def test_the_front_matter_is_what_the_hub_wants():
+    data = card({"embedding_quantization": {"precisions": {"float32": {}, "int8": {}}}}).data.to_dict()
+    assert data == {
+        "library_name": "sentence-transformers",
+        "pipeline_tag": "sentence-similarity",
+        "base_model": "someone/tiny",
+        "base_model_relation": "finetune",
+        "datasets": ["someone/pairs"],
+        "tags": [
+            "sentence-transformers",
+            "sentence-similarity",
+            "feature-extraction",
+            "quantization-aware-training",
+            "dataset_size:9000",
+            "loss:QuantizationAwareLoss",
+            "loss:MultipleNegativesRankingLoss",
+        ],
+    }
+
+
+def test_a_plain_training_is_not_called_quantization_aware():
+    made = card({"loss": {"name": "cached_multiple_negatives_ranking", "mini_batch_size": 16}})
+    assert "quantization-aware-training" not in made.data.tags
+    assert "loss:CachedMultipleNegativesRankingLoss" in made.data.tags
+    assert "CachedMultipleNegativesRankingLoss, similarities × 20, in mini-batches of 16" in made.text
+    assert "quantized in training on" not in made.text
+
+
+def test_where_things_lay_on_this_machine_is_not_said():
+    model = {**HUB_MODEL, "source": "local", "name": "/home/someone/secret/tiny", "num_hidden_layers": 3}
+    data = {**HUB_DATA, "source": "local", "name": "local", "path": "/home/someone/pairs.jsonl"}
+    made = card({}, model, data)
+    assert "/home" not in made.content
+    assert "someone" not in made.content
+    assert made.data.base_model is None
+    assert made.data.datasets is None
+    assert "the first 3 layers of `tiny`, a local folder" in made.text
+    assert "9,000 rows (question, answer) of a local file" in made.text
+
+
+def test_packages_are_named_that_rows_are_from_and_not_those_withheld():
+    data = {**HUB_DATA, "source": "docstrings", "packages": ["numpy"], "origin": {"numpy": "2.1", "networkx": "3.4"}}
+    text = card({}, data=data).text
+    assert "Python packages: numpy 2.1." in text
+    assert "networkx" not in text
+
+
+def test_settings_seed_and_cost_are_there():
+    text = card(
+        {"learning_rate": 1e-3}, max_steps=1407, batch_size=32, gradient_accumulation_steps=2, warmup_steps=0
+    ).text
+    for row in ("batch size | 32 × 2 accumulated", "learning rate | 0.001, linear", "warm-up | 0 steps", "seed | 7"):
+        assert f"| {row} |" in text
+    assert "passes over the rows" not in text
+    assert "1,407 steps in 61 seconds, on cpu (AVX2, 2 threads)." in text
+
+
+@pytest.mark.parametrize("kind", ["batch", "running"])
+def test_saved_ranges_are_used_where_there_are_any(kind):
+    quantization = {"precisions": {"int8": {}, "int4": {}}, "ranges": {"kind": kind}}
+    text = card({"embedding_quantization": quantization}).text
+    assert ("quantization_ranges/int8.npz" in text) is (kind == "running")
+    assert ("`int8.npz`, `int4.npz`" in text) is (kind == "running")
+
+
+def test_a_method_is_told_in_words():
+    method = {
+        "name": "tried",
+        "rotation": {"kind": "itq", "trainable": True},
+        "embedding_quantization": {
+            "precisions": {"float32": {"weight": 0}, "float32_x_binary": {"weight": 0.5, "warmup_steps": 1800}},
+            "scales": {"float32_x_binary": 10},
+            "estimator": {"name": "tanh"},
+            "distillation": 0.25,
+        },
+        "weight_quantization": {**SCHEME, "activations": "int8", "clip": {"kind": "percentile", "share": 0.999}},
+        "weight_quantization_start": {"weights": {"fraction": 0.5}, "activations": {"steps": 300}},
+        "lora": {"r": 8, "quantized": "merged", "target_modules": ".*query"},
+    }
+    assert method_in_words(MethodConfig.model_validate(method)).splitlines() == [
+        "* Loss: MultipleNegativesRankingLoss, similarities × 20.",
+        "* Rotation: itq, the model's last module, fitted on 2,048 training documents before training, then trained with the model.",
+        "* Output precisions, the loss being the weighted sum of what it is at each (queries × documents where they differ):",
+        "  * float32: weight 0, watched only",
+        "  * float32 × binary: weight rising to 0.5 over 1,800 steps; similarities × 10",
+        "  * gradients pass the rounding as those of an annealed tanh (gamma 0.1, scale 1)",
+        "  * besides, 0.25 × the KL divergence from float to quantized similarities",
+        "* Weights: fake-quantized in training (`int4`: 4 bits, groups of 32, clipped (99.9 % of magnitudes kept), of linear layers; "
+        "activations int8; torchao's symmetric integers), saved in float.",
+        "  * fake quantizers of weights begin at 50 % of training",
+        "  * fake quantizers of activations begin at step 300",
+        "* LoRA: adapters of rank 8 (alpha 64) beside frozen linear layers named `.*query`, merged after training; "
+        "what was fake-quantized is the sum of weight and adapter.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ({}, "weight 1"),
+        ({"weight": 0.5, "start_steps": 1000}, "weight 0 until step 1,000, then 0.5"),
+        ({"warmup_fraction": 0.9, "shape": "cosine"}, "weight rising along a cosine to 1 over 90 % of training"),
+        (
+            {"start_fraction": 0.2, "warmup_steps": 5},
+            "weight 0 until 20 % of training, then rising to 1 over 5 steps",
+        ),
+    ],
+)
+def test_a_schedule_is_told_in_words(schedule, words):
+    assert schedule_in_words(WeightScheduleConfig(**schedule)) == words

@@ -1,0 +1,28 @@
+"""Bits per byte, and each document's part in them."""
+
+import numpy as np
+import pytest
+
+from qatlab.evaluation.language_modelling import bits_per_byte
+
+
+@pytest.mark.parametrize("documents", [1, 2, 3, 4, 50])
+def test_parts_have_the_whole_as_their_mean(documents):
+    generator = np.random.default_rng(0)
+    sizes = generator.integers(10, 1000, documents)
+    nats = sizes * generator.uniform(0.5, 1.5, documents)
+    parts = bits_per_byte(nats, sizes)
+    assert parts.shape == (documents,)
+    assert parts.mean() == pytest.approx(nats.sum() / np.log(2) / sizes.sum())
+
+
+def test_parts_vary_as_the_figure_does_over_other_documents():
+    generator = np.random.default_rng(0)
+    found, errors = [], []
+    for _ in range(400):
+        sizes = generator.lognormal(5, 1, 80)
+        nats = sizes * generator.normal(1, 0.2, 80)
+        parts = bits_per_byte(nats, sizes)
+        found.append(parts.mean())
+        errors.append(parts.std(ddof=1) / np.sqrt(80))
+    assert np.mean(errors) == pytest.approx(np.std(found), rel=0.12)

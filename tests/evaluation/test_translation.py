@@ -1,0 +1,62 @@
+"""chrF and BLEU are sacrebleu's, and a sentence's part varies as they do."""
+
+import random
+
+import numpy as np
+import pytest
+import sacrebleu
+
+from qatlab.evaluation.translation import translation_figures
+
+WORDS = [
+    "le",
+    "la",
+    "un",
+    "une",
+    "chat",
+    "chien",
+    "maison",
+    "rouge",
+    "petit",
+    "grand",
+    "mange",
+    "dort",
+    "voit",
+    "dans",
+    "et",
+]
+
+
+def corpus(sentences, seed=0, noise=0.4):
+    generator = random.Random(seed)
+    references = [" ".join(generator.choices(WORDS, k=generator.randint(4, 12))) for _ in range(sentences)]
+    hypotheses = [
+        " ".join(generator.choice(WORDS) if generator.random() < noise else word for word in reference.split())
+        for reference in references
+    ]
+    return hypotheses, references
+
+
+@pytest.mark.parametrize("sentences", [1, 3, 4, 60])
+def test_the_mean_of_parts_is_what_sacrebleu_says(sentences):
+    hypotheses, references = corpus(sentences)
+    figures = translation_figures(hypotheses, references)
+    assert figures["chrf"].shape == figures["bleu"].shape == (sentences,)
+    assert figures["chrf"].mean() == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score)
+    assert figures["bleu"].mean() == pytest.approx(sacrebleu.corpus_bleu(hypotheses, [references]).score)
+
+
+def test_perfect_and_empty_translations():
+    _, references = corpus(10)
+    assert translation_figures(references, references)["bleu"].mean() == pytest.approx(100)
+    assert translation_figures([""] * 10, references)["chrf"].tolist() == [0] * 10
+
+
+@pytest.mark.parametrize("metric", ["chrf", "bleu"])
+def test_parts_vary_as_the_score_does_over_other_sentences(metric):
+    found, errors = [], []
+    for seed in range(150):
+        parts = translation_figures(*corpus(60, seed))[metric]
+        found.append(parts.mean())
+        errors.append(parts.std(ddof=1) / np.sqrt(60))
+    assert np.mean(errors) == pytest.approx(np.std(found), rel=0.2)

@@ -1,0 +1,41 @@
+"""Published figures and ours: a panel a figure, a row for each method and what else the matrix varies."""
+
+import pandas as pd
+
+from qatlab.plots.published import draw
+
+
+def table():
+    rows = [
+        {"method": method, "trainer.batch_size": size, "deploy": "torch_fp32", "task": "mean", "precision": precision,
+         "metric": "ndcg@10", "published": "0.5000", "ours": ours, "ours − published": "–", "note": "–"}
+        for method, ours in (("baseline", "0.4000 ± 0.0100"), ("ste", "–")) for size in ("64", "128")
+        for precision in ("float32", "int8")
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_both_stand_in_the_row_of_their_method():
+    figure = draw(table(), "title", "scale small: a model")
+    assert [axis.get_title() for axis in figure.axes] == [
+        "torch_fp32 · float32 · nDCG@10",
+        "torch_fp32 · int8 · nDCG@10",
+    ]
+    left = figure.axes[0]
+    assert [label.get_text() for label in left.get_yticklabels()] == [
+        "baseline · batch_size=64",
+        "baseline · batch_size=128",
+        "ste · batch_size=64",
+        "ste · batch_size=128",
+    ]
+    ours, published = (next(line for line in left.get_lines() if line.get_marker() == marker) for marker in ("o", "D"))
+    assert published.get_xdata().tolist() == [0.5] * 4
+    shown = pd.Series(ours.get_xdata())
+    assert shown.tolist()[:2] == [0.4, 0.4]
+    assert shown.isna().tolist() == [False, False, True, True]
+
+
+def test_it_says_at_which_scale_ours_are():
+    said = draw(table(), "title", "scale small: a model")._suptitle.get_text()
+    assert "scale small: a model" in said.replace("\n", " ")
+    assert "standard deviation over seeds" in said.replace("\n", " ")

@@ -1,0 +1,46 @@
+"""The plot of scores: a row of panels for what the matrix varies, deployments beside one another where there is one output."""
+
+import pandas as pd
+
+from conftest import AS_IT_IS
+from qatlab.plots.scores import draw
+
+
+def scores(precisions=("float32", "int8"), sizes=(None,), deployments=("torch_fp32", "onnx_int8")):
+    rows = [
+        {"method": method, "seed": 0, "deploy": deploy, "task": task, "query_precision": precision,
+         "doc_precision": precision, "rotation": "none", "metric": "ndcg@10", "value": 0.5, "stderr": 0.01, **AS_IT_IS}
+        | ({} if size is None else {"matrix.trainer.batch_size": size if method != "untrained" else float("nan")})
+        for method in ("untrained", "baseline") for size in sizes for deploy in deployments for task in "ab"
+        for precision in precisions
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def panels(figure):
+    return [axis.get_title() for axis in figure.axes]
+
+
+def ticks(figure):
+    return [label.get_text() for label in figure.axes[0].get_xticklabels()]
+
+
+def test_a_panel_a_deployment():
+    figure = draw(scores(), "ndcg@10", "title", "nDCG@10")
+    assert panels(figure) == ["torch_fp32", "onnx_int8"]
+    assert ticks(figure) == ["float32", "int8"]
+
+
+def test_a_row_for_each_size_with_untrained_models_in_all_of_them():
+    figure = draw(scores(sizes=(64, 128)), "ndcg@10", "title", "nDCG@10")
+    assert panels(figure)[0::2] == ["batch_size=64 · torch_fp32", "batch_size=128 · torch_fp32"]
+    assert all(len(axis.containers) == 2 for axis in figure.axes)
+    for axis in figure.axes:
+        for bars in axis.containers:
+            assert pd.notna(bars[0].get_ydata()).all()
+
+
+def test_one_output_has_its_deployments_in_one_panel():
+    figure = draw(scores(precisions=("text",)), "ndcg@10", "title", "chrF")
+    assert panels(figure) == [""]
+    assert ticks(figure) == ["torch_fp32", "onnx_int8"]

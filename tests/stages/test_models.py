@@ -1,0 +1,274 @@
+"""models, for real: a trained and deployed tiny model in a folder that Sentence Transformers loads, with the study's figures."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from huggingface_hub import ModelCard
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.util import quantize_embeddings
+
+from qatlab.config.deploy import DynamicQuantization, OnnxDeployment, StaticQuantization
+from qatlab.deploy.onnx_names import shared_names
+from qatlab.encoders.onnx import OnnxEncoder
+from qatlab.quantization import Range
+from qatlab.quantization import quantize_embeddings as our_codes
+from qatlab.stages import deploy, models, train
+from qatlab.tables import wide
+
+RUN = "ste-rate=0.001-seed=1"
+DEPLOY = {
+    "torch_fp32": {"backend": "torch"},
+    "onnx_fp32": {"backend": "onnx"},
+    "onnx_int8": {"backend": "onnx", "quantization": {"mode": "IntegerOps"}, "exact_products": True},
+    "torchao_int8": {"backend": "torch", "weights": {"name": "int8"}},
+}
+DESCRIBED = {
+    "run": RUN,
+    "method": "ste",
+    "seed": 1,
+    "varied": {"matrix.trainer.learning_rate": 0.001},
+    "trained": "train/ste",
+    "deployed": {name: f"deploy/{name}" for name in DEPLOY},
+}
+CONFIG = {
+    "study": "tiny",
+    "title": "A tiny study",
+    "scale": "small",
+    "baseline": "baseline",
+    "kinds": {"code": "retrieval", "sts": "similarity"},
+    "main_metrics": {"code": "ndcg@10", "sts": "spearman"},
+    "views": ["scores_by_precision", "against_baseline"],
+    "runs": [{"run": "untrained", "trained": "model/tiny"}, DESCRIBED],
+}
+
+
+@pytest.fixture(scope="module")
+def results(tiny_model, training_data, tmp_path_factory):
+    """A model that was trained with ranges of its own, and its deployments."""
+    folder = tmp_path_factory.mktemp("results")
+    config = {"name": "someone/tiny", "revision": "main", "max_seq_length": 32, "num_hidden_layers": None}
+    (folder / "model").mkdir()
+    shutil.copytree(tiny_model, folder / "model" / "model")
+    (folder / "model" / "config.json").write_text(json.dumps({"config": config}))
+    (folder / "model" / "manifest.json").write_text(json.dumps({"source": "hub", "name": "someone/tiny"}))
+    quantization = {"precisions": {"float32": {}, "int8": {}}, "ranges": {"kind": "running"}}
+    method = {"name": "ste", "embedding_quantization": quantization}
+    trainer = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
+    description = {"name": "ste", "label": "ste", "config": {"method": method, "trainer": trainer, "seed": 1}}
+    (folder / "train" / "ste").mkdir(parents=True)
+    description["inputs"] = {"model": "model", "data": "data"}
+    shutil.copytree(training_data, folder / "data")
+    train.run(description, {"model": folder / "model", "data": folder / "data"}, folder / "train" / "ste", 2)
+    (folder / "train" / "ste" / "config.json").write_text(json.dumps(description))
+    inputs = {"model": folder / "train" / "ste", "float": folder / "deploy" / "onnx_fp32"}
+    for name, config in DEPLOY.items():
+        target = folder / "deploy" / name
+        target.mkdir(parents=True)
+        deploy.run({"label": name, "config": config}, inputs, target, 2)
+        (target / "config.json").write_text(json.dumps({"config": config}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """The tables of a study of two methods, two learning rates and two seeds; figures are none of this model."""
+    folder = tmp_path_factory.mktemp("tables")
+    usual = {"rotation": "none", "rescoring": "none", "dimensions": None, "index": "flat"}
+    outputs = {"float32": ("dot", "none"), "int8": ("dequantized", "corpus"), "binary": ("hamming", "none")}
+    rows, cost, drift = [], [], []
+    for rate, seed in ((0.001, 0), (0.001, 1), (0.01, 1)):
+        run = f"ste-rate={rate}-seed={seed}"
+        of = {"run": run, "method": "ste", "seed": seed}
+        for deployment in DEPLOY:
+            cost.append({**of, "deploy": deployment, "bytes_on_disk": 1000 + len(cost)})
+            drift.append(
+                {**of, "reference": "simulated:int8", "deploy": deployment, "task": "code", "min": 0.9, "mean": 0.95}
+                | {"mean_distance": len(drift) / 1000, "n": 40, "top10_overlap": None, "integer_kernel": None}
+            )
+            for task, metrics in {"code": ("ndcg@10", "mrr@10"), "sts": ("spearman",)}.items():
+                for metric in metrics:
+                    for output, (scoring, ranges) in outputs.items():
+                        sides = {"query_precision": output, "doc_precision": output}
+                        where = {"deploy": deployment, "task": task, "metric": metric, "integer_kernel": None}
+                        value = {"value": 0.5 + len(rows) / 997}
+                        rows.append({**of, **where, **sides, **usual, "scoring": scoring, "ranges": ranges, **value})
+    pd.DataFrame(rows).to_csv(folder / "scores.csv", index=False, float_format="%.6f")
+    pd.DataFrame(cost).to_csv(folder / "cost.csv", index=False)
+    pd.DataFrame(drift).to_csv(folder / "drift.csv", index=False, float_format="%.9f")
+    cells = [("baseline", 0.001), ("ste", 0.001), ("ste", 0.01)]
+    keys = [{"method": method, "matrix.trainer.learning_rate": rate, "deploy": "torch_fp32"} for method, rate in cells]
+    by_precision = pd.DataFrame(
+        [
+            {**key, "code · int8": "0.1", "mean of tasks · int8": f"0.8{n} ± 0.01", "mean of tasks · binary": f"0.7{n}"}
+            for n, key in enumerate(keys)
+        ]
+    )
+    against = pd.DataFrame(
+        [
+            {**key, "output precision": "int8", "difference": f"+0.0{n}", "95 % interval": f"-0.1{n} to +0.1{n}"}
+            | {"verdict": "not separable"}
+            for n, key in enumerate(keys[1:], 1)
+        ]
+    )
+    wide.write_all_forms(by_precision, folder, "scores_by_precision", "Main scores (2 seeds, ± standard deviation)")
+    wide.write_all_forms(against, folder, "against_baseline", "Less baseline (95 % intervals over queries and 2 seeds)")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(results, tables, tmp_path_factory):
+    """The models of the study, away from what they were linked to."""
+    output = tmp_path_factory.mktemp("study")
+    before = (results / "train/ste/model/README.md").read_bytes()
+    models.run({"config": CONFIG}, {"results": results, "tables": tables}, output, 2)
+    assert (results / "train/ste/model/README.md").read_bytes() == before
+    assert [path.name for path in (output / "models").iterdir()] == [RUN]
+    elsewhere = tmp_path_factory.mktemp("elsewhere") / "moved"
+    (output / "models" / RUN).rename(elsewhere)
+    return elsewhere
+
+
+def tables_of(text):
+    """The Markdown tables below each heading, as rows of cells by column."""
+    found, heading = {}, ""
+    for line in text.splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("|"):
+            found.setdefault(heading, []).append([cell.strip() for cell in line.strip("|").split("|")])
+    return {heading: pd.DataFrame(rows[2:], columns=rows[0]) for heading, rows in found.items()}
+
+
+def test_it_loads_in_torch_and_in_onnx_as_it_was_deployed(made, results, texts):
+    trained = SentenceTransformer(str(results / "train/ste/model"), device="cpu").encode(texts)
+    assert np.array_equal(SentenceTransformer(str(made), device="cpu").encode(texts), trained)
+    for deployment, name in {"onnx_fp32": "onnx/model.onnx", "onnx_int8": "onnx/model_qint8_quantized.onnx"}.items():
+        kwargs = {"file_name": name, "provider": "CPUExecutionProvider"}
+        shared = SentenceTransformer(str(made), backend="onnx", device="cpu", model_kwargs=kwargs)
+        encoder = OnnxEncoder(results / "deploy" / deployment / "model", 1)
+        one_by_one = np.concatenate([encoder.encode([text], 1) for text in texts])
+        assert np.abs(np.concatenate([shared.encode([text]) for text in texts]) - one_by_one).max() < 1e-5
+
+
+def test_files_are_links_to_what_was_made_and_not_to_paths(made, results):
+    names = {path.name for path in (made / "onnx").iterdir()}
+    assert names == {"model.onnx", "model_qint8_quantized.onnx"}
+    assert not any(path.is_symlink() for path in made.rglob("*"))
+    assert (made / "model.safetensors").samefile(results / "train/ste/model/model.safetensors")
+    int8 = results / "deploy/onnx_int8/model/onnx/model.onnx"
+    assert (made / "onnx/model_qint8_quantized.onnx").samefile(int8)
+
+
+def test_the_code_on_the_card_runs(made, monkeypatch, capsys):
+    monkeypatch.chdir(made)
+    blocks = (made / "README.md").read_text().split("```python\n")[1:]
+    first, second = (block.partition("```")[0] for block in blocks)
+    space: dict = {}
+    exec(first, space)
+    saved = Range.load(made / "quantization_ranges/int8.npz")
+    assert np.array_equal(space["codes"], our_codes(space["documents"], "int8", saved))
+    assert np.array_equal(space["bits"], quantize_embeddings(space["documents"], "ubinary"))
+    exec(second, space)
+    assert space["model"].encode(["a"]).shape == (1, 32)
+
+
+def test_figures_are_those_of_the_tables(made, tables):
+    card = ModelCard.load(made / "README.md")
+    shown = tables_of(card.text)
+    scores = pd.read_csv(tables / "scores.csv", dtype=str).query("run == @RUN and metric != 'mrr@10'")
+    own = shown["This model: main score (nDCG@10; Spearman's ρ of sts) by output precision (seed 1)"]
+    assert len(own) == 2 * len(DEPLOY)
+    assert own.melt(["task", "deploy"])["value"].sort_values().tolist() == sorted(scores["value"])
+    cell = own.query("task == 'sts' and deploy == 'onnx_int8'")["binary"].item()
+    assert [cell] == scores.query("task == 'sts' and deploy == 'onnx_int8' and doc_precision == 'binary'")[
+        "value"
+    ].tolist()
+    assert shown["Its method: mean of the tasks"].to_dict("records") == [
+        {"deploy": "torch_fp32", "int8": "0.81 ± 0.01", "binary": "0.71"}
+    ]
+    assert shown["Its method against `baseline`"].to_dict("records") == [
+        {
+            "deploy": "torch_fp32",
+            "output precision": "int8",
+            "difference": "+0.01",
+            "95 % interval": "-0.11 to +0.11",
+            "verdict": "not separable",
+        }
+    ]
+    assert "**Less baseline (95 % intervals over queries and 2 seeds)**" in card.text
+    drift = pd.read_csv(tables / "drift.csv", dtype=str).query("run == @RUN")
+    found = shown["This model: cosine similarity to a reference's embeddings, text by text"]
+    assert found["mean distance"].tolist() == drift["mean_distance"].tolist()
+    assert "top10 overlap" not in found
+    ships = shown["How it ships"].set_index("shipped as")
+    cost = pd.read_csv(tables / "cost.csv", dtype=str).query("run == @RUN").set_index("deploy")
+    assert ships["bytes on disk"].to_dict() == cost["bytes_on_disk"].to_dict()
+    assert ships["file"].to_dict() == {
+        "torch_fp32": "this folder",
+        "onnx_fp32": "`onnx/model.onnx`",
+        "onnx_int8": f"`onnx/model_qint8_quantized.onnx` ({models.EXACT})",
+        "torchao_int8": "made from it in the study, not in this folder",
+    }
+    assert "Study `tiny` (A tiny study), at scale `small`; this model is its run `ste-rate=0.001-seed=1`" in card.text
+    assert "over queries and 2 seeds; ±" in card.text
+
+
+def test_the_hub_gets_the_figures_of_the_folders_own_weights(made, tables):
+    data = ModelCard.load(made / "README.md").data
+    scores = pd.read_csv(tables / "scores.csv").query("run == @RUN and metric != 'mrr@10' and deploy == 'torch_fp32'")
+    assert {(r.dataset_name, r.metric_config, r.metric_type): r.metric_value for r in data.eval_results} == {
+        (row["task"], row["doc_precision"], row["metric"]): row["value"] for row in scores.to_dict("records")
+    }
+    assert {r.task_type for r in data.eval_results} == {"information-retrieval", "semantic-similarity"}
+    assert data.model_name == f"tiny-{RUN}"
+    assert data.base_model == "someone/tiny"
+    assert data.to_dict()["base_model_relation"] == "finetune"
+
+
+def test_a_study_without_views_or_plain_weights_has_what_it_has(results, tables, tmp_path):
+    run = {**DESCRIBED, "deployed": {"onnx_int8": "deploy/onnx_int8"}}
+    config = {**CONFIG, "views": ["scores_by_precision"], "runs": [run]}
+    models.run({"config": config}, {"results": results, "tables": tables}, tmp_path, 2)
+    card = ModelCard.load(tmp_path / "models" / RUN / "README.md")
+    assert "Its method against" not in card.text
+    assert "Its method: mean of the tasks" in card.text
+    assert card.data.eval_results is None
+    assert "model-index" not in card.content
+
+
+def test_a_card_is_written_anew_whatever_training_wrote(results, tables, tmp_path):
+    """Another wording of cards reruns no training."""
+    other = tmp_path / "results"
+    shutil.copytree(results, other)
+    (other / "train/ste/model/README.md").write_text("an older wording")
+    models.run({"config": CONFIG}, {"results": other, "tables": tables}, tmp_path, 2)
+    card = (tmp_path / "models" / RUN / "README.md").read_text()
+    assert "an older wording" not in card
+    assert "## How it was trained" in card
+    assert (other / "train/ste/model/README.md").read_text() == "an older wording"
+
+
+def test_onnx_files_have_names_of_their_own():
+    dynamic, static = DynamicQuantization(), StaticQuantization(mode="QDQ", weight_type="QUInt8")
+    quantizations = {
+        "onnx_fp32": None,
+        "onnx_again": None,
+        "onnx_int8": dynamic,
+        "onnx_int8_static": static,
+        "onnx_int8_quantized": dynamic,
+        "mine": dynamic,
+    }
+    deployments = {n: OnnxDeployment(backend="onnx", quantization=q) for n, q in quantizations.items()}
+    deployments["onnx_old"] = OnnxDeployment(backend="onnx", opset=14)
+    assert shared_names(deployments) == {
+        "onnx_fp32": "onnx/model.onnx",
+        "onnx_again": "onnx/model.onnx",
+        "onnx_int8": "onnx/model_qint8_quantized.onnx",
+        "onnx_int8_static": "onnx/model_quint8_static.onnx",
+        "onnx_int8_quantized": "onnx/model_qint8_onnx_int8_quantized.onnx",
+        "mine": "onnx/model_qint8_mine.onnx",
+        "onnx_old": "onnx/model_opset14.onnx",
+    }

@@ -1,0 +1,85 @@
+"""The card of a trained causal language model: what it is made from, how it was trained and quantized, how to load it."""
+
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from qatlab.cards.training_card import (
+    QAT_TAG,
+    base_in_words,
+    base_name,
+    rows_in_words,
+    settings,
+    with_front_matter,
+)
+from qatlab.cards.words import causal_method_in_words
+from qatlab.config.causal_lm import CausalTrainingConfig
+from qatlab.config.method import MethodConfig
+
+
+def causal_card(config: CausalTrainingConfig, model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any]) -> str:
+    """README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
+
+    Args:
+        config: of the training.
+        model, data: configuration and manifest, in one, of the base model and of the training rows.
+        cost: what it took.
+    """
+    method, translates = config.method, len(data["columns"]) > 1
+    aware = " with its weights quantized in training" if method.weight_quantization else ""
+    sections = [
+        f"# {base_name(model)}, trained by `{method.name}`",
+        f"A causal language model: {_base(model)}, trained{aware} on {rows_in_words(data)}, in "
+        + (
+            f"pairs of at most {config.max_seq_length} tokens."
+            if translates
+            else f"blocks of {config.max_seq_length} tokens."
+        ),
+        "## Load it",
+        _loading(config.prompt, translates),
+        "## How it was trained",
+        causal_method_in_words(method),
+        settings(config.trainer, method, config.seed, "in random order"),
+        f"{cost['steps']:,} steps in {cost['seconds']:,.0f} seconds, on {cost['device']}.",
+    ]
+    return with_front_matter(_metadata(method, model, data, translates), "\n\n".join(sections))
+
+
+def _base(model: dict[str, Any]) -> str:
+    if model["source"] != "made":
+        return base_in_words(model)
+    shape = model["decoder"]
+    return f"{shape['num_hidden_layers']} layers of {shape['hidden_size']} with random weights and a token a byte"
+
+
+def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any], translates: bool) -> ModelCardData:
+    # A folder, or a model that was made on the spot, has no name on the hub that a card could point to.
+    base = {"base_model": model["name"], "base_model_relation": "finetune"} if model["source"] == "hub" else {}
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="translation" if translates else "text-generation",
+        tags=[
+            "text-generation",
+            *([QAT_TAG] if method.weight_quantization else []),
+            f"dataset_size:{data['rows']}",
+        ],
+        datasets=[data["name"]] if data["source"] == "hub" else None,
+        **base,
+    )
+
+
+def _loading(prompt: str, translates: bool) -> str:
+    """Code that needs Transformers alone."""
+    asked = prompt.replace("{source}", "…") if translates else "…"
+    lines = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'folder = "."  # this folder',
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        "model = AutoModelForCausalLM.from_pretrained(folder)",
+        "begins = tokenizer.bos_token or tokenizer.eos_token  # what stood before each text in training",
+        f'tokens = tokenizer(begins + {asked!r}, add_special_tokens=False, return_tensors="pt")',
+        "made = model.generate(**tokens, max_new_tokens=64, do_sample=False)",
+        'print(tokenizer.decode(made[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True))',
+    ]
+    return "```python\n" + "\n".join(lines) + "\n```"

@@ -1,0 +1,207 @@
+"""The card of a trained model that a study has measured: its training card, and the study's figures as its tables have them."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+from huggingface_hub import EvalResult, ModelCard
+
+from qatlab.cards.training_card import with_front_matter
+from qatlab.tables.main_score import main_label
+from qatlab.tables.names import TEXT, metric_label
+from qatlab.tables.outputs import output_label
+from qatlab.tables.wide import MEAN
+
+# What the hub's pages show: outputs of the folder's own weights.
+INDEXED = ("float32", "int8", "binary", TEXT)
+TASK_TYPES = {
+    "retrieval": "information-retrieval",
+    "similarity": "semantic-similarity",
+    "reranking": "reranking",
+    "translation": "translation",
+    "language_modelling": "text-generation",
+}
+DRIFT = ["task", "deploy", "reference", "min", "mean", "mean_distance", "n", "top10_overlap", "integer_kernel"]
+NOTHING = "–"
+
+
+class Shipped(NamedTuple):
+    """What is in a model's folder.
+
+    Attributes:
+        plain: the deployment that is the folder's own weights in float32, if the study has one.
+        onnx: by deployment, its file within the folder.
+        notes: by deployment, what else its figures took.
+    """
+
+    plain: str | None
+    onnx: dict[str, str]
+    notes: dict[str, str]
+
+
+def study_card(training: str, run: dict[str, Any], config: dict[str, Any], tables: Path, shipped: Shipped) -> str:
+    """README.md of a model's folder in a study: its training card, with tables, and the hub's `model-index`.
+
+    Figures of the run are its own; differences are its method's, over all seeds.
+
+    Args:
+        training: the text of the training card.
+        run, config: what the study's description says of the run, and of all.
+        tables: the folder of the study's tables; views that it does not have are left out.
+    """
+    card = ModelCard(training)
+    scores = _long(tables, "scores")
+    card.data.model_name = f"{config['study']}-{run['run']}"
+    card.data.eval_results = _results(scores, run, config, shipped.plain) or None
+    if card.data.eval_results is None:
+        card.data.model_name = None
+    sections = [
+        card.text.strip(),
+        _files(_long(tables, "cost"), run, shipped),
+        _figures_of(run, config, scores),
+        _own_scores(scores, run, config),
+        _views(run, config, tables),
+        _drift(_long(tables, "drift"), run),
+    ]
+    return with_front_matter(card.data, "\n\n".join(section for section in sections if section))
+
+
+def _long(tables: Path, name: str) -> pd.DataFrame:
+    """A long table, its figures as they are written there."""
+    return pd.read_csv(tables / f"{name}.csv", dtype=str, keep_default_na=False, na_values=[""])
+
+
+def _results(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any], plain: str | None) -> list[EvalResult]:
+    results = []
+    for row in _main_rows(scores, run, config).to_dict("records"):
+        output = output_label(row)
+        if row["deploy"] == plain and row["rotation"] == "none" and output in INDEXED:
+            results.append(
+                EvalResult(
+                    task_type=TASK_TYPES[config["kinds"][row["task"]]],
+                    dataset_type=row["task"],
+                    dataset_name=row["task"],
+                    metric_type=row["metric"],
+                    metric_name=metric_label(row["metric"]) + ("" if output == TEXT else f", {output} embeddings"),
+                    metric_config=output,
+                    metric_value=float(row["value"]),
+                )
+            )
+    return results
+
+
+def _main_rows(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any]) -> pd.DataFrame:
+    """scores.csv's rows of a run, of each task's main metric."""
+    return scores[(scores["run"] == run["run"]) & (scores["metric"] == scores["task"].map(config["main_metrics"]))]
+
+
+def _files(cost: pd.DataFrame, run: dict[str, Any], shipped: Shipped) -> str:
+    own = cost[cost["run"] == run["run"]]
+    rows = [
+        {
+            "shipped as": row["deploy"],
+            "file": _file(row["deploy"], shipped),
+            "bytes on disk": row["bytes_on_disk"],
+        }
+        for row in own.to_dict("records")
+    ]
+    parts = ["## How it ships", _markdown(pd.DataFrame(rows))]
+    if shipped.onnx:
+        parts.append(_loading(list(shipped.onnx.values())))
+    return "\n\n".join(parts)
+
+
+def _file(deployment: str, shipped: Shipped) -> str:
+    if deployment == shipped.plain:
+        return "this folder"
+    if deployment not in shipped.onnx:
+        return "made from it in the study, not in this folder"
+    note = f" ({shipped.notes[deployment]})" if deployment in shipped.notes else ""
+    return f"`{shipped.onnx[deployment]}`{note}"
+
+
+def _loading(files: list[str]) -> str:
+    quantized = [file for file in files if "_qint8_" in file or "_quint8_" in file]
+    lines = [
+        "from sentence_transformers import SentenceTransformer",
+        "",
+        f'name = "{(quantized or files)[0]}"',
+        'model = SentenceTransformer(".", backend="onnx", model_kwargs={"file_name": name})  # "." is this folder',
+    ]
+    return 'With `pip install "sentence-transformers[onnx]"`:\n\n```python\n' + "\n".join(lines) + "\n```"
+
+
+def _figures_of(run: dict[str, Any], config: dict[str, Any], scores: pd.DataFrame) -> str:
+    seeds = scores["seed"].nunique()
+    drawn = (
+        f"queries and {seeds} seeds; ± is the standard deviation over seeds"
+        if seeds > 1
+        else "queries; there is one seed"
+    )
+    return (
+        "## What the study found\n\n"
+        f"Study `{config['study']}` ({config['title']}), at scale `{config['scale']}`; this model is its run `{run['run']}`. "
+        f"What is said of this model is of its own seed; differences are of its method, and their 95 % intervals are over {drawn}."
+    )
+
+
+def _own_scores(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any]) -> str:
+    rows = _main_rows(scores, run, config)
+    rows = rows.assign(output=[output_label(row) for row in rows.to_dict("records")])
+    keys = ["task", "deploy"]
+    keys += [key for key in ("rotation",) if not rows[key].eq("none").all()]
+    keys += [key for key in ("integer_kernel",) if rows[key].notna().any()]
+    cells = rows.fillna(dict.fromkeys(keys, NOTHING)).set_index([*keys, "output"])["value"].unstack(sort=False)
+    table = cells.astype(object).where(cells.notna(), NOTHING).reset_index()
+    label = main_label(config["main_metrics"])
+    return f"### This model: {label} by output precision (seed {run['seed']})\n\n{_markdown(table)}"
+
+
+def _views(run: dict[str, Any], config: dict[str, Any], tables: Path) -> str:
+    """The rows of the method in the study's views, below their titles."""
+    headings = {
+        "scores_by_precision": "Its method: mean of the tasks",
+        "against_baseline": f"Its method against `{config['baseline']}`",
+        "against_float": "What shipping costs its method",
+    }
+    parts = []
+    for name, heading in headings.items():
+        table = _of_method(tables, name, run) if name in config["views"] else None
+        if table is not None and len(table):
+            title = (tables / f"{name}.md").read_text(encoding="utf-8").partition("\n")[0]
+            parts.append(f"### {heading}\n\n{title}\n\n{_markdown(table)}")
+    if run["method"] == config["baseline"]:
+        parts.append(f"Other methods of the study are compared with this one, `{config['baseline']}`.")
+    return "\n\n".join(parts)
+
+
+def _of_method(tables: Path, name: str, run: dict[str, Any]) -> pd.DataFrame:
+    """A view's rows of a run's method in its cell of the matrix; of scores, the columns that are means of the tasks."""
+    table = pd.read_csv(tables / f"{name}.csv", dtype=str, keep_default_na=False)
+    cell = {"method": run["method"], **run["varied"]}
+    for column, value in cell.items():
+        if column in table:
+            table = table[table[column] == (NOTHING if value is None else str(value))]
+    table = table.drop(columns=[column for column in cell if column in table])
+    if name != "scores_by_precision":
+        return table
+    by_task = [column for column in table.columns if " · " in column and not column.startswith(f"{MEAN} · ")]
+    return table.drop(columns=by_task).rename(columns=lambda column: column.removeprefix(f"{MEAN} · "))
+
+
+def _drift(drift: pd.DataFrame, run: dict[str, Any]) -> str:
+    own = drift.loc[drift["run"] == run["run"], DRIFT].dropna(axis="columns", how="all")
+    if own.empty:
+        return ""
+    references = "`simulated:SCHEME` is the forward pass that it was trained in"
+    note = f"; {references}" if own["reference"].str.startswith("simulated:").any() else ""
+    shown = own.fillna(NOTHING).rename(columns=lambda column: column.replace("_", " "))
+    return (
+        f"### This model: cosine similarity to a reference's embeddings, text by text\n\n{_markdown(shown)}\n\n"
+        f"Mean distance is the mean of 1 − cosine{note}."
+    )
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    text: str = table.to_markdown(index=False, disable_numparse=True)
+    return text

@@ -1,0 +1,167 @@
+"""The card of a trained model: what it is made from, how it was trained and quantized, how to load it."""
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import ModelCardData
+
+from qatlab.artifact import read_json
+from qatlab.cards.words import LOSSES, QUANTIZED_LOSS, method_in_words
+from qatlab.config.method import MethodConfig
+from qatlab.config.trainer import TrainerConfig
+from qatlab.quantization.ranges import RANGES
+
+FILE = "README.md"
+INTEGERS = ("int8", "uint8")  # that Sentence Transformers quantizes embeddings to
+QAT_TAG = "quantization-aware-training"
+
+
+def training_card(config: dict[str, Any], model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any]) -> str:
+    """README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
+
+    Args:
+        config: of the training: method, trainer and seed.
+        model, data: configuration and manifest, in one, of the base model and of the training rows.
+        cost: what it took.
+    """
+    method = MethodConfig.model_validate(config["method"])
+    sections = [
+        f"# {base_name(model)}, trained by `{method.name}`",
+        _summary(method, model, data),
+        "## Load it",
+        _loading(method),
+        "## How it was trained",
+        method_in_words(method),
+        settings(TrainerConfig.model_validate(config["trainer"]), method, config["seed"], "without duplicates"),
+        f"{cost['steps']:,} steps in {cost['seconds']:,.0f} seconds, on {cost['device']}.",
+    ]
+    return with_front_matter(_metadata(method, model, data), "\n\n".join(sections))
+
+
+def known(artifact: Path) -> dict[str, Any]:
+    """What a model or data artifact was asked to be, and what it came to be."""
+    found: dict[str, Any] = read_json(artifact / "config.json")["config"] | read_json(artifact / "manifest.json")
+    return found
+
+
+def with_front_matter(metadata: ModelCardData, body: str) -> str:
+    """A card's text: `huggingface_hub.ModelCard` reads both parts of it."""
+    return f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"
+
+
+def base_name(model: dict[str, Any]) -> str:
+    """What a base model is called: of a folder its last part, for where it lay is nobody's business."""
+    return str(Path(model["name"]).name)
+
+
+def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) -> ModelCardData:
+    quantizes = method.embedding_quantization is not None or method.weight_quantization is not None
+    losses = [*([QUANTIZED_LOSS] if method.embedding_quantization else []), LOSSES[method.loss.name]]
+    # A folder has no name on the hub that a card could point to.
+    base = {} if model["source"] == "local" else {"base_model": model["name"], "base_model_relation": "finetune"}
+    return ModelCardData(
+        library_name="sentence-transformers",
+        pipeline_tag="sentence-similarity",
+        tags=[
+            "sentence-transformers",
+            "sentence-similarity",
+            "feature-extraction",
+            *([QAT_TAG] if quantizes else []),
+            f"dataset_size:{data['rows']}",
+            *(f"loss:{loss}" for loss in losses),
+        ],
+        datasets=[data["name"]] if data["source"] == "hub" else None,
+        **base,
+    )
+
+
+def _budget(trainer: TrainerConfig) -> dict[str, str]:
+    if trainer.max_seconds is not None:
+        return {"seconds allowed": f"{trainer.max_seconds:g}"}
+    counted = trainer.max_steps or trainer.max_examples
+    return {} if counted else {"passes over the rows": f"{trainer.num_train_epochs:g}"}
+
+
+def _summary(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) -> str:
+    quantized = [
+        *(["its embeddings"] if method.embedding_quantization else []),
+        *(["its weights"] if method.weight_quantization else []),
+    ]
+    aware = f" with {' and '.join(quantized)} quantized in training" if quantized else ""
+    return (
+        f"A [Sentence Transformers](https://www.SBERT.net) model: {base_in_words(model)}, fine-tuned{aware} on {rows_in_words(data)}. "
+        f"Texts are cut at {model['max_seq_length']} tokens."
+    )
+
+
+def base_in_words(model: dict[str, Any]) -> str:
+    """Where the base model comes from, and how much of it was kept."""
+    if model["source"] == "local":
+        base = f"`{base_name(model)}`, a local folder"
+    else:
+        base = f"[{model['name']}](https://huggingface.co/{model['name']})"
+        base += f" (revision `{model['revision']}`)" if model["source"] == "hub" else ""
+    return f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
+
+
+def rows_in_words(data: dict[str, Any]) -> str:
+    """How many training rows there were, and where they come from."""
+    rows = f"{data['rows']:,} rows ({', '.join(data['columns'])})"
+    if data["source"] == "hub":
+        commit = f" at commit `{data['commit']}`" if data.get("commit") else ""
+        return f"{rows} of [{data['name']}](https://huggingface.co/datasets/{data['name']}){commit}"
+    if data["source"] == "docstrings":
+        packages = ", ".join(f"{name} {data['origin'][name]}" for name in data["packages"])
+        return f"{rows}, docstrings and code of Python packages: {packages}"
+    return f"{rows} of a local file"
+
+
+def _loading(method: MethodConfig) -> str:
+    """Code that needs Sentence Transformers alone."""
+    saved = [precision for precision in method.saved_ranges if precision in INTEGERS]
+    precision = saved[0] if saved else "int8"
+    ranges = ', ranges=np.stack([saved["low"], saved["high"]])' if saved else ""
+    lines = [
+        *(["import numpy as np"] if saved else []),
+        "from sentence_transformers import SentenceTransformer",
+        "from sentence_transformers.util import quantize_embeddings",
+        "",
+        'folder = "."  # this folder',
+        "model = SentenceTransformer(folder)",
+        'documents = model.encode_document(["…", "…"])',
+        'query = model.encode_query("…")',
+        "print(model.similarity(query, documents))",
+        "",
+        *([f'saved = np.load(f"{{folder}}/{RANGES}/{precision}.npz")  # the ranges of training'] if saved else []),
+        f'codes = quantize_embeddings(documents, "{precision}"{ranges})  # a byte a dimension',
+        'bits = quantize_embeddings(documents, "ubinary")  # a bit a dimension',
+    ]
+    kept = f"`{RANGES}/` holds the ranges that training left: " + ", ".join(
+        f"`{name}.npz`" for name in method.saved_ranges
+    )
+    after = (
+        f"\n\n{kept} (arrays `low` and `high`); quantize queries and documents with the same."
+        if method.saved_ranges
+        else "\n\nWithout ranges of its own, int8 takes the extremes of what it is given: give it all documents, or ranges fitted "
+        "on many."
+    )
+    return "```python\n" + "\n".join(lines) + "\n```" + after
+
+
+def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str) -> str:
+    """A Markdown table of the trainer's settings; `drawn` says how examples came into batches."""
+    accumulated = trainer.gradient_accumulation_steps
+    warmup = f"{100 * trainer.warmup_ratio:g} % of steps"
+    cycles = f", {trainer.lr_scheduler_kwargs.num_cycles:g} cycles" if trainer.lr_scheduler_kwargs else ""
+    rows = {
+        **_budget(trainer),
+        "batch size": f"{trainer.batch_size}" + (f" × {accumulated} accumulated" if accumulated > 1 else ""),
+        "batches": drawn + (", full ones only" if trainer.dataloader_drop_last else ""),
+        "learning rate": f"{method.learning_rate or trainer.learning_rate:g}, {trainer.lr_scheduler_type}{cycles}",
+        "warm-up": warmup if trainer.warmup_steps is None else f"{trainer.warmup_steps:,} steps",
+        "weight decay": f"{trainer.weight_decay:g}",
+        "gradient norm at most": f"{trainer.max_grad_norm:g}",
+        "precision": {"auto": "bf16 autocast where the machine has it"}.get(trainer.precision, trainer.precision),
+        "seed": f"{seed}",
+    }
+    return "| setting | value |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())

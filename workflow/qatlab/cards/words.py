@@ -1,0 +1,179 @@
+"""A method's configuration in words, for people who read a model's card and not the study."""
+
+from collections.abc import Iterator
+
+from qatlab.config.method import (
+    EmbeddingQuantizationConfig,
+    EstimatorConfig,
+    LoraConfig,
+    LossConfig,
+    MethodConfig,
+    MethodRotationConfig,
+    RangesConfig,
+    StartConfig,
+    WeightScheduleConfig,
+)
+from qatlab.config.weights import WeightsConfig
+from qatlab.quantization.precisions import RANGED, sides
+
+LOSSES = {
+    "multiple_negatives_ranking": "MultipleNegativesRankingLoss",
+    "cached_multiple_negatives_ranking": "CachedMultipleNegativesRankingLoss",
+}
+QUANTIZED_LOSS = "QuantizationAwareLoss"
+RANGES = {
+    "batch": "the extremes of each batch",
+    "running": "a moving average of the batches' extremes (momentum {momentum:g})",
+    "learned": "steps that were trained with the model",
+    "fixed": "±{limit:g}",
+    "minmax": "the extremes of the model's embeddings of training documents before training",
+    "percentile": "percentiles of the model's embeddings of training documents before training",
+    "symmetric": "± the largest magnitudes of the model's embeddings of training documents before training",
+}
+ESTIMATORS = {
+    "identity": "straight through",
+    "clipped": "straight through within the range (of binary: within ±{limit:g}), 0 outside",
+    "tanh": "as those of an annealed tanh (gamma {gamma:g}, scale {scale:g})",
+    "lsq": "as those of a learned step size",
+}
+VARIANTS = {
+    "pr3655": "Rounding and gradients are those of sentence-transformers' pull request 3655.",
+    "pr3655_cache_fixed": "Rounding and gradients are those of sentence-transformers' pull request 3655, every precision reading floats.",
+}
+GRIDS = {
+    "torchao": "torchao's symmetric integers",
+    "onnx_int8": "the grid of ONNX Runtime's dynamic quantization",
+}
+
+
+def loss_class(method: MethodConfig) -> str:
+    """The class of the outermost loss."""
+    return QUANTIZED_LOSS if method.embedding_quantization else LOSSES[method.loss.name]
+
+
+def method_in_words(method: MethodConfig) -> str:
+    """A Markdown list: the loss, and whatever was quantized, rotated or left frozen."""
+    return "\n".join([*_of_embeddings(method), *_of_weights(method)])
+
+
+def causal_method_in_words(method: MethodConfig) -> str:
+    """The same of a causal language model."""
+    return "\n".join(["* Loss: cross-entropy of the next token.", *_of_weights(method)])
+
+
+def _of_embeddings(method: MethodConfig) -> Iterator[str]:
+    yield f"* Loss: {_loss(method.loss)}."
+    if method.rotation is not None:
+        yield f"* Rotation: {_rotation(method.rotation)}."
+    if method.embedding_quantization is not None:
+        yield from _embeddings(method.embedding_quantization)
+    else:
+        yield "* Embeddings were not quantized in training."
+
+
+def _of_weights(method: MethodConfig) -> Iterator[str]:
+    if method.weight_quantization is not None:
+        yield f"* Weights: fake-quantized in training ({_scheme(method.weight_quantization)}), saved in float."
+        yield from _starts(method)
+    else:
+        yield "* Weights were not quantized in training."
+    if method.lora is not None:
+        yield f"* LoRA: {_lora(method.lora, method.weight_quantization is not None)}."
+
+
+def _loss(config: LossConfig) -> str:
+    cached = f", in mini-batches of {config.mini_batch_size}" if config.mini_batch_size else ""
+    return f"{LOSSES[config.name]}, similarities × {config.scale:g}{cached}"
+
+
+def _rotation(config: MethodRotationConfig) -> str:
+    after = "then trained with the model" if config.trainable else "kept as it is"
+    fitted = f"fitted on {config.fit_rows:,} training documents before training"
+    return f"{config.label}, the model's last module, {fitted}, {after}"
+
+
+def _embeddings(config: EmbeddingQuantizationConfig) -> Iterator[str]:
+    yield "* Output precisions, the loss being the weighted sum of what it is at each (queries × documents where they differ):"
+    for name, schedule in config.precisions.items():
+        queries, documents = sides(name)
+        precision = queries if queries == documents else f"{queries} × {documents}"
+        scale = f"; similarities × {config.scales[name]:g}" if name in config.scales else ""
+        learned = "; its scale was trained" if name in config.learned_scales else ""
+        yield f"  * {precision}: {schedule_in_words(schedule)}{scale}{learned}"
+    if any(side in RANGED for name in config.precisions for side in sides(name)):
+        yield f"  * integers are laid over {_ranges(config.ranges)}"
+    if not config.variant:
+        yield f"  * gradients pass the rounding {_estimator(config.estimator)}"
+    if config.distillation:
+        yield f"  * besides, {config.distillation:g} × the KL divergence from float to quantized similarities"
+    if config.variant:
+        yield f"* {VARIANTS[config.variant]}"
+
+
+def schedule_in_words(config: WeightScheduleConfig) -> str:
+    """'weight 1'; 'weight 0 until step 200, then rising to 0.5 over 10 % of training'."""
+    if config.weight == 0:
+        return "weight 0, watched only"
+    start = _when(config.start_steps, config.start_fraction)
+    over = _how_long(config.warmup_steps, config.warmup_fraction)
+    begins = f"weight 0 until {start}, then " if start else "weight "
+    if not over:
+        return f"{begins}{config.weight:g}"
+    return f"{begins}rising {'along a cosine ' if config.shape == 'cosine' else ''}to {config.weight:g} over {over}"
+
+
+def _ranges(config: RangesConfig) -> str:
+    return RANGES[config.kind].format(momentum=config.momentum, limit=config.limit)
+
+
+def _estimator(config: EstimatorConfig) -> str:
+    return ESTIMATORS[config.name].format(limit=config.limit, gamma=config.gamma, scale=config.scale)
+
+
+def _scheme(config: WeightsConfig) -> str:
+    shared = f"groups of {config.group_size}" if config.group_size else "one scale an output channel"
+    layers = "linear layers" + (" and embedding tables" if config.embeddings else "")
+    where = layers if config.modules == ".*" else f"{layers} named `{config.modules}`"
+    activations = "in float" if config.activations == "float" else config.activations
+    clip = ""
+    if config.clip is not None:
+        kept = f"{100 * config.clip.share:g} % of magnitudes kept"
+        clip = f", clipped ({kept if config.clip.kind == 'percentile' else 'least squared error'})"
+    grid = GRIDS.get(config.grid, f"torchao's {config.grid} for GPU kernels")
+    return f"`{config.name}`: {config.bits} bits, {shared}{clip}, of {where}; activations {activations}; {grid}"
+
+
+def _starts(method: MethodConfig) -> Iterator[str]:
+    start = method.weight_quantization_start
+    if start is None:
+        return
+    for what, config in (("weights", start.weights), ("activations", start.activations)):
+        when = _start(config)
+        if when:
+            yield f"  * fake quantizers of {what} begin at {when}"
+
+
+def _start(config: StartConfig) -> str:
+    return _when(config.steps, config.fraction)
+
+
+def _lora(config: LoraConfig, quantized: bool) -> str:
+    layers = "linear layers" if config.target_modules == ".*" else f"linear layers named `{config.target_modules}`"
+    dropout = f", dropout {config.lora_dropout:g}" if config.lora_dropout else ""
+    text = f"adapters of rank {config.r} (alpha {config.lora_alpha:g}{dropout}) beside frozen {layers}, merged after training"
+    if not quantized:
+        return text
+    what = {"base": "the frozen weight alone", "merged": "the sum of weight and adapter"}[config.quantized]
+    return f"{text}; what was fake-quantized is {what}"
+
+
+def _when(steps: int | None, fraction: float | None) -> str:
+    return f"{_percent(fraction)} of training" if fraction else f"step {steps:,}" if steps else ""
+
+
+def _how_long(steps: int | None, fraction: float | None) -> str:
+    return f"{_percent(fraction)} of training" if fraction else f"{steps:,} steps" if steps else ""
+
+
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:g} %"

@@ -1,0 +1,47 @@
+"""A causal language model as it is shipped: in float32, in bfloat16, or with weights that torchao has quantized."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatlab.artifact import link_or_copy_tree
+from qatlab.config.deploy import TorchDeployment
+from qatlab.config.weights import WeightsConfig
+
+if TYPE_CHECKING:  # a float model is copied in no time, and Transformers takes seconds to load
+    from transformers import PreTrainedModel
+
+
+def deploy(source: Path, target: Path, config: TorchDeployment) -> None:
+    """Writes a folder that `load_deployed` reads; Transformers too, unless torchao has quantized its weights.
+
+    Raises UserError if a scheme does not fit the model.
+    """
+    if config.weights is not None:
+        from qatlab.deploy import torchao
+
+        torchao.deploy(source, target, config.weights, _load)
+    elif config.dtype == "float32":
+        link_or_copy_tree(source, target)
+    else:
+        from qatlab.models.causal_lm import load_model, load_tokenizer
+
+        load_model(source, dtype=config.dtype).save_pretrained(str(target), safe_serialization=True)
+        load_tokenizer(source).save_pretrained(str(target))
+
+
+def load_deployed(folder: Path, config: TorchDeployment, device: str) -> "PreTrainedModel":
+    """In evaluation mode. Quantized weights stay where they were quantized for: a GPU's kernels or the processor."""
+    from qatlab.models.causal_lm import load_model
+
+    if config.weights is None:
+        return load_model(folder, device, config.dtype)
+    from qatlab.deploy.torchao import load_quantized
+
+    model: PreTrainedModel = load_quantized(folder, config.weights, _load)
+    return model
+
+
+def _load(folder: Path, config: WeightsConfig) -> "PreTrainedModel":
+    from qatlab.models.causal_lm import load_model
+
+    return load_model(folder, "cuda" if config.on_gpu else "cpu", "bfloat16" if config.on_gpu else "float32")

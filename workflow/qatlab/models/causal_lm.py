@@ -1,0 +1,64 @@
+"""Causal language models and their tokenizers, as folders of Transformers."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from qatlab.config.model import DecoderConfig
+
+
+def load_model(folder: Path, device: str = "cpu", dtype: str = "float32") -> PreTrainedModel:
+    """In evaluation mode; safetensors only, no code of the folder's own."""
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        str(folder), trust_remote_code=False, use_safetensors=True, dtype=getattr(torch, dtype)
+    )
+    found: PreTrainedModel = model.to(device).eval()
+    return found
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """With something to pad with: the end of text, where it has no token for it."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def beginning(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that stands before a text: the one for its beginning, or, where there is none, for the end of the one before."""
+    found: int = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    return found
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
+    """Of each text, without anything before or behind it."""
+    if not texts:
+        return []
+    found: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return found
+
+
+def output_head_is_tied(model: PreTrainedModel) -> bool:
+    """Whether the last layer's weight is the embedding table itself."""
+    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    return head is not None and head.weight is table.weight
+
+
+def without_weights(folder: Path | None, decoder: DecoderConfig | None) -> Any:
+    """The modules of a folder's model, or of a decoder that is to be made, with shapes only; None for an unknown architecture."""
+    from transformers import AutoConfig
+
+    try:
+        with torch.device("meta"):
+            if decoder is not None:
+                from transformers import LlamaForCausalLM
+
+                from qatlab.models.byte_decoder import llama_config
+
+                return LlamaForCausalLM(llama_config(decoder, max_seq_length=1))
+            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError):
+        return None

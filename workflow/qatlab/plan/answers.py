@@ -1,0 +1,59 @@
+"""The comparisons that answer a study's question, by the names that they have at its scale."""
+
+from typing import Any
+
+from qatlab.config.study import AnswerConfig
+from qatlab.errors import UserError, unknown
+from qatlab.plan.runs import Run
+
+Names = dict[str, dict[str, Any]]
+
+
+def planned_answers(asked: list[AnswerConfig], runs: list[Run], stands_for: Names) -> list[dict[str, Any]]:
+    """Those that the study's runs can give; overrides may have taken a method, deployment or value away.
+
+    Args:
+        stands_for: what names at this scale stand for in the study's file; see `compose.stands_for`.
+
+    Raises:
+        UserError: for a name that the study's file does not have.
+    """
+    at_scale = {key: {str(full): there for there, full in names.items()} for key, names in stands_for.items()}
+    found = [_at_scale(answer, at_scale) for answer in asked]
+    return [answer for answer in found if _can_be_given(answer, runs)]
+
+
+def _at_scale(answer: AnswerConfig, names: Names) -> dict[str, Any]:
+    told = answer.model_dump()
+    for field in ("method", "against"):
+        told[field] = _name("method", told[field], names)
+    for field in ("deploy", "against_deploy"):
+        told[field] = _name("deploy", told[field], names) if told[field] else told[field]
+    for key in answer.where:
+        if key not in names:
+            raise UserError(f"study.answers: '{key}' is no key of the study's matrix that its scales keep")
+    told["where"] = {key: _name(key, value, names) for key, value in answer.where.items()}
+    return told
+
+
+def _name(key: str, name: Any, names: Names) -> Any:
+    if key not in names:  # not swept: there is one, as the runs say
+        return name
+    if str(name) not in names[key]:
+        raise unknown(f"{key} in study.answers", name, names[key])
+    return names[key][str(name)]
+
+
+def _can_be_given(answer: dict[str, Any], runs: list[Run]) -> bool:
+    return all(
+        any(
+            run.config.method.name == method
+            and (not deploy or deploy in run.config.deploy)
+            and all(str(run.cell.get(key)) == str(value) for key, value in answer["where"].items())
+            for run in runs
+        )
+        for method, deploy in (
+            (answer["method"], answer["deploy"]),
+            (answer["against"], answer["against_deploy"] or answer["deploy"]),
+        )
+    )

@@ -1,0 +1,19 @@
+"""deploy_causal_lm: a causal language model as it is shipped."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from qatlab.artifact import write_json
+from qatlab.config.deploy import DeployConfig, TorchDeployment
+from qatlab.deploy.causal_lm import deploy
+
+
+def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+    """Writes model/ and cost.json (bytes of the weights)."""
+    config = TypeAdapter(DeployConfig).validate_python(description["config"])
+    assert isinstance(config, TorchDeployment)
+    deploy(inputs["model"] / "model", output / "model", config)
+    files = (output / "model").rglob("*.safetensors")
+    write_json(output / "cost.json", {"bytes": sum(file.stat().st_size for file in files)})

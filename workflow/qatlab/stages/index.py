@@ -1,0 +1,42 @@
+"""index: one page of all studies that there are tables of: what each asks, and the answer."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qatlab.artifact import read_json
+
+INTRODUCTION = """\
+# Studies
+
+What each asks, and what came out, with 95 % intervals. A study at another scale than *full* asks the same of another, smaller
+model and other data: its answer is of those.
+"""
+
+
+def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+    """Writes index.md from every study's study.json and tables/answers.csv."""
+    studies = [folder for folder in sorted(inputs["studies"].iterdir()) if (folder / "study.json").is_file()]
+    sections = [_section(folder) for folder in studies]
+    (output / "index.md").write_text("\n".join([INTRODUCTION, *sections]), encoding="utf-8")
+
+
+def _section(folder: Path) -> str:
+    """A heading, the question, the answers, and where the tables are."""
+    study = read_json(folder / "study.json")
+    lines = [f"## {study['title']}", ""]
+    lines += [f"*{study['question']}*", ""] if study["question"] else []
+    lines += [f"Study `{study['study']}`, scale {study['scale']}. {_links(folder)}", ""]
+    answers = folder / "tables" / "answers.csv"
+    if answers.is_file():
+        table = pd.read_csv(answers, dtype=str, keep_default_na=False)
+        lines += [table.to_markdown(index=False, disable_numparse=True), ""]
+    return "\n".join(lines)
+
+
+def _links(folder: Path) -> str:
+    """To the tables that people want first, those that are there."""
+    names = ("published", "scores_by_precision", "against_baseline", "qat_minus_ptq", "cost_of_training")
+    there = [name for name in names if (folder / "tables" / f"{name}.md").is_file()]
+    return "Tables: " + ", ".join(f"[{name}]({folder.name}/tables/{name}.md)" for name in there)

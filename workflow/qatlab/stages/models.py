@@ -1,0 +1,82 @@
+"""models: each trained model of a study as it can be shared: one folder with its ONNX files and its figures."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
+from qatlab.cards.causal_card import causal_card
+from qatlab.cards.study_card import Shipped, study_card
+from qatlab.cards.training_card import FILE, known, training_card
+from qatlab.config.causal_lm import CausalTrainingConfig
+from qatlab.config.deploy import DeployConfig, Deployment, OnnxDeployment, TorchDeployment
+from qatlab.deploy.onnx_export import ONNX_FILE
+from qatlab.deploy.onnx_names import shared_names
+from qatlab.tables.names import model_folder
+
+FOLDER = "models"
+EXACT = "figures with ONNX Runtime's session option `session.x64quantprecision` = `1`"
+
+
+def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+    """Writes models/RUN/ for each run that trains: the trained folder, its ONNX files under onnx/, and its card."""
+    config = description["config"]
+    (output / FOLDER).mkdir()
+    for run in config["runs"]:
+        if run["trained"].startswith("train"):
+            folder = output / FOLDER / model_folder(run["run"])
+            link_or_copy_tree(inputs["results"] / run["trained"] / "model", folder)
+            shipped = _ship(run, inputs["results"], folder)
+            training = _training_card(inputs["results"], run["trained"])
+            (folder / FILE).unlink(
+                missing_ok=True
+            )  # or the trained folder's, which is the same file, would change with it
+            (folder / FILE).write_text(study_card(training, run, config, inputs["tables"], shipped), encoding="utf-8")
+
+
+def _training_card(results: Path, trained: str) -> str:
+    """As the training wrote it, in today's words."""
+    made = read_json(results / trained / "config.json")
+    model, data = (known(results / made["inputs"][role]) for role in ("model", "data"))
+    took = read_json(results / trained / "cost.json")
+    if trained.startswith("train/"):
+        return training_card(made["config"], model, data, took)
+    return causal_card(CausalTrainingConfig.model_validate(made["config"]), model, data, took)
+
+
+def _ship(run: dict[str, Any], results: Path, folder: Path) -> Shipped:
+    """Puts the ONNX files of a run into its folder; says what is in it then."""
+    adapter: TypeAdapter[Deployment] = TypeAdapter(DeployConfig)
+    deployed = {
+        name: adapter.validate_python(read_json(results / path / "config.json")["config"])
+        for name, path in run["deployed"].items()
+    }
+    onnx = {name: config for name, config in deployed.items() if isinstance(config, OnnxDeployment)}
+    names = shared_names(onnx)
+    for deployment, name in names.items():
+        _place(results / run["deployed"][deployment] / "model" / ONNX_FILE, folder / name)
+    return Shipped(
+        plain=next((name for name, config in deployed.items() if _is_plain(config)), None),
+        onnx=names,
+        notes={name: EXACT for name, config in onnx.items() if config.exact_products and config.quantization},
+    )
+
+
+def _is_plain(config: Deployment) -> bool:
+    """Whether it is what training wrote."""
+    return (
+        isinstance(config, TorchDeployment)
+        and config.weights is None
+        and not config.rotated
+        and config.dtype == "float32"
+    )
+
+
+def _place(source: Path, target: Path) -> None:
+    """A file of a deployment, and beside it, under their own names, the weights that it keeps in files of their own."""
+    target.parent.mkdir(exist_ok=True)
+    for file in source.parent.iterdir():
+        place = target if file == source else target.with_name(file.name)
+        if not place.exists():  # two names of one deployment
+            link_or_copy(file, place)

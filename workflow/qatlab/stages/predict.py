@@ -1,0 +1,75 @@
+"""predict: one pass of a deployed causal language model over a task: its translations, or how likely it finds the task's texts."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from qatlab.artifact import read_json, write_json
+from qatlab.config.causal_lm import PredictionConfig
+from qatlab.config.deploy import DeployConfig, TorchDeployment
+from qatlab.deploy.causal_lm import load_deployed
+from qatlab.evaluation.task import MANIFEST
+from qatlab.models.causal_lm import load_tokenizer
+from qatlab.processor import features
+from qatlab.progress import Pace, clock, say
+from qatlab.training.device import describe_device, device_name, use_threads
+from qatlab.training.gpu import claim_gpu, visible_gpus
+
+BATCHES_AT_ONCE = 8
+
+
+def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+    """Writes predictions.parquet in the order of the task's queries; cost.json, machine.json.
+
+    Columns: id; of a translation its `prediction`; of a text its `nats` (−ln of its probability) and `bytes` of UTF-8.
+    """
+    config = PredictionConfig.model_validate(description["config"])
+    deployment = TypeAdapter(DeployConfig).validate_python(read_json(inputs["deploy"] / "config.json")["config"])
+    assert isinstance(deployment, TorchDeployment)
+    device = device_name() if deployment.on_gpu else "cpu"
+    if deployment.on_gpu:
+        claim_gpu(visible_gpus())
+    use_threads(threads)
+    folder = inputs["deploy"] / "model"
+    model, tokenizer = load_deployed(folder, deployment, device), load_tokenizer(folder)
+    rows = pq.read_table(inputs["task"] / "queries.parquet").to_pandas()
+    translates = read_json(inputs["task"] / MANIFEST)["kind"] == "translation"
+
+    def predict(texts: list[str]) -> dict[str, list[Any]]:
+        if translates:
+            from qatlab.models.translate import translate
+
+            return {"prediction": translate(model, tokenizer, texts, config.prompt, config.predict)}
+        from qatlab.models.likelihood import nats
+
+        found = nats(model, tokenizer, texts, config.max_seq_length, config.predict.batch_size)
+        return {"nats": found, "bytes": [len(text.encode()) for text in texts]}
+
+    predict([rows["text"].iloc[0][:100]])  # warms up
+    began = time.monotonic()
+    columns = _in_blocks(predict, rows["text"].tolist(), config.predict.batch_size, f"predict {description['label']}")
+    seconds = time.monotonic() - began
+    pd.DataFrame({"id": rows["id"], **columns}).to_parquet(output / "predictions.parquet", index=False)
+    rate = {"texts": len(rows), "seconds": seconds, "texts_per_second": len(rows) / seconds}
+    write_json(output / "cost.json", {**rate, "device": describe_device(device)})
+    write_json(output / "machine.json", {"features": features(), "integer_kernel": None})
+
+
+def _in_blocks(predict: Any, texts: list[str], batch_size: int, label: str) -> dict[str, list[Any]]:
+    """So that someone waiting sees progress."""
+    columns: dict[str, list[Any]] = {}
+    pace, began = Pace(), time.monotonic()
+    pace.due()
+    block = batch_size * BATCHES_AT_ONCE
+    for first in range(0, len(texts), block):
+        for name, values in predict(texts[first : first + block]).items():
+            columns.setdefault(name, []).extend(values)
+        done = min(first + block, len(texts))
+        if pace.due() and done < len(texts):
+            left = (time.monotonic() - began) / done * (len(texts) - done)
+            say(f"{label}: {done} of {len(texts)}, {clock(left)} left")
+    return columns

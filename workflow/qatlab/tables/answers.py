@@ -1,0 +1,139 @@
+"""What a study was made to find out: each comparison that answers its question, with its interval."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from qatlab.tables.differences import judged
+from qatlab.tables.per_query import BySeed, Form, paired, seed_means
+
+ANSWER_COLUMNS = ("asked of", "figure", "theirs", "ours", "difference or ratio", "95 % interval", "verdict")
+COST = {
+    "peak_memory_bytes": "peak memory",
+    "seconds_per_step": "seconds per step",
+    "train_seconds": "seconds of training",
+}
+CONFIDENCE = 0.95
+ALIKE = "alike"
+
+
+def answers(
+    asked: list[dict[str, Any]],
+    figures: dict[Form, BySeed],
+    cost: pd.DataFrame,
+    varied: list[str],
+    label: str,
+    lower_is_better: bool = False,
+) -> pd.DataFrame:
+    """A row for each comparison that a study's `answers` name.
+
+    A score is compared by its difference, which is judged with all others of the table; a cost by its ratio, the geometric mean
+    over seeds, whose interval is Student's of its logarithm.
+
+    Args:
+        asked: of the study's description, with names as they are at its scale.
+        figures: of the study's main metric.
+        cost: cost.csv.
+        varied: what else the matrix varies.
+        label: what the main metric is called.
+        lower_is_better: whether it is a cost.
+
+    Raises:
+        ValueError: for a comparison that the study's runs do not have.
+    """
+    scored = [entry for entry in asked if entry["figure"] == "score"]
+    pairs = [_forms(entry, figures, varied) for entry in scored]
+    cells = iter(judged(figures, pairs, lower_is_better).to_dict("records"))
+    forms = iter(pairs)
+    rows = []
+    for entry in asked:
+        if entry["figure"] == "score":
+            rows.append(_score_row(entry, next(forms), figures, label, next(cells)))
+        else:
+            rows.append(_cost_row(entry, cost))
+    return pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
+
+
+def _forms(entry: dict[str, Any], figures: dict[Form, BySeed], varied: list[str]) -> tuple[Form, Form]:
+    ours = _form(entry, entry["method"], entry["deploy"], figures, varied)
+    theirs = _form(entry, entry["against"], entry["against_deploy"] or entry["deploy"], figures, varied)
+    return ours, theirs
+
+
+def _form(entry: dict[str, Any], method: str, deploy: str, figures: dict[Form, BySeed], varied: list[str]) -> Form:
+    found = [form for form in figures if (form.method, form.deploy) == (method, deploy) and form.rotation == "none"]
+    found = [form for form in found if form.output in (entry["precision"], "text")]
+    places = {column.removeprefix("matrix."): at for at, column in enumerate(varied)}
+    for key, value in entry["where"].items():
+        found = [form for form in found if str(form.varied[places[key]]) == str(value)]
+    if not found:
+        where = ", ".join([method, deploy, entry["precision"], *(f"{k}={v}" for k, v in entry["where"].items())])
+        raise ValueError(f"the study has no scores of {where}")
+    return found[0]
+
+
+def _score_row(
+    entry: dict[str, Any], forms: tuple[Form, Form], figures: dict[Form, BySeed], label: str, cells: dict[Any, Any]
+) -> dict[str, Any]:
+    ours, theirs = (f"{np.mean(list(seed_means(figures[form]).values())):.4f}" for form in forms)
+    assert paired(figures[forms[0]], figures[forms[1]])
+    told = {key: cells[key] for key in ("95 % interval", "verdict")}
+    return {
+        **_asked(entry),
+        "figure": label,
+        "theirs": theirs,
+        "ours": ours,
+        "difference or ratio": cells["difference"],
+        **told,
+    }
+
+
+def _cost_row(entry: dict[str, Any], cost: pd.DataFrame) -> dict[str, Any]:
+    trained = cost[cost[entry["figure"]].notna()].drop_duplicates("run")
+    for key, value in entry["where"].items():
+        trained = trained[trained[f"matrix.{key}"].astype(str) == str(value)]
+    by_seed = {
+        method: trained[trained["method"] == method].groupby("seed")[entry["figure"]].median()
+        for method in (entry["method"], entry["against"])
+    }
+    ours, theirs = by_seed[entry["method"]], by_seed[entry["against"]]
+    logs = np.log((ours / theirs).dropna().to_numpy(dtype=float))
+    if not len(logs):
+        raise ValueError(f"the study has no {entry['figure']} of both {entry['method']} and {entry['against']}")
+    low, high = _interval(logs)
+    unsure = np.isnan(low) or low <= 1 <= high
+    return {
+        **_asked(entry),
+        "figure": COST[entry["figure"]],
+        "theirs": f"{theirs.median():.6g}",
+        "ours": f"{ours.median():.6g}",
+        "difference or ratio": f"× {np.exp(logs.mean()):.3f}",
+        "95 % interval": None if np.isnan(low) else f"{low:.3f} to {high:.3f}",
+        "verdict": "not separable" if unsure else "more" if logs.mean() > 0 else "less",
+    }
+
+
+def _interval(logs: np.ndarray) -> tuple[float, float]:
+    """Of the geometric mean; NaN for one seed."""
+    if len(logs) < 2:
+        return np.nan, np.nan
+    spread = stats.sem(logs)
+    if spread == 0:
+        return float(np.exp(logs[0])), float(np.exp(logs[0]))
+    ends = stats.t.interval(CONFIDENCE, len(logs) - 1, loc=logs.mean(), scale=spread)
+    return float(np.exp(ends[0])), float(np.exp(ends[1]))
+
+
+def _asked(entry: dict[str, Any]) -> dict[str, str]:
+    """'weight_int8 against baseline, onnx_int8, int8, data.rows=90000'."""
+    deploys = [entry["deploy"]] if entry["deploy"] else []
+    if entry["against_deploy"]:
+        deploys = [f"{entry['deploy']} against {entry['against_deploy']}"]
+    where = [f"{key}={value}" for key, value in entry["where"].items()]
+    precision = [] if entry["precision"] in ("float32", "") else [entry["precision"]]
+    methods = (
+        entry["method"] if entry["method"] == entry["against"] else f"{entry['method']} against {entry['against']}"
+    )
+    return {"asked of": ", ".join([methods, *deploys, *precision, *where])}

@@ -1,0 +1,45 @@
+"""A trainer's configuration in the words of Transformers' training arguments."""
+
+from pathlib import Path
+from typing import Any
+
+from qatlab.config.trainer import TrainerConfig
+from qatlab.training.device import device_name, has_bf16
+
+SCRATCH = "scratch"
+
+
+def training_arguments(
+    config: TrainerConfig, learning_rate: float, seed: int, output: Path, name: str
+) -> dict[str, Any]:
+    """Keyword arguments of TrainingArguments. Nothing is saved but what the stage saves; each step is logged.
+
+    Args:
+        learning_rate: the method's, or the trainer's.
+        output: the stage's folder; the trainer has a scratch folder in it.
+        name: of the run, for trackers.
+    """
+    return {
+        "output_dir": str(output / SCRATCH),
+        "run_name": name,
+        "num_train_epochs": config.num_train_epochs,
+        "max_steps": config.max_steps or (config.steps(0) if config.max_examples else -1),
+        "per_device_train_batch_size": config.batch_size,
+        "gradient_accumulation_steps": config.gradient_accumulation_steps,
+        "learning_rate": learning_rate,
+        "lr_scheduler_type": config.lr_scheduler_type,
+        "lr_scheduler_kwargs": config.lr_scheduler_kwargs.model_dump() if config.lr_scheduler_kwargs else {},
+        "warmup_ratio": config.warmup_ratio if config.warmup_steps is None else 0.0,
+        "warmup_steps": config.warmup_steps or 0,
+        "weight_decay": config.weight_decay,
+        "max_grad_norm": config.max_grad_norm,
+        "bf16": config.precision == "bf16" or (config.precision == "auto" and has_bf16()),
+        "use_cpu": device_name() == "cpu",
+        "dataloader_drop_last": config.dataloader_drop_last,
+        "seed": seed,
+        "data_seed": seed,
+        "logging_steps": 1,
+        "save_strategy": "no",
+        "disable_tqdm": True,
+        "report_to": config.report_to or "none",
+    }

@@ -1,0 +1,22 @@
+# A trained causal language model as it is shipped.
+rule deploy_causal_lm:
+    input:
+        unpack(made_from("deploy_causal_lm")),
+        sources=sources("deploy_causal_lm"),
+        lock=LOCK,
+    output:
+        directory("results/deploy_causal_lm/{id}"),
+    log:
+        "results/logs/deploy_causal_lm/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
+    resources:
+        gpu=gpus("deploy_causal_lm"),
+        mem_mb=4000,
+        runtime=30,
+    params:
+        config=description("deploy_causal_lm"),
+        inputs=input_options,
+    shell:
+        "python -m qatlab deploy_causal_lm --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

@@ -1,0 +1,22 @@
+# One pass of a deployed causal language model over a task: translations, or how likely it finds texts.
+rule predict:
+    input:
+        unpack(made_from("predict")),
+        sources=sources("predict"),
+        lock=LOCK,
+    output:
+        directory("results/predict/{id}"),
+    log:
+        "results/logs/predict/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: workflow.cores
+    resources:
+        gpu=gpus("predict"),
+        mem_mb=4000,
+        runtime=120,
+    params:
+        config=description("predict"),
+        inputs=input_options,
+    shell:
+        "python -m qatlab predict --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

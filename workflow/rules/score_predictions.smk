@@ -1,0 +1,21 @@
+# Figures of what a causal language model predicted.
+rule score_predictions:
+    input:
+        unpack(made_from("score_predictions")),
+        sources=sources("score_predictions"),
+        lock=LOCK,
+    output:
+        directory("results/score_predictions/{id}"),
+    log:
+        "results/logs/score_predictions/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    params:
+        config=description("score_predictions"),
+        inputs=input_options,
+    shell:
+        "python -m qatlab score_predictions --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

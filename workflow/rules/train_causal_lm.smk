@@ -1,0 +1,22 @@
+# One training of a causal language model. It takes all cores of its job, and a GPU where the machine has one.
+rule train_causal_lm:
+    input:
+        unpack(made_from("train_causal_lm")),
+        sources=sources("train_causal_lm"),
+        lock=LOCK,
+    output:
+        directory("results/train_causal_lm/{id}"),
+    log:
+        "results/logs/train_causal_lm/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: workflow.cores
+    resources:
+        gpu=gpus("train_causal_lm"),
+        mem_mb=6000,
+        runtime=240,
+    params:
+        config=description("train_causal_lm"),
+        inputs=input_options,
+    shell:
+        "python -m qatlab train_causal_lm --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
