@@ -27,6 +27,17 @@ NEEDED = {
 }
 
 
+# Causal language models are shipped by torch, and learn by the clock if they are to.
+CAUSAL = ["study.matrix.method=[baseline]", "deploy=[torch_fp32]", "study.decomposition=[]"]
+CHOSEN_WITH = {
+    ("model", "byte_decoder"): CAUSAL,
+    ("model", "gemma3_270m"): CAUSAL,
+    ("trainer", "wall_clock"): ["model=byte_decoder", *CAUSAL],
+    ("trainer", "wall_clock_short"): ["model=byte_decoder", *CAUSAL],
+    ("data", "package_texts"): ["model=byte_decoder", *CAUSAL],
+}
+
+
 def choices():
     return [(group, choice) for group, options in GROUPS.items() for choice in options]
 
@@ -46,13 +57,28 @@ def test_composes_and_validates(group, choice):
         assert runs[0][1].method.weight_quantization.name == choice
     elif group in ("task", "texts"):
         runs = compose_runs(CONF, "quickstart", overrides=[f"{group}=[{choice}]", *needed])
-    elif (group, choice) == ("data", "package_texts"):  # texts alone: nothing that an embedding model learns from
-        with pytest.raises(UserError, match=r"data 'package_texts' has one column \(text\), and an embedding model"):
-            compose_runs(CONF, "quickstart", overrides=[f"{group}={choice}"])
-        return
     else:
-        runs = compose_runs(CONF, "quickstart", overrides=[f"{group}={choice}", *needed])
+        overrides = [f"{group}={choice}", *needed, *CHOSEN_WITH.get((group, choice), [])]
+        runs = compose_runs(CONF, "quickstart", overrides=overrides)
     assert runs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=package_texts"], r"data 'package_texts' has one column \(text\), and an embedding model"),
+        (["trainer=wall_clock"], "trainer.max_seconds is for causal language models"),
+        (
+            ["model=byte_decoder"],
+            "is a causal language model and has no embeddings: deployment 'onnx_fp32' is not for it",
+        ),
+        (["model=byte_decoder", *CAUSAL, "texts=[sqlalchemy]"], "has no embeddings: leave texts empty"),
+        (["model=byte_decoder", *CAUSAL[1:], "study.matrix.method=[ste]"], "method 'ste' cannot train it"),
+    ],
+)
+def test_what_is_for_the_other_kind_of_model_is_one_line(overrides, message):
+    with pytest.raises(UserError, match=message):
+        compose_runs(CONF, "quickstart", overrides=overrides)
 
 
 @pytest.mark.parametrize(("group", "choice"), [pair for pair in choices() if pair[0] in ("method", "weights")])

@@ -118,7 +118,7 @@ class StudyConfig(Strict):
 
 def needs_pairs(model: ModelConfig) -> bool:
     """Whether a model learns from two texts or more a row: all embedding models do."""
-    return isinstance(model, ModelConfig)
+    return model.kind == "embedding"
 
 
 class RunConfig(Strict):

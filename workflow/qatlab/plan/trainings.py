@@ -12,7 +12,7 @@ def steps_of(config: RunConfig) -> int | None:
     if trainer.max_seconds is not None:
         return None
     counted = trainer.max_steps is not None or trainer.max_examples is not None
-    in_blocks = config.model.kind == "causal_lm" and len(getattr(config.data, "columns", ("", ""))) == 1
+    in_blocks = config.model.kind == "causal_lm" and len(config.data.columns) == 1
     if not counted and (rows is None or in_blocks):
         return None
     return trainer.steps(rows or 0)
