@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from conftest import PROJECT
+from qatlab.config.method import MethodConfig
 from qatlab.errors import UserError
 from qatlab.plan.compose import compose_runs
 
@@ -122,3 +123,10 @@ def test_a_mistake_in_a_method_is_one_line(tmp_path, quantization, message):
         compose_runs(conf, "quickstart", overrides=["study.matrix.method=[tried]"])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_what_was_composed_is_valid_when_a_stage_reads_it_back():
+    """Stages validate what a plan has dumped, with every default written out."""
+    late = "++method.weight_quantization_start.weights.fraction=0.5"
+    ((_, config),) = runs("study.matrix.method=[weight_int8]", late)
+    assert MethodConfig.model_validate(config.method.model_dump(mode="json")) == config.method

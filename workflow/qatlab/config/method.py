@@ -204,7 +204,7 @@ class MethodConfig(Strict):
             raise ValueError(
                 f"scheme '{scheme.name}' cannot quantize the sum of weight and adapter; set lora.quantized: base"
             )
-        if start is not None and "activations" in start.model_fields_set:
+        if start is not None and start.activations != StartConfig():
             raise ValueError(
                 f"scheme '{scheme.name}' begins with weights and activations at once; leave start.activations out"
             )
@@ -218,7 +218,8 @@ class MethodConfig(Strict):
             raise ValueError(
                 "weight_quantization_start without weight_quantization starts nothing; remove it or add a scheme"
             )
-        if "activations" in self.weight_quantization_start.model_fields_set and not self.weight_quantization.activated:
+        late = self.weight_quantization_start.activations != StartConfig()
+        if late and not self.weight_quantization.activated:
             raise ValueError(
                 f"weight_quantization_start.activations: scheme '{self.weight_quantization.name}' leaves activations in float"
             )

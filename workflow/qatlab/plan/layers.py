@@ -80,9 +80,10 @@ def _shapes(base: Artifact, results: Path) -> Any:
     if config.kind == "embedding":
         assert folder is not None
         return _without_weights(folder)
-    from qatlab.models.causal_lm import without_weights
+    with output_to(Path(os.devnull)):  # libraries warn of one another while they are imported
+        from qatlab.models.causal_lm import without_weights
 
-    return without_weights(folder, config.decoder)
+        return without_weights(folder, config.decoder)
 
 
 def _folder(base: Artifact, config: ModelConfig, results: Path) -> Path | None:
