@@ -35,6 +35,7 @@ CHOSEN_WITH = {
     ("trainer", "wall_clock"): ["model=byte_decoder", *CAUSAL],
     ("trainer", "wall_clock_short"): ["model=byte_decoder", *CAUSAL],
     ("data", "package_texts"): ["model=byte_decoder", *CAUSAL],
+    ("data", "fineweb"): ["model=byte_decoder", *CAUSAL],
 }
 
 

@@ -86,7 +86,7 @@ def test_every_published_figure_of_ours_is_of_something_that_the_study_does(stud
         assert set(theirs[column]) <= there
     assert set(theirs["task"]) <= {*names["task"], *names["texts"], "mean", ""}
     for key in set(names) & set(theirs.columns) - {"method", "deploy", "task"}:
-        assert set(theirs[key]) == {str(value) for value in names[key].values()}
+        assert set(theirs[key]) <= {str(value) for value in names[key].values()}
 
 
 @pytest.mark.parametrize("study", group_options(CONF)["study"])

@@ -35,7 +35,9 @@ def published(theirs: pd.DataFrame, ours: pd.DataFrame, stands_for: dict[str, di
     values: dict[tuple[str, ...], list[float]] = {}
     for of, value in zip(by_seed[what].astype(str).itertuples(index=False, name=None), by_seed["value"], strict=True):
         values.setdefault(of, []).append(value)
-    return pd.DataFrame([_row(row, keys, values) for row in theirs.to_dict("records")])
+    table = pd.DataFrame([_row(row, keys, values) for row in theirs.to_dict("records")])
+    order = [*keys, *(column for column in FIGURE[1:] if column in table.columns)]
+    return table[[*order, *(column for column in table.columns if column not in order)]]
 
 
 def _row(row: dict[Any, Any], keys: list[str], values: dict[tuple[str, ...], list[float]]) -> dict[str, Any]:
