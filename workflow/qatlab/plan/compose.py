@@ -18,22 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from qatlab.config import (
-    base,
-    causal_lm,
-    data,
-    deploy,
-    drift,
-    encode,
-    evaluate,
-    method,
-    model,
-    study,
-    task,
-    texts,
-    trainer,
-    weights,
-)
+from qatlab.config.base import Strict
 from qatlab.config.study import RunConfig, StudyConfig
 from qatlab.errors import UserError, unknown
 
@@ -287,26 +272,7 @@ def _real_path(location: tuple[int | str, ...], values: Any) -> list[int | str]:
 
 def _accepted_keys() -> set[str]:
     """Every key that some section accepts, for suggestions."""
-    modules = (
-        base,
-        causal_lm,
-        data,
-        deploy,
-        drift,
-        encode,
-        evaluate,
-        method,
-        model,
-        study,
-        task,
-        texts,
-        trainer,
-        weights,
-    )
-    classes = {
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, BaseModel)
-    }
-    return {field for section in classes for field in section.model_fields}
+    sections = list(Strict.__subclasses__())
+    for section in sections:  # it grows by those that derive from others
+        sections += section.__subclasses__()
+    return {field for section in sections for field in section.model_fields}

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qatlab.plots.style import COLOURS, set_title
-from qatlab.tables.names import metric_label
+from qatlab.tables.names import TEXT, metric_label
 from qatlab.tables.published import ALL_TASKS
 
 COLUMNS = 3
@@ -55,8 +55,8 @@ def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
 
 def _title(names: tuple[Any, ...]) -> str:
     """Of a panel: what its figures are of; that they are means of the tasks goes without saying."""
-    told = [metric_label(str(name)) for name in names if name not in ("", "–", ALL_TASKS)]
-    return " · ".join(told)
+    told = [metric_label(str(name)) for name in names if name not in ("", "–", ALL_TASKS, TEXT)]
+    return " · ".join([*told[:-1], told[-1].replace("_", " ")])
 
 
 def _panel(axis: Axes, panel: pd.DataFrame, keys: list[str], rows: list[str]) -> None:
