@@ -18,6 +18,7 @@ NEEDED = {
     ("data", "local"): ["data.path=pairs.csv"],
     ("data", "parallel"): ["data.paths=[corpus.en,corpus.fr]"],
     ("task", "beir"): ["task.beir.path=folder"],
+    ("task", "hub_withheld"): ["task.hub_withheld.name=someone/records"],
     ("task", "mteb"): ["task.mteb.name=SciFact"],
     ("task", "parallel_texts"): ["task.parallel_texts.paths=[test.en,test.fr]"],
     ("task", "sentence_pairs"): ["task.sentence_pairs.path=pairs.csv"],
@@ -30,8 +31,7 @@ NEEDED = {
 # Causal language models are shipped by torch, and learn by the clock if they are to.
 CAUSAL = ["study.matrix.method=[baseline]", "deploy=[torch_fp32]", "study.decomposition=[]"]
 CHOSEN_WITH = {
-    ("model", "byte_decoder"): CAUSAL,
-    ("model", "gemma3_270m"): CAUSAL,
+    **{("model", choice): CAUSAL for choice in GROUPS["model"] if choice.startswith(("byte_decoder", "gemma3"))},
     ("trainer", "wall_clock"): ["model=byte_decoder", *CAUSAL],
     ("trainer", "wall_clock_short"): ["model=byte_decoder", *CAUSAL],
     ("data", "package_texts"): ["model=byte_decoder", *CAUSAL],

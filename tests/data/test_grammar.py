@@ -270,6 +270,14 @@ def test_parts_share_nothing_and_smaller_counts_are_the_beginning():
         next(sentences("dev", 0, 1))
 
 
+def test_long_sentences_can_be_left_out():
+    every, short = list(sentences("train", 0, 400)), list(sentences("train", 0, 100, max_characters=30))
+    kept = [pair for pair in every if len(pair[0]) <= 30]
+    assert 0 < len(kept) < 400
+    assert short[: len(kept)] == kept[:100]
+    assert max(len(english) for english, _ in short) <= 30
+
+
 def test_it_is_the_same_in_every_process():
     code = "from qatlab.data.grammar import sentences; print(list(sentences('test', 3, 200)))"
     found = {

@@ -10,7 +10,7 @@ import pytest
 
 from hub_server import COMMIT, Hub, card, serve
 from qatlab.config.data import HubData
-from qatlab.config.task import HubParallelTask, HubTextTask
+from qatlab.config.task import HubParallelTask, HubTextTask, HubWithheldTask
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.origin import data_origin, task_kind, task_origin
@@ -18,11 +18,12 @@ from qatlab.plan.plan import Plan
 from qatlab.plan.preflight import check_hub
 
 OPUS, WMT, WIKI = "Helsinki-NLP/opus-100", "google/wmt24pp", "Salesforce/wikitext"
+RECORDS = "someone/records"
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    folders = {name: tmp_path_factory.mktemp("served") for name in (OPUS, WMT, WIKI)}
+    folders = {name: tmp_path_factory.mktemp("served") for name in (OPUS, WMT, WIKI, RECORDS)}
     (folders[OPUS] / "en-fr").mkdir()
     pairs = [{"translation": {"en": f"number {i}", "fr": f"numéro {i}"}} for i in range(10)]
     pairs += [{"translation": {"en": "...", "fr": ""}}]
@@ -39,6 +40,10 @@ def hub(tmp_path_factory):
     texts = pd.DataFrame({"text": ["", " = Title = \n", "A paragraph.\n", ""], "length": [0, 9, 13, 0]})
     texts.to_parquet(folders[WIKI] / "wikitext-2-raw-v1/test-00000-of-00001.parquet", index=False)
     (folders[WIKI] / "README.md").write_text(card(**{"wikitext-2-raw-v1": ("test", "wikitext-2-raw-v1/test-*")}))
+    records = [("what flies?", "a bird", ["a fish", "a stone"]), ("what grows?", "a tree", ["a fish"])]
+    columns = ["query", "positive", "negatives"]
+    pd.DataFrame(records, columns=columns).to_parquet(folders[RECORDS] / "test-00000-of-00001.parquet", index=False)
+    (folders[RECORDS] / "README.md").write_text(card(default=("test", "test-*")))
     with serve(Hub(datasets=folders)) as served:
         yield served
 
@@ -134,6 +139,18 @@ def test_translation_of_columns_of_dictionaries(stage, tmp_path):
     assert queries == [text.replace("number", "numéro") for text in documents]
 
 
+def test_withheld_records_with_lists_of_negatives(stage, tmp_path):
+    config = HubWithheldTask(source="hub_withheld", name=RECORDS, split="test")
+    result = stage("task", config)
+    assert result.returncode == 0, result.stderr
+    judged, documents = (pd.read_parquet(tmp_path / f"out/{name}.parquet") for name in ("qrels", "documents"))
+    texts = documents.set_index("id")["text"]
+    assert sorted(texts[judged.loc[judged["relevance"] == 0, "doc_id"]]) == ["a fish", "a fish", "a stone"]
+    assert sorted(texts[judged.loc[judged["relevance"] == 1, "doc_id"]]) == ["a bird", "a tree"]
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert (manifest["kind"], manifest["commit"]) == (task_kind(config, "hub"), COMMIT)
+
+
 def test_texts_to_predict(stage, tmp_path):
     result = stage("task", wikitext())
     assert result.returncode == 0, result.stderr
@@ -153,6 +170,8 @@ def test_texts_to_predict(stage, tmp_path):
         ("task", wikitext(column="text.en"), f"task '{WIKI}' has no column 'text.en'; its column 'text' holds no dictionaries"),
         ("task", wikitext(column="length"), f"task '{WIKI}': column 'length' holds no texts, but such as '0'"),
         ("task", wmt(leave_out={"bad": True}), f"task '{WMT}' has no column 'bad'; it has: lp, domain, segment_id"),
+        ("task", HubWithheldTask(source="hub_withheld", name=RECORDS, query="question"),
+         f"task '{RECORDS}', record 1: no 'question'; it has: query, positive, negatives"),
         ("task", wmt(columns=["source", "reference"]), f"task '{WMT}' has no column 'reference'; it has: lp, domain"),
     ],
 )  # fmt: skip

@@ -6,6 +6,7 @@ import pytest
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from sentence_transformers import SentenceTransformer
 
+import miniatures
 from qatlab.config.deploy import DynamicQuantization
 from qatlab.deploy.onnx_dynamic import quantize
 from qatlab.deploy.onnx_export import ONNX_FILE, export
@@ -66,3 +67,19 @@ def test_quantization_is_onnx_runtimes_with_the_published_parameters(exported, q
 def test_no_torch_weights_are_shipped_with_onnx(exported, quantized):
     for folder in (exported, quantized):
         assert not list(folder.rglob("*.safetensors"))
+
+
+def test_modules_behind_the_transformer_keep_their_weights(tmp_path):
+    """EmbeddingGemma has two linear layers behind its pooling, which Sentence Transformers runs itself."""
+    source = miniatures.embedding_gemma(tmp_path / "model")
+    export(source, tmp_path / "float", 18)
+    quantize(tmp_path / "float", tmp_path / "int8", DynamicQuantization())
+    texts = ["a short one", "one that is longer than the window of its local attention, which has 32 tokens"]
+    wanted = SentenceTransformer(str(source), device="cpu").encode(texts, prompt_name="query")
+    for name, similarity in (("float", 0.99999), ("int8", 0.9)):
+        folder = tmp_path / name
+        assert not (folder / "model.safetensors").exists()
+        found = SentenceTransformer(str(folder), backend="onnx").encode(texts, prompt_name="query")
+        assert (found * wanted).sum(axis=1).min() > similarity
+        ours = OnnxEncoder(folder, 1).encode(["task: search result | query: " + text for text in texts], 2)
+        assert (ours * wanted).sum(axis=1).min() > similarity

@@ -30,6 +30,14 @@ def test_a_matrix_is_every_combination_less_the_excluded():
     assert {"method": "ste", "seed": 0, "trainer.batch_size": 32} in cells
 
 
+def test_an_excluded_key_may_have_several_values():
+    overrides = ["study.matrix.method=[baseline,ste,lsq]", "study.matrix.seed=[0,1]"]
+    cells = [cell for cell, _ in runs(*overrides, "+study.exclude=[{method: [ste, lsq], seed: 1}]")]
+    assert [(cell["method"], cell["seed"]) for cell in cells] == [
+        ("baseline", 0), ("baseline", 1), ("ste", 0), ("lsq", 0),
+    ]  # fmt: skip
+
+
 def test_cells_reach_the_configuration():
     composed = runs("+study.matrix.trainer.batch_size=[16,32]", "study.matrix.method=[ste]", "data.rows=100")
     assert [config.trainer.batch_size for _, config in composed] == [16, 32]

@@ -19,6 +19,21 @@ def test_the_pull_requests_trainings_have_as_many_steps_as_it_says():
     assert steps == {(90000, 64): 1407, (90000, 128): 704, (990000, 128): 7735, (2990000, 64): 46719}
 
 
+@pytest.mark.parametrize(
+    ("study", "steps"),
+    [
+        # Half an epoch of 761,918 rows in batches of 300; three seeds of 60 steps; 900,000 rows in batches of 64; as many as went into
+        # ten minutes, or ten minutes.
+        ("embeddinggemma_int8", {1270}),
+        ("weight_schemes_memory", {60}),
+        ("translation_qat_ptq", {14062}),
+    ],
+)
+def test_other_studies_have_the_steps_of_theirs(study, steps):
+    runs = [config for _, config in compose_runs(CONF, study) if config.method.train]
+    assert {steps_of(config) for config in runs} == steps
+
+
 def test_a_small_scale_has_a_hundredth_of_its_steps():
     runs = compose_runs(CONF, "pr3655_gooaq", "small")
     assert len(runs) == 16

@@ -22,7 +22,7 @@ METHODS = {
         "weight_quantization": {"name": "int6", "bits": 6, "clip": {"kind": "percentile"}},
         "weight_quantization_start": {"weights": {"fraction": 0.5}},
     },
-    "lora": {"lora": {"r": 4, "target_modules": PROJECTIONS}},
+    "lora": {"lora": {"r": 4}},
     "lora_int4": {
         "lora": {"r": 4, "target_modules": PROJECTIONS},
         "weight_quantization": {"name": "int4", "bits": 4, "group_size": 32, "modules": PROJECTIONS},
@@ -189,7 +189,7 @@ def test_the_clock_may_end_it(inputs, tmp_path):
 
 MISTAKES = [
     ({"trainer": {"batch_size": 4096}}, "trainer.batch_size=4096 is more than the"),
-    ({"method": {"lora": {"r": 2}}}, "lora.target_modules matches lm_head"),
+    ({"method": {"lora": {"r": 2, "target_modules": "lm_head"}}}, "matches no linear layer of the model"),
     ({"method": {"lora": {"r": 2, "target_modules": "query"}}}, "matches no linear layer of the model"),
     (
         {"method": {"weight_quantization": {"name": "x", "bits": 4, "group_size": 48}}},

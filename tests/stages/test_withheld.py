@@ -5,7 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.config.task import MiningConfig
+from qatlab.config.task import DocstringWithheldTask, MiningConfig
+from qatlab.data.docstrings import extract
 from qatlab.data.mining import mine
 from qatlab.data.withheld import Record
 from qatlab.errors import UserError
@@ -105,6 +106,29 @@ def test_negatives_by_a_model_are_what_it_finds_alike(made, tiny_model, pairs):
     assert {sum(grade == 0 for grade in judged.values()) for judged in found.values()} == {5}
     assert json.loads((output / "manifest.json").read_text())["records_with_mined_negatives"] == 30
     assert candidates(made(records, model=tiny_model.parent, name="again", mined={"bm25": 2, "model": 3})) == found
+
+
+def test_functions_of_a_package_as_records(tmp_path):
+    config = {
+        "task": "mine",
+        "source": "docstring_withheld",
+        "package": "sacrebleu",
+        "mined": {"bm25": 3},
+        "queries": 20,
+    }
+    task.run({"config": config, "origin": None}, {}, tmp_path, 1)
+    found = candidates(tmp_path)
+    assert len(found) == 20
+    functions = {pair.summary: pair.code for pair in extract("sacrebleu")}
+    for query, judged in found.items():
+        assert [text for text, grade in judged.items() if grade] == [functions[query]]
+        assert sum(grade == 0 for grade in judged.values()) == 3
+    assert json.loads((tmp_path / "manifest.json").read_text())["kind"] == "reranking"
+
+
+def test_functions_need_mined_negatives():
+    with pytest.raises(ValueError, match=r"functions have no negatives; set mined\.bm25 or mined\.model above 0"):
+        DocstringWithheldTask(source="docstring_withheld", package="sacrebleu", mined={})
 
 
 def test_scored_pairs(tmp_path):

@@ -11,6 +11,9 @@ ShuffleSeed = Annotated[
     int, Field(ge=0, lt=2**32, description="Which rows are kept, and in which order they are stored")
 ]
 Name = Annotated[str, Field(min_length=1)]
+MaxCharacters = Annotated[
+    int | None, Field(ge=24, description="Of the English: longer sentences are left out; null keeps all")
+]
 Packages = Annotated[list[str], Field(min_length=1, description="Packages to train on")]
 
 TEXT = "text"  # the column of texts without a counterpart
@@ -111,6 +114,7 @@ class GrammarData(Strict):
     name: Name
     rows: Annotated[int, Field(gt=0, le=2_000_000, description="Sentences made, all of them different")] = 20_000
     shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which sentences are made")] = 0
+    max_characters: MaxCharacters = None
 
     @property
     def columns(self) -> list[str]:

@@ -121,7 +121,10 @@ class LoraConfig(Strict):
     lora_alpha: Annotated[float, Field(gt=0, description="The adapters' product is multiplied by lora_alpha / r")] = 64
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     target_modules: Annotated[
-        Expression, Field(description="Regular expression that a linear layer's whole name must match")
+        Expression,
+        Field(
+            description="Regular expression that a linear layer's whole name must match; never the head that shares the embedding table"
+        ),
     ] = ".*"
     quantized: Annotated[
         Literal["base", "merged"],

@@ -52,7 +52,10 @@ class StudyConfig(Strict):
     title: Annotated[str, Field(min_length=1, description="Stands above tables and plots")]
     matrix: Annotated[dict[str, list[Any]], Field(min_length=1, description="Every combination is a run")]
     exclude: Annotated[
-        list[dict[str, Any]], Field(description="Combinations left out: a run that matches all keys of an entry")
+        list[dict[str, Any]],
+        Field(
+            description="Combinations left out: a run that matches all keys of an entry, by value or by one of a list"
+        ),
     ] = []
     scales: Annotated[
         dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
@@ -149,7 +152,7 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _drift_references_are_deployed(self) -> "RunConfig":
-        for reference in self.drift.references:
+        for reference in self.drift.references if self.model.kind == "embedding" else []:
             deployment = self.deploy.get(reference.rpartition("/")[2])
             if deployment is None:
                 raise ValueError(

@@ -5,10 +5,10 @@ Of translation, a query is a text and its document the reference; of language mo
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from qatlab.config.base import Strict
-from qatlab.config.data import SOURCE_AND_TARGET, TEXT, Paths, TwoColumns
+from qatlab.config.data import SOURCE_AND_TARGET, TEXT, MaxCharacters, Paths, TwoColumns
 from qatlab.config.model import ModelConfig
 
 Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]
@@ -67,19 +67,55 @@ class MiningConfig(Strict):
         return self.bm25 + self.model > 0
 
 
+Mined = Annotated[MiningConfig, Field(description="Where records have no negatives")]
+QueryKey = Annotated[str, Field(min_length=1, description="The query's key, or column")]
+PositiveKey = Annotated[str, Field(min_length=1, description="The key of its answer, or of a list of answers")]
+NegativesKey = Annotated[str, Field(min_length=1, description="The key of a list of texts, or of one")]
+
+
 class WithheldTask(Strict):
     """Records withheld from training, as JSON Lines: a query, its positive, and hard negatives among which it must be found."""
 
     source: Literal["withheld"]
     path: Annotated[str, Field(min_length=1)]
-    query: Annotated[str, Field(min_length=1, description="The query's key")] = "query"
-    positive: Annotated[str, Field(min_length=1, description="The key of its answer, or of a list of answers")] = (
-        "positive"
-    )
-    negatives: Annotated[str, Field(min_length=1, description="The key of a list of texts, or of one")] = "negatives"
-    mined: Annotated[MiningConfig, Field(description="Where records have no negatives")] = MiningConfig()
+    query: QueryKey = "query"
+    positive: PositiveKey = "positive"
+    negatives: NegativesKey = "negatives"
+    mined: Mined = MiningConfig()
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
+
+
+class HubWithheldTask(Strict):
+    """The same, of rows of a data set of the hub."""
+
+    source: Literal["hub_withheld"]
+    name: Annotated[str, Field(min_length=1, description="Hub id, owner/name")]
+    subset: Annotated[str | None, Field(description="The configuration of the data set, where it has several")] = None
+    split: Annotated[str, Field(min_length=1)] = "test"
+    revision: str = "main"
+    query: QueryKey = "query"
+    positive: PositiveKey = "positive"
+    negatives: NegativesKey = "negatives"
+    mined: Mined = MiningConfig()
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+
+class DocstringWithheldTask(Strict):
+    """The same, of an installed package: a function's docstring summary, its code, and codes of others."""
+
+    source: Literal["docstring_withheld"]
+    package: Annotated[str, Field(min_length=1, description="An installed package, or 'stdlib'")]
+    mined: Mined = MiningConfig(bm25=4)
+    queries: Queries = None
+    shuffle_seed: ShuffleSeed = 0
+
+    @model_validator(mode="after")
+    def _mines(self) -> "DocstringWithheldTask":
+        if not self.mined.mines:
+            raise ValueError("functions have no negatives; set mined.bm25 or mined.model above 0")
+        return self
 
 
 class HubTask(Strict):
@@ -111,6 +147,7 @@ class GrammarTask(Strict):
     source: Literal["grammar"]
     queries: Annotated[int, Field(gt=0, le=100_000, description="Sentences made, all of them different")] = 1000
     shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which sentences are made")] = 0
+    max_characters: MaxCharacters = None
 
 
 class ParallelTask(Strict):
@@ -180,5 +217,6 @@ class HubTextTask(Strict):
 
 TranslationTask = GrammarTask | ParallelTask | HubParallelTask
 TextTask = PackageTextTask | LocalTextTask | HubTextTask
-AnyTask = DocstringTask | LocalTask | PairsTask | WithheldTask | HubTask | MtebTask | TranslationTask | TextTask
+RecordsTask = WithheldTask | HubWithheldTask | DocstringWithheldTask
+AnyTask = DocstringTask | LocalTask | PairsTask | RecordsTask | HubTask | MtebTask | TranslationTask | TextTask
 TaskConfig = Annotated[AnyTask, Field(discriminator="source")]

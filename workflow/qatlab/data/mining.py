@@ -56,9 +56,9 @@ def _by_words(queries: list[str], pool: list[str], depth: int) -> np.ndarray:
     index = bm25s.BM25()
     index.index(bm25s.tokenize(pool, **words), show_progress=False)
     # Its top-k leaves the order of equal scores to chance of the machine's sort: all scores, sorted stably, do not.
-    scores = np.stack([index.get_scores(tokens) for tokens in bm25s.tokenize(queries, return_ids=False, **words)])
-    best: np.ndarray = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
-    return best
+    # One query at a time, as all scores of tens of thousands would be gigabytes.
+    asked = bm25s.tokenize(queries, return_ids=False, **words)
+    return np.stack([np.argsort(-index.get_scores(tokens), kind="stable")[:depth] for tokens in asked])
 
 
 def _by_model(folder: Path | None) -> Find:

@@ -1,12 +1,13 @@
 """Records withheld from training: a query, its positives, and hard negatives that it must be told from."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from qatlab.config.task import WithheldTask
+from qatlab.config.task import HubWithheldTask, WithheldTask
 from qatlab.data.local import read_records
 from qatlab.errors import UserError
 
@@ -28,27 +29,41 @@ def load(path: Path, config: WithheldTask, task: str) -> list[Record]:
     """
     if not path.is_file():
         raise UserError(f"task file '{path}' does not exist")
-    records = [_record(found, number, path, config) for number, found in enumerate(read_records(path), start=1)]
+    return as_records(read_records(path), config, str(path), task)
+
+
+def as_records(
+    found: Iterable[dict[str, Any]], config: WithheldTask | HubWithheldTask, where: str, task: str
+) -> list[Record]:
+    """Records of what is read, a dictionary each.
+
+    Args:
+        where: the file or data set, for messages.
+
+    Raises:
+        UserError: for a missing key, texts that are none, no records, or records without negatives where none are mined.
+    """
+    records = [_record(each, f"{where}, record {number}", config) for number, each in enumerate(found, start=1)]
     if not records:
-        raise UserError(f"{path}: no records")
+        raise UserError(f"{where}: no records")
     without = sum(not record.negatives for record in records)
     if without and not config.mined.mines:
         raise UserError(
-            f"{path}: {without} of {len(records)} records have no '{config.negatives}'; "
+            f"{where}: {without} of {len(records)} records have no '{config.negatives}'; "
             f"add them, or have them mined (task.{task}.mined.bm25=4 task.{task}.mined.model=4)"
         )
     return records
 
 
-def _record(found: dict[str, Any], number: int, path: Path, config: WithheldTask) -> Record:
+def _record(found: dict[str, Any], where: str, config: WithheldTask | HubWithheldTask) -> Record:
     for key in (config.query, config.positive):
         if key not in found:
-            raise UserError(f"{path}, record {number}: no '{key}'; it has: {', '.join(found)}")
+            raise UserError(f"{where}: no '{key}'; it has: {', '.join(found)}")
     query, positives = found[config.query], _texts(found[config.positive])
     negatives = [text for text in _texts(found.get(config.negatives) or []) if text not in positives]
     texts = [query, *positives, *negatives]
     if not positives or not all(isinstance(text, str) and text.strip() for text in texts):
-        raise UserError(f"{path}, record {number}: queries, positives and negatives must be texts, and not empty")
+        raise UserError(f"{where}: queries, positives and negatives must be texts, and not empty")
     return Record(query, positives, list(dict.fromkeys(negatives)))
 
 

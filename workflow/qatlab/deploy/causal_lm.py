@@ -37,11 +37,17 @@ def load_deployed(folder: Path, config: TorchDeployment, device: str) -> "PreTra
         return load_model(folder, device, config.dtype)
     from qatlab.deploy.torchao import load_quantized
 
-    model: PreTrainedModel = load_quantized(folder, config.weights, _load)
+    model: PreTrainedModel = load_quantized(folder, config.weights, _load_around)
     return model
 
 
-def _load(folder: Path, config: WeightsConfig) -> "PreTrainedModel":
+def _load(folder: Path, config: WeightsConfig, whole: bool = True) -> "PreTrainedModel":
     from qatlab.models.causal_lm import load_model
 
-    return load_model(folder, "cuda" if config.on_gpu else "cpu", "bfloat16" if config.on_gpu else "float32")
+    device, dtype = ("cuda", "bfloat16") if config.on_gpu else ("cpu", "float32")
+    return load_model(folder, device, dtype, whole)
+
+
+def _load_around(folder: Path, config: WeightsConfig) -> "PreTrainedModel":
+    """Quantized weights are put in afterwards."""
+    return _load(folder, config, whole=False)

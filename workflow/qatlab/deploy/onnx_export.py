@@ -3,6 +3,8 @@
 import shutil
 from pathlib import Path
 
+from qatlab.artifact import read_json
+
 ONNX_FILE = "onnx/model.onnx"
 
 
@@ -49,5 +51,14 @@ def _rename_output(file: Path, old: str, new: str) -> None:
 
 
 def copy_without_weights(source: Path, target: Path) -> None:
-    """Configuration, tokenizer and modules of a folder, without its weights."""
-    shutil.copytree(source, target, ignore=shutil.ignore_patterns("*.safetensors", "onnx", ".snakemake_timestamp"))
+    """Configuration, tokenizer and modules of a folder, without the weights that its ONNX file has.
+
+    Those of modules after the transformer, such as Dense, stay: Sentence Transformers runs these modules itself.
+    """
+    transformer = source / read_json(source / "modules.json")[0]["path"]
+    weights = shutil.ignore_patterns("*.safetensors", "onnx")
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return {".snakemake_timestamp", *(weights(folder, names) if Path(folder) == transformer else ())}
+
+    shutil.copytree(source, target, ignore=left_out)

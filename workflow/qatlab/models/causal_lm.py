@@ -4,18 +4,38 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from qatlab.config.model import DecoderConfig
+from qatlab.errors import UserError
 
 
-def load_model(folder: Path, device: str = "cpu", dtype: str = "float32") -> PreTrainedModel:
-    """In evaluation mode; safetensors only, no code of the folder's own."""
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        str(folder), trust_remote_code=False, use_safetensors=True, dtype=getattr(torch, dtype)
+def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole: bool = True) -> PreTrainedModel:
+    """In evaluation mode; safetensors only, no code of the folder's own. Of a model for images too, the part for text.
+
+    Args:
+        whole: all weights must be there: raises UserError for a folder that lacks some, which would else begin at random.
+    """
+    model, loaded = AutoModelForCausalLM.from_pretrained(
+        str(folder),
+        config=_text_config(folder),
+        trust_remote_code=False,
+        use_safetensors=True,
+        dtype=getattr(torch, dtype),
+        output_loading_info=True,
     )
+    missing = sorted(loaded["missing_keys"])
+    if whole and missing:
+        raise UserError(
+            f"the weights of '{folder.parent.name}' lack {len(missing)} of {type(model).__name__}, such as {missing[0]}; "
+            "it is not a causal language model, or its files are of another architecture"
+        )
     found: PreTrainedModel = model.to(device).eval()
     return found
+
+
+def _text_config(folder: Path) -> Any:
+    return AutoConfig.from_pretrained(str(folder), trust_remote_code=False).get_text_config(decoder=True)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -48,8 +68,6 @@ def output_head_is_tied(model: PreTrainedModel) -> bool:
 
 def without_weights(folder: Path | None, decoder: DecoderConfig | None) -> Any:
     """The modules of a folder's model, or of a decoder that is to be made, with shapes only; None for an unknown architecture."""
-    from transformers import AutoConfig
-
     try:
         with torch.device("meta"):
             if decoder is not None:
@@ -58,7 +76,7 @@ def without_weights(folder: Path | None, decoder: DecoderConfig | None) -> Any:
                 from qatlab.models.byte_decoder import llama_config
 
                 return LlamaForCausalLM(llama_config(decoder, max_seq_length=1))
-            config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
-            return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+            assert folder is not None
+            return AutoModelForCausalLM.from_config(_text_config(folder), trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError):
         return None

@@ -105,7 +105,7 @@ def _matrix_runs(
     runs = []
     for values in itertools.product(*settings.matrix.values()):
         cell = dict(zip(settings.matrix, values, strict=True))
-        if any(all(cell[key] == value for key, value in entry.items()) for entry in settings.exclude):
+        if any(_matches(cell, entry) for entry in settings.exclude):
             continue
         choice = tuple(cell[key] for key in choices_of)
         if choice not in composed:
@@ -118,6 +118,11 @@ def _matrix_runs(
     if not runs:
         raise UserError(f"study '{study}' has no runs: its exclude list leaves out every cell of its matrix")
     return runs
+
+
+def _matches(cell: dict[str, Any], entry: dict[str, Any]) -> bool:
+    """Whether an entry of a study's exclude leaves out a cell: for every key its value, or one of its list of values."""
+    return all(cell[key] == value or (isinstance(value, list) and cell[key] in value) for key, value in entry.items())
 
 
 def _without_what_was_left_out(

@@ -20,6 +20,7 @@ from qatlab.config.model import ModelConfig
 from qatlab.config.task import (
     AnyTask,
     DocstringTask,
+    DocstringWithheldTask,
     GrammarTask,
     Kind,
     LocalTask,
@@ -28,6 +29,7 @@ from qatlab.config.task import (
     PackageTextTask,
     PairsTask,
     ParallelTask,
+    RecordsTask,
     TextTask,
     TranslationTask,
     WithheldTask,
@@ -100,7 +102,7 @@ def check_trackers(config: TrainerConfig) -> None:
 
 def task_origin(config: AnyTask) -> Any:
     """The version of the package read, the checksum of the local file or folder, or what mteb says of the task."""
-    if isinstance(config, DocstringTask | PackageTextTask):
+    if isinstance(config, DocstringTask | DocstringWithheldTask | PackageTextTask):
         return {config.package: package_version(config.package)}
     if isinstance(config, TranslationTask | TextTask):
         return _generation_origin(config)
@@ -148,7 +150,7 @@ def task_kind(config: AnyTask, origin: Any) -> Kind:
         return kind
     kinds: list[tuple[Any, Kind]] = [
         (PairsTask, "similarity"),
-        (WithheldTask, "reranking"),
+        (RecordsTask, "reranking"),
         (TranslationTask, "translation"),
         (TextTask, "language_modelling"),
     ]

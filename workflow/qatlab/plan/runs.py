@@ -8,7 +8,7 @@ from qatlab.config.deploy import Deployment, OnnxDeployment, TorchDeployment
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
-from qatlab.config.task import Kind, WithheldTask
+from qatlab.config.task import Kind, RecordsTask
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
@@ -107,7 +107,7 @@ def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, co
 
 def _searcher(planner: Planner, section: Any) -> dict[str, str]:
     """The model that hard negatives are mined with, if any are."""
-    mines = isinstance(section, WithheldTask) and section.mined.model
+    mines = isinstance(section, RecordsTask) and section.mined.model
     return {"model": plan_model(planner, section.mined.searcher)} if mines else {}
 
 

@@ -51,7 +51,8 @@ def _load(config: AnyData) -> tuple[pd.DataFrame, str | None]:
     if isinstance(config, GrammarData):
         from qatlab.data.grammar import sentences
 
-        return pd.DataFrame(sentences("train", config.shuffle_seed, config.rows), columns=config.columns), None
+        made = sentences("train", config.shuffle_seed, config.rows, config.max_characters)
+        return pd.DataFrame(made, columns=config.columns), None
     if isinstance(config, ParallelData):
         from qatlab.data.parallel import load
 

@@ -3,8 +3,9 @@
 import random
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter
 
@@ -16,6 +17,7 @@ from qatlab.config.task import (
     HubParallelTask,
     HubTask,
     HubTextTask,
+    HubWithheldTask,
     Kind,
     LocalTask,
     LocalTextTask,
@@ -23,6 +25,7 @@ from qatlab.config.task import (
     PackageTextTask,
     PairsTask,
     ParallelTask,
+    RecordsTask,
     TaskConfig,
     TextTask,
     TranslationTask,
@@ -30,6 +33,9 @@ from qatlab.config.task import (
 )
 from qatlab.errors import UserError
 from qatlab.progress import say
+
+if TYPE_CHECKING:
+    from qatlab.data.withheld import Record
 
 # Kinds of tasks in which a query and the document of the same name are one item.
 PAIRED: tuple[Kind, ...] = ("similarity", "translation", "language_modelling")
@@ -100,7 +106,7 @@ def _load(name: str, config: AnyTask, inputs: dict[str, Path]) -> Loaded:
         from qatlab.data.similarity_pairs import load as load_pairs
 
         return Loaded("similarity", *as_task(load_pairs(Path(config.path).expanduser(), config.columns, name)))
-    if isinstance(config, WithheldTask):
+    if isinstance(config, RecordsTask):
         return _withheld_task(name, config, inputs)
     if isinstance(config, TranslationTask):
         return _translation_task(name, config)
@@ -109,14 +115,33 @@ def _load(name: str, config: AnyTask, inputs: dict[str, Path]) -> Loaded:
     return _hub_task(config) if isinstance(config, HubTask) else _mteb_task(config)
 
 
-def _withheld_task(name: str, config: WithheldTask, inputs: dict[str, Path]) -> Loaded:
+def _withheld_task(name: str, config: RecordsTask, inputs: dict[str, Path]) -> Loaded:
     from qatlab.data.mining import mine
-    from qatlab.data.withheld import as_task, load
+    from qatlab.data.withheld import as_task
 
-    records = load(Path(config.path).expanduser(), config, name)
+    records, commit = _records(name, config)
     model = inputs["model"] / "model" if "model" in inputs else None
     mined = sum(not record.negatives for record in records)
-    return Loaded("reranking", *as_task(mine(records, config.mined, model)), {"records_with_mined_negatives": mined})
+    more = {"records_with_mined_negatives": mined} | ({"commit": commit} if commit else {})
+    return Loaded("reranking", *as_task(mine(records, config.mined, model)), more)
+
+
+def _records(name: str, config: RecordsTask) -> tuple[list["Record"], str | None]:
+    """Withheld records and, of the hub, the commit that they are of."""
+    from qatlab.data.withheld import Record, as_records, load
+
+    if isinstance(config, WithheldTask):
+        return load(Path(config.path).expanduser(), config, name), None
+    if isinstance(config, HubWithheldTask):
+        from qatlab.data.hub import load_split
+
+        table, commit = load_split(config.name, config.subset, config.split, config.revision, "task")
+        listed = table.map(lambda value: value.tolist() if isinstance(value, np.ndarray) else value)
+        rows: list[dict[str, Any]] = [dict(zip(listed.columns, row, strict=True)) for row in listed.to_numpy()]
+        return as_records(rows, config, f"task '{config.name}'", name), commit
+    from qatlab.data.docstrings import extract
+
+    return [Record(pair.summary, [pair.code], []) for pair in extract(config.package)], None
 
 
 def _translation_task(name: str, config: TranslationTask) -> Loaded:
@@ -126,7 +151,7 @@ def _translation_task(name: str, config: TranslationTask) -> Loaded:
     if isinstance(config, GrammarTask):
         from qatlab.data.grammar import sentences
 
-        texts = pd.DataFrame(sentences("test", config.shuffle_seed, config.queries))
+        texts = pd.DataFrame(sentences("test", config.shuffle_seed, config.queries, config.max_characters))
     elif isinstance(config, ParallelTask):
         from qatlab.data.parallel import load
 

@@ -14,7 +14,7 @@ from qatlab.cards.training_card import FILE, known
 from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.errors import UserError
-from qatlab.models.causal_lm import load_model, load_tokenizer, output_head_is_tied
+from qatlab.models.causal_lm import load_model, load_tokenizer
 from qatlab.progress import say
 from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.callbacks import TrainingLog
@@ -116,14 +116,8 @@ def _quantize_weights(model: PreTrainedModel, method: MethodConfig, examples: An
 def _add_adapters(model: PreTrainedModel, config: LoraConfig) -> None:
     from qatlab.training.lora import add_adapters
 
-    tied = output_head_is_tied(model)
     try:
         layers = add_adapters(model, config)
     except ValueError as error:
         raise UserError(str(error)) from None
-    if tied and "lm_head" in layers:
-        raise UserError(
-            "lora.target_modules matches lm_head, whose weight is the embedding table's: merged into one, the adapter would change "
-            r"both; leave it out, as with '.*(q|k|v|o|gate|up|down)_proj'"
-        )
     say(f"LoRA: adapters of rank {config.r} on {len(layers)} linear layers")

@@ -10,10 +10,10 @@ from qatlab.tables.differences import judged
 from qatlab.tables.per_query import BySeed, Form, paired, seed_means
 
 ANSWER_COLUMNS = ("asked of", "figure", "theirs", "ours", "difference or ratio", "95 % interval", "verdict")
-COST = {
-    "peak_memory_bytes": "peak memory",
-    "seconds_per_step": "seconds per step",
-    "train_seconds": "seconds of training",
+COST = {  # what a cost is called, in which unit, and how many of the column's make one
+    "peak_memory_bytes": ("peak memory (MB)", 1e6),
+    "seconds_per_step": ("seconds per step", 1.0),
+    "train_seconds": ("seconds of training", 1.0),
 }
 CONFIDENCE = 0.95
 ALIKE = "alike"
@@ -103,16 +103,22 @@ def _cost_row(entry: dict[str, Any], cost: pd.DataFrame) -> dict[str, Any]:
     if not len(logs):
         raise ValueError(f"the study has no {entry['figure']} of both {entry['method']} and {entry['against']}")
     low, high = _interval(logs)
+    called, unit = COST[entry["figure"]]
     unsure = np.isnan(low) or low <= 1 <= high
     return {
         **_asked(entry),
-        "figure": COST[entry["figure"]],
-        "theirs": f"{theirs.median():.6g}",
-        "ours": f"{ours.median():.6g}",
+        "figure": called,
+        "theirs": _three_digits(theirs.median() / unit),
+        "ours": _three_digits(ours.median() / unit),
         "difference or ratio": f"× {np.exp(logs.mean()):.3f}",
         "95 % interval": None if np.isnan(low) else f"{low:.3f} to {high:.3f}",
         "verdict": "not separable" if unsure else "more" if logs.mean() > 0 else "less",
     }
+
+
+def _three_digits(value: float) -> str:
+    """At least: 0.0446, 44.6, 4391."""
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _interval(logs: np.ndarray) -> tuple[float, float]:

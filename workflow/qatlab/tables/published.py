@@ -13,7 +13,7 @@ from qatlab.tables.wide import VARIED_PREFIX
 
 ALL_TASKS = "mean"
 DRIFT = ("min", "max", "mean", "mean_distance")
-COST = ("seconds_per_step", "steps", "train_seconds", "peak_memory_bytes", "bytes_on_disk")
+COST = ("seconds_per_step", "steps", "train_seconds", "peak_memory_mb", "bytes_on_disk")
 FIGURE = ("table", "deploy", "task", "precision", "metric")
 TOLD = ("value", "source", "note")
 RANKS = range(1, 7)  # the best and five hard negatives
@@ -79,6 +79,7 @@ def figures(
     scored = scores.assign(table="scores", precision=precision_labels(scores))
     scored = scored[(scored["rotation"] == "none")]
     drifted = drift.melt([c for c in drift if c not in DRIFT], DRIFT, var_name="metric").assign(table="drift")
+    cost = cost.assign(peak_memory_mb=cost["peak_memory_bytes"] / 1e6)
     costs = cost.melt([c for c in cost if c not in COST], COST, var_name="metric").assign(table="cost")
     of_training = costs[costs["metric"] != "bytes_on_disk"].drop_duplicates(["run", "metric"]).assign(deploy="")
     parts = [

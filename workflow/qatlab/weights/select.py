@@ -34,8 +34,17 @@ def selected(model: nn.Module, config: WeightsConfig) -> dict[str, nn.Linear | n
 
 
 def adapted(model: nn.Module, config: LoraConfig) -> list[str]:
-    """The linear layers whose whole name matches `target_modules`. Raises ValueError if there are none."""
-    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    """The linear layers whose whole name matches `target_modules`. Raises ValueError if there are none.
+
+    An output head whose weight is the embedding table's is none of them, as it is not in peft's "all-linear": merged into one, its
+    adapter would change both.
+    """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    linear = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and id(module.weight) not in tables
+    ]
     chosen = [name for name in linear if re.fullmatch(config.target_modules, name)]
     if not chosen:
         raise ValueError(

@@ -25,11 +25,12 @@ def part_of(english: str) -> str:
     return "test" if int.from_bytes(digest[:8], "big") % TEST_SHARE == 0 else "train"
 
 
-def sentences(part: str, seed: int, count: int) -> Iterator[tuple[str, str]]:
+def sentences(part: str, seed: int, count: int, max_characters: int | None = None) -> Iterator[tuple[str, str]]:
     """Distinct sentences and their translations: those of a smaller count are the first of a larger one.
 
     Args:
         part: 'train' or 'test'; no sentence is in both, whatever the seeds.
+        max_characters: of the English; longer sentences are left out.
     """
     if part not in PARTS:
         raise ValueError(f"part '{part}' is none of {', '.join(PARTS)}")
@@ -37,6 +38,8 @@ def sentences(part: str, seed: int, count: int) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
     while len(seen) < count:
         english, french = draw(rng).as_texts()
+        if max_characters is not None and len(english) > max_characters:
+            continue
         if english not in seen and part_of(english) == part:
             seen.add(english)
             yield english, french
