@@ -138,3 +138,16 @@ def test_what_was_composed_is_valid_when_a_stage_reads_it_back():
     late = "++method.weight_quantization_start.weights.fraction=0.5"
     ((_, config),) = runs("study.matrix.method=[weight_int8]", late)
     assert MethodConfig.model_validate(config.method.model_dump(mode="json")) == config.method
+
+
+def test_a_study_that_forgets_its_package_is_one_line(tmp_path):
+    shutil.copytree(CONF, tmp_path / "conf")
+    text = (
+        (CONF / "study" / "quickstart.yaml")
+        .read_text()
+        .replace("# @package _global_\n", "")
+        .replace("quickstart", "mine")
+    )
+    (tmp_path / "conf" / "study" / "mine.yaml").write_text("# a comment\n" + text)
+    with pytest.raises(UserError, match=r"conf/study/mine\.yaml must begin with the line '# @package _global_'"):
+        compose_runs(tmp_path / "conf", "mine")

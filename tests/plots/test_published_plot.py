@@ -39,3 +39,13 @@ def test_it_says_at_which_scale_ours_are():
     said = draw(table(), "title", "scale small: a model")._suptitle.get_text()
     assert "scale small: a model" in said.replace("\n", " ")
     assert "standard deviation over seeds" in said.replace("\n", " ")
+
+
+def test_a_figure_of_drift_says_what_it_is_the_mean_of():
+    of_drift = table().assign(task="imdb", precision="–").drop_duplicates(["method", "trainer.batch_size"])
+    named = pd.concat([of_drift.assign(metric=metric) for metric in ("mean", "mean_distance")])
+    titles = [axis.get_title().replace("\n", " ") for axis in draw(named, "title", "scale small").figure.axes]
+    assert titles == [
+        "torch_fp32 · imdb · mean cosine similarity",
+        "torch_fp32 · imdb · mean cosine distance",
+    ]

@@ -189,6 +189,12 @@ def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
 def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
     text = " ".join(str(error).split())
     key = re.search(r"Could not override '([^']+)'", text)
+    if key and "@study." in key.group(1):
+        study = re.search(r"In '([^']+)'", text)
+        file = f"conf/{study.group(1)}.yaml" if study else "the study's file"
+        return UserError(
+            f"{file} must begin with the line '# @package _global_', for its defaults to be those of all groups"
+        )
     if key:
         return _unknown_key(
             key.group(1),
@@ -199,7 +205,7 @@ def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
 
 def _unknown_key(key: str, valid: list[str]) -> UserError:
     siblings = [name for name in valid if name.rpartition(".")[0] == key.rpartition(".")[0]]
-    if key.rpartition(".")[2] in _accepted_keys() and key not in valid:
+    if key.rpartition(".")[2] in _accepted_keys():
         return UserError(f"key '{key}' is not set in conf/; write ++{key}=VALUE to add it")
     near = get_close_matches(key, valid, n=1, cutoff=0.6)
     hint = f"; did you mean '{near[0]}'?" if near else f"; valid here: {', '.join(siblings)}" if siblings else ""

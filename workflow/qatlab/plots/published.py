@@ -18,6 +18,12 @@ TITLE_LETTERS = 34
 LETTER_INCHES = 0.08  # of a row's label
 ROW_INCHES, PANEL_INCHES = 0.24, 3.0
 WHAT = ("deploy", "task", "precision", "metric")  # a panel for each
+DRIFT_LABELS = {  # of text by text, between what is shipped and the reference
+    "min": "least cosine similarity",
+    "max": "greatest cosine similarity",
+    "mean": "mean cosine similarity",
+    "mean_distance": "mean cosine distance",
+}
 FIGURES = ("published", "ours", "ours − published", "note")
 
 
@@ -29,7 +35,8 @@ def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
         title: the study's.
         ours: what the study's own figures are of.
     """
-    panels = list(table.groupby([column for column in WHAT if column in table], sort=False))
+    what = [column for column in WHAT if column in table]
+    panels = list(table.groupby(what, sort=False))
     keys = [column for column in table.columns if column not in (*WHAT, *FIGURES)]
     rows: list[str] = list(dict.fromkeys(map(_label, table[keys].to_dict("records"))))
     columns = min(COLUMNS, len(panels))
@@ -41,7 +48,7 @@ def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
     )
     for axis, (names, panel) in zip(axes.flat, panels, strict=False):
         _panel(axis, panel, keys, rows)
-        axis.set_title(textwrap.fill(_title(names), TITLE_LETTERS))
+        axis.set_title(textwrap.fill(_title(dict(zip(what, map(str, names), strict=True))), TITLE_LETTERS))
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     axes[0][0].set_yticks(range(len(rows)), rows)
@@ -53,10 +60,12 @@ def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
     return figure
 
 
-def _title(names: tuple[Any, ...]) -> str:
+def _title(names: dict[str, str]) -> str:
     """Of a panel: what its figures are of; that they are means of the tasks goes without saying."""
-    told = [metric_label(str(name)) for name in names if name not in ("", "–", ALL_TASKS, TEXT)]
-    return " · ".join([*told[:-1], told[-1].replace("_", " ")])
+    of = [name for what, name in names.items() if what != "metric" and name not in ("", "–", ALL_TASKS, TEXT)]
+    metric = names["metric"]
+    called = DRIFT_LABELS.get(metric) or metric_label(metric).replace("_", " ")
+    return " · ".join([*of, called])
 
 
 def _panel(axis: Axes, panel: pd.DataFrame, keys: list[str], rows: list[str]) -> None:

@@ -1,0 +1,87 @@
+"""What README says of a study of one's own, done as it says: its files written, its command run."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from conftest import PROJECT
+
+README = (PROJECT / "README.md").read_text(encoding="utf-8")
+SENTENCES = [
+    ("the cat sleeps", "le chat dort"),
+    ("the dog eats", "le chien mange"),
+    ("a bird sings", "un oiseau chante"),
+]
+
+
+def block(path: str) -> str:
+    """The YAML that README gives for a file."""
+    (found,) = re.findall(rf"```yaml\n((?:# @package _global_\n)?# {re.escape(path)}\n.*?)```", README, re.DOTALL)
+    assert len(found.splitlines()) <= 15
+    return found
+
+
+@pytest.fixture
+def project(tmp_path):
+    for name in ("Snakefile", "workflow", "conf", "envs", "profiles"):
+        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copyfile
+        copy(PROJECT / name, tmp_path / name)
+    return tmp_path
+
+
+def write(project: Path, path: str) -> None:
+    (project / path).write_text(block(path), encoding="utf-8")
+
+
+def run(project: Path, study: str, *config: str) -> Path:
+    """Runs README's command, with what more is configured; returns the study's tables."""
+    command = f"snakemake --cores all --config study={study}"
+    assert f"`{command}`" in README or study != "mine"
+    result = subprocess.run(
+        [sys.executable, "-m", *command.split(), *config],
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=900,
+    )
+    assert result.returncode == 0, result.stdout
+    return project / "results" / "studies" / study / "tables"
+
+
+def test_pairs_and_a_corpus_of_ones_own(project, tiny_files):
+    with (project / "pairs.csv").open("w", newline="", encoding="utf-8") as stream:
+        rows = csv.writer(stream)
+        rows.writerow(["question", "answer"])
+        for line in (tiny_files / "pairs.jsonl").read_text().split("\n")[:-1]:
+            rows.writerow(json.loads(line).values())
+    shutil.copytree(tiny_files / "task", project / "corpus")
+    write(project, "conf/study/mine.yaml")
+    write(project, "conf/method/int8_late.yaml")
+    scores = pd.read_csv(run(project, "mine") / "scores.csv")
+    assert set(scores["method"]) == {"baseline", "int8_late"}
+    assert set(scores["deploy"]) == {"torch_fp32", "onnx_fp32", "onnx_int8"}
+    assert set(scores["queries"]) == {40}
+
+
+def test_translations_of_ones_own(project):
+    for part, copies in (("train", 30), ("test", 1)):
+        for language, side in (("en", 0), ("fr", 1)):
+            text = "".join(pair[side] + "\n" for pair in SENTENCES * copies)
+            (project / f"{part}.{language}").write_text(text, encoding="utf-8")
+    write(project, "conf/study/translate.yaml")
+    tables = run(project, "translate", "overrides=trainer.batch_size=30 trainer.max_steps=3 predict.max_new_tokens=20")
+    scores = pd.read_csv(tables / "scores.csv")
+    assert set(scores["metric"]) == {"chrf", "bleu"}
+    assert set(scores["deploy"]) == {"torch_fp32", "torchao_int4"}
+    assert "weight_int4" in (tables / "qat_minus_ptq.md").read_text()
+    assert set(pd.read_csv(tables / "cost.csv")["method"]) == {"baseline", "weight_int4"}
