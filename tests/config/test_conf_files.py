@@ -68,6 +68,10 @@ def test_composes_and_validates(group, choice):
     ("overrides", "message"),
     [
         (["data=package_texts"], r"data 'package_texts' has one column \(text\), and an embedding model"),
+        (
+            ["+trainer.prompts.question=ask"],
+            "trainer.prompts names 'question', which is no column of the data .anchor, positive",
+        ),
         (["trainer=wall_clock"], "trainer.max_seconds is for causal language models"),
         (
             ["model=byte_decoder"],

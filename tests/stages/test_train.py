@@ -1,6 +1,7 @@
 """train, for real: every way of quantizing embeddings through Sentence Transformers' own trainer, on a tiny model."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -231,3 +232,24 @@ def test_warm_up_steps_stand_for_themselves(inputs, tmp_path, steps, rates):
     """0 of them too, which Transformers takes for none given."""
     log = trained(inputs, tmp_path, {}, warmup_steps=steps, warmup_ratio=0.5)
     assert log["learning_rate"].tolist() == pytest.approx([rate * TRAINER["learning_rate"] for rate in rates])
+
+
+def test_prompts_stand_before_the_texts_of_their_column(inputs, tmp_path):
+    """As if the texts began with them."""
+    prompts = {"anchor": "query : ", "positive": "code : "}
+    begun = tmp_path / "data"
+    shutil.copytree(inputs["data"], begun)
+    rows = pd.read_parquet(begun / "train.parquet")
+    pd.DataFrame({column: prompts[column] + rows[column] for column in rows}).to_parquet(begun / "train.parquet")
+    losses = []
+    for name, data, given in (
+        ("said", inputs["data"], prompts),
+        ("written", begun, None),
+        ("without", inputs["data"], None),
+    ):
+        (tmp_path / name).mkdir()
+        losses.append(trained({**inputs, "data": data}, tmp_path / name, {}, prompts=given)["loss"].tolist())
+    assert losses[0] == losses[1]
+    assert losses[0] != losses[2]
+    card = (tmp_path / "said" / "model" / "README.md").read_text()
+    assert "| before anchor | `query : ` |" in card

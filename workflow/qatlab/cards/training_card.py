@@ -162,6 +162,7 @@ def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str
         "weight decay": f"{trainer.weight_decay:g}",
         "gradient norm at most": f"{trainer.max_grad_norm:g}",
         "precision": {"auto": "bf16 autocast where the machine has it"}.get(trainer.precision, trainer.precision),
+        **{f"before {column}": f"`{prompt}`" for column, prompt in (trainer.prompts or {}).items()},
         "seed": f"{seed}",
     }
     return "| setting | value |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from qatlab.config.base import Strict
 from qatlab.config.causal_lm import PredictConfig
-from qatlab.config.data import DataConfig
+from qatlab.config.data import DataConfig, column_name
 from qatlab.config.deploy import DeployConfig, TorchDeployment
 from qatlab.config.drift import DriftConfig
 from qatlab.config.encode import EncodeConfig
@@ -148,6 +148,18 @@ class RunConfig(Strict):
                 f"data '{self.data.name}' has one column ({self.data.columns[0]}), and an embedding model is trained on pairs; "
                 "name two columns or more in data.columns, or choose other data"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_are_of_columns(self) -> "RunConfig":
+        columns = [column_name(column) for column in self.data.columns]
+        for column in self.trainer.prompts or {}:
+            if self.model.kind != "embedding":
+                raise ValueError("trainer.prompts is for embedding models; a causal language model has model.prompt")
+            if column not in columns:
+                raise ValueError(
+                    f"trainer.prompts names '{column}', which is no column of the data ({', '.join(columns)})"
+                )
         return self
 
     @model_validator(mode="after")

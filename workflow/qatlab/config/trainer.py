@@ -48,6 +48,12 @@ class TrainerConfig(Strict):
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], Field(description="auto is bf16 autocast where the processor or GPU has it")
     ] = "auto"
+    prompts: Annotated[
+        dict[str, Annotated[str, Field(min_length=1)]] | None,
+        Field(
+            description="What stands before the texts of a column, by its name, as in Sentence Transformers. For embedding models"
+        ),
+    ] = None
     report_to: Annotated[
         list[Literal["tensorboard", "wandb", "trackio"]],
         Field(description="Experiment trackers; each needs its own package"),

@@ -66,6 +66,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         model=model,
         args=SentenceTransformerTrainingArguments(
             batch_sampler="no_duplicates",
+            prompts=trainer_config.prompts,
             **training_arguments(trainer_config, learning_rate, seed, output, description["name"]),
         ),
         train_dataset=rows,
