@@ -67,26 +67,27 @@ class MiningConfig(Strict):
         return self.bm25 + self.model > 0
 
 
-Mined = Annotated[MiningConfig, Field(description="Where records have no negatives")]
-QueryKey = Annotated[str, Field(min_length=1, description="The query's key, or column")]
-PositiveKey = Annotated[str, Field(min_length=1, description="The key of its answer, or of a list of answers")]
-NegativesKey = Annotated[str, Field(min_length=1, description="The key of a list of texts, or of one")]
+class _Records(Strict):
+    """Records withheld from training, by what their keys or columns are called."""
 
-
-class WithheldTask(Strict):
-    """Records withheld from training, as JSON Lines: a query, its positive, and hard negatives among which it must be found."""
-
-    source: Literal["withheld"]
-    path: Annotated[str, Field(min_length=1)]
-    query: QueryKey = "query"
-    positive: PositiveKey = "positive"
-    negatives: NegativesKey = "negatives"
-    mined: Mined = MiningConfig()
+    query: Annotated[str, Field(min_length=1, description="The query's key")] = "query"
+    positive: Annotated[str, Field(min_length=1, description="The key of its answer, or of a list of answers")] = (
+        "positive"
+    )
+    negatives: Annotated[str, Field(min_length=1, description="The key of a list of texts, or of one")] = "negatives"
+    mined: Annotated[MiningConfig, Field(description="Where records have no negatives")] = MiningConfig()
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 
 
-class HubWithheldTask(Strict):
+class WithheldTask(_Records):
+    """Records withheld from training, as JSON Lines: a query, its positive, and hard negatives among which it must be found."""
+
+    source: Literal["withheld"]
+    path: Annotated[str, Field(min_length=1)]
+
+
+class HubWithheldTask(_Records):
     """The same, of rows of a data set of the hub."""
 
     source: Literal["hub_withheld"]
@@ -94,12 +95,6 @@ class HubWithheldTask(Strict):
     subset: Annotated[str | None, Field(description="The configuration of the data set, where it has several")] = None
     split: Annotated[str, Field(min_length=1)] = "test"
     revision: str = "main"
-    query: QueryKey = "query"
-    positive: PositiveKey = "positive"
-    negatives: NegativesKey = "negatives"
-    mined: Mined = MiningConfig()
-    queries: Queries = None
-    shuffle_seed: ShuffleSeed = 0
 
 
 class DocstringWithheldTask(Strict):
@@ -107,7 +102,7 @@ class DocstringWithheldTask(Strict):
 
     source: Literal["docstring_withheld"]
     package: Annotated[str, Field(min_length=1, description="An installed package, or 'stdlib'")]
-    mined: Mined = MiningConfig(bm25=4)
+    mined: MiningConfig = MiningConfig(bm25=4)
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 
