@@ -44,3 +44,18 @@ def test_one_output_has_its_deployments_in_one_panel():
     figure = draw(scores(precisions=("text",)), "ndcg@10", "title", "chrF")
     assert panels(figure) == [""]
     assert ticks(figure) == ["torch_fp32", "onnx_int8"]
+
+
+def test_a_place_is_in_the_middle_of_its_methods_though_some_have_nothing_there():
+    shown = scores(precisions=("text",), deployments=("torch_fp32",), sizes=(64, 128))
+    shown = shown[(shown["method"] == "baseline") | (shown["matrix.trainer.batch_size"] == 64)]
+    for axis in draw(shown, "ndcg@10", "title", "bits per byte").axes:
+        low, high = axis.get_xlim()
+        assert axis.get_xticks().tolist() == [(low + high) / 2]
+
+
+def test_long_names_are_slanted():
+    long = ("torch_fp32", "torchao_int8_percentile", "torchao_int6_percentile")
+    for deployments, rotation in ((long, 45), (("torch_fp32", "onnx_fp32", "onnx_int8"), 0)):
+        figure = draw(scores(precisions=("text",), deployments=deployments), "ndcg@10", "title", "chrF")
+        assert {label.get_rotation() for label in figure.axes[0].get_xticklabels()} == {rotation}

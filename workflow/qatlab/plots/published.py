@@ -18,11 +18,13 @@ TITLE_LETTERS = 34
 LETTER_INCHES = 0.08  # of a row's label
 ROW_INCHES, PANEL_INCHES = 0.24, 3.0
 WHAT = ("deploy", "task", "precision", "metric")  # a panel for each
-DRIFT_LABELS = {  # of text by text, between what is shipped and the reference
+LABELS = {
     "min": "least cosine similarity",
     "max": "greatest cosine similarity",
     "mean": "mean cosine similarity",
     "mean_distance": "mean cosine distance",
+    "peak_memory_mb": "peak memory (MB)",
+    "train_seconds": "seconds of training",
 }
 FIGURES = ("published", "ours", "ours − published", "note")
 
@@ -64,7 +66,7 @@ def _title(names: dict[str, str]) -> str:
     """Of a panel: what its figures are of; that they are means of the tasks goes without saying."""
     of = [name for what, name in names.items() if what != "metric" and name not in ("", "–", ALL_TASKS, TEXT)]
     metric = names["metric"]
-    called = DRIFT_LABELS.get(metric) or metric_label(metric).replace("_", " ")
+    called = LABELS.get(metric) or metric_label(metric).replace("_", " ")
     return " · ".join([*of, called])
 
 

@@ -15,6 +15,7 @@ from qatlab.tables.wide import VARIED_PREFIX
 
 LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # of the figure; of a method in the legend
 LETTERS_UPWARDS = 48  # of the y axis's label, in a line
+LETTERS_LEVEL = 60  # of the x axis's labels beside one another, beyond which they are slanted
 
 
 def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
@@ -78,8 +79,10 @@ def _panel(axis: Axes, rows: pd.DataFrame, methods: list[str], places: list[str]
             markersize=6,
             label=method,
         )
-    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(places) > 3 else {}
+    crowded = len(places) > 3 or len(places) * max(map(len, places)) > LETTERS_LEVEL
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
     axis.set_xticks(range(len(places)), places, **slanted)
+    axis.set_xlim(-0.5, len(places) - 0.5)
     axis.grid(axis="x", visible=False)
 
 
@@ -100,6 +103,8 @@ def _varied(chosen: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _mean_and_error(rows: pd.DataFrame) -> tuple[float, float]:
-    """Mean of tasks and seeds; queries of different tasks are independent, those of different seeds are the same."""
+    """Mean of tasks and seeds; queries of different tasks are independent, those of different seeds are the same. NaN of none."""
+    if rows.empty:
+        return np.nan, np.nan
     by_task = rows.groupby("task")[["value", "stderr"]].mean()
     return float(by_task["value"].mean()), float(np.sqrt((by_task["stderr"] ** 2).sum()) / len(by_task))
