@@ -15,7 +15,7 @@ from qatlab.tables.wide import VARIED_PREFIX
 
 LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # of the figure; of a method in the legend
 LETTERS_UPWARDS = 48  # of the y axis's label, in a line
-LETTERS_LEVEL = 60  # of the x axis's labels beside one another, beyond which they are slanted
+LETTER_INCHES = 0.09  # of the x axis's labels, which stand beside one another if they are few
 
 
 def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
@@ -39,6 +39,8 @@ def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
     panels, methods, places = (list(dict.fromkeys(chosen[c])) for c in ("panel", "method", place))
     rows = _varied(chosen)
     width, height = 3.2 * max(1.0, len(places) / 4), 4.4 if len(places) <= 4 else 5.4
+    if len(places) <= 3:
+        width = max(width, LETTER_INCHES * len(places) * max(map(len, places)))
     figure, axes = plt.subplots(
         len(rows),
         len(panels),
@@ -79,8 +81,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, methods: list[str], places: list[str]
             markersize=6,
             label=method,
         )
-    crowded = len(places) > 3 or len(places) * max(map(len, places)) > LETTERS_LEVEL
-    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(places) > 3 else {}
     axis.set_xticks(range(len(places)), places, **slanted)
     axis.set_xlim(-0.5, len(places) - 0.5)
     axis.grid(axis="x", visible=False)
