@@ -44,7 +44,6 @@ def write(project: Path, path: str) -> None:
 def run(project: Path, study: str, *config: str) -> Path:
     """Runs README's command, with what more is configured; returns the study's tables."""
     command = f"snakemake --cores all --config study={study}"
-    assert f"`{command}`" in README or study != "mine"
     result = subprocess.run(
         [sys.executable, "-m", *command.split(), *config],
         cwd=project,
@@ -67,6 +66,7 @@ def test_pairs_and_a_corpus_of_ones_own(project, tiny_files):
     shutil.copytree(tiny_files / "task", project / "corpus")
     write(project, "conf/study/mine.yaml")
     write(project, "conf/method/int8_late.yaml")
+    assert "`snakemake --cores all --config study=mine`" in README
     scores = pd.read_csv(run(project, "mine") / "scores.csv")
     assert set(scores["method"]) == {"baseline", "int8_late"}
     assert set(scores["deploy"]) == {"torch_fp32", "onnx_fp32", "onnx_int8"}
