@@ -1,6 +1,7 @@
 """Training loss by component (output precision), one panel a run."""
 
 import math
+import textwrap
 
 import pandas as pd
 from matplotlib import pyplot as plt
@@ -12,6 +13,7 @@ from qatlab.quantization.precisions import sides
 from qatlab.tables.outputs import precision_label
 
 PANELS_PER_ROW = 4
+TITLE_LETTERS = 40  # of a run's name in a line, which ends at a hyphen
 COMPONENT = "loss_"
 
 
@@ -39,7 +41,7 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
                     label=precision_label(*sides(precision)),
                 )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_title(run, fontsize=9)
+        axis.set_title(textwrap.fill(run, TITLE_LETTERS, break_long_words=False), fontsize=9)
     for axis in hide_unused(axes, len(logs)):
         axis.set_xlabel("optimizer step")
     for axis in axes[:, 0]:

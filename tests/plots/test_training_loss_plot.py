@@ -1,0 +1,20 @@
+"""The plot of training losses: a panel a run, whose name stands above it and above no other."""
+
+from itertools import pairwise
+
+import pandas as pd
+
+from qatlab.plots.style import use_style
+from qatlab.plots.training_loss import draw
+
+
+def test_long_names_of_runs_do_not_overlap():
+    use_style()
+    log = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
+    names = [f"weight_int8_percentile_late-trainer=wall_clock_short-seed={seed}" for seed in range(4)]
+    figure = draw(dict.fromkeys(names, log), "title")
+    figure.draw_without_rendering()
+    titles = [axis.title for axis in figure.axes]
+    assert [title.get_text().replace("\n", "") for title in titles] == names
+    boxes = [title.get_window_extent() for title in titles]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
