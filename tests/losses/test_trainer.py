@@ -9,13 +9,14 @@ from sentence_transformers import (
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import TrainerCallback
 
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.quantization import RunningRange
 from qatlab.schedules import WeightSchedule
 
 
-def train(tiny_model, pairs, output, **arguments):
+def train(tiny_model, pairs, output, others=(), **arguments):
     torch.manual_seed(0)
     model = SentenceTransformer(str(tiny_model), device="cpu")
     loss = QuantizationAwareLoss(
@@ -44,7 +45,7 @@ def train(tiny_model, pairs, output, **arguments):
             {"anchor": [summary for summary, _ in pairs[:64]], "positive": [code for _, code in pairs[:64]]}
         ),
         loss=loss,
-        callbacks=[QuantizationAwareCallback(loss)],
+        callbacks=[QuantizationAwareCallback(loss), *(other(loss) for other in others)],
     )
     trainer.train()
     return loss, [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -65,3 +66,29 @@ def test_it_trains_is_live_and_logs_its_schedule(tiny_model, pairs, tmp_path, ar
         assert {"loss_float32", "loss_int8", "loss_binary", "scale_binary"} <= set(entry)
     assert log[-1]["scale_binary"] != pytest.approx(20, rel=1e-6)  # the optimizer has the loss's own parameter
     assert loss.ranges.lasting()["int8"].low is not None
+
+
+class GradientsOfScale(TrainerCallback):
+    """What the optimizer steps by, beside what each backward pass of that step gave."""
+
+    steps: list = []
+
+    def __init__(self, loss):
+        self.scale = loss.log_scales["binary"]
+        self.given = []
+        self.scale.register_hook(lambda gradient: self.given.append(gradient.clone()))
+        GradientsOfScale.steps = []
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        self.steps.append((self.scale.grad, sum(self.given)))
+        self.given = []
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_a_step_takes_its_own_gradients_alone(tiny_model, pairs, tmp_path, accumulated):
+    """The trainer clears the model's gradients, and would leave the loss's to add up over all of training."""
+    train(tiny_model, pairs, tmp_path, [GradientsOfScale], gradient_accumulation_steps=accumulated)
+    trained = [(taken.clone(), given) for taken, given in GradientsOfScale.steps if taken is not None]
+    assert len(trained) == 2  # the scale is that of a precision that starts at step 2
+    for taken, given in trained:
+        assert taken == pytest.approx(float(given), rel=1e-5)

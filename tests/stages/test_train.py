@@ -253,3 +253,9 @@ def test_prompts_stand_before_the_texts_of_their_column(inputs, tmp_path):
     assert losses[0] != losses[2]
     card = (tmp_path / "said" / "model" / "README.md").read_text()
     assert "| before anchor | `query : ` |" in card
+
+
+def test_the_study_says_how_many_cores(inputs, tmp_path):
+    """Whatever the job has: sums of another number of threads are rounded otherwise."""
+    trained(inputs, tmp_path, {}, threads=1)
+    assert json.loads((tmp_path / "cost.json").read_text())["device"].endswith(", 1 threads)")

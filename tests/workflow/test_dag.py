@@ -104,6 +104,17 @@ def edited():
         os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
+def test_a_study_says_how_many_cores_its_jobs_compute_with(finished):
+    """So that two cores train two models at once, where there is no GPU."""
+    words = ("-n", "-p", "--workflow-profile", "none", "--forceall")
+    for overrides, cores in (("", "2"), ("trainer.threads=1 encode.threads=1", "1")):
+        shown = finished.snakemake(*words, overrides=overrides)
+        assert shown.returncode == 0, shown.stdout
+        commands = re.findall(r"python -m qatlab (train|encode) .*--threads (\d+)", shown.stdout)
+        assert {stage for stage, _ in commands} == {"train", "encode"}
+        assert {threads for _, threads in commands} == {cores}
+
+
 def test_scores_are_in_the_documented_form(finished):
     scores = pd.read_csv(finished.tables() / "scores.csv")
     documented = (

@@ -3,12 +3,16 @@
 import argparse
 import importlib
 import shutil
+import signal
 import sys
 import traceback
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from qatlab.artifact import read_json, written_aside
-from qatlab.errors import UserError, unknown
+from qatlab.artifact import checkpoint_folder, read_json, written_aside
+from qatlab.disk import full
+from qatlab.errors import Stopped, UserError, unknown
 from qatlab.progress import last_lines, output_to, say
 
 STAGES = {
@@ -38,6 +42,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of the configuration",
     "bench": "measure time and memory against references",
     "push": "upload a study's models to the hub",
+    "gc": "list or remove artifacts that no study names any more",
 }
 
 
@@ -62,6 +67,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run_stage(name: str, arguments: list[str]) -> int:
+    options = _options(name, arguments)
+    inputs = _inputs(options.input)
+    description = read_json(options.config)
+    stage = f"{name} {description['label']}"
+    try:
+        with output_to(options.log):
+            _make(name, options, description, inputs)
+    except Stopped as stopped:
+        say(f"{stage} {stopped}")
+        return 128 + stopped.signal
+    except KeyboardInterrupt:
+        say(f"{stage} interrupted")
+        return 128 + signal.SIGINT
+    except Exception as error:
+        return _failed(stage, full(error, options.output) or error, options.log)
+    return 0
+
+
+def _options(name: str, arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog=f"python -m qatlab {name}", description=STAGES[name])
     parser.add_argument(
         "--config",
@@ -82,32 +106,37 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if not options.config.is_file():
         raise UserError(f"--config: '{options.config}' does not exist")
-    inputs = _inputs(options.input)
-    description = read_json(options.config)
-    label = description["label"]
-    try:
-        with output_to(options.log), written_aside(options.output, name if name in STUDY_STAGES else None) as scratch:
-            try:
-                importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, scratch, options.threads)
-                if name not in STUDY_STAGES:
-                    shutil.copyfile(options.config, scratch / "config.json")
-            except UserError:
-                raise
-            except BaseException:
+    return options
+
+
+def _make(name: str, options: argparse.Namespace, description: dict[str, Any], inputs: dict[str, Path]) -> None:
+    of_study = name in STUDY_STAGES
+    with written_aside(options.output, name if of_study else None) as scratch:
+        try:
+            importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, scratch, options.threads)
+            if not of_study:
+                shutil.copyfile(options.config, scratch / "config.json")
+        except (UserError, Stopped):
+            raise
+        except BaseException:
+            with suppress(OSError):  # a full disk has no room for it
                 traceback.print_exc()
-                raise
-    except UserError as error:
-        say(f"{name} {label} failed: {error}" + (f" (log: {options.log})" if options.log else ""))
+            raise
+    shutil.rmtree(checkpoint_folder(options.output), ignore_errors=True)
+
+
+def _failed(stage: str, error: Exception, log: Path | None) -> int:
+    """Says why on the screen; returns the exit code."""
+    if isinstance(error, UserError):
+        say(f"{stage} failed: {error}" + (f" (log: {log})" if log else ""))
         return 2
-    except Exception as error:
-        if options.log:
-            say(f"{name} {label} failed; the last lines of {options.log}:")
-            for line in last_lines(options.log):
-                say(f"    {line}")
-        else:
-            say(f"{name} {label} failed: {type(error).__name__}: {error}")
-        return 1
-    return 0
+    if log:
+        say(f"{stage} failed; the last lines of {log}:")
+        for line in last_lines(log):
+            say(f"    {line}")
+    else:
+        say(f"{stage} failed: {type(error).__name__}: {error}")
+    return 1
 
 
 def _inputs(pairs: list[str]) -> dict[str, Path]:

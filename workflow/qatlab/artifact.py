@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from qatlab.disk import full
+
 HASH_DIGITS = 12
 
 
@@ -54,6 +56,21 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def scratch_folder(output: Path) -> Path:
+    """Where `output` is written until it is complete."""
+    return output.with_name(f".{output.name}.partial")
+
+
+def checkpoint_folder(output: Path) -> Path:
+    """Of a stage that can go on from where it was killed: it survives a new try, and goes when `output` is complete.
+
+    Args:
+        output: the artifact's folder, or its scratch folder.
+    """
+    name = output.name.removeprefix(".").removesuffix(".partial")
+    return output.with_name(f".{name}.checkpoints")
+
+
 @contextmanager
 def written_aside(output: Path, beside: str | None = None) -> Iterator[Path]:
     """A scratch folder beside `output` that becomes `output` only if the block ends without an error.
@@ -62,17 +79,20 @@ def written_aside(output: Path, beside: str | None = None) -> Iterator[Path]:
     name in `output`, and other entries stay.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
-    scratch = output.with_name(f".{output.name}.{beside}.partial" if beside else f".{output.name}.partial")
+    scratch = output.with_name(f".{output.name}.{beside}.partial") if beside else scratch_folder(output)
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     try:
         yield scratch
-    except BaseException:
+        for entry in (scratch, *scratch.rglob("*")):
+            if not entry.is_symlink():
+                sync(entry)
+    except BaseException as error:
+        no_space = full(error, scratch)  # asked before the scratch folder makes room
         shutil.rmtree(scratch, ignore_errors=True)
+        if no_space:
+            raise no_space from error
         raise
-    for file in scratch.rglob("*"):
-        if file.is_file():
-            _sync(file)
     if beside:
         output.mkdir(exist_ok=True)
         for entry in sorted(scratch.iterdir()):
@@ -80,7 +100,7 @@ def written_aside(output: Path, beside: str | None = None) -> Iterator[Path]:
         scratch.rmdir()
     else:
         _replace(scratch, output)
-    _sync(output.parent)
+    sync(output.parent)
 
 
 def _replace(source: Path, target: Path) -> None:
@@ -108,7 +128,8 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Has a file's or folder's content reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

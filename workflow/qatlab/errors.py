@@ -1,4 +1,4 @@
-"""The one exception that means "the user can fix this": shown as one line, never as a traceback."""
+"""The exceptions that are shown as one line, never as a traceback."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -6,6 +6,19 @@ from difflib import get_close_matches
 
 class UserError(Exception):
     """A mistake in a study, a path or a name. Its message says what is wrong and what would be right."""
+
+
+class Stopped(Exception):
+    """The process was told to end, and has saved what it had done.
+
+    Args:
+        message: where it stopped, and where the same command goes on.
+        signal: the number of the signal that told it.
+    """
+
+    def __init__(self, message: str, signal: int) -> None:
+        super().__init__(message)
+        self.signal = signal
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:

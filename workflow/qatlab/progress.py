@@ -5,7 +5,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LINES_SHOWN_ON_FAILURE = 12
@@ -32,8 +32,9 @@ def output_to(log: Path | None) -> Iterator[None]:
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for printed in (sys.stdout, sys.stderr):
+                with suppress(OSError):  # on a full disk
+                    printed.flush()
             os.dup2(saved, 1)
             os.dup2(_terminal, 2)
             os.close(saved)
@@ -43,7 +44,8 @@ def output_to(log: Path | None) -> Iterator[None]:
 
 def say(line: str) -> None:
     """One line for the person at the terminal, and for the log."""
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError):  # on a full disk; the person still reads it
+        print(line, file=sys.stderr, flush=True)
     if _terminal is not None:
         os.write(_terminal, f"{line}\n".encode())
 

@@ -2,6 +2,7 @@
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
@@ -10,6 +11,7 @@ from qatlab.artifact import identity
 from qatlab.errors import UserError
 from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
 from qatlab.plan.environment import use_this_python
+from qatlab.plan.hardware import compute_capability
 from qatlab.plan.layers import check_layers
 from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
@@ -121,16 +123,34 @@ def sources(stage):
     return [os.path.relpath(path) for path in stage_sources(stage)]
 
 
+@cache
+def may_have_gpus():
+    """Jobs that run here see whether there are any; of other machines nothing is known."""
+    return workflow.non_local_exec or compute_capability() is not None
+
+
 def gpus(kind):
     """1 where the stage can use a GPU; ONNX Runtime, OpenVINO and torchao's integer weights run on the processor."""
 
     def count(wildcards):
+        if not may_have_gpus():
+            return 0
         made = artifact(kind, wildcards)
         if kind in TRAININGS:
             return 1
         if kind in ("encode", "predict"):
             return int(runs_on_gpu(ARTIFACTS[made.inputs["deploy"]]))
         return int(made_on_gpu(made))
+
+    return count
+
+
+def threads(kind):
+    """As many as the study says, or all."""
+
+    def count(wildcards):
+        config = artifact(kind, wildcards).config
+        return config.get("trainer", config).get("threads") or workflow.cores
 
     return count
 

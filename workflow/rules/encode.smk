@@ -1,4 +1,4 @@
-# One pass of a deployed model over a task. All cores, so that texts per second are not measured beside another job.
+# One pass of a deployed model over a task. All cores unless the study says how many, so that texts per second are not measured beside another job.
 rule encode:
     input:
         unpack(made_from("encode")),
@@ -10,7 +10,7 @@ rule encode:
         "results/logs/encode/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
-    threads: workflow.cores
+    threads: threads("encode")
     resources:
         gpu=gpus("encode"),
         mem_mb=4000,

@@ -1,4 +1,4 @@
-# One training. It takes all cores of its job, and a GPU where the machine has one.
+# One training. It takes all cores unless the study says how many, and a GPU where the machine has one.
 rule train:
     input:
         unpack(made_from("train")),
@@ -10,7 +10,7 @@ rule train:
         "results/logs/train/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
-    threads: workflow.cores
+    threads: threads("train")
     resources:
         gpu=gpus("train"),
         mem_mb=6000,

@@ -1,4 +1,4 @@
-# One training of a causal language model. It takes all cores of its job, and a GPU where the machine has one.
+# One training of a causal language model. It takes all cores unless the study says how many, and a GPU where the machine has one.
 rule train_causal_lm:
     input:
         unpack(made_from("train_causal_lm")),
@@ -10,7 +10,7 @@ rule train_causal_lm:
         "results/logs/train_causal_lm/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
-    threads: workflow.cores
+    threads: threads("train_causal_lm")
     resources:
         gpu=gpus("train_causal_lm"),
         mem_mb=6000,

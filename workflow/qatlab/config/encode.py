@@ -11,6 +11,13 @@ class EncodeConfig(Strict):
     """One encoding serves every output precision."""
 
     batch_size: Annotated[int, Field(gt=0)] = 32
+    threads: Annotated[
+        int | None,
+        Field(
+            gt=0,
+            description="Processor cores that an encoding computes with; null for all, beside which nothing else runs",
+        ),
+    ] = None
 
 
 class EncodeTrainingConfig(EncodeConfig):

@@ -48,6 +48,14 @@ class TrainerConfig(Strict):
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], Field(description="auto is bf16 autocast where the processor or GPU has it")
     ] = "auto"
+    threads: Annotated[
+        int | None,
+        Field(
+            gt=0,
+            description="Processor cores that a training computes with; null for all that there are. Sums are rounded otherwise "
+            "with another number, so a study that must be the same on every machine says it",
+        ),
+    ] = None
     prompts: Annotated[
         dict[str, Annotated[str, Field(min_length=1)]] | None,
         Field(

@@ -8,7 +8,7 @@ from qatlab.losses.quantization_aware import QuantizationAwareLoss
 
 
 class QuantizationAwareCallback(TrainerCallback):
-    """Tells the loss which step begins, for schedules and annealed estimators, and logs where they stand.
+    """Tells the loss which step begins, for schedules, annealed estimators and learned scales, and logs where they stand.
 
     Logged beside the trainer's own figures, in `trainer.state.log_history`: `weight_<precision>`, `loss_<precision>`
     (before its weight), `changed_<precision>` (share of embedding values that the grid changed), `scale_<precision>` where
@@ -31,8 +31,13 @@ class QuantizationAwareCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Passes the step on."""
+        """Passes the step on, and clears the gradients of the loss's own parameters.
+
+        The trainer clears those of the model alone (sentence-transformers 5.7), so that they would add up over all steps.
+        """
         self.loss.set_progress(state.global_step, state.max_steps)
+        for parameter in self.loss.own_parameters():
+            parameter.grad = None
 
     def on_log(
         self,

@@ -139,6 +139,11 @@ class QuantizationAwareLoss(nn.Module):
         """Tells schedules and annealed estimators where training stands; QuantizationAwareCallback calls it."""
         self.step, self.total_steps = step, total_steps
 
+    def own_parameters(self) -> list[nn.Parameter]:
+        """Those that are trained and not the model's: scales, steps of learned ranges, and what the wrapped loss has."""
+        models = {id(parameter) for parameter in self.model.parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in models]
+
     def _current_step(self) -> int:
         if self.step is None and (self.estimator.anneals or any(s.varies for s in self.schedules.values())):
             raise ValueError(

@@ -64,6 +64,19 @@ class TrainingRanges(nn.Module):
         for ranges in self.lasting().values():
             ranges.freeze()
 
+    def get_extra_state(self) -> Tensor:
+        """Low and high of the running ranges that have seen a batch, in the order of `others`: (ranges, 2, dim) float32."""
+        bounds = [torch.stack([r.low, r.high]) for r in self._running() if r.low is not None]
+        return torch.stack(bounds) if bounds else torch.empty(0)
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """What `get_extra_state` gave, of ranges that were made alike."""
+        for ranges, (low, high) in zip(self._running(), state, strict=len(state) > 0):
+            ranges.low, ranges.high = low, high
+
+    def _running(self) -> list[Any]:
+        return [ranges for ranges in self.others.values() if isinstance(ranges, RunningRange)]
+
     def names(self) -> dict[str, str]:
         """'batch' or the class, by precision."""
         return {p: r if isinstance(r, str) else type(r).__name__ for p, r in self.by_precision().items()}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Starts every stage without shaping what it computes.
-LEFT_OUT = {"qatlab.progress", "qatlab.errors", "qatlab"}
+LEFT_OUT = {"qatlab.progress", "qatlab.errors", "qatlab.disk", "qatlab.plan.sources", "qatlab"}
 # Another wording of a card is no other training; the stage `models` writes each card anew.
 CARDS = {"qatlab.cards.training_card", "qatlab.cards.causal_card"}
 LEFT_OUT_OF = {"train": CARDS, "train_causal_lm": CARDS}

@@ -31,7 +31,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     deployment: Deployment = TypeAdapter(DeployConfig).validate_python(
         read_json(inputs["deploy"] / "config.json")["config"]
     )
-    encoder = load_encoder(folder, threads, deployment)
+    encoder = load_encoder(folder, config.threads or threads, deployment)
     encoder.encode(["warm up"], config.batch_size)
     if (folder / RANGES).is_dir():
         shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring

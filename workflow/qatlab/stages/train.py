@@ -9,7 +9,7 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 from transformers import TrainerCallback, set_seed
 
-from qatlab.artifact import write_json
+from qatlab.artifact import checkpoint_folder, write_json
 from qatlab.cards.training_card import FILE, known, training_card
 from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
@@ -21,8 +21,10 @@ from qatlab.quantization.ranges import RANGES
 from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.build_loss import build_loss
 from qatlab.training.callbacks import TrainingLog
+from qatlab.training.checkpoints import Checkpoints, made_by
 from qatlab.training.cost import cost
 from qatlab.training.device import device_name, use_threads
+from qatlab.training.divergence import StopWhenDiverged
 from qatlab.training.gpu import claim_gpu, visible_gpus
 from qatlab.training.trainer import Trainer
 
@@ -37,7 +39,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     seed = description["config"]["seed"]
     learning_rate = method.learning_rate or trainer_config.learning_rate
     claim_gpu(visible_gpus())
-    use_threads(threads)
+    use_threads(trainer_config.threads or threads)
     set_seed(seed)
     rows = Dataset.from_pandas(pd.read_parquet(inputs["data"] / "train.parquet"), preserve_index=False)
     if trainer_config.dataloader_drop_last and len(rows) < trainer_config.batch_size:
@@ -74,7 +76,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         callbacks=[*callbacks, log],
     )
     trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    trainer.train()
+    checkpoints = Checkpoints(checkpoint_folder(output), made_by("train", description, inputs), log)
+    trainer.add_callback(StopWhenDiverged(description["label"], checkpoints))
+    trainer.train_resumably(checkpoints)
     log.check_live()
     if method.lora is not None:
         from qatlab.training.lora import merge_adapters

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments, set_seed
 
-from qatlab.artifact import write_json
+from qatlab.artifact import checkpoint_folder, write_json
 from qatlab.cards.causal_card import causal_card
 from qatlab.cards.training_card import FILE, known
 from qatlab.config.causal_lm import CausalTrainingConfig
@@ -19,10 +19,13 @@ from qatlab.progress import say
 from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.callbacks import TrainingLog
 from qatlab.training.causal_lm import Blocks, PadRight, translations
+from qatlab.training.causal_trainer import OnTheClock
+from qatlab.training.checkpoints import Checkpoints, made_by
 from qatlab.training.cost import cost
 from qatlab.training.device import device_name, use_threads
+from qatlab.training.divergence import StopWhenDiverged
 from qatlab.training.gpu import claim_gpu, visible_gpus
-from qatlab.training.wall_clock import UNENDING, OnTheClock, WallClock
+from qatlab.training.wall_clock import UNENDING, WallClock
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
@@ -30,7 +33,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     config = CausalTrainingConfig.model_validate(description["config"])
     method, trainer_config = config.method, config.trainer
     claim_gpu(visible_gpus())
-    use_threads(threads)
+    use_threads(trainer_config.threads or threads)
     set_seed(config.seed)
     folder = inputs["model"] / "model"
     tokenizer = load_tokenizer(folder)
@@ -54,7 +57,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         clock=clock,
     )
     trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    trainer.train()
+    checkpoints = Checkpoints(checkpoint_folder(output), made_by("train_causal_lm", description, inputs), log)
+    trainer.add_callback(StopWhenDiverged(description["label"], checkpoints))
+    trainer.train_resumably(checkpoints)
     if method.lora is not None:
         from qatlab.training.lora import merge_adapters
 

@@ -12,7 +12,7 @@ SCRATCH = "scratch"
 def training_arguments(
     config: TrainerConfig, learning_rate: float, seed: int, output: Path, name: str
 ) -> dict[str, Any]:
-    """Keyword arguments of TrainingArguments. Nothing is saved but what the stage saves; each step is logged.
+    """Keyword arguments of TrainingArguments. Checkpoints are asked for by a callback; each step is logged.
 
     Args:
         learning_rate: the method's, or the trainer's.
@@ -39,6 +39,7 @@ def training_arguments(
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # it would hide a loss that is no number
         "save_strategy": "no",
         "disable_tqdm": True,
         "report_to": config.report_to or "none",

@@ -27,12 +27,13 @@ class TrainingLog(TrainerCallback):
         self.rows: list[dict[str, Any]] = []
         self.step_seconds: list[float] = []
         self.pace = Pace()
+        self.first_step = 0  # not 0 where a training goes on from a checkpoint
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Announces the training."""
-        self.began = time.monotonic()
+        self.began, self.first_step = time.monotonic(), state.global_step
         say(f"train {self.label}: {f'{self.clock.seconds:g} seconds' if self.clock else f'{state.max_steps} steps'}")
 
     def on_step_begin(
@@ -44,6 +45,20 @@ class TrainingLog(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Takes the step's time."""
         self.step_seconds.append(time.monotonic() - self.step_began)
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: what `restore` takes."""
+        return {
+            "rows": self.rows,
+            "step_seconds": self.step_seconds,
+            "clock": self.clock.passed() if self.clock else 0.0,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Goes on from a checkpoint's log."""
+        self.rows, self.step_seconds = state["rows"], state["step_seconds"]
+        if self.clock is not None:
+            self.clock.go_on_from(state["clock"])
 
     def check_live(self) -> None:
         """Raises RuntimeError where a precision had weight, but its grid never changed a value."""
@@ -94,4 +109,5 @@ class TrainingLog(TrainerCallback):
         """Seconds."""
         if self.clock is not None:
             return self.clock.seconds * (1 - self.clock.progress())
-        return (time.monotonic() - self.began) / state.global_step * (state.max_steps - state.global_step)
+        a_step = (time.monotonic() - self.began) / (state.global_step - self.first_step)
+        return a_step * (state.max_steps - state.global_step)

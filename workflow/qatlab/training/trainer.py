@@ -6,9 +6,10 @@ from typing import Any
 from sentence_transformers import SentenceTransformerTrainer
 
 from qatlab.losses import QuantizationAwareLoss
+from qatlab.training.resumable import Resumable
 
 
-class Trainer(SentenceTransformerTrainer):
+class Trainer(Resumable, SentenceTransformerTrainer):
     """On a CPU, Transformers' trainer puts the loss under bf16 autocast too; on a GPU it does not.
 
     bf16 keeps 8 bits of a similarity: too few to tell an int8 embedding from a float one. The model itself

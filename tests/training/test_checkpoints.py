@@ -1,0 +1,216 @@
+"""A training that is killed goes on from its checkpoint and ends with the very weights and log of an unbroken one."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+
+from qatlab.artifact import checkpoint_folder, sha256_of, write_json
+from qatlab.errors import Stopped, UserError
+from qatlab.stages import train
+from qatlab.training.callbacks import TrainingLog
+from qatlab.training.checkpoints import INTERVAL
+
+INT8 = {"float32": {}, "int8": {}}
+INT4 = {"name": "tried", "bits": 4, "group_size": 32}
+METHODS = {
+    "plain": {},
+    "running": {"embedding_quantization": {"precisions": INT8, "ranges": {"kind": "running", "momentum": 0.5}}},
+    "lsq": {
+        "embedding_quantization": {
+            "precisions": {"int8": {}, "int4": {}},
+            "ranges": {"kind": "learned"},
+            "estimator": {"name": "lsq"},
+        }
+    },
+    "learned_scale": {
+        "embedding_quantization": {"precisions": {"float32": {}, "binary": {}}, "learned_scales": ["binary"]},
+    },
+    "staged": {"embedding_quantization": {"precisions": {"float32": {}, "binary": {"start_steps": 5}}}},
+    "rotation": {
+        "rotation": {"kind": "itq", "trainable": True},
+        "embedding_quantization": {"precisions": {"binary": {}}},
+    },
+    "late_weights": {
+        "weight_quantization": {**INT4, "activations": "int8"},
+        "weight_quantization_start": {"weights": {"steps": 5}},
+    },
+    "clip": {"weight_quantization": {"name": "tried", "clip": {"kind": "percentile", "share": 0.999}}},
+    "onnx": {"weight_quantization": {"name": "tried", "grid": "onnx_int8", "activations": "int8", "embeddings": True}},
+    "adapters": {"lora": {"r": 4, "lora_dropout": 0.1}, "weight_quantization": INT4},
+    "merged_adapters": {"lora": {"r": 4, "quantized": "merged"}, "weight_quantization": INT4},
+    "cached": {
+        "loss": {"name": "cached_multiple_negatives_ranking"},
+        "embedding_quantization": {"precisions": INT8},
+    },
+}
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+@pytest.fixture(scope="module")
+def inputs(tiny_model, training_data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "model").mkdir()
+    (folder / "model" / "model").symlink_to(tiny_model)
+    config = {"name": str(tiny_model), "revision": "main", "max_seq_length": 32, "num_hidden_layers": None}
+    write_json(folder / "model" / "config.json", {"config": config})
+    write_json(folder / "model" / "manifest.json", {**config, "source": "local"})
+    return {"model": folder / "model", "data": training_data}
+
+
+@pytest.fixture(autouse=True)
+def after_every_step(monkeypatch):
+    monkeypatch.setenv(INTERVAL, "0")
+
+
+def description(method, **trainer):
+    sizes = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32", "num_train_epochs": 2, **trainer}
+    config = {"method": {"name": "tried", **method}, "trainer": sizes, "seed": 0}
+    return {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
+
+
+def trained(inputs, output, told):
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir()
+    train.run(told, inputs, output, 2)
+    return sha256_of(output / "model" / "model.safetensors"), pd.read_csv(output / "log.csv")
+
+
+def at_step(monkeypatch, step, do):
+    """Has something happen just before a step."""
+    before = TrainingLog.on_step_begin
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if state.global_step == step:
+            monkeypatch.setattr(TrainingLog, "on_step_begin", before)
+            do()
+        before(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(TrainingLog, "on_step_begin", on_step_begin)
+
+
+def kill():
+    raise Killed
+
+
+def killed_at(monkeypatch, step, inputs, output, told):
+    at_step(monkeypatch, step, kill)
+    with pytest.raises(Killed):
+        trained(inputs, output, told)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_ends_as_if_unbroken(inputs, tmp_path, monkeypatch, capsys, name):
+    """Killed in the first epoch, and again in the second."""
+    told = description(METHODS[name])
+    weights, log = trained(inputs, tmp_path / "unbroken", told)
+    killed_at(monkeypatch, 3, inputs, tmp_path / "killed", told)
+    killed_at(monkeypatch, 6, inputs, tmp_path / "killed", told)
+    again, log_again = trained(inputs, tmp_path / "killed", told)
+    assert "going on from checkpoint-3" in (said := capsys.readouterr().err)
+    assert "going on from checkpoint-6" in said
+    pd.testing.assert_frame_equal(log, log_again, check_exact=True)
+    assert weights == again
+    for ranges in (tmp_path / "unbroken" / "model").rglob("*.npz"):
+        assert sha256_of(ranges) == sha256_of(tmp_path / "killed" / ranges.relative_to(tmp_path / "unbroken"))
+
+
+def test_with_accumulated_gradients_too(inputs, tmp_path, monkeypatch):
+    told = description({}, batch_size=8, gradient_accumulation_steps=3, warmup_steps=2, lr_scheduler_type="cosine")
+    weights, log = trained(inputs, tmp_path / "unbroken", told)
+    killed_at(monkeypatch, 4, inputs, tmp_path / "killed", told)
+    again, log_again = trained(inputs, tmp_path / "killed", told)
+    assert len(log_again) == len(log) == 6
+    assert weights == again
+
+
+@pytest.mark.parametrize("harm", ["truncated", "changed", "without_seal"])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(inputs, tmp_path, monkeypatch, capsys, harm):
+    told = description({})
+    weights, _ = trained(inputs, tmp_path / "unbroken", told)
+    output = tmp_path / "killed"
+    killed_at(monkeypatch, 5, inputs, output, told)
+    newest = checkpoint_folder(output) / "checkpoint-5"
+    file = newest / "optimizer.pt"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    if harm == "without_seal":
+        (newest / "complete.json").unlink()
+    else:
+        file.write_bytes(content[:100] if harm == "truncated" else content)
+    again, _ = trained(inputs, output, told)
+    said = capsys.readouterr().err
+    why = "it was not written to its end" if harm == "without_seal" else "optimizer.pt is damaged"
+    assert f"checkpoint-5 is not used: {why}" in said
+    assert "going on from checkpoint-4" in said
+    assert weights == again
+
+
+def test_two_checkpoints_are_kept_and_none_of_another_training_is_gone_on_from(inputs, tmp_path, monkeypatch, capsys):
+    killed_at(monkeypatch, 5, inputs, tmp_path / "tried", description({}))
+    found = sorted(path.name for path in checkpoint_folder(tmp_path / "tried").iterdir())
+    assert found == ["checkpoint-4", "checkpoint-5"]
+    other = description({}, learning_rate=2e-3)
+    weights, _ = trained(inputs, tmp_path / "other", other)
+    again, _ = trained(inputs, tmp_path / "tried", other)
+    assert "checkpoint-5 is not used: it is of other code, versions or data" in capsys.readouterr().err
+    assert weights == again
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_end_it_saves_the_step_and_goes_on_from_there(inputs, tmp_path, monkeypatch, number):
+    monkeypatch.setenv(INTERVAL, "3600")
+    told = description({})
+    weights, _ = trained(inputs, tmp_path / "unbroken", told)
+    before = signal.getsignal(number)
+    at_step(monkeypatch, 2, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(Stopped, match=r"stopped at step 3; the same command goes on from checkpoint-3") as stopped:
+        trained(inputs, tmp_path / "told", told)
+    assert stopped.value.signal == number
+    assert signal.getsignal(number) == before
+    again, _ = trained(inputs, tmp_path / "told", told)
+    assert weights == again
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "nan"])
+def test_an_interval_that_is_none_is_one_line(inputs, tmp_path, monkeypatch, value):
+    monkeypatch.setenv(INTERVAL, value)
+    with pytest.raises(UserError, match=f"{INTERVAL} is '{value}'; give seconds, 0 or more"):
+        trained(inputs, tmp_path / "tried", description({}))
+
+
+def command(inputs, folder, stage, told):
+    write_json(folder / "config.json", told)
+    roles = [word for role, path in inputs.items() for word in ("--input", f"{role}={path}")]
+    return [sys.executable, "-m", "qatlab", stage, "--config", folder / "config.json", *roles, "--threads", "2"]
+
+
+def test_the_command_survives_sigkill_and_leaves_no_checkpoint_when_complete(inputs, tmp_path):
+    told = description({"embedding_quantization": {"precisions": INT8}}, num_train_epochs=10)
+    words = command(inputs, tmp_path, "train", told)
+    assert subprocess.run([*words, "--output", tmp_path / "unbroken"]).returncode == 0
+    process = subprocess.Popen([*words, "--output", tmp_path / "killed"])
+    checkpoints = checkpoint_folder(tmp_path / "killed")
+    until = time.monotonic() + 120
+    while not list(checkpoints.glob("checkpoint-?*/complete.json")) and time.monotonic() < until:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed").exists()
+    again = subprocess.run([*words, "--output", tmp_path / "killed"], stderr=subprocess.PIPE, text=True)
+    assert again.returncode == 0
+    assert "going on from checkpoint-" in again.stderr
+    files = ("model/model.safetensors", "log.csv")
+    for name in files:
+        assert sha256_of(tmp_path / "unbroken" / name) == sha256_of(tmp_path / "killed" / name)
+    assert not checkpoints.exists()
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
