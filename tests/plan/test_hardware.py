@@ -6,7 +6,7 @@ import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan.hardware import CAPABILITY, compute_capability
+from qatlab.plan.hardware import CAPABILITY, compute_capability, count_gpus
 from qatlab.plan.study import load_study
 
 
@@ -40,8 +40,19 @@ def test_the_least_gpu_counts(gpu):
     assert compute_capability() == (8, 6)
 
 
+@pytest.mark.parametrize(("listed", "count"), [(None, 3), ("0,2", 2), ("1", 1), ("", 0), ("0,1,2,3", 3)])
+def test_gpus_are_counted_and_those_that_a_job_may_not_see_are_not(gpu, monkeypatch, listed, count):
+    gpu("9.0", "8.6", "12.0")
+    if listed is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    else:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert count_gpus() == count
+
+
 def test_without_a_gpu_it_is_none_and_a_login_node_can_say(no_gpu, monkeypatch):
     assert compute_capability() is None
+    assert count_gpus() == 0
     monkeypatch.setenv(CAPABILITY, "10.0")
     assert compute_capability() == (10, 0)
     monkeypatch.setenv(CAPABILITY, "hopper")

@@ -115,6 +115,20 @@ def test_a_study_says_how_many_cores_its_jobs_compute_with(finished):
         assert {threads for _, threads in commands} == {cores}
 
 
+def test_jobs_on_a_machine_with_gpus_share_its_cores(finished, tmp_path):
+    """As many run at once as there are GPUs, each with a GPU's share of the cores; ONNX files have the processor to themselves."""
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\n[ "$1" = --query-gpu=compute_cap ] && printf "9.0\\n9.0\\n"\n')
+    program.chmod(0o755)
+    path = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    shown = finished.snakemake("-n", "-p", "--workflow-profile", "none", "--forceall", environment=path)
+    assert shown.returncode == 0, shown.stdout
+    threads = {}
+    for stage, name, count in re.findall(r"qatlab (train|encode) .*--output \S+/(\S+) --threads (\d+)", shown.stdout):
+        threads.setdefault((stage, "onnx" in name), set()).add(count)
+    assert threads == {("train", False): {"1"}, ("encode", False): {"1"}, ("encode", True): {"2"}}
+
+
 def test_scores_are_in_the_documented_form(finished):
     scores = pd.read_csv(finished.tables() / "scores.csv")
     documented = (

@@ -11,7 +11,7 @@ from qatlab.artifact import identity
 from qatlab.errors import UserError
 from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
 from qatlab.plan.environment import use_this_python
-from qatlab.plan.hardware import compute_capability
+from qatlab.plan.hardware import count_gpus
 from qatlab.plan.layers import check_layers
 from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
@@ -26,6 +26,7 @@ BASE = Path(workflow.basedir)
 # Relative, so that a moved or copied project finds its results up to date.
 LOCK = os.path.relpath(BASE / "envs" / "requirements.txt")
 DESCRIPTIONS = "results/plan"
+CORES_OF_A_CLUSTERS_JOB = 8
 # Jobs run this project's qatlab with the Python that runs Snakemake, also when its environment is not activated.
 use_this_python(BASE / "workflow")
 
@@ -123,36 +124,57 @@ def sources(stage):
     return [os.path.relpath(path) for path in stage_sources(stage)]
 
 
+def cores():
+    """Of this machine as it was given; a cluster's jobs ask for so many unless the profile's set-threads says otherwise."""
+    return workflow.cores or CORES_OF_A_CLUSTERS_JOB
+
+
 @cache
-def may_have_gpus():
-    """Jobs that run here see whether there are any; of other machines nothing is known."""
-    return workflow.non_local_exec or compute_capability() is not None
+def gpus_here():
+    """How many this machine has; None where jobs run on others, of which nothing is known."""
+    return None if workflow.non_local_exec else count_gpus()
+
+
+def uses_gpu(kind, made):
+    """ONNX Runtime, OpenVINO and torchao's integer weights run on the processor."""
+    if gpus_here() == 0:
+        return False
+    if kind in TRAININGS:
+        return True
+    if kind in ("encode", "predict"):
+        return runs_on_gpu(ARTIFACTS[made.inputs["deploy"]])
+    return made_on_gpu(made)
 
 
 def gpus(kind):
-    """1 where the stage can use a GPU; ONNX Runtime, OpenVINO and torchao's integer weights run on the processor."""
+    """1 where the stage can use a GPU."""
 
     def count(wildcards):
-        if not may_have_gpus():
-            return 0
-        made = artifact(kind, wildcards)
-        if kind in TRAININGS:
-            return 1
-        if kind in ("encode", "predict"):
-            return int(runs_on_gpu(ARTIFACTS[made.inputs["deploy"]]))
-        return int(made_on_gpu(made))
+        return int(uses_gpu(kind, artifact(kind, wildcards)))
 
     return count
 
 
 def threads(kind):
-    """As many as the study says, or all."""
+    """As many as the study says, or all; where jobs share this machine's GPUs, each takes a GPU's share at least."""
 
     def count(wildcards):
-        config = artifact(kind, wildcards).config
-        return config.get("trainer", config).get("threads") or workflow.cores
+        made = artifact(kind, wildcards)
+        fixed = made.config.get("trainer", made.config).get("threads")
+        if gpus_here() and uses_gpu(kind, made):
+            return max(cores() // gpus_here(), fixed or 1)
+        return fixed or cores()
 
     return count
+
+
+def growing(amount):
+    """Of memory or minutes: another try asks for more."""
+
+    def times(wildcards, attempt):
+        return amount * attempt
+
+    return times
 
 
 def needs_cores(made):
@@ -161,7 +183,7 @@ def needs_cores(made):
 
 
 def deploy_threads(wildcards):
-    return workflow.cores if needs_cores(artifact("deploy", wildcards)) else 1
+    return cores() if needs_cores(artifact("deploy", wildcards)) else 1
 
 
 def rule_name(stage, plan):

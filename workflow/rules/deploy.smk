@@ -13,8 +13,8 @@ rule deploy:
     threads: deploy_threads
     resources:
         gpu=gpus("deploy"),
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         config=description("deploy"),
         inputs=input_options,

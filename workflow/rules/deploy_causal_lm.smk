@@ -13,8 +13,8 @@ rule deploy_causal_lm:
     threads: 1
     resources:
         gpu=gpus("deploy_causal_lm"),
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         config=description("deploy_causal_lm"),
         inputs=input_options,

@@ -12,8 +12,8 @@ rule drift:
         "../../envs/qatlab.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         config=description("drift"),
         inputs=input_options,

@@ -13,8 +13,8 @@ rule encode:
     threads: threads("encode")
     resources:
         gpu=gpus("encode"),
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         config=description("encode"),
         inputs=input_options,

@@ -10,11 +10,11 @@ rule predict:
         "results/logs/predict/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
-    threads: workflow.cores
+    threads: threads("predict")
     resources:
         gpu=gpus("predict"),
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         config=description("predict"),
         inputs=input_options,

@@ -12,8 +12,8 @@ rule score:
         "../../envs/qatlab.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=growing(4000),
+        runtime=growing(30),
     params:
         config=description("score"),
         inputs=input_options,

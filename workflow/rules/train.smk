@@ -13,8 +13,8 @@ rule train:
     threads: threads("train")
     resources:
         gpu=gpus("train"),
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=growing(6000),
+        runtime=growing(240),
     params:
         config=description("train"),
         inputs=input_options,

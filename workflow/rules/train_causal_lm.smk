@@ -13,8 +13,8 @@ rule train_causal_lm:
     threads: threads("train_causal_lm")
     resources:
         gpu=gpus("train_causal_lm"),
-        mem_mb=6000,
-        runtime=240,
+        mem_mb=growing(6000),
+        runtime=growing(240),
     params:
         config=description("train_causal_lm"),
         inputs=input_options,

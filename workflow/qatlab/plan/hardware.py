@@ -72,12 +72,22 @@ def compute_capability() -> tuple[int, int] | None:
     said = os.environ.get(CAPABILITY)
     if said is not None:
         return _parsed(said, f"{CAPABILITY} is '{said}'; give major.minor, such as 9.0")
+    return min((_parsed(line, f"nvidia-smi says '{line}'") for line in _capabilities()), default=None)
+
+
+def count_gpus() -> int:
+    """This machine's, or those of them that CUDA_VISIBLE_DEVICES lists. Asks no CUDA context."""
+    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    there = len(_capabilities())
+    return there if listed is None else min(there, len([name for name in listed.split(",") if name.strip()]))
+
+
+def _capabilities() -> list[str]:
     command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
     try:
-        printed = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
     except (OSError, subprocess.SubprocessError):
-        return None
-    return min((_parsed(line, f"nvidia-smi says '{line}'") for line in printed.split()), default=None)
+        return []
 
 
 def _parsed(text: str, otherwise: str) -> tuple[int, int]:

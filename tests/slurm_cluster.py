@@ -1,0 +1,154 @@
+"""A Slurm cluster of one node on this machine, for tests: munged, slurmctld and slurmd as Debian's slurm-wlm has them.
+
+The node has a GPU as a generic resource (its device file is /dev/null). Slurm's own programs find a cluster by
+/etc/slurm/slurm.conf inside of jobs, whatever the environment says, so that file is written: never over one of somebody else's.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ETC = Path("/etc/slurm")
+MARK = "# made by the tests of qatlab\n"
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+CPUS, MEMORY_MB = 8, 16000  # what the node says it has; jobs here use less than they ask for
+CONFIGURATION = """ClusterName=qatlab
+SlurmctldHost={host}(127.0.0.1)
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+SlurmctldPort={controller}
+SlurmdPort={node}
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU_Memory
+GresTypes=gpu
+ReturnToService=2
+SlurmdParameters=config_overrides
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+JobAcctGatherParams=OverMemoryKill
+KillWait=10
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def why_not() -> str | None:
+    """Why there can be no cluster here, or None."""
+    missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
+    if os.geteuid() != 0:
+        return "slurmctld and slurmd need root here"
+    found = ETC / "slurm.conf"
+    if found.exists() and not found.read_text().startswith(MARK):
+        return f"{found} is of another cluster"
+    return None
+
+
+@contextmanager
+def slurm_cluster(folder: Path) -> Iterator["SlurmCluster"]:
+    """A running cluster whose state and logs are in a folder; gone when closed."""
+    cluster = SlurmCluster(folder)
+    try:
+        cluster.start()
+        yield cluster
+    finally:
+        cluster.stop()
+
+
+class SlurmCluster:
+    """Its daemons, which tests may kill and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes: dict[str, subprocess.Popen] = {}
+
+    def start(self) -> None:
+        """All daemons; returns when the node takes jobs."""
+        host = socket.gethostname().partition(".")[0]
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir()
+        (self.folder / "munge.key").write_bytes(os.urandom(1024))
+        (self.folder / "munge.key").chmod(0o400)
+        ETC.mkdir(exist_ok=True)
+        configuration = CONFIGURATION.format(
+            host=host, folder=self.folder, controller=_free_port(), node=_free_port(), cpus=CPUS, memory=MEMORY_MB
+        )
+        (ETC / "slurm.conf").write_text(MARK + configuration)
+        (ETC / "gres.conf").write_text(MARK + "Name=gpu File=/dev/null\n")
+        of_munge = {
+            "key-file": "munge.key",
+            "socket": "munge.socket",
+            "pid-file": "munged.pid",
+            "log-file": "munged.log",
+        }
+        options = [f"--{option}={self.folder / name}" for option, name in of_munge.items()]
+        self.run("munged", "--foreground", "--force", f"--seed-file={self.folder / 'munge.seed'}", *options)
+        self._wait("munged", lambda: (self.folder / "munge.socket").exists())
+        self.run("slurmctld", "-D")
+        self.run("slurmd", "-D")
+        self._wait("slurmd", lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"))
+
+    def run(self, name: str, *arguments: str) -> None:
+        """Starts a daemon."""
+        with (self.folder / f"{name}.out").open("ab") as output:
+            self.processes[name] = subprocess.Popen(
+                [name, *arguments], stdout=output, stderr=output, env=environment(), start_new_session=True
+            )
+
+    def ask(self, *command: str) -> str:
+        """What one of Slurm's commands prints."""
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment()).stdout
+
+    def stop(self) -> None:
+        """Jobs first, so that none outlives its cluster."""
+        if "slurmctld" in self.processes:
+            self.ask("scancel", "--full", "--signal=KILL", "--user=root")
+        for process in reversed(self.processes.values()):
+            process.terminate()
+        for process in self.processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+        for name in ("slurm.conf", "gres.conf"):
+            if (ETC / name).exists() and (ETC / name).read_text().startswith(MARK):
+                (ETC / name).unlink()
+
+    def _wait(self, name: str, ready: Callable[[], bool], seconds: float = 60) -> None:
+        until = time.monotonic() + seconds
+        while not ready():
+            if time.monotonic() > until or self.processes[name].poll() is not None:
+                logs = "".join(path.read_text(errors="replace")[-2000:] for path in self.folder.glob("*.log"))
+                raise RuntimeError(f"{name} did not start:\n{logs}")
+            time.sleep(0.2)
+
+
+def environment() -> dict[str, str]:
+    """With the folders that daemons are in."""
+    return {**os.environ, "PATH": _path()}
+
+
+def _path() -> str:
+    return f"{os.environ['PATH']}:/usr/sbin:/sbin"
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
