@@ -483,3 +483,18 @@ for row in onnx_int8.measure(1, (*onnx_int8.OVERRIDES, *overrides), study=study)
     assert float(time[3]) == 1 / 3.2
     assert loss[0] == "onnx_int8_relative_loss"
     assert 0 <= float(loss[1]) < 1
+
+
+def test_a_report_of_several_studies_says_whose_a_plot_is(finished):
+    studies = finished.folder / "conf" / "study"
+    (studies / "other.yaml").write_text((studies / "tiny.yaml").read_text().replace("name: tiny", "name: other"))
+    made = finished.snakemake(study="tiny,other")
+    assert made.returncode == 0, made.stdout
+    result = finished.snakemake("--report", "both.html", study="tiny,other")
+    assert result.returncode == 0, result.stdout
+    (found,) = re.findall(r"categories = (\{.*?\});?$", (finished.folder / "both.html").read_text(), re.MULTILINE)
+    categories = json.loads(found)
+    for category, folder in (("Plots", "plots"), ("Tables", "tables")):
+        assert set(categories[category]) == {"tiny", "other"}
+        for study, paths in categories[category].items():
+            assert {path.split(f"/{folder}/")[0] for path in paths} == {f"results/studies/{study}"}

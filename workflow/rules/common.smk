@@ -191,6 +191,11 @@ def rule_name(stage, plan):
     return stage if len(PLANS) == 1 else f"{stage}_{plan.study}"
 
 
+def report_subcategory(plan):
+    """In the report, where several studies are asked for, whose a table or plot is."""
+    return None if len(PLANS) == 1 else plan.study
+
+
 def study_path(plan):
     return f"results/studies/{plan.study}"
 

@@ -15,6 +15,7 @@ for PLAN in PLANS:
                     f"{study_path(PLAN)}/plots/{name}.svg",
                     caption=f"../report/{name}.rst",
                     category="Plots",
+                    subcategory=report_subcategory(PLAN),
                     labels={"plot": PLOT_TITLES[name]},
                 )
                 for name in PLAN.plot_names()

@@ -17,6 +17,7 @@ for PLAN in PLANS:
                     f"{study_path(PLAN)}/tables/{name}",
                     caption="../report/long_table.rst",
                     category="Tables",
+                    subcategory=report_subcategory(PLAN),
                     labels={"table": name, "form": "every figure"},
                 )
                 for name in LONG
@@ -26,6 +27,7 @@ for PLAN in PLANS:
                     f"{study_path(PLAN)}/tables/{name}.csv",
                     caption=f"../report/{name}.rst",
                     category="Tables",
+                    subcategory=report_subcategory(PLAN),
                     labels={"table": name.replace("_", " "), "form": "view"},
                 )
                 for name in PLAN.view_names()

@@ -15,6 +15,7 @@ from qatlab.tables.wide import VARIED_PREFIX
 
 LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # of the figure; of a method in the legend
 LETTERS_UPWARDS = 48  # of the y axis's label, in a line
+LETTERS_SLANTED = 22  # of the name of an output, in a line
 LETTER_INCHES = 0.09  # of the x axis's labels, which stand beside one another if they are few
 
 
@@ -82,7 +83,7 @@ def _panel(axis: Axes, rows: pd.DataFrame, methods: list[str], places: list[str]
             label=method,
         )
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(places) > 3 else {}
-    axis.set_xticks(range(len(places)), places, **slanted)
+    axis.set_xticks(range(len(places)), [textwrap.fill(one, LETTERS_SLANTED) for one in places], **slanted)
     axis.set_xlim(-0.5, len(places) - 0.5)
     axis.grid(axis="x", visible=False)
 
