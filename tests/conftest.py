@@ -122,6 +122,18 @@ def training_data(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[st
     return folder
 
 
+@pytest.fixture(scope="session")
+def training_inputs(tiny_model: Path, training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """What a training is made from, by role: artifacts of the tiny model and of the first pairs."""
+    folder = tmp_path_factory.mktemp("inputs") / "model"
+    folder.mkdir()
+    (folder / "model").symlink_to(tiny_model)
+    config = {"name": str(tiny_model), "revision": "main", "max_seq_length": 32, "num_hidden_layers": None}
+    (folder / "config.json").write_text(json.dumps({"config": config}))
+    (folder / "manifest.json").write_text(json.dumps({**config, "source": "local"}))
+    return {"model": folder, "data": training_data}
+
+
 @pytest.fixture
 def model(tiny_model: Path) -> "SentenceTransformer":
     """The tiny model, loaded afresh: a test may change it."""

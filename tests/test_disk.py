@@ -11,7 +11,6 @@ from qatlab.disk import full
 from qatlab.training.checkpoints import INTERVAL
 
 DISK = 1024  # KiB
-MODEL = {"name": "tiny", "revision": "main", "max_seq_length": 32, "num_hidden_layers": None}
 TRAINER = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
 
 
@@ -32,13 +31,9 @@ def disk(tmp_path):
     subprocess.run(["umount", "--lazy", folder], check=True)
 
 
-@pytest.fixture(scope="module")
-def inputs(tiny_model, training_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("model")
-    (folder / "model").symlink_to(tiny_model)
-    write_json(folder / "config.json", {"config": MODEL})
-    write_json(folder / "manifest.json", {**MODEL, "source": "local"})
-    return {"model": folder, "data": training_data}
+@pytest.fixture
+def inputs(training_inputs):
+    return training_inputs
 
 
 def run(stage, config, inputs, folder, tmp_path, log=None):

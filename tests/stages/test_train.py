@@ -37,15 +37,9 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module")
-def inputs(tiny_model, training_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inputs")
-    (folder / "model").mkdir()
-    (folder / "model" / "model").symlink_to(tiny_model)
-    config = {"name": str(tiny_model), "revision": "main", "max_seq_length": 32, "num_hidden_layers": None}
-    (folder / "model" / "config.json").write_text(json.dumps({"config": config}))
-    (folder / "model" / "manifest.json").write_text(json.dumps({**config, "source": "local"}))
-    return {"model": folder / "model", "data": training_data}
+@pytest.fixture
+def inputs(training_inputs):
+    return training_inputs
 
 
 def trained(inputs, output, method, **trainer):

@@ -6,10 +6,10 @@ import shutil
 import pandas as pd
 import pytest
 
+from killing import Killed, at_step, kill
 from qatlab.artifact import sha256_of, write_json
 from qatlab.models.byte_decoder import make
 from qatlab.stages import train_causal_lm
-from qatlab.training.callbacks import TrainingLog
 from qatlab.training.checkpoints import INTERVAL
 
 METHODS = {
@@ -23,10 +23,6 @@ METHODS = {
         "weight_quantization": {"name": "int4", "bits": 4, "group_size": 32},
     },
 }
-
-
-class Killed(BaseException):
-    """Nothing catches it."""
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +61,7 @@ def trained(inputs, output, method, **trainer):
 
 
 def killed_at(monkeypatch, step, *arguments, **trainer):
-    before = TrainingLog.on_step_begin
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == step:
-            monkeypatch.setattr(TrainingLog, "on_step_begin", before)
-            raise Killed
-        before(self, args, state, control, **kwargs)
-
-    monkeypatch.setattr(TrainingLog, "on_step_begin", on_step_begin)
+    at_step(monkeypatch, step, kill)
     with pytest.raises(Killed):
         trained(*arguments, **trainer)
 

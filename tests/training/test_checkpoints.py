@@ -11,10 +11,10 @@ import time
 import pandas as pd
 import pytest
 
+from killing import Killed, at_step, kill
 from qatlab.artifact import checkpoint_folder, sha256_of, write_json
 from qatlab.errors import Stopped, UserError
 from qatlab.stages import train
-from qatlab.training.callbacks import TrainingLog
 from qatlab.training.checkpoints import INTERVAL
 
 INT8 = {"float32": {}, "int8": {}}
@@ -52,19 +52,9 @@ METHODS = {
 }
 
 
-class Killed(BaseException):
-    """Nothing catches it."""
-
-
-@pytest.fixture(scope="module")
-def inputs(tiny_model, training_data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("inputs")
-    (folder / "model").mkdir()
-    (folder / "model" / "model").symlink_to(tiny_model)
-    config = {"name": str(tiny_model), "revision": "main", "max_seq_length": 32, "num_hidden_layers": None}
-    write_json(folder / "model" / "config.json", {"config": config})
-    write_json(folder / "model" / "manifest.json", {**config, "source": "local"})
-    return {"model": folder / "model", "data": training_data}
+@pytest.fixture
+def inputs(training_inputs):
+    return training_inputs
 
 
 @pytest.fixture(autouse=True)
@@ -83,23 +73,6 @@ def trained(inputs, output, told):
     output.mkdir()
     train.run(told, inputs, output, 2)
     return sha256_of(output / "model" / "model.safetensors"), pd.read_csv(output / "log.csv")
-
-
-def at_step(monkeypatch, step, do):
-    """Has something happen just before a step."""
-    before = TrainingLog.on_step_begin
-
-    def on_step_begin(self, args, state, control, **kwargs):
-        if state.global_step == step:
-            monkeypatch.setattr(TrainingLog, "on_step_begin", before)
-            do()
-        before(self, args, state, control, **kwargs)
-
-    monkeypatch.setattr(TrainingLog, "on_step_begin", on_step_begin)
-
-
-def kill():
-    raise Killed
 
 
 def killed_at(monkeypatch, step, inputs, output, told):

@@ -1,0 +1,30 @@
+"""Ends a training from within, just before one of its steps."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from qatlab.training.callbacks import TrainingLog
+
+
+class Killed(BaseException):
+    """Nothing catches it."""
+
+
+def kill() -> None:
+    """As if the process ended here."""
+    raise Killed
+
+
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], None]) -> None:
+    """Has something happen just before a step of the next training, once."""
+    before = TrainingLog.on_step_begin
+
+    def on_step_begin(self: TrainingLog, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == step:
+            monkeypatch.setattr(TrainingLog, "on_step_begin", before)
+            do()
+        before(self, args, state, control, **kwargs)
+
+    monkeypatch.setattr(TrainingLog, "on_step_begin", on_step_begin)
