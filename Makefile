@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
-.PHONY: study report test bench lint format lock schema clean help
+.PHONY: study report test bench chaos lint format lock schema clean help
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,11 @@ test: .venv/.dev  ## all tests
 
 bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
 	$(BIN)/python -m qatlab bench
+
+chaos: .venv/.dev  ## kill a study 66 times, at random moments of every stage: results/chaos.csv
+	mkdir -p results
+	CHAOS=results/chaos.csv QATLAB_KILLS=66 $(BIN)/python -m pytest tests/workflow/test_killed.py
+	@cat results/chaos.csv
 
 lint: .venv/.dev  ## ruff, mypy, snakefmt, snakemake --lint
 	$(BIN)/ruff check .

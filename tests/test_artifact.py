@@ -1,5 +1,10 @@
 """Artifacts appear whole or not at all; identities follow content."""
 
+import select
+import subprocess
+import sys
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,3 +65,41 @@ def test_two_stages_of_a_study_may_write_at_once(tmp_path):
             (second / "mteb").mkdir()
         (first / "plots/file").write_text("still here")
     assert sorted(entry.name for entry in (tmp_path / "study").iterdir()) == ["mteb", "plots"]
+
+
+MAKER = """
+import sys, time
+from pathlib import Path
+from qatlab.artifact import alone
+with alone(Path(sys.argv[1]), lambda: print("waits", flush=True)):
+    print("makes", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def maker(output):
+    return subprocess.Popen(
+        [sys.executable, "-c", MAKER, str(output)], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+
+
+def test_an_artifact_has_one_maker_at_a_time(tmp_path):
+    first = maker(tmp_path / "artifact")
+    assert first.stdout.readline() == "makes\n"
+    waiting = [maker(tmp_path / "artifact") for _ in range(2)]
+    assert [process.stdout.readline() for process in waiting] == ["waits\n"] * 2
+    first.communicate("\n")
+    ready, _, _ = select.select([process.stdout for process in waiting], [], [], 30)
+    time.sleep(0.5)  # for the other to go on as well, if it were to
+    assert len(select.select([process.stdout for process in waiting], [], [], 0)[0]) == len(ready) == 1
+    for process in sorted(waiting, key=lambda process: process.stdout not in ready):
+        assert process.communicate("\n")[0] == "makes\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_maker_holds_nothing_up(tmp_path):
+    first = maker(tmp_path / "artifact")
+    assert first.stdout.readline() == "makes\n"
+    first.kill()
+    first.wait()
+    assert maker(tmp_path / "artifact").communicate("\n", timeout=30)[0] == "makes\n"

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from conftest import PROJECT
+from checkouts import copy_project
 from hub_server import serve
 from hub_uploads import READER, WRITER, UploadHub
 
@@ -41,10 +40,7 @@ class Checkout:
 
     def __init__(self, folder: Path, model: Path, files: Path) -> None:
         self.folder = folder
-        for name in ("Snakefile", "workflow", "conf", "envs", "profiles"):
-            source = PROJECT / name
-            copy = shutil.copytree if source.is_dir() else shutil.copyfile
-            copy(source, folder / name)
+        copy_project(folder)
         (folder / "conf" / "study" / "tiny.yaml").write_text(STUDY.format(model=model, files=files))
 
     def snakemake(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from checkouts import copy_project
 from conftest import PROJECT
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
@@ -31,10 +32,7 @@ def block(path: str) -> str:
 
 @pytest.fixture
 def project(tmp_path):
-    for name in ("Snakefile", "workflow", "conf", "envs", "profiles"):
-        copy = shutil.copytree if (PROJECT / name).is_dir() else shutil.copyfile
-        copy(PROJECT / name, tmp_path / name)
-    return tmp_path
+    return copy_project(tmp_path)
 
 
 def write(project: Path, path: str) -> None:

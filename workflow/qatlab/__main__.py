@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qatlab.artifact import checkpoint_folder, read_json, written_aside
+from qatlab.artifact import alone, checkpoint_folder, read_json, written_aside
 from qatlab.disk import full
 from qatlab.errors import Stopped, UserError, unknown
 from qatlab.progress import last_lines, output_to, say
@@ -111,7 +111,13 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
 
 def _make(name: str, options: argparse.Namespace, description: dict[str, Any], inputs: dict[str, Path]) -> None:
     of_study = name in STUDY_STAGES
-    with written_aside(options.output, name if of_study else None) as scratch:
+    stage = f"{name} {description['label']}"
+
+    def waiting() -> None:
+        say(f"{stage} waits: another process is making it")
+
+    beside = options.output.with_name(f"{options.output.name}.{name}") if of_study else options.output
+    with alone(beside, waiting), written_aside(options.output, name if of_study else None) as scratch:
         try:
             importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, scratch, options.threads)
             if not of_study:

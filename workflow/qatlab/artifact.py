@@ -1,12 +1,13 @@
 """Artifacts: folders named after what made them, written aside and renamed when complete."""
 
+import fcntl
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,45 @@ def written_aside(output: Path, beside: str | None = None) -> Iterator[Path]:
     else:
         _replace(scratch, output)
     sync(output.parent)
+
+
+@contextmanager
+def alone(output: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Holds an artifact's lock, so that it has one maker at a time; `waiting` is called where another holds it.
+
+    A workflow that was killed may leave jobs behind that go on, and the workflow started after it makes the same artifacts. The
+    lock is the operating system's: it ends with its process, however that ends. Where the file system has none, nobody waits.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    file = output.with_name(f".{output.name}.lock")
+    descriptor = _locked(file, waiting)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            file.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def _locked(file: Path, waiting: Callable[[], None]) -> int | None:
+    """The open lock file. Who held it before may have removed it: then the name is another file's, and we try that."""
+    said = False
+    while True:
+        descriptor = os.open(file, os.O_CREAT | os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not said:
+                waiting()
+                said = True
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            os.close(descriptor)
+            return None
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), file.stat()):
+                return descriptor
+        os.close(descriptor)
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -13,6 +13,7 @@ from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
 from qatlab.plan.environment import use_this_python
 from qatlab.plan.hardware import count_gpus
 from qatlab.plan.layers import check_layers
+from qatlab.plan.locks import clear_stale_locks
 from qatlab.plan.preflight import check_hub
 from qatlab.plan.sources import stage_sources
 from qatlab.plan.study import load_studies, write_descriptions
@@ -313,6 +314,8 @@ if "push" in config:
 
 
 if workflow.is_main_process:  # jobs on other machines read this file again
+    if not workflow.dryrun and clear_stale_locks(Path(".snakemake")):
+        logger.info("the locks of a workflow that was killed are cleared")
     for plan in PLANS:
         for line in trainings(plan.runs):
             logger.info(f"{plan.study}: {line}")

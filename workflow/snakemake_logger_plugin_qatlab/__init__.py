@@ -24,6 +24,12 @@ EXIT_STATUS = re.compile(r"returned non-zero exit status|died with <Signals")
 TRACE = re.compile(r"\s*File \"[^\n]+\", line \d+")
 FILE_AND_LINE = re.compile(r"^(\w+(?:Error|Exception))(?: in (?:file|rule) [^\n]*)?:\n", re.MULTILINE)
 
+LOCKED = re.compile(r"Error: Directory cannot be locked\..*", re.DOTALL)
+IN_USE = (
+    "another workflow is making the same files in this folder; wait for it, or stop it and start again "
+    "(if none runs, on any machine: snakemake --unlock)"
+)
+
 # What Snakemake wraps around the words of an input function that refuses.
 REFUSAL = re.compile(r"^Error:\n\s*WorkflowError:\n\s*(?P<words>[^\n]+)\nWildcards:.*", re.DOTALL)
 
@@ -57,7 +63,7 @@ class LogHandler(LogHandlerBase):
         if event == LogEvent.ERROR:
             lines = FILE_AND_LINE.sub("", record.getMessage()).splitlines()
             message = "\n".join(line for line in lines if not TRACE.match(line)).strip()
-            message = REFUSAL.sub(r"\g<words>", message)
+            message = LOCKED.sub(IN_USE, REFUSAL.sub(r"\g<words>", message))
             # A job that fails has said why; so does JOB_ERROR, with its log.
             return None if self.failed or EXIT_STATUS.search(message) else f"error: {message}"
         if event is None:

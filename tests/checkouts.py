@@ -1,0 +1,77 @@
+"""Copies of the project with a small study of local files, for tests through real Snakemake."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from conftest import PROJECT
+
+PARTS = ("Snakefile", "workflow", "conf", "envs", "profiles")
+TIMED = ("cost", "search", "pareto")  # tables of timings; all others are the same from run to run
+
+# One thread a job, so that a result doesn't follow from the cores of the machine.
+STUDY = """
+# @package _global_
+defaults:
+  - override /data: local
+  - override /task: [beir]
+  - override /deploy: {deploy}
+study:
+  name: tiny
+  title: A tiny study
+  matrix: {{method: {methods}, seed: [0]}}
+model: {{name: "{model}", max_seq_length: 32}}
+data: {{path: "{files}/pairs.jsonl"}}
+task: {{beir: {{path: "{files}/task"}}}}
+trainer: {{batch_size: 16, learning_rate: 1.0e-3, threads: 1}}
+encode: {{threads: 1}}
+"""
+
+
+def copy_project(folder: Path) -> Path:
+    """What a clone has, as far as a study needs it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PARTS:
+        source = PROJECT / name
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, folder / name)
+    return folder
+
+
+def tiny_study(folder: Path, model: Path, files: Path, methods: str = "[untrained, baseline]") -> Path:
+    """A copy of the project with the study `tiny` in its conf/."""
+    copy_project(folder)
+    text = STUDY.format(model=model, files=files, methods=methods, deploy="[torch_fp32, onnx_int8]")
+    (folder / "conf" / "study" / "tiny.yaml").write_text(text)
+    return folder
+
+
+def command(*arguments: str) -> list[str]:
+    """Snakemake on the study."""
+    return [sys.executable, "-m", "snakemake", *arguments, "--config", "study=tiny"]
+
+
+def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
+    """Of a user without network, whose Python is not told of this project."""
+    return {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **more}
+
+
+def snakemake(folder: Path, *arguments: str, more: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+    """Runs the study; what it printed is in stdout."""
+    return subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment(more),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=1200,
+    )
+
+
+def tables(folder: Path) -> dict[str, bytes]:
+    """The study's tables without timings, by file name."""
+    found = (folder / "results" / "studies" / "tiny" / "tables").iterdir()
+    return {path.name: path.read_bytes() for path in found if not path.name.startswith(TIMED)}

@@ -1,0 +1,146 @@
+"""Workflows and jobs killed at random moments of every stage: the same command goes on to the same tables, byte for byte.
+
+QATLAB_KILLS says how many (`make chaos`: 66), QATLAB_KILLS_SEED which; CHAOS names a file for the figures.
+"""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+import pytest
+
+from checkouts import command, environment, snakemake, tables, tiny_study
+
+KILLS = int(os.environ.get("QATLAB_KILLS", "8"))
+SEED = int(os.environ.get("QATLAB_KILLS_SEED", "0"))
+STAGES = ("model", "data", "task", "train", "deploy", "encode", "score", "drift", "tables", "plots", "models")
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+# The workflow alone (its jobs go on), one of its jobs, or both, as Ctrl-C in a terminal or a power cut.
+VICTIMS = ("workflow", "job", "both")
+EVERY_STEP = {"QATLAB_CHECKPOINT_SECONDS": "0"}
+ENOUGH = 240  # seconds that a workflow may take to end
+
+
+def running_job(workflow: psutil.Process, stage: str) -> psutil.Process | None:
+    """The Python process of a stage below a workflow."""
+    try:
+        for process in workflow.children(recursive=True):
+            words = process.cmdline()
+            if words[1:4] == ["-m", "qatlab", stage]:
+                return process
+    except psutil.NoSuchProcess:
+        pass
+    return None
+
+
+def kill(folder: Path, stage: str, victim: str, number: signal.Signals, after: float) -> str:
+    """Starts the study and kills it some time after a job of the stage has begun; whether that ran still."""
+    arguments = ["--cores", "2"]
+    pending = subprocess.run(
+        command("-n", "--quiet", *arguments), cwd=folder, env=environment(), capture_output=True, text=True
+    )
+    assert pending.returncode == 0, pending.stdout + pending.stderr
+    if f" {stage}" not in pending.stderr.split("jobs: ")[-1].splitlines()[0]:
+        arguments += ["--forcerun", stage]
+    with (folder / "screen.txt").open("w") as screen:
+        started = subprocess.Popen(
+            command(*arguments),
+            cwd=folder,
+            env=environment(EVERY_STEP),
+            stdout=screen,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    workflow = psutil.Process(started.pid)
+    job = None
+    while started.poll() is None and job is None:
+        job = running_job(workflow, stage)
+        time.sleep(0.01)
+    assert job is not None, f"no {stage} began: {(folder / 'screen.txt').read_text()}"
+    time.sleep(after)
+    alive = job.is_running() and job.status() != psutil.STATUS_ZOMBIE
+    try:
+        if victim == "both":
+            os.killpg(started.pid, number)
+        else:
+            (workflow if victim == "workflow" else job).send_signal(number)
+    except (psutil.NoSuchProcess, ProcessLookupError):
+        alive = False
+    started.wait(ENOUGH)
+    return "running" if alive else "just ended"
+
+
+def durations(folder: Path) -> dict[str, float]:
+    """Seconds that the longest job of each stage took, as Snakemake wrote them down."""
+    seconds: dict[str, float] = {}
+    for file in (folder / ".snakemake" / "metadata").rglob("*"):
+        if file.is_file():
+            made = json.loads(file.read_text())
+            took = made["endtime"] - made["starttime"]
+            seconds[made["rule"]] = max(seconds.get(made["rule"], 0), took)
+    return seconds
+
+
+def kills(seconds: dict[str, float]) -> list[tuple[str, str, signal.Signals, float]]:
+    """As many of each stage as can be, in the order of stages, at any moment of a job or just after it; seeded."""
+    choose = random.Random(SEED)
+    stages = sorted(
+        (STAGES * KILLS)[:KILLS] if len(STAGES) <= KILLS else choose.sample(STAGES, KILLS), key=STAGES.index
+    )
+    ways = [(victim, number) for victim in VICTIMS for number in SIGNALS]
+    choose.shuffle(ways)
+    return [(stage, *ways[i % len(ways)], choose.uniform(0, 1.1 * seconds[stage])) for i, stage in enumerate(stages)]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tiny_model, tiny_files, tmp_path_factory):
+    folder = tiny_study(tmp_path_factory.mktemp("undisturbed"), tiny_model, tiny_files)
+    result = snakemake(folder, "--cores", "2")
+    assert result.returncode == 0, result.stdout
+    return folder
+
+
+def test_killed_workflows_and_jobs_end_with_the_tables_of_an_undisturbed_one(
+    undisturbed, tiny_model, tiny_files, tmp_path
+):
+    folder = tiny_study(tmp_path, tiny_model, tiny_files)
+    rows = []
+    for stage, victim, number, after in kills(durations(undisturbed)):
+        when = kill(folder, stage, victim, number, after)
+        rows.append({"stage": stage, "victim": victim, "signal": number.name, "job": when})
+    result = snakemake(folder, "--cores", "2")
+    assert result.returncode == 0, result.stdout
+    assert tables(folder) == tables(undisturbed)
+    assert "Nothing to be done" in snakemake(folder, "-n", "--cores", "2").stdout
+    left = [str(path) for path in (folder / "results").rglob(".*") if path.suffix in (".partial", ".checkpoints")]
+    assert left == []
+    if file := os.environ.get("CHAOS"):
+        kinds = Counter((row["stage"], row["victim"], row["signal"], row["job"]) for row in rows)
+        with Path(file).open("w", newline="") as stream:
+            writer = csv.writer(stream)
+            writer.writerow(["stage", "victim", "signal", "job", "kills survived"])
+            writer.writerows([*kind, count] for kind, count in kinds.items())
+
+
+def test_a_second_workflow_on_the_same_results_refuses_in_one_line(undisturbed, tiny_model, tiny_files, tmp_path):
+    folder = tiny_study(tmp_path, tiny_model, tiny_files)
+    with (folder / "screen.txt").open("w") as screen:
+        first = subprocess.Popen(
+            command("--cores", "2"), cwd=folder, env=environment(), stdout=screen, stderr=subprocess.STDOUT
+        )
+    while not (folder / "results" / "logs").exists():
+        assert first.poll() is None, (folder / "screen.txt").read_text()
+        time.sleep(0.05)
+    second = snakemake(folder, "--cores", "2")
+    assert second.returncode != 0
+    (line,) = [line for line in second.stdout.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: another workflow is making the same files in this folder; wait for it, or stop it")
+    assert first.wait(ENOUGH) == 0, (folder / "screen.txt").read_text()
+    assert tables(folder) == tables(undisturbed)
