@@ -28,8 +28,8 @@ include: "workflow/rules/index.smk"
 rule all:
     default_target: True
     input:
-        [study_tables(plan) for plan in PLANS],
-        [study_plots(plan) for plan in PLANS],
-        [study_mteb_results(plan) for plan in PLANS],
-        [study_models(plan) for plan in PLANS],
+        [study_tables(study) for study in STUDIES],
+        [study_plots(study) for study in STUDIES],
+        [study_mteb_results(study) for study in STUDIES],
+        [study_models(study) for study in STUDIES],
         "results/studies/index.md",

@@ -9,7 +9,7 @@ import yaml
 from sentence_transformers import SentenceTransformer
 
 from conftest import PROJECT
-from qatlab.bench import bootstrap, clip, evaluation, quantize, score_memory, score_startup, search
+from qatlab.bench import bootstrap, clip, evaluation, quantize, score_memory, score_startup, search, workflow
 from qatlab.bench.row import Row, in_turns
 from qatlab.commands import bench
 from qatlab.errors import UserError
@@ -140,3 +140,15 @@ def test_intervals_of_a_table_are_timed():
     (row,) = bootstrap.measure(tasks=2, queries=5)
     assert row.bound == 1
     assert 0 < row.ours < 10
+
+
+def test_planning_many_runs_is_measured_against_trivial_jobs():
+    rows = {row.name: row for row in workflow.measure(runs=(2, 4), pairs=1)}
+    assert set(rows) == {
+        *(f"dry_run_of_{n}_runs" for n in (1, 2, 4)),
+        "one_of_2_runs",
+        "one_of_4_runs",
+        "job_of_a_cluster",
+    }
+    assert [name for name, row in rows.items() if row.bound] == ["dry_run_of_4_runs", "job_of_a_cluster"]
+    assert min(min(row.ours, row.reference) for name, row in rows.items() if name.startswith(("dry", "job"))) > 0.3

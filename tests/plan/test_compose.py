@@ -151,3 +151,32 @@ def test_a_study_that_forgets_its_package_is_one_line(tmp_path):
     (tmp_path / "conf" / "study" / "mine.yaml").write_text("# a comment\n" + text)
     with pytest.raises(UserError, match=r"conf/study/mine\.yaml must begin with the line '# @package _global_'"):
         compose_runs(tmp_path / "conf", "mine")
+
+
+def test_runs_that_share_what_is_composed_are_those_composed_one_by_one():
+    """Scalars of the matrix are set on plain values, and sections that none of them reaches are validated once."""
+    values = {"seed": [0, 5], "trainer.learning_rate": [1e-4, 2e-5], "data.rows": [64, 128]}
+    together = runs(
+        "study.matrix.method=[ste,baseline]",
+        "study.matrix.seed=[0,5]",
+        "+study.matrix.trainer.learning_rate=[1e-4,2e-5]",
+        "+study.matrix.data.rows=[64,128]",
+    )
+    assert len(together) == 2 * 2 * 2 * 2
+    for cell, config in together:
+        alone = [f"{key}={cell[key]}" for key in values if key != "seed"]
+        ((_, expected),) = runs(
+            f"study.matrix.method=[{cell['method']}]", f"study.matrix.seed=[{cell['seed']}]", *alone
+        )
+        for name, section in expected:
+            assert name == "study" or getattr(config, name) == section, (cell, name)
+
+
+def test_a_mistake_in_a_later_cell_is_said_as_in_the_first():
+    with pytest.raises(UserError, match=r"^trainer.batch_size: Input should be greater than or equal to 2, not -3$"):
+        runs("+study.matrix.trainer.batch_size=[16,-3]")
+
+
+def test_an_interpolation_follows_the_matrix():
+    composed = runs("+study.matrix.trainer.learning_rate=[1e-4,2e-5]", "trainer.warmup_ratio=${trainer.learning_rate}")
+    assert {config.trainer.warmup_ratio for _, config in composed} == {1e-4, 2e-5}

@@ -1,9 +1,11 @@
 """A stage's sources are what it imports, and no more."""
 
+import shutil
 import subprocess
 import sys
 
 from qatlab.__main__ import STAGES
+from qatlab.plan import sources
 from qatlab.plan.sources import PACKAGE, stage_sources
 
 
@@ -47,3 +49,27 @@ def test_scoring_never_imports_torch():
     assert "qatlab.stages.score" in loaded
     assert not {"torch", "pandas", "scipy", "statsmodels", "sentence_transformers", "transformers", "mteb"} & loaded
     assert not {"quantization/fake.py", "quantization/estimators.py"} & names("score")
+
+
+def test_code_changes_with_a_stages_files_and_the_lock_and_with_nothing_else(tmp_path, monkeypatch):
+    package = tmp_path / "qatlab"
+    shutil.copytree(PACKAGE, package)
+    monkeypatch.setattr(sources, "PACKAGE", package)
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("torch==2.11\n")
+
+    def codes():
+        sources._imports.cache_clear()
+        return {stage: sources.stage_code(stage, lock) for stage in ("train", "drift")}
+
+    first = codes()
+    (package / "stages" / "drift.py").touch()
+    assert codes() == first
+    with (package / "stages" / "drift.py").open("a") as stream:
+        stream.write("\n# edited\n")
+    second = codes()
+    assert second["train"] == first["train"]
+    assert second["drift"] != first["drift"]
+    lock.write_text("torch==2.12\n")
+    assert {stage for stage, code in codes().items() if code != second[stage]} == {"train", "drift"}
+    sources._imports.cache_clear()

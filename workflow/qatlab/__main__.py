@@ -68,8 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_stage(name: str, arguments: list[str]) -> int:
     options = _options(name, arguments)
-    inputs = _inputs(options.input)
     description = read_json(options.config)
+    named = {} if name in STUDY_STAGES else description["inputs"]
+    inputs = _inputs({role: options.results / path for role, path in named.items()}, options.input)
     stage = f"{name} {description['label']}"
     try:
         with output_to(options.log):
@@ -101,7 +102,10 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
         action="append",
         default=[],
         metavar="ROLE=PATH",
-        help="an artifact this one is made from; may be repeated",
+        help="an artifact this one is made from, other than the one that --config names; may be repeated",
+    )
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of the artifacts that --config names"
     )
     options = parser.parse_args(arguments)
     if not options.config.is_file():
@@ -145,15 +149,16 @@ def _failed(stage: str, error: Exception, log: Path | None) -> int:
     return 1
 
 
-def _inputs(pairs: list[str]) -> dict[str, Path]:
-    inputs = {}
-    for pair in pairs:
+def _inputs(inputs: dict[str, Path], others: list[str]) -> dict[str, Path]:
+    """The artifacts by role: those that the configuration names, and others in their place."""
+    for pair in others:
         role, separator, path = pair.partition("=")
         if not separator:
             raise UserError(f"--input takes ROLE=PATH, not '{pair}'")
-        if not Path(path).exists():
-            raise UserError(f"--input {role}: '{path}' does not exist")
         inputs[role] = Path(path)
+    for role, given in inputs.items():
+        if not given.exists():
+            raise UserError(f"--input {role}: '{given}' does not exist")
     return inputs
 
 

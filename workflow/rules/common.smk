@@ -1,32 +1,25 @@
-# The plans of the studies, made and validated before any job, and the helpers that let rules look things up in it.
+# The plans of the studies, made and validated before any job, and the helpers that let rules look things up in them.
 import os
 import shlex
 import sys
 from functools import cache
+from inspect import signature
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from qatlab.artifact import identity
 from qatlab.errors import UserError
-from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
 from qatlab.plan.environment import use_this_python
-from qatlab.plan.hardware import count_gpus
-from qatlab.plan.layers import check_layers
-from qatlab.plan.locks import clear_stale_locks
-from qatlab.plan.preflight import check_hub
-from qatlab.plan.sources import stage_sources
-from qatlab.plan.study import load_studies, write_descriptions
-from qatlab.plan.trainings import trainings
+from qatlab.plan.outline import TRAININGS, outline, read_outlines, write_outlines
+from qatlab.plan.sources import stage_code
 from qatlab.tables.names import FORMS, LONG, model_folder
-from qatlab.upload import repositories, token_from
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 BASE = Path(workflow.basedir)
-# Relative, so that a moved or copied project finds its results up to date.
-LOCK = os.path.relpath(BASE / "envs" / "requirements.txt")
+LOCK = BASE / "envs" / "requirements.txt"
 DESCRIPTIONS = "results/plan"
+ASKED_FOR = str(config.get("study", "quickstart"))
 CORES_OF_A_CLUSTERS_JOB = 8
 # Jobs run this project's qatlab with the Python that runs Snakemake, also when its environment is not activated.
 use_this_python(BASE / "workflow")
@@ -39,7 +32,7 @@ def overrides():
     )
 
 
-def planned():
+def check_config():
     unknown = sorted(
         set(config) - {"study", "scale", "overrides", "push", "push_public"}
     )
@@ -48,23 +41,34 @@ def planned():
             f"--config takes study, scale, overrides, push and push_public, not '{unknown[0]}'; "
             'other keys go into overrides="key=value"'
         )
-    try:
-        return load_studies(
-            BASE / "conf",
-            str(config.get("study", "quickstart")),
-            config.get("scale"),
-            overrides(),
-        )
-    except UserError as error:
-        raise WorkflowError(str(error))
+
+
+def planned():
+    """The studies' plans. They are made and validated once: a job on another machine reads this file again, and plans nothing."""
+    check_config()
+    if not workflow.is_main_process:
+        return []
+    from qatlab.plan.study import load_studies
+
+    return load_studies(BASE / "conf", ASKED_FOR, config.get("scale"), overrides())
+
+
+def outlined():
+    """What rules need of the plans."""
+    if workflow.is_main_process:
+        return [outline(plan) for plan in PLANS]
+    return read_outlines(Path(DESCRIPTIONS), ASKED_FOR)
 
 
 report: "../report/workflow.rst"
 
 
-PLANS = planned()
-ARTIFACTS = {path: made for plan in PLANS for path, made in plan.artifacts.items()}
-TRAININGS = ("train", "train_causal_lm")
+try:
+    PLANS = planned()
+    STUDIES = outlined()
+except UserError as error:
+    raise WorkflowError(str(error))
+JOBS = {path: job for study in STUDIES for path, job in study.jobs.items()}
 DEPLOYMENTS = ("deploy", "deploy_causal_lm")
 TABULATED = (
     *TRAININGS,
@@ -82,47 +86,41 @@ PLOT_TITLES = {
 }
 
 
-def artifact(kind, wildcards):
+def asked_often(function):
+    """Snakemake asks for the signature of a function at every call; kept with it, a job of thousands is planned a fifth faster."""
+    function.__signature__ = signature(function)
+    return function
+
+
+def job(kind, wildcards):
     path = f"{kind}/{wildcards.id}"
-    if path not in ARTIFACTS:
-        studies = ", ".join(plan.study for plan in PLANS)
-        raise WorkflowError(f"results/{path} is not part of study {studies}")
-    return ARTIFACTS[path]
+    if path not in JOBS:
+        raise WorkflowError(f"results/{path} is not part of study {ASKED_FOR}")
+    return JOBS[path]
 
 
 def made_from(kind):
     """Input function: the artifacts that one is made from, by role."""
 
+    @asked_often
     def inputs(wildcards):
         return {
             role: f"results/{path}"
-            for role, path in artifact(kind, wildcards).inputs.items()
+            for role, path in job(kind, wildcards).inputs.items()
         }
 
     return inputs
 
 
 def description(kind):
-    """Params function: the file with the artifact's configuration."""
-
-    def path(wildcards):
-        return f"{DESCRIPTIONS}/{artifact(kind, wildcards).path}.json"
-
-    return path
+    """The file with an artifact's configuration."""
+    return f"{DESCRIPTIONS}/{kind}/{{id}}.json"
 
 
-def input_options(wildcards, input):
-    """--input ROLE=PATH for each named artifact among a rule's inputs."""
-    roles = {
-        role: path for role, path in input.items() if role not in ("sources", "lock")
-    }
-    return " ".join(
-        f"--input {role}={shlex.quote(str(path))}" for role, path in roles.items()
-    )
-
-
-def sources(stage):
-    return [os.path.relpath(path) for path in stage_sources(stage)]
+@cache
+def code(stage):
+    """A parameter of every rule: another one reruns what it made."""
+    return stage_code(stage, LOCK)
 
 
 def cores():
@@ -133,93 +131,92 @@ def cores():
 @cache
 def gpus_here():
     """How many this machine has; None where jobs run on others, of which nothing is known."""
+    from qatlab.plan.hardware import count_gpus
+
     return None if workflow.non_local_exec else count_gpus()
 
 
-def uses_gpu(kind, made):
-    """ONNX Runtime, OpenVINO and torchao's integer weights run on the processor."""
-    if gpus_here() == 0:
-        return False
-    if kind in TRAININGS:
-        return True
-    if kind in ("encode", "predict"):
-        return runs_on_gpu(ARTIFACTS[made.inputs["deploy"]])
-    return made_on_gpu(made)
+def uses_gpu(job):
+    return job.on_gpu and gpus_here() != 0
+
+
+def of_each(kind, count):
+    """One number where all jobs of a kind have the same, or else a function of wildcards, which takes Snakemake longer."""
+    counts = {count(made) for path, made in JOBS.items() if path.startswith(f"{kind}/")}
+    if len(counts) == 1:
+        return counts.pop()
+
+    @asked_often
+    def number(wildcards):
+        return count(job(kind, wildcards))
+
+    return number
 
 
 def gpus(kind):
     """1 where the stage can use a GPU."""
-
-    def count(wildcards):
-        return int(uses_gpu(kind, artifact(kind, wildcards)))
-
-    return count
+    return of_each(kind, lambda made: int(uses_gpu(made)))
 
 
 def threads(kind):
     """As many as the study says, or all; where jobs share this machine's GPUs, each takes a GPU's share at least."""
 
-    def count(wildcards):
-        made = artifact(kind, wildcards)
-        fixed = made.config.get("trainer", made.config).get("threads")
-        if gpus_here() and uses_gpu(kind, made):
-            return max(cores() // gpus_here(), fixed or 1)
-        return fixed or cores()
+    def count(made):
+        if gpus_here() and uses_gpu(made):
+            return max(cores() // gpus_here(), made.threads or 1)
+        return made.threads or cores()
 
-    return count
+    return of_each(kind, count)
 
 
 def growing(amount):
-    """Of memory or minutes: another try asks for more."""
+    """Of memory or minutes: where they are reserved, another try asks for more."""
 
+    @asked_often
     def times(wildcards, attempt):
         return amount * attempt
 
-    return times
+    return times if workflow.non_local_exec else amount
 
 
-def needs_cores(made):
-    """Whether a deployment runs the model on training texts: to fit a rotation or ranges, or to measure drift."""
-    return "data" in made.inputs
-
-
-def deploy_threads(wildcards):
-    return cores() if needs_cores(artifact("deploy", wildcards)) else 1
-
-
-def rule_name(stage, plan):
+def rule_name(stage, study):
     """Of a study's own rule: the stage, and where several studies are asked for, whose it is."""
-    return stage if len(PLANS) == 1 else f"{stage}_{plan.study}"
+    return stage if len(STUDIES) == 1 else f"{stage}_{study.study}"
 
 
-def report_subcategory(plan):
+def report_subcategory(study):
     """In the report, where several studies are asked for, whose a table or plot is."""
-    return None if len(PLANS) == 1 else plan.study
+    return None if len(STUDIES) == 1 else study.study
 
 
-def study_path(plan):
-    return f"results/studies/{plan.study}"
+def study_path(study):
+    return f"results/studies/{study.study}"
 
 
 def study_folder(wildcards, output):
     return str(Path(output[0]).parents[len(Path(output[0]).parts) - 4])
 
 
-def study_description(plan):
-    return f"{DESCRIPTIONS}/study/{plan.study}.json"
+def study_description(study):
+    return f"{DESCRIPTIONS}/study/{study.study}.json"
 
 
-def study_identity(plan):
-    """Changes with anything that the study's tables and plots show besides their inputs."""
-    return identity(plan.study, plan.study_description())
+def study_inputs(study, kinds):
+    """Input function: the study's artifacts of some kinds."""
 
+    def inputs(wildcards):
+        return [
+            f"results/{path}" for path in study.jobs if path.partition("/")[0] in kinds
+        ]
 
-def study_inputs(plan, kinds):
-    return [f"results/{a.path}" for a in plan.artifacts.values() if a.kind in kinds]
+    return inputs
 
 
 def check_what_is_asked_for():
     """What a plan alone cannot tell: whether hubs are within reach, and schemes fit the models' layers."""
+    from qatlab.plan.layers import check_layers
+    from qatlab.plan.preflight import check_hub
+
     try:
         for plan in PLANS:
             check_hub(plan, Path("results"))
@@ -228,92 +225,97 @@ def check_what_is_asked_for():
         raise WorkflowError(str(error))
 
 
-def study_tables(plan):
-    folder = study_path(plan)
+def study_tables(study):
+    folder = study_path(study)
     return [
         f"{folder}/runs.csv",
         f"{folder}/study.json",
         *(f"{folder}/tables/{name}" for name in LONG),
-        *(
-            f"{folder}/tables/{name}.{form}"
-            for name in plan.view_names()
-            for form in FORMS
-        ),
+        *(f"{folder}/tables/{name}.{form}" for name in study.views for form in FORMS),
     ]
 
 
-def drawn_tables(plan):
+def drawn_tables(study):
     """The tables that plots are drawn from."""
-    views = [n for n in plan.view_names() if n in ("decomposition", "published")]
+    views = [n for n in study.views if n in ("decomposition", "published")]
     return [
-        f"{study_path(plan)}/tables/{name}.csv" for name in ["scores", "search", *views]
+        f"{study_path(study)}/tables/{name}.csv"
+        for name in ["scores", "search", *views]
     ]
 
 
-def published_figures(plan):
+def published_figures(study):
     """The file of others' figures that the study's tables show, if any."""
-    return [os.path.relpath(plan.published.file)] if plan.published else []
+    return [study.published] if study.published else []
 
 
 def published_option(wildcards, input):
-    return input_options(wildcards, {"published": path for path in input.published})
+    """--input for them."""
+    return " ".join(
+        f"--input published={shlex.quote(str(path))}" for path in input.published
+    )
 
 
-def study_plots(plan):
+def study_plots(study):
     return [
-        f"{study_path(plan)}/plots/{name}.{form}"
-        for name in plan.plot_names()
+        f"{study_path(study)}/plots/{name}.{form}"
+        for name in study.plots
         for form in ("svg", "png")
     ]
 
 
-def study_mteb_results(plan):
-    return [f"{study_path(plan)}/mteb"] if plan.has_mteb_results() else []
+def study_mteb_results(study):
+    return [f"{study_path(study)}/mteb"] if study.has_mteb_results else []
 
 
-def study_models(plan):
-    return [f"{study_path(plan)}/models"] if plan.trained_runs() else []
+def study_models(study):
+    return [f"{study_path(study)}/models"] if study.trained else []
 
 
-def check_push(plan, owner, public):
+def check_push(study, owner, public):
     """What would fail after the study's last job, said before the first."""
+    from qatlab.upload import repositories
+
     if not isinstance(public, bool):
         raise WorkflowError(f"push_public={public}: give true or false")
     try:
-        repositories(
-            owner, plan.study, [model_folder(run.name) for run in plan.trained_runs()]
-        )
+        repositories(owner, study.study, [model_folder(run) for run in study.trained])
     except UserError as error:
         raise WorkflowError(str(error))
 
 
 def models_to_push(wildcards):
     """Input function: of the rule push, so that nothing runs for models that cannot be pushed."""
-    (plan,) = PLANS
+    from qatlab.upload import token_from
+
+    (study,) = STUDIES
     if "push" not in config:
         raise WorkflowError(
             "say whose the models will be on the hub: snakemake push --config push=OWNER"
         )
-    if not study_models(plan):
+    if not study.trained:
         raise WorkflowError(
-            f"study '{plan.study}' trains nothing, so there is nothing to push"
+            f"study '{study.study}' trains nothing, so there is nothing to push"
         )
     try:
         token_from(os.environ)
     except UserError as error:
         raise WorkflowError(str(error))
-    return study_models(plan)
+    return study_models(study)
 
 
 PUSH_TO = str(config.get("push", ""))
 PUSH_PUBLIC = config.get("push_public", False)
 if "push" in config:
-    if len(PLANS) > 1:
+    if len(STUDIES) > 1:
         raise WorkflowError("push one study at a time: --config study=NAME push=OWNER")
-    check_push(PLANS[0], PUSH_TO, PUSH_PUBLIC)
+    check_push(STUDIES[0], PUSH_TO, PUSH_PUBLIC)
 
 
-if workflow.is_main_process:  # jobs on other machines read this file again
+if workflow.is_main_process:
+    from qatlab.plan.locks import clear_stale_locks
+    from qatlab.plan.trainings import trainings
+
     if not workflow.dryrun and clear_stale_locks(Path(".snakemake")):
         logger.info("the locks of a workflow that was killed are cleared")
     for plan in PLANS:
@@ -322,6 +324,9 @@ if workflow.is_main_process:  # jobs on other machines read this file again
 
 
 onstart:
+    from qatlab.plan.study import write_descriptions
+
     check_what_is_asked_for()
     for plan in PLANS:
         write_descriptions(plan, Path(DESCRIPTIONS))
+    write_outlines(STUDIES, Path(DESCRIPTIONS), ASKED_FOR)

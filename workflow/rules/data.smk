@@ -1,8 +1,5 @@
 # Training rows as Parquet, wherever they come from.
 rule data:
-    input:
-        sources=sources("data"),
-        lock=LOCK,
     output:
         directory("results/data/{id}"),
     log:
@@ -12,5 +9,6 @@ rule data:
     threads: 1
     params:
         config=description("data"),
+        code=code("data"),
     shell:
         "python -m qatlab data --config {params.config} --output {output} --threads {threads} --log {log}"

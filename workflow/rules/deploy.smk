@@ -2,21 +2,19 @@
 rule deploy:
     input:
         unpack(made_from("deploy")),
-        sources=sources("deploy"),
-        lock=LOCK,
     output:
         directory("results/deploy/{id}"),
     log:
         "results/logs/deploy/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
-    threads: deploy_threads
+    threads: threads("deploy")
     resources:
         gpu=gpus("deploy"),
         mem_mb=growing(4000),
         runtime=growing(30),
     params:
         config=description("deploy"),
-        inputs=input_options,
+        code=code("deploy"),
     shell:
-        "python -m qatlab deploy --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab deploy --config {params.config} --output {output} --threads {threads} --log {log}"

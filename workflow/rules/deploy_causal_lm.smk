@@ -2,8 +2,6 @@
 rule deploy_causal_lm:
     input:
         unpack(made_from("deploy_causal_lm")),
-        sources=sources("deploy_causal_lm"),
-        lock=LOCK,
     output:
         directory("results/deploy_causal_lm/{id}"),
     log:
@@ -17,6 +15,6 @@ rule deploy_causal_lm:
         runtime=growing(30),
     params:
         config=description("deploy_causal_lm"),
-        inputs=input_options,
+        code=code("deploy_causal_lm"),
     shell:
-        "python -m qatlab deploy_causal_lm --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab deploy_causal_lm --config {params.config} --output {output} --threads {threads} --log {log}"

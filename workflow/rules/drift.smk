@@ -2,8 +2,6 @@
 rule drift:
     input:
         unpack(made_from("drift")),
-        sources=sources("drift"),
-        lock=LOCK,
     output:
         directory("results/drift/{id}"),
     log:
@@ -16,6 +14,6 @@ rule drift:
         runtime=growing(30),
     params:
         config=description("drift"),
-        inputs=input_options,
+        code=code("drift"),
     shell:
-        "python -m qatlab drift --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab drift --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -2,8 +2,6 @@
 rule encode:
     input:
         unpack(made_from("encode")),
-        sources=sources("encode"),
-        lock=LOCK,
     output:
         directory("results/encode/{id}"),
     log:
@@ -17,6 +15,6 @@ rule encode:
         runtime=growing(120),
     params:
         config=description("encode"),
-        inputs=input_options,
+        code=code("encode"),
     shell:
-        "python -m qatlab encode --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab encode --config {params.config} --output {output} --threads {threads} --log {log}"

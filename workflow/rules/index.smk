@@ -1,9 +1,7 @@
 # One page of all studies that there are tables of.
 rule index:
     input:
-        [table for plan in PLANS for table in study_tables(plan)],
-        sources=sources("index"),
-        lock=LOCK,
+        [table for study in STUDIES for table in study_tables(study)],
     output:
         "results/studies/index.md",
     log:
@@ -12,6 +10,7 @@ rule index:
     conda:
         "../../envs/qatlab.yaml"
     params:
-        config=study_description(PLANS[0]),
+        config=study_description(STUDIES[0]),
+        code=code("index"),
     shell:
         "python -m qatlab index --config {params.config} --input studies=results/studies --output results/studies --log {log}"

@@ -1,8 +1,5 @@
 # A base model as a plain Sentence Transformers folder.
 rule model:
-    input:
-        sources=sources("model"),
-        lock=LOCK,
     output:
         directory("results/model/{id}"),
     log:
@@ -12,5 +9,6 @@ rule model:
     threads: 1
     params:
         config=description("model"),
+        code=code("model"),
     shell:
         "python -m qatlab model --config {params.config} --output {output} --threads {threads} --log {log}"

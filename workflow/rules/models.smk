@@ -1,25 +1,24 @@
 # Each trained model in a folder of its own, with its ONNX files and a card that has the study's figures.
-for PLAN in PLANS:
-    if study_models(PLAN):
+for STUDY in STUDIES:
+    if STUDY.trained:
 
         rule:
             name:
-                rule_name("models", PLAN)
+                rule_name("models", STUDY)
             input:
-                study_inputs(PLAN, ["model", "data", *TRAININGS, *DEPLOYMENTS]),
-                tables=study_tables(PLAN),
-                sources=sources("models"),
-                lock=LOCK,
+                # which are made from all that it reads
+                tables=study_tables(STUDY),
             output:
-                directory(f"{study_path(PLAN)}/models"),
+                directory(f"{study_path(STUDY)}/models"),
             log:
-                f"results/logs/models/{PLAN.study}.log",
+                f"results/logs/models/{STUDY.study}.log",
             conda:
                 "../../envs/qatlab.yaml"
             params:
-                config=study_description(PLAN),
+                config=study_description(STUDY),
+                code=code("models"),
                 folder=study_folder,
-                plan=study_identity(PLAN),
+                plan=STUDY.identity,
             shell:
                 "python -m qatlab models --config {params.config} --input results=results --input tables={params.folder}/tables"
                 " --output {params.folder} --log {log}"

@@ -1,23 +1,22 @@
 # Scores in mteb's own format, where the study has tasks that mteb knows.
-for PLAN in PLANS:
-    if PLAN.has_mteb_results():
+for STUDY in STUDIES:
+    if STUDY.has_mteb_results:
 
         rule:
             name:
-                rule_name("mteb_results", PLAN)
+                rule_name("mteb_results", STUDY)
             input:
-                study_inputs(PLAN, ["task", "deploy", "encode", "score"]),
-                sources=sources("mteb_results"),
-                lock=LOCK,
+                study_inputs(STUDY, ["task", "deploy", "encode", "score"]),
             output:
-                directory(f"{study_path(PLAN)}/mteb"),
+                directory(f"{study_path(STUDY)}/mteb"),
             log:
-                f"results/logs/mteb_results/{PLAN.study}.log",
+                f"results/logs/mteb_results/{STUDY.study}.log",
             conda:
                 "../../envs/qatlab.yaml"
             params:
-                config=study_description(PLAN),
+                config=study_description(STUDY),
+                code=code("mteb_results"),
                 folder=study_folder,
-                plan=study_identity(PLAN),
+                plan=STUDY.identity,
             shell:
                 "python -m qatlab mteb_results --config {params.config} --input results=results --output {params.folder} --log {log}"

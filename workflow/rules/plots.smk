@@ -1,38 +1,37 @@
 # The study's figures as pictures.
-for PLAN in PLANS:
+for STUDY in STUDIES:
 
     rule:
         name:
-            rule_name("plots", PLAN)
+            rule_name("plots", STUDY)
         input:
-            study_inputs(PLAN, [*TRAININGS, "drift"]),
-            tables=drawn_tables(PLAN),
-            sources=sources("plots"),
-            lock=LOCK,
+            # which are made from all that it reads
+            tables=drawn_tables(STUDY),
         output:
             svg=[
                 report(
-                    f"{study_path(PLAN)}/plots/{name}.svg",
+                    f"{study_path(STUDY)}/plots/{name}.svg",
                     caption=f"../report/{name}.rst",
                     category="Plots",
-                    subcategory=report_subcategory(PLAN),
+                    subcategory=report_subcategory(STUDY),
                     labels={"plot": PLOT_TITLES[name]},
                 )
-                for name in PLAN.plot_names()
+                for name in STUDY.plots
             ],
             png=expand(
                 "{folder}/plots/{name}.png",
-                folder=study_path(PLAN),
-                name=PLAN.plot_names(),
+                folder=study_path(STUDY),
+                name=STUDY.plots,
             ),
         log:
-            f"results/logs/plots/{PLAN.study}.log",
+            f"results/logs/plots/{STUDY.study}.log",
         conda:
             "../../envs/qatlab.yaml"
         params:
-            config=study_description(PLAN),
+            config=study_description(STUDY),
+            code=code("plots"),
             folder=study_folder,
-            plan=study_identity(PLAN),
+            plan=STUDY.identity,
         shell:
             "python -m qatlab plots --config {params.config} --input results=results --input tables={params.folder}/tables"
             " --output {params.folder} --log {log}"

@@ -2,8 +2,6 @@
 rule predict:
     input:
         unpack(made_from("predict")),
-        sources=sources("predict"),
-        lock=LOCK,
     output:
         directory("results/predict/{id}"),
     log:
@@ -17,6 +15,6 @@ rule predict:
         runtime=growing(120),
     params:
         config=description("predict"),
-        inputs=input_options,
+        code=code("predict"),
     shell:
-        "python -m qatlab predict --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab predict --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -1,19 +1,19 @@
 # The study's models to the Hugging Face hub: `snakemake push --config study=NAME push=OWNER`, and never otherwise.
 # The token is HF_TOKEN of the environment: parameters and logs would keep it.
-if len(PLANS) == 1:
+if len(STUDIES) == 1:
 
     rule push:
         input:
             models=models_to_push,
         output:
-            f"{study_path(PLANS[0])}/pushed.json",
+            f"{study_path(STUDIES[0])}/pushed.json",
         log:
-            f"results/logs/push/{PLANS[0].study}.log",
+            f"results/logs/push/{STUDIES[0].study}.log",
         localrule: True
         conda:
             "../../envs/qatlab.yaml"
         params:
-            study=PLANS[0].study,
+            study=STUDIES[0].study,
             owner=shlex.quote(PUSH_TO),
             public="--public" if PUSH_PUBLIC else "",
         shell:

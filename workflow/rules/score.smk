@@ -2,8 +2,6 @@
 rule score:
     input:
         unpack(made_from("score")),
-        sources=sources("score"),
-        lock=LOCK,
     output:
         directory("results/score/{id}"),
     log:
@@ -16,6 +14,6 @@ rule score:
         runtime=growing(30),
     params:
         config=description("score"),
-        inputs=input_options,
+        code=code("score"),
     shell:
-        "python -m qatlab score --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab score --config {params.config} --output {output} --threads {threads} --log {log}"

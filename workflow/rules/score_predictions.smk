@@ -2,8 +2,6 @@
 rule score_predictions:
     input:
         unpack(made_from("score_predictions")),
-        sources=sources("score_predictions"),
-        lock=LOCK,
     output:
         directory("results/score_predictions/{id}"),
     log:
@@ -16,6 +14,6 @@ rule score_predictions:
         runtime=growing(30),
     params:
         config=description("score_predictions"),
-        inputs=input_options,
+        code=code("score_predictions"),
     shell:
-        "python -m qatlab score_predictions --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab score_predictions --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -1,51 +1,50 @@
 # Every figure of the study: long tables, and wide views for people.
-for PLAN in PLANS:
+for STUDY in STUDIES:
 
     rule:
         name:
-            rule_name("tables", PLAN)
+            rule_name("tables", STUDY)
         input:
-            study_inputs(PLAN, TABULATED),
-            published=published_figures(PLAN),
-            sources=sources("tables"),
-            lock=LOCK,
+            study_inputs(STUDY, TABULATED),
+            published=published_figures(STUDY),
         output:
-            runs=f"{study_path(PLAN)}/runs.csv",
-            about=f"{study_path(PLAN)}/study.json",
+            runs=f"{study_path(STUDY)}/runs.csv",
+            about=f"{study_path(STUDY)}/study.json",
             long=[
                 report(
-                    f"{study_path(PLAN)}/tables/{name}",
+                    f"{study_path(STUDY)}/tables/{name}",
                     caption="../report/long_table.rst",
                     category="Tables",
-                    subcategory=report_subcategory(PLAN),
+                    subcategory=report_subcategory(STUDY),
                     labels={"table": name, "form": "every figure"},
                 )
                 for name in LONG
             ],
             wide=[
                 report(
-                    f"{study_path(PLAN)}/tables/{name}.csv",
+                    f"{study_path(STUDY)}/tables/{name}.csv",
                     caption=f"../report/{name}.rst",
                     category="Tables",
-                    subcategory=report_subcategory(PLAN),
+                    subcategory=report_subcategory(STUDY),
                     labels={"table": name.replace("_", " "), "form": "view"},
                 )
-                for name in PLAN.view_names()
+                for name in STUDY.views
             ],
             prose=expand(
                 "{folder}/tables/{name}.{form}",
-                folder=study_path(PLAN),
-                name=PLAN.view_names(),
+                folder=study_path(STUDY),
+                name=STUDY.views,
                 form=FORMS[1:],
             ),
         log:
-            f"results/logs/tables/{PLAN.study}.log",
+            f"results/logs/tables/{STUDY.study}.log",
         conda:
             "../../envs/qatlab.yaml"
         params:
-            config=study_description(PLAN),
+            config=study_description(STUDY),
+            code=code("tables"),
             folder=study_folder,
-            plan=study_identity(PLAN),
+            plan=STUDY.identity,
             published=published_option,
         shell:
             "python -m qatlab tables --config {params.config} --input results=results {params.published} --output {params.folder} --log {log}"

@@ -2,8 +2,6 @@
 rule task:
     input:
         unpack(made_from("task")),
-        sources=sources("task"),
-        lock=LOCK,
     output:
         directory("results/task/{id}"),
     log:
@@ -13,6 +11,6 @@ rule task:
     threads: 1
     params:
         config=description("task"),
-        inputs=input_options,
+        code=code("task"),
     shell:
-        "python -m qatlab task --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab task --config {params.config} --output {output} --threads {threads} --log {log}"

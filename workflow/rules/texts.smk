@@ -1,8 +1,5 @@
 # Texts that are only embedded, for drift.
 rule texts:
-    input:
-        sources=sources("texts"),
-        lock=LOCK,
     output:
         directory("results/texts/{id}"),
     log:
@@ -12,5 +9,6 @@ rule texts:
     threads: 1
     params:
         config=description("texts"),
+        code=code("texts"),
     shell:
         "python -m qatlab texts --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -2,8 +2,6 @@
 rule train:
     input:
         unpack(made_from("train")),
-        sources=sources("train"),
-        lock=LOCK,
     output:
         directory("results/train/{id}"),
     log:
@@ -17,6 +15,6 @@ rule train:
         runtime=growing(240),
     params:
         config=description("train"),
-        inputs=input_options,
+        code=code("train"),
     shell:
-        "python -m qatlab train --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab train --config {params.config} --output {output} --threads {threads} --log {log}"

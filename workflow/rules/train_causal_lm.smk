@@ -2,8 +2,6 @@
 rule train_causal_lm:
     input:
         unpack(made_from("train_causal_lm")),
-        sources=sources("train_causal_lm"),
-        lock=LOCK,
     output:
         directory("results/train_causal_lm/{id}"),
     log:
@@ -17,6 +15,6 @@ rule train_causal_lm:
         runtime=growing(240),
     params:
         config=description("train_causal_lm"),
-        inputs=input_options,
+        code=code("train_causal_lm"),
     shell:
-        "python -m qatlab train_causal_lm --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "python -m qatlab train_causal_lm --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "score_memory": "peak memory of scoring a million documents over 3 GiB",
     "score_startup": "starting the score stage over a second",
     "bootstrap": "intervals and p-values of a large table over ten seconds",
+    "workflow": "planning a study of 10 to 1,000 runs, and starting one of its jobs, over Snakemake on as many trivial jobs",
     "clip": "the exact percentile of each row of a weight over torch.quantile",
 }
 RESULT = Path("results/bench.csv")

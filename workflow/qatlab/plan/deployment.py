@@ -5,6 +5,8 @@ from pydantic import TypeAdapter
 from qatlab.config.deploy import DeployConfig, Deployment, TorchDeployment
 from qatlab.plan.artifacts import Artifact
 
+_DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(DeployConfig)
+
 
 def runs_on_gpu(artifact: Artifact) -> bool:
     """Whether the deployed model is run on a GPU where there is one."""
@@ -21,5 +23,5 @@ def made_on_gpu(artifact: Artifact) -> bool:
 
 
 def _config(artifact: Artifact) -> Deployment:
-    config: Deployment = TypeAdapter(DeployConfig).validate_python(artifact.config)
+    config: Deployment = _DEPLOYMENT.validate_python(artifact.config)
     return config

@@ -1,11 +1,14 @@
 """Which Python files a stage runs: its module and all of qatlab that it imports, directly or through others.
 
-They are inputs of the stage's rule, so that editing one reruns the stages that use it and nothing else.
+Their content is a parameter of the stage's rule, so that editing one reruns the stages that use it and nothing else.
 """
 
 import ast
+import hashlib
 from functools import cache
 from pathlib import Path
+
+from qatlab.artifact import HASH_DIGITS
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Starts every stage without shaping what it computes.
@@ -25,6 +28,14 @@ def stage_sources(stage: str) -> list[Path]:
             found.add(module)
             waiting.extend(_imports(module))
     return sorted(_file(module) for module in found)
+
+
+def stage_code(stage: str, lock: Path) -> str:
+    """Changes with the content of a stage's files, and of the file that locks the packages it runs with."""
+    digest = hashlib.sha256(lock.read_bytes())
+    for file in stage_sources(stage):
+        digest.update(f"{file.relative_to(PACKAGE).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:HASH_DIGITS]
 
 
 @cache

@@ -1,0 +1,37 @@
+"""What rules need of a plan survives its file; a job elsewhere imports and plans nothing."""
+
+import subprocess
+import sys
+
+import pytest
+
+from conftest import PROJECT
+from qatlab.errors import UserError
+from qatlab.plan.outline import outline, read_outlines, write_outlines
+from qatlab.plan.study import load_study
+
+CONF = PROJECT / "conf"
+
+
+def test_what_is_read_is_what_was_written(tmp_path):
+    made = [outline(load_study(CONF, "quickstart")), outline(load_study(CONF, "translation_qat_ptq", "small"))]
+    write_outlines(made, tmp_path, "quickstart,translation_qat_ptq")
+    assert read_outlines(tmp_path, "quickstart,translation_qat_ptq") == made
+    with pytest.raises(UserError, match=r"'.*outline/other.json' is not there: this job sees other files"):
+        read_outlines(tmp_path, "other")
+
+
+def test_only_what_pytorch_computes_asks_for_a_gpu():
+    jobs = outline(load_study(CONF, "quickstart", overrides=["encode.threads=3", "trainer.threads=2"])).jobs
+    for path, job in jobs.items():
+        kind, _, name = path.partition("/")
+        with_torch = kind == "train" or (kind == "encode" and "onnx" not in name)
+        assert job.on_gpu == with_torch, path
+        assert job.threads == {"train": 2, "encode": 3, "deploy": 1}.get(kind), path
+
+
+def test_reading_it_imports_neither_hydra_nor_pydantic():
+    code = "import sys, qatlab.plan.outline, qatlab.plan.sources, qatlab.tables.names; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "qatlab.plan.outline" in loaded
+    assert not {"hydra", "omegaconf", "pydantic", "numpy", "torch"} & set(loaded)

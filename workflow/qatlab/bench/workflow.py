@@ -1,0 +1,109 @@
+"""Planning a study of many runs, and starting one of its jobs on a cluster, against Snakemake on as many trivial jobs."""
+
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from qatlab.bench.row import Row, medians
+from qatlab.plan.outline import outline, write_outlines
+from qatlab.plan.study import load_study
+
+PROJECT = Path(__file__).resolve().parents[3]
+RUNS, PAIRS = (10, 100, 1000), 3
+JOB_SECONDS_ALLOWED, JOBS_STARTED = 1.5, 5
+# Nine jobs a run, of which eight depend on the first, as a training's deployments, passes, scores and drift do.
+TRIVIAL = """
+rule all:
+    input: [f"results/last/{i}" for i in range(8 * int(config["runs"]))]
+rule first:
+    output: "results/first/{i}"
+    shell: "touch {output}"
+rule last:
+    input: lambda wildcards: f"results/first/{int(wildcards.i) // 8}"
+    output: "results/last/{i}"
+    shell: "touch {output}"
+"""
+STUDY = """# @package _global_
+defaults:
+  - override /deploy: [torch_fp32, onnx_int8]
+  - override /task: [networkx]
+study:
+  name: many
+  title: Many runs
+  matrix: {{method: [baseline], seed: {seeds}}}
+"""
+
+
+def measure(runs: tuple[int, ...] = RUNS, pairs: int = PAIRS) -> Iterator[Row]:
+    """Seconds of processor time: dry runs by the number of runs, what one more run adds, and what a job takes to start."""
+    with tempfile.TemporaryDirectory() as scratch:
+        project, trivial = Path(scratch) / "project", Path(scratch) / "trivial"
+        _copy(project)
+        trivial.mkdir()
+        (trivial / "Snakefile").write_text(TRIVIAL)
+        took = {}
+        for count in (1, *runs):
+            _write(project, count)
+            took[count] = medians(
+                partial(_seconds, project, "study=many"), partial(_seconds, trivial, f"runs={count}"), pairs
+            )
+            bound = 1.5 if count == max(runs) else None  # of few, starting takes all the time
+            yield Row(f"dry_run_of_{count}_runs", *took[count], bound, "s", "Snakemake on as many trivial jobs")
+        for count in runs:
+            ours, reference = ((took[count][who] - took[1][who]) / (count - 1) for who in (0, 1))
+            yield Row(f"one_of_{count}_runs", ours, reference, None, "s", "nine of them")
+        yield Row("job_of_a_cluster", _job(project), JOB_SECONDS_ALLOWED, 1.0, "s", "the 1.5 s allowed")
+
+
+def _copy(folder: Path) -> None:
+    folder.mkdir()
+    shutil.copyfile(PROJECT / "Snakefile", folder / "Snakefile")
+    for name in ("workflow", "conf", "envs"):
+        shutil.copytree(PROJECT / name, folder / name)
+
+
+def _write(project: Path, runs: int) -> None:
+    (project / "conf" / "study" / "many.yaml").write_text(STUDY.format(seeds=list(range(runs))))
+
+
+def _seconds(folder: Path, config: str, *arguments: str) -> float:
+    """Processor seconds of a dry run."""
+    command = [sys.executable, "-m", "snakemake", "-n", "--quiet", "all", "--cores", "2", *arguments]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [*command, "--config", config],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _job(project: Path) -> float:
+    """Of one job as executors for clusters start it, of the study that was written last; the median."""
+    plan = load_study(project / "conf", "many")
+    write_outlines([outline(plan)], project / "results" / "plan", "many")
+    trained = next(path for path, artifact in plan.artifacts.items() if artifact.kind == "train")
+    for path in plan.artifacts[trained].inputs.values():
+        (project / "results" / path).mkdir(parents=True)
+    name = trained.partition("/")[2]
+    job = (
+        "--mode",
+        "remote",
+        "--nolock",
+        "--no-hooks",
+        "--target-jobs",
+        f"train:id={name}",
+        "--allowed-rules",
+        "train",
+    )
+    return statistics.median(_seconds(project, "study=many", *job) for _ in range(JOBS_STARTED))

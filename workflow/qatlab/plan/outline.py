@@ -1,0 +1,107 @@
+"""What the workflow's rules need of a study's plan: light, and kept in a file, so that a job elsewhere plans nothing."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qatlab.artifact import identity, read_json
+from qatlab.errors import UserError
+
+if TYPE_CHECKING:
+    from qatlab.plan.artifacts import Artifact
+    from qatlab.plan.plan import Plan
+
+TRAININGS = ("train", "train_causal_lm")
+
+
+@dataclass(frozen=True)
+class Job:
+    """What makes one artifact.
+
+    Attributes:
+        inputs: paths below results/ by role.
+        on_gpu: whether it computes on a GPU where there is one. ONNX Runtime, OpenVINO and torchao's integer weights do not.
+        threads: as many as the study says; None for all.
+    """
+
+    inputs: dict[str, str]
+    on_gpu: bool
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A study's artifacts and files.
+
+    Attributes:
+        identity: changes with anything that the study's tables and plots show besides their inputs.
+        jobs: by `<kind>/<name>`.
+        views: its wide tables.
+        plots: its plots.
+        trained: the names of its runs with a model of their own.
+        has_mteb_results: whether mteb knows a task of its.
+        published: the file of others' figures that its tables show, relative to the working directory.
+    """
+
+    study: str
+    identity: str
+    jobs: dict[str, Job]
+    views: list[str]
+    plots: list[str]
+    trained: list[str]
+    has_mteb_results: bool
+    published: str | None
+
+
+def outline(plan: "Plan") -> Outline:
+    """Of a plan."""
+    deployments = {path: made for path, made in plan.artifacts.items() if made.kind == "deploy"}
+    return Outline(
+        plan.study,
+        identity(plan.study, plan.study_description()),
+        {path: _job(made, deployments) for path, made in plan.artifacts.items()},
+        plan.view_names(),
+        plan.plot_names(),
+        [run.name for run in plan.trained_runs()],
+        plan.has_mteb_results(),
+        os.path.relpath(plan.published.file) if plan.published else None,
+    )
+
+
+def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
+    from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
+
+    threads = artifact.config.get("trainer", artifact.config).get("threads")
+    if artifact.kind in TRAININGS:
+        return Job(artifact.inputs, True, threads)
+    if artifact.kind == "deploy":
+        # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
+        return Job(artifact.inputs, made_on_gpu(artifact), None if "data" in artifact.inputs else 1)
+    deployed = deployments.get(artifact.inputs.get("deploy", "")) if artifact.kind in ("encode", "predict") else None
+    return Job(artifact.inputs, deployed is not None and runs_on_gpu(deployed), threads)
+
+
+def write_outlines(outlines: list[Outline], folder: Path, asked_for: str) -> None:
+    """Writes outline/<asked_for>.json, for jobs on other machines. `asked_for` names the studies as --config does."""
+    path = _file(folder, asked_for)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    new.write_text(json.dumps([asdict(outline) for outline in outlines]), encoding="utf-8")
+    new.replace(path)
+
+
+def read_outlines(folder: Path, asked_for: str) -> list[Outline]:
+    """What the workflow that submitted this job has written. Raises UserError where it is not there."""
+    path = _file(folder, asked_for)
+    if not path.is_file():
+        raise UserError(f"'{path}' is not there: this job sees other files than the workflow that submitted it")
+    return [
+        Outline(**{**values, "jobs": {name: Job(**job) for name, job in values["jobs"].items()}})
+        for values in read_json(path)
+    ]
+
+
+def _file(folder: Path, asked_for: str) -> Path:
+    return folder / "outline" / f"{asked_for}.json"
