@@ -75,3 +75,9 @@ def tables(folder: Path) -> dict[str, bytes]:
     """The study's tables without timings, by file name."""
     found = (folder / "results" / "studies" / "tiny" / "tables").iterdir()
     return {path.name: path.read_bytes() for path in found if not path.name.startswith(TIMED)}
+
+
+def plots(folder: Path) -> dict[str, bytes]:
+    """The study's plots without timings, by file name."""
+    found = (folder / "results" / "studies" / "tiny" / "plots").iterdir()
+    return {path.name: path.read_bytes() for path in found if not path.name.startswith(TIMED)}

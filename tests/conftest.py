@@ -174,3 +174,14 @@ def tiny_decoder_folder(tiny_decoder: "DecoderConfig", tmp_path_factory: pytest.
             weights.mul_(8)
     model.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tiny_model: Path, tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the project with the small study `tiny` and its results, which other runs of it are compared with."""
+    from checkouts import snakemake, tiny_study
+
+    folder = tiny_study(tmp_path_factory.mktemp("undisturbed"), tiny_model, tiny_files)
+    result = snakemake(folder, "--cores", "2")
+    assert result.returncode == 0, result.stdout
+    return folder

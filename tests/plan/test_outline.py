@@ -25,7 +25,7 @@ def test_only_what_pytorch_computes_asks_for_a_gpu():
     jobs = outline(load_study(CONF, "quickstart", overrides=["encode.threads=3", "trainer.threads=2"])).jobs
     for path, job in jobs.items():
         kind, _, name = path.partition("/")
-        with_torch = kind == "train" or (kind == "encode" and "onnx" not in name)
+        with_torch = kind == "train" or (kind == "encode" and ("simulated" in name or "onnx" not in name))
         assert job.on_gpu == with_torch, path
         assert job.threads == {"train": 2, "encode": 3, "deploy": 1}.get(kind), path
 

@@ -14,7 +14,6 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
-import pytest
 
 from checkouts import command, environment, snakemake, tables, tiny_study
 
@@ -97,14 +96,6 @@ def kills(seconds: dict[str, float]) -> list[tuple[str, str, signal.Signals, flo
     ways = [(victim, number) for victim in VICTIMS for number in SIGNALS]
     choose.shuffle(ways)
     return [(stage, *ways[i % len(ways)], choose.uniform(0, 1.1 * seconds[stage])) for i, stage in enumerate(stages)]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tiny_model, tiny_files, tmp_path_factory):
-    folder = tiny_study(tmp_path_factory.mktemp("undisturbed"), tiny_model, tiny_files)
-    result = snakemake(folder, "--cores", "2")
-    assert result.returncode == 0, result.stdout
-    return folder
 
 
 def test_killed_workflows_and_jobs_end_with_the_tables_of_an_undisturbed_one(

@@ -59,7 +59,7 @@ class LogHandler(LogHandlerBase):
             return self._job(fields)
         if event == LogEvent.JOB_ERROR:
             self.failed.append(_name(fields))
-            return f"failed: {_name(fields)} (log: {', '.join(fields['log']) or 'none'}); results of other jobs stay"
+            return f"failed: {_name(fields)}{_executors_reason(fields)} (log: {', '.join(fields['log']) or 'none'}); results of other jobs stay"
         if event == LogEvent.ERROR:
             lines = FILE_AND_LINE.sub("", record.getMessage()).splitlines()
             message = "\n".join(line for line in lines if not TRACE.match(line)).strip()
@@ -92,6 +92,13 @@ class LogHandler(LogHandlerBase):
     has_filter = True
     has_formatter = True
     needs_rulegraph = False
+
+
+def _executors_reason(fields: dict[str, Any]) -> str:
+    """What an executor says of a job that ended elsewhere, such as Slurm's OUT_OF_MEMORY; the job's own words were on its screen."""
+    words = " ".join(str(fields.get("rule_msg") or "").split())
+    words = words.removesuffix("Detailed failure reason unavailable (status command is not 'sacct').").strip(" .")
+    return f": {words}" if words else ""
 
 
 def _name(fields: dict[str, Any]) -> str:
