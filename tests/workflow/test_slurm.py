@@ -66,16 +66,26 @@ def running_training(cluster, workflow):
     while workflow.poll() is None:
         for line in cluster.ask("squeue", "--noheader", "--states=RUNNING", "--format=%i %k").splitlines():
             number, _, comment = line.partition(" ")
-            if comment.startswith("rule_train") and training_process():
+            if comment.startswith("rule_train") and training_runs():
                 return number
         time.sleep(0.1)
     raise AssertionError("no training began")
 
 
-def training_process():
-    return next(
-        (p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"][1:4] == ["-m", "qatlab", "train"]), None
-    )
+def steps():
+    """What slurmd has started for jobs, with all that runs below it."""
+    daemons = [p for p in psutil.process_iter(["name"]) if (p.info["name"] or "").startswith("slurmstepd")]
+    for process in daemons:
+        with suppress(psutil.NoSuchProcess):
+            yield from [process, *process.children(recursive=True)]
+
+
+def training_runs():
+    for process in steps():
+        with suppress(psutil.NoSuchProcess):
+            if process.cmdline()[1:4] == ["-m", "qatlab", "train"]:
+                return True
+    return False
 
 
 def cancel(cluster, job):
@@ -84,9 +94,7 @@ def cancel(cluster, job):
 
 def lose_the_node(cluster, job):
     """As in a power cut: the daemon and all that it has started end at once, and come back later."""
-    daemon = psutil.Process(cluster.processes["slurmd"].pid)
-    steps = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("slurmstepd")]
-    for process in [daemon, *steps, *(child for step in steps for child in step.children(recursive=True))]:
+    for process in [psutil.Process(cluster.processes["slurmd"].pid), *steps()]:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     cluster.processes["slurmd"].wait()

@@ -59,7 +59,8 @@ class LogHandler(LogHandlerBase):
             return self._job(fields)
         if event == LogEvent.JOB_ERROR:
             self.failed.append(_name(fields))
-            return f"failed: {_name(fields)}{_executors_reason(fields)} (log: {', '.join(fields['log']) or 'none'}); results of other jobs stay"
+            logs = ", ".join(fields["log"]) or "none"
+            return f"failed: {_name(fields)}{_executors_reason(fields)} (log: {logs}); results of other jobs stay"
         if event == LogEvent.ERROR:
             lines = FILE_AND_LINE.sub("", record.getMessage()).splitlines()
             message = "\n".join(line for line in lines if not TRACE.match(line)).strip()
