@@ -241,6 +241,11 @@ def study_tables(plan):
     ]
 
 
+def whole_tables(plan):
+    """Beside the tables, unless they show failed runs (see failed.smk)."""
+    return f"{study_path(plan)}/.tables-are-whole"
+
+
 def drawn_tables(plan):
     """The tables that plots are drawn from."""
     views = [n for n in plan.view_names() if n in ("decomposition", "published")]

@@ -12,6 +12,7 @@ for PLAN in PLANS:
         output:
             runs=f"{study_path(PLAN)}/runs.csv",
             about=f"{study_path(PLAN)}/study.json",
+            whole=touch(whole_tables(PLAN)),
             long=[
                 report(
                     f"{study_path(PLAN)}/tables/{name}",

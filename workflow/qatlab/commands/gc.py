@@ -1,4 +1,4 @@
-"""gc: the artifacts that no study names any more, and what killed stages left; listed, or removed."""
+"""gc: the artifacts that no study names any more, and what killed or failed stages left; listed, or removed."""
 
 import argparse
 import shutil
@@ -9,6 +9,7 @@ from typing import Any
 from qatlab.artifact import folder_bytes, read_json
 from qatlab.errors import UserError
 
+CHECKPOINTS, FAILED = ".checkpoints", ".failed.json"
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -73,23 +74,29 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _unnamed(results: Path, kept: set[str]) -> Iterator[Path]:
-    """Artifacts, and the scratch folders and checkpoints beside them."""
+    """Artifacts, and the scratch folders, checkpoints and failure marks beside them."""
     yield from results.glob("studies/.*.partial/")
     for plan in sorted(results.glob("plan/*/")):
-        for path in sorted((results / plan.name).glob("*/")) if plan.name != "study" else []:
+        folder = results / plan.name
+        there = sorted([*folder.glob("*/"), *folder.glob(f".*{FAILED}")]) if plan.name != "study" else []
+        for path in there:
             artifact = f"{plan.name}/{path.name}"
             leftover = path.name.startswith(".")
-            if leftover and (path.name.endswith(".checkpoints") and _whose(path) in kept):
-                continue  # a training that will go on
+            if leftover and (path.name.endswith((CHECKPOINTS, FAILED)) and _whose(path) in kept):
+                continue  # a training that will go on, a job that will be tried again
             if leftover or artifact not in kept:
                 yield path
 
 
-def _whose(checkpoints: Path) -> str:
-    return f"{checkpoints.parent.name}/{checkpoints.name.removeprefix('.').removesuffix('.checkpoints')}"
+def _whose(leftover: Path) -> str:
+    name = leftover.name.removeprefix(".").removesuffix(CHECKPOINTS).removesuffix(FAILED)
+    return f"{leftover.parent.name}/{name}"
 
 
 def _remove(path: Path, results: Path) -> None:
+    if path.is_file():
+        path.unlink()
+        return
     shutil.rmtree(path)
     if not path.name.startswith("."):
         for below, ending in (("plan", "json"), ("logs", "log")):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -40,6 +41,15 @@ def set_title(figure: Figure, title: str, explanation: str) -> None:
     letters = int(figure.get_figwidth() / LETTER_INCHES)
     lines = [line for text in (title, explanation) for line in textwrap.wrap(text, letters)]
     figure.suptitle("\n".join(lines), fontsize=TITLE_POINTS)
+
+
+def nothing(title: str) -> Figure:
+    """In the place of a plot that every run is missing of."""
+    figure, axis = plt.subplots(figsize=(6.0, 2.0))
+    axis.axis("off")
+    axis.text(0.5, 0.5, "no run has figures of this", ha="center", va="center")
+    set_title(figure, title, "nothing to draw")
+    return figure
 
 
 def hide_unused(axes: np.ndarray, used: int) -> list[Axes]:

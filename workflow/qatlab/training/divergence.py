@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from qatlab.errors import UserError
+from qatlab.errors import Diverged
 from qatlab.training.checkpoints import Checkpoints
 
 EXPLODED = 1000.0  # times the median loss of the steps before
@@ -19,7 +19,7 @@ SMALL = 1.0  # a loss near 0 may rise a thousandfold and mean nothing
 class StopWhenDiverged(TrainerCallback):
     """Looks at each step's loss and gradient before anything of the step is saved.
 
-    Raises UserError with the run, the step and the last good checkpoint.
+    Raises Diverged with the run, the step and the last good checkpoint.
     """
 
     def __init__(self, label: str, checkpoints: Checkpoints) -> None:
@@ -42,9 +42,11 @@ class StopWhenDiverged(TrainerCallback):
         if found:
             last = self.checkpoints.last()
             good = f"the last good checkpoint is {last}" if last else "there is no checkpoint from before it"
-            raise UserError(
+            raise Diverged(
                 f"{self.label} diverged at step {state.global_step}: {found}; {good}. "
-                "Lower its learning rate or trainer.max_grad_norm, or raise trainer.warmup_ratio"
+                "Lower its learning rate or trainer.max_grad_norm, or raise trainer.warmup_ratio",
+                state.global_step,
+                str(last) if last else None,
             )
         self.before.append(loss)
 
