@@ -70,3 +70,4 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """`name`.svg and `name`.png without dates or version strings."""
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+    plt.close(figure)

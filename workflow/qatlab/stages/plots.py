@@ -24,7 +24,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     style.use_style()
     table, search = (pd.read_csv(inputs["tables"] / f"{name}.csv") for name in ("scores", "search"))
     incomplete = incomplete_runs(config["runs"], missing)
-    title = config["title"] + (f" – left out: {in_words(incomplete)}" if incomplete else "")
+    title = config["title"] + (f" – {in_words(incomplete)}; what they lack is left out" if incomplete else "")
     main, metric = main_scores(table[table[STATUS] == OK], config["main_metrics"])
     label = main_label(config["main_metrics"])
     style.save(scores.draw(main, metric, title, label) if len(main) else style.nothing(title), folder, "scores")

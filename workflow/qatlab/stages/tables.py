@@ -89,7 +89,10 @@ def _views(
             f"{label}{by} ({over}){note}",
         ),
         "all_metrics": (wide.all_metrics(scores), f"All metrics, mean of the tasks ({over}){note}"),
-        "cost_summary": (wide.cost_summary(cost), "Cost (medians; memory is peak resident, or allocated on a GPU)"),
+        "cost_summary": (
+            wide.cost_summary(cost, "withheld" in config["views"]),
+            "Cost (medians; memory is peak resident, or allocated on a GPU)",
+        ),
     }
     simulated = drift["reference"].map(is_simulation).astype(bool)
     if simulated.any():
@@ -108,7 +111,7 @@ def _views(
             correlation,
             f"Rank correlation of drift with the loss of {label}, over deployments and tasks",
         )
-    if cost["seconds_per_step"].notna().any():
+    if "cost_of_training" in config["views"]:
         title = "Cost of a training step by scheme, and over the same training without it"
         views["cost_of_training"] = (
             cost_of_training(cost, runs),

@@ -70,12 +70,17 @@ def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
     return with_gaps(shown, statuses, keys)
 
 
-def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
-    """Cost per method and deployment, medians over seeds, in units people read."""
+def cost_summary(cost: pd.DataFrame, records: bool = False) -> pd.DataFrame:
+    """Cost per method and deployment, medians over seeds, in units people read.
+
+    Args:
+        cost: cost.csv.
+        records: whether there are withheld records, whose rates have columns of their own.
+    """
     cost = with_status(cost)
     keys = [*row_keys(cost), "deploy"]
     columns = ["seconds_per_step", "examples_per_second", "peak_memory_bytes", "bytes_on_disk", "texts_per_second"]
-    withheld = ["records_per_second", "records_seconds"] if cost["records_per_second"].notna().any() else []
+    withheld = ["records_per_second", "records_seconds"] if records else []
     columns += withheld
     table = cost.groupby(keys, sort=False, dropna=False)[columns].median().reset_index()
     table[["peak_memory_bytes", "bytes_on_disk"]] /= 1e6

@@ -16,6 +16,25 @@ FIRST_STEPS = 5  # too few to have a median
 SMALL = 1.0  # a loss near 0 may rise a thousandfold and mean nothing
 
 
+def diverged(label: str, step: int, found: str, checkpoints: Checkpoints) -> Diverged:
+    """The error that ends a training.
+
+    Args:
+        label: of the run.
+        step: the optimizer step that it was found in.
+        found: what is no number, or too large.
+        checkpoints: of the training.
+    """
+    last = checkpoints.last()
+    good = f"the last good checkpoint is {last}" if last else "there is no checkpoint from before it"
+    return Diverged(
+        f"{label} diverged at step {step}: {found}; {good}. "
+        "Lower its learning rate or trainer.max_grad_norm, or raise trainer.warmup_ratio",
+        step,
+        str(last) if last else None,
+    )
+
+
 class StopWhenDiverged(TrainerCallback):
     """Looks at each step's loss and gradient before anything of the step is saved.
 
@@ -40,14 +59,7 @@ class StopWhenDiverged(TrainerCallback):
         loss = float(logs["loss"])
         found = self._found(loss, float(logs.get("grad_norm") or 0.0))
         if found:
-            last = self.checkpoints.last()
-            good = f"the last good checkpoint is {last}" if last else "there is no checkpoint from before it"
-            raise Diverged(
-                f"{self.label} diverged at step {state.global_step}: {found}; {good}. "
-                "Lower its learning rate or trainer.max_grad_norm, or raise trainer.warmup_ratio",
-                state.global_step,
-                str(last) if last else None,
-            )
+            raise diverged(self.label, state.global_step, found, self.checkpoints)
         self.before.append(loss)
 
     def _found(self, loss: float, gradient: float) -> str | None:
