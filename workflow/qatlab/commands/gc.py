@@ -1,4 +1,4 @@
-"""gc: the artifacts that no study names any more, and what killed or failed stages left; listed, or removed."""
+"""gc: the artifacts that no study names any more, and what killed stages left; listed, or removed."""
 
 import argparse
 import shutil
@@ -35,7 +35,8 @@ def main(arguments: list[str]) -> None:
     there = [path for path in studies if (options.conf / "study" / path.name).with_suffix(".yaml").is_file()]
     for path in sorted(set(studies) - set(there)):
         print(f"study {path.stem} has no file in {options.conf / 'study'} any more: what only it names is listed")
-    unnamed = sorted(_unnamed(options.results, named(plans, there)))
+    kept_artifacts = named(plans, there)
+    unnamed = sorted(_unnamed(options.results, kept_artifacts))
     total = 0
     for path in unnamed:
         size = folder_bytes(path)
@@ -46,6 +47,9 @@ def main(arguments: list[str]) -> None:
     if options.remove:
         for path in set(studies) - set(there):
             path.unlink()
+        for mark in options.results.glob(f"*/.*{FAILED}"):
+            if _whose(mark) not in kept_artifacts:
+                mark.unlink()
     kept = f"studies {', '.join(path.stem for path in there)}" if there else "no study"
     done = "removed" if options.remove else "to be removed with --remove"
     print(f"{len(unnamed)} folders, {_readable(total)}: {done}; what {kept} name{'' if there else 's'} is kept")
@@ -74,16 +78,14 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _unnamed(results: Path, kept: set[str]) -> Iterator[Path]:
-    """Artifacts, and the scratch folders, checkpoints and failure marks beside them."""
+    """Artifacts, and the scratch folders and checkpoints beside them."""
     yield from results.glob("studies/.*.partial/")
     for plan in sorted(results.glob("plan/*/")):
-        folder = results / plan.name
-        there = sorted([*folder.glob("*/"), *folder.glob(f".*{FAILED}")]) if plan.name != "study" else []
-        for path in there:
+        for path in sorted((results / plan.name).glob("*/")) if plan.name != "study" else []:
             artifact = f"{plan.name}/{path.name}"
             leftover = path.name.startswith(".")
-            if leftover and (path.name.endswith((CHECKPOINTS, FAILED)) and _whose(path) in kept):
-                continue  # a training that will go on, a job that will be tried again
+            if leftover and (path.name.endswith(CHECKPOINTS) and _whose(path) in kept):
+                continue  # a training that will go on
             if leftover or artifact not in kept:
                 yield path
 
@@ -94,9 +96,6 @@ def _whose(leftover: Path) -> str:
 
 
 def _remove(path: Path, results: Path) -> None:
-    if path.is_file():
-        path.unlink()
-        return
     shutil.rmtree(path)
     if not path.name.startswith("."):
         for below, ending in (("plan", "json"), ("logs", "log")):

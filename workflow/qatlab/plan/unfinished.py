@@ -81,7 +81,7 @@ def show(plan: Plan, results: Path, missing: dict[str, dict[str, Any]], stages: 
 
 
 def told(plan: Plan, missing: dict[str, dict[str, Any]]) -> Iterator[str]:
-    """'tiny: tables show 1 of 12 runs as failed (ste-seed=1)', then each cause in a line."""
+    """'tiny: tables show 1 of 12 runs as failed (ste-seed=1); …', then each cause in a line."""
     runs = plan.study_description()["config"]["runs"]
     incomplete = incomplete_runs(runs, Missing(missing))
     counts = []
@@ -92,4 +92,4 @@ def told(plan: Plan, missing: dict[str, dict[str, Any]]) -> Iterator[str]:
             counts.append(f"{len(names)} of {len(runs)} runs as {status} ({', '.join(map(str, names[:SHOWN]))}{more})")
     yield f"{plan.study}: tables show {', '.join(counts)}; mend what failed, and the same command makes them whole"
     for reason in dict.fromkeys(lack["reason"] for lack in missing.values() if lack["status"] == FAILED):
-        yield f"    {reason}"
+        yield f"{plan.study}: {reason}"
