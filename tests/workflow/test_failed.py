@@ -140,3 +140,13 @@ def test_mended_the_same_command_makes_the_tables_of_an_undisturbed_run(failed):
     assert len([line for line in result.stdout.splitlines() if "done] train " in line]) == 2
     assert failed.shown() == failed.undisturbed
     assert not list(failed.folder.glob("results/score/.*.failed.json"))
+
+
+def test_tables_of_failed_runs_are_never_up_to_date_though_all_that_they_are_made_from_is_there(failed):
+    """As where the method is mended by taking back what broke it, which had been trained before."""
+    assert failed.would_run() == set()
+    failed.method.write_text(failed.mended + TOO_HOT)
+    assert failed.snakemake("--keep-going").returncode != 0
+    assert failed.shown() != failed.undisturbed
+    failed.method.write_text(failed.mended)
+    assert failed.would_run() == {"tables", "plots", "models", "index"}

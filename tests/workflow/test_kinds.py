@@ -110,7 +110,8 @@ def test_whatever_fails_no_table_is_blank(checkout, study, tmp_path, failed):
     (row,) = shown["scores_by_precision"].to_dict("records")
     task = failed.rpartition("/")[2].rpartition("-")[2]
     assert row[f"{task} · float32"] == row["mean of tasks · float32"] == "failed"
-    assert float(row["sentence_pairs · float32"]) == float(row["sentence_pairs · float32"])
+    (whole,) = read(study)["scores_by_precision"].to_dict("records")
+    assert row["sentence_pairs · float32"] == whole["sentence_pairs · float32"]
     if task == "withheld":
         assert set(shown["withheld"]["MRR"]) == set(shown["withheld"]["records"]) == {"failed"}
 

@@ -230,6 +230,7 @@ def check_what_is_asked_for():
 def study_tables(plan):
     folder = study_path(plan)
     return [
+        whole_tables(plan),
         f"{folder}/runs.csv",
         f"{folder}/study.json",
         *(f"{folder}/tables/{name}" for name in LONG),
@@ -250,7 +251,11 @@ def drawn_tables(plan):
     """The tables that plots are drawn from."""
     views = [n for n in plan.view_names() if n in ("decomposition", "published")]
     return [
-        f"{study_path(plan)}/tables/{name}.csv" for name in ["scores", "search", *views]
+        whole_tables(plan),
+        *(
+            f"{study_path(plan)}/tables/{name}.csv"
+            for name in ["scores", "search", *views]
+        ),
     ]
 
 

@@ -13,6 +13,7 @@ from qatlab.failures import read_mark
 from qatlab.plan.plan import Plan
 from qatlab.tables.missing import FAILED, NOT_RUN, SHOWN, Missing, incomplete_runs
 
+REASONS = 8  # lines at most
 UNTOLD = "its job ended without saying why (killed, or out of memory?)"
 
 
@@ -91,5 +92,8 @@ def told(plan: Plan, missing: dict[str, dict[str, Any]]) -> Iterator[str]:
         if names:
             counts.append(f"{len(names)} of {len(runs)} runs as {status} ({', '.join(map(str, names[:SHOWN]))}{more})")
     yield f"{plan.study}: tables show {', '.join(counts)}; mend what failed, and the same command makes them whole"
-    for reason in dict.fromkeys(lack["reason"] for lack in missing.values() if lack["status"] == FAILED):
+    reasons = list(dict.fromkeys(lack["reason"] for lack in missing.values() if lack["status"] == FAILED))
+    for reason in reasons[:REASONS]:
         yield f"{plan.study}: {reason}"
+    if len(reasons) > REASONS:
+        yield f"{plan.study}: {len(reasons) - REASONS} more reasons in its runs.csv"
