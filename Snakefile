@@ -23,6 +23,7 @@ include: "workflow/rules/mteb_results.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/push.smk"
 include: "workflow/rules/index.smk"
+include: "workflow/rules/failed.smk"
 
 
 rule all:

@@ -42,6 +42,7 @@ JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 KillWait=10
+SlurmdTimeout=20
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
@@ -102,7 +103,7 @@ class SlurmCluster:
         self._wait("munged", lambda: (self.folder / "munge.socket").exists())
         self.run("slurmctld", "-D")
         self.run("slurmd", "-D")
-        self._wait("slurmd", lambda: "idle" in self.ask("sinfo", "--noheader", "--format=%T"))
+        self._wait("slurmd", lambda: "idle" in self.node())
 
     def run(self, name: str, *arguments: str) -> None:
         """Starts a daemon."""
@@ -110,6 +111,10 @@ class SlurmCluster:
             self.processes[name] = subprocess.Popen(
                 [name, *arguments], stdout=output, stderr=output, env=environment(), start_new_session=True
             )
+
+    def node(self) -> str:
+        """The state of the node, such as idle or down."""
+        return self.ask("sinfo", "--noheader", "--format=%T").strip()
 
     def ask(self, *command: str) -> str:
         """What one of Slurm's commands prints."""

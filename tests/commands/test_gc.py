@@ -38,6 +38,8 @@ def results(tmp_path):
     (tmp_path / "conf" / "study" / "one.yaml").touch()
     for leftover in (".t-1.partial", ".t-1.checkpoints", ".t-2.checkpoints"):
         (tmp_path / "results" / "train" / leftover).mkdir()
+    for mark in (".t-1.failed.json", ".t-2.failed.json", ".t-9.failed.json"):
+        (tmp_path / "results" / "train" / mark).touch()
     return tmp_path / "results"
 
 
@@ -64,7 +66,8 @@ def test_it_lists_and_removes_nothing_unless_told(results, capsys):
 
 def test_told_to_it_removes_just_what_it_lists(results):
     assert gc(results, "--remove") == 0
-    assert folders(results) == {"model/m-1", "data/d-1", "train/t-1", "deploy/p-1", "train/.t-1.checkpoints"}
+    kept = {"model/m-1", "data/d-1", "train/t-1", "deploy/p-1", "train/.t-1.checkpoints", "train/.t-1.failed.json"}
+    assert folders(results) == kept
     assert not (results / "plan" / "train" / "t-2.json").exists()
     assert not (results / "logs" / "train" / "t-2.log").exists()
     assert not (results / "plan" / "study" / "two.json").exists()

@@ -37,3 +37,22 @@ def test_every_study_with_its_question_and_answers(tmp_path):
     assert "| a against b | +0.0100               | -0.01 to +0.03  | not separable |" in page
     assert "Study `second`, scale full. Tables: [scores_by_precision](second/tables/scores_by_precision.md)" in page
     assert "unfinished" not in page
+
+
+def test_it_says_which_runs_failed_and_why(tmp_path):
+    studies, output = tmp_path / "studies", tmp_path / "out"
+    output.mkdir()
+    study(studies, "frail", "Does it pay?", [{"asked of": "a against b", "verdict": "failed"}])
+    about = json.loads((studies / "frail" / "study.json").read_text())
+    lacking = [
+        {"run": "a-seed=1", "status": "failed", "failure": "train a-seed=1: diverged at step 12"},
+        {"run": "b-seed=0", "status": "not run", "failure": None},
+    ]
+    (studies / "frail" / "study.json").write_text(json.dumps(about | {"runs": 4, "incomplete": lacking}))
+    study(studies, "whole")
+    index.run({}, {"studies": studies}, output, None)
+    page = (output / "index.md").read_text()
+    assert "**2 of 4 runs are not complete:**" in page
+    assert "- `a-seed=1` failed: train a-seed=1: diverged at step 12\n- `b-seed=0` not run\n" in page
+    assert page.count("not complete") == 1
+    assert "| a against b | failed    |" in page

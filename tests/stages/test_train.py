@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
-from qatlab.errors import UserError
+from qatlab.errors import Diverged, UserError
 from qatlab.quantization import Range, quantize_embeddings
 from qatlab.stages import deploy, train
 
@@ -47,6 +47,17 @@ def trained(inputs, output, method, **trainer):
     description = {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
     train.run(description, inputs, output, 2)
     return pd.read_csv(output / "log.csv")
+
+
+@pytest.mark.parametrize("name", [None, "running", "percentile", "lsq", "tanh", "distilled", "pr3655"])
+def test_every_way_of_training_that_diverges_ends_with_its_step(inputs, tmp_path, name):
+    """Also where NaN meets a grid before there is a loss to look at."""
+    quantized = {"embedding_quantization": METHODS[name]} if name else {}
+    with pytest.raises(
+        Diverged, match=r"tried diverged at step [2-4]: .*; there is no checkpoint from before it"
+    ) as found:
+        trained(inputs, tmp_path, quantized, learning_rate=1e30)
+    assert 2 <= found.value.step <= 4
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -37,3 +37,14 @@ def test_seeds_that_disagree_keep_a_small_p_from_being_a_verdict():
 
 def test_an_empty_table_has_none():
     assert verdicts([]) == []
+
+
+def test_differences_that_are_missing_count_in_the_correction():
+    """As if they could not be told from none: a table with failed runs says no more than the whole one would."""
+    queries = np.random.default_rng(0).uniform(size=(1, 200))
+    alone = verdicts([[queries - 0.3]])
+    lacking = verdicts([[queries - 0.3]], planned=1000)
+    assert alone[0].word == "better"
+    assert lacking[0].p == pytest.approx(1000 * alone[0].p)
+    assert lacking[0].word == "not separable"
+    assert verdicts([], planned=3) == []

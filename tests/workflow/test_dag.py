@@ -13,8 +13,10 @@ import pytest
 from huggingface_hub import ModelCard
 
 from checkouts import copy_project
+from failing import check_nothing_is_blank, read, shown_without
 from hub_server import serve
 from hub_uploads import READER, WRITER, UploadHub
+from qatlab.plan.study import load_study
 
 STUDY = """
 # @package _global_
@@ -175,7 +177,7 @@ def test_what_a_search_costs_is_in_the_documented_form(finished):
     search = pd.read_csv(finished.tables() / "search.csv")
     documented = (
         "run,method,seed,deploy,task,rotation,query_precision,doc_precision,scoring,ranges,rescoring,dimensions,"
-        "doc_bytes,stored_bytes,queries_per_second,threads,index"
+        "doc_bytes,stored_bytes,queries_per_second,threads,index,status"
     )
     assert list(search.columns) == documented.split(",")
     assert len(search) == 3 * 3 * 1 * 3  # methods × deployments × tasks × precisions
@@ -185,6 +187,33 @@ def test_what_a_search_costs_is_in_the_documented_form(finished):
     pareto = pd.read_csv(finished.tables() / "pareto.csv")
     assert set(pareto["bytes per document"]) == {128, 32, 4}
     assert set(pareto["deploy"]) == set(search["deploy"])
+
+
+@pytest.mark.parametrize(
+    "slug",
+    [
+        "model/",
+        "task/",
+        "train/model-local-weight_int8",
+        "deploy/untrained-onnx-",
+        "encode/ste_warmup",
+        "score/untrained",
+    ],
+)
+def test_whatever_fails_no_table_is_blank_and_every_plot_is_drawn(finished, tmp_path, slug):
+    plan = load_study(finished.folder / "conf", "tiny")
+    failed = next(path for path in plan.artifacts if path.startswith(slug))
+    shown = shown_without(plan, finished.folder / "results", failed, tmp_path / "shown")
+    whole = read(finished.tables().parent)
+    check_nothing_is_blank(shown, whole)
+    assert all((shown["scores"].loc[shown["scores"]["status"] == "failed", "value"] == "").tolist())
+    there = shown["scores"]["status"] == "ok"
+    pd.testing.assert_frame_equal(shown["scores"][there], whole["scores"][there])
+    assert (
+        shown["scores"]
+        .drop(columns=["value", "stderr", "queries", "doc_bytes", "status", "integer_kernel"])
+        .equals(whole["scores"].drop(columns=["value", "stderr", "queries", "doc_bytes", "status", "integer_kernel"]))
+    )
 
 
 def test_a_trained_folder_loads_without_qatlab(finished):

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 from test_dag import Checkout
 
+from failing import check_nothing_is_blank, read, shown_without
 from hub_server import Hub, card, nano, serve
 from qatlab.config.task import MtebTask
 from qatlab.data.mteb_tasks import look_up
+from qatlab.plan.study import load_study
 
 STUDY = """
 # @package _global_
@@ -97,6 +99,21 @@ def test_withheld_records_have_a_table_and_a_rate(study):
     assert set(table["records"]) == {20}
     cost = pd.read_csv(study / "tables/cost.csv")
     assert cost["records_per_second"].item() == pytest.approx(20 / cost["records_seconds"].item(), rel=1e-4)
+
+
+@pytest.mark.parametrize("failed", ["task/withheld", "score/untrained-torch_fp32-withheld", "task/stsbenchmark"])
+def test_whatever_fails_no_table_is_blank(checkout, study, tmp_path, failed):
+    plan = load_study(checkout.folder / "conf", "kinds")
+    path = next(path for path in plan.artifacts if path.startswith(failed))
+    shown = shown_without(plan, checkout.folder / "results", path, tmp_path / "shown")
+    check_nothing_is_blank(shown, read(study))
+    (row,) = shown["scores_by_precision"].to_dict("records")
+    task = failed.rpartition("/")[2].rpartition("-")[2]
+    assert row[f"{task} · float32"] == row["mean of tasks · float32"] == "failed"
+    (whole,) = read(study)["scores_by_precision"].to_dict("records")
+    assert row["sentence_pairs · float32"] == whole["sentence_pairs · float32"]
+    if task == "withheld":
+        assert set(shown["withheld"]["MRR"]) == set(shown["withheld"]["records"]) == {"failed"}
 
 
 def test_mteb_reads_what_it_knows(study):

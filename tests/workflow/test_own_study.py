@@ -14,6 +14,8 @@ import pytest
 
 from checkouts import copy_project
 from conftest import PROJECT
+from failing import check_nothing_is_blank, read, shown_without
+from qatlab.plan.study import load_study
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SENTENCES = [
@@ -71,15 +73,22 @@ def test_pairs_and_a_corpus_of_ones_own(project, tiny_files):
     assert set(scores["queries"]) == {40}
 
 
-def test_translations_of_ones_own(project):
+def test_translations_of_ones_own(project, monkeypatch):
     for part, copies in (("train", 30), ("test", 1)):
         for language, side in (("en", 0), ("fr", 1)):
             text = "".join(pair[side] + "\n" for pair in SENTENCES * copies)
             (project / f"{part}.{language}").write_text(text, encoding="utf-8")
     write(project, "conf/study/translate.yaml")
-    tables = run(project, "translate", "overrides=trainer.batch_size=30 trainer.max_steps=3 predict.max_new_tokens=20")
+    overrides = "trainer.batch_size=30 trainer.max_steps=3 predict.max_new_tokens=20"
+    tables = run(project, "translate", f"overrides={overrides}")
     scores = pd.read_csv(tables / "scores.csv")
     assert set(scores["metric"]) == {"chrf", "bleu"}
     assert set(scores["deploy"]) == {"torch_fp32", "torchao_int4"}
     assert "weight_int4" in (tables / "qat_minus_ptq.md").read_text()
     assert set(pd.read_csv(tables / "cost.csv")["method"]) == {"baseline", "weight_int4"}
+    monkeypatch.chdir(project)
+    plan = load_study(project / "conf", "translate", overrides=overrides.split())
+    trained = next(path for path in plan.artifacts if path.startswith("train") and "weight_int4" in path)
+    shown = shown_without(plan, project / "results", trained, project / "shown")
+    check_nothing_is_blank(shown, read(tables.parent))
+    assert set(shown["qat_minus_ptq"]["verdict"]) == {"failed"}

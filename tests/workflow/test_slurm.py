@@ -98,7 +98,9 @@ def lose_the_node(cluster, job):
         with suppress(psutil.NoSuchProcess):
             process.kill()
     cluster.processes["slurmd"].wait()
-    cluster.run("slurmd", "-D", "-b")  # -b: as after a boot
+    while not cluster.node().startswith("down"):
+        time.sleep(0.5)
+    cluster.run("slurmd", "-D")
 
 
 @pytest.mark.parametrize("fault", [cancel, lose_the_node])

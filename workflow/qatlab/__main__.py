@@ -13,6 +13,7 @@ from typing import Any
 from qatlab.artifact import alone, checkpoint_folder, read_json, written_aside
 from qatlab.disk import full
 from qatlab.errors import Stopped, UserError, unknown
+from qatlab.failures import mark, unmark
 from qatlab.progress import last_lines, output_to, say
 
 STAGES = {
@@ -72,6 +73,8 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     named = {} if name in STUDY_STAGES else description["inputs"]
     inputs = _inputs({role: options.results / path for role, path in named.items()}, options.input)
     stage = f"{name} {description['label']}"
+    if name not in STUDY_STAGES:
+        unmark(options.output)
     try:
         with output_to(options.log):
             _make(name, options, description, inputs)
@@ -82,7 +85,10 @@ def _run_stage(name: str, arguments: list[str]) -> int:
         say(f"{stage} interrupted")
         return 128 + signal.SIGINT
     except Exception as error:
-        return _failed(stage, full(error, options.output) or error, options.log)
+        reason = full(error, options.output) or error
+        if name not in STUDY_STAGES:
+            mark(options.output, name, description["label"], reason)
+        return _failed(stage, reason, options.log)
     return 0
 
 
@@ -140,9 +146,10 @@ def _failed(stage: str, error: Exception, log: Path | None) -> int:
     if isinstance(error, UserError):
         say(f"{stage} failed: {error}" + (f" (log: {log})" if log else ""))
         return 2
-    if log:
+    lines = last_lines(log) if log else []
+    if lines:
         say(f"{stage} failed; the last lines of {log}:")
-        for line in last_lines(log):
+        for line in lines:
             say(f"    {line}")
     else:
         say(f"{stage} failed: {type(error).__name__}: {error}")

@@ -8,6 +8,20 @@ class UserError(Exception):
     """A mistake in a study, a path or a name. Its message says what is wrong and what would be right."""
 
 
+class Diverged(UserError):
+    """A training has ended, because its loss is no number any more, or has exploded.
+
+    Args:
+        message: which one, where and what to change.
+        step: the optimizer step.
+        checkpoint: the last good one, if there is any.
+    """
+
+    def __init__(self, message: str, step: int, checkpoint: str | None) -> None:
+        super().__init__(message)
+        self.step, self.checkpoint = step, checkpoint
+
+
 class Stopped(Exception):
     """The process was told to end, and has saved what it had done.
 

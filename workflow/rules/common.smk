@@ -228,6 +228,7 @@ def check_what_is_asked_for():
 def study_tables(study):
     folder = study_path(study)
     return [
+        whole_tables(study),
         f"{folder}/runs.csv",
         f"{folder}/study.json",
         *(f"{folder}/tables/{name}" for name in LONG),
@@ -235,12 +236,20 @@ def study_tables(study):
     ]
 
 
+def whole_tables(study):
+    """Beside the tables, unless they show failed runs (see failed.smk)."""
+    return f"{study_path(study)}/.tables-are-whole"
+
+
 def drawn_tables(study):
     """The tables that plots are drawn from."""
     views = [n for n in study.views if n in ("decomposition", "published")]
     return [
-        f"{study_path(study)}/tables/{name}.csv"
-        for name in ["scores", "search", *views]
+        whole_tables(study),
+        *(
+            f"{study_path(study)}/tables/{name}.csv"
+            for name in ["scores", "search", *views]
+        ),
     ]
 
 

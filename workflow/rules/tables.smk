@@ -10,6 +10,7 @@ for STUDY in STUDIES:
         output:
             runs=f"{study_path(STUDY)}/runs.csv",
             about=f"{study_path(STUDY)}/study.json",
+            whole=touch(whole_tables(STUDY)),
             long=[
                 report(
                     f"{study_path(STUDY)}/tables/{name}",

@@ -9,6 +9,7 @@ from typing import Any
 from qatlab.artifact import folder_bytes, read_json
 from qatlab.errors import UserError
 
+CHECKPOINTS, FAILED = ".checkpoints", ".failed.json"
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -34,7 +35,8 @@ def main(arguments: list[str]) -> None:
     there = [path for path in studies if (options.conf / "study" / path.name).with_suffix(".yaml").is_file()]
     for path in sorted(set(studies) - set(there)):
         print(f"study {path.stem} has no file in {options.conf / 'study'} any more: what only it names is listed")
-    unnamed = sorted(_unnamed(options.results, named(plans, there)))
+    kept_artifacts = named(plans, there)
+    unnamed = sorted(_unnamed(options.results, kept_artifacts))
     total = 0
     for path in unnamed:
         size = folder_bytes(path)
@@ -45,6 +47,9 @@ def main(arguments: list[str]) -> None:
     if options.remove:
         for path in set(studies) - set(there):
             path.unlink()
+        for mark in options.results.glob(f"*/.*{FAILED}"):
+            if _whose(mark) not in kept_artifacts:
+                mark.unlink()
     kept = f"studies {', '.join(path.stem for path in there)}" if there else "no study"
     done = "removed" if options.remove else "to be removed with --remove"
     print(f"{len(unnamed)} folders, {_readable(total)}: {done}; what {kept} name{'' if there else 's'} is kept")
@@ -79,14 +84,15 @@ def _unnamed(results: Path, kept: set[str]) -> Iterator[Path]:
         for path in sorted((results / plan.name).glob("*/")) if plan.name != "study" else []:
             artifact = f"{plan.name}/{path.name}"
             leftover = path.name.startswith(".")
-            if leftover and (path.name.endswith(".checkpoints") and _whose(path) in kept):
+            if leftover and (path.name.endswith(CHECKPOINTS) and _whose(path) in kept):
                 continue  # a training that will go on
             if leftover or artifact not in kept:
                 yield path
 
 
-def _whose(checkpoints: Path) -> str:
-    return f"{checkpoints.parent.name}/{checkpoints.name.removeprefix('.').removesuffix('.checkpoints')}"
+def _whose(leftover: Path) -> str:
+    name = leftover.name.removeprefix(".").removesuffix(CHECKPOINTS).removesuffix(FAILED)
+    return f"{leftover.parent.name}/{name}"
 
 
 def _remove(path: Path, results: Path) -> None:

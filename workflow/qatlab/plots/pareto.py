@@ -26,9 +26,11 @@ SMALLEST, LARGEST = 5.0, 13.0  # markers, in points
 LABEL_POINTS = 8
 
 
-def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) -> Figure:
-    """The points of `qatlab.tables.pareto.points`; of many deployments, the first PANELS."""
+def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) -> Figure | None:
+    """The points of `qatlab.tables.pareto.points`; of many deployments, the first PANELS. None where there is no point."""
     table = points(scores, search, metric)
+    if table.empty:
+        return None
     deployments = list(dict.fromkeys(table["deploy"]))
     shown = table[table["deploy"].isin(deployments[:PANELS])]
     numbered = {str(deploy): _numbered(rows, row_keys(scores)) for deploy, rows in shown.groupby("deploy", sort=False)}

@@ -72,7 +72,7 @@ def _title(names: dict[str, str]) -> str:
 
 def _panel(axis: Axes, panel: pd.DataFrame, keys: list[str], rows: list[str]) -> None:
     at = [rows.index(_label(row)) for row in panel[keys].to_dict("records")]
-    ours = panel["ours"].str.partition(" ± ")
+    ours = panel["ours"].str.partition(" (")[0].str.partition(" ± ")  # without what it lacks
     values, deviations = (pd.to_numeric(ours[part], errors="coerce") for part in (0, 2))
     axis.errorbar(values, at, xerr=deviations.fillna(0), fmt="o", color=COLOURS[0], capsize=2, label="ours")
     theirs = pd.to_numeric(panel["published"], errors="coerce")

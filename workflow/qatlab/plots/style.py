@@ -5,6 +5,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -42,6 +43,15 @@ def set_title(figure: Figure, title: str, explanation: str) -> None:
     figure.suptitle("\n".join(lines), fontsize=TITLE_POINTS)
 
 
+def nothing(title: str) -> Figure:
+    """In the place of a plot that every run is missing of."""
+    figure, axis = plt.subplots(figsize=(6.0, 2.0))
+    axis.axis("off")
+    axis.text(0.5, 0.5, "no run has figures of this", ha="center", va="center")
+    set_title(figure, title, "nothing to draw")
+    return figure
+
+
 def hide_unused(axes: np.ndarray, used: int) -> list[Axes]:
     """Hides the panels of a grid after the first `used`; the lowest that is left in each column shows its x axis.
 
@@ -60,3 +70,4 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     """`name`.svg and `name`.png without dates or version strings."""
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+    plt.close(figure)

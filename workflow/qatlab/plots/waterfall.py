@@ -29,7 +29,7 @@ def draw(table: pd.DataFrame, metric: str, title: str) -> Figure:
     Args:
         table: decomposition.csv with all cells as text.
     """
-    keys = list(table.columns[: list(table.columns).index("component")])
+    keys = _keys(table)
     chains = list(table.groupby(keys, sort=False))
     bars = max(len(chain) for _, chain in chains)
     size = (1.4 + BAR_INCHES * bars, 1.2 + 3.3 * len(chains))
@@ -43,6 +43,19 @@ def draw(table: pd.DataFrame, metric: str, title: str) -> Figure:
     explanation = "from float to shipped; whiskers: 95 % interval of each difference; axes don't begin at 0"
     set_title(figure, title, explanation)
     return figure
+
+
+def whole(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of chains that lack no level."""
+    if "component" not in table:
+        return table.iloc[:0]
+    lacks = pd.to_numeric(table["value"], errors="coerce").isna()
+    return table[~lacks.groupby([table[key] for key in _keys(table)]).transform("any")]
+
+
+def _keys(table: pd.DataFrame) -> list[str]:
+    """The columns that name a chain."""
+    return list(table.columns[: list(table.columns).index("component")])
 
 
 def _panel(axis: Axes, chain: pd.DataFrame) -> None:

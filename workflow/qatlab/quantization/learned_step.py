@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from qatlab.quantization.backend import NotFiniteError
 from qatlab.quantization.precisions import CELLS, RANGED, STEPS
 
 SMALLEST = 1e-8
@@ -40,7 +41,7 @@ class LearnedStep(nn.Module):
         mean = embeddings.detach().float().abs().mean(dim=0)
         mean = mean if len(self.step) > 1 else mean.mean(dim=0, keepdim=True)
         if not bool(mean.isfinite().all()):
-            raise ValueError("embeddings hold NaN or Inf, so no step can be fitted")
+            raise NotFiniteError("embeddings hold NaN or Inf, so no step can be fitted")
         with torch.no_grad():
             self.step.copy_((2 * mean / self._largest**0.5).clamp_min(SMALLEST))
         self.fitted = True

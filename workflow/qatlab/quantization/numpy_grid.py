@@ -7,6 +7,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from qatlab.quantization.backend import NotFiniteError
 from qatlab.quantization.precisions import CELLS, LARGEST, is_binary
 
 FLOAT_TYPES = {
@@ -75,7 +76,7 @@ def _checked(values: np.ndarray) -> np.ndarray:
     """The values in float32, not to be written to; raises ValueError for NaN."""
     rows = np.asarray(values, dtype=np.float32)
     if rows.size and np.isnan(rows.min()):
-        raise ValueError(NAN)
+        raise NotFiniteError(NAN)
     return rows
 
 

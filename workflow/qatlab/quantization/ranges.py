@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from qatlab.quantization.backend import is_torch
+from qatlab.quantization.backend import NotFiniteError, is_torch
 
 RANGES = "quantization_ranges"  # the folder of a model's own ranges, within the model's
 NOT_FINITE = "embeddings hold NaN or Inf (or span more than float32 can), so no range can be fitted"
@@ -44,7 +44,7 @@ class Range(ABC):
         with np.errstate(over="ignore", invalid="ignore"):
             spread = high - low
         if not bool((spread.isfinite() if is_torch(spread) else np.isfinite(spread)).all()):
-            raise ValueError(NOT_FINITE)
+            raise NotFiniteError(NOT_FINITE)
         self._take(low, high)
         return self
 
@@ -112,7 +112,7 @@ class PercentileRange(Range):
             low, high = (torch.from_numpy(bound).to(embeddings.device) for bound in bounds)
             return low, high
         if not np.isfinite(embeddings).all():
-            raise ValueError(NOT_FINITE)
+            raise NotFiniteError(NOT_FINITE)
         tail = self.outside / 2
         low, high = np.percentile(embeddings.astype(np.float64), [tail, 100 - tail], axis=0).astype(np.float32)
         return low, high

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qatlab.quantization.backend import NotFiniteError
 from qatlab.quantization.numpy_grid import NAN
 from qatlab.quantization.precisions import CELLS, LARGEST, is_binary
 
@@ -67,7 +68,7 @@ def on_grid(values: Tensor, precision: str, low: Any, step: Any) -> Tensor:
 def checked(values: Tensor) -> Tensor:
     """`values` as float32; raises ValueError for NaN (not while torch.compile traces, where nothing can be raised)."""
     if not torch.compiler.is_compiling() and bool(values.isnan().any()):
-        raise ValueError(NAN)
+        raise NotFiniteError(NAN)
     return values.float()
 
 

@@ -27,12 +27,22 @@ def _section(folder: Path) -> str:
     study = read_json(folder / "study.json")
     lines = [f"## {study['title']}", ""]
     lines += [f"*{study['question']}*", ""] if study["question"] else []
+    lines += _incomplete(study)
     lines += [f"Study `{study['study']}`, scale {study['scale']}. {_links(folder)}", ""]
     answers = folder / "tables" / "answers.csv"
     if answers.is_file():
         table = pd.read_csv(answers, dtype=str, keep_default_na=False)
         lines += [table.to_markdown(index=False, disable_numparse=True), ""]
     return "\n".join(lines)
+
+
+def _incomplete(study: dict[str, Any]) -> list[str]:
+    """Which runs' cells say failed, or not run, and why."""
+    lacking = study.get("incomplete", [])
+    if not lacking:
+        return []
+    lines = [f"- `{run['run']}` {run['status']}" + (f": {run['failure']}" if run["failure"] else "") for run in lacking]
+    return [f"**{len(lacking)} of {study['runs']} runs are not complete:**", "", *lines, ""]
 
 
 def _links(folder: Path) -> str:

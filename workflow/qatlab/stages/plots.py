@@ -8,51 +8,70 @@ import pandas as pd
 
 from qatlab.plots import drift, pareto, published, scores, style, training_loss, waterfall
 from qatlab.tables.main_score import main_label, main_scores
+from qatlab.tables.missing import OK, STATUS, Missing, in_words, incomplete_runs, read_missing
 from qatlab.tables.names import is_simulation
 from qatlab.tables.published import scale_note
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes plots/: published, scores, training_loss, drift, waterfall, pareto as .svg and .png, where the study has such figures."""
-    config, results = description["config"], inputs["results"]
+    """Writes plots/: published, scores, training_loss, drift, waterfall, pareto as .svg and .png, where the study has such figures.
+
+    What an input `missing` says is not there is left out, and named in the titles.
+    """
+    config, results, missing = description["config"], inputs["results"], read_missing(inputs)
     folder = output / "plots"
     folder.mkdir()
     style.use_style()
-    table = pd.read_csv(inputs["tables"] / "scores.csv")
-    main, metric = main_scores(table, config["main_metrics"])
-    style.save(scores.draw(main, metric, config["title"], main_label(config["main_metrics"])), folder, "scores")
+    table, search = (pd.read_csv(inputs["tables"] / f"{name}.csv") for name in ("scores", "search"))
+    incomplete = incomplete_runs(config["runs"], missing)
+    title = config["title"] + (f" – {in_words(incomplete)}; what they lack is left out" if incomplete else "")
+    main, metric = main_scores(table[table[STATUS] == OK], config["main_metrics"])
+    label = main_label(config["main_metrics"])
+    style.save(scores.draw(main, metric, title, label) if len(main) else style.nothing(title), folder, "scores")
+    trained = [run for run in config["runs"] if run["trained"].startswith("train")]
     logs = {
         run["run"]: pd.read_csv(results / run["trained"] / "log.csv")
-        for run in config["runs"]
-        if run["trained"].startswith("train")
+        for run in trained
+        if missing.status(run["trained"]) == OK
     }
-    if logs:
-        style.save(training_loss.draw(logs, config["title"]), folder, "training_loss")
-    cosines = _cosines(config["runs"], results)
-    if cosines:
-        style.save(drift.draw(cosines, config["title"]), folder, "drift")
+    if trained:
+        style.save(training_loss.draw(logs, title) if logs else style.nothing(title), folder, "training_loss")
+    compared, cosines = _cosines(config["runs"], results, missing)
+    if compared:
+        style.save(drift.draw(cosines, title) if cosines else style.nothing(title), folder, "drift")
     if "published" in config["views"]:
         beside = pd.read_csv(inputs["tables"] / "published.csv", dtype=str, keep_default_na=False)
-        style.save(published.draw(beside, config["title"], scale_note(config)), folder, "published")
+        style.save(published.draw(beside, title, scale_note(config)), folder, "published")
     if "decomposition" in config["views"]:
         # As text: a cell says what it says in the table, and "–" where there is nothing.
         steps = pd.read_csv(inputs["tables"] / "decomposition.csv", dtype=str, keep_default_na=False)
-        style.save(waterfall.draw(steps, config["primary_metric"], config["title"]), folder, "waterfall")
+        steps = waterfall.whole(steps)
+        drawn = waterfall.draw(steps, config["primary_metric"], title) if len(steps) else style.nothing(title)
+        style.save(drawn, folder, "waterfall")
     if "pareto" in config["views"]:
-        search = pd.read_csv(inputs["tables"] / "search.csv")
-        style.save(pareto.draw(table, search, config["primary_metric"], config["title"]), folder, "pareto")
+        points = pareto.draw(table, search, config["primary_metric"], title)
+        style.save(points or style.nothing(title), folder, "pareto")
 
 
-def _cosines(runs: list[dict[str, Any]], results: Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """By deployment and reference, by method: of all tasks, sets of texts and seeds. What training saw has a table: parity."""
+def _cosines(
+    runs: list[dict[str, Any]], results: Path, missing: Missing
+) -> tuple[bool, dict[tuple[str, str], dict[str, np.ndarray]]]:
+    """Whether deployments are compared, and by deployment and reference, by method, the cosines that are there.
+
+    Of all tasks, sets of texts and seeds. What training saw has a table: parity.
+    """
     parts: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
+    compared = False
     for run in runs:
         for entry in run["evaluations"]:
             for reference, path in entry["drift"].items():
-                if not is_simulation(reference):
+                if is_simulation(reference):
+                    continue
+                compared = True
+                if missing.status(path) == OK:
                     values = np.load(results / path / "cosines.npy", allow_pickle=False)
                     parts.setdefault((entry["deploy"], reference), {}).setdefault(run["method"], []).append(values)
-    return {
+    return compared, {
         pair: {method: np.concatenate(values) for method, values in by_method.items()}
         for pair, by_method in parts.items()
     }

@@ -9,22 +9,10 @@ import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import UserError
+from qatlab.evaluation.planned import TEXT_OUTPUT
 from qatlab.evaluation.scores_file import standard_error, write_scores
 from qatlab.evaluation.task import MANIFEST
 from qatlab.tables.names import TEXT
-
-# There is one output: the text itself. The columns that scores.csv has of outputs say so.
-OUTPUT = {
-    "query_precision": TEXT,
-    "doc_precision": TEXT,
-    "rotation": "none",
-    "doc_bytes": None,
-    "scoring": "none",
-    "ranges": "none",
-    "rescoring": "none",
-    "dimensions": None,
-    "index": "flat",
-}
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
@@ -46,7 +34,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         figures = {"bits_per_byte": bits_per_byte(predictions["nats"].to_numpy(), predictions["bytes"].to_numpy())}
     rows = [
         {
-            **OUTPUT,
+            **TEXT_OUTPUT,
             "metric": metric,
             "value": float(values.mean()),
             "stderr": standard_error(values),

@@ -15,6 +15,7 @@ from qatlab.tables.drift_and_loss import drift_and_loss
 from qatlab.tables.drift_budget import drift_budget
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.main_score import main_label, main_scores
+from qatlab.tables.missing import Missing, in_words, incomplete_runs, read_missing
 from qatlab.tables.names import LOWER_IS_BETTER, TEXT, is_simulation, metric_label
 from qatlab.tables.pareto import pareto
 from qatlab.tables.parity import SAME_GRID, parity
@@ -27,36 +28,40 @@ FLOATS = "%.6f"
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes runs.csv and tables/ with scores, drift, cost and search as .csv, and wide views as .csv, .md and .tex."""
-    config, results = description["config"], inputs["results"]
+    """Writes runs.csv, study.json and tables/ with scores, drift, cost and search as .csv, and wide views as .csv, .md and .tex.
+
+    An input `missing` (see `qatlab.plan.unfinished`) names the artifacts that are not there; tables show them as failed or not run.
+    """
+    config, results, missing = description["config"], inputs["results"], read_missing(inputs)
     folder = output / "tables"
     folder.mkdir()
-    scores = long.scores(config["study"], config["runs"], results)
-    drift = long.drift(config["runs"], results)
+    scores = long.scores(config["study"], config["runs"], results, missing)
+    drift = long.drift(config["runs"], results, missing)
     tasks_withheld = [task for task, kind in config["kinds"].items() if kind == "reranking"]
-    cost = long.cost(config["runs"], results, tasks_withheld)
+    cost = long.cost(config["runs"], results, tasks_withheld, missing)
     scores.to_csv(folder / "scores.csv", index=False, float_format=FLOATS)
     drift.to_csv(folder / "drift.csv", index=False, float_format="%.9f")
     cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
-    search = long.search(config["runs"], results)
+    search = long.search(config["runs"], results, missing)
     search.to_csv(folder / "search.csv", index=False, float_format=FLOATS)
-    long.runs_table(config["runs"]).to_csv(output / "runs.csv", index=False)
-    runs = config["runs"]
+    long.runs_table(config["runs"], missing).to_csv(output / "runs.csv", index=False)
+    runs, incomplete = config["runs"], incomplete_runs(config["runs"], missing)
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    views = _views(scores, drift, cost, config, over) | _differences(config, results, scores, cost)
-    write_json(output / "study.json", {key: config[key] for key in ("study", "title", "scale", "question")})
+    views = _views(scores, drift, cost, config, over) | _differences(config, results, scores, cost, missing)
+    about = {key: config[key] for key in ("study", "title", "scale", "question")}
+    write_json(output / "study.json", {**about, "runs": len(runs), "incomplete": incomplete})
     if "published" in inputs:
         theirs = read_published(inputs["published"])
         title = f"Published figures ({'; '.join(dict.fromkeys(theirs['source']))}) beside ours at {scale_note(config)}"
         views["published"] = (
-            published(theirs, figures(runs, results, scores, drift, cost), config["stands_for"]),
+            published(theirs, figures(runs, results, scores, drift, cost, missing), config["stands_for"]),
             f"{title} ({over}){kernel_note(scores)}",
         )
     if "withheld" in config["views"]:
         title = "Withheld records: each query's answer among its own hard negatives"
         views["withheld"] = (
-            withheld(runs, results, tasks_withheld),
+            withheld(runs, results, tasks_withheld, missing),
             f"{title} ({over.partition(',')[0]}){kernel_note(scores)}",
         )
     if "pareto" in config["views"]:
@@ -65,9 +70,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         views["pareto"] = (pareto(scores, search, metric), f"{title}{kernel_note(scores)}")
     if any(run["budgets"] for run in runs):
         title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
-        views["drift_budget"] = (drift_budget(runs, results), title)
+        views["drift_budget"] = (drift_budget(runs, results, missing), title)
+    lacks = f" – {in_words(incomplete)}" if incomplete else ""
     for name, (table, title) in views.items():
-        wide.write_all_forms(table, folder, name, title)
+        wide.write_all_forms(table, folder, name, title + lacks)
 
 
 def _views(
@@ -83,7 +89,10 @@ def _views(
             f"{label}{by} ({over}){note}",
         ),
         "all_metrics": (wide.all_metrics(scores), f"All metrics, mean of the tasks ({over}){note}"),
-        "cost_summary": (wide.cost_summary(cost), "Cost (medians; memory is peak resident, or allocated on a GPU)"),
+        "cost_summary": (
+            wide.cost_summary(cost, "withheld" in config["views"]),
+            "Cost (medians; memory is peak resident, or allocated on a GPU)",
+        ),
     }
     simulated = drift["reference"].map(is_simulation).astype(bool)
     if simulated.any():
@@ -102,7 +111,7 @@ def _views(
             correlation,
             f"Rank correlation of drift with the loss of {label}, over deployments and tasks",
         )
-    if cost["seconds_per_step"].notna().any():
+    if "cost_of_training" in config["views"]:
         title = "Cost of a training step by scheme, and over the same training without it"
         views["cost_of_training"] = (
             cost_of_training(cost, runs),
@@ -112,11 +121,11 @@ def _views(
 
 
 def _differences(
-    config: dict[str, Any], results: Path, scores: pd.DataFrame, cost: pd.DataFrame
+    config: dict[str, Any], results: Path, scores: pd.DataFrame, cost: pd.DataFrame, missing: Missing
 ) -> dict[str, tuple[pd.DataFrame, str]]:
     """The planned tables of differences, with their titles."""
     runs, baseline, plain = config["runs"], config["baseline"], config["float"]
-    figures = per_query(runs, results, config["main_metrics"])
+    figures = per_query(runs, results, config["main_metrics"], missing)
     varied = list(runs[0]["varied"])
     seeds = scores["seed"].nunique()
     drawn = f"queries and {seeds} seeds" if seeds > 1 else "queries; one seed"
@@ -124,7 +133,7 @@ def _differences(
     judged = f"95 % intervals over {drawn}{kernel_note(scores)}"
     lower_is_better = set(config["main_metrics"].values()) <= set(LOWER_IS_BETTER)
     what = "texts" if scores["query_precision"].eq(TEXT).all() else "float32"
-    levels, chains = read_chains(runs, results, config["primary_metric"])
+    levels, chains = read_chains(runs, results, config["primary_metric"], missing)
     with_seeds = "; ± is the standard deviation over seeds" if seeds > 1 else ""
     asked = config["answers"] if "answers" in config["views"] else []
     views = {

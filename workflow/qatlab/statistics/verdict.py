@@ -32,12 +32,16 @@ class Verdict:
     needed: Needed
 
 
-def verdicts(differences: list[list[np.ndarray]], lower_is_better: bool = False) -> list[Verdict]:
+def verdicts(
+    differences: list[list[np.ndarray]], lower_is_better: bool = False, planned: int | None = None
+) -> list[Verdict]:
     """One for each difference of a table.
 
     Args:
         differences: of each, of each task, (seeds, queries) float64, paired.
         lower_is_better: whether what is compared is a cost, such as bits per byte.
+        planned: how many differences the table should have, where runs have failed: it is no less a table of that many, so those
+            that are there are corrected as if the others could not be told from none.
 
     References:
         Holm 1979, "A simple sequentially rejective multiple test procedure", https://www.jstor.org/stable/4615733
@@ -49,7 +53,8 @@ def verdicts(differences: list[list[np.ndarray]], lower_is_better: bool = False)
         stacked = [np.stack(tasks) for tasks in zip(*(differences[at] for at in alike), strict=True)]
         ends[alike] = np.stack(bootstrap_intervals(stacked), axis=1)
         p_values[alike] = permutation_p_values(stacked)
-    corrected = multipletests(p_values, method="holm")[1]
+    lacking = np.ones((planned or len(differences)) - len(differences))
+    corrected = multipletests(np.concatenate([p_values, lacking]), method="holm")[1][: len(differences)]
     return [
         _verdict(tasks, low, high, p, lower_is_better)
         for tasks, (low, high), p in zip(differences, ends.tolist(), corrected, strict=True)

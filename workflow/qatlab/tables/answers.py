@@ -7,7 +7,8 @@ import pandas as pd
 from scipy import stats
 
 from qatlab.tables.differences import judged
-from qatlab.tables.per_query import BySeed, Form, paired, seed_means
+from qatlab.tables.missing import OK, STATUS, cell, with_status, worst
+from qatlab.tables.per_query import BySeed, Form, mean_cell, paired
 
 ANSWER_COLUMNS = ("asked of", "figure", "theirs", "ours", "difference or ratio", "95 % interval", "verdict")
 COST = {  # what a cost is called, in which unit, and how many of the column's make one
@@ -77,7 +78,7 @@ def _form(entry: dict[str, Any], method: str, deploy: str, figures: dict[Form, B
 def _score_row(
     entry: dict[str, Any], forms: tuple[Form, Form], figures: dict[Form, BySeed], label: str, cells: dict[Any, Any]
 ) -> dict[str, Any]:
-    ours, theirs = (f"{np.mean(list(seed_means(figures[form]).values())):.4f}" for form in forms)
+    ours, theirs = (mean_cell(figures, form) for form in forms)
     assert paired(figures[forms[0]], figures[forms[1]])
     told = {key: cells[key] for key in ("95 % interval", "verdict")}
     return {
@@ -91,19 +92,31 @@ def _score_row(
 
 
 def _cost_row(entry: dict[str, Any], cost: pd.DataFrame) -> dict[str, Any]:
-    trained = cost[cost[entry["figure"]].notna()].drop_duplicates("run")
+    cost = with_status(cost)
+    known, trains = cost[entry["figure"]].notna(), cost["seed"].notna()
+    trained = cost[known | (trains & cost[STATUS].ne(OK))].drop_duplicates("run")
     for key, value in entry["where"].items():
         trained = trained[trained[f"matrix.{key}"].astype(str) == str(value)]
+    sides = {"theirs": entry["against"], "ours": entry["method"]}
     by_seed = {
         method: trained[trained["method"] == method].groupby("seed")[entry["figure"]].median()
-        for method in (entry["method"], entry["against"])
+        for method in sides.values()
     }
     ours, theirs = by_seed[entry["method"]], by_seed[entry["against"]]
+    called, unit = COST[entry["figure"]]
+    of_pair = trained[trained["method"].isin([entry["method"], entry["against"]])]
+    word = worst(of_pair.loc[of_pair[entry["figure"]].isna(), STATUS])
+    if word != OK:
+        return {
+            **_asked(entry),
+            "figure": called,
+            **{name: _cost_cell(of_pair, method, entry["figure"], unit) for name, method in sides.items()},
+            **dict.fromkeys(("difference or ratio", "95 % interval", "verdict"), word),
+        }
     logs = np.log((ours / theirs).dropna().to_numpy(dtype=float))
     if not len(logs):
         raise ValueError(f"the study has no {entry['figure']} of both {entry['method']} and {entry['against']}")
     low, high = _interval(logs)
-    called, unit = COST[entry["figure"]]
     unsure = np.isnan(low) or low <= 1 <= high
     return {
         **_asked(entry),
@@ -114,6 +127,14 @@ def _cost_row(entry: dict[str, Any], cost: pd.DataFrame) -> dict[str, Any]:
         "95 % interval": None if np.isnan(low) else f"{low:.3f} to {high:.3f}",
         "verdict": "not separable" if unsure else "more" if logs.mean() > 0 else "less",
     }
+
+
+def _cost_cell(trained: pd.DataFrame, method: str, figure: str, unit: float) -> str:
+    """The median over the seeds that are there, and which are not."""
+    of_method = trained[trained["method"] == method]
+    lacks = of_method[figure].isna()
+    statuses = of_method[STATUS].where(lacks, OK)
+    return cell("" if lacks.all() else _three_digits(of_method[figure].median() / unit), list(statuses))
 
 
 def _three_digits(value: float) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pandas as pd
 
+from qatlab.tables.missing import NOTE, OK, STATUS, note, with_status, worst
 from qatlab.tables.wide import VARIED_PREFIX
 
 
@@ -14,11 +15,17 @@ def cost_of_training(cost: pd.DataFrame, runs: list[dict[str, Any]]) -> pd.DataF
         cost: cost.csv.
         runs: the study's run descriptions.
     """
-    trained = cost[cost["seconds_per_step"].notna()].drop_duplicates("run")
+    cost = with_status(cost)
+    known = cost["seconds_per_step"].notna()
+    lacks = ~known & cost["seed"].notna() & cost[STATUS].ne(OK)
+    trained = cost[known | lacks].assign(**{STATUS: cost[STATUS].where(lacks, OK)}).drop_duplicates("run")
     varied = [column for column in cost.columns if column.startswith(VARIED_PREFIX)]
     keys = ["method", *varied, "scheme", "tuning"]
     figures = ["peak_memory_bytes", "seconds_per_step", "trained_parameters"]
-    medians = trained.groupby(keys, sort=False, dropna=False)[figures].median().reset_index().to_dict("records")
+    grouped = trained.groupby(keys, sort=False, dropna=False)
+    medians = grouped[figures].median().reset_index().to_dict("records")
+    for row, statuses in zip(medians, grouped[STATUS].agg(list), strict=True):
+        row[STATUS] = statuses
     twins = {run["method"]: run["twin"] for run in runs if run["twin"]}
     by_method = {(row["method"], *(row[key] for key in varied)): row for row in medians}
     rows = []
@@ -27,15 +34,25 @@ def cost_of_training(cost: pd.DataFrame, runs: list[dict[str, Any]]) -> pd.DataF
         rows.append(
             {key: row[key] for key in keys}
             | {
-                "trained parameters (M)": f"{row['trained_parameters'] / 1e6:.2f}",
-                "peak memory (MB)": f"{row['peak_memory_bytes'] / 1e6:.2f}",
-                "s/step": f"{row['seconds_per_step']:.3f}",
+                "trained parameters (M)": _figure(row, "trained_parameters", "%.2f", 1e6),
+                "peak memory (MB)": _figure(row, "peak_memory_bytes", "%.2f", 1e6),
+                "s/step": _figure(row, "seconds_per_step", "%.3f"),
                 "memory / without": _over(row, twin, "peak_memory_bytes"),
                 "s/step / without": _over(row, twin, "seconds_per_step"),
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    whole = all(worst(row[STATUS]) == OK for row in medians)
+    return table if whole else table.assign(**{NOTE: [note(row[STATUS]) for row in medians]})
+
+
+def _figure(row: dict[Any, Any], figure: str, form: str, unit: float = 1.0) -> str:
+    return form % (row[figure] / unit) if OK in row[STATUS] else worst(row[STATUS])
 
 
 def _over(row: dict[Any, Any], twin: dict[Any, Any] | None, figure: str) -> str | None:
-    return None if twin is None else f"{row[figure] / twin[figure]:.3f}"
+    """Nothing is divided by what lacks seeds, nor that by anything."""
+    if twin is None:
+        return None
+    word = worst([*row[STATUS], *twin[STATUS]])
+    return f"{row[figure] / twin[figure]:.3f}" if word == OK else word

@@ -1,5 +1,6 @@
 """What quantization costs, component by component: from the float model to what is shipped, in steps that add up."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -9,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from qatlab.artifact import read_json
 from qatlab.tables.differences import DIFFERENCE, judged
-from qatlab.tables.machines import KERNEL
+from qatlab.tables.machines import KERNEL, KernelsSeen
+from qatlab.tables.missing import OK, WHOLE, Missing, worst
 from qatlab.tables.names import TOTAL
-from qatlab.tables.per_query import BySeed, paired
+from qatlab.tables.per_query import BySeed, Figures, paired, statuses
 
 
 class Level(NamedTuple):
@@ -34,11 +35,12 @@ class Chain(NamedTuple):
     levels: list[Level]
 
 
-def decomposition(figures: dict[Level, BySeed], chains: list[Chain], varied: list[str]) -> pd.DataFrame:
+def decomposition(figures: Mapping[Level, BySeed], chains: list[Chain], varied: list[str]) -> pd.DataFrame:
     """A row per chain and component: the level after it, and its difference from the one before; the total is the last row.
 
     Differences are shown as those of the rounded levels, so that they add up to the total digit by digit. Intervals,
-    p-values and verdicts are of the figures themselves; a difference that several chains share is weighed once.
+    p-values and verdicts are of the figures themselves; a difference that several chains share is weighed once. A level that lacks
+    a seed has no value: a mean over the others would not add up.
 
     Args:
         figures: of one metric; of each chain's levels for the same seeds and tasks.
@@ -58,10 +60,11 @@ def _pairs(chain: Chain) -> list[tuple[Level, Level]]:
 
 
 def _rows(
-    chain: Chain, figures: dict[Level, BySeed], cells: dict[tuple[Level, Level], dict[Any, Any]], varied: list[str]
+    chain: Chain, figures: Mapping[Level, BySeed], cells: dict[tuple[Level, Level], dict[Any, Any]], varied: list[str]
 ) -> list[dict[str, Any]]:
     first = chain.levels[0]
-    shown = {level: Decimal(f"{_mean(figures[level]):.4f}") for level in chain.levels}
+    lacks = {level: worst(statuses(figures, level)) for level in chain.levels}
+    shown = {level: Decimal(f"{_mean(figures[level]):.4f}") for level in chain.levels if lacks[level] == OK}
     labels = {
         "method": first.method,
         **dict(zip(varied, first.varied, strict=True)),
@@ -69,10 +72,12 @@ def _rows(
         KERNEL: first.kernel,
         "output precision": chain.precision,
     }
-    rows = [{**labels, "component": first.component, "value": str(shown[first])}]
+    rows = [{**labels, "component": first.component, "value": str(shown.get(first, lacks[first]))}]
     for component, (after, before) in zip([*_components(chain), TOTAL], _pairs(chain), strict=True):
-        row = {**labels, "component": component, "value": str(shown[after]), **cells[after, before]}
-        rows.append({**row, DIFFERENCE: f"{shown[after] - shown[before]:+}"})
+        row = {**labels, "component": component, "value": str(shown.get(after, lacks[after])), **cells[after, before]}
+        if after in shown and before in shown:
+            row[DIFFERENCE] = f"{shown[after] - shown[before]:+}"
+        rows.append(row)
     return rows
 
 
@@ -87,38 +92,36 @@ def _mean(figures: BySeed) -> float:
     return float(np.mean([np.stack([of_seed[task] for of_seed in of_seeds]).mean() for task in tasks]))
 
 
-def read_chains(runs: list[dict[str, Any]], results: Path, metric: str) -> tuple[dict[Level, BySeed], list[Chain]]:
+def read_chains(
+    runs: list[dict[str, Any]], results: Path, metric: str, missing: Missing = WHOLE
+) -> tuple[Figures, list[Chain]]:
     """Each query's figure at every level, and the chains.
 
     Args:
         runs: the study's run descriptions.
         metric: the one that the chains were scored by.
+        missing: what is not there.
     """
-    figures: dict[Level, BySeed] = {}
+    figures, seen = Figures(), KernelsSeen(runs, results, missing, "parts")
     chains: dict[tuple[Any, ...], Chain] = {}
     for run in runs:
-        kernels = _kernels(run, results)
+        kernels = {(part["deploy"], part["task"]): seen.of(run, part) or "" for part in run["parts"]}
         for chain in run["chains"]:
             for step in chain["steps"]:
                 for task, path in step["scores"].items():
                     of = (run["method"], tuple(run["varied"].values()), chain["deploy"], kernels[chain["deploy"], task])
                     level = Level(*of, step["component"], step["output"])
-                    values = _column(results / path, f"{step['output']}/{metric}")
-                    figures.setdefault(level, {}).setdefault(run["seed"], {})[task] = values
+                    if (status := missing.status(path)) == OK:
+                        figures.put(level, run["seed"], task, _column(results / path, f"{step['output']}/{metric}"))
+                    else:
+                        figures.put_gap(level, run["seed"], task, status)
                     levels = chains.setdefault((*of, chain["precision"]), Chain(chain["precision"], [])).levels
                     if level not in levels:
                         levels.append(level)
+    figures.close()
     return figures, list(chains.values())
 
 
 def _column(folder: Path, name: str) -> np.ndarray:
     values: np.ndarray = pq.read_table(folder / "per_query.parquet", columns=[name])[name].to_numpy()
     return values
-
-
-def _kernels(run: dict[str, Any], results: Path) -> dict[tuple[str, str], str]:
-    """By form and task: what integers were multiplied with."""
-    return {
-        (part["deploy"], part["task"]): read_json(results / part["encode"] / "machine.json")["integer_kernel"] or ""
-        for part in run["parts"]
-    }

@@ -8,11 +8,14 @@ import pandas as pd
 
 from qatlab.statistics.power import Needed
 from qatlab.statistics.verdict import NOT_SEPARABLE, Verdict, verdicts
+from qatlab.tables.missing import OK, note, worst
 from qatlab.tables.names import TEXT
 from qatlab.tables.outputs import FLOAT
-from qatlab.tables.per_query import BySeed, Form, paired, seed_means
+from qatlab.tables.per_query import BySeed, Form, mean_cell, paired, statuses
 
 DIFFERENCE = "difference"
+WOULD_TAKE = "to tell them apart"
+JUDGED = ("95 % interval", "p (Holm)", "verdict")
 OUT_OF_REACH = 1000  # times what a study has
 Pair = tuple[Form, Form]
 
@@ -52,9 +55,24 @@ def against_float(
 def judged(
     figures: Mapping[Any, BySeed], pairs: Sequence[tuple[Any, Any]], lower_is_better: bool = False
 ) -> pd.DataFrame:
-    """Of each pair, in a row: the difference, its interval, p-value and verdict, and what a surer one would take."""
-    differences = [paired(figures[a], figures[b]) for a, b in pairs]
-    return pd.DataFrame([_cells(verdict) for verdict in verdicts(differences, lower_is_better)])
+    """Of each pair, in a row: the difference, its interval, p-value and verdict, and what a surer one would take.
+
+    A pair that lacks a seed of either side is not judged by the others: its cells say failed, or not run.
+    """
+    words = [worst([*statuses(figures, a), *statuses(figures, b)]) for a, b in pairs]
+    whole = [pair for pair, word in zip(pairs, words, strict=True) if word == OK]
+    found = iter(verdicts([paired(figures[a], figures[b]) for a, b in whole], lower_is_better, len(pairs)))
+    rows = [
+        _cells(next(found)) if word == OK else _cells_without(figures, pair, word)
+        for pair, word in zip(pairs, words, strict=True)
+    ]
+    return pd.DataFrame(rows)
+
+
+def _cells_without(figures: Mapping[Any, BySeed], pair: tuple[Any, Any], word: str) -> dict[str, str | None]:
+    lacks = {key.method: said for key in pair if (said := note(statuses(figures, key)))}
+    told: dict[str, str | None] = dict.fromkeys((DIFFERENCE, *JUDGED), word)
+    return told | {WOULD_TAKE: "; ".join(f"{method}: {said}" for method, said in lacks.items())}
 
 
 def _is_float(form: Form, reference: str) -> bool:
@@ -63,10 +81,7 @@ def _is_float(form: Form, reference: str) -> bool:
 
 def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str], lower_is_better: bool) -> pd.DataFrame:
     pairs = [(a, b) for a, b in pairs if paired(figures[a], figures[b])]
-    rows = [
-        labels(form, varied) | {"value": f"{np.mean(list(seed_means(figures[form]).values())):.4f}"}
-        for form, _ in pairs
-    ]
+    rows = [labels(form, varied) | {"value": mean_cell(figures, form)} for form, _ in pairs]
     told_anyway = [
         *(["integer kernel"] if len({form.kernel for form in figures} - {""}) < 2 else []),
         *(["rotation"] if {form.rotation for form in figures} == {"none"} else []),
@@ -94,7 +109,7 @@ def _cells(verdict: Verdict) -> dict[str, str | None]:
         "95 % interval": _interval(verdict),
         "p (Holm)": f"{verdict.p:.3f}" if verdict.p >= 0.001 else "< 0.001",
         "verdict": verdict.word,
-        "to tell them apart": _would_take(verdict.needed) if verdict.word == NOT_SEPARABLE else "",
+        WOULD_TAKE: _would_take(verdict.needed) if verdict.word == NOT_SEPARABLE else "",
     }
 
 

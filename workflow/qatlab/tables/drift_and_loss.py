@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 from scipy.stats import spearmanr
 
+from qatlab.tables.missing import OK, STATUS, with_status, worst
 from qatlab.tables.names import metric_label
 from qatlab.tables.outputs import FLOAT, precision_labels
 
@@ -21,7 +22,7 @@ LEAST_P = 1e-6  # smaller ones say nothing more
 
 
 def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
-    """Spearman's rank correlation over the study's cells, each a deployment of a run on a task.
+    """Spearman's rank correlation over the study's cells, each a deployment of a run on a task; those missing are counted.
 
     Args:
         drift: drift.csv.
@@ -31,23 +32,32 @@ def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: list[dict[st
     """
     plain = scores[(scores["metric"] == metric) & (scores["rotation"] == "none")]
     plain = plain[precision_labels(plain) == FLOAT]
+    plain, drift = with_status(plain), with_status(drift)
+    gone = plain[plain[STATUS] != OK].to_dict("records")
+    missing = {(row["run"], row["deploy"], row["task"]): row[STATUS] for row in gone}
+    plain = plain[plain[STATUS] == OK]
     values: dict[tuple[str, ...], float] = {
         (row["run"], row["deploy"], row["task"]): row["value"] for row in plain.to_dict("records")
     }
     references = {(run["run"], name): tuple(where) for run in runs for name, where in run["references"].items()}
-    cells = [
-        {**row, "loss": values[(*before, row["task"])] - values[row["run"], row["deploy"], row["task"]]}
-        for row in drift.to_dict("records")
-        if (before := references[row["run"], row["reference"]]) and (*before, row["task"]) in values
-    ]
+    cells, lacking = [], []
+    for row in drift.to_dict("records"):
+        task = row["task"]
+        before, after = (*references[row["run"], row["reference"]], task), (row["run"], row["deploy"], task)
+        if (row[STATUS] != OK and before in {*values, *missing}) or before in missing or after in missing:
+            lacking.append(worst([row[STATUS], missing.get(before, OK), missing.get(after, OK)]))
+        elif before in values:
+            cells.append({**row, "loss": values[before] - values[after]})
     table = pd.DataFrame(cells, columns=[*drift.columns, "loss"])
-    return pd.DataFrame([_row(table, figure, metric) for figure in FIGURES])
+    return pd.DataFrame([_row(table, figure, metric, lacking) for figure in FIGURES])
 
 
-def _row(cells: pd.DataFrame, figure: str, metric: str) -> dict[str, object]:
+def _row(cells: pd.DataFrame, figure: str, metric: str, lacking: list[str]) -> dict[str, object]:
     known = cells[[figure, "loss"]].astype(float).dropna()
     correlation = f"Spearman ρ with loss of {metric_label(metric)}"
     row: dict[str, object] = {"drift figure": FIGURES[figure], correlation: None, "p": None, "cells": len(known)}
+    if lacking:
+        row |= {correlation: worst(lacking), "p": worst(lacking), "cells": f"{len(known)} ({len(lacking)} missing)"}
     if len(known) >= LEAST_CELLS and known[figure].nunique() > 1 and known["loss"].nunique() > 1:
         result = spearmanr(known[figure], known["loss"])
         p = f"{result.pvalue:.2g}" if result.pvalue >= LEAST_P else f"< {LEAST_P:g}"

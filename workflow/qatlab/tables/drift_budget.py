@@ -7,13 +7,19 @@ import pandas as pd
 
 from qatlab.artifact import read_json
 from qatlab.config.deploy import BUDGET_FILE
+from qatlab.tables.missing import OK, WHOLE, Missing
+
+FIGURES = ("budget", "drift", "worst nodes (drift without them)", "left in float")
 
 
-def drift_budget(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
+def drift_budget(runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
     """A row per run and deployment with a budget: mean cosine distance with everything quantized, and without the worst nodes."""
     rows = []
     for run in runs:
         for deploy in run["budgets"]:
+            if (status := missing.status(run["deployed"][deploy])) != OK:
+                rows.append({"run": run["run"], "deploy": deploy, **dict.fromkeys(FIGURES, status)})
+                continue
             found = read_json(results / run["deployed"][deploy] / BUDGET_FILE)
             nodes = [f"{node['node']} ({node['drift_without']:.6f})" for node in found["nodes"]]
             rows.append(

@@ -1,4 +1,7 @@
-"""Long tables: every figure of a study in a row of its own, with where it comes from."""
+"""Long tables: every figure of a study in a row of its own, with where it comes from.
+
+`status` is ok. Where a job has failed, or was not run, the rows that its figures would be in have none, and say so.
+"""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -7,7 +10,10 @@ from typing import Any
 import pandas as pd
 
 from qatlab.artifact import read_json
+from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.tables.machines import KernelsSeen
+from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, worst
 from qatlab.tables.names import is_simulation
 
 SCORE_COLUMNS = [
@@ -34,6 +40,7 @@ SCORE_COLUMNS = [
     "integer_kernel",
     "reduce_range",
     "index",
+    STATUS,
 ]
 DRIFT_COLUMNS = [
     "run",
@@ -54,25 +61,41 @@ DRIFT_COLUMNS = [
     "kendall_tau",
     "integer_kernel",
     "reduce_range",
+    STATUS,
 ]
 COST_COLUMNS = [
     "run", "method", "seed", "deploy", "seconds_per_step", "examples_per_second", "steps", "train_seconds", "peak_memory_bytes",
     "bytes_on_disk", "texts_per_second", "train_device", "encode_device", "scheme", "tuning", "trained_parameters",
-    "records_per_second", "records_seconds",
+    "records_per_second", "records_seconds", STATUS,
 ]  # fmt: skip
 
 SEARCH_COLUMNS = [
     "run", "method", "seed", "deploy", "task", "rotation", "query_precision", "doc_precision", "scoring", "ranges", "rescoring",
-    "dimensions", "doc_bytes", "stored_bytes", "queries_per_second", "threads", "index",
+    "dimensions", "doc_bytes", "stored_bytes", "queries_per_second", "threads", "index", STATUS,
 ]  # fmt: skip
 
 
-def scores(study: str, runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
+# Columns without fractions, also where a row has none.
+COUNTS = ("queries", "doc_bytes", "stored_bytes", "threads", "n")
+# What cost.csv has of a training: an untrained model has none.
+OF_TRAINING = (
+    "seconds_per_step",
+    "examples_per_second",
+    "steps",
+    "peak_memory_bytes",
+    "trained_parameters",
+    "train_seconds",
+)
+FIGURES = (*OF_TRAINING, "bytes_on_disk", "texts_per_second", "value", "min", "max", "mean", "mean_distance", "top10_overlap",
+           "rank_flips", "margin_change", "kendall_tau", "queries_per_second")  # fmt: skip
+
+
+def scores(study: str, runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
     """scores.csv: the mean over queries of each metric, with its standard error, per run, deployment, task and precision."""
-    rows = []
+    rows, kernels = [], KernelsSeen(runs, results, missing)
     for run in runs:
         for entry in run["evaluations"]:
-            for score in read_scores(results / entry["score"]) if "score" in entry else []:
+            for score in _scores(entry, results, missing):
                 rows.append(
                     {
                         "study": study,
@@ -82,82 +105,102 @@ def scores(study: str, runs: list[dict[str, Any]], results: Path) -> pd.DataFram
                         "deploy": entry["deploy"],
                         "task": entry["task"],
                         **score,
-                        **_arithmetic(run, entry, results),
+                        **_arithmetic(run, entry, kernels),
                         **run["varied"],
                     }
                 )
     return _ordered(rows, SCORE_COLUMNS)
 
 
-def drift(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
+def _scores(entry: dict[str, Any], results: Path, missing: Missing) -> list[dict[str, Any]]:
+    """Rows of an evaluation, with their status."""
+    if "score" not in entry:
+        return []
+    status = missing.status(entry["score"])
+    found = read_scores(results / entry["score"]) if status == OK else missing.figures(entry["score"])
+    return [{**row, "value": row.get("value"), STATUS: status} for row in found]
+
+
+def drift(runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
     """drift.csv: cosine similarity to a reference's embeddings, per run, reference, deployment and task or set of texts."""
-    rows = []
+    rows, kernels = [], KernelsSeen(runs, results, missing)
     for run in runs:
         for entry in run["evaluations"]:
             for reference, path in entry["drift"].items():
+                status = missing.status(path)
                 rows.append(
                     {
                         **_identity(run),
                         "reference": reference,
                         "deploy": entry["deploy"],
                         "task": entry["task"],
-                        **read_json(results / path / "drift.json"),
-                        **_arithmetic(run, entry, results),
+                        **(read_json(results / path / "drift.json") if status == OK else {}),
+                        **_arithmetic(run, entry, kernels),
+                        STATUS: status,
                         **run["varied"],
                     }
                 )
     return _ordered(rows, DRIFT_COLUMNS)
 
 
-def _arithmetic(run: dict[str, Any], entry: dict[str, Any], results: Path) -> dict[str, Any]:
+def _arithmetic(run: dict[str, Any], entry: dict[str, Any], kernels: KernelsSeen) -> dict[str, Any]:
     """Where integers were multiplied, what the processor did that with: the same file gives other embeddings elsewhere."""
-    machine = read_json(results / entry["encode"] / "machine.json")
-    return {"integer_kernel": machine["integer_kernel"], "reduce_range": run["reduce_range"].get(entry["deploy"])}
+    return {"integer_kernel": kernels.of(run, entry), "reduce_range": run["reduce_range"].get(entry["deploy"])}
 
 
-def cost(runs: list[dict[str, Any]], results: Path, withheld: Collection[str] = ()) -> pd.DataFrame:
+def cost(
+    runs: list[dict[str, Any]], results: Path, withheld: Collection[str] = (), missing: Missing = WHOLE
+) -> pd.DataFrame:
     """cost.csv: what training took, what a deployment weighs, and how fast it encodes (over all tasks).
 
     Args:
         withheld: the tasks of withheld records, which have a rate of their own: a record is a query and its candidates.
+        missing: what is not there; a row of it has the other figures.
     """
     rows = []
     for run in runs:
-        training = read_json(results / run["trained"] / "cost.json") if run["trained"].startswith("train") else {}
+        training = _cost_of_training(run, results, missing)
         for deploy in dict.fromkeys(
             entry["deploy"] for entry in run["evaluations"] if not is_simulation(entry["deploy"])
         ):
-            encodings = [
-                read_json(results / entry["encode"] / "cost.json")
-                for entry in run["evaluations"]
-                if entry["deploy"] == deploy
-            ]
             rows.append(
                 {
                     **_identity(run),
                     "deploy": deploy,
-                    **{
-                        key: training.get(key)
-                        for key in (
-                            "seconds_per_step",
-                            "examples_per_second",
-                            "steps",
-                            "peak_memory_bytes",
-                            "trained_parameters",
-                        )
-                    },
+                    **training,
                     "scheme": run["scheme"],
                     "tuning": run["tuning"],
-                    "train_seconds": training.get("seconds"),
-                    "train_device": training.get("device"),
-                    "bytes_on_disk": read_json(results / run["deployed"][deploy] / "cost.json")["bytes"],
-                    "texts_per_second": sum(e["texts"] for e in encodings) / sum(e["seconds"] for e in encodings),
-                    "encode_device": encodings[0]["device"],
-                    **_records(run, deploy, results, withheld),
+                    **_cost_of_deployment(run, deploy, results, withheld, missing),
                     **run["varied"],
                 }
             )
+            rows[-1][STATUS] = worst([training[STATUS], rows[-1][STATUS]])
     return _ordered(rows, COST_COLUMNS)
+
+
+def _cost_of_training(run: dict[str, Any], results: Path, missing: Missing) -> dict[str, Any]:
+    trained, status = run["trained"].startswith("train"), missing.status(run["trained"])
+    found = read_json(results / run["trained"] / "cost.json") if trained and status == OK else {}
+    told = {key: found.get(key) for key in OF_TRAINING if key != "train_seconds"}
+    return {**told, "train_seconds": found.get("seconds"), "train_device": found.get("device"), STATUS: status}
+
+
+def _cost_of_deployment(
+    run: dict[str, Any], deploy: str, results: Path, withheld: Collection[str], missing: Missing
+) -> dict[str, Any]:
+    entries = [entry for entry in run["evaluations"] if entry["deploy"] == deploy]
+    deployed, encoded = run["deployed"][deploy], [entry["encode"] for entry in entries]
+    scored = [entry["score"] for entry in entries if entry["task"] in withheld]
+    told: dict[str, Any] = {STATUS: missing.status(deployed, *encoded, *scored)}
+    if missing.status(deployed) == OK:
+        told["bytes_on_disk"] = read_json(results / deployed / "cost.json")["bytes"]
+    if missing.status(*encoded) == OK:
+        took = [read_json(results / path / "cost.json") for path in encoded]
+        told["texts_per_second"] = sum(e["texts"] for e in took) / sum(e["seconds"] for e in took)
+        told["encode_device"] = took[0]["device"]
+        if missing.status(*scored) == OK:
+            told |= _records(run, deploy, results, withheld)
+    return told
 
 
 def _records(run: dict[str, Any], deploy: str, results: Path, withheld: Collection[str]) -> dict[str, float]:
@@ -170,7 +213,7 @@ def _records(run: dict[str, Any], deploy: str, results: Path, withheld: Collecti
     return {"records_per_second": records / seconds, "records_seconds": seconds}
 
 
-def search(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
+def search(runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
     """search.csv: what a document takes and a query costs, per run, deployment, task and output.
 
     `stored_bytes` counts copies for rescoring too. Queries per second are of exhaustive searches of all queries at once,
@@ -180,15 +223,31 @@ def search(runs: list[dict[str, Any]], results: Path) -> pd.DataFrame:
     rows = []
     for run in runs:
         for entry in run["evaluations"]:
-            for timing in read_json(results / entry["score"] / "timings.json") if "score" in entry else []:
+            for timing in _timings(entry, results, missing):
                 rows.append(
                     {**_identity(run), "deploy": entry["deploy"], "task": entry["task"], **timing, **run["varied"]}
                 )
     return _ordered(rows, SEARCH_COLUMNS)
 
 
-def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """runs.csv: every artifact that each run uses. What only the decomposition embeds stands in rows of its own."""
+def _timings(entry: dict[str, Any], results: Path, missing: Missing) -> list[dict[str, Any]]:
+    """Rows of an evaluation, with their status: what is searched, and not scored by others' code."""
+    if "score" not in entry:
+        return []
+    status = missing.status(entry["score"])
+    if status == OK:
+        return [{**row, STATUS: OK} for row in read_json(results / entry["score"] / "timings.json")]
+    rows = missing.figures(entry["score"]) if missing.artifacts[entry["score"]]["kind"] == "retrieval" else []
+    searched = [{key: row[key] for key in row if key != "metric"} for row in rows if row["scoring"] not in COMPAT]
+    distinct = {tuple(row.values()): {**row, STATUS: status} for row in searched}
+    return list(distinct.values())
+
+
+def runs_table(runs: list[dict[str, Any]], missing: Missing = WHOLE) -> pd.DataFrame:
+    """runs.csv: every artifact that each run uses, whether they are there, and why not.
+
+    What only the decomposition embeds stands in rows of its own.
+    """
     rows = []
     for run in runs:
         parts, entries = (
@@ -197,17 +256,22 @@ def runs_table(runs: list[dict[str, Any]]) -> pd.DataFrame:
         )
         for key in dict.fromkeys([*entries, *parts]):
             (deploy, task, encode), entry, part = key, entries.get(key, {}), parts.get(key, {})
+            deployed = part["deployed"] if part else run["deployed"][deploy]
+            score, drifts, scores = entry.get("score"), list(entry.get("drift", {}).values()), part.get("scores", [])
+            made = [run["trained"], deployed, encode, *([score] if score else []), *drifts, *scores]
             rows.append(
                 {
                     **_identity(run),
                     "deploy": deploy,
                     "task": task,
                     "trained": run["trained"],
-                    "deployed": part["deployed"] if part else run["deployed"][deploy],
+                    "deployed": deployed,
                     "encode": encode,
-                    "score": entry.get("score"),
-                    "drift": " ".join(entry.get("drift", {}).values()) or None,
-                    "decomposition": " ".join(part.get("scores", [])) or None,
+                    "score": score,
+                    "drift": " ".join(drifts) or None,
+                    "decomposition": " ".join(scores) or None,
+                    STATUS: missing.status(*made),
+                    "failure": missing.reason(*made),
                     **run["varied"],
                 }
             )
@@ -223,4 +287,7 @@ def _ordered(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     table["seed"] = table["seed"].astype("Int64")  # an untrained model has none
     if "dimensions" in table:
         table["dimensions"] = table["dimensions"].astype("Int64")  # where none were cut off
+    if table.get(STATUS, pd.Series(OK)).ne(OK).any():
+        table = table.astype({column: "Int64" for column in COUNTS if column in table})
+        table = table.astype({column: float for column in FIGURES if column in table})
     return table.reindex(columns=[*columns, *(column for column in table.columns if column not in columns)])

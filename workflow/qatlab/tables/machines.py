@@ -1,8 +1,49 @@
 """Which processors int8 figures come from: rows of different integer kernels are never mixed without saying so."""
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 
+from qatlab.artifact import read_json
+from qatlab.tables.missing import OK, WHOLE, Missing
+
 KERNEL = "integer kernel"
+
+
+class KernelsSeen:
+    """What integers were multiplied with in each encoding.
+
+    One that is missing is taken for the like of those of the same deployment, of the same method first, so that it stands in the
+    row that it would have stood in.
+    """
+
+    def __init__(
+        self, runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE, kind: str = "evaluations"
+    ) -> None:
+        self.results, self.missing = results, missing
+        self.seen: dict[tuple[str, ...], str | None] = {}
+        for run in runs if missing else []:
+            for entry in run[kind]:
+                if missing.status(entry["encode"]) == OK:
+                    kernel = self._read(entry)
+                    self.seen.setdefault((run["method"], entry["deploy"]), kernel)
+                    self.seen.setdefault((entry["deploy"],), kernel)
+
+    def of(self, run: dict[str, Any], entry: dict[str, Any]) -> str | None:
+        """None where none were multiplied, or nothing is known.
+
+        Args:
+            run: the study's description of it.
+            entry: one of its evaluations, or parts of a decomposition.
+        """
+        if self.missing.status(entry["encode"]) == OK:
+            return self._read(entry)
+        return self.seen.get((run["method"], entry["deploy"]), self.seen.get((entry["deploy"],)))
+
+    def _read(self, entry: dict[str, Any]) -> str | None:
+        kernel: str | None = read_json(self.results / entry["encode"] / "machine.json")["integer_kernel"]
+        return kernel
 
 
 def kernels(table: pd.DataFrame) -> list[str]:

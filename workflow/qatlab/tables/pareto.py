@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from qatlab.config.evaluate import COMPAT
+from qatlab.tables.missing import OK, STATUS, with_status, worst
 from qatlab.tables.names import metric_label
 from qatlab.tables.outputs import precision_labels
 from qatlab.tables.wide import row_keys
@@ -28,9 +29,15 @@ def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFr
         best: whether no other method of the deployment scores better at this output, in as many bytes;
         on_line: whether no best point of the deployment is smaller and better;
         on_frontier: whether none is smaller, better and faster.
+
+        Without those that lack a seed or task: they are no better or worse than others for it.
     """
     keys = [*row_keys(scores), "deploy", *OUTPUT]
+    scores, search = with_status(scores), with_status(search)
     chosen = scores[(scores["metric"] == metric) & ~scores["scoring"].isin(COMPAT)].assign(output=precision_labels)
+    if chosen[STATUS].ne(OK).any():
+        whole = chosen.groupby(keys, sort=False, dropna=False)[STATUS].transform(worst) == OK
+        chosen, search = chosen[whole], search[search[STATUS] == OK].astype({"stored_bytes": int})
     of_tasks = chosen.groupby([*keys, "task"], sort=False, dropna=False)["value"].mean()
     values = of_tasks.groupby(keys, sort=False, dropna=False).mean().reset_index()
     search = search.assign(output=precision_labels).rename(columns={"stored_bytes": "bytes"})
@@ -58,12 +65,27 @@ def pareto(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFr
     shown = table[keys].rename(columns={"output": "output precision"})
     if table["rotation"].eq("none").all():
         shown = shown.drop(columns="rotation")
-    return shown.assign(
+    shown = shown.assign(
         **{
             "bytes per document": table["bytes"].map("{:,.0f}".format),
             metric_label(metric): table["value"].map("{:.4f}".format),
             "frontier": table["on_line"].map({True: "yes", False: ""}),
         }
+    )
+    return pd.concat([shown, _without_any(scores, shown, metric)], ignore_index=True)
+
+
+def _without_any(scores: pd.DataFrame, shown: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Rows of the outputs that no method has all figures of."""
+    rows = with_status(scores)
+    rows = rows[(rows["metric"] == metric) & ~rows["scoring"].isin(COMPAT) & (rows[STATUS] != OK)]
+    rows = rows.assign(**{"output precision": precision_labels})
+    of = [column for column in ("deploy", "rotation", "output precision") if column in shown]
+    there = set(shown[of].itertuples(index=False, name=None))
+    words = rows.groupby(of, sort=False)[STATUS].agg(worst).reset_index()
+    gone = words[[row not in there for row in words[of].itertuples(index=False, name=None)]]
+    return pd.DataFrame(
+        [dict.fromkeys(shown.columns, row[STATUS]) | {key: row[key] for key in of} for row in gone.to_dict("records")]
     )
 
 

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from qatlab.tables.missing import STATUS, by_seed, cell
 from qatlab.tables.names import is_simulation
 from qatlab.tables.wide import row_keys
 
@@ -19,9 +20,12 @@ def parity(drift: pd.DataFrame, runs: list[dict[str, object]]) -> pd.DataFrame:
     chosen = drift[[is_simulation(reference) for reference in drift["reference"]]]
     chosen = chosen.assign(scheme=chosen["run"].map(schemes))
     keys = ["scheme", *row_keys(chosen)]
-    grouped = chosen.groupby([*keys, "deploy"], sort=False, dropna=False).agg(
+    whole, statuses = by_seed(chosen, [*keys, "deploy"])
+    grouped = whole.groupby([*keys, "deploy"], sort=False, dropna=False).agg(
         least=("min", "min"), mean=("mean", "mean")
     )
-    cells = grouped.apply(lambda row: f"{row['least']:.6f} ({row['mean']:.6f})", axis=1)
+    figures = {of: f"{row['least']:.6f} ({row['mean']:.6f})" for of, row in grouped.iterrows()}
+    told = statuses.set_index([*keys, "deploy"])[STATUS]
+    cells = pd.Series([cell(figures.get(of, ""), of_group) for of, of_group in told.items()], index=told.index)
     order = list(dict.fromkeys(chosen["deploy"]))
     return cells.unstack("deploy")[order].reset_index().rename_axis(columns=None)

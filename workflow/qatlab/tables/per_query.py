@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet as pq
 
-from qatlab.artifact import read_json
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.tables.machines import KernelsSeen
+from qatlab.tables.missing import OK, WHOLE, Missing, cell, nothing_like
 from qatlab.tables.outputs import output_label
 
 
@@ -27,34 +28,74 @@ BySeed = dict[int | None, dict[str, np.ndarray]]
 """By seed (None for an untrained model), by task: (queries,) float64, in the order of the task's queries."""
 
 
-def per_query(runs: list[dict[str, Any]], results: Path, metrics: Mapping[str, str]) -> dict[Form, BySeed]:
+class Figures(dict[Any, BySeed]):
+    """Figures by what they are of. Those that a failed job would have made are NaN, and `gaps` says of which seeds, and why."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gaps: dict[Any, dict[int | None, str]] = {}
+        self.lengths: dict[str, np.ndarray] = {}  # by task, some form's
+
+    def put(self, key: Any, seed: int | None, task: str, values: np.ndarray) -> None:
+        """Figures that are there."""
+        self.lengths.setdefault(task, values)
+        self.setdefault(key, {}).setdefault(seed, {})[task] = values
+
+    def put_gap(self, key: Any, seed: int | None, task: str, status: str) -> None:
+        """Figures that are not; `close` makes them as long as the others."""
+        self.gaps.setdefault(key, {}).setdefault(seed, status)
+        self.setdefault(key, {}).setdefault(seed, {})[task] = nothing_like(None)
+
+    def close(self) -> None:
+        """Ends the reading."""
+        for key, seeds in self.gaps.items():
+            for seed in seeds:
+                for task, values in self[key][seed].items():
+                    if np.isnan(values).all():
+                        self[key][seed][task] = nothing_like(self.lengths.get(task))
+
+
+def statuses(figures: Mapping[Any, BySeed], key: Any) -> list[str]:
+    """Of each seed of a key."""
+    gaps = figures.gaps.get(key, {}) if isinstance(figures, Figures) else {}
+    return [gaps.get(seed, OK) for seed in figures[key]]
+
+
+def per_query(
+    runs: list[dict[str, Any]], results: Path, metrics: Mapping[str, str], missing: Missing = WHOLE
+) -> Figures:
     """The figures of one metric a task, from the score artifacts.
 
     Args:
         runs: the study's run descriptions.
         metrics: by task; others are left out.
+        missing: what is not there.
     """
-    figures: dict[Form, BySeed] = {}
+    figures, kernels = Figures(), KernelsSeen(runs, results, missing)
     for run in runs:
         for entry in run["evaluations"]:
             if "score" in entry and entry["task"] in metrics:
-                kernel = read_json(results / entry["encode"] / "machine.json")["integer_kernel"] or ""
-                for score, values in _columns(results / entry["score"], metrics[entry["task"]]):
-                    form = Form(
-                        run["method"],
-                        tuple(run["varied"].values()),
-                        entry["deploy"],
-                        kernel,
-                        score["rotation"],
-                        output_label(score),
-                    )
-                    figures.setdefault(form, {}).setdefault(run["seed"], {})[entry["task"]] = values
+                of = (run["method"], tuple(run["varied"].values()), entry["deploy"], kernels.of(run, entry) or "")
+                status, metric = missing.status(entry["score"]), metrics[entry["task"]]
+                if status != OK:
+                    for score in _of_metric(missing.figures(entry["score"]), metric):
+                        form = Form(*of, score["rotation"], output_label(score))
+                        figures.put_gap(form, run["seed"], entry["task"], status)
+                    continue
+                for score, values in _columns(results / entry["score"], metric):
+                    form = Form(*of, score["rotation"], output_label(score))
+                    figures.put(form, run["seed"], entry["task"], values)
+    figures.close()
     return figures
+
+
+def _of_metric(scores: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
+    return [score for score in scores if score["metric"] == metric]
 
 
 def _columns(folder: Path, metric: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
     """Of each output, in the order of scores.json, which is that of the columns."""
-    scores = [score for score in read_scores(folder) if score["metric"] == metric]
+    scores = _of_metric(read_scores(folder), metric)
     table = pq.read_table(folder / "per_query.parquet")
     columns = [name for name in table.column_names if name.endswith(f"/{metric}")]
     for score, column in zip(scores, columns, strict=True):
@@ -78,5 +119,11 @@ def _of_seed(figures: BySeed, seed: int | None) -> dict[str, np.ndarray] | None:
 
 
 def seed_means(figures: BySeed) -> dict[int | None, float]:
-    """The mean of the tasks' means, by seed."""
+    """The mean of the tasks' means, by seed; NaN where a task's figures are not there."""
     return {seed: float(np.mean([v.mean() for v in tasks.values()])) for seed, tasks in figures.items()}
+
+
+def mean_cell(figures: Mapping[Any, BySeed], key: Any) -> str:
+    """The mean over the seeds that have all tasks, and which have not."""
+    values = [mean for mean in seed_means(figures[key]).values() if not np.isnan(mean)]
+    return cell(f"{np.mean(values):.4f}" if values else "", statuses(figures, key))

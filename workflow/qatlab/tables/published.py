@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, cell, means, with_status, worst
 from qatlab.tables.outputs import precision_labels
 from qatlab.tables.per_query import per_query
 from qatlab.tables.wide import VARIED_PREFIX
@@ -21,7 +22,7 @@ DIGITS = 4  # that are shown of a figure, or more where it is published with mor
 
 
 def published(theirs: pd.DataFrame, ours: pd.DataFrame, stands_for: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """A row per published figure: it, ours (mean ± standard deviation over seeds), and ours less it.
+    """A row per published figure: it, ours (mean ± standard deviation over seeds), and ours less it, unless seeds are missing.
 
     Args:
         theirs: a file of results/published, all of it text; of the study as its file has it.
@@ -31,24 +32,31 @@ def published(theirs: pd.DataFrame, ours: pd.DataFrame, stands_for: dict[str, di
     keys = [column for column in theirs.columns if column not in (*FIGURE, *TOLD)]
     ours = _as_written(ours, stands_for)
     what = [*FIGURE, *keys]
-    by_seed = ours.groupby([*what, "seed"], dropna=False)["value"].mean().reset_index()
-    values: dict[tuple[str, ...], list[float]] = {}
-    for of, value in zip(by_seed[what].astype(str).itertuples(index=False, name=None), by_seed["value"], strict=True):
-        values.setdefault(of, []).append(value)
+    by_seed = means(ours, [*what, "seed"]).sort_values("seed", kind="stable")
+    values: dict[tuple[str, ...], list[tuple[float, str]]] = {}
+    names = by_seed[what].astype(str).itertuples(index=False, name=None)
+    for of, value, status in zip(names, by_seed["value"], by_seed[STATUS], strict=True):
+        values.setdefault(of, []).append((value, status))
     table = pd.DataFrame([_row(row, keys, values) for row in theirs.to_dict("records")])
     order = [*keys, *(column for column in FIGURE[1:] if column in table.columns)]
     return table[[*order, *(column for column in table.columns if column not in order)]]
 
 
-def _row(row: dict[Any, Any], keys: list[str], values: dict[tuple[str, ...], list[float]]) -> dict[str, Any]:
-    found = values.get(tuple(str(row[key]) for key in (*FIGURE, *keys)), [])
+def _row(
+    row: dict[Any, Any], keys: list[str], values: dict[tuple[str, ...], list[tuple[float, str]]]
+) -> dict[str, Any]:
+    of_seeds = values.get(tuple(str(row[key]) for key in (*FIGURE, *keys)), [])
+    statuses = [status for _, status in of_seeds]
+    found, word = [value for value, status in of_seeds if status == OK], worst(statuses)
     digits = max(len(row["value"].partition(".")[2]), DIGITS if row["table"] != "cost" else 0)
     deviation = f" ± {np.std(found, ddof=1):.{digits}f}" if len(found) > 1 else ""
     told = {
         "published": row["value"] or None,
-        "ours": f"{np.mean(found):.{digits}f}{deviation}" if found else None,
+        "ours": cell(f"{np.mean(found):.{digits}f}{deviation}" if found else "", statuses) if of_seeds else None,
         "ours − published": f"{np.mean(found) - float(row['value']):+.{digits}f}" if found and row["value"] else None,
     }
+    if row["value"] and word != OK:
+        told["ours − published"] = word
     return {
         **{key: row[key] for key in keys},
         **{key: row[key] for key in FIGURE[1:] if row[key]},
@@ -61,7 +69,7 @@ def _as_written(ours: pd.DataFrame, stands_for: dict[str, dict[str, Any]]) -> pd
     """With the names that the study's file has for what it is at this scale."""
     names = {**stands_for.get("task", {}), **stands_for.get("texts", {}), ALL_TASKS: ALL_TASKS}
     told = {"task": names, "deploy": stands_for["deploy"]}
-    for column in ours.columns.difference([*FIGURE, "seed", "value"]):
+    for column in ours.columns.difference([*FIGURE, "seed", "value", STATUS]):
         told[column] = stands_for.get(column, {})
     return ours.assign(
         **{column: ours[column].map(lambda value, to=to: to.get(str(value), value)) for column, to in told.items()}
@@ -69,13 +77,19 @@ def _as_written(ours: pd.DataFrame, stands_for: dict[str, dict[str, Any]]) -> pd
 
 
 def figures(
-    runs: list[dict[str, Any]], results: Path, scores: pd.DataFrame, drift: pd.DataFrame, cost: pd.DataFrame
+    runs: list[dict[str, Any]],
+    results: Path,
+    scores: pd.DataFrame,
+    drift: pd.DataFrame,
+    cost: pd.DataFrame,
+    missing: Missing = WHOLE,
 ) -> pd.DataFrame:
     """Every figure of a study that others may have published, in long form.
 
-    Columns are those of a published file, `seed`, and the matrix's keys. What is not of a deployment, task or precision has ""
+    Columns are those of a published file, `seed`, `status`, and the matrix's keys. What is not of a deployment, task or precision has ""
     there; of scores there is the mean of the tasks too.
     """
+    scores, drift, cost = with_status(scores), with_status(drift), with_status(cost)
     scored = scores.assign(table="scores", precision=precision_labels(scores))
     scored = scored[(scored["rotation"] == "none")]
     drifted = drift.melt([c for c in drift if c not in DRIFT], DRIFT, var_name="metric").assign(table="drift")
@@ -88,45 +102,55 @@ def figures(
         drifted,
         costs[costs["metric"] == "bytes_on_disk"],
         of_training,
-        pd.DataFrame(_losses(runs, results)),
-        pd.DataFrame(_ranks(runs, results)),
+        pd.DataFrame(_losses(runs, results, missing)),
+        pd.DataFrame(_ranks(runs, results, missing)),
     ]
     together = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    columns = together[[*FIGURE, "method", "seed", "value", *_varied(together)]].dropna(subset=["value"])
+    known = together["value"].notna()
+    together[STATUS] = together[STATUS].where(~known, OK)  # a row of costs may lack some of them
+    columns = together[[*FIGURE, "method", "seed", "value", STATUS, *_varied(together)]]
+    columns = columns[known | columns[STATUS].ne(OK)]
     columns = columns.fillna(dict.fromkeys(FIGURE, ""))
     return columns.rename(columns=lambda column: column.removeprefix(VARIED_PREFIX))
 
 
 def _mean_of_tasks(scores: pd.DataFrame) -> pd.DataFrame:
     keys = ["table", "run", "method", "seed", "deploy", "precision", "metric", *_varied(scores)]
-    return scores.groupby(keys, dropna=False, sort=False)["value"].mean().reset_index().assign(task=ALL_TASKS)
+    return means(scores, keys).assign(task=ALL_TASKS)
 
 
 def _varied(table: pd.DataFrame) -> list[str]:
     return [column for column in table.columns if column.startswith(VARIED_PREFIX)]
 
 
-def _losses(runs: list[dict[str, Any]], results: Path) -> Iterator[dict[str, Any]]:
+def _losses(runs: list[dict[str, Any]], results: Path, missing: Missing) -> Iterator[dict[str, Any]]:
     """Of the last step of each training, and the mean of all."""
     for run in runs:
-        log = results / run["trained"] / "log.csv"
-        if log.exists():
+        log, status = results / run["trained"] / "log.csv", missing.status(run["trained"])
+        found = {"last_loss": np.nan, "mean_loss": np.nan}
+        if status == OK and log.exists():
             losses = pd.read_csv(log)["loss"]
-            for metric, value in (("last_loss", losses.iloc[-1]), ("mean_loss", losses.mean())):
-                yield {**_of(run), "table": "training", "metric": metric, "value": value}
+            found = {"last_loss": losses.iloc[-1], "mean_loss": losses.mean()}
+        if run["seed"] is not None:
+            for metric, value in found.items():
+                yield {**_of(run), "table": "training", "metric": metric, "value": value, STATUS: status}
 
 
-def _ranks(runs: list[dict[str, Any]], results: Path) -> Iterator[dict[str, Any]]:
+def _ranks(runs: list[dict[str, Any]], results: Path, missing: Missing) -> Iterator[dict[str, Any]]:
     """Of withheld records: the share whose answer stands first, second and so on."""
     tasks = {entry["task"] for run in runs for entry in run["evaluations"] if "score" in entry}
     for run in runs:
-        for form, by_seed in per_query([run], results, dict.fromkeys(tasks, "rank")).items():
+        figures = per_query([run], results, dict.fromkeys(tasks, "rank"), missing)
+        for form, by_seed in figures.items():
             for by_task in by_seed.values():
                 for task, ranks in by_task.items():
+                    there = not np.isnan(ranks).any()
+                    status = OK if there else worst(figures.gaps[form].values())
                     for rank in RANKS:
                         yield {
                             **_of(run), "table": "ranks", "deploy": form.deploy, "task": task, "precision": form.output,
-                            "metric": f"share at rank {rank}", "value": float((ranks == rank).mean()),
+                            "metric": f"share at rank {rank}", STATUS: status,
+                            "value": float((ranks == rank).mean()) if there else np.nan,
                         }  # fmt: skip
 
 

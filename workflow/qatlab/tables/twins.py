@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from qatlab.tables.differences import DIFFERENCE, judged
+from qatlab.tables.missing import OK, worst
 from qatlab.tables.names import TEXT
-from qatlab.tables.per_query import BySeed, Form, paired, seed_means
+from qatlab.tables.per_query import BySeed, Form, mean_cell, paired, seed_means, statuses
 
 
 def qat_minus_ptq(
@@ -44,7 +45,11 @@ def qat_minus_ptq(
 
 
 def _values(figures: dict[Form, BySeed], form: Form, twin: Form) -> dict[str, Any]:
-    """Over the seeds that both have."""
+    """Over the seeds that both have; where one has failed, there is no difference."""
+    word = worst([*statuses(figures, form), *statuses(figures, twin)])
+    if word != OK:
+        means = {"PTQ": mean_cell(figures, twin), "QAT": mean_cell(figures, form)}
+        return {**means, "QAT − PTQ": word, "seeds": word}
     qat, ptq = seed_means(figures[form]), seed_means(figures[twin])
     shared = [seed for seed in qat if seed in ptq]
     before, after = np.array([ptq[seed] for seed in shared]), np.array([qat[seed] for seed in shared])

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from qatlab.tables.long import OF_TRAINING
 from qatlab.tables.machines import with_kernel
+from qatlab.tables.missing import NOTE, OK, STATUS, by_seed, cell, means, note, with_gaps, with_status, worst
 from qatlab.tables.names import TEXT, is_simulation
 from qatlab.tables.outputs import precision_labels
 
@@ -16,37 +18,37 @@ VARIED_PREFIX = "matrix."  # columns of what else a matrix varies, e.g. matrix.t
 def scores_by_precision(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     """One metric: a row per method, deployment and rotation; a column per task and precision, then the mean of the tasks.
 
-    With several seeds a cell reads `mean ± standard deviation over seeds`.
+    With several seeds a cell reads `mean ± standard deviation over seeds`; where some are missing it says so.
     """
-    chosen, kernel = with_kernel(scores[scores["metric"] == metric])
+    chosen, kernel = with_kernel(with_status(scores[scores["metric"] == metric]))
     chosen = chosen.assign(output=precision_labels(chosen))
     keys = [*row_keys(scores), "deploy", *kernel, *_rotation_key(scores)]
-    means = chosen.groupby([*keys, "seed", "output"], sort=False, dropna=False)["value"].mean().reset_index()
-    means["task"] = MEAN
-    both = pd.concat([chosen[[*keys, "seed", "task", "output", "value"]], means])
+    of_tasks = means(chosen, [*keys, "seed", "output"]).assign(task=MEAN)
+    both = pd.concat([chosen[[*keys, "seed", "task", "output", "value", STATUS]], of_tasks], ignore_index=True)
     both["column"] = both["task"] + (" · " + both["output"]).where(both["output"] != TEXT, "")
     return _spread(both, keys, "column")
 
 
 def all_metrics(scores: pd.DataFrame) -> pd.DataFrame:
     """Every metric, as the mean of the tasks: a row per method, deployment and precision."""
-    labelled, kernel = with_kernel(scores)
+    labelled, kernel = with_kernel(with_status(scores))
     labelled = labelled.assign(precision=precision_labels(scores))
     precision = [] if labelled["precision"].eq(TEXT).all() else ["precision"]
     keys = [*row_keys(scores), "deploy", *kernel, *_rotation_key(scores), *precision]
-    means = labelled.groupby([*keys, "seed", "metric"], sort=False, dropna=False)["value"].mean().reset_index()
-    return _spread(means, keys, "metric")
+    return _spread(means(labelled, [*keys, "seed", "metric"]), keys, "metric")
 
 
 def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
     """Drift as published studies report it, per method, reference and deployment: extremes over all texts, means over tasks and seeds.
 
-    What it does to searches stands beside it, for tasks. Forward passes of training are left out: see parity.
+    What it does to searches stands beside it, for tasks. Forward passes of training are left out: see parity. Seeds that lack a
+    task or set of texts are left out, and counted.
     """
     drift, kernel = with_kernel(drift[[not is_simulation(reference) for reference in drift["reference"]]])
     reference = ["reference"] if drift["reference"].nunique() > 1 else []
     keys = [*row_keys(drift), "deploy", *reference, *kernel]
-    grouped = drift.groupby(keys, sort=False, dropna=False)
+    whole, statuses = by_seed(drift, keys)
+    grouped = whole.groupby(keys, sort=False, dropna=False)
     table = grouped.agg(
         min=("min", "min"),
         max=("max", "max"),
@@ -60,24 +62,30 @@ def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
     )
     six, four = ("min", "max", "mean", "mean_distance"), ("top10_overlap", "rank_flips", "kendall_tau")
     formats = dict.fromkeys(six, "%.6f") | dict.fromkeys(four, "%.4f") | {"margin_change": "%+.4f"}
-    return (
+    shown = (
         _formatted(table.reset_index(), formats)
         .rename(columns={"top10_overlap": "top-10 overlap"})
         .rename(columns=lambda column: column.replace("_", " ") if column in formats else column)
     )
+    return with_gaps(shown, statuses, keys)
 
 
-def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
-    """Cost per method and deployment, medians over seeds, in units people read."""
+def cost_summary(cost: pd.DataFrame, records: bool = False) -> pd.DataFrame:
+    """Cost per method and deployment, medians over seeds, in units people read.
+
+    Args:
+        cost: cost.csv.
+        records: whether there are withheld records, whose rates have columns of their own.
+    """
+    cost = with_status(cost)
     keys = [*row_keys(cost), "deploy"]
     columns = ["seconds_per_step", "examples_per_second", "peak_memory_bytes", "bytes_on_disk", "texts_per_second"]
-    withheld = ["records_per_second", "records_seconds"] if cost["records_per_second"].notna().any() else []
+    withheld = ["records_per_second", "records_seconds"] if records else []
     columns += withheld
     table = cost.groupby(keys, sort=False, dropna=False)[columns].median().reset_index()
     table[["peak_memory_bytes", "bytes_on_disk"]] /= 1e6
-    table.columns = pd.Index(
-        [*keys, "s/step", "examples/s", "peak memory (MB)", "on disk (MB)", "texts/s", *WITHHELD[: len(withheld)]]
-    )
+    shown = ["s/step", "examples/s", "peak memory (MB)", "on disk (MB)", "texts/s", *WITHHELD[: len(withheld)]]
+    table.columns = pd.Index([*keys, *shown])
     formats = {
         "s/step": "%.2f",
         "examples/s": "%.1f",
@@ -85,7 +93,24 @@ def cost_summary(cost: pd.DataFrame) -> pd.DataFrame:
         "on disk (MB)": "%.1f",
         "texts/s": "%.0f",
     } | dict.fromkeys(WITHHELD[: len(withheld)], "%.1f")
-    return _formatted(table, formats)
+    return _with_gaps_of_cost(_formatted(table, formats), cost, keys, dict(zip(columns, shown, strict=True)))
+
+
+def _with_gaps_of_cost(
+    table: pd.DataFrame, cost: pd.DataFrame, keys: list[str], columns: dict[str, str]
+) -> pd.DataFrame:
+    """A row may lack some figures: what a training took is known though its deployment has failed."""
+    if cost[STATUS].eq(OK).all():
+        return table
+    table = table.astype(object)
+    statuses = []
+    for at, (_, rows) in enumerate(cost.groupby(keys, sort=False, dropna=False)):
+        statuses.append(list(rows.groupby("seed", sort=False, dropna=False)[STATUS].agg(worst)))
+        for column, name in columns.items():
+            should_be = rows[STATUS].ne(OK) & (rows["seed"].notna() | (column not in OF_TRAINING))
+            if rows[column].isna().all() and should_be.any():
+                table.loc[at, name] = worst(rows.loc[should_be, STATUS])
+    return table.assign(**{NOTE: [note(of_group) for of_group in statuses]})
 
 
 def write_all_forms(table: pd.DataFrame, folder: Path, name: str, title: str) -> None:
@@ -120,8 +145,13 @@ def _rotation_key(scores: pd.DataFrame) -> list[str]:
 
 
 def _spread(values: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
+    def figure(of_seeds: pd.Series) -> str:
+        statuses, there = list(values.loc[of_seeds.index, STATUS]), of_seeds.dropna()
+        deviation = f" ± {there.std(ddof=1):.4f}" if len(there) > 1 else ""
+        return cell(f"{there.mean():.4f}{deviation}", statuses)
+
     grouped = values.groupby([*keys, column], sort=False, dropna=False)["value"]
-    cells = grouped.agg(lambda v: f"{v.mean():.4f}" + (f" ± {v.std(ddof=1):.4f}" if len(v) > 1 else "")).reset_index()
+    cells = grouped.agg(figure).reset_index()
     order = list(dict.fromkeys(cells[column]))
     wide = cells.pivot(index=keys, columns=column, values="value")[order]
     rows = list(dict.fromkeys(map(tuple, cells[keys].itertuples(index=False, name=None))))

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from qatlab.errors import UserError
+from qatlab.errors import Diverged
 from qatlab.training.checkpoints import Checkpoints
 
 EXPLODED = 1000.0  # times the median loss of the steps before
@@ -16,10 +16,29 @@ FIRST_STEPS = 5  # too few to have a median
 SMALL = 1.0  # a loss near 0 may rise a thousandfold and mean nothing
 
 
+def diverged(label: str, step: int, found: str, checkpoints: Checkpoints) -> Diverged:
+    """The error that ends a training.
+
+    Args:
+        label: of the run.
+        step: the optimizer step that it was found in.
+        found: what is no number, or too large.
+        checkpoints: of the training.
+    """
+    last = checkpoints.last()
+    good = f"the last good checkpoint is {last}" if last else "there is no checkpoint from before it"
+    return Diverged(
+        f"{label} diverged at step {step}: {found}; {good}. "
+        "Lower its learning rate or trainer.max_grad_norm, or raise trainer.warmup_ratio",
+        step,
+        str(last) if last else None,
+    )
+
+
 class StopWhenDiverged(TrainerCallback):
     """Looks at each step's loss and gradient before anything of the step is saved.
 
-    Raises UserError with the run, the step and the last good checkpoint.
+    Raises Diverged with the run, the step and the last good checkpoint.
     """
 
     def __init__(self, label: str, checkpoints: Checkpoints) -> None:
@@ -40,12 +59,7 @@ class StopWhenDiverged(TrainerCallback):
         loss = float(logs["loss"])
         found = self._found(loss, float(logs.get("grad_norm") or 0.0))
         if found:
-            last = self.checkpoints.last()
-            good = f"the last good checkpoint is {last}" if last else "there is no checkpoint from before it"
-            raise UserError(
-                f"{self.label} diverged at step {state.global_step}: {found}; {good}. "
-                "Lower its learning rate or trainer.max_grad_norm, or raise trainer.warmup_ratio"
-            )
+            raise diverged(self.label, state.global_step, found, self.checkpoints)
         self.before.append(loss)
 
     def _found(self, loss: float, gradient: float) -> str | None:

@@ -11,7 +11,9 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from qatlab.quantization.backend import NotFiniteError
 from qatlab.training.checkpoints import Checkpoints
+from qatlab.training.divergence import diverged
 
 TENSORS = "training.safetensors"
 
@@ -25,11 +27,14 @@ class Resumable(Trainer):
     checkpoints: Checkpoints
 
     def train_resumably(self, checkpoints: Checkpoints) -> None:
-        """Trains, from the newest checkpoint where there is one."""
+        """Trains, from the newest checkpoint where there is one. Raises Diverged where embeddings become NaN."""
         self.checkpoints = checkpoints
         self.add_callback(checkpoints)
         with checkpoints.stopping_on_signals():
-            self.train(resume_from_checkpoint=checkpoints.newest())
+            try:
+                self.train(resume_from_checkpoint=checkpoints.newest())
+            except NotFiniteError as error:  # of a step whose loss a grid could not even be computed for
+                raise diverged(checkpoints.log.label, self.state.global_step + 1, str(error), checkpoints) from None
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.checkpoints.folder)

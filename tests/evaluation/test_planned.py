@@ -1,0 +1,58 @@
+"""The rows that a failed score would have had are those that the score stage writes."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from qatlab.evaluation import reranking, translation
+from qatlab.evaluation.planned import METRICS, planned_scores
+from qatlab.evaluation.scores_file import read_scores
+from qatlab.stages import score
+
+FIGURES = ("value", "stderr", "queries", "doc_bytes")
+CONFIG = {
+    "metrics": ["ndcg@10", "mrr@10"],
+    "precisions": ["float32", "int8", "binary", "float32_x_binary"],
+    "scoring": ["dequantized", "codes", "sentence_transformers_compat"],
+    "ranges": ["corpus", "per_call"],
+    "rescoring": ["none", "float32"],
+    "rotations": ["none", "itq"],
+    "dimensions": [None, 8],
+}
+
+
+def test_every_output_and_metric_in_the_same_order(tmp_path):
+    generator = np.random.default_rng(0)
+    encode, task, scored = (tmp_path / name for name in ("encode", "task", "score"))
+    for folder in (encode, task, scored):
+        folder.mkdir()
+    for name, count in (("documents", 40), ("queries", 20)):
+        np.save(encode / f"{name}.npy", generator.normal(size=(count, 16)).astype(np.float32))
+        pd.DataFrame({"id": [f"{name}{i:02}" for i in range(count)]}).to_parquet(task / f"{name}.parquet")
+    rows = [{"query_id": f"queries{i:02}", "doc_id": f"documents{i:02}", "relevance": 1} for i in range(20)]
+    pd.DataFrame(rows).to_parquet(task / "qrels.parquet")
+    (task / "manifest.json").write_text(json.dumps({"kind": "retrieval"}))
+    score.run({"config": CONFIG}, {"encode": encode, "task": task}, scored, 1)
+    written = [{key: row[key] for key in row if key not in FIGURES} for row in read_scores(scored)]
+    planned = [{key: row[key] for key in row if key not in FIGURES} for row in planned_scores(CONFIG, "retrieval")]
+    assert planned == written
+    assert len(written) > 40
+
+
+def test_other_kinds_have_the_metrics_of_their_modules():
+    assert METRICS["reranking"] == reranking.FIGURES
+    assert tuple(translation.translation_figures(["a b", "c"], ["a b", "c d"])) == METRICS["translation"]
+    assert [
+        row["metric"] for row in planned_scores({"metrics": ["ndcg@10"], "precisions": ["int8"]}, "similarity")
+    ] == ["spearman", "pearson"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "metrics"), [("translation", ["chrf", "bleu"]), ("language_modelling", ["bits_per_byte"])]
+)
+def test_texts_have_one_output(kind, metrics):
+    rows = planned_scores({}, kind)
+    assert [row["metric"] for row in rows] == metrics
+    assert {row["doc_precision"] for row in rows} == {"text"}

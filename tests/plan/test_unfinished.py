@@ -1,0 +1,74 @@
+"""What a study lacks when jobs have failed: what follows a failed job has failed too, and what was not run has not."""
+
+import subprocess
+
+import pytest
+
+from conftest import PROJECT
+from qatlab.errors import UserError
+from qatlab.failures import mark
+from qatlab.plan import unfinished
+from qatlab.plan.study import load_study
+from qatlab.plan.unfinished import UNTOLD, missing_artifacts, show, told
+from qatlab.tables.missing import FAILED, NOT_RUN
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return load_study(PROJECT / "conf", "quickstart", overrides=["study.matrix.seed=[0,1]"])
+
+
+def followers(plan, path):
+    """The artifact, and all that is made from it."""
+    found = {path}
+    for follows, artifact in plan.artifacts.items():
+        if found & set(artifact.inputs.values()):
+            found.add(follows)
+    return found
+
+
+def test_what_follows_has_failed_for_the_first_cause_even_where_an_earlier_workflow_left_it(plan, tmp_path):
+    run = next(run for run in plan.runs if run.name == "ste-seed=1")
+    other = next(run for run in plan.runs if run.name == "baseline-seed=0")
+    for path in plan.artifacts:  # all of them are there, of an earlier workflow
+        (tmp_path / path).mkdir(parents=True)
+    mark(tmp_path / run.trained, "train", "ste-seed=1", UserError("ste-seed=1 diverged at step 12"))
+    lacking = followers(plan, run.trained) | followers(plan, other.trained)
+    found = missing_artifacts(plan, tmp_path, lacking, {run.trained})
+    assert set(found) == lacking
+    deployed, scored = run.deployed["onnx_int8"], run.scored["onnx_int8", "stdlib"]
+    assert found[deployed] == {"status": FAILED, "reason": "train ste-seed=1: diverged at step 12"}
+    assert (found[scored]["status"], found[scored]["reason"]) == (FAILED, "train ste-seed=1: diverged at step 12")
+    assert found[other.scored["onnx_int8", "stdlib"]]["status"] == NOT_RUN
+    rows = found[scored]["figures"]
+    assert {row["doc_precision"] for row in rows} == {"float32", "int8", "binary"}
+    assert found[scored]["kind"] == "retrieval"
+    lines = list(told(plan, found))
+    count = len(plan.runs)
+    assert lines[0] == (
+        f"quickstart: tables show 1 of {count} runs as failed (ste-seed=1), 1 of {count} runs as not run (baseline-seed=0); "
+        "mend what failed, and the same command makes them whole"
+    )
+    assert lines[1:] == ["quickstart: train ste-seed=1: diverged at step 12"]
+
+
+def test_a_job_that_could_not_say_why_was_killed(plan, tmp_path):
+    path = plan.runs[1].trained
+    found = missing_artifacts(plan, tmp_path, {path}, {path})
+    assert found[path]["reason"].endswith(f": {UNTOLD}")
+
+
+def test_tables_that_cannot_be_made_are_said_to_be_old(plan, tmp_path, monkeypatch):
+    commands = []
+
+    def run(command, check):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(unfinished.subprocess, "run", run)
+    path = plan.runs[1].trained
+    lines = list(show(plan, tmp_path, missing_artifacts(plan, tmp_path, {path}, {path}), ["tables", "plots"]))
+    assert len(commands) == 1
+    assert lines == [
+        f"quickstart: tables of what is there could not be made; those in {tmp_path}/studies/quickstart are of an earlier workflow"
+    ]

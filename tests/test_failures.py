@@ -1,0 +1,74 @@
+"""What a failed stage leaves beside its artifact: why, in one line, until it is tried again."""
+
+import json
+import signal
+
+import pytest
+
+from qatlab import __main__ as command
+from qatlab.errors import Diverged, Stopped, UserError
+from qatlab.failures import mark, mark_file, read_mark
+from qatlab.stages import data
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """Runs the stage `data`, which does what it is told to; returns the exit code."""
+    (tmp_path / "config.json").write_text(json.dumps({"label": "pairs"}))
+    output = tmp_path / "results" / "data" / "pairs-1"
+
+    def run(do):
+        monkeypatch.setattr(data, "run", lambda *given: do())
+        return command.main(["data", "--config", str(tmp_path / "config.json"), "--output", str(output)])
+
+    run.output = output
+    return run
+
+
+def raising(error):
+    def fail():
+        raise error
+
+    return fail
+
+
+def test_a_mark_says_why_and_goes_with_the_next_try(stage):
+    assert stage(raising(UserError("pairs has no column 'anchor'"))) == 2
+    assert read_mark(stage.output) == {
+        "stage": "data", "label": "pairs", "reason": "has no column 'anchor'", "step": None, "checkpoint": None,
+    }  # fmt: skip
+    assert not stage.output.exists()
+    assert stage(raising(RuntimeError("out of memory\nat 0x7f"))) == 1
+    assert read_mark(stage.output)["reason"] == "RuntimeError: out of memory"
+    assert stage(lambda: None) == 0
+    assert read_mark(stage.output) is None
+    assert stage.output.is_dir()
+
+
+def test_a_stage_that_was_told_to_stop_has_not_failed(stage):
+    stage(raising(RuntimeError("first try")))
+    assert stage(raising(Stopped("stopped at step 3", signal.SIGTERM))) == 128 + signal.SIGTERM
+    assert not mark_file(stage.output).exists()
+    assert stage(raising(KeyboardInterrupt())) == 128 + signal.SIGINT
+    assert not mark_file(stage.output).exists()
+
+
+def test_a_training_that_diverged_has_its_step_and_checkpoint_without_this_machines_folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    output = tmp_path / "train" / "ste-1"
+    output.parent.mkdir()
+    checkpoint = str(tmp_path / "train" / ".ste-1.checkpoints" / "checkpoint-9")
+    mark(
+        output, "train", "ste", Diverged(f"ste diverged at step 12; the last good one is {checkpoint}", 12, checkpoint)
+    )
+    found = read_mark(output)
+    assert (found["step"], found["checkpoint"]) == (12, "train/.ste-1.checkpoints/checkpoint-9")
+    assert found["reason"] == "diverged at step 12; the last good one is train/.ste-1.checkpoints/checkpoint-9"
+    mark(output, "train", "ste", ValueError("x" * 1000))
+    assert len(read_mark(output)["reason"]) == 300
+
+
+def test_what_is_no_mark_is_none(tmp_path):
+    assert read_mark(tmp_path / "nothing") is None
+    mark_file(tmp_path / "half").write_text('{"stage": "tra')
+    assert read_mark(tmp_path / "half") is None

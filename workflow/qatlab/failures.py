@@ -1,0 +1,60 @@
+"""Failure marks: what a stage that failed leaves beside the artifact that it could not make, until it is tried again."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from qatlab.artifact import read_json, write_json
+from qatlab.errors import Diverged, UserError
+
+LETTERS = 300  # of a reason
+
+
+def mark_file(output: Path) -> Path:
+    """`results/train/.<artifact>.failed.json`."""
+    return output.with_name(f".{output.name}.failed.json")
+
+
+def mark(output: Path, stage: str, label: str, error: Exception) -> None:
+    """Leaves the mark: stage, label, the reason in one line and, of a training that diverged, the step and the last checkpoint.
+
+    Args:
+        output: the artifact's folder, as the stage was given it.
+    """
+    diverged = error if isinstance(error, Diverged) else None
+    told = {
+        "stage": stage,
+        "label": label,
+        "reason": _reason(error, label),
+        "step": diverged.step if diverged else None,
+        "checkpoint": _short(diverged.checkpoint) if diverged and diverged.checkpoint else None,
+    }
+    with suppress(OSError):  # on a full disk; the person at the screen has read it
+        write_json(mark_file(output), told)
+
+
+def unmark(output: Path) -> None:
+    """Takes it away: another try begins."""
+    mark_file(output).unlink(missing_ok=True)
+
+
+def read_mark(output: Path) -> dict[str, Any] | None:
+    """The mark of an artifact's last try, if it failed and could say so."""
+    with suppress(OSError, ValueError):
+        found: dict[str, Any] = read_json(mark_file(output))
+        return found
+    return None
+
+
+def _reason(error: Exception, label: str) -> str:
+    """One line without the label, which stands beside it, and without paths that mean nothing elsewhere or later."""
+    said = str(error).strip().partition("\n")[0]
+    if not isinstance(error, UserError):
+        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    said = _short(said.removeprefix(f"{label} "))
+    return said if len(said) <= LETTERS else said[: LETTERS - 1] + "…"
+
+
+def _short(text: str) -> str:
+    """Paths as from the folder that this runs in."""
+    return text.replace(f"{Path.cwd()}/", "")

@@ -1,0 +1,99 @@
+"""What a study has not made when a workflow ends with failed jobs, and tables and plots of what it has."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+from qatlab.artifact import write_json
+from qatlab.evaluation.planned import planned_scores
+from qatlab.failures import read_mark
+from qatlab.plan.plan import Plan
+from qatlab.tables.missing import FAILED, NOT_RUN, SHOWN, Missing, incomplete_runs
+
+REASONS = 8  # lines at most
+UNTOLD = "its job ended without saying why (killed, or out of memory?)"
+
+
+def missing_artifacts(
+    plan: Plan, results: Path, unfinished: Collection[str], failed: Collection[str]
+) -> dict[str, dict[str, Any]]:
+    """By path: status and reason, and of scores the rows that they would have.
+
+    What is made from a failed artifact has failed with it, for the same reason; what an earlier workflow left there is none of
+    the study's any more.
+
+    Args:
+        results: the folder of artifacts, where failed jobs have left their marks.
+        unfinished: paths of the artifacts that the workflow should have made, and did not.
+        failed: those whose jobs failed.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    kinds = {path: run.kinds[task] for run in plan.runs for (_, task), path in run.scored.items()}
+    for path, artifact in plan.artifacts.items():  # what one is made from comes before it
+        if path not in unfinished:
+            continue
+        causes = [found[source] for source in artifact.inputs.values() if source in found]
+        cause = next((cause for cause in causes if cause["status"] == FAILED), None)
+        if path in failed:
+            said = (read_mark(results / path) or {}).get("reason", UNTOLD)
+            found[path] = {"status": FAILED, "reason": f"{artifact.kind} {artifact.label}: {said}"}
+        elif cause:
+            found[path] = dict(cause)
+        else:
+            found[path] = {"status": NOT_RUN, "reason": None}
+        for key in ("kind", "figures"):
+            found[path].pop(key, None)
+        if path in kinds:
+            found[path] |= {"kind": kinds[path], "figures": planned_scores(artifact.config, kinds[path])}
+    return found
+
+
+def show(plan: Plan, results: Path, missing: dict[str, dict[str, Any]], stages: list[str]) -> Iterator[str]:
+    """Writes a study's tables, plots or the page of studies by the stages' own commands; yields lines for the person at the screen.
+
+    Args:
+        missing: of `missing_artifacts`.
+        stages: tables, plots and index, or some of them, in this order.
+    """
+    folder, lacks = results / "studies" / plan.study, results / "plan" / "missing" / f"{plan.study}.json"
+    lacks.parent.mkdir(parents=True, exist_ok=True)
+    write_json(lacks, missing)
+    given = {
+        "tables": [
+            f"results={results}",
+            *([f"published={os.path.relpath(plan.published.file)}"] if plan.published else []),
+        ],
+        "plots": [f"results={results}", f"tables={folder / 'tables'}"],
+        "index": [f"studies={results / 'studies'}"],
+    }
+    for stage in stages:
+        inputs = [*given[stage], *([f"missing={lacks}"] if stage != "index" else [])]
+        log = results / "logs" / (f"{stage}.log" if stage == "index" else f"{stage}/{plan.study}.log")
+        command = [sys.executable, "-m", "qatlab", stage, "--config", f"{results / 'plan' / 'study' / plan.study}.json"]
+        command += [part for pair in inputs for part in ("--input", pair)]
+        command += ["--output", str(folder.parent if stage == "index" else folder), "--log", str(log)]
+        if subprocess.run(command, check=False).returncode != 0:
+            yield f"{plan.study}: {stage} of what is there could not be made; those in {folder} are of an earlier workflow"
+            return
+    yield from told(plan, missing)
+
+
+def told(plan: Plan, missing: dict[str, dict[str, Any]]) -> Iterator[str]:
+    """'tiny: tables show 1 of 12 runs as failed (ste-seed=1); …', then each cause in a line."""
+    runs = plan.study_description()["config"]["runs"]
+    incomplete = incomplete_runs(runs, Missing(missing))
+    counts = []
+    for status in (FAILED, NOT_RUN):
+        names = [run["run"] for run in incomplete if run["status"] == status]
+        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+        if names:
+            counts.append(f"{len(names)} of {len(runs)} runs as {status} ({', '.join(map(str, names[:SHOWN]))}{more})")
+    yield f"{plan.study}: tables show {', '.join(counts)}; mend what failed, and the same command makes them whole"
+    reasons = list(dict.fromkeys(lack["reason"] for lack in missing.values() if lack["status"] == FAILED))
+    for reason in reasons[:REASONS]:
+        yield f"{plan.study}: {reason}"
+    if len(reasons) > REASONS:
+        yield f"{plan.study}: {len(reasons) - REASONS} more reasons in its runs.csv"
