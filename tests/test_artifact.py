@@ -60,3 +60,10 @@ def test_two_stages_of_a_study_may_write_at_once(tmp_path):
             (second / "mteb").mkdir()
         (first / "plots/file").write_text("still here")
     assert sorted(entry.name for entry in (tmp_path / "study").iterdir()) == ["mteb", "plots"]
+
+
+def test_long_slugs_are_cut_and_told_apart():
+    first, second = (identity("a" * 400, content) for content in (1, 2))
+    assert first != second
+    assert len(first) < 200
+    assert identity("..", 1).startswith("unnamed-")

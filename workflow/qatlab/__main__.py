@@ -12,7 +12,7 @@ from typing import Any
 
 from qatlab.artifact import checkpoint_folder, read_json, written_aside
 from qatlab.disk import full
-from qatlab.errors import Stopped, UserError, unknown
+from qatlab.errors import Stopped, UserError, printable, unknown
 from qatlab.progress import last_lines, output_to, say
 
 STAGES = {
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise unknown("stage", name, [*STAGES, *COMMANDS])
         return _run_stage(name, arguments[1:])
     except UserError as error:
-        print(f"qatlab: {error}", file=sys.stderr)
+        print(f"qatlab: {printable(error)}", file=sys.stderr)
         return 2
 
 

@@ -1,7 +1,10 @@
-"""The exceptions that are shown as one line, never as a traceback."""
+"""The exceptions that are shown as one line, never as a traceback; and what others wrote, made fit for a terminal."""
 
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (also of direction), surrogates, separators of lines
 
 
 class UserError(Exception):
@@ -27,3 +30,20 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
     near = get_close_matches(str(name), choices, n=1, cutoff=0.6)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     return UserError(f"unknown {kind} '{name}'{hint}; valid: {', '.join(choices)}")
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is one line without anything that a terminal would act on instead of showing it."""
+    return not any(unicodedata.category(letter) in UNSEEN for letter in text)
+
+
+def printable(text: object) -> str:
+    r"""A text in one line, whose control characters are seen instead of obeyed: `\x1b[31m`, `\n`, `\u202e`."""
+    shown = str(text)
+    if is_plain(shown):
+        return shown
+    return "".join(letter if is_plain(letter) else _escaped(letter) for letter in shown)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")

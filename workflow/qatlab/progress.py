@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from qatlab.errors import printable
+
 LINES_SHOWN_ON_FAILURE = 12
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -43,7 +45,8 @@ def output_to(log: Path | None) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """One line for the person at the terminal, and for the log."""
+    """One line for the person at the terminal, and for the log; control characters in it are shown, not obeyed."""
+    line = printable(line)
     with suppress(OSError):  # on a full disk; the person still reads it
         print(line, file=sys.stderr, flush=True)
     if _terminal is not None:
@@ -53,7 +56,8 @@ def say(line: str) -> None:
 def last_lines(log: Path) -> list[str]:
     """The end of a log, for the screen."""
     with log.open(encoding="utf-8", errors="replace") as stream:
-        return [line.rstrip() for line in deque(stream, LINES_SHOWN_ON_FAILURE)]
+        # Of a bar that was drawn over itself, its last state.
+        return [line.rstrip().rpartition("\r")[2] for line in deque(stream, LINES_SHOWN_ON_FAILURE)]
 
 
 def clock(seconds: float) -> str:

@@ -14,6 +14,7 @@ from qatlab.plan.environment import use_this_python
 from qatlab.plan.hardware import count_gpus
 from qatlab.plan.layers import check_layers
 from qatlab.plan.preflight import check_hub
+from qatlab.plan.safe_files import split_overrides
 from qatlab.plan.sources import stage_sources
 from qatlab.plan.study import load_studies, write_descriptions
 from qatlab.plan.trainings import trainings
@@ -33,9 +34,9 @@ use_this_python(BASE / "workflow")
 
 def overrides():
     given = config.get("overrides", "")
-    return (
-        shlex.split(given) if isinstance(given, str) else [str(item) for item in given]
-    )
+    if isinstance(given, str):
+        return split_overrides(given)
+    return [str(item) for item in given]
 
 
 def planned():
