@@ -69,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run_stage(name: str, arguments: list[str]) -> int:
     options = _options(name, arguments)
     inputs = _inputs(options.input)
-    description = read_json(options.config)
+    description = _description(options.config)
     stage = f"{name} {description['label']}"
     try:
         with output_to(options.log):
@@ -83,6 +83,16 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     except Exception as error:
         return _failed(stage, full(error, options.output) or error, options.log)
     return 0
+
+
+def _description(path: Path) -> Any:
+    try:
+        found = read_json(path)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not {"label", "config"} <= found.keys():
+        raise UserError(f"--config: '{path}' is no configuration of a stage, as `qatlab plan --write` makes it")
+    return found
 
 
 def _options(name: str, arguments: list[str]) -> argparse.Namespace:

@@ -19,7 +19,7 @@ LONGEST_OVERRIDE = 10_000  # characters
 DEEPEST = 24  # maps and lists in one another
 MOST_NODES = 100_000  # of a file, an alias counting as all that it repeats
 YAML_TAGS = "tag:yaml.org,2002:"
-PLAIN_TAGS = {YAML_TAGS + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")} | {"!", None}
+PLAIN_TAGS = {YAML_TAGS + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")} | {"!"}
 # Hydra's own keys: of objects that are made of what a file names, and of folders that files come from.
 REFUSED_KEYS = re.compile(r"_(target|args|partial|recursive|convert)_|searchpath")
 HYDRA = re.compile(r"/?hydra([./@].*)?")
@@ -117,7 +117,7 @@ def _check_events(events: Iterable[Any], name: str) -> None:
         if nodes > MOST_NODES:
             raise UserError(f"{where}: more than {MOST_NODES:,} values, aliases counted as what they repeat")
         if isinstance(event, yaml.CollectionStartEvent):
-            sizes.pop(event.anchor, None)
+            sizes.pop(event.anchor or "", None)
             opened.append((event.anchor, nodes - 1))
             if len(opened) > DEEPEST:
                 raise UserError(f"{where}: nested more than {DEEPEST} deep")
@@ -141,7 +141,7 @@ def _count(event: Any, sizes: dict[str, int], where: str) -> int:
 
 def _check_node(event: Any, where: str) -> None:
     tag = getattr(event, "tag", None)
-    if tag not in PLAIN_TAGS:
+    if tag is not None and tag not in PLAIN_TAGS:
         raise UserError(f"{where}: tag '{tag.replace(YAML_TAGS, '!!')}' is not plain YAML; write the value itself")
     if isinstance(event, yaml.ScalarEvent):
         check_values(event.value, where)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qatlab.arrays import load_array
 from qatlab.plots import drift, pareto, published, scores, style, training_loss, waterfall
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.names import is_simulation
@@ -50,7 +51,7 @@ def _cosines(runs: list[dict[str, Any]], results: Path) -> dict[tuple[str, str],
         for entry in run["evaluations"]:
             for reference, path in entry["drift"].items():
                 if not is_simulation(reference):
-                    values = np.load(results / path / "cosines.npy", allow_pickle=False)
+                    values = load_array(results / path / "cosines.npy")
                     parts.setdefault((entry["deploy"], reference), {}).setdefault(run["method"], []).append(values)
     return {
         pair: {method: np.concatenate(values) for method, values in by_method.items()}
