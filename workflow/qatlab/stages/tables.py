@@ -13,6 +13,7 @@ from qatlab.tables.decomposition import decomposition, read_chains
 from qatlab.tables.differences import against_baseline, against_float
 from qatlab.tables.drift_and_loss import drift_and_loss
 from qatlab.tables.drift_budget import drift_budget
+from qatlab.tables.harmless import write_csv
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.names import LOWER_IS_BETTER, TEXT, is_simulation, metric_label
@@ -35,12 +36,12 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     drift = long.drift(config["runs"], results)
     tasks_withheld = [task for task, kind in config["kinds"].items() if kind == "reranking"]
     cost = long.cost(config["runs"], results, tasks_withheld)
-    scores.to_csv(folder / "scores.csv", index=False, float_format=FLOATS)
-    drift.to_csv(folder / "drift.csv", index=False, float_format="%.9f")
-    cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
+    write_csv(scores, folder / "scores.csv", FLOATS)
+    write_csv(drift, folder / "drift.csv", "%.9f")
+    write_csv(cost, folder / "cost.csv", FLOATS)
     search = long.search(config["runs"], results)
-    search.to_csv(folder / "search.csv", index=False, float_format=FLOATS)
-    long.runs_table(config["runs"]).to_csv(output / "runs.csv", index=False)
+    write_csv(search, folder / "search.csv", FLOATS)
+    write_csv(long.runs_table(config["runs"]), output / "runs.csv")
     runs = config["runs"]
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
