@@ -1,9 +1,11 @@
 """The exceptions that are shown as one line, never as a traceback; and what others wrote, made fit for a terminal."""
 
+import os
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")  # of the environment
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (also of direction), surrogates, separators of lines
 
 
@@ -47,3 +49,12 @@ def printable(text: object) -> str:
 
 def _escaped(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
+
+
+def without_secrets(text: str) -> str:
+    """A text of a library's, with the names of the environment's secrets where it quotes their values."""
+    for name in SECRETS:
+        secret = os.environ.get(name, "").strip()
+        for form in {secret, repr(secret)[1:-1]} - {""}:
+            text = text.replace(form, f"<{name}>")
+    return text

@@ -56,8 +56,7 @@ def say(line: str) -> None:
 def last_lines(log: Path) -> list[str]:
     """The end of a log, for the screen."""
     with log.open(encoding="utf-8", errors="replace") as stream:
-        # Of a bar that was drawn over itself, its last state.
-        return [line.rstrip().rpartition("\r")[2] for line in deque(stream, LINES_SHOWN_ON_FAILURE)]
+        return [line.rstrip() for line in deque(stream, LINES_SHOWN_ON_FAILURE)]
 
 
 def clock(seconds: float) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from qatlab.artifact import identity
-from qatlab.errors import UserError
+from qatlab.errors import UserError, printable
 from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
 from qatlab.plan.environment import use_this_python
 from qatlab.plan.hardware import count_gpus
@@ -56,7 +56,7 @@ def planned():
             overrides(),
         )
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(printable(error))
 
 
 report: "../report/workflow.rst"
@@ -225,7 +225,7 @@ def check_what_is_asked_for():
             check_hub(plan, Path("results"))
             check_layers(plan, Path("results"))
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(printable(error))
 
 
 def study_tables(plan):
@@ -284,7 +284,7 @@ def check_push(plan, owner, public):
             owner, plan.study, [model_folder(run.name) for run in plan.trained_runs()]
         )
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(printable(error))
 
 
 def models_to_push(wildcards):
@@ -301,7 +301,7 @@ def models_to_push(wildcards):
     try:
         token_from(os.environ)
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(printable(error))
     return study_models(plan)
 
 
