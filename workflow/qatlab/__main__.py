@@ -42,6 +42,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of the configuration",
     "bench": "measure time and memory against references",
     "push": "upload a study's models to the hub",
+    "audit": "list known vulnerabilities of the lock, and what is done about each",
     "gc": "list or remove artifacts that no study names any more",
 }
 
