@@ -5,7 +5,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
-.PHONY: study report test bench chaos lint format lock schema clean help
+.PHONY: study report test bench chaos lint format audit lock schema clean help
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -40,6 +40,9 @@ format: .venv/.dev  ## let ruff and snakefmt format
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
+audit: .venv/.installed .venv-audit/.installed  ## known vulnerabilities of the lock, and what is done about each (envs/audit.yaml)
+	$(BIN)/python -m qatlab audit
+
 schema: .venv/.installed  ## write conf/schema.json from the pydantic models
 	$(BIN)/python -m qatlab schema > conf/schema.json
 
@@ -48,12 +51,13 @@ lock:  ## resolve envs/*.txt anew (needs uv)
 	uv pip compile pyproject.toml $(LOCK_OPTIONS) --constraints envs/constraints.txt -o envs/requirements.txt
 	uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) --constraints envs/constraints.txt --constraints envs/requirements.txt -o envs/dev.txt
 	rm .lock-overrides.txt
+	echo "pip-audit>=2.10,<3" | uv pip compile - $(filter-out --overrides .lock-overrides.txt,$(LOCK_OPTIONS)) -o envs/audit.txt
 # torch is left out (envs/torch.txt): one version has many files. Its CUDA packages come with it.
 LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--overrides .lock-overrides.txt --no-emit-package torch
 
 clean:  ## remove the environment; results stay
-	rm -rf .venv
+	rm -rf .venv .venv-audit
 
 .venv/.installed: envs/torch.txt envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "qatlab needs Python 3.11 or newer; name one with make PYTHON=…" >&2; exit 1; }
@@ -67,4 +71,10 @@ clean:  ## remove the environment; results stay
 
 .venv/.dev: envs/dev.txt .venv/.installed
 	@$(PIP) --no-deps --require-hashes -r envs/dev.txt
+	@touch $@
+
+# Apart: what audits an environment is no part of it.
+.venv-audit/.installed: envs/audit.txt
+	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r envs/audit.txt
 	@touch $@

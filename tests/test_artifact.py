@@ -103,3 +103,10 @@ def test_a_killed_maker_holds_nothing_up(tmp_path):
     first.kill()
     first.wait()
     assert maker(tmp_path / "artifact").communicate("\n", timeout=30)[0] == "makes\n"
+
+
+def test_long_slugs_are_cut_and_told_apart():
+    first, second = (identity("a" * 400, content) for content in (1, 2))
+    assert first != second
+    assert len(first) < 200
+    assert identity("..", 1).startswith("unnamed-")

@@ -45,7 +45,20 @@ def test_jobs_have_all_that_they_import():
 
 
 def test_locks_have_hashes_and_no_addresses():
-    for name in ("requirements.txt", "dev.txt"):
+    for name in ("requirements.txt", "dev.txt", "audit.txt"):
         text = (PROJECT / "envs" / name).read_text()
         assert "://" not in text
-        assert not [line for line in text.splitlines() if "==" in line and not line.endswith("\\")]
+        # Each an exact version, and hashes until the next.
+        entries = re.split(r"\n(?=\S)", text.strip())
+        assert len(entries) > 20
+        whole = r"[\w.-]+==[\w.+!-]+( ; [^\\\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+"
+        assert not [entry for entry in entries if not re.fullmatch(whole, entry)]
+
+
+def test_what_has_no_hash_is_torch_alone():
+    """One version of it has several files."""
+    files = {path.name for path in (PROJECT / "envs").glob("*.txt")}
+    assert files == {"requirements.txt", "dev.txt", "audit.txt", "torch.txt", "constraints.txt"}
+    assert set(read("torch.txt")) == {"torch"}
+    makefile = (PROJECT / "Makefile").read_text()
+    assert makefile.count("--require-hashes -r envs/") == 3

@@ -114,6 +114,7 @@ def test_a_hub_that_is_busy_or_broken_for_a_while_is_asked_again(hub, models, fa
     ("token", "message"),
     [
         ("", "pushing needs a token of the hub that can write: export HF_TOKEN=…"),
+        ("hf_broken\nin_two", "HF_TOKEN is no token of the hub: it has a space, a line break or"),
         ("hf_unknown", "the hub does not know the token in HF_TOKEN; make one that can write at"),
         (READER, "the token in HF_TOKEN may not write to 'me/tiny-ste-seed-0'; give it the right to, or"),
     ],

@@ -1,5 +1,7 @@
 """What is drawn can be read: titles fit their figure, and every column of panels has its axis labelled."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -67,3 +69,23 @@ def test_a_column_whose_last_panel_is_not_used_has_its_axis_labelled(drawn):
     lowest = panels[2:]  # the third and fourth of the first row, and the second row
     assert all(any(tick.label1.get_visible() for tick in axis.xaxis.get_major_ticks()) for axis in lowest)
     assert all(axis.get_xlabel() for axis in lowest)
+
+
+def test_dollars_in_names_are_no_formulas(tmp_path):
+    """And powers of ten on a logarithmic axis still are."""
+    run = "sweep-prompt=$\\frac{-seed=0$"
+    losses = training_loss.draw({run: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, "From $5 to $\\6$")
+    style.save(losses, tmp_path, "losses")
+    svg = (tmp_path / "losses.svg").read_text()
+    assert "From $5 to $\\6$" in svg
+    assert "\\frac{" in svg
+    style.save(of_drift(), tmp_path, "drift")
+    assert "mathdefault" not in re.sub("<!--.*?-->", "", (tmp_path / "drift.svg").read_text())
+
+
+def test_names_are_no_markup(tmp_path):
+    title = "--><script>alert(1)</script>"
+    style.save(training_loss.draw({title: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, title), tmp_path, "x")
+    svg = (tmp_path / "x.svg").read_text()
+    assert "<script" not in svg
+    assert "&lt;script&gt;" in svg

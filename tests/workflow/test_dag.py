@@ -1,8 +1,10 @@
 """The whole line through real Snakemake: a tiny study from raw files to tables, plots and report, and what makes it run again."""
 
+import base64
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -35,6 +37,8 @@ task: {{beir: {{path: "{files}/task"}}}}
 trainer: {{batch_size: 16, learning_rate: 1.0e-3}}
 """
 NOTHING = "Nothing to be done"
+# In the environment of all that runs here; in no file afterwards.
+PLANTED = {"HF_TOKEN": "hf_PlantedForTheTestsOfThisFile", "WANDB_API_KEY": "0123planted4567planted89abcdef"}
 
 
 class Checkout:
@@ -49,7 +53,7 @@ class Checkout:
         self, *arguments: str, study: str = "tiny", environment: Mapping[str, str] = {}, **config: str
     ) -> subprocess.CompletedProcess:
         config_options = ["--config", f"study={study}", *(f"{key}={value}" for key, value in config.items() if value)]
-        environment = {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **environment}
+        environment = {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **PLANTED, **environment}
         return subprocess.run(
             [sys.executable, "-m", "snakemake", "--cores", "2", *arguments, *config_options],
             cwd=self.folder,
@@ -406,6 +410,15 @@ MISTAKES = [
     ),
     ({"overrides": "data.path=nowhere.csv"}, "error: data file 'nowhere.csv' does not exist"),
     ({"overrides": "model.name=nobody/nothing"}, "error: model 'nobody/nothing' is not in the local cache"),
+    ({"study": "../x"}, "error: unknown study '../x'"),
+    ({"study": "a;b\x1b[2J"}, "error: unknown study 'a;b\\x1b[2J'"),
+    (
+        {"overrides": "model.name='\"a;b/c\"' trainer.batch_size=16"},
+        "error: model.name 'a;b/c' is neither a folder that exists nor a hub id",
+    ),
+    ({"overrides": "method.name='\"../x\"' trainer.batch_size=16"}, "error: method.name: a name has ASCII letters"),
+    ({"overrides": "model.revision=${oc.env:HF_TOKEN}"}, "error: model.revision: '${oc.env:HF_TOKEN}' would look up"),
+    ({"overrides": "model.name='a"}, 'error: overrides "model.name=\'a": no closing quotation'),
     ({"overrides": "trainer.report_to=[trackio]"}, "error: trainer.report_to names trackio, which is not installed"),
 ]
 
@@ -463,6 +476,46 @@ def test_the_report_is_one_page_without_addresses_to_load_from(finished):
     ):
         assert expected in page
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="https?://', page)
+
+
+def forms(secret):
+    """A text as it may stand in a file: as it is, or within base64, where it begins at any of three places."""
+    yield secret.encode()
+    for before in range(3):
+        encoded = base64.b64encode(b"x" * before + secret.encode())
+        yield encoded[4 if before else 0 : len(encoded) - 4]
+
+
+def test_tokens_of_the_environment_are_in_no_file(finished):
+    assert finished.snakemake("--report", "tokens.html").returncode == 0
+    secrets = {form for secret in PLANTED.values() for form in forms(secret)}
+    looked_at = [path for path in finished.folder.rglob("*") if path.is_file()]
+    places = {path.relative_to(finished.folder).parts[0] for path in looked_at}
+    assert {"results", ".snakemake", "tokens.html"} <= places
+    assert not [path for path in looked_at if any(secret in path.read_bytes() for secret in secrets)]
+
+
+def test_a_token_would_be_found():
+    for before in ("", "a", "ab", "abc"):
+        encoded = base64.b64encode(f"{before}{PLANTED['HF_TOKEN']}, and more".encode())
+        assert any(form in encoded for form in forms(PLANTED["HF_TOKEN"]))
+
+
+def test_paths_with_characters_of_a_shell_are_only_paths(finished, tiny_model, tiny_files, tmp_path):
+    """Models and data may lie anywhere: their paths reach stages in a file."""
+    odd = tmp_path / "$(touch evil)`touch evil`; touch evil' \" & touch evil #"
+    shutil.copytree(tiny_model, odd / "model")
+    shutil.copytree(tiny_files, odd / "files")
+    quoted = str(odd).replace('"', '\\"')
+    study = STUDY.format(model=f"{quoted}/model", files=f"{quoted}/files").replace("name: tiny", "name: odd")
+    (finished.folder / "conf" / "study" / "odd.yaml").write_text(study)
+    result = finished.snakemake("--until", "data", "model", "task", "--forcerun", "data", "model", "task", study="odd")
+    assert result.returncode == 0, result.stdout
+    assert not list(finished.folder.rglob("evil*"))
+    shown = finished.snakemake("-n", "-p", "--workflow-profile", "none", "--forceall", study="odd")
+    assert shown.returncode == 0, shown.stdout
+    assert "python -m qatlab train" in shown.stdout
+    assert "evil" not in shown.stdout
 
 
 def test_a_crashing_job_shows_the_end_of_its_log(finished, edited):

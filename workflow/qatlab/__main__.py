@@ -12,7 +12,7 @@ from typing import Any
 
 from qatlab.artifact import alone, checkpoint_folder, read_json, written_aside
 from qatlab.disk import full
-from qatlab.errors import Stopped, UserError, unknown
+from qatlab.errors import Stopped, UserError, printable, unknown
 from qatlab.failures import mark, unmark
 from qatlab.progress import last_lines, output_to, say
 
@@ -43,6 +43,7 @@ COMMANDS = {
     "schema": "print the JSON Schema of the configuration",
     "bench": "measure time and memory against references",
     "push": "upload a study's models to the hub",
+    "audit": "list known vulnerabilities of the lock, and what is done about each",
     "gc": "list or remove artifacts that no study names any more",
 }
 
@@ -63,14 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
             raise unknown("stage", name, [*STAGES, *COMMANDS])
         return _run_stage(name, arguments[1:])
     except UserError as error:
-        print(f"qatlab: {error}", file=sys.stderr)
+        print(f"qatlab: {printable(error)}", file=sys.stderr)
         return 2
 
 
 def _run_stage(name: str, arguments: list[str]) -> int:
     options = _options(name, arguments)
-    description = read_json(options.config)
-    named = {} if name in STUDY_STAGES else description["inputs"]
+    description = _description(options.config)
+    named = {} if name in STUDY_STAGES else description.get("inputs", {})
     inputs = _inputs({role: options.results / path for role, path in named.items()}, options.input)
     stage = f"{name} {description['label']}"
     if name not in STUDY_STAGES:
@@ -90,6 +91,16 @@ def _run_stage(name: str, arguments: list[str]) -> int:
             mark(options.output, name, description["label"], reason)
         return _failed(stage, reason, options.log)
     return 0
+
+
+def _description(path: Path) -> Any:
+    try:
+        found = read_json(path)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict) or not {"label", "config"} <= found.keys():
+        raise UserError(f"--config: '{path}' is no configuration of a stage, as `qatlab plan --write` makes it")
+    return found
 
 
 def _options(name: str, arguments: list[str]) -> argparse.Namespace:

@@ -14,6 +14,7 @@ from typing import Any
 from qatlab.disk import full
 
 HASH_DIGITS = 12
+LONGEST_SLUG = 160  # file systems take 255 bytes, of which a hash and what stands around it need some
 
 
 def canonical_json(value: Any) -> str:
@@ -23,7 +24,7 @@ def canonical_json(value: Any) -> str:
 
 def identity(slug: str, content: Any) -> str:
     """`<slug>-<hash>`: words for people, a SHA-256 prefix of the content for identity."""
-    words = re.sub(r"[^a-z0-9_.]+", "-", slug.lower()).strip("-.")
+    words = re.sub(r"[^a-z0-9_.]+", "-", slug.lower()).strip("-.")[:LONGEST_SLUG] or "unnamed"
     return f"{words}-{hashlib.sha256(canonical_json(content).encode()).hexdigest()[:HASH_DIGITS]}"
 
 

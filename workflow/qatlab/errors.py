@@ -1,7 +1,12 @@
-"""The exceptions that are shown as one line, never as a traceback."""
+"""The exceptions that are shown as one line, never as a traceback; and what others wrote, made fit for a terminal."""
 
+import os
+import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")  # of the environment
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (also of direction), surrogates, separators of lines
 
 
 class UserError(Exception):
@@ -41,3 +46,29 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
     near = get_close_matches(str(name), choices, n=1, cutoff=0.6)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
     return UserError(f"unknown {kind} '{name}'{hint}; valid: {', '.join(choices)}")
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is one line without anything that a terminal would act on instead of showing it."""
+    return not any(unicodedata.category(letter) in UNSEEN for letter in text)
+
+
+def printable(text: object) -> str:
+    r"""A text in one line, whose control characters are seen instead of obeyed: `\x1b[31m`, `\n`, `\u202e`."""
+    shown = str(text)
+    if is_plain(shown):
+        return shown
+    return "".join(letter if is_plain(letter) else _escaped(letter) for letter in shown)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode("ascii")
+
+
+def without_secrets(text: str) -> str:
+    """A text of a library's, with the names of the environment's secrets where it quotes their values."""
+    for name in SECRETS:
+        secret = os.environ.get(name, "").strip()
+        for form in {secret, repr(secret)[1:-1]} - {""}:
+            text = text.replace(form, f"<{name}>")
+    return text

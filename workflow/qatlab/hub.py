@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from qatlab.errors import UserError
+from qatlab.errors import UserError, without_secrets
 from qatlab.progress import say
 
 Answer = TypeVar("Answer")
@@ -117,4 +117,5 @@ def reason(error: OSError) -> str:
     """The first line of what began it: "429 Client Error: Too Many Requests", not "an error happened"."""
     if isinstance(error.__cause__, OSError):
         return reason(error.__cause__)
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:REASON_LENGTH]
+    text = without_secrets(str(error)).strip().partition("\n")[0]
+    return (text or type(error).__name__)[:REASON_LENGTH]

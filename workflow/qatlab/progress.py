@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from qatlab.errors import printable
+
 LINES_SHOWN_ON_FAILURE = 12
 SECONDS_BETWEEN_LINES = 5.0
 
@@ -43,7 +45,8 @@ def output_to(log: Path | None) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """One line for the person at the terminal, and for the log."""
+    """One line for the person at the terminal, and for the log; control characters in it are shown, not obeyed."""
+    line = printable(line)
     with suppress(OSError):  # on a full disk; the person still reads it
         print(line, file=sys.stderr, flush=True)
     if _terminal is not None:

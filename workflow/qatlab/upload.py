@@ -10,7 +10,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
-from qatlab.errors import UserError
+from qatlab.errors import UserError, without_secrets
 from qatlab.hub import BROKEN, BUSY, patiently, reason
 from qatlab.progress import say
 
@@ -55,6 +55,8 @@ def token_from(environment: Any) -> str:
     token = str(environment.get(TOKEN, "")).strip()
     if not token:
         raise UserError(f"pushing needs a token of the hub that can write: export {TOKEN}=…")
+    if not re.fullmatch("[!-~]+", token):
+        raise UserError(f"{TOKEN} is no token of the hub: it has a space, a line break or another letter that none has")
     return token
 
 
@@ -102,4 +104,5 @@ def _errors_explained(repository: str) -> Iterator[None]:
             "push again later, and what is there already is not sent again"
         ) from None
     except (RuntimeError, ValueError) as error:  # of the storage behind the hub; of a card that the hub does not take
-        raise UserError(f"'{repository}' could not be pushed: {str(error).strip().partition(chr(10))[0]}") from None
+        first = without_secrets(str(error)).strip().partition("\n")[0]
+        raise UserError(f"'{repository}' could not be pushed: {first}") from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from qatlab.errors import UserError
+from qatlab.errors import UserError, printable
 from qatlab.plan.environment import use_this_python
 from qatlab.plan.outline import TRAININGS, outline, read_outlines, write_outlines
 from qatlab.plan.sources import stage_code
@@ -27,9 +27,11 @@ use_this_python(BASE / "workflow")
 
 def overrides():
     given = config.get("overrides", "")
-    return (
-        shlex.split(given) if isinstance(given, str) else [str(item) for item in given]
-    )
+    if isinstance(given, str):
+        from qatlab.plan.safe_files import split_overrides
+
+        return split_overrides(given)
+    return [str(item) for item in given]
 
 
 def check_config():
@@ -67,7 +69,7 @@ try:
     PLANS = planned()
     STUDIES = outlined()
 except UserError as error:
-    raise WorkflowError(str(error))
+    raise WorkflowError(printable(error))
 JOBS = {path: job for study in STUDIES for path, job in study.jobs.items()}
 DEPLOYMENTS = ("deploy", "deploy_causal_lm")
 TABULATED = (
@@ -222,7 +224,7 @@ def check_what_is_asked_for():
             check_hub(plan, Path("results"))
             check_layers(plan, Path("results"))
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(printable(error))
 
 
 def study_tables(study):
@@ -290,7 +292,7 @@ def check_push(study, owner, public):
     try:
         repositories(owner, study.study, [model_folder(run) for run in study.trained])
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(printable(error))
 
 
 def models_to_push(wildcards):
@@ -309,7 +311,7 @@ def models_to_push(wildcards):
     try:
         token_from(os.environ)
     except UserError as error:
-        raise WorkflowError(str(error))
+        raise WorkflowError(printable(error))
     return study_models(study)
 
 

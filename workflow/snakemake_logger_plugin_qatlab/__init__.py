@@ -11,6 +11,8 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from qatlab.errors import printable
+
 REASON_LENGTH = 140
 # What Snakemake says between jobs and after an error, which our own lines have said already.
 NOISE = re.compile(
@@ -45,8 +47,8 @@ class LogHandler(LogHandlerBase):
     def emit(self, record: logging.LogRecord) -> None:
         """One log record: a line, or nothing."""
         line = self._line(getattr(record, "event", None), record)
-        if line:
-            print(line, file=sys.stderr, flush=True)
+        if line:  # of several lines at times, each of which may quote a file of the user's
+            print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
 
     def _line(self, event: LogEvent | None, record: logging.LogRecord) -> str | None:
         fields: dict[str, Any] = record.__dict__

@@ -33,11 +33,11 @@ def measure(
     documents: int = DOCUMENTS, queries: int = QUERIES, pairs: int = PAIRS, model_name: str = MODEL
 ) -> Iterator[Row]:
     """Time from texts to figures at all precisions, over one evaluation in float32, and over one for each precision."""
-    from sentence_transformers import SentenceTransformer
+    from qatlab.models.embedding import load_model
 
     with tempfile.TemporaryDirectory() as name:
         deployed = _deployed(Path(name), model_name)
-        model = SentenceTransformer(str(deployed / "model"), device="cpu")
+        model = load_model(deployed / "model")
         # A few texts first, for what only a first call pays: threads, memory, imports.
         few = _task(min(WARM_UP, documents), min(WARM_UP, queries))
         _encode_and_score(deployed, _written(few, Path(name) / "few"), Path(name) / "of_few")

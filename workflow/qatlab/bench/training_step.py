@@ -49,7 +49,12 @@ def step_functions(device: str, batch: int, only: str | None = None) -> dict[str
 
     def step_of(kind: str) -> Callable[[], None]:
         torch.manual_seed(0)
-        model = SentenceTransformer(str(packaged_folder(MODEL) or MODEL), device=device)
+        model = SentenceTransformer(
+            str(packaged_folder(MODEL) or MODEL),
+            device=device,
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},
+        )
         model.max_seq_length = TOKENS
         if kind == "weights":
             prepare(model, WeightsConfig(name="int8"))

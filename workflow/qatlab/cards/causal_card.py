@@ -15,6 +15,7 @@ from qatlab.cards.training_card import (
 from qatlab.cards.words import causal_method_in_words
 from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.config.method import MethodConfig
+from qatlab.tables.harmless import in_markdown
 
 
 def causal_card(config: CausalTrainingConfig, model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any]) -> str:
@@ -28,7 +29,7 @@ def causal_card(config: CausalTrainingConfig, model: dict[str, Any], data: dict[
     method, translates = config.method, len(data["columns"]) > 1
     aware = " with its weights quantized in training" if method.weight_quantization else ""
     sections = [
-        f"# {base_name(model)}, trained by `{method.name}`",
+        f"# {in_markdown(base_name(model))}, trained by `{method.name}`",
         f"A causal language model: {_base(model)}, trained{aware} on {rows_in_words(data)}, in "
         + (
             f"pairs of at most {config.max_seq_length} tokens."

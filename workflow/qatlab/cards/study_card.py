@@ -7,6 +7,7 @@ import pandas as pd
 from huggingface_hub import EvalResult, ModelCard
 
 from qatlab.cards.training_card import with_front_matter
+from qatlab.tables.harmless import in_code, in_csv, in_markdown, markdown_table
 from qatlab.tables.main_score import main_label
 from qatlab.tables.names import TEXT, metric_label
 from qatlab.tables.outputs import output_label
@@ -105,7 +106,7 @@ def _files(cost: pd.DataFrame, run: dict[str, Any], shipped: Shipped) -> str:
         }
         for row in own.to_dict("records")
     ]
-    parts = ["## How it ships", _markdown(pd.DataFrame(rows))]
+    parts = ["## How it ships", pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)]
     if shipped.onnx:
         parts.append(_loading(list(shipped.onnx.values())))
     return "\n\n".join(parts)
@@ -140,7 +141,8 @@ def _figures_of(run: dict[str, Any], config: dict[str, Any], scores: pd.DataFram
     )
     return (
         "## What the study found\n\n"
-        f"Study `{config['study']}` ({config['title']}), at scale `{config['scale']}`; this model is its run `{run['run']}`. "
+        f"Study `{config['study']}` ({in_markdown(config['title'])}), at scale `{config['scale']}`; this model is its run "
+        f"`{in_code(run['run'])}`. "
         f"What is said of this model is of its own seed; differences are of its method, and their 95 % intervals are over {drawn}."
     )
 
@@ -154,7 +156,7 @@ def _own_scores(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any
     cells = rows.fillna(dict.fromkeys(keys, NOTHING)).set_index([*keys, "output"])["value"].unstack(sort=False)
     table = cells.astype(object).where(cells.notna(), NOTHING).reset_index()
     label = main_label(config["main_metrics"])
-    return f"### This model: {label} by output precision (seed {run['seed']})\n\n{_markdown(table)}"
+    return f"### This model: {label} by output precision (seed {run['seed']})\n\n{markdown_table(table)}"
 
 
 def _views(run: dict[str, Any], config: dict[str, Any], tables: Path) -> str:
@@ -169,7 +171,7 @@ def _views(run: dict[str, Any], config: dict[str, Any], tables: Path) -> str:
         table = _of_method(tables, name, run) if name in config["views"] else None
         if table is not None and len(table):
             title = (tables / f"{name}.md").read_text(encoding="utf-8").partition("\n")[0]
-            parts.append(f"### {heading}\n\n{title}\n\n{_markdown(table)}")
+            parts.append(f"### {heading}\n\n{title}\n\n{markdown_table(table)}")
     if run["method"] == config["baseline"]:
         parts.append(f"Other methods of the study are compared with this one, `{config['baseline']}`.")
     return "\n\n".join(parts)
@@ -181,7 +183,7 @@ def _of_method(tables: Path, name: str, run: dict[str, Any]) -> pd.DataFrame:
     cell = {"method": run["method"], **run["varied"]}
     for column, value in cell.items():
         if column in table:
-            table = table[table[column] == (NOTHING if value is None else str(value))]
+            table = table[table[column] == (NOTHING if value is None else in_csv(str(value)))]
     table = table.drop(columns=[column for column in cell if column in table])
     if name != "scores_by_precision":
         return table
@@ -197,11 +199,6 @@ def _drift(drift: pd.DataFrame, run: dict[str, Any]) -> str:
     note = f"; {references}" if own["reference"].str.startswith("simulated:").any() else ""
     shown = own.fillna(NOTHING).rename(columns=lambda column: column.replace("_", " "))
     return (
-        f"### This model: cosine similarity to a reference's embeddings, text by text\n\n{_markdown(shown)}\n\n"
+        f"### This model: cosine similarity to a reference's embeddings, text by text\n\n{markdown_table(shown)}\n\n"
         f"Mean distance is the mean of 1 − cosine{note}."
     )
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    text: str = table.to_markdown(index=False, disable_numparse=True)
-    return text

@@ -10,6 +10,7 @@ from qatlab.cards.words import LOSSES, QUANTIZED_LOSS, method_in_words
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.quantization.ranges import RANGES
+from qatlab.tables.harmless import in_code, in_markdown
 
 FILE = "README.md"
 INTEGERS = ("int8", "uint8")  # that Sentence Transformers quantizes embeddings to
@@ -26,7 +27,7 @@ def training_card(config: dict[str, Any], model: dict[str, Any], data: dict[str,
     """
     method = MethodConfig.model_validate(config["method"])
     sections = [
-        f"# {base_name(model)}, trained by `{method.name}`",
+        f"# {in_markdown(base_name(model))}, trained by `{method.name}`",
         _summary(method, model, data),
         "## Load it",
         _loading(method),
@@ -97,16 +98,16 @@ def _summary(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) 
 def base_in_words(model: dict[str, Any]) -> str:
     """Where the base model comes from, and how much of it was kept."""
     if model["source"] == "local":
-        base = f"`{base_name(model)}`, a local folder"
+        base = f"`{in_code(base_name(model))}`, a local folder"
     else:
         base = f"[{model['name']}](https://huggingface.co/{model['name']})"
-        base += f" (revision `{model['revision']}`)" if model["source"] == "hub" else ""
+        base += f" (revision `{in_code(model['revision'])}`)" if model["source"] == "hub" else ""
     return f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
 
 
 def rows_in_words(data: dict[str, Any]) -> str:
     """How many training rows there were, and where they come from."""
-    rows = f"{data['rows']:,} rows ({', '.join(data['columns'])})"
+    rows = f"{data['rows']:,} rows ({', '.join(map(in_markdown, data['columns']))})"
     if data["source"] == "hub":
         commit = f" at commit `{data['commit']}`" if data.get("commit") else ""
         return f"{rows} of [{data['name']}](https://huggingface.co/datasets/{data['name']}){commit}"
@@ -162,7 +163,10 @@ def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str
         "weight decay": f"{trainer.weight_decay:g}",
         "gradient norm at most": f"{trainer.max_grad_norm:g}",
         "precision": {"auto": "bf16 autocast where the machine has it"}.get(trainer.precision, trainer.precision),
-        **{f"before {column}": f"`{prompt}`" for column, prompt in (trainer.prompts or {}).items()},
+        **{
+            f"before {in_markdown(column)}": f"`{in_code(prompt)}`"
+            for column, prompt in (trainer.prompts or {}).items()
+        },
         "seed": f"{seed}",
     }
     return "| setting | value |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())

@@ -15,6 +15,7 @@ from qatlab.config.method import (
 )
 from qatlab.config.weights import WeightsConfig
 from qatlab.quantization.precisions import RANGED, sides
+from qatlab.tables.harmless import in_code
 
 LOSSES = {
     "multiple_negatives_ranking": "MultipleNegativesRankingLoss",
@@ -133,7 +134,7 @@ def _estimator(config: EstimatorConfig) -> str:
 def _scheme(config: WeightsConfig) -> str:
     shared = f"groups of {config.group_size}" if config.group_size else "one scale an output channel"
     layers = "linear layers" + (" and embedding tables" if config.embeddings else "")
-    where = layers if config.modules == ".*" else f"{layers} named `{config.modules}`"
+    where = layers if config.modules == ".*" else f"{layers} named `{in_code(config.modules)}`"
     activations = "in float" if config.activations == "float" else config.activations
     clip = ""
     if config.clip is not None:
@@ -158,7 +159,9 @@ def _start(config: StartConfig) -> str:
 
 
 def _lora(config: LoraConfig, quantized: bool) -> str:
-    layers = "linear layers" if config.target_modules == ".*" else f"linear layers named `{config.target_modules}`"
+    layers = (
+        "linear layers" if config.target_modules == ".*" else f"linear layers named `{in_code(config.target_modules)}`"
+    )
     dropout = f", dropout {config.lora_dropout:g}" if config.lora_dropout else ""
     text = f"adapters of rank {config.r} (alpha {config.lora_alpha:g}{dropout}) beside frozen {layers}, merged after training"
     if not quantized:

@@ -1,9 +1,9 @@
 """plan: what a study would do, without doing it; or the stages' configurations, to run them by hand."""
 
 import argparse
-import shlex
 from pathlib import Path
 
+from qatlab.plan.safe_files import split_overrides
 from qatlab.plan.study import load_study, write_descriptions
 from qatlab.plan.trainings import trainings
 
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> None:
         help="write <kind>/<artifact>.json for the stages' --config",
     )
     options = parser.parse_args(arguments)
-    plan = load_study(options.conf, options.study, options.scale, shlex.split(options.overrides))
+    plan = load_study(options.conf, options.study, options.scale, split_overrides(options.overrides))
     print(f"{plan.study}: {plan.title}")
     for run in plan.runs:
         print(f"  {run.name:32} {run.trained}")

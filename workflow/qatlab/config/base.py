@@ -1,9 +1,57 @@
-"""What every configuration model shares: unknown keys are errors, values never change after validation."""
+"""What every configuration model shares: unknown keys are errors, values never change after validation, names are only names."""
 
-from pydantic import BaseModel, ConfigDict
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from qatlab.errors import is_plain
+
+LONGEST_NAME = 96  # characters; folders and tables put several of them into one
+LONGEST_LINE = 500
+LONGEST_TEXT = 10_000
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Strict(BaseModel):
     """A configuration section. Misspelt keys are refused rather than ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can name a file, a column and a shell's word alike."""
+    return bool(NAME.fullmatch(text)) and ".." not in text and len(text) <= LONGEST_NAME
+
+
+def is_hub_id(text: str) -> bool:
+    """Whether it is OWNER/NAME, or the NAME of one of the hub's oldest repositories, which have no owner."""
+    parts = text.split("/")
+    return len(parts) <= 2 and all(map(is_name, parts))
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(
+            f"a name has ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), at most {LONGEST_NAME} of them"
+        )
+    return text
+
+
+def _hub_id(text: str) -> str:
+    if not is_hub_id(text):
+        raise ValueError("a hub id is OWNER/NAME, of ASCII letters, digits, '_', '-' and '.' (no '..')")
+    return text
+
+
+def _plain(text: str) -> str:
+    if not is_plain(text):
+        raise ValueError("it must be one line without control characters")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+HubId = Annotated[str, AfterValidator(_hub_id)]
+Line = Annotated[str, Field(max_length=LONGEST_LINE), AfterValidator(_plain)]
+FullLine = Annotated[Line, Field(min_length=1)]
+LocalPath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_plain)]

@@ -4,17 +4,16 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from qatlab.config.base import Strict
+from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
 
 Rows = Annotated[int | None, Field(gt=0, description="Rows kept after shuffling; null keeps all")]
 ShuffleSeed = Annotated[
     int, Field(ge=0, lt=2**32, description="Which rows are kept, and in which order they are stored")
 ]
-Name = Annotated[str, Field(min_length=1)]
 MaxCharacters = Annotated[
     int | None, Field(ge=24, description="Of the English: longer sentences are left out; null keeps all")
 ]
-Packages = Annotated[list[str], Field(min_length=1, description="Packages to train on")]
+Packages = Annotated[list[Name], Field(min_length=1, description="Packages to train on")]
 
 TEXT = "text"  # the column of texts without a counterpart
 SOURCE_AND_TARGET = ["source", "target"]
@@ -37,12 +36,12 @@ def _distinct_when_stored(columns: list[str]) -> list[str]:
 
 
 Columns = Annotated[
-    list[str],
+    list[FullLine],
     AfterValidator(_distinct),
     Field(min_length=1, description="Text columns in the order the loss reads them; one alone for language modelling"),
 ]
 HubColumns = Annotated[
-    list[str],
+    list[FullLine],
     AfterValidator(_distinct_when_stored),
     Field(
         min_length=1,
@@ -51,12 +50,12 @@ HubColumns = Annotated[
     ),
 ]
 TwoColumns = Annotated[
-    list[str],
+    list[FullLine],
     AfterValidator(_distinct),
     Field(min_length=2, max_length=2, description="What is translated, and its translation"),
 ]
 Paths = Annotated[
-    list[str],
+    list[LocalPath],
     Field(
         min_length=1,
         max_length=2,
@@ -72,7 +71,7 @@ class DocstringData(Strict):
     name: Name
     packages: Packages
     held_out: Annotated[
-        list[str], Field(description="Packages whose functions are removed wherever they reappear")
+        list[Name], Field(description="Packages whose functions are removed wherever they reappear")
     ] = []
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
@@ -88,7 +87,7 @@ class LocalData(Strict):
 
     source: Literal["local"]
     name: Name
-    path: Annotated[str, Field(min_length=1, description="The file; relative paths start at the working directory")]
+    path: Annotated[LocalPath, Field(description="The file; relative paths start at the working directory")]
     columns: Columns = ["anchor", "positive"]
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
@@ -98,10 +97,10 @@ class HubData(Strict):
     """A data set of the Hugging Face hub."""
 
     source: Literal["hub"]
-    name: Annotated[str, Field(min_length=1, description="Hub id, owner/name")]
-    subset: Annotated[str | None, Field(description="The configuration of the data set, where it has several")] = None
-    split: Annotated[str, Field(min_length=1)] = "train"
-    revision: Annotated[str, Field(description="Hub branch, tag or commit")] = "main"
+    name: Annotated[HubId, Field(description="Hub id, owner/name")]
+    subset: Annotated[Line | None, Field(description="The configuration of the data set, where it has several")] = None
+    split: FullLine = "train"
+    revision: Annotated[Line, Field(description="Hub branch, tag or commit")] = "main"
     columns: HubColumns = ["anchor", "positive"]
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
@@ -139,7 +138,7 @@ class PackageTextData(Strict):
     source: Literal["package_texts"]
     name: Name
     packages: Packages
-    held_out: Annotated[list[str], Field(description="Packages whose files are removed wherever they reappear")] = []
+    held_out: Annotated[list[Name], Field(description="Packages whose files are removed wherever they reappear")] = []
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
 

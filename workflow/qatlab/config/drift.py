@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from qatlab.config.base import Strict
+from qatlab.config.base import FullLine, Strict
 
 
 def _each_once(references: str | list[str]) -> str | list[str]:
@@ -13,14 +13,11 @@ def _each_once(references: str | list[str]) -> str | list[str]:
     return references
 
 
-Name = Annotated[str, Field(min_length=1)]
-
-
 class DriftConfig(Strict):
     """Cosine similarity of each text's embedding by a deployment to that by a reference."""
 
     reference: Annotated[
-        Name | Annotated[list[Name], Field(min_length=1)],
+        FullLine | Annotated[list[FullLine], Field(min_length=1)],
         AfterValidator(_each_once),
         Field(
             description="What deployments are compared with, one or several: another deployment of the same run (torch_fp32), "

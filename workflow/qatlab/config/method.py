@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.config.base import Strict
+from qatlab.config.base import Name, Strict
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
 from qatlab.config.weights import Expression, WeightsConfig
 from qatlab.quantization.precisions import RANGED, sides
@@ -164,7 +164,7 @@ class WeightStartConfig(Strict):
 class MethodConfig(Strict):
     """One training recipe."""
 
-    name: Annotated[str, Field(min_length=1, description="As the file is called; stands in tables")]
+    name: Annotated[Name, Field(description="As the file is called; stands in tables")]
     train: Annotated[bool, Field(description="false evaluates the model as it comes")] = True
     loss: LossConfig = LossConfig()
     rotation: MethodRotationConfig | None = None

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.config.base import Strict
+from qatlab.config.base import LONGEST_TEXT, Line, LocalPath, Strict
 
 PROMPT = "{source}\n"
 
@@ -33,12 +33,12 @@ class ModelConfig(Strict):
     """A base model by Hugging Face hub id, by local folder, from an installed package that carries it, or made on the spot."""
 
     name: Annotated[
-        str, Field(min_length=1, description="Hub id (owner/name), path of a local folder, or of a decoder")
+        LocalPath, Field(description="Hub id (owner/name), path of a local folder, or what a decoder is called")
     ]
     kind: Annotated[
         Literal["embedding", "causal_lm"], Field(description="What it is for: Sentence Transformers, or next tokens")
     ] = "embedding"
-    revision: Annotated[str, Field(description="Hub branch, tag or commit; ignored for local folders")] = "main"
+    revision: Annotated[Line, Field(description="Hub branch, tag or commit; ignored for local folders")] = "main"
     max_seq_length: Annotated[int, Field(gt=0, description="Tokens kept of each text")] = 128
     num_hidden_layers: Annotated[
         int | None, Field(gt=0, description="Keep this many of its layers, the first ones; null keeps all")
@@ -47,7 +47,11 @@ class ModelConfig(Strict):
         DecoderConfig | None, Field(description="causal_lm: made on the spot, with this architecture")
     ] = None
     prompt: Annotated[
-        str, Field(description="causal_lm: what stands before a translation; {source} is the text to be translated")
+        str,
+        Field(
+            max_length=LONGEST_TEXT,
+            description="causal_lm: what stands before a translation; {source} is the text to be translated",
+        ),
     ] = PROMPT
 
     @model_validator(mode="after")

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from qatlab.config.base import Strict
+from qatlab.config.base import LONGEST_NAME, FullLine, Line, Name, Strict
 from qatlab.config.causal_lm import PredictConfig
 from qatlab.config.data import DataConfig, column_name
 from qatlab.config.deploy import DeployConfig, TorchDeployment
@@ -23,13 +23,11 @@ from qatlab.quantization.precisions import RANGED, sides
 class AnswerConfig(Strict):
     """A comparison that answers a study's question, by names as the study's file has them."""
 
-    method: Annotated[str, Field(min_length=1)]
-    against: Annotated[str, Field(min_length=1, description="Another method, or the same shipped otherwise")] = (
-        "baseline"
-    )
-    deploy: Annotated[str, Field(description="The deployment whose scores are compared")] = ""
-    against_deploy: Annotated[str | None, Field(description="The other method's, where it is another")] = None
-    precision: Annotated[str, Field(description="Output precision, as tables call it")] = "float32"
+    method: Name
+    against: Annotated[Name, Field(description="Another method, or the same shipped otherwise")] = "baseline"
+    deploy: Annotated[Line, Field(description="The deployment whose scores are compared")] = ""
+    against_deploy: Annotated[Line | None, Field(description="The other method's, where it is another")] = None
+    precision: Annotated[Line, Field(description="Output precision, as tables call it")] = "float32"
     figure: Annotated[
         Literal["score", "peak_memory_bytes", "seconds_per_step", "train_seconds"],
         Field(description="The study's main metric, or a cost of training"),
@@ -47,9 +45,14 @@ class StudyConfig(Strict):
     """The matrix of runs. Its keys are Hydra groups (method, model, data, trainer …) or dotted keys (trainer.batch_size, seed …)."""
 
     name: Annotated[
-        str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="As the file is called; names the results folder")
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9_]*$",
+            max_length=LONGEST_NAME,
+            description="As the file is called; names the results folder",
+        ),
     ]
-    title: Annotated[str, Field(min_length=1, description="Stands above tables and plots")]
+    title: Annotated[FullLine, Field(description="Stands above tables and plots")]
     matrix: Annotated[dict[str, list[Any]], Field(min_length=1, description="Every combination is a run")]
     exclude: Annotated[
         list[dict[str, Any]],
@@ -60,8 +63,8 @@ class StudyConfig(Strict):
     scales: Annotated[
         dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
     ] = {}
-    baseline: Annotated[str, Field(description="The method that differences refer to")] = "baseline"
-    question: Annotated[str | None, Field(description="What it asks, for results/studies/index.md")] = None
+    baseline: Annotated[Name, Field(description="The method that differences refer to")] = "baseline"
+    question: Annotated[Line | None, Field(description="What it asks, for results/studies/index.md")] = None
     answers: Annotated[list[AnswerConfig], Field(description="The comparisons that answer it")] = []
     published: Annotated[
         str | None,
@@ -72,7 +75,7 @@ class StudyConfig(Strict):
         ),
     ] = None
     decomposition: Annotated[
-        list[str],
+        list[Line],
         Field(
             description="METHOD/DEPLOYMENT, such as baseline/onnx_int8: what lies between its float model and what is shipped, "
             "component by component"
@@ -133,9 +136,9 @@ class RunConfig(Strict):
     data: DataConfig
     method: MethodConfig
     trainer: TrainerConfig
-    deploy: Annotated[dict[str, DeployConfig], Field(min_length=1)]
-    task: Annotated[dict[str, TaskConfig], Field(min_length=1)]
-    texts: Annotated[dict[str, TextsConfig], Field(description="Embedded for drift alone")] = {}
+    deploy: Annotated[dict[Name, DeployConfig], Field(min_length=1)]
+    task: Annotated[dict[Name, TaskConfig], Field(min_length=1)]
+    texts: Annotated[dict[Name, TextsConfig], Field(description="Embedded for drift alone")] = {}
     encode: EncodeConfig
     predict: PredictConfig = PredictConfig()
     evaluate: EvaluateConfig

@@ -7,13 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.config.base import Strict
+from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
 from qatlab.config.data import SOURCE_AND_TARGET, TEXT, MaxCharacters, Paths, TwoColumns
 from qatlab.config.model import ModelConfig
 
 Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]
 
 Queries = Annotated[int | None, Field(gt=0, description="Queries kept after shuffling; null keeps all")]
+
+HubName = Annotated[HubId, Field(description="Hub id, owner/name")]
+Subset = Annotated[Line | None, Field(description="The configuration of the data set, where it has several")]
 
 ShuffleSeed = Annotated[int, Field(ge=0, lt=2**32, description="Which queries are kept")]
 
@@ -22,7 +25,7 @@ class DocstringTask(Strict):
     """Find a function of an installed package by its docstring summary; every function is a document."""
 
     source: Literal["docstrings"]
-    package: Annotated[str, Field(min_length=1, description="An installed package, or 'stdlib'")]
+    package: Annotated[Name, Field(description="An installed package, or 'stdlib'")]
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
     documents: Annotated[
@@ -34,8 +37,8 @@ class LocalTask(Strict):
     """A folder in BEIR layout: corpus.jsonl, queries.jsonl and qrels/<split>.tsv."""
 
     source: Literal["local"]
-    path: Annotated[str, Field(min_length=1)]
-    split: Annotated[str, Field(min_length=1, description="Which file of qrels/")] = "test"
+    path: LocalPath
+    split: Annotated[Name, Field(description="Which file of qrels/")] = "test"
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 
@@ -44,9 +47,9 @@ class PairsTask(Strict):
     """Pairs of texts and how alike people found them: a CSV, TSV, JSON Lines or Parquet file."""
 
     source: Literal["pairs"]
-    path: Annotated[str, Field(min_length=1)]
+    path: LocalPath
     columns: Annotated[
-        list[str], Field(min_length=3, max_length=3, description="The two texts and their score, by column")
+        list[FullLine], Field(min_length=3, max_length=3, description="The two texts and their score, by column")
     ] = ["sentence1", "sentence2", "score"]
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
@@ -70,11 +73,9 @@ class MiningConfig(Strict):
 class _Records(Strict):
     """Records withheld from training, by what their keys or columns are called."""
 
-    query: Annotated[str, Field(min_length=1, description="The query's key")] = "query"
-    positive: Annotated[str, Field(min_length=1, description="The key of its answer, or of a list of answers")] = (
-        "positive"
-    )
-    negatives: Annotated[str, Field(min_length=1, description="The key of a list of texts, or of one")] = "negatives"
+    query: Annotated[FullLine, Field(description="The query's key")] = "query"
+    positive: Annotated[FullLine, Field(description="The key of its answer, or of a list of answers")] = "positive"
+    negatives: Annotated[FullLine, Field(description="The key of a list of texts, or of one")] = "negatives"
     mined: Annotated[MiningConfig, Field(description="Where records have no negatives")] = MiningConfig()
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
@@ -84,24 +85,24 @@ class WithheldTask(_Records):
     """Records withheld from training, as JSON Lines: a query, its positive, and hard negatives among which it must be found."""
 
     source: Literal["withheld"]
-    path: Annotated[str, Field(min_length=1)]
+    path: LocalPath
 
 
 class HubWithheldTask(_Records):
     """The same, of rows of a data set of the hub."""
 
     source: Literal["hub_withheld"]
-    name: Annotated[str, Field(min_length=1, description="Hub id, owner/name")]
-    subset: Annotated[str | None, Field(description="The configuration of the data set, where it has several")] = None
-    split: Annotated[str, Field(min_length=1)] = "test"
-    revision: str = "main"
+    name: HubName
+    subset: Subset = None
+    split: FullLine = "test"
+    revision: Line = "main"
 
 
 class DocstringWithheldTask(Strict):
     """The same, of an installed package: a function's docstring summary, its code, and codes of others."""
 
     source: Literal["docstring_withheld"]
-    package: Annotated[str, Field(min_length=1, description="An installed package, or 'stdlib'")]
+    package: Annotated[Name, Field(description="An installed package, or 'stdlib'")]
     mined: MiningConfig = MiningConfig(bm25=4)
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
@@ -117,10 +118,10 @@ class HubTask(Strict):
     """A data set of the hub with the subsets corpus, queries and qrels, as NanoBEIR publishes them."""
 
     source: Literal["hub"]
-    name: Annotated[str, Field(min_length=1)]
-    revision: str = "main"
-    split: Annotated[str, Field(min_length=1)] = "train"
-    mteb_name: Annotated[str | None, Field(description="What mteb calls it; for results in mteb's format")] = None
+    name: HubName
+    revision: Line = "main"
+    split: FullLine = "train"
+    mteb_name: Annotated[Line | None, Field(description="What mteb calls it; for results in mteb's format")] = None
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 
@@ -129,9 +130,9 @@ class MtebTask(Strict):
     """A retrieval, reranking or STS task of mteb, by the name that mteb gives it, at the revision that mteb names."""
 
     source: Literal["mteb"]
-    name: Annotated[str, Field(min_length=1)]
-    split: Annotated[str | None, Field(description="Of its evaluation splits; null where it has one only")] = None
-    subset: Annotated[str | None, Field(description="Such as a language; null where it has one only")] = None
+    name: FullLine
+    split: Annotated[Line | None, Field(description="Of its evaluation splits; null where it has one only")] = None
+    subset: Annotated[Line | None, Field(description="Such as a language; null where it has one only")] = None
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 
@@ -155,9 +156,7 @@ class ParallelTask(Strict):
     shuffle_seed: ShuffleSeed = 0
 
 
-Value = str | bool | int
-HubName = Annotated[str, Field(min_length=1, description="Hub id, owner/name")]
-Subset = Annotated[str | None, Field(description="The configuration of the data set, where it has several")]
+Value = Line | bool | int
 
 
 class HubParallelTask(Strict):
@@ -166,13 +165,14 @@ class HubParallelTask(Strict):
     source: Literal["hub_parallel"]
     name: HubName
     subset: Subset = None
-    split: Annotated[str, Field(min_length=1)] = "test"
-    revision: str = "main"
+    split: FullLine = "test"
+    revision: Line = "main"
     columns: Annotated[
         TwoColumns, Field(description="COLUMN.KEY is a key of a column that holds dictionaries, as in translation.en")
     ] = SOURCE_AND_TARGET
     leave_out: Annotated[
-        dict[str, Value], Field(description="Rows that are left out: those that have such a value in such a column")
+        dict[FullLine, Value],
+        Field(description="Rows that are left out: those that have such a value in such a column"),
     ] = {}
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
@@ -182,7 +182,7 @@ class PackageTextTask(Strict):
     """Predict the source files of an installed package, whole."""
 
     source: Literal["package_texts"]
-    package: Annotated[str, Field(min_length=1, description="An installed package, or 'stdlib'")]
+    package: Annotated[Name, Field(description="An installed package, or 'stdlib'")]
     queries: Annotated[int | None, Field(gt=0, description="Files kept after shuffling; null keeps all")] = None
     shuffle_seed: ShuffleSeed = 0
 
@@ -191,8 +191,8 @@ class LocalTextTask(Strict):
     """Predict the texts of a column of a CSV, TSV, JSON Lines or Parquet file."""
 
     source: Literal["local_texts"]
-    path: Annotated[str, Field(min_length=1)]
-    column: Annotated[str, Field(min_length=1, description="The column that holds the texts")] = TEXT
+    path: LocalPath
+    column: Annotated[FullLine, Field(description="The column that holds the texts")] = TEXT
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 
@@ -203,9 +203,9 @@ class HubTextTask(Strict):
     source: Literal["hub_texts"]
     name: HubName
     subset: Subset = None
-    split: Annotated[str, Field(min_length=1)] = "test"
-    revision: str = "main"
-    column: Annotated[str, Field(min_length=1, description="The column that holds the texts")] = TEXT
+    split: FullLine = "test"
+    revision: Line = "main"
+    column: Annotated[FullLine, Field(description="The column that holds the texts")] = TEXT
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 

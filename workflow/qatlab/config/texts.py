@@ -4,17 +4,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import Strict
+from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
 
 Rows = Annotated[int | None, Field(gt=0, description="The first n texts, in their own order; null takes all")]
-Column = Annotated[str, Field(min_length=1, description="The column that holds the texts")]
+Column = Annotated[FullLine, Field(description="The column that holds the texts")]
 
 
 class DocstringTexts(Strict):
     """The functions of an installed package, without their docstrings."""
 
     source: Literal["docstrings"]
-    package: Annotated[str, Field(min_length=1, description="An installed package, or 'stdlib'")]
+    package: Annotated[Name, Field(description="An installed package, or 'stdlib'")]
     rows: Rows = None
 
 
@@ -22,7 +22,7 @@ class LocalTexts(Strict):
     """A column of a CSV, TSV, JSON Lines or Parquet file."""
 
     source: Literal["local"]
-    path: Annotated[str, Field(min_length=1)]
+    path: LocalPath
     column: Column = "text"
     rows: Rows = None
 
@@ -31,10 +31,10 @@ class HubTexts(Strict):
     """A column of a data set of the Hugging Face hub."""
 
     source: Literal["hub"]
-    name: Annotated[str, Field(min_length=1, description="Hub id, owner/name")]
-    subset: str | None = None
-    split: Annotated[str, Field(min_length=1)] = "train"
-    revision: str = "main"
+    name: Annotated[HubId, Field(description="Hub id, owner/name")]
+    subset: Line | None = None
+    split: FullLine = "train"
+    revision: Line = "main"
     column: Column = "text"
     rows: Rows = None
 

@@ -1,12 +1,14 @@
 """Data sets of the Hugging Face hub, by id and revision."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from datasets import load_dataset
-from datasets.exceptions import DatasetNotFoundError
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from qatlab.config.data import column_name
@@ -23,13 +25,22 @@ def load_splits(
         UserError: for an unknown name, subset, split or revision, or a hub that cannot be reached.
     """
     commit = commit_of(kind, name, revision)
-    with hub_errors_explained(kind, name, revision):
+    with hub_errors_explained(kind, name, revision), unreadable_explained(kind, name):
         try:
             return [patiently(partial(_table, name, subset, split, commit or revision)) for subset in subsets], commit
         except DatasetNotFoundError as error:
             raise UserError(f"{kind} '{name}' (revision {revision}): {' '.join(str(error).split())}") from None
         except ValueError as error:  # unknown subset or split: the message lists the valid ones
             raise UserError(f"{kind} '{name}': {' '.join(str(error).split())}") from None
+
+
+@contextmanager
+def unreadable_explained(kind: str, name: str) -> Iterator[None]:
+    """Turns what `datasets` raises for a script, which it never runs, or for a file that is not what it is called, into a UserError."""
+    try:
+        yield
+    except (RuntimeError, DatasetGenerationError) as error:
+        raise UserError(f"{kind} '{name}' cannot be read: {' '.join(str(error).split())[:200]}") from None
 
 
 def load_split(

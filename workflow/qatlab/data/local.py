@@ -25,6 +25,8 @@ def read_records(path: Path) -> list[dict[str, Any]]:
             record = json.loads(line)
         except json.JSONDecodeError as error:
             raise UserError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        except RecursionError:
+            raise UserError(f"{path}, line {number}: nested too deep to be a record of texts") from None
         if not isinstance(record, dict):
             raise UserError(f"{path}, line {number}: expected a JSON object, found {type(record).__name__}")
         records.append(record)

@@ -64,15 +64,13 @@ def _by_words(queries: list[str], pool: list[str], depth: int) -> np.ndarray:
 def _by_model(folder: Path | None) -> Find:
     def find(queries: list[str], pool: list[str], depth: int) -> np.ndarray:
         """Positions of the most similar by cosine, (q, depth)."""
-        from sentence_transformers import SentenceTransformer
-
         from qatlab.evaluation.axes import unit_length
         from qatlab.evaluation.search import best_by_product
+        from qatlab.models.embedding import load_model
         from qatlab.training.device import device_name
 
-        model = SentenceTransformer(
-            str(folder), device=device_name(), trust_remote_code=False, model_kwargs={"use_safetensors": True}
-        )
+        assert folder is not None
+        model = load_model(folder, device_name())
         asked = unit_length(model.encode_query(queries, show_progress_bar=False))
         texts = unit_length(model.encode_document(pool, show_progress_bar=False))
         return best_by_product(asked, lambda first, last: texts[first:last], len(texts), depth)

@@ -9,7 +9,7 @@ import pandas as pd
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from qatlab.config.task import Kind, MtebTask
-from qatlab.data.hub import check_commit
+from qatlab.data.hub import check_commit, unreadable_explained
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
 from qatlab.hub import commit_of, hub_errors_explained, patiently
@@ -84,7 +84,7 @@ def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     commit_of(
         "task", source.dataset, source.revision
     )  # says whether data set and revision are there, which mteb does not
-    with hub_errors_explained("task", source.dataset, source.revision):
+    with hub_errors_explained("task", source.dataset, source.revision), unreadable_explained("task", source.dataset):
         try:
             patiently(task.load_data)
         except ValueError as error:

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from qatlab.artifact import read_json
+from qatlab.models.safe_folder import check_folder
 
 ONNX_FILE = "onnx/model.onnx"
 
@@ -18,6 +19,7 @@ def export(source: Path, target: Path, opset: int) -> None:
     """
     from optimum.exporters.onnx import main_export
 
+    check_folder(source, source.parent.name)  # optimum leaves it to Sentence Transformers whether pickles are read
     scratch = target.with_name("export")
     main_export(
         str(source),

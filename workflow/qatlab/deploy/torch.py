@@ -15,8 +15,7 @@ def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | Non
     if not config.rotated and config.dtype == "float32":
         link_or_copy_tree(source, target)
         return
-    from sentence_transformers import SentenceTransformer
-
+    from qatlab.models.embedding import load_model
     from qatlab.models.rotated import append_rotation
     from qatlab.training.device import device_name, use_threads
     from qatlab.training.gpu import claim_gpu, visible_gpus
@@ -24,12 +23,7 @@ def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | Non
     if config.rotated:
         claim_gpu(visible_gpus())
     use_threads(threads)
-    model = SentenceTransformer(
-        str(source),
-        device=device_name() if config.rotated else "cpu",
-        trust_remote_code=False,
-        model_kwargs={"use_safetensors": True, "dtype": config.dtype},
-    )
+    model = load_model(source, device_name() if config.rotated else "cpu", config.dtype)
     if config.rotated:
         assert config.rotation is not None
         assert data is not None

@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
+from qatlab.models.embedding import load_model
 from qatlab.weights.convert import convert
 
 Load = Callable[[Path, WeightsConfig], Any]
@@ -69,12 +70,7 @@ def load_quantized(folder: Path, config: WeightsConfig, load: Load | None = None
 
 def _load(folder: Path, config: WeightsConfig) -> SentenceTransformer:
     """In float32 on the processor; schemes for a GPU's kernels there, in what those compute with."""
-    return SentenceTransformer(
-        str(folder),
-        device="cuda" if config.on_gpu else "cpu",
-        trust_remote_code=False,
-        model_kwargs={"use_safetensors": True, "dtype": "bfloat16" if config.on_gpu else "float32"},
-    )
+    return load_model(folder, *(("cuda", "bfloat16") if config.on_gpu else ("cpu", "float32")))
 
 
 def _stored(tensor: torch.Tensor, config: WeightsConfig) -> torch.Tensor:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import numpy as np
-from sentence_transformers import SentenceTransformer
 
 from qatlab.config.deploy import TorchDeployment
 from qatlab.encoders.tokens import encode_by_length
+from qatlab.models.embedding import load_model
 from qatlab.training.device import describe_device, device_name, use_threads
 from qatlab.training.gpu import claim_gpu, visible_gpus
 
@@ -24,12 +24,7 @@ class TorchEncoder:
 
             self.model = load_quantized(folder, config.weights)
         else:
-            self.model = SentenceTransformer(
-                str(folder),
-                device=device,
-                trust_remote_code=False,
-                model_kwargs={"use_safetensors": True, "dtype": config.dtype},
-            )
+            self.model = load_model(folder, device, config.dtype)
         if config.simulated:
             from qatlab.weights.prepare import enable, prepare
 

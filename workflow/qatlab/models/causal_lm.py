@@ -8,6 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 
 from qatlab.config.model import DecoderConfig
 from qatlab.errors import UserError
+from qatlab.models.safe_folder import check_folder, code_refused
 
 
 def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole: bool = True) -> PreTrainedModel:
@@ -16,14 +17,17 @@ def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole:
     Args:
         whole: all weights must be there: raises UserError for a folder that lacks some, which would else begin at random.
     """
-    model, loaded = AutoModelForCausalLM.from_pretrained(
-        str(folder),
-        config=_text_config(folder),
-        trust_remote_code=False,
-        use_safetensors=True,
-        dtype=getattr(torch, dtype),
-        output_loading_info=True,
-    )
+    name = folder.parent.name if folder.name == "model" else folder.name
+    check_folder(folder, name)
+    with code_refused(name):
+        model, loaded = AutoModelForCausalLM.from_pretrained(
+            str(folder),
+            config=_text_config(folder),
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=getattr(torch, dtype),
+            output_loading_info=True,
+        )
     missing = sorted(loaded["missing_keys"])
     if whole and missing:
         raise UserError(
@@ -40,7 +44,8 @@ def _text_config(folder: Path) -> Any:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """With something to pad with: the end of text, where it has no token for it."""
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
+    with code_refused(folder.parent.name):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

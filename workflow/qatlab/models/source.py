@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from qatlab.config.base import is_hub_id
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder
@@ -16,4 +17,6 @@ def model_source(config: ModelConfig) -> str:
         return "local"
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(f"model folder '{name}' does not exist (model.name is a local folder or a hub id, owner/name)")
+    if not is_hub_id(name):
+        raise UserError(f"model.name '{name}' is neither a folder that exists nor a hub id, owner/name")
     return "package" if packaged_folder(name) else "hub"

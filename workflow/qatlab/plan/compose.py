@@ -21,11 +21,13 @@ from pydantic import BaseModel, ValidationError
 from qatlab.config.base import Strict
 from qatlab.config.study import RunConfig, StudyConfig
 from qatlab.errors import UserError, unknown
+from qatlab.plan.safe_files import check_files, check_override, check_overrides
 
 Model = TypeVar("Model", bound=BaseModel)
 
 # What decides which model is trained may be swept; every run is then deployed and evaluated in all ways the study lists.
 FULL_SCALE = "full"
+LONGEST_SHOWN = 100  # characters of a value that is refused
 SWEEPABLE = ("model", "data", "method", "trainer", "seed")
 
 
@@ -45,6 +47,7 @@ def compose_runs(
 
     `overrides` are in Hydra's override grammar. Raises UserError, in one line, for anything a user can mend.
     """
+    check_files(conf)
     groups = group_options(conf)
     if study not in groups.get("study", []):
         raise unknown("study", study, groups.get("study", []))
@@ -69,6 +72,7 @@ def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, di
     A scale that keeps the matrix lists as many values, of which each stands for the one at its place. A key with fewer or
     more is left out: nothing tells which is which.
     """
+    check_files(conf)
     groups = group_options(conf)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
         try:
@@ -200,11 +204,15 @@ def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str,
 
 
 def _parsed(overrides: list[str]) -> list[Override]:
+    check_overrides(overrides)
     try:
-        return list(OverridesParser.create().parse_overrides(overrides))
+        parsed = list(OverridesParser.create().parse_overrides(overrides))
     except HydraException as error:
         first = str(error).strip().splitlines()[0]
         raise UserError(f"override not understood: {first} (write key=value, as in Hydra)") from None
+    for override in parsed:
+        check_override(override.key_or_group, override.value())
+    return parsed
 
 
 def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
@@ -294,7 +302,7 @@ def _valid(model: type[Model], given: Any, values: Any, prefix: str = "") -> Mod
 def describe(error: ValidationError, values: Any, prefix: str = "") -> str:
     """The first mistake of a validation error in one line, and how many more there are."""
     first = error.errors()[0]
-    path = [str(part) for part in _real_path(first["loc"], values)]
+    path = [str(part) for part in _real_path(first["loc"], values) if part != "[key]"]
     key = prefix + ".".join(path)
     more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
     if first["type"] == "extra_forbidden":
@@ -304,7 +312,9 @@ def describe(error: ValidationError, values: Any, prefix: str = "") -> str:
     if first["type"] == "missing":
         return f"'{key}' is missing{more}"
     message = first["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(first["input"], dict | list) else f", not {first['input']!r}"
+    shown = repr(first["input"])
+    shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
+    given = "" if isinstance(first["input"], dict | list) else f", not {shown}"
     return f"{key.rstrip('.') or 'configuration'}: {message}{given}{more}"
 
 

@@ -39,6 +39,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
+from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
 
 
@@ -49,10 +50,7 @@ def model_origin(config: ModelConfig) -> Any:
         return {"transformers": package_version("transformers"), "torch": package_version("torch")}
     if source == "local":
         folder = Path(config.name).expanduser()
-        if not list(folder.glob("*.safetensors")) and not list(folder.glob("*/*.safetensors")):
-            raise UserError(
-                f"model folder '{config.name}' has no .safetensors weights (pickled weights are never loaded)"
-            )
+        check_folder(folder, config.name)
         return {"sha256": sha256_of(folder)}
     if source == "package":
         packaged = packaged_folder(config.name)

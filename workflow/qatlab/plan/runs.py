@@ -9,7 +9,7 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
 from qatlab.config.task import Kind, RecordsTask
-from qatlab.errors import UserError
+from qatlab.errors import UserError, printable
 from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin
@@ -190,5 +190,5 @@ def run_name(cell: dict[str, Any], config: RunConfig) -> str:
     parts = [config.method.name]
     for key, value in cell.items():
         if key not in ("method", "seed"):
-            parts.append(f"{key.rpartition('.')[2]}={value}")
+            parts.append(f"{key.rpartition('.')[2]}={printable(value)}")
     return "-".join([*parts, f"seed={config.seed}"])

@@ -10,6 +10,7 @@ from qatlab.plan.answers import planned_answers
 from qatlab.plan.compose import FULL_SCALE, compose_runs, stands_for
 from qatlab.plan.plan import Plan, make_plan
 from qatlab.plan.published import Published, check_published
+from qatlab.plan.safe_files import check_files
 
 ALL = "all"
 
@@ -38,6 +39,7 @@ def load_studies(conf: Path, names: str, scale: str | None = None, overrides: It
 
 def published_studies(conf: Path) -> list[str]:
     """The studies of others' works: those with a file of published figures."""
+    check_files(conf)
     files = sorted((conf / "study").glob("*.yaml"))
     return [file.stem for file in files if (yaml.safe_load(file.read_text()).get("study") or {}).get("published")]
 

@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.ticker import FixedFormatter
 
 # Okabe & Ito 2008, "Color Universal Design", https://jfly.uni-koeln.de/color/
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
@@ -67,7 +69,17 @@ def hide_unused(axes: np.ndarray, used: int) -> list[Axes]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """`name`.svg and `name`.png without dates or version strings."""
+    """`name`.svg and `name`.png without dates or version strings. A dollar in a name is a dollar, and begins no formula."""
+    for text in _texts(figure):
+        text.set_parse_math(False)
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
     plt.close(figure)
+
+
+def _texts(figure: Figure) -> list[Text]:
+    """All but the ticks of numbers, which are formulas where an axis is logarithmic."""
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    numbers = [axis for axis in axes if not isinstance(axis.get_major_formatter(), FixedFormatter)]
+    ticks = {label for axis in numbers for label in axis.get_ticklabels(which="both")}
+    return [text for text in figure.findobj(Text) if isinstance(text, Text) and text not in ticks]

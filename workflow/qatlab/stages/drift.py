@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from qatlab.arrays import load_array
 from qatlab.artifact import write_json
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
@@ -49,7 +50,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
 
 def _pair(inputs: dict[str, Path], name: str) -> tuple[np.ndarray, np.ndarray]:
-    before, after = (np.load(inputs[role] / f"{name}.npy", allow_pickle=False) for role in ("reference", "encode"))
+    before, after = (load_array(inputs[role] / f"{name}.npy") for role in ("reference", "encode"))
     return before, after
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from qatlab.artifact import read_json
+from qatlab.tables.harmless import in_markdown, markdown_table
 
 INTRODUCTION = """\
 # Studies
@@ -25,14 +26,14 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 def _section(folder: Path) -> str:
     """A heading, the question, the answers, and where the tables are."""
     study = read_json(folder / "study.json")
-    lines = [f"## {study['title']}", ""]
-    lines += [f"*{study['question']}*", ""] if study["question"] else []
+    lines = [f"## {in_markdown(study['title'])}", ""]
+    lines += [f"*{in_markdown(study['question'])}*", ""] if study["question"] else []
     lines += _incomplete(study)
     lines += [f"Study `{study['study']}`, scale {study['scale']}. {_links(folder)}", ""]
     answers = folder / "tables" / "answers.csv"
     if answers.is_file():
         table = pd.read_csv(answers, dtype=str, keep_default_na=False)
-        lines += [table.to_markdown(index=False, disable_numparse=True), ""]
+        lines += [markdown_table(table), ""]
     return "\n".join(lines)
 
 

@@ -10,6 +10,7 @@ from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
+from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
 
 PLAIN_FILES = (".json", ".txt", ".safetensors", ".model")
@@ -26,6 +27,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         make(config.decoder, config.max_seq_length, target)
     else:
         _copy_plain_files(_found(config, source), target)
+        check_folder(target, config.name)
         (_complete_decoder if config.kind == "causal_lm" else _complete_encoder)(target, config)
     write_json(
         output / "manifest.json",
@@ -106,15 +108,9 @@ def _save_anew(folder: Path, **config: Any) -> None:
     Args:
         config: keys of the model's config.json that are to have other values.
     """
-    from sentence_transformers import SentenceTransformer
+    from qatlab.models.embedding import load_model
 
-    model = SentenceTransformer(
-        str(folder),
-        device="cpu",
-        trust_remote_code=False,
-        model_kwargs={"use_safetensors": True},
-        config_kwargs=config,
-    )
+    model = load_model(folder, config=config)
     model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qatlab.arrays import load_array
 from qatlab.plots import drift, pareto, published, scores, style, training_loss, waterfall
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.missing import OK, STATUS, Missing, in_words, incomplete_runs, read_missing
@@ -69,7 +70,7 @@ def _cosines(
                     continue
                 compared = True
                 if missing.status(path) == OK:
-                    values = np.load(results / path / "cosines.npy", allow_pickle=False)
+                    values = load_array(results / path / "cosines.npy")
                     parts.setdefault((entry["deploy"], reference), {}).setdefault(run["method"], []).append(values)
     return compared, {
         pair: {method: np.concatenate(values) for method, values in by_method.items()}

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from qatlab.arrays import load_array, numbers_alone
 from qatlab.artifact import write_json
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
@@ -41,8 +42,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     config = EvaluateConfig.model_validate(description["config"])
     task = load_task(inputs["task"])
     embeddings = _embeddings(inputs["encode"], task)
-    trained = {path.stem: Range.load(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
-    training = np.load(inputs["training"] / "documents.npy", allow_pickle=False) if "training" in inputs else None
+    trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
+    training = load_array(inputs["training"] / "documents.npy") if "training" in inputs else None
     figures = import_module(FIGURES[task.kind]).figures
     scores: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
@@ -82,9 +83,14 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     write_json(output / "timings.json", timings)
 
 
+def _range(path: Path) -> Range:
+    with numbers_alone(path):
+        return Range.load(path)
+
+
 def _embeddings(folder: Path, task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Of queries and documents; raises UserError where they are not those of the task, or hold NaN."""
-    queries, documents = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("queries", "documents"))
+    queries, documents = (load_array(folder / f"{name}.npy") for name in ("queries", "documents"))
     if queries.shape[1] != documents.shape[1]:
         raise UserError(
             f"queries have {queries.shape[1]} dimensions, documents {documents.shape[1]}; encode both with one model"

@@ -13,6 +13,7 @@ from qatlab.tables.decomposition import decomposition, read_chains
 from qatlab.tables.differences import against_baseline, against_float
 from qatlab.tables.drift_and_loss import drift_and_loss
 from qatlab.tables.drift_budget import drift_budget
+from qatlab.tables.harmless import write_csv
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.missing import Missing, in_words, incomplete_runs, read_missing
@@ -39,12 +40,12 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     drift = long.drift(config["runs"], results, missing)
     tasks_withheld = [task for task, kind in config["kinds"].items() if kind == "reranking"]
     cost = long.cost(config["runs"], results, tasks_withheld, missing)
-    scores.to_csv(folder / "scores.csv", index=False, float_format=FLOATS)
-    drift.to_csv(folder / "drift.csv", index=False, float_format="%.9f")
-    cost.to_csv(folder / "cost.csv", index=False, float_format=FLOATS)
+    write_csv(scores, folder / "scores.csv", FLOATS)
+    write_csv(drift, folder / "drift.csv", "%.9f")
+    write_csv(cost, folder / "cost.csv", FLOATS)
     search = long.search(config["runs"], results, missing)
-    search.to_csv(folder / "search.csv", index=False, float_format=FLOATS)
-    long.runs_table(config["runs"], missing).to_csv(output / "runs.csv", index=False)
+    write_csv(search, folder / "search.csv", FLOATS)
+    write_csv(long.runs_table(config["runs"], missing), output / "runs.csv")
     runs, incomplete = config["runs"], incomplete_runs(config["runs"], missing)
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"

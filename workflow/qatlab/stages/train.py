@@ -15,6 +15,7 @@ from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
+from qatlab.models.embedding import load_model
 from qatlab.models.rotated import append_rotation, training_embeddings
 from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES
@@ -47,12 +48,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
             f"trainer.batch_size={trainer_config.batch_size} is more than the {len(rows)} training rows; lower it or raise data.rows"
         )
     folder = inputs["model"] / "model"
-    model = SentenceTransformer(
-        str(folder),
-        device=device_name(),
-        trust_remote_code=False,
-        model_kwargs={"use_safetensors": True},
-    )
+    model = load_model(folder, device_name())
     callbacks: list[TrainerCallback] = []
     if method.weight_quantization is not None:
         callbacks.append(_quantize_weights(model, method, rows))

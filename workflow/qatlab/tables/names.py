@@ -1,5 +1,8 @@
 """The files of a study's tables/ folder, what metrics are called in them, and what a run's model is called beside them."""
 
+import hashlib
+import re
+
 # cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 WIDE = (
@@ -22,6 +25,7 @@ WIDE = (
 )
 SIMULATION = "simulated:"
 TEXT = "text"  # the output of a causal language model, which has no precisions of its own
+LONGEST_FOLDER = 200  # bytes
 LOWER_IS_BETTER = ("bits_per_byte",)
 # The first and the last row of a decomposition; between them are its components.
 FROM_FLOAT, TOTAL = "float", "total"
@@ -63,5 +67,8 @@ def is_simulation(deployment: str) -> bool:
 
 
 def model_folder(run: str) -> str:
-    """The folder of a run in a study's models/: a model's name may have brought a slash into the run's."""
-    return run.replace("/", "-")
+    """The folder of a run in a study's models/, in letters and of a length that all file systems and shells take."""
+    folder = re.sub(r"[^\w.=+-]+", "-", run)
+    if folder == run.replace("/", "-") and len(folder.encode()) <= LONGEST_FOLDER:
+        return folder
+    return f"{folder[: LONGEST_FOLDER // 4].rstrip('-.')}-{hashlib.sha256(run.encode()).hexdigest()[:12]}"

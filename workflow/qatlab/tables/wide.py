@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from qatlab.errors import printable
+from qatlab.tables.harmless import in_latex, in_markdown, markdown_table, with_cells, write_csv
 from qatlab.tables.long import OF_TRAINING
 from qatlab.tables.machines import with_kernel
 from qatlab.tables.missing import NOTE, OK, STATUS, by_seed, cell, means, note, with_gaps, with_status, worst
@@ -116,12 +118,10 @@ def _with_gaps_of_cost(
 def write_all_forms(table: pd.DataFrame, folder: Path, name: str, title: str) -> None:
     """`name`.csv, `name`.md and `name`.tex."""
     shown = table.astype(object).where(table.notna(), "–")
-    shown.to_csv(folder / f"{name}.csv", index=False)
-    (folder / f"{name}.md").write_text(
-        f"**{title}**\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n", encoding="utf-8"
-    )
-    latex = shown.to_latex(
-        index=False, escape=True, caption=title.replace("_", r"\_").replace("%", r"\%"), label=f"tab:{name}"
+    write_csv(shown, folder / f"{name}.csv")
+    (folder / f"{name}.md").write_text(f"**{in_markdown(title)}**\n\n{markdown_table(shown)}\n", encoding="utf-8")
+    latex = with_cells(shown, printable).to_latex(
+        index=False, escape=True, caption=in_latex(title), label=f"tab:{name}"
     )
     (folder / f"{name}.tex").write_text(
         latex.replace("±", r"$\pm$").replace("·", r"$\cdot$").replace("–", "--"), encoding="utf-8"

@@ -3,6 +3,7 @@
 import shutil
 import time
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from qatlab.errors import UserError
 from qatlab.quantization.backend import NotFiniteError
 from qatlab.training.checkpoints import Checkpoints
 from qatlab.training.divergence import diverged
@@ -30,11 +32,15 @@ class Resumable(Trainer):
         """Trains, from the newest checkpoint where there is one. Raises Diverged where embeddings become NaN."""
         self.checkpoints = checkpoints
         self.add_callback(checkpoints)
+        newest = checkpoints.newest()
         with checkpoints.stopping_on_signals():
             try:
-                self.train(resume_from_checkpoint=checkpoints.newest())
+                self.train(resume_from_checkpoint=newest)
             except NotFiniteError as error:  # of a step whose loss a grid could not even be computed for
                 raise diverged(checkpoints.log.label, self.state.global_step + 1, str(error), checkpoints) from None
+            except UnpicklingError as error:  # torch.load reads tensors and plain values, and nothing that runs
+                reason = str(error).strip().partition("\n")[0]
+                raise UserError(f"{newest} holds more than tensors ({reason[:80]}); remove it and run again") from None
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.checkpoints.folder)

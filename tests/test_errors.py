@@ -1,0 +1,57 @@
+"""What others wrote is shown in a terminal as it is, or seen to be odd; secrets are shown by name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qatlab import progress
+from qatlab.errors import is_plain, printable, without_secrets
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("a\x1b[31mred", "a\\x1b[31mred"),
+        ("two\nlines\r", "two\\nlines\\r"),
+        ("\u202egnp.exe", "\\u202egnp.exe"),
+        ("a\x9bm", "a\\x9bm"),
+        ("\ud800", "\\ud800"),
+        ("é × 日本 – 🙂 \u00a0", "é × 日本 – 🙂 \u00a0"),
+    ],
+)
+def test_control_characters_are_seen(text, shown):
+    assert printable(text) == shown
+    assert is_plain(text) == (text == shown)
+
+
+@given(st.text())
+def test_what_is_shown_is_plain_and_stays_so(text):
+    assert is_plain(printable(text))
+    assert printable(printable(text)) == printable(text)
+
+
+def test_lines_for_a_person_are_plain(capfd):
+    progress.say("data x\x1b[2J: \ud800")
+    assert capfd.readouterr().err == "data x\\x1b[2J: \\ud800\n"
+
+
+def test_secrets_are_shown_by_name(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_broken\nin_two")
+    monkeypatch.setenv("WANDB_API_KEY", "abcdef")
+    monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
+    said = without_secrets("header 'Bearer hf_broken\\nin_two', Bearer hf_broken\nin_two; abcdef; hf_other")
+    assert said == "header 'Bearer <HF_TOKEN>', Bearer <HF_TOKEN>; <WANDB_API_KEY>; hf_other"
+
+
+def test_an_error_of_the_hubs_client_does_not_quote_the_token(monkeypatch):
+    from huggingface_hub import HfApi
+    from requests.exceptions import InvalidHeader
+
+    from qatlab.hub import reason
+
+    monkeypatch.setenv("HF_TOKEN", "hf_broken\nin_two")
+    with pytest.raises(InvalidHeader) as caught:
+        HfApi(endpoint="http://127.0.0.1:9", token="hf_broken\nin_two").whoami()
+    assert "hf_broken" in str(caught.value)  # it does; we do not
+    assert "hf_broken" not in reason(caught.value)
+    assert "<HF_TOKEN>" in reason(caught.value)

@@ -1,0 +1,95 @@
+"""Every call that could run what a file says is made in the way that cannot: a rule for call sites that there will be."""
+
+import ast
+
+from conftest import PROJECT
+
+CODE = sorted((PROJECT / "workflow").rglob("*.py"))
+FORBIDDEN = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "_pickle"}
+ALLOWED_NAMES = {"UnpicklingError"}  # to catch it
+# What each must be told, in so many words. Of the rest of its name's last part.
+WORDS = {
+    "load": {("np", "numpy"): {"allow_pickle": False}, ("torch",): {"weights_only": True}},
+    "from_pretrained": {(): {"trust_remote_code": False}},
+    "from_config": {(): {"trust_remote_code": False}},
+    "SentenceTransformer": {(): {"trust_remote_code": False}},
+    "main_export": {(): {"trust_remote_code": False}},
+}
+MODELS = {"AutoModel", "AutoModelForCausalLM", "AutoModelForMaskedLM"}
+NEVER = {"eval", "exec", "compile", "__import__", "unsafe_load", "full_load", "read_pickle", "instantiate"}
+
+
+def calls():
+    for path in CODE:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                function = node.func
+                name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+                owner = getattr(getattr(function, "value", None), "id", "")
+                yield f"{path.relative_to(PROJECT)}:{node.lineno}", owner, name, node
+
+
+def told(node):
+    return {
+        word.arg: word.value.value if isinstance(word.value, ast.Constant) else ast.unparse(word.value)
+        for word in node.keywords
+    }
+
+
+def wanted(owner, name):
+    for owners, words in WORDS.get(name, {}).items():
+        if not owners or owner in owners:
+            return words
+    return {}
+
+
+def test_loaders_are_told_not_to_run_anything():
+    found, wrong = set(), []
+    for where, owner, name, node in calls():
+        words = wanted(owner, name)
+        if words:
+            found.add(name)
+            given = told(node)
+            wrong += [
+                f"{where}: {owner}.{name} without {word}={value}"
+                for word, value in words.items()
+                if given.get(word, "") is not value
+            ]
+        if name == "from_pretrained" and owner in MODELS and told(node).get("use_safetensors") is not True:
+            wrong.append(f"{where}: {owner}.from_pretrained without use_safetensors=True")
+        if name == "SentenceTransformer" and "'use_safetensors': True" not in str(told(node).get("model_kwargs")):
+            wrong.append(f"{where}: SentenceTransformer without use_safetensors")
+    assert not wrong
+    assert found >= {"load", "from_pretrained", "from_config", "SentenceTransformer", "main_export"}
+
+
+def test_nothing_is_run_that_a_text_says():
+    wrong = [f"{where}: {owner}.{name}" for where, owner, name, node in calls() if runs_text(owner, name, node)]
+    assert not wrong
+
+
+def runs_text(owner, name, node):
+    if name in ("compile", "eval"):  # of regular expressions, models and processors
+        return not owner and not isinstance(node.func, ast.Attribute)
+    if name == "load" and owner == "yaml":
+        return True
+    shell = told(node).get("shell")
+    return name in NEVER or shell is True or (owner == "os" and name in ("system", "popen"))
+
+
+def test_no_module_reads_pickles():
+    wrong = []
+    for path in CODE:
+        wrong += [f"{path.name}:{node.lineno}" for node in ast.walk(ast.parse(path.read_text())) if reads_pickles(node)]
+    assert not wrong
+
+
+def reads_pickles(node):
+    if isinstance(node, ast.Import):
+        return bool(FORBIDDEN & {alias.name.partition(".")[0] for alias in node.names})
+    if isinstance(node, ast.ImportFrom):
+        names = {alias.name for alias in node.names} - ALLOWED_NAMES
+        return bool(names) and (node.module or "").partition(".")[0] in FORBIDDEN
+    if isinstance(node, ast.keyword) and node.arg in ("trust_remote_code", "allow_pickle"):
+        return not isinstance(node.value, ast.Constant) or node.value.value is not False
+    return False

@@ -1,0 +1,168 @@
+"""Configuration files, looked at before Hydra and OmegaConf read them: what runs code, reads secrets or fills memory is refused.
+
+What is left is data: maps, lists, texts and numbers, of a size that a person writes.
+"""
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qatlab.errors import UserError, printable
+
+LARGEST_FILE = 1_000_000  # bytes
+LONGEST_OVERRIDE = 10_000  # characters
+DEEPEST = 24  # maps and lists in one another
+MOST_NODES = 100_000  # of a file, an alias counting as all that it repeats
+YAML_TAGS = "tag:yaml.org,2002:"
+PLAIN_TAGS = {YAML_TAGS + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")} | {"!"}
+# Hydra's own keys: of objects that are made of what a file names, and of folders that files come from.
+REFUSED_KEYS = re.compile(r"_(target|args|partial|recursive|convert)_|searchpath")
+HYDRA = re.compile(r"/?hydra([./@].*)?")
+OPENS = re.compile(r"[\\[({]")
+
+Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def check_files(conf: Path) -> None:
+    """Raises UserError, with file and line, for a YAML file below a folder that holds more than plain data."""
+    for path in sorted(conf.rglob("*.yaml")):
+        status = path.stat()
+        _check_file(path, path.relative_to(conf.parent).as_posix(), status.st_size, status.st_mtime_ns)
+
+
+def split_overrides(text: str) -> list[str]:
+    """The overrides of a command line's `overrides="key=value key2=value2"`; raises UserError for quotes that don't close."""
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise UserError(f'overrides "{text[:80]}": {str(error).lower()}') from None
+
+
+def check_overrides(overrides: Iterable[str]) -> None:
+    """Raises UserError for an override that is too long or too deep to be parsed."""
+    for override in overrides:
+        if len(override) > LONGEST_OVERRIDE:
+            raise UserError(
+                f"override '{override[:40]}…' has {len(override):,} characters; at most {LONGEST_OVERRIDE:,}"
+            )
+        if len(OPENS.findall(override)) > DEEPEST and _depth(override) > DEEPEST:
+            raise UserError(f"override '{override[:40]}…' is nested more than {DEEPEST} deep")
+
+
+def check_override(key: str, value: Any) -> None:
+    """The same, of a parsed override, for what `check_values` refuses, and for settings of Hydra's own."""
+    if HYDRA.fullmatch(key):
+        raise UserError(f"override of '{key[:80]}': that is Hydra's own and no part of a study; remove it")
+    check_values(dict.fromkeys(key.split(".")), key[:80])
+    check_values(value, key[:80])
+
+
+def check_values(value: Any, key: str = "configuration") -> None:
+    """Raises UserError, with the key, for composed values that would be looked up outside the configuration, or made objects of.
+
+    Args:
+        value: builtin values, interpolations unresolved.
+        key: where it stands.
+    """
+    for place, text in _texts(value, key):
+        if REFUSED_KEYS.fullmatch(text):
+            raise UserError(
+                f"{place}: '{text}' is not for studies: it would have Hydra load or run what it names; remove it"
+            )
+        if has_resolver(text):
+            raise UserError(
+                f"{place}: '{text[:80]}' would look up something outside the configuration (its environment, say); "
+                "write the value itself, or ${KEY} for that of another key"
+            )
+
+
+def has_resolver(text: str) -> bool:
+    """Whether OmegaConf would call a function for a text, as for ${oc.env:HOME}; ${model.name} only names a key."""
+    depth = 0
+    for at, letter in enumerate(text):
+        if text.startswith("${", at):
+            depth += 1
+        elif letter == "}":
+            depth = max(depth - 1, 0)
+        elif letter == ":" and depth:
+            return True
+    return False
+
+
+@cache
+def _check_file(path: Path, name: str, size: int, modified: int) -> None:
+    if size > LARGEST_FILE:
+        raise UserError(f"{name} has {size:,} bytes; a file of the configuration has at most {LARGEST_FILE:,}")
+    try:
+        with path.open("rb") as stream:
+            _check_events(yaml.parse(stream, Loader=Loader), name)
+    except yaml.YAMLError as error:
+        raise UserError(f"{name} is not YAML: {printable(' '.join(str(error).split()))}") from None
+
+
+def _check_events(events: Iterable[Any], name: str) -> None:
+    """One pass without building anything: an alias is counted, never followed."""
+    sizes: dict[str, int] = {}  # nodes that each anchor stands for
+    opened: list[tuple[str | None, int]] = []  # the anchor of each collection around, and nodes before it
+    nodes = 0
+    for event in events:
+        where = f"{name}, line {event.start_mark.line + 1}"
+        if isinstance(event, yaml.NodeEvent):
+            nodes += _count(event, sizes, where)
+        if nodes > MOST_NODES:
+            raise UserError(f"{where}: more than {MOST_NODES:,} values, aliases counted as what they repeat")
+        if isinstance(event, yaml.CollectionStartEvent):
+            sizes.pop(event.anchor or "", None)
+            opened.append((event.anchor, nodes - 1))
+            if len(opened) > DEEPEST:
+                raise UserError(f"{where}: nested more than {DEEPEST} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = opened.pop()
+            if anchor:
+                sizes[anchor] = nodes - before
+
+
+def _count(event: Any, sizes: dict[str, int], where: str) -> int:
+    """How many nodes an event adds, those of collections apart."""
+    if isinstance(event, yaml.AliasEvent):
+        if event.anchor not in sizes:
+            raise UserError(f"{where}: *{event.anchor} repeats what it stands in, or nothing")
+        return sizes[event.anchor]
+    _check_node(event, where)
+    if isinstance(event, yaml.ScalarEvent) and event.anchor:
+        sizes[event.anchor] = 1
+    return 1
+
+
+def _check_node(event: Any, where: str) -> None:
+    tag = getattr(event, "tag", None)
+    if tag is not None and tag not in PLAIN_TAGS:
+        raise UserError(f"{where}: tag '{tag.replace(YAML_TAGS, '!!')}' is not plain YAML; write the value itself")
+    if isinstance(event, yaml.ScalarEvent):
+        check_values(event.value, where)
+
+
+def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
+    """Every text in a value, keys included, and where it stands."""
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield key, str(name)
+            yield from _texts(inner, f"{key}.{name}")
+    elif isinstance(value, list | tuple):
+        for at, inner in enumerate(value):
+            yield from _texts(inner, f"{key}[{at}]")
+
+
+def _depth(text: str) -> int:
+    depth = deepest = 0
+    for letter in text:
+        depth += (letter in "[({") - (letter in "])}")
+        deepest = max(deepest, depth)
+    return deepest
