@@ -1,5 +1,8 @@
 """What a training process has of its machine: a GPU, or some of the processor's cores; and the processes it trains with."""
 
+from typing import Any
+
+import torch
 from accelerate import PartialState
 
 from qatlab.config.trainer import TrainerConfig
@@ -19,6 +22,13 @@ def take_share(config: TrainerConfig, threads: int | None) -> None:
         raise RuntimeError("several processes are started by qatlab.training.launch, as `python -m qatlab train` does")
     if several:
         PartialState(cpu=device_name() == "cpu")  # gloo or nccl; each process has the GPU of its number
+        # Accelerate (1.15) calls the processor cpu:0, by which name torch.load cannot put a checkpoint's tensors there.
+        torch.serialization.register_package(0, lambda storage: None, _on_processor)
     else:
         claim_gpu(visible_gpus())
     use_threads(config.threads or threads, config.distributed.processes)
+
+
+def _on_processor(storage: Any, location: str) -> Any:
+    """What is loaded, where it is; None for other places, which PyTorch then asks others about."""
+    return storage if location.startswith("cpu:") else None
