@@ -147,13 +147,49 @@ def uses_gpu(kind, made):
     return made_on_gpu(made)
 
 
+def distributed(kind, wildcards):
+    """Over how many processes and nodes a training is spread; (1, 1) for other stages."""
+    trainer = artifact(kind, wildcards).config.get("trainer", {})
+    spread = trainer.get("distributed", {})
+    return spread.get("processes", 1), spread.get("nodes", 1)
+
+
 def gpus(kind):
-    """1 where the stage can use a GPU."""
+    """One for each process of a stage that can use a GPU; over several nodes, `gres` says it, for --gpus might be dealt unevenly."""
 
     def count(wildcards):
-        return int(uses_gpu(kind, artifact(kind, wildcards)))
+        processes, nodes = distributed(kind, wildcards)
+        return (
+            processes if nodes == 1 and uses_gpu(kind, artifact(kind, wildcards)) else 0
+        )
 
     return count
+
+
+def of_several_nodes(kind, name):
+    """Resource function: what Slurm is told of a training on several nodes (a task each, which srun starts); else nothing."""
+
+    def resource(wildcards):
+        processes, nodes = distributed(kind, wildcards)
+        if nodes == 1:
+            return None
+        gpu = uses_gpu(kind, artifact(kind, wildcards))
+        told = {"nodes": nodes, "tasks": nodes, "mpi": "srun"}
+        return (told | {"gres": f"gpu:{processes}" if gpu else None})[name]
+
+    return resource
+
+
+def on_each_node(kind):
+    """Params function: what stands before the command of a training on several nodes; without it, the command says what is missing."""
+
+    def command(wildcards, threads):
+        _, nodes = distributed(kind, wildcards)
+        if nodes == 1 or not workflow.non_local_exec:
+            return ""
+        return f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpus-per-task={threads} --kill-on-bad-exit=1 "
+
+    return command
 
 
 def threads(kind):
@@ -163,7 +199,8 @@ def threads(kind):
         made = artifact(kind, wildcards)
         fixed = made.config.get("trainer", made.config).get("threads")
         if gpus_here() and uses_gpu(kind, made):
-            return max(cores() // gpus_here(), fixed or 1)
+            processes, _ = distributed(kind, wildcards)
+            return max(min(cores() // gpus_here() * processes, cores()), fixed or 1)
         return fixed or cores()
 
     return count

@@ -13,10 +13,15 @@ rule train:
     threads: threads("train")
     resources:
         gpu=gpus("train"),
+        nodes=of_several_nodes("train", "nodes"),
+        tasks=of_several_nodes("train", "tasks"),
+        mpi=of_several_nodes("train", "mpi"),
+        gres=of_several_nodes("train", "gres"),
         mem_mb=growing(6000),
         runtime=growing(240),
     params:
         config=description("train"),
         inputs=input_options,
+        on_each_node=on_each_node("train"),
     shell:
-        "python -m qatlab train --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "{params.on_each_node}python -m qatlab train --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"

@@ -13,10 +13,15 @@ rule train_causal_lm:
     threads: threads("train_causal_lm")
     resources:
         gpu=gpus("train_causal_lm"),
+        nodes=of_several_nodes("train_causal_lm", "nodes"),
+        tasks=of_several_nodes("train_causal_lm", "tasks"),
+        mpi=of_several_nodes("train_causal_lm", "mpi"),
+        gres=of_several_nodes("train_causal_lm", "gres"),
         mem_mb=growing(6000),
         runtime=growing(240),
     params:
         config=description("train_causal_lm"),
         inputs=input_options,
+        on_each_node=on_each_node("train_causal_lm"),
     shell:
-        "python -m qatlab train_causal_lm --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
+        "{params.on_each_node}python -m qatlab train_causal_lm --config {params.config} {params.inputs} --output {output} --threads {threads} --log {log}"
