@@ -7,6 +7,8 @@ from qatlab.training.nodes import ALONE, SLURM, VARIABLES, Node, this_node
 
 SCONTROL = """#!/bin/sh
 [ "$*" = "show hostnames gpu[07-08]" ] && printf 'gpu07\\ngpu08\\n'
+[ "$*" = "show node gpu07" ] && printf 'NodeName=gpu07 Arch=x86_64\\n   NodeAddr=10.0.0.7 NodeHostName=gpu07\\n'
+true
 """
 OF_SLURM = dict(zip(SLURM, ("123456", "1", "gpu[07-08]", "2", "2"), strict=True))
 TOLD = dict(zip(VARIABLES, ("1", "10.0.0.1", "29500"), strict=True))
@@ -34,7 +36,7 @@ def test_slurm_says_it(monkeypatch, tmp_path):
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     said(monkeypatch, OF_SLURM)
-    assert this_node(2) == Node(1, "gpu07", 23456)
+    assert this_node(2) == Node(1, "10.0.0.7", 23456)
 
 
 def test_variables_say_it_before_slurm(monkeypatch):

@@ -174,20 +174,25 @@ def of_several_nodes(kind, name):
         if nodes == 1:
             return None
         gpu = uses_gpu(kind, artifact(kind, wildcards))
-        told = {"nodes": nodes, "tasks": nodes, "mpi": "srun"}
-        return (told | {"gres": f"gpu:{processes}" if gpu else None})[name]
+        told = {
+            "nodes": nodes,
+            "tasks": nodes,
+            "mpi": "srun",
+            "gres": f"gpu:{processes}" if gpu else None,  # of each node
+            "tasks_per_gpu": 0,  # or the plugin takes `tasks` for it
+        }
+        return told[name]
 
     return resource
 
 
 def on_each_node(kind):
-    """Params function: what stands before the command of a training on several nodes; without it, the command says what is missing."""
+    """Params function: what stands before the command of a training on several nodes, within a job of Slurm; else nothing."""
 
-    def command(wildcards, threads):
+    def command(wildcards):
         _, nodes = distributed(kind, wildcards)
-        if nodes == 1 or not workflow.non_local_exec:
-            return ""
-        return f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpus-per-task={threads} --kill-on-bad-exit=1 "
+        srun = f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=1"
+        return f"${{SLURM_JOB_ID:+{srun}}} " if nodes > 1 else ""
 
     return command
 

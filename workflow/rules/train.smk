@@ -17,6 +17,7 @@ rule train:
         tasks=of_several_nodes("train", "tasks"),
         mpi=of_several_nodes("train", "mpi"),
         gres=of_several_nodes("train", "gres"),
+        tasks_per_gpu=of_several_nodes("train", "tasks_per_gpu"),
         mem_mb=growing(6000),
         runtime=growing(240),
     params:

@@ -17,6 +17,7 @@ rule train_causal_lm:
         tasks=of_several_nodes("train_causal_lm", "tasks"),
         mpi=of_several_nodes("train_causal_lm", "mpi"),
         gres=of_several_nodes("train_causal_lm", "gres"),
+        tasks_per_gpu=of_several_nodes("train_causal_lm", "tasks_per_gpu"),
         mem_mb=growing(6000),
         runtime=growing(240),
     params:

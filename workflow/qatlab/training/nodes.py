@@ -59,8 +59,13 @@ def _of_slurm(nodes: int) -> Node:
         raise UserError(
             f"trainer.distributed.nodes={nodes}, but this step of Slurm has {given} nodes and {tasks} tasks: start it by {_srun(nodes)}"
         )
-    first = subprocess.run(["scontrol", "show", "hostnames", hosts], capture_output=True, text=True, check=True)
-    return Node(int(rank), first.stdout.split()[0], FIRST_PORT + int(job) % PORTS)
+    first = _scontrol("hostnames", hosts).split()[0]
+    address = dict(word.partition("=")[::2] for word in _scontrol("node", first).split())["NodeAddr"]
+    return Node(int(rank), address, FIRST_PORT + int(job) % PORTS)
+
+
+def _scontrol(what: str, name: str) -> str:
+    return subprocess.run(["scontrol", "show", what, name], capture_output=True, text=True, check=True).stdout
 
 
 def _srun(nodes: int) -> str:
