@@ -211,11 +211,12 @@ def threads(kind):
     return count
 
 
-def growing(amount):
-    """Of memory or minutes: another try asks for more."""
+def growing(amount, kind=None):
+    """Of memory or minutes: another try asks for more. With a kind, each of a training's processes on a node has the amount."""
 
     def times(wildcards, attempt):
-        return amount * attempt
+        processes, _ = distributed(kind, wildcards) if kind else (1, 1)
+        return amount * attempt * processes
 
     return times
 

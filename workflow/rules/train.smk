@@ -1,4 +1,4 @@
-# One training. It takes all cores unless the study says how many, and a GPU where the machine has one.
+# One training. It takes all cores unless the study says how many, and a GPU for each of its processes where the machine has any.
 rule train:
     input:
         unpack(made_from("train")),
@@ -18,7 +18,7 @@ rule train:
         mpi=of_several_nodes("train", "mpi"),
         gres=of_several_nodes("train", "gres"),
         tasks_per_gpu=of_several_nodes("train", "tasks_per_gpu"),
-        mem_mb=growing(6000),
+        mem_mb=growing(6000, "train"),
         runtime=growing(240),
     params:
         config=description("train"),

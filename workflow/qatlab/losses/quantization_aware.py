@@ -56,7 +56,8 @@ class QuantizationAwareLoss(nn.Module):
             ``"lsq"``, or one of :mod:`qatlab.quantization.estimators`.
         scales: The wrapped loss's ``scale`` (1 / temperature) by precision, where it should be another.
         learned_scales: Precisions whose scale is trained, from the one in ``scales`` or the wrapped loss's own.
-        distillation: Weight of the KL divergence from the float similarities to each quantized precision's.
+        distillation: Weight of the KL divergence from the float similarities to each quantized precision's; over the documents
+            of all processes where the wrapped loss has ``gather_across_devices``.
         variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` rounds as the pull request did, to reproduce it.
 
     References:
