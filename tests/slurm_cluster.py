@@ -1,6 +1,6 @@
-"""A Slurm cluster of one node on this machine, for tests: munged, slurmctld and slurmd as Debian's slurm-wlm has them.
+"""A Slurm cluster of one node, or several, on this machine, for tests: munged, slurmctld and slurmd as Debian's slurm-wlm has them.
 
-The node has a GPU as a generic resource (its device file is /dev/null). Slurm's own programs find a cluster by
+A node has a GPU as a generic resource (its device file is /dev/null). Slurm's own programs find a cluster by
 /etc/slurm/slurm.conf inside of jobs, whatever the environment says, so that file is written: never over one of somebody else's.
 """
 
@@ -23,13 +23,12 @@ SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/%n.log
 SlurmctldPort={controller}
-SlurmdPort={node}
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 MpiDefault=none
@@ -43,7 +42,8 @@ JobAcctGatherFrequency=task=1
 JobAcctGatherParams=OverMemoryKill
 KillWait=10
 SlurmdTimeout=20
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
+NodeName=DEFAULT CPUs={cpus} RealMemory={memory} Gres=gpu:1 State=UNKNOWN
+{nodes}
 PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -62,9 +62,9 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def slurm_cluster(folder: Path) -> Iterator["SlurmCluster"]:
+def slurm_cluster(folder: Path, nodes: int = 1) -> Iterator["SlurmCluster"]:
     """A running cluster whose state and logs are in a folder; gone when closed."""
-    cluster = SlurmCluster(folder)
+    cluster = SlurmCluster(folder, nodes)
     try:
         cluster.start()
         yield cluster
@@ -75,8 +75,9 @@ def slurm_cluster(folder: Path) -> Iterator["SlurmCluster"]:
 class SlurmCluster:
     """Its daemons, which tests may kill and start again."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, nodes: int = 1) -> None:
         self.folder = folder
+        self.nodes = [f"slurmd{number}" if number else "slurmd" for number in range(nodes)]
         self.processes: dict[str, subprocess.Popen] = {}
 
     def start(self) -> None:
@@ -88,7 +89,14 @@ class SlurmCluster:
         (self.folder / "munge.key").chmod(0o400)
         ETC.mkdir(exist_ok=True)
         configuration = CONFIGURATION.format(
-            host=host, folder=self.folder, controller=_free_port(), node=_free_port(), cpus=CPUS, memory=MEMORY_MB
+            host=host,
+            folder=self.folder,
+            controller=_free_port(),
+            nodes="\n".join(
+                f"NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={_free_port()}" for name in self.nodes
+            ),
+            cpus=CPUS,
+            memory=MEMORY_MB,
         )
         (ETC / "slurm.conf").write_text(MARK + configuration)
         (ETC / "gres.conf").write_text(MARK + "Name=gpu File=/dev/null\n")
@@ -102,13 +110,16 @@ class SlurmCluster:
         self.run("munged", "--foreground", "--force", f"--seed-file={self.folder / 'munge.seed'}", *options)
         self._wait("munged", lambda: (self.folder / "munge.socket").exists())
         self.run("slurmctld", "-D")
-        self.run("slurmd", "-D")
-        self._wait("slurmd", lambda: "idle" in self.node())
+        for name in self.nodes:
+            (self.folder / "spool" / name).mkdir()
+            self.run("slurmd", "-D", "-N", name, called=name)
+        every = f"{len(self.nodes)} idle"
+        self._wait(self.nodes[-1], lambda: self.ask("sinfo", "--noheader", "--format=%D %T").strip() == every)
 
-    def run(self, name: str, *arguments: str) -> None:
-        """Starts a daemon."""
-        with (self.folder / f"{name}.out").open("ab") as output:
-            self.processes[name] = subprocess.Popen(
+    def run(self, name: str, *arguments: str, called: str | None = None) -> None:
+        """Starts a daemon, one of several where it is called otherwise."""
+        with (self.folder / f"{called or name}.out").open("ab") as output:
+            self.processes[called or name] = subprocess.Popen(
                 [name, *arguments], stdout=output, stderr=output, env=environment(), start_new_session=True
             )
 

@@ -2,13 +2,19 @@
 
 import os
 
+import pytest
 import torch
 import torch.multiprocessing as mp
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss, MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.losses import (
+    CoSENTLoss,
+    CosineSimilarityLoss,
+    MultipleNegativesRankingLoss,
+)
 from torch.nn.parallel import DistributedDataParallel
 
 from qatlab.losses import QuantizationAwareLoss
+from qatlab.losses.wrapped import gather
 from qatlab.quantization import RunningRange
 
 ROWS = 8
@@ -38,9 +44,27 @@ def cosine(model):
     )
 
 
+def gathered(model):
+    """Negatives, and the similarities of distillation, are of the whole batch; so are the ranges of pull request 3655."""
+    inner = MultipleNegativesRankingLoss(model)
+    loss = QuantizationAwareLoss(model, inner, precisions=["int8", "binary"], distillation=0.5)
+    gather(loss)
+    return loss
+
+
+def published(model):
+    inner = MultipleNegativesRankingLoss(model)
+    loss = QuantizationAwareLoss(model, inner, precisions=["float32", "int8"], variant="pr3655")
+    gather(loss)
+    return loss
+
+
 def ranking(model):
     inner = MultipleNegativesRankingLoss(model)
     return QuantizationAwareLoss(model, inner, precisions=["float32", "int8"], learned_scales=["int8"])
+
+
+LOSSES = {"cosine": cosine, "ranking": ranking, "gathered": gathered, "published": published}
 
 
 def half(rank, folder, pairs, name, store, results):
@@ -54,14 +78,16 @@ def half(rank, folder, pairs, name, store, results):
 
 def train_half(rank, folder, pairs, name, results):
     model = SentenceTransformer(folder, device="cpu").eval()
-    loss = {"cosine": cosine, "ranking": ranking}[name](model)
+    loss = LOSSES[name](model)
     wrapped = DistributedDataParallel(model, find_unused_parameters=True)  # the pooler is not used
     loss.model = loss.loss.model = wrapped  # as the trainer does
     rows = range(rank * ROWS // 2, (rank + 1) * ROWS // 2)
     sum(loss(batch(model, pairs, rows), SCORES[rows.start : rows.stop]).values()).backward()
     ranges = loss.ranges.lasting()
     bounds = ranges["int8"].bounds(32) if ranges else None
-    torch.save({"gradients": gradients(model, loss), "bounds": bounds}, f"{results}/{rank}.pt")
+    torch.save(
+        {"gradients": gradients(model, loss), "bounds": bounds, "diagnostics": loss.diagnostics}, f"{results}/{rank}.pt"
+    )
 
 
 def spawn(tiny_model, pairs, name, tmp_path):
@@ -79,6 +105,24 @@ def test_two_processes_have_the_gradient_and_the_range_of_one(tiny_model, pairs,
         low, high = loss.ranges.lasting()["int8"].bounds(32)
         assert torch.allclose(part["bounds"][0], low, atol=1e-6)
         assert torch.allclose(part["bounds"][1], high, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["gathered", "published"])
+def test_two_processes_have_the_negatives_of_one(tiny_model, pairs, tmp_path, name):
+    parts = spawn(tiny_model, pairs, name, tmp_path)
+    expected, loss = whole(str(tiny_model), pairs, LOSSES[name])
+    for part in parts:
+        assert set(expected) <= set(part["gradients"])
+        for key, value in expected.items():
+            assert torch.allclose(part["gradients"][key], value, atol=1e-6, rtol=1e-3), key
+        assert part["diagnostics"] == pytest.approx(loss.diagnostics, rel=1e-3, abs=1e-3)
+
+
+def test_a_loss_that_cannot_gather_is_refused(model):
+    with pytest.raises(
+        ValueError, match="CoSENTLoss cannot gather a batch from several processes, so each would train on a part"
+    ):
+        gather(CoSENTLoss(model))
 
 
 def test_a_learned_scale_is_averaged_over_processes(tiny_model, pairs, tmp_path):

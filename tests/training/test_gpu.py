@@ -4,6 +4,11 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+from qatlab.errors import UserError
+from qatlab.training.gpu import claim_gpus
+
 CLAIM = """
 import sys
 from pathlib import Path
@@ -35,3 +40,20 @@ def test_jobs_take_different_gpus_and_free_them_when_they_end(tmp_path):
     fourth, again = claiming(tmp_path)
     assert again == "0"
     fourth.communicate("")
+
+
+def test_a_job_of_several_processes_takes_as_many_free_ones_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    other, taken = claiming(tmp_path)
+    assert taken == "0"
+    assert claim_gpus(["0", "1", "2", "3"], 3, tmp_path) == ["1", "2", "3"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,2,3"
+    other.communicate("")
+
+
+def test_fewer_gpus_than_processes_are_one_line(tmp_path):
+    with pytest.raises(
+        UserError, match=r"trainer.distributed.processes=4 needs as many GPUs on each node; 2 can be used here"
+    ):
+        claim_gpus(["0", "1"], 4, tmp_path)
+    assert claim_gpus([], 4, tmp_path) == []  # a machine without computes on its processor

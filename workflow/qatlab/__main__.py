@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from qatlab.artifact import alone, checkpoint_folder, read_json, written_aside
+from qatlab.artifact import alone, checkpoint_folder, read_json, scratch_folder, written_aside
 from qatlab.disk import full
 from qatlab.errors import Stopped, UserError, printable, unknown
 from qatlab.failures import mark, unmark
@@ -36,6 +36,7 @@ STAGES = {
     "models": "gather a study's trained models, each with its ONNX files and its card",
     "index": "list all studies with their answers",
 }
+TRAININGS = ("train", "train_causal_lm")
 # They write into a study's folder, or that of all studies, beside one another.
 STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
 COMMANDS = {
@@ -74,11 +75,15 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     named = {} if name in STUDY_STAGES else description.get("inputs", {})
     inputs = _inputs({role: options.results / path for role, path in named.items()}, options.input)
     stage = f"{name} {description['label']}"
-    if name not in STUDY_STAGES:
+    node = _node(name, description)
+    if node is not None and node.rank > 0 and options.log is not None:
+        options.log = options.log.with_name(f"{options.log.stem}.node-{node.rank}{options.log.suffix}")
+    marked = name not in STUDY_STAGES and (node is None or node.rank == 0)
+    if marked:
         unmark(options.output)
     try:
         with output_to(options.log):
-            _make(name, options, description, inputs)
+            _make(name, options, description, inputs, node)
     except Stopped as stopped:
         say(f"{stage} {stopped}")
         return 128 + stopped.signal
@@ -87,7 +92,7 @@ def _run_stage(name: str, arguments: list[str]) -> int:
         return 128 + signal.SIGINT
     except Exception as error:
         reason = full(error, options.output) or error
-        if name not in STUDY_STAGES:
+        if marked:
             mark(options.output, name, description["label"], reason)
         return _failed(stage, reason, options.log)
     return 0
@@ -130,7 +135,24 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _make(name: str, options: argparse.Namespace, description: dict[str, Any], inputs: dict[str, Path]) -> None:
+def _node(name: str, description: dict[str, Any]) -> Any:
+    """Which node this is of a training in several processes; None for what runs in this one."""
+    several = description["config"]["trainer"].get("distributed") if name in TRAININGS else None
+    if several is None:
+        return None
+    from qatlab.config.trainer import DistributedConfig
+    from qatlab.training.nodes import this_node
+
+    distributed = DistributedConfig.model_validate(several)
+    return this_node(distributed.nodes) if distributed.in_all > 1 else None
+
+
+def _make(
+    name: str, options: argparse.Namespace, description: dict[str, Any], inputs: dict[str, Path], node: Any
+) -> None:
+    if node is not None and node.rank > 0:  # the first one's processes write for all
+        _run(name, options, description, inputs, scratch_folder(options.output), node)
+        return
     of_study = name in STUDY_STAGES
     stage = f"{name} {description['label']}"
 
@@ -140,7 +162,7 @@ def _make(name: str, options: argparse.Namespace, description: dict[str, Any], i
     beside = options.output.with_name(f"{options.output.name}.{name}") if of_study else options.output
     with alone(beside, waiting), written_aside(options.output, name if of_study else None) as scratch:
         try:
-            importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, scratch, options.threads)
+            _run(name, options, description, inputs, scratch, node)
             if not of_study:
                 shutil.copyfile(options.config, scratch / "config.json")
         except (UserError, Stopped):
@@ -150,6 +172,22 @@ def _make(name: str, options: argparse.Namespace, description: dict[str, Any], i
                 traceback.print_exc()
             raise
     shutil.rmtree(checkpoint_folder(options.output), ignore_errors=True)
+
+
+def _run(
+    name: str,
+    options: argparse.Namespace,
+    description: dict[str, Any],
+    inputs: dict[str, Path],
+    output: Path,
+    node: Any,
+) -> None:
+    if node is None:
+        importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, output, options.threads)
+    else:
+        importlib.import_module("qatlab.training.launch").launch(
+            name, description, inputs, output, options.threads, node
+        )
 
 
 def _failed(stage: str, error: Exception, log: Path | None) -> int:

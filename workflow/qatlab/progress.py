@@ -14,6 +14,8 @@ LINES_SHOWN_ON_FAILURE = 12
 SECONDS_BETWEEN_LINES = 5.0
 
 _terminal: int | None = None
+_left_in: int | None = None  # in a process that speaks through another
+_silent = False  # in a process that others speak for
 
 
 @contextmanager
@@ -47,10 +49,21 @@ def output_to(log: Path | None) -> Iterator[None]:
 def say(line: str) -> None:
     """One line for the person at the terminal, and for the log; control characters in it are shown, not obeyed."""
     line = printable(line)
+    if _left_in is not None:
+        os.write(_left_in, f"{line}\n".encode())
+    if _left_in is not None or _silent:
+        return
     with suppress(OSError):  # on a full disk; the person still reads it
         print(line, file=sys.stderr, flush=True)
     if _terminal is not None:
         os.write(_terminal, f"{line}\n".encode())
+
+
+def leave_in(file: Path | None) -> None:
+    """From now on, `say` leaves lines in a file, for another process to say; or, where None, nothing is said."""
+    global _left_in, _silent
+    _left_in = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if file is not None else None
+    _silent = file is None
 
 
 def last_lines(log: Path) -> list[str]:

@@ -156,8 +156,39 @@ def of_each(kind, count):
 
 
 def gpus(kind):
-    """1 where the stage can use a GPU."""
-    return of_each(kind, lambda made: int(uses_gpu(made)))
+    """One for each process of a stage that can use a GPU; over several nodes, `gres` says it, for --gpus might be dealt unevenly."""
+    return of_each(
+        kind, lambda made: made.processes * int(made.nodes == 1 and uses_gpu(made))
+    )
+
+
+def of_several_nodes(kind, name):
+    """What Slurm is told of a training on several nodes (a task each, which srun starts); else nothing."""
+
+    def told(made):
+        if made.nodes == 1:
+            return None
+        values = {
+            "nodes": made.nodes,
+            "tasks": made.nodes,
+            "mpi": "srun",
+            # of each node
+            "gres": f"gpu:{made.processes}" if uses_gpu(made) else None,
+            "tasks_per_gpu": 0,  # or the plugin takes `tasks` for it
+        }
+        return values[name]
+
+    return of_each(kind, told)
+
+
+def on_each_node(kind):
+    """What stands before the command of a training on several nodes, within a job of Slurm; else nothing."""
+
+    def command(made):
+        srun = f"srun --nodes={made.nodes} --ntasks={made.nodes} --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=1"
+        return f"${{SLURM_JOB_ID:+{srun}}} " if made.nodes > 1 else ""
+
+    return of_each(kind, command)
 
 
 def threads(kind):
@@ -165,20 +196,34 @@ def threads(kind):
 
     def count(made):
         if gpus_here() and uses_gpu(made):
-            return max(cores() // gpus_here(), made.threads or 1)
+            share = min(cores() // gpus_here() * made.processes, cores())
+            return max(share, made.threads or 1)
         return made.threads or cores()
 
     return of_each(kind, count)
 
 
-def growing(amount):
-    """Of memory or minutes: where they are reserved, another try asks for more."""
+def growing(amount, kind=None):
+    """Of memory or minutes: where they are reserved, another try asks for more.
+
+    With a kind, each of a training's processes on a node has the amount.
+    """
+    processes = of_each(kind, lambda made: made.processes) if kind else 1
+
+    def of_job(wildcards):
+        return processes(wildcards) if callable(processes) else processes
 
     @asked_often
     def times(wildcards, attempt):
-        return amount * attempt
+        return amount * attempt * of_job(wildcards)
 
-    return times if workflow.non_local_exec else amount
+    if workflow.non_local_exec:
+        return times
+    return (
+        asked_often(lambda wildcards: amount * of_job(wildcards))
+        if callable(processes)
+        else amount * processes
+    )
 
 
 def rule_name(stage, study):

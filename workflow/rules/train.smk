@@ -1,4 +1,4 @@
-# One training. It takes all cores unless the study says how many, and a GPU where the machine has one.
+# One training. It takes all cores unless the study says how many, and a GPU for each of its processes where the machine has any.
 rule train:
     input:
         unpack(made_from("train")),
@@ -11,10 +11,16 @@ rule train:
     threads: threads("train")
     resources:
         gpu=gpus("train"),
-        mem_mb=growing(6000),
+        nodes=of_several_nodes("train", "nodes"),
+        tasks=of_several_nodes("train", "tasks"),
+        mpi=of_several_nodes("train", "mpi"),
+        gres=of_several_nodes("train", "gres"),
+        tasks_per_gpu=of_several_nodes("train", "tasks_per_gpu"),
+        mem_mb=growing(6000, "train"),
         runtime=growing(240),
     params:
         config=description("train"),
         code=code("train"),
+        on_each_node=on_each_node("train"),
     shell:
-        "python -m qatlab train --config {params.config} --output {output} --threads {threads} --log {log}"
+        "{params.on_each_node}python -m qatlab train --config {params.config} --output {output} --threads {threads} --log {log}"

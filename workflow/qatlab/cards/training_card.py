@@ -154,9 +154,13 @@ def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str
     accumulated = trainer.gradient_accumulation_steps
     warmup = f"{100 * trainer.warmup_ratio:g} % of steps"
     cycles = f", {trainer.lr_scheduler_kwargs.num_cycles:g} cycles" if trainer.lr_scheduler_kwargs else ""
+    spread = trainer.distributed
+    nodes = f" on each of {spread.nodes} nodes" if spread.nodes > 1 else ""
+    shared = {"processes that share a batch": f"{spread.processes}{nodes}"} if spread.in_all > 1 else {}
     rows = {
         **_budget(trainer),
         "batch size": f"{trainer.batch_size}" + (f" × {accumulated} accumulated" if accumulated > 1 else ""),
+        **shared,
         "batches": drawn + (", full ones only" if trainer.dataloader_drop_last else ""),
         "learning rate": f"{method.learning_rate or trainer.learning_rate:g}, {trainer.lr_scheduler_type}{cycles}",
         "warm-up": warmup if trainer.warmup_steps is None else f"{trainer.warmup_steps:,} steps",

@@ -14,6 +14,18 @@ class LrSchedulerKwargs(Strict):
     num_cycles: Annotated[float, Field(gt=0, description="cosine_with_restarts: cycles in all of training")] = 1.0
 
 
+class DistributedConfig(Strict):
+    """The processes that share each batch of a training: one a GPU, or some of the processor's cores."""
+
+    processes: Annotated[int, Field(gt=0, description="On each node: as many GPUs, where it has any")] = 1
+    nodes: Annotated[int, Field(gt=0, description="Machines; each must be told to start, as Slurm's srun does")] = 1
+
+    @property
+    def in_all(self) -> int:
+        """Processes on all nodes."""
+        return self.processes * self.nodes
+
+
 class TrainerConfig(Strict):
     """One training, whatever its method."""
 
@@ -29,9 +41,10 @@ class TrainerConfig(Strict):
             description="Seconds of training, whatever the steps; the learning rate and late starts follow the clock. For causal_lm",
         ),
     ] = None
-    batch_size: Annotated[int, Field(ge=2, description="Examples per device and step; in-batch negatives need two")] = (
-        64
-    )
+    batch_size: Annotated[
+        int, Field(ge=2, description="Examples per step, of all processes together; in-batch negatives need two")
+    ] = 64
+    distributed: DistributedConfig = DistributedConfig()
     gradient_accumulation_steps: Annotated[int, Field(gt=0)] = 1
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     lr_scheduler_type: Literal["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup"] = (
@@ -52,7 +65,7 @@ class TrainerConfig(Strict):
         int | None,
         Field(
             gt=0,
-            description="Processor cores that a training computes with; null for all that there are. Sums are rounded otherwise "
+            description="Processor cores that a training computes with on a node; null for all that there are. Sums are rounded otherwise "
             "with another number, so a study that must be the same on every machine says it",
         ),
     ] = None
@@ -74,6 +87,24 @@ class TrainerConfig(Strict):
             raise ValueError(f"give one of {' and '.join(given)}, not both")
         if self.max_seconds is not None and self.warmup_steps is not None:
             raise ValueError("max_seconds goes with warmup_ratio, a share of the time, not with warmup_steps")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared(self) -> "TrainerConfig":
+        processes = self.distributed.in_all
+        if processes == 1:
+            return self
+        if self.batch_size % processes:
+            below = self.batch_size // processes * processes
+            near = f"{below} or {below + processes}" if below else f"{processes}"
+            raise ValueError(
+                f"batch_size={self.batch_size} cannot be shared by {processes} processes alike; take a multiple of {processes}, "
+                f"such as {near}"
+            )
+        if not self.dataloader_drop_last:
+            raise ValueError(
+                f"dataloader_drop_last=false leaves a last batch that {processes} processes cannot share; set it to true"
+            )
         return self
 
     @model_validator(mode="after")

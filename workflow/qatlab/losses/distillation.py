@@ -4,8 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from qatlab.processes import rows_of_all
 
-def similarity_divergence(quantized: list[Tensor], floats: list[Tensor], scale: float) -> Tensor:
+
+def similarity_divergence(
+    quantized: list[Tensor], floats: list[Tensor], scale: float, gathered: bool = False
+) -> Tensor:
     """KL divergence from the float similarities to the quantized ones, mean of the queries, a scalar.
 
     Each query's cosine similarities to all documents of the batch, times `scale`, make a distribution (softmax); the
@@ -13,14 +17,17 @@ def similarity_divergence(quantized: list[Tensor], floats: list[Tensor], scale: 
 
     Args:
         quantized, floats: columns (n, dim), queries first, then documents; at least two.
+        gathered: whether the documents are those of all processes.
     """
     if len(floats) < 2:
         raise ValueError(f"distillation compares queries with documents: it needs two text columns, not {len(floats)}")
-    teacher = F.softmax(_similarities([column.detach() for column in floats]) * scale, dim=1)
-    student = F.log_softmax(_similarities(quantized) * scale, dim=1)
+    teacher = F.softmax(_similarities([column.detach() for column in floats], gathered) * scale, dim=1)
+    student = F.log_softmax(_similarities(quantized, gathered) * scale, dim=1)
     return F.kl_div(student, teacher, reduction="batchmean")
 
 
-def _similarities(columns: list[Tensor]) -> Tensor:
+def _similarities(columns: list[Tensor], gathered: bool) -> Tensor:
     queries, *documents = (F.normalize(column.float(), dim=1) for column in columns)
+    if gathered:
+        documents = [rows_of_all(column) for column in documents]
     return queries @ torch.cat(documents).T

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qatlab.processes import rows_of_all
 from qatlab.quantization.ranges import Range
 
 # Whether a precision reads what the one before it wrote: so first published, then fixed (hotchpotch, 15 February 2026).
@@ -30,7 +31,7 @@ def fake_quantize_pr3655(embeddings: Tensor, precision: str, ranges: Range | Non
         below = -1.0 if precision == "binary" else 0.0
         positive = embeddings >= 0 if precision == "binary" else embeddings > 0
         return embeddings + (torch.where(positive, 1.0, below) - embeddings).detach()
-    low, high = embeddings.aminmax(dim=0) if ranges is None else (ranges.low, ranges.high)
+    low, high = rows_of_all(embeddings).aminmax(dim=0) if ranges is None else (ranges.low, ranges.high)
     step = ((high - low) / 255).clamp_min(1e-8)
     level = (embeddings - low) / step
     return (level + (level.round() - level).detach()).clamp(0, 255) * step + low

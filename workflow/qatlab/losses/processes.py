@@ -3,24 +3,18 @@
 import torch
 from torch import nn
 
+from qatlab.processes import count, extremes_of_all
 from qatlab.quantization.ranges import Range
-
-
-def _processes() -> int:
-    distributed = torch.distributed
-    return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def same_in_all_processes(ranges: Range) -> Range:
     """The range of all processes' batches together, so that they train on one grid."""
-    if _processes() > 1:
-        torch.distributed.all_reduce(ranges.low, torch.distributed.ReduceOp.MIN)
-        torch.distributed.all_reduce(ranges.high, torch.distributed.ReduceOp.MAX)
+    ranges.low, ranges.high = extremes_of_all(ranges.low, ranges.high)
     return ranges
 
 
 def average_over_processes(parameter: nn.Parameter) -> None:
     """DistributedDataParallel averages the model's gradients, not those of a loss's own parameters."""
-    if _processes() > 1 and parameter.grad is not None:
+    if count() > 1 and parameter.grad is not None:
         torch.distributed.all_reduce(parameter.grad)
-        parameter.grad /= _processes()
+        parameter.grad /= count()

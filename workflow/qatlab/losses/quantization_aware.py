@@ -14,8 +14,16 @@ from qatlab.losses.pr3655 import PRECISIONS as PUBLISHED_PRECISIONS
 from qatlab.losses.pr3655 import VARIANTS, PublishedColumns
 from qatlab.losses.processes import average_over_processes
 from qatlab.losses.training_ranges import BATCH, TrainingRanges
-from qatlab.losses.wrapped import cached_loss, check_over_embeddings, scale_replaced, scaled_loss, wants_a_number
+from qatlab.losses.wrapped import (
+    cached_loss,
+    check_over_embeddings,
+    gathers,
+    scale_replaced,
+    scaled_loss,
+    wants_a_number,
+)
 from qatlab.losses.zero_distance import guard_zero_distances
+from qatlab.processes import mean
 from qatlab.quantization.estimators import Identity, LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
 from qatlab.quantization.precisions import PAIR, RANGED, check_dimension, is_binary, sides
@@ -48,7 +56,8 @@ class QuantizationAwareLoss(nn.Module):
             ``"lsq"``, or one of :mod:`qatlab.quantization.estimators`.
         scales: The wrapped loss's ``scale`` (1 / temperature) by precision, where it should be another.
         learned_scales: Precisions whose scale is trained, from the one in ``scales`` or the wrapped loss's own.
-        distillation: Weight of the KL divergence from the float similarities to each quantized precision's.
+        distillation: Weight of the KL divergence from the float similarities to each quantized precision's; over the documents
+            of all processes where the wrapped loss has ``gather_across_devices``.
         variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` rounds as the pull request did, to reproduce it.
 
     References:
@@ -156,6 +165,8 @@ class QuantizationAwareLoss(nn.Module):
     def diagnostics(self) -> dict[str, float]:
         """Of the last step: weights, losses, learned scales, and the share of embedding values that each grid changed.
 
+        Of the batches of all processes together.
+
         A share of 0 would mean that quantization is not live.
         """
         return {name: float(value) for name, value in self._diagnostics.items()}
@@ -187,11 +198,14 @@ class QuantizationAwareLoss(nn.Module):
                 self._note(name, value, columns, embedded.floats)
                 components[name] = weight * value
                 if self._distils(name):
-                    divergence = similarity_divergence(columns, embedded.floats, self._teacher_scale)
+                    divergence = similarity_divergence(
+                        columns, embedded.floats, self._teacher_scale, gathers(self.loss)
+                    )
                     self._diagnostics[f"distillation_{name}"] = divergence.detach()
                     components[f"{name}_distillation"] = weight * self.distillation * divergence
             if not components:  # before any warm-up has begun
                 components[next(iter(self.sides))] = 0.0 * wrapped(embedded.floats)
+        self._diagnostics = mean(self._diagnostics)
         return _total(components) if wants_a_number(self.model) else components
 
     def _begin(self, floats: list[Tensor]) -> Any:
@@ -274,12 +288,13 @@ class QuantizationAwareLoss(nn.Module):
             total = total + weight * value
             outputs = list(columns)
             if self._distils(name):
-                divergence = similarity_divergence(columns, floats, self._teacher_scale)
+                divergence = similarity_divergence(columns, floats, self._teacher_scale, gathers(self.loss))
                 self._diagnostics[f"distillation_{name}"] = divergence.detach()
                 total = total + weight * self.distillation * (divergence.detach() if backward else divergence)
                 outputs.append(divergence)
             if backward:
                 self._leave_gradients(weight, reps, outputs, leaves, (scale, scale_leaf))
+        self._diagnostics = mean(self._diagnostics)
         return total.detach() if backward else total
 
     def _leave_gradients(

@@ -45,6 +45,22 @@ def scaled_loss(loss: nn.Module) -> Any:
     return next((part for part in _chain(loss) if isinstance(getattr(part, "scale", None), int | float)), None)
 
 
+def gather(loss: nn.Module) -> None:
+    """Lets a loss take its in-batch negatives from all processes. Raises ValueError for one that cannot."""
+    able = [part for part in _chain(loss) if hasattr(part, "gather_across_devices")]
+    if not able:
+        raise ValueError(
+            f"{type(loss).__name__} cannot gather a batch from several processes, so each would train on a part of it by itself"
+        )
+    for part in able:
+        setattr(part, "gather_across_devices", True)  # noqa: B010 — which mypy takes for a tensor
+
+
+def gathers(loss: nn.Module) -> bool:
+    """Whether a loss takes its in-batch negatives from all processes."""
+    return any(getattr(part, "gather_across_devices", False) for part in _chain(loss))
+
+
 @contextmanager
 def scale_replaced(loss: Any, scale: Any) -> Iterator[None]:
     """While open, `loss.scale` is another number or a scalar tensor; None leaves it."""

@@ -24,11 +24,15 @@ class Job:
         inputs: paths below results/ by role.
         on_gpu: whether it computes on a GPU where there is one. ONNX Runtime, OpenVINO and torchao's integer weights do not.
         threads: as many as the study says; None for all.
+        processes: of a training, on each of its nodes.
+        nodes: machines that a training is spread over.
     """
 
     inputs: dict[str, str]
     on_gpu: bool
     threads: int | None
+    processes: int = 1
+    nodes: int = 1
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,8 @@ def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
 
     threads = artifact.config.get("trainer", artifact.config).get("threads")
     if artifact.kind in TRAININGS:
-        return Job(artifact.inputs, True, threads)
+        spread = artifact.config["trainer"].get("distributed", {})
+        return Job(artifact.inputs, True, threads, spread.get("processes", 1), spread.get("nodes", 1))
     if artifact.kind == "deploy":
         # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
         return Job(artifact.inputs, made_on_gpu(artifact), None if "data" in artifact.inputs else 1)

@@ -1,12 +1,15 @@
 """train: one training with Sentence Transformers' own trainer."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from qatlab.artifact import checkpoint_folder, write_json
@@ -15,8 +18,10 @@ from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
+from qatlab.losses.wrapped import gather
 from qatlab.models.embedding import load_model
 from qatlab.models.rotated import append_rotation, training_embeddings
+from qatlab.processes import count, from_first, is_first
 from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES
 from qatlab.training.arguments import SCRATCH, training_arguments
@@ -24,9 +29,10 @@ from qatlab.training.build_loss import build_loss
 from qatlab.training.callbacks import TrainingLog
 from qatlab.training.checkpoints import Checkpoints, made_by
 from qatlab.training.cost import cost
-from qatlab.training.device import device_name, use_threads
+from qatlab.training.device import device_name
 from qatlab.training.divergence import StopWhenDiverged
-from qatlab.training.gpu import claim_gpu, visible_gpus
+from qatlab.training.padding import sees_padding
+from qatlab.training.share import take_share
 from qatlab.training.trainer import Trainer
 
 FIT_ROWS = 2048  # training documents that learned ranges start from
@@ -39,8 +45,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     trainer_config = TrainerConfig.model_validate(description["config"]["trainer"])
     seed = description["config"]["seed"]
     learning_rate = method.learning_rate or trainer_config.learning_rate
-    claim_gpu(visible_gpus())
-    use_threads(trainer_config.threads or threads)
+    take_share(trainer_config, threads)
     set_seed(seed)
     rows = Dataset.from_pandas(pd.read_parquet(inputs["data"] / "train.parquet"), preserve_index=False)
     if trainer_config.dataloader_drop_last and len(rows) < trainer_config.batch_size:
@@ -56,7 +61,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         _add_adapters(model, method.lora)
     if method.rotation is not None:
         append_rotation(model, folder, method.rotation, inputs["data"], method.rotation.trainable)
-    loss = build_loss(model, method, lambda: training_embeddings(model, folder, inputs["data"], FIT_ROWS))
+    loss = _loss(model, method, lambda: training_embeddings(model, folder, inputs["data"], FIT_ROWS))
     log = TrainingLog(description["label"], loss, list(callbacks))
     if log.loss is not None:
         callbacks.append(QuantizationAwareCallback(log.loss))
@@ -69,6 +74,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         ),
         train_dataset=rows,
         loss=loss,
+        pad_alike=sees_padding(method),
         callbacks=[*callbacks, log],
     )
     trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -76,6 +82,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     trainer.add_callback(StopWhenDiverged(description["label"], checkpoints))
     trainer.train_resumably(checkpoints)
     log.check_live()
+    took = cost(log.step_seconds, trainer_config, trained_parameters)
+    if not is_first():
+        return
     if method.lora is not None:
         from qatlab.training.lora import merge_adapters
 
@@ -88,7 +97,6 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     if isinstance(loss, QuantizationAwareLoss):
         _save_ranges(loss, output / "model" / RANGES)
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
-    took = cost(log.step_seconds, trainer_config, trained_parameters)
     write_json(output / "cost.json", took)
     card = training_card(description["config"], known(inputs["model"]), known(inputs["data"]), took)
     (output / "model" / FILE).write_text(card, encoding="utf-8")
@@ -110,6 +118,17 @@ def _quantize_weights(model: SentenceTransformer, method: MethodConfig, rows: Da
     check_live(model, lambda: model.encode(texts, convert_to_tensor=True, show_progress_bar=False))
     say(f"weights: {len(layers)} layers are fake-quantized ({method.weight_quantization.name})")
     return WeightQuantizationCallback(method.weight_quantization_start or WeightStartConfig())
+
+
+def _loss(model: SentenceTransformer, method: MethodConfig, embeddings: Callable[[], np.ndarray]) -> nn.Module:
+    """The method's, over the batches of all processes."""
+    loss = build_loss(model, method, lambda: from_first(embeddings()))
+    if count() > 1:
+        try:
+            gather(loss)
+        except ValueError as error:
+            raise UserError(f"{error}; set trainer.distributed.processes and nodes to 1") from None
+    return loss
 
 
 def _add_adapters(model: SentenceTransformer, config: LoraConfig) -> None:

@@ -15,6 +15,7 @@ from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.errors import UserError
 from qatlab.models.causal_lm import load_model, load_tokenizer
+from qatlab.processes import is_first
 from qatlab.progress import say
 from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.callbacks import TrainingLog
@@ -22,9 +23,10 @@ from qatlab.training.causal_lm import Blocks, PadRight, translations
 from qatlab.training.causal_trainer import OnTheClock
 from qatlab.training.checkpoints import Checkpoints, made_by
 from qatlab.training.cost import cost
-from qatlab.training.device import device_name, use_threads
+from qatlab.training.device import device_name
 from qatlab.training.divergence import StopWhenDiverged
-from qatlab.training.gpu import claim_gpu, visible_gpus
+from qatlab.training.padding import sees_padding
+from qatlab.training.share import take_share
 from qatlab.training.wall_clock import UNENDING, WallClock
 
 
@@ -32,8 +34,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     """Writes model/ (a plain folder of Transformers, with its tokenizer and a card), log.csv (a row a step) and cost.json."""
     config = CausalTrainingConfig.model_validate(description["config"])
     method, trainer_config = config.method, config.trainer
-    claim_gpu(visible_gpus())
-    use_threads(trainer_config.threads or threads)
+    take_share(trainer_config, threads)
     set_seed(config.seed)
     folder = inputs["model"] / "model"
     tokenizer = load_tokenizer(folder)
@@ -55,11 +56,15 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         data_collator=PadRight(tokenizer.pad_token_id),
         callbacks=[*callbacks, log],
         clock=clock,
+        pad_alike=sees_padding(method),
     )
     trained_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
     checkpoints = Checkpoints(checkpoint_folder(output), made_by("train_causal_lm", description, inputs), log)
     trainer.add_callback(StopWhenDiverged(description["label"], checkpoints))
     trainer.train_resumably(checkpoints)
+    took = cost(log.step_seconds, trainer_config, trained_parameters)
+    if not is_first():
+        return
     if method.lora is not None:
         from qatlab.training.lora import merge_adapters
 
@@ -71,7 +76,6 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     model.save_pretrained(str(output / "model"), safe_serialization=True)
     tokenizer.save_pretrained(str(output / "model"))
     pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
-    took = cost(log.step_seconds, trainer_config, trained_parameters)
     write_json(output / "cost.json", took)
     card = causal_card(config, known(inputs["model"]), known(inputs["data"]), took)
     (output / "model" / FILE).write_text(card, encoding="utf-8")

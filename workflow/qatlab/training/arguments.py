@@ -14,11 +14,14 @@ def training_arguments(
 ) -> dict[str, Any]:
     """Keyword arguments of TrainingArguments. Checkpoints are asked for by a callback; each step is logged.
 
+    Of several processes each has its part of one batch: the very batch, in rows and order, that one process would have.
+
     Args:
         learning_rate: the method's, or the trainer's.
         output: the stage's folder; the trainer has a scratch folder in it.
         name: of the run, for trackers.
     """
+    several = config.distributed.in_all > 1
     return {
         "output_dir": str(output / SCRATCH),
         "run_name": name,
@@ -43,4 +46,5 @@ def training_arguments(
         "save_strategy": "no",
         "disable_tqdm": True,
         "report_to": config.report_to or "none",
+        "accelerator_config": {"split_batches": several},
     }

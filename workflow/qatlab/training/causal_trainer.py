@@ -20,6 +20,9 @@ class OnTheClock(Resumable):
         if clock is not None:
             self.add_callback(clock)
 
+    def _padding(self) -> tuple[int, bool]:
+        return self.data_collator.padding, False
+
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
         """A scheduler over steps, or the same shape over the time that is allowed."""
         clock = self.clock

@@ -22,8 +22,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from qatlab.artifact import read_json, sha256_of, sync, write_json
 from qatlab.errors import Stopped, UserError
 from qatlab.plan.sources import stage_sources
+from qatlab.processes import from_first, is_first, largest
 from qatlab.progress import say
 from qatlab.training.callbacks import TrainingLog
+from qatlab.training.worker_folder import is_worker, told_to_end
 
 INTERVAL = "QATLAB_CHECKPOINT_SECONDS"  # how often is a question of the machine, not of the study
 SECONDS = 600.0
@@ -71,11 +73,16 @@ class Checkpoints(TrainerCallback):
 
     def newest(self) -> str | None:
         """The newest that is whole and of this very training, or None; says which are not, and takes its log."""
+        newest: str | None = from_first(self._newest() if is_first() else None)
+        if newest is not None:
+            self.log.restore(read_json(Path(newest) / LOG))
+            say(f"train {self.log.label}: going on from {Path(newest).name}")
+        return newest
+
+    def _newest(self) -> str | None:
         for path in self._found():
             damage = self._damage(path)
             if damage is None:
-                self.log.restore(read_json(path / LOG))
-                say(f"train {self.log.label}: going on from {path.name}")
                 return str(path)
             say(f"train {self.log.label}: {path} is not used: {damage}")
         return None
@@ -85,9 +92,11 @@ class Checkpoints(TrainerCallback):
         return next(iter(self._found()), None)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Asks for a checkpoint, unless this was the last step."""
-        due = time.monotonic() - self.saved >= self.seconds or self.signal is not None
-        if due and not control.should_training_stop and state.global_step < state.max_steps:
+        """Asks for a checkpoint, unless this was the last step: all processes do, or none."""
+        due = is_first() and time.monotonic() - self.saved >= self.seconds
+        due_anywhere, told = largest([due, self.signal or told_to_end() or 0])
+        self.signal = int(told) or None
+        if (due_anywhere or told) and not control.should_training_stop and state.global_step < state.max_steps:
             control.should_save = self._can_go_on_from(args, state, kwargs["train_dataloader"])
             if self.signal is not None and not control.should_save:
                 self._stop(state)
@@ -113,13 +122,17 @@ class Checkpoints(TrainerCallback):
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """While open, SIGTERM and SIGINT let the step end and be saved; the second of them ends the process at once."""
-        before = {number: signal.signal(number, self._asked) for number in SIGNALS}
+        """While open, SIGTERM and SIGINT let the step end and be saved; the second of them ends the process at once.
+
+        One of several processes leaves them to its launcher: it may get them too, but who can say whether from there.
+        """
+        handler = signal.SIG_IGN if is_worker() else self._asked
+        before = {number: signal.signal(number, handler) for number in SIGNALS}
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number, former in before.items():
+                signal.signal(number, former)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:

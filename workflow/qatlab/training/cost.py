@@ -4,11 +4,14 @@ import statistics
 from typing import Any
 
 from qatlab.config.trainer import TrainerConfig
+from qatlab.processes import count, largest
 from qatlab.training.device import describe_device, peak_memory_bytes
 
 
 def cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: int) -> dict[str, Any]:
     """For cost.json. The median step is that without the first, which pays for warming up.
+
+    Every process must ask: memory is that of the one with most, examples are those of all.
 
     Args:
         step_seconds: of each optimizer step.
@@ -20,7 +23,9 @@ def cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: i
         "seconds": sum(step_seconds),
         "seconds_per_step": median,
         "examples_per_second": config.batch_size * config.gradient_accumulation_steps / median,
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": int(largest([peak_memory_bytes()])[0]),
         "trained_parameters": trained_parameters,
-        "device": describe_device(),
+        "processes": config.distributed.processes,
+        "nodes": config.distributed.nodes,
+        "device": (f"{count()} × " if count() > 1 else "") + describe_device(),
     }

@@ -19,8 +19,14 @@ def has_bf16() -> bool:
     return any(bool(getattr(torch.cpu, check, bool)()) for check in checks)
 
 
-def use_threads(threads: int | None) -> None:
-    """Lets torch use this many processor threads; all where None."""
+def use_threads(threads: int | None, processes: int = 1) -> None:
+    """Lets torch use this many processor threads; all where None.
+
+    Args:
+        processes: that share them on this machine.
+    """
+    if processes > 1:
+        threads = max((threads or torch.get_num_threads()) // processes, 1)
     if threads is not None:
         torch.set_num_threads(threads)
 

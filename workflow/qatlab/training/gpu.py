@@ -1,4 +1,4 @@
-"""One GPU for one job: jobs on a machine with several don't land on the same one."""
+"""GPUs for one job: jobs on a machine with several don't land on the same ones."""
 
 import fcntl
 import os
@@ -6,27 +6,46 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
+from qatlab.errors import UserError
+
 _held: list[IO[str]] = []  # an open lock file holds its lock until the process ends, however it ends
 
 
 def claim_gpu(visible: list[str], locks: Path | None = None) -> str | None:
-    """Takes the first GPU that no other qatlab job on this machine has, and makes it the only one this process sees.
+    """Takes one GPU, as `claim_gpus` does; None where there is none."""
+    return next(iter(claim_gpus(visible, 1, locks)), None)
 
-    Must run before CUDA is initialized. Where all are taken, the profile has allowed more jobs than there are GPUs:
-    the first is shared. A scheduler that gave this job one GPU leaves nothing to choose.
+
+def claim_gpus(visible: list[str], wanted: int, locks: Path | None = None) -> list[str]:
+    """Takes the first GPUs that no other qatlab job on this machine has, and makes them the only ones this process sees.
+
+    Must run before CUDA is initialized. Where too many are taken, the profile has allowed more jobs than there are GPUs:
+    the first are shared. A scheduler that gave this job as many as it wants leaves nothing to choose.
 
     Args:
         visible: the GPUs' names for CUDA_VISIBLE_DEVICES.
+        wanted: one for each of the job's processes on this machine.
         locks: where lock files stand; the machine's temporary folder by default.
 
     Returns:
-        The chosen GPU, or None where there is none.
+        The chosen GPUs; none on a machine without.
+
+    Raises:
+        UserError: where a machine has GPUs, but fewer than are wanted.
     """
     if not visible:
-        return None
+        return []
+    if len(visible) < wanted:
+        raise UserError(
+            f"trainer.distributed.processes={wanted} needs as many GPUs on each node; {len(visible)} can be used here"
+        )
     folder = Path(tempfile.gettempdir()) if locks is None else locks
-    chosen = next((name for name in visible if _try_lock(folder / f"qatlab-gpu-{name}.lock")), visible[0])
-    os.environ["CUDA_VISIBLE_DEVICES"] = chosen
+    chosen: list[str] = []
+    for name in visible:
+        if len(chosen) < wanted and _try_lock(folder / f"qatlab-gpu-{name}.lock"):
+            chosen.append(name)
+    chosen += [name for name in visible if name not in chosen][: wanted - len(chosen)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(chosen)
     return chosen
 
 

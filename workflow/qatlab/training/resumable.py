@@ -13,9 +13,11 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from qatlab.errors import UserError
+from qatlab.processes import count, is_first, wait_for_all
 from qatlab.quantization.backend import NotFiniteError
 from qatlab.training.checkpoints import Checkpoints
 from qatlab.training.divergence import diverged
+from qatlab.training.padding import as_long_as_the_longest
 
 TENSORS = "training.safetensors"
 
@@ -24,15 +26,32 @@ class Resumable(Trainer):
     """A trainer whose checkpoints hold the model and the loss as they are in training (fake quantizers, adapters, ranges).
 
     Transformers' own hold the model as it is loaded by users, which a model in training is not.
+
+    Args:
+        pad_alike: whether in several processes all parts of a batch are padded as the whole would be.
     """
 
     checkpoints: Checkpoints
+
+    def __init__(self, *args: Any, pad_alike: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pad_alike = pad_alike and count() > 1
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+        return as_long_as_the_longest(prepared, *self._padding()) if self.pad_alike else prepared
+
+    def _padding(self) -> tuple[int, bool]:
+        """The token that texts are padded with, and whether they are on the left."""
+        raise NotImplementedError
 
     def train_resumably(self, checkpoints: Checkpoints) -> None:
         """Trains, from the newest checkpoint where there is one. Raises Diverged where embeddings become NaN."""
         self.checkpoints = checkpoints
         self.add_callback(checkpoints)
         newest = checkpoints.newest()
+        if count() > 1:  # or the same dropout would fall on each process's rows
+            torch.manual_seed(self.args.seed + self.args.process_index)
         with checkpoints.stopping_on_signals():
             try:
                 self.train(resume_from_checkpoint=newest)
@@ -47,9 +66,15 @@ class Resumable(Trainer):
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         began = time.monotonic()
-        shutil.rmtree(self.checkpoints.folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}", ignore_errors=True)
-        super()._save_checkpoint(model, trial)
-        self.checkpoints.seal(self.state.global_step)
+        if is_first():
+            here = self.checkpoints.folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(here, ignore_errors=True)
+        wait_for_all()
+        super()._save_checkpoint(model, trial)  # each process's random state; the rest is the first one's
+        wait_for_all()
+        if is_first():
+            self.checkpoints.seal(self.state.global_step)
+        wait_for_all()
         if self.checkpoints.log.clock is not None:
             self.checkpoints.log.clock.leave_out(time.monotonic() - began)
 

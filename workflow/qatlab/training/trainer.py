@@ -3,9 +3,12 @@
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from accelerate.data_loader import BatchSamplerShard
 from sentence_transformers import SentenceTransformerTrainer
+from torch.utils.data import DataLoader
 
 from qatlab.losses import QuantizationAwareLoss
+from qatlab.processes import count
 from qatlab.training.resumable import Resumable
 
 
@@ -19,6 +22,26 @@ class Trainer(Resumable, SentenceTransformerTrainer):
     def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> AbstractContextManager[None]:
         """No autocast around the loss."""
         return nullcontext()
+
+    def get_train_dataloader(self) -> DataLoader:
+        """In several processes accelerate (1.15) keeps the epoch from the sampler, so that all epochs had the first one's order."""
+        loader = super().get_train_dataloader()
+        if count() == 1:
+            return loader
+        sampler: Any = loader.batch_sampler
+        sampler = sampler.batch_sampler if isinstance(sampler, BatchSamplerShard) else sampler
+        as_it_was = loader.set_epoch
+
+        def set_epoch(epoch: int) -> None:
+            as_it_was(epoch)
+            sampler.set_epoch(epoch)
+
+        loader.set_epoch = set_epoch
+        return loader
+
+    def _padding(self) -> tuple[int, bool]:
+        tokenizer: Any = self.model.tokenizer
+        return tokenizer.pad_token_id, tokenizer.padding_side == "left"
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """With the loss's weights, components and shares changed: here, trackers get them too."""

@@ -5,6 +5,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from qatlab.processes import count, largest
+
 UNENDING = 2**31 - 1  # steps: the clock ends the training
 
 
@@ -21,9 +23,13 @@ class WallClock(TrainerCallback):
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.began: float | None = None
+        self.agreed = 0.0
 
     def passed(self) -> float:
-        """Seconds."""
+        """Seconds. Several processes agree on them at each step, and until the next."""
+        return self.agreed if count() > 1 else self._own()
+
+    def _own(self) -> float:
         return 0.0 if self.began is None else time.monotonic() - self.began
 
     def progress(self) -> float:
@@ -32,12 +38,18 @@ class WallClock(TrainerCallback):
 
     def go_on_from(self, passed: float) -> None:
         """Runs on from so many seconds: those of a checkpoint."""
-        self.began = time.monotonic() - passed
+        self.began, self.agreed = time.monotonic() - passed, passed
 
     def leave_out(self, seconds: float) -> None:
         """Time that just passed and was not training's."""
         if self.began is not None:
             self.began += seconds
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Before the learning rate follows the clock."""
+        (self.agreed,) = largest([self._own()])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Looks at the clock."""

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torchao.quantization.qat.linear import FakeQuantizedLinear
 
+from qatlab.processes import extremes_of_all
+
 INT8_LIMIT = 127  # the runtime's symmetric int8 leaves −128 out
 UINT8_STEPS = 255
 
@@ -43,7 +45,7 @@ class Uint8PerTensor(nn.Module):
     def codes(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Codes from 0 to 255 less that of zero, in float32, in the shape of the values; and what one is worth, () float32."""
         values = values.detach().float()
-        low, high = torch.aminmax(values)
+        low, high = extremes_of_all(*torch.aminmax(values))
         low, high = low.clamp(max=0), high.clamp(min=0)
         scale = (high - low) / UINT8_STEPS
         scale = torch.where(scale == 0, 1.0, scale)

@@ -1,0 +1,31 @@
+"""A trainer's configuration says in one line what several processes cannot do."""
+
+import pytest
+
+from qatlab.config.trainer import TrainerConfig
+
+REFUSED = [
+    (
+        {"batch_size": 50, "distributed": {"processes": 4}},
+        "batch_size=50 cannot be shared by 4 processes alike; .* such as 48 or 52",
+    ),
+    ({"batch_size": 4, "distributed": {"processes": 3, "nodes": 2}}, "take a multiple of 6, such as 6"),
+    (
+        {"batch_size": 8, "dataloader_drop_last": False, "distributed": {"nodes": 2}},
+        "2 processes cannot share; set it to true",
+    ),
+    ({"distributed": {"processes": 0}}, "greater than 0"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), REFUSED)
+def test_what_cannot_be_shared_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        TrainerConfig.model_validate(values)
+
+
+def test_the_batch_is_that_of_all_processes():
+    one = TrainerConfig(batch_size=48)
+    four = TrainerConfig.model_validate({"batch_size": 48, "distributed": {"processes": 2, "nodes": 2}})
+    assert one.steps(1000) == four.steps(1000) == 20
+    assert four.distributed.in_all == 4

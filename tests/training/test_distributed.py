@@ -1,0 +1,238 @@
+"""Two processes (gloo, on this processor) train what one does with the same global batch, by the very command that rules call."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qatlab.artifact import checkpoint_folder, read_json, write_json
+from qatlab.models.byte_decoder import make
+from qatlab.stages import train, train_causal_lm
+from qatlab.training.checkpoints import INTERVAL
+
+TWO = {"distributed": {"processes": 2}}
+INT8 = {"float32": {}, "int8": {}}
+INT4 = {"name": "tried", "bits": 4, "group_size": 32}
+METHODS = {
+    "ste": {"embedding_quantization": {"precisions": {**INT8, "binary": {}}, "distillation": 0.5}},
+    "cached_learned": {
+        "loss": {"name": "cached_multiple_negatives_ranking", "mini_batch_size": 4},
+        "embedding_quantization": {
+            "precisions": INT8,
+            "ranges": {"kind": "learned"},
+            "estimator": {"name": "lsq"},
+            "learned_scales": ["int8"],
+        },
+    },
+    "int4_weights": {"weight_quantization": INT4},
+    "onnx_weights": {
+        "weight_quantization": {"name": "tried", "grid": "onnx_int8", "activations": "int8", "embeddings": True}
+    },
+}
+# Torchao's symmetric grid ends just where a group's largest weight lies: the last digit of a sum decides whether it has a gradient.
+STEPS = {"int4_weights": 2}  # the first has no learning rate yet: one update, from the very same weights
+
+
+@pytest.fixture(scope="module")
+def without_dropout(training_inputs, tmp_path_factory):
+    """Each process draws its own dropout, so what is compared with one process has none."""
+    folder = tmp_path_factory.mktemp("without_dropout") / "model"
+    shutil.copytree(training_inputs["model"], folder)
+    path = folder / "model" / "config.json"
+    config = read_json(path)
+    assert config["hidden_dropout_prob"] > 0
+    write_json(path, {**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
+    return {**training_inputs, "model": folder}
+
+
+@pytest.fixture(scope="module")
+def decoder(tiny_decoder, pairs, tmp_path_factory):
+    """What a causal language model's training is made from: translations, whose lengths differ."""
+    folder = tmp_path_factory.mktemp("decoder")
+    make(tiny_decoder, 96, folder / "model" / "model")
+    (folder / "data").mkdir()
+    rows = pd.DataFrame({"source": [name for name, _ in pairs[:60]], "target": [code[:30] for _, code in pairs[:60]]})
+    rows.to_parquet(folder / "data" / "train.parquet")
+    data = {"name": "pairs", "source": "local", "rows": len(rows), "columns": ["source", "target"]}
+    model = {"name": "tiny", "source": "made", "decoder": tiny_decoder.model_dump()}
+    for name, values in {"data": data, "model": model}.items():
+        write_json(folder / name / "config.json", {"config": values})
+        write_json(folder / name / "manifest.json", values)
+    return {"model": folder / "model", "data": folder / "data"}
+
+
+def description(method, **trainer):
+    sizes = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32", "max_steps": 5, "num_train_epochs": 2}
+    config = {"method": {"name": "tried", **method}, "trainer": {**sizes, **trainer}, "seed": 0}
+    return {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
+
+
+def causal(method, **trainer):
+    told = description(method, batch_size=8, **trainer)
+    told["config"] |= {"max_seq_length": 96, "prompt": "{source}>"}
+    return told
+
+
+def words(inputs, output, told, stage="train"):
+    config = output.with_name(f"{output.name}.json")
+    write_json(config, told)
+    roles = [word for role, path in inputs.items() for word in ("--input", f"{role}={path}")]
+    command = [sys.executable, "-m", "qatlab", stage, "--config", config, *roles, "--threads", "2"]
+    return [*command, "--log", log_of(output), "--output", output]
+
+
+def log_of(output):
+    return output.with_name(f"{output.name}.log")
+
+
+def started(inputs, output, told, stage="train", **environment):
+    """The command as a rule calls it, running; its stderr is what a person sees."""
+    values = {**os.environ, **environment}
+    return subprocess.Popen(words(inputs, output, told, stage), stderr=subprocess.PIPE, text=True, env=values)
+
+
+def ended(process):
+    """The exit code, and what a person sees."""
+    said = process.communicate(timeout=240)[1]
+    return process.returncode, said
+
+
+def result_of(output):
+    return load_file(output / "model" / "model.safetensors"), pd.read_csv(output / "log.csv")
+
+
+def in_two(inputs, output, told, stage="train"):
+    """The weights and the log, and what a person sees."""
+    code, said = ended(started(inputs, output, told, stage))
+    assert code == 0, said + log_of(output).read_text()
+    return result_of(output), said
+
+
+def in_one(inputs, output, told, stage=train):
+    """In this very process."""
+    output.mkdir()
+    stage.run(told, inputs, output, 1)
+    return result_of(output)
+
+
+def assert_same(ours, theirs):
+    (weights, log), (expected, expected_log) = ours, theirs
+    for name, tensor in expected.items():
+        torch.testing.assert_close(weights[name], tensor, atol=1e-5, rtol=0, msg=name)
+    changed = [
+        name for name in log if name.startswith("changed_")
+    ]  # a value on the grid by chance is changed by a last digit
+    pd.testing.assert_frame_equal(log[changed], expected_log[changed], atol=0.01, rtol=0)
+    rest = log.columns.difference(changed)
+    pd.testing.assert_frame_equal(log[rest], expected_log[rest], atol=2e-4, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_train_what_one_does(without_dropout, tmp_path, name):
+    steps = {"max_steps": STEPS.get(name, 5)}
+    one = in_one(without_dropout, tmp_path / "one", description(METHODS[name], **steps))
+    two, said = in_two(without_dropout, tmp_path / "two", description(METHODS[name], **steps, **TWO))
+    assert len(one[1]) == steps["max_steps"]
+    assert_same(two, one)
+    cost = read_json(tmp_path / "two" / "cost.json")
+    assert (cost["processes"], cost["nodes"]) == (2, 1)
+    assert cost["device"].startswith("2 × cpu")
+    assert (
+        said.count("train tried: ") == said.count("\n") - said.count("layers") > 1
+    )  # the first process speaks for both
+
+
+def test_a_causal_language_model_too(decoder, tmp_path):
+    """Tokens of the two parts differ in number, and count alike all the same; gradients are accumulated besides."""
+    sizes = {"gradient_accumulation_steps": 2}
+    one = in_one(decoder, tmp_path / "one", causal({}, **sizes), train_causal_lm)
+    two, _ = in_two(decoder, tmp_path / "two", causal({}, **sizes, **TWO), "train_causal_lm")
+    assert len(one[1]) == 5
+    assert_same(two, one)
+
+
+def test_two_nodes_are_two_launchers(without_dropout, tmp_path):
+    """Each is told which node it is; the first one alone writes."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    told = description({}, distributed={"processes": 1, "nodes": 2})
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    nodes = [started(without_dropout, tmp_path / "two", told, NODE_RANK=str(rank), **place) for rank in range(2)]
+    (first, said), (second, silence) = map(ended, nodes)
+    assert (first, second) == (0, 0), said + silence
+    one = in_one(without_dropout, tmp_path / "one", description({}))
+    assert_same(result_of(tmp_path / "two"), one)
+    assert (said.count("train tried: 5 steps"), silence) == (1, "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two", "two.json", "two.log", "two.node-1.log"]
+
+
+def test_told_to_end_it_saves_and_goes_on_to_the_weights_of_an_unbroken_one(training_inputs, tmp_path):
+    """With dropout, whose random state is each process's own; ended in the second epoch, of another order."""
+    told = description(METHODS["ste"], max_steps=None, num_train_epochs=5, **TWO)
+    unbroken, _ = in_two(training_inputs, tmp_path / "unbroken", told)
+    process = started(training_inputs, tmp_path / "told", told, **{INTERVAL: "0"})
+    sixth = checkpoint_folder(tmp_path / "told") / "checkpoint-6"
+    while not sixth.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    code, said = ended(process)
+    assert code == 128 + signal.SIGTERM, said
+    assert re.search(r"train tried stopped at step (\d+); the same command goes on from checkpoint-\1\n$", said), said
+    assert not (tmp_path / "told").exists()
+    again, said = in_two(training_inputs, tmp_path / "told", told)
+    assert "going on from checkpoint-" in said
+    for name, tensor in unbroken[0].items():
+        assert torch.equal(again[0][name], tensor), name
+    pd.testing.assert_frame_equal(again[1], unbroken[1], check_exact=True)
+    assert not checkpoint_folder(tmp_path / "told").exists()
+
+
+def test_a_processs_mistake_is_one_line(training_inputs, tmp_path):
+    told = description({}, batch_size=128, **TWO)
+    code, said = ended(started(training_inputs, tmp_path / "out", told))
+    reason = "trainer.batch_size=128 is more than the 64 training rows; lower it or raise data.rows"
+    assert (code, said) == (2, f"train tried failed: {reason} (log: {log_of(tmp_path / 'out')})\n")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.log"]
+
+
+def test_a_process_that_is_killed_ends_the_training(training_inputs, tmp_path):
+    told = description({}, max_steps=100_000, **TWO)
+    process = started(training_inputs, tmp_path / "out", told)
+    for line in process.stderr:
+        if "step " in line:
+            break
+    workers = psutil.Process(process.pid).children()
+    assert len(workers) == 2
+    workers[1].kill()
+    began = time.monotonic()
+    code, said = ended(process)
+    assert time.monotonic() - began < 30
+    assert code == 2
+    last = said.splitlines()[-1]
+    assert re.search(
+        r"failed: process \d of 2 was ended by SIGKILL from outside; too little memory, if nobody did it", last
+    )
+
+
+def test_no_process_outlives_its_launcher(training_inputs, tmp_path):
+    process = started(training_inputs, tmp_path / "out", description({}, max_steps=100_000, **TWO))
+    for line in process.stderr:
+        if "step " in line:
+            break
+    workers = psutil.Process(process.pid).children()
+    assert len(workers) == 2
+    process.kill()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive

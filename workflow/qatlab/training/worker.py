@@ -1,0 +1,59 @@
+"""`python -m qatlab.training.worker FOLDER`: one process of a distributed training, as `qatlab.training.launch` starts it."""
+
+import importlib
+import os
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+
+from qatlab import progress
+from qatlab.artifact import read_json, write_json
+from qatlab.disk import full
+from qatlab.errors import Stopped, UserError
+from qatlab.training.worker_folder import SAID, TASK, VARIABLE, report_of
+
+PARENT_SECONDS = 1.0
+
+
+def main(folder: Path) -> int:
+    """Runs the stage; returns the exit code. What was raised is left for the launcher."""
+    os.environ[VARIABLE] = str(folder)
+    rank = int(os.environ["RANK"])
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    task = read_json(folder / TASK)
+    progress.leave_in(folder / SAID if rank == 0 else None)
+    output = Path(task["output"])
+    try:
+        stage = importlib.import_module(f"qatlab.stages.{task['stage']}")
+        stage.run(task["description"], {role: Path(p) for role, p in task["inputs"].items()}, output, task["threads"])
+    except Stopped as stopped:
+        _leave(folder, rank, {"kind": "stopped", "message": str(stopped), "signal": stopped.signal})
+    except BaseException as error:
+        known = error if isinstance(error, UserError) else full(error, output)
+        message = str(known) if known else "".join(traceback.format_exception(error))
+        _leave(folder, rank, {"kind": "user" if known else "error", "message": message})
+        return 1
+    return 0
+
+
+def _leave(folder: Path, rank: int, report: dict[str, object]) -> None:
+    aside = folder / f"rank-{rank}.partial"
+    write_json(aside, {"rank": rank, "when": time.time(), **report})
+    aside.replace(folder / report_of(rank))
+
+
+def _end_with(parent: int) -> None:
+    """Nobody would wait for this process any more: it ends as its launcher did, however that was."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    code = main(Path(sys.argv[1]))
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # Freeing a gloo group can deadlock: it waits for its thread while holding Python's lock, which that thread may want.
+    os._exit(code)
