@@ -127,9 +127,14 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
         help="an artifact this one is made from, other than the one that --config names; may be repeated",
     )
     parser.add_argument(
-        "--results", type=Path, default=Path("results"), help="folder of the artifacts that --config names"
+        "--results",
+        type=Path,
+        default=None,
+        help="folder of the artifacts that --config names (default: the one two above --output)",
     )
     options = parser.parse_args(arguments)
+    if options.results is None:
+        options.results = options.output.parent.parent
     if not options.config.is_file():
         raise UserError(f"--config: '{options.config}' does not exist")
     return options

@@ -10,7 +10,13 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from qatlab.errors import UserError, printable
 from qatlab.plan.environment import use_this_python
-from qatlab.plan.outline import TRAININGS, outline, read_outlines, write_outlines
+from qatlab.plan.outline import (
+    TRAININGS,
+    outline,
+    outline_file,
+    read_outlines,
+    write_outlines,
+)
 from qatlab.plan.sources import stage_code
 from qatlab.tables.names import FORMS, LONG, model_folder
 from snakemake.exceptions import WorkflowError
@@ -45,10 +51,16 @@ def check_config():
         )
 
 
+PLANNED_ELSEWHERE = (
+    not workflow.is_main_process
+    and outline_file(Path(DESCRIPTIONS), ASKED_FOR).is_file()
+)
+
+
 def planned():
-    """The studies' plans. They are made and validated once: a job on another machine reads this file again, and plans nothing."""
+    """The studies' plans. A job on another machine reads this file again, but plans only where it shares no file system."""
     check_config()
-    if not workflow.is_main_process:
+    if PLANNED_ELSEWHERE:
         return []
     from qatlab.plan.study import load_studies
 
@@ -57,9 +69,18 @@ def planned():
 
 def outlined():
     """What rules need of the plans."""
-    if workflow.is_main_process:
-        return [outline(plan) for plan in PLANS]
-    return read_outlines(Path(DESCRIPTIONS), ASKED_FOR)
+    if PLANNED_ELSEWHERE:
+        return read_outlines(Path(DESCRIPTIONS), ASKED_FOR)
+    return [outline(plan) for plan in PLANS]
+
+
+def write_plans():
+    """For stages to read, and for jobs on other machines."""
+    from qatlab.plan.study import write_descriptions
+
+    for plan in PLANS:
+        write_descriptions(plan, Path(DESCRIPTIONS))
+    write_outlines(STUDIES, Path(DESCRIPTIONS), ASKED_FOR)
 
 
 report: "../report/workflow.rst"
@@ -244,6 +265,10 @@ def study_folder(wildcards, output):
     return str(Path(output[0]).parents[len(Path(output[0]).parts) - 4])
 
 
+def results_folder(wildcards, output):
+    return str(Path(study_folder(wildcards, output)).parents[1])
+
+
 def study_description(study):
     return f"{DESCRIPTIONS}/study/{study.study}.json"
 
@@ -379,10 +404,10 @@ if workflow.is_main_process:
             logger.info(f"{plan.study}: {line}")
 
 
-onstart:
-    from qatlab.plan.study import write_descriptions
+if not workflow.is_main_process and not PLANNED_ELSEWHERE:
+    write_plans()
 
+
+onstart:
     check_what_is_asked_for()
-    for plan in PLANS:
-        write_descriptions(plan, Path(DESCRIPTIONS))
-    write_outlines(STUDIES, Path(DESCRIPTIONS), ASKED_FOR)
+    write_plans()

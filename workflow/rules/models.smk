@@ -18,7 +18,8 @@ for STUDY in STUDIES:
                 config=study_description(STUDY),
                 code=code("models"),
                 folder=study_folder,
+                results=results_folder,
                 plan=STUDY.identity,
             shell:
-                "python -m qatlab models --config {params.config} --input results=results --input tables={params.folder}/tables"
+                "python -m qatlab models --config {params.config} --input results={params.results} --input tables={params.folder}/tables"
                 " --output {params.folder} --log {log}"

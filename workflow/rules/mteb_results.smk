@@ -17,6 +17,7 @@ for STUDY in STUDIES:
                 config=study_description(STUDY),
                 code=code("mteb_results"),
                 folder=study_folder,
+                results=results_folder,
                 plan=STUDY.identity,
             shell:
-                "python -m qatlab mteb_results --config {params.config} --input results=results --output {params.folder} --log {log}"
+                "python -m qatlab mteb_results --config {params.config} --input results={params.results} --output {params.folder} --log {log}"

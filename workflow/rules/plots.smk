@@ -31,7 +31,8 @@ for STUDY in STUDIES:
             config=study_description(STUDY),
             code=code("plots"),
             folder=study_folder,
+            results=results_folder,
             plan=STUDY.identity,
         shell:
-            "python -m qatlab plots --config {params.config} --input results=results --input tables={params.folder}/tables"
+            "python -m qatlab plots --config {params.config} --input results={params.results} --input tables={params.folder}/tables"
             " --output {params.folder} --log {log}"

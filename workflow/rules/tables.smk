@@ -45,7 +45,8 @@ for STUDY in STUDIES:
             config=study_description(STUDY),
             code=code("tables"),
             folder=study_folder,
+            results=results_folder,
             plan=STUDY.identity,
             published=published_option,
         shell:
-            "python -m qatlab tables --config {params.config} --input results=results {params.published} --output {params.folder} --log {log}"
+            "python -m qatlab tables --config {params.config} --input results={params.results} {params.published} --output {params.folder} --log {log}"

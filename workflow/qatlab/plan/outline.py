@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatlab.artifact import identity, read_json
-from qatlab.errors import UserError
 
 if TYPE_CHECKING:
     from qatlab.plan.artifacts import Artifact
@@ -90,7 +89,7 @@ def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
 
 def write_outlines(outlines: list[Outline], folder: Path, asked_for: str) -> None:
     """Writes outline/<asked_for>.json, for jobs on other machines. `asked_for` names the studies as --config does."""
-    path = _file(folder, asked_for)
+    path = outline_file(folder, asked_for)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     new.write_text(json.dumps([asdict(outline) for outline in outlines]), encoding="utf-8")
@@ -98,15 +97,13 @@ def write_outlines(outlines: list[Outline], folder: Path, asked_for: str) -> Non
 
 
 def read_outlines(folder: Path, asked_for: str) -> list[Outline]:
-    """What the workflow that submitted this job has written. Raises UserError where it is not there."""
-    path = _file(folder, asked_for)
-    if not path.is_file():
-        raise UserError(f"'{path}' is not there: this job sees other files than the workflow that submitted it")
+    """What the workflow that submitted this job has written."""
     return [
         Outline(**{**values, "jobs": {name: Job(**job) for name, job in values["jobs"].items()}})
-        for values in read_json(path)
+        for values in read_json(outline_file(folder, asked_for))
     ]
 
 
-def _file(folder: Path, asked_for: str) -> Path:
+def outline_file(folder: Path, asked_for: str) -> Path:
+    """Where it is, if this machine sees the files of the one that planned."""
     return folder / "outline" / f"{asked_for}.json"
