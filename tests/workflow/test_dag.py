@@ -129,6 +129,22 @@ def test_jobs_on_a_machine_with_gpus_share_its_cores(finished, tmp_path):
     for stage, name, count in re.findall(r"qatlab (train|encode) .*--output \S+/(\S+) --threads (\d+)", shown.stdout):
         threads.setdefault((stage, "onnx" in name), set()).add(count)
     assert threads == {("train", False): {"1"}, ("encode", False): {"1"}, ("encode", True): {"2"}}
+    options = ("-n", "-p", "--workflow-profile", "none", "--forceall")
+    shared = finished.snakemake(*options, environment=path, overrides="trainer.distributed.processes=2")
+    assert shared.returncode == 0, shared.stdout
+    assert set(re.findall(r"qatlab train .*--threads (\d+)", shared.stdout)) == {"2"}
+    gpus = dict.fromkeys(re.findall(r"rule (train|encode):(?:\n +.*)*?\n +resources: .*gpu=(\d)", shared.stdout))
+    assert {count for rule, count in gpus if rule == "train"} == {"2"}
+    assert {count for rule, count in gpus if rule == "encode"} == {"0", "1"}
+
+
+def test_a_batch_that_processes_cannot_share_is_one_line(finished):
+    refused = finished.snakemake("-n", overrides="trainer.distributed.processes=3")
+    assert refused.returncode != 0
+    assert (
+        "trainer: batch_size=16 cannot be shared by 3 processes alike; take a multiple of 3, such as 15 or 18"
+        in refused.stdout
+    )
 
 
 def test_scores_are_in_the_documented_form(finished):
