@@ -262,7 +262,10 @@ def study_path(study):
 
 
 def study_folder(wildcards, output):
-    return str(Path(output[0]).parents[len(Path(output[0]).parts) - 4])
+    """Also where outputs are copies of what a storage provider keeps, deep in other folders."""
+    return str(
+        next(path for path in Path(output[0]).parents if path.parent.name == "studies")
+    )
 
 
 def results_folder(wildcards, output):
@@ -326,8 +329,8 @@ def drawn_tables(study):
 
 
 def published_figures(study):
-    """The file of others' figures that the study's tables show, if any."""
-    return [study.published] if study.published else []
+    """The file of others' figures that the study's tables show, if any; it is the project's, whatever stores results."""
+    return [local(study.published)] if study.published else []
 
 
 def published_option(wildcards, input):

@@ -12,5 +12,6 @@ rule index:
     params:
         config=study_description(STUDIES[0]),
         code=code("index"),
+        folder=lambda wildcards, output: Path(output[0]).parent,
     shell:
-        "python -m qatlab index --config {params.config} --input studies=results/studies --output results/studies --log {log}"
+        "python -m qatlab index --config {params.config} --input studies={params.folder} --output {params.folder} --log {log}"

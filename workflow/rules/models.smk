@@ -6,7 +6,7 @@ for STUDY in STUDIES:
             name:
                 rule_name("models", STUDY)
             input:
-                # which are made from all that it reads
+                study_inputs(STUDY, ["model", "data", *TRAININGS, *DEPLOYMENTS]),
                 tables=study_tables(STUDY),
             output:
                 directory(f"{study_path(STUDY)}/models"),

@@ -5,7 +5,7 @@ for STUDY in STUDIES:
         name:
             rule_name("plots", STUDY)
         input:
-            # which are made from all that it reads
+            study_inputs(STUDY, [*TRAININGS, "drift"]),
             tables=drawn_tables(STUDY),
         output:
             svg=[
