@@ -23,9 +23,9 @@ test: .venv/.dev  ## all tests
 bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
 	$(BIN)/python -m qatlab bench
 
-chaos: .venv/.dev  ## kill a study 66 times, at random moments of every stage: results/chaos.csv
+chaos: .venv/.dev  ## kill a study 66 times, at random moments of every stage, and Slurm's jobs and node: results/chaos.csv
 	mkdir -p results
-	CHAOS=results/chaos.csv QATLAB_KILLS=66 $(BIN)/python -m pytest tests/workflow/test_killed.py
+	CHAOS=results/chaos.csv QATLAB_KILLS=66 $(BIN)/python -m pytest tests/workflow/test_killed.py tests/workflow/test_slurm.py
 	@cat results/chaos.csv
 
 lint: .venv/.dev  ## ruff, mypy, snakefmt, snakemake --lint

@@ -48,9 +48,10 @@ def tiny_study(folder: Path, model: Path, files: Path, methods: str = "[untraine
     return folder
 
 
-def command(*arguments: str) -> list[str]:
+def command(*arguments: str, **config: str) -> list[str]:
     """Snakemake on the study."""
-    return [sys.executable, "-m", "snakemake", *arguments, "--config", "study=tiny"]
+    given = [f"{key}={value}" for key, value in config.items()]
+    return [sys.executable, "-m", "snakemake", *arguments, "--config", "study=tiny", *given]
 
 
 def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
@@ -58,10 +59,12 @@ def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **more}
 
 
-def snakemake(folder: Path, *arguments: str, more: Mapping[str, str] = {}) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    folder: Path, *arguments: str, more: Mapping[str, str] = {}, **config: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the study; what it printed is in stdout."""
     return subprocess.run(
-        command(*arguments),
+        command(*arguments, **config),
         cwd=folder,
         env=environment(more),
         text=True,

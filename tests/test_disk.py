@@ -8,6 +8,7 @@ import pytest
 from qatlab.__main__ import main
 from qatlab.artifact import checkpoint_folder, write_json
 from qatlab.disk import full
+from qatlab.failures import read_mark
 from qatlab.training.checkpoints import INTERVAL
 
 DISK = 1024  # KiB
@@ -60,7 +61,9 @@ def test_a_stage_says_so_and_leaves_nothing(disk, inputs, tmp_path, capfd, stage
     said = [line for line in capfd.readouterr().err.splitlines() if "no space" in line]
     assert len(said) == 1
     assert said[0].startswith(f"{stage} tried failed: no space is left on the disk that holds {folder}; make some")
-    assert {path.name for path in folder.iterdir()} <= {"other", "log"}
+    assert {path.name for path in folder.iterdir()} <= {"other", "log", ".made.failed.json"}
+    if (folder / ".made.failed.json").exists():  # there was room for it: it is whole
+        assert read_mark(folder / "made")["reason"].startswith("no space is left")
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(disk, inputs, tmp_path, capfd, monkeypatch):

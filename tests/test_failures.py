@@ -14,7 +14,7 @@ from qatlab.stages import data
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
     """Runs the stage `data`, which does what it is told to; returns the exit code."""
-    (tmp_path / "config.json").write_text(json.dumps({"label": "pairs"}))
+    (tmp_path / "config.json").write_text(json.dumps({"label": "pairs", "config": {}}))
     output = tmp_path / "results" / "data" / "pairs-1"
 
     def run(do):

@@ -29,8 +29,12 @@ def mark(output: Path, stage: str, label: str, error: Exception) -> None:
         "step": diverged.step if diverged else None,
         "checkpoint": _short(diverged.checkpoint) if diverged and diverged.checkpoint else None,
     }
-    with suppress(OSError):  # on a full disk; the person at the screen has read it
-        write_json(mark_file(output), told)
+    new = mark_file(output).with_suffix(".new")
+    try:
+        write_json(new, told)
+        new.replace(mark_file(output))
+    except OSError:  # on a full disk; the person at the screen has read it
+        new.unlink(missing_ok=True)
 
 
 def unmark(output: Path) -> None:
