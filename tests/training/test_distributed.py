@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import load_file
 
 from qatlab.artifact import checkpoint_folder, read_json, write_json
+from qatlab.failures import read_mark
 from qatlab.models.byte_decoder import make
 from qatlab.stages import train, train_causal_lm
 from qatlab.training.checkpoints import INTERVAL
@@ -204,7 +205,8 @@ def test_a_processs_mistake_is_one_line(training_inputs, tmp_path):
     code, said = ended(started(training_inputs, tmp_path / "out", told))
     reason = "trainer.batch_size=128 is more than the 64 training rows; lower it or raise data.rows"
     assert (code, said) == (2, f"train tried failed: {reason} (log: {log_of(tmp_path / 'out')})\n")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.json", "out.log"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out.failed.json", "out.json", "out.log"]
+    assert read_mark(tmp_path / "out")["reason"] == reason
 
 
 def test_a_process_that_is_killed_ends_the_training(training_inputs, tmp_path):
