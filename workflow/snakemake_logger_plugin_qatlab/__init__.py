@@ -11,8 +11,6 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from qatlab.errors import printable
-
 REASON_LENGTH = 140
 # What Snakemake says between jobs and after an error, which our own lines have said already.
 NOISE = re.compile(
@@ -48,7 +46,7 @@ class LogHandler(LogHandlerBase):
         """One log record: a line, or nothing."""
         line = self._line(getattr(record, "event", None), record)
         if line:  # of several lines at times, each of which may quote a file of the user's
-            print("\n".join(map(printable, line.split("\n"))), file=sys.stderr, flush=True)
+            print("\n".join(map(_printable, line.split("\n"))), file=sys.stderr, flush=True)
 
     def _line(self, event: LogEvent | None, record: logging.LogRecord) -> str | None:
         fields: dict[str, Any] = record.__dict__
@@ -95,6 +93,14 @@ class LogHandler(LogHandlerBase):
     has_filter = True
     has_formatter = True
     needs_rulegraph = False
+
+
+def _printable(line: str) -> str:
+    """Control characters are shown, not obeyed.
+
+    As qatlab.errors.printable does; but qatlab is imported by the Snakefile, for it to be that of the project's folder.
+    """
+    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in line)
 
 
 def _executors_reason(fields: dict[str, Any]) -> str:
