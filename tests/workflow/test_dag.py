@@ -409,10 +409,12 @@ def test_a_failing_job_shows_its_own_words_and_its_log(finished):
     )
     assert "Traceback" not in result.stdout
     assert len(result.stdout.splitlines()) < 15, result.stdout
+    assert re.search(
+        "^tiny: tables show [12] of 3 runs as failed ", result.stdout, re.MULTILINE
+    )  # as many as were started
+    of_artifacts = [path for path in before if not path.startswith(("logs", "plan", "studies"))]
     after = finished.files()
-    assert {path: time for path, time in after.items() if path in before and not path.startswith(("logs", "plan"))} == {
-        path: time for path, time in before.items() if not path.startswith(("logs", "plan"))
-    }
+    assert {path: after[path] for path in of_artifacts} == {path: before[path] for path in of_artifacts}
 
 
 MISTAKES = [
