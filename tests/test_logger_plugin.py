@@ -22,3 +22,20 @@ def test_it_leaves_the_import_of_qatlab_to_the_snakefile():
     """Or another installation's would be the one whose code and configuration are looked at."""
     code = "import sys, snakemake_logger_plugin_qatlab; sys.exit(any(name.partition('.')[0] == 'qatlab' for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_executors_reason_is_said_without_what_it_does_not_know(capfd):
+    handler = LogHandler.__new__(LogHandler)
+    handler.__post_init__()
+    record = logging.LogRecord("snakemake", logging.ERROR, "", 0, "Error in rule train", None, None)
+    record.__dict__ |= {
+        "event": LogEvent.JOB_ERROR,
+        "rule_name": "train",
+        "output": ["results/train/x-1"],
+        "log": ["a.log", "/b/5.log"],
+        "rule_msg": "SLURM-job '5' failed, SLURM status is: 'FAILED'. Detailed failure reason unavailable (status command is not "
+        "'sacct').For further error details see the cluster/cloud log and the log files of the involved rule(s)",
+    }
+    handler.emit(record)
+    said = "failed: train x-1: SLURM-job '5' failed, SLURM status is: 'FAILED' (log: a.log, /b/5.log); results of other jobs stay\n"
+    assert capfd.readouterr().err == said

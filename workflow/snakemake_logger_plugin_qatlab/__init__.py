@@ -106,7 +106,7 @@ def _printable(line: str) -> str:
 def _executors_reason(fields: dict[str, Any]) -> str:
     """What an executor says of a job that ended elsewhere, such as Slurm's OUT_OF_MEMORY; the job's own words were on its screen."""
     words = " ".join(str(fields.get("rule_msg") or "").split())
-    words = words.removesuffix("Detailed failure reason unavailable (status command is not 'sacct').").strip(" .")
+    words = re.split("Detailed failure reason unavailable|For further error details", words)[0].strip(" .")
     return f": {words}" if words else ""
 
 
