@@ -12,8 +12,8 @@ CONF = PROJECT / "conf"
 
 def test_what_is_read_is_what_was_written(tmp_path):
     made = [outline(load_study(CONF, "quickstart")), outline(load_study(CONF, "translation_qat_ptq", "small"))]
-    write_outlines(made, tmp_path, "quickstart,translation_qat_ptq")
-    assert read_outlines(tmp_path, "quickstart,translation_qat_ptq") == made
+    write_outlines(made, {"train": "abc"}, tmp_path, "quickstart,translation_qat_ptq")
+    assert read_outlines(tmp_path, "quickstart,translation_qat_ptq") == (made, {"train": "abc"})
 
 
 def test_only_what_pytorch_computes_asks_for_a_gpu():
@@ -26,7 +26,7 @@ def test_only_what_pytorch_computes_asks_for_a_gpu():
 
 
 def test_reading_it_imports_neither_hydra_nor_pydantic():
-    code = "import sys, qatlab.plan.outline, qatlab.plan.sources, qatlab.tables.names; print(*sys.modules)"
+    code = "import sys, qatlab.plan.outline, qatlab.plan.sources, qatlab.plan.gpus, qatlab.tables.names; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "qatlab.plan.outline" in loaded
     assert not {"hydra", "omegaconf", "pydantic", "numpy", "torch"} & set(loaded)

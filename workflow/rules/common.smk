@@ -68,10 +68,10 @@ def planned():
 
 
 def outlined():
-    """What rules need of the plans."""
+    """What rules need of the plans, and of the stages' code where the workflow that submitted this job has looked at it."""
     if PLANNED_ELSEWHERE:
         return read_outlines(Path(DESCRIPTIONS), ASKED_FOR)
-    return [outline(plan) for plan in PLANS]
+    return [outline(plan) for plan in PLANS], {}
 
 
 def write_plans():
@@ -80,7 +80,7 @@ def write_plans():
 
     for plan in PLANS:
         write_descriptions(plan, Path(DESCRIPTIONS))
-    write_outlines(STUDIES, Path(DESCRIPTIONS), ASKED_FOR)
+    write_outlines(STUDIES, CODE, Path(DESCRIPTIONS), ASKED_FOR)
 
 
 report: "../report/workflow.rst"
@@ -88,7 +88,7 @@ report: "../report/workflow.rst"
 
 try:
     PLANS = planned()
-    STUDIES = outlined()
+    STUDIES, CODE = outlined()
 except UserError as error:
     raise WorkflowError(printable(error))
 JOBS = {path: job for study in STUDIES for path, job in study.jobs.items()}
@@ -140,10 +140,11 @@ def description(kind):
     return f"{DESCRIPTIONS}/{kind}/{{id}}.json"
 
 
-@cache
 def code(stage):
     """A parameter of every rule: another one reruns what it made."""
-    return stage_code(stage, LOCK)
+    if stage not in CODE:
+        CODE[stage] = stage_code(stage, LOCK)
+    return CODE[stage]
 
 
 def cores():
@@ -154,7 +155,7 @@ def cores():
 @cache
 def gpus_here():
     """How many this machine has; None where jobs run on others, of which nothing is known."""
-    from qatlab.plan.hardware import count_gpus
+    from qatlab.plan.gpus import count_gpus
 
     return None if workflow.non_local_exec else count_gpus()
 

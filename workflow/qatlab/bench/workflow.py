@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from qatlab.__main__ import STAGES
 from qatlab.bench.row import Row, medians
 from qatlab.plan.outline import outline, write_outlines
+from qatlab.plan.sources import stage_code
 from qatlab.plan.study import load_study
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -91,7 +93,8 @@ def _seconds(folder: Path, config: str, *arguments: str) -> float:
 def _job(project: Path) -> float:
     """Of one job as executors for clusters start it, of the study that was written last; the median."""
     plan = load_study(project / "conf", "many")
-    write_outlines([outline(plan)], project / "results" / "plan", "many")
+    code = {stage: stage_code(stage, project / "envs" / "requirements.txt") for stage in STAGES}
+    write_outlines([outline(plan)], code, project / "results" / "plan", "many")
     trained = next(path for path, artifact in plan.artifacts.items() if artifact.kind == "train")
     for path in plan.artifacts[trained].inputs.values():
         (project / "results" / path).mkdir(parents=True)

@@ -1,7 +1,6 @@
 """What a study's weight schemes need of the machine that its jobs run on, asked before any job starts."""
 
 import os
-import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -9,6 +8,7 @@ from qatlab.config.deploy import OpenvinoDeployment, TorchDeployment
 from qatlab.config.study import RunConfig
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
+from qatlab.plan.gpus import capabilities
 
 CAPABILITY = (
     "QATLAB_COMPUTE_CAPABILITY"  # for planning on a machine that is not the one that computes, e.g. a login node
@@ -72,22 +72,7 @@ def compute_capability() -> tuple[int, int] | None:
     said = os.environ.get(CAPABILITY)
     if said is not None:
         return _parsed(said, f"{CAPABILITY} is '{said}'; give major.minor, such as 9.0")
-    return min((_parsed(line, f"nvidia-smi says '{line}'") for line in _capabilities()), default=None)
-
-
-def count_gpus() -> int:
-    """This machine's, or those of them that CUDA_VISIBLE_DEVICES lists. Asks no CUDA context."""
-    listed = os.environ.get("CUDA_VISIBLE_DEVICES")
-    there = len(_capabilities())
-    return there if listed is None else min(there, len([name for name in listed.split(",") if name.strip()]))
-
-
-def _capabilities() -> list[str]:
-    command = ["nvidia-smi", "--query-gpu=compute_cap", "--format=csv,noheader"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.split()
-    except (OSError, subprocess.SubprocessError):
-        return []
+    return min((_parsed(line, f"nvidia-smi says '{line}'") for line in capabilities()), default=None)
 
 
 def _parsed(text: str, otherwise: str) -> tuple[int, int]:

@@ -87,21 +87,23 @@ def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     return Job(artifact.inputs, deployed is not None and runs_on_gpu(deployed), threads)
 
 
-def write_outlines(outlines: list[Outline], folder: Path, asked_for: str) -> None:
+def write_outlines(outlines: list[Outline], code: dict[str, str], folder: Path, asked_for: str) -> None:
     """Writes outline/<asked_for>.json, for jobs on other machines. `asked_for` names the studies as --config does."""
     path = outline_file(folder, asked_for)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
-    new.write_text(json.dumps([asdict(outline) for outline in outlines]), encoding="utf-8")
+    new.write_text(json.dumps({"studies": [asdict(outline) for outline in outlines], "code": code}), encoding="utf-8")
     new.replace(path)
 
 
-def read_outlines(folder: Path, asked_for: str) -> list[Outline]:
-    """What the workflow that submitted this job has written."""
-    return [
+def read_outlines(folder: Path, asked_for: str) -> tuple[list[Outline], dict[str, str]]:
+    """What the workflow that submitted this job has written: of its studies, and of its stages' code."""
+    written = read_json(outline_file(folder, asked_for))
+    outlines = [
         Outline(**{**values, "jobs": {name: Job(**job) for name, job in values["jobs"].items()}})
-        for values in read_json(outline_file(folder, asked_for))
+        for values in written["studies"]
     ]
+    return outlines, written["code"]
 
 
 def outline_file(folder: Path, asked_for: str) -> Path:
