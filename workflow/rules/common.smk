@@ -110,7 +110,7 @@ PLOT_TITLES = {
 
 
 def asked_often(function):
-    """Snakemake asks for the signature of a function at every call; kept with it, a job of thousands is planned a fifth faster."""
+    """Snakemake asks for the signature of a function at every call; kept with it, it need not be worked out again."""
     function.__signature__ = signature(function)
     return function
 

@@ -126,8 +126,8 @@ def _matrix_runs(
 class _Composed:
     """A composed choice of groups, of which there is a run for each value of the matrix's scalars.
 
-    OmegaConf's copies and a whole validation take 60 ms a run. So plain values are shared where no interpolation reaches from
-    one key to another, and validated sections where no scalar is theirs.
+    OmegaConf's copies and a whole validation are most of the time that a run takes to plan. So plain values are shared where no
+    interpolation reaches from one key to another, and validated sections where no scalar is theirs.
     """
 
     def __init__(self, config: DictConfig, scalars: list[str]) -> None:
