@@ -1,0 +1,45 @@
+# What a push needs, said before the first job; the rule is in push.smk.
+import os
+import shlex
+
+from qatlab.tables.names import model_folder
+
+
+def check_push(study, owner, public):
+    """What would fail after the study's last job, said before the first."""
+    from qatlab.upload import repositories
+
+    if not isinstance(public, bool):
+        raise WorkflowError(f"push_public={public}: give true or false")
+    try:
+        repositories(owner, study.study, [model_folder(run) for run in study.trained])
+    except UserError as error:
+        raise WorkflowError(printable(error))
+
+
+def models_to_push(wildcards):
+    """Input function: of the rule push, so that nothing runs for models that cannot be pushed."""
+    from qatlab.upload import token_from
+
+    (study,) = STUDIES
+    if "push" not in config:
+        raise WorkflowError(
+            "say whose the models will be on the hub: snakemake push --config push=OWNER"
+        )
+    if not study.trained:
+        raise WorkflowError(
+            f"study '{study.study}' trains nothing, so there is nothing to push"
+        )
+    try:
+        token_from(os.environ)
+    except UserError as error:
+        raise WorkflowError(printable(error))
+    return study_models(study)
+
+
+PUSH_TO = str(config.get("push", ""))
+PUSH_PUBLIC = config.get("push_public", False)
+if "push" in config:
+    if len(STUDIES) > 1:
+        raise WorkflowError("push one study at a time: --config study=NAME push=OWNER")
+    check_push(STUDIES[0], PUSH_TO, PUSH_PUBLIC)

@@ -1,0 +1,115 @@
+# A study's own files: where they are, what they are made from, and what the report calls them.
+import shlex
+
+from qatlab.tables.names import FORMS, LONG
+
+TABULATED = (
+    *TRAININGS,
+    *DEPLOYMENTS,
+    *("encode", "predict"),
+    *("score", "score_predictions", "drift"),
+)
+PLOT_TITLES = {
+    "published": "published figures and ours",
+    "scores": "scores by output precision",
+    "training_loss": "training loss by component",
+    "drift": "drift distributions",
+    "waterfall": "what quantization costs, by component",
+    "pareto": "bytes, quality and speed",
+}
+
+
+def rule_name(stage, study):
+    """Of a study's own rule: the stage, and where several studies are asked for, whose it is."""
+    return stage if len(STUDIES) == 1 else f"{stage}_{study.study}"
+
+
+def report_subcategory(study):
+    """In the report, where several studies are asked for, whose a table or plot is."""
+    return None if len(STUDIES) == 1 else study.study
+
+
+def study_path(study):
+    return f"results/studies/{study.study}"
+
+
+def study_folder(wildcards, output):
+    """Also where outputs are copies of what a storage provider keeps, deep in other folders."""
+    return str(
+        next(path for path in Path(output[0]).parents if path.parent.name == "studies")
+    )
+
+
+def results_folder(wildcards, output):
+    return str(Path(study_folder(wildcards, output)).parents[1])
+
+
+def study_description(study):
+    return f"{DESCRIPTIONS}/study/{study.study}.json"
+
+
+def study_inputs(study, kinds):
+    """Input function: the study's artifacts of some kinds."""
+
+    def inputs(wildcards):
+        return [
+            f"results/{path}" for path in study.jobs if path.partition("/")[0] in kinds
+        ]
+
+    return inputs
+
+
+def study_tables(study):
+    folder = study_path(study)
+    return [
+        whole_tables(study),
+        f"{folder}/runs.csv",
+        f"{folder}/study.json",
+        *(f"{folder}/tables/{name}" for name in LONG),
+        *(f"{folder}/tables/{name}.{form}" for name in study.views for form in FORMS),
+    ]
+
+
+def whole_tables(study):
+    """Beside the tables, unless they show failed runs (see failed.smk)."""
+    return f"{study_path(study)}/.tables-are-whole"
+
+
+def drawn_tables(study):
+    """The tables that plots are drawn from."""
+    views = [n for n in study.views if n in ("decomposition", "published")]
+    return [
+        whole_tables(study),
+        *(
+            f"{study_path(study)}/tables/{name}.csv"
+            for name in ["scores", "search", *views]
+        ),
+    ]
+
+
+def published_figures(study):
+    """The file of others' figures that the study's tables show, if any; it is the project's, whatever stores results."""
+    return [local(study.published)] if study.published else []
+
+
+def published_option(wildcards, input):
+    """--input for them."""
+    return " ".join(
+        f"--input published={shlex.quote(str(path))}" for path in input.published
+    )
+
+
+def study_plots(study):
+    return [
+        f"{study_path(study)}/plots/{name}.{form}"
+        for name in study.plots
+        for form in ("svg", "png")
+    ]
+
+
+def study_mteb_results(study):
+    return [f"{study_path(study)}/mteb"] if study.has_mteb_results else []
+
+
+def study_models(study):
+    return [f"{study_path(study)}/models"] if study.trained else []
