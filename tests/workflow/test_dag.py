@@ -44,7 +44,7 @@ PLANTED = {"HF_TOKEN": "hf_PlantedForTheTestsOfThisFile", "WANDB_API_KEY": "0123
 class Checkout:
     """A copy of the project with the tiny study in its conf/."""
 
-    def __init__(self, folder: Path, model: Path, files: Path) -> None:
+    def __init__(self, folder: Path, model: Path | str, files: Path | str) -> None:
         self.folder = folder
         copy_project(folder)
         (folder / "conf" / "study" / "tiny.yaml").write_text(STUDY.format(model=model, files=files))
@@ -519,18 +519,18 @@ def test_a_token_would_be_found():
         assert any(form in encoded for form in forms(PLANTED["HF_TOKEN"]))
 
 
-def test_paths_with_characters_of_a_shell_are_only_paths(finished, tiny_model, tiny_files, tmp_path):
+def test_paths_with_characters_of_a_shell_are_only_paths(tiny_model, tiny_files, tmp_path):
     """Models and data may lie anywhere: their paths reach stages in a file."""
     odd = tmp_path / "$(touch evil)`touch evil`; touch evil' \" & touch evil #"
     shutil.copytree(tiny_model, odd / "model")
     shutil.copytree(tiny_files, odd / "files")
     quoted = str(odd).replace('"', '\\"')
-    study = STUDY.format(model=f"{quoted}/model", files=f"{quoted}/files").replace("name: tiny", "name: odd")
-    (finished.folder / "conf" / "study" / "odd.yaml").write_text(study)
-    result = finished.snakemake("--until", "data", "model", "task", "--forcerun", "data", "model", "task", study="odd")
+    checkout = Checkout(tmp_path / "checkout", f"{quoted}/model", f"{quoted}/files")
+    result = checkout.snakemake("--until", "data", "model", "task")
     assert result.returncode == 0, result.stdout
-    assert not list(finished.folder.rglob("evil*"))
-    shown = finished.snakemake("-n", "-p", "--workflow-profile", "none", "--forceall", study="odd")
+    assert {"data", "model", "task"} <= {path.name for path in (checkout.folder / "results").iterdir()}
+    assert not list(checkout.folder.rglob("evil*"))
+    shown = checkout.snakemake("-n", "-p", "--workflow-profile", "none", "--forceall")
     assert shown.returncode == 0, shown.stdout
     assert "python -m qatlab train" in shown.stdout
     assert "evil" not in shown.stdout

@@ -165,6 +165,7 @@ def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str
         "learning rate": f"{method.learning_rate or trainer.learning_rate:g}, {trainer.lr_scheduler_type}{cycles}",
         "warm-up": warmup if trainer.warmup_steps is None else f"{trainer.warmup_steps:,} steps",
         "weight decay": f"{trainer.weight_decay:g}",
+        "AdamW epsilon": f"{trainer.adam_epsilon:g}",
         "gradient norm at most": f"{trainer.max_grad_norm:g}",
         "precision": {"auto": "bf16 autocast where the machine has it"}.get(trainer.precision, trainer.precision),
         **{

@@ -57,6 +57,13 @@ class TrainerConfig(Strict):
         bool, Field(description="Leave out a last batch that is not full, whose examples have fewer in-batch negatives")
     ] = True
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    adam_epsilon: Annotated[
+        float,
+        Field(
+            gt=0,
+            description="Of AdamW: gradients much smaller than this make steps much smaller than the learning rate",
+        ),
+    ] = 1e-8
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
     precision: Annotated[
         Literal["auto", "bf16", "fp32"], Field(description="auto is bf16 autocast where the processor or GPU has it")

@@ -35,6 +35,7 @@ def training_arguments(
         "warmup_ratio": config.warmup_ratio if config.warmup_steps is None else 0.0,
         "warmup_steps": config.warmup_steps or 0,
         "weight_decay": config.weight_decay,
+        "adam_epsilon": config.adam_epsilon,
         "max_grad_norm": config.max_grad_norm,
         "bf16": config.precision == "bf16" or (config.precision == "auto" and has_bf16()),
         "use_cpu": device_name() == "cpu",
