@@ -8,6 +8,7 @@ rule drift:
         "results/logs/drift/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
+    priority: 2
     threads: 1
     resources:
         mem_mb=growing(2000),

@@ -8,6 +8,7 @@ rule encode:
         "results/logs/encode/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
+    priority: 1  # before the next training or deployment: a study's figures come run by run
     threads: threads("encode")
     resources:
         gpu=gpus("encode"),

@@ -8,6 +8,7 @@ rule predict:
         "results/logs/predict/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
+    priority: 1
     threads: threads("predict")
     resources:
         gpu=gpus("predict"),

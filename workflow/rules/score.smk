@@ -8,6 +8,7 @@ rule score:
         "results/logs/score/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
+    priority: 3  # before the next encoding, which takes all cores; beside a drift, which takes one as well
     threads: 1
     resources:
         mem_mb=growing(4000),

@@ -8,6 +8,7 @@ rule score_predictions:
         "results/logs/score_predictions/{id}.log",
     conda:
         "../../envs/qatlab.yaml"
+    priority: 3
     threads: 1
     resources:
         mem_mb=growing(4000),
