@@ -39,6 +39,11 @@ def running_job(workflow: psutil.Process, stage: str) -> psutil.Process | None:
     return None
 
 
+def hear_interrupts() -> None:
+    """As a command in a terminal does; what a shell starts in the background is born deaf to SIGINT, with all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def kill(folder: Path, stage: str, victim: str, number: signal.Signals, after: float) -> str:
     """Starts the study and kills it some time after a job of the stage has begun; whether that ran still."""
     arguments = ["--cores", "2"]
@@ -56,6 +61,7 @@ def kill(folder: Path, stage: str, victim: str, number: signal.Signals, after: f
             stdout=screen,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=hear_interrupts,
         )
     workflow = psutil.Process(started.pid)
     job = None

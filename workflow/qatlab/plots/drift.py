@@ -13,7 +13,7 @@ SMALLEST_SHOWN = 1e-6  # about the rounding of a float32 cosine; less is no drif
 
 
 def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> Figure:
-    """`cosines`: by deployment and reference, by method, (n,) cosine similarities of all tasks and seeds."""
+    """`cosines`: by deployment and reference, by method, (n,) cosine similarities of all tasks and seeds; none where they are missing."""
     methods = list(dict.fromkeys(method for by_method in cosines.values() for method in by_method))
     columns = min(len(cosines), PANELS_PER_ROW)
     rows = math.ceil(len(cosines) / columns)

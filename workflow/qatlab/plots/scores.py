@@ -1,6 +1,7 @@
 """The primary metric by method, and by output precision or deployment."""
 
 import textwrap
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ LETTERS_SLANTED = 22  # of the name of an output, in a line
 LETTER_INCHES = 0.09  # of the x axis's labels, which stand beside one another if they are few
 
 
-def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
+def draw(scores: pd.DataFrame, metric: str, title: str, label: str, methods: Sequence[str] = ()) -> Figure:
     """Points are means over tasks and seeds; bars are 95 % intervals over queries (normal approximation).
 
     A column of panels a deployment, a row for each combination of what the matrix varies besides method and seed. Where there is
@@ -30,6 +31,7 @@ def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
         metric: which rows of it.
         title: the study's.
         label: what the metric is called.
+        methods: in their order, those of the rows if none is given. One without a row keeps its place, colour and shape.
     """
     chosen = scores[scores["metric"] == metric]
     chosen = chosen.assign(output=output_labels(chosen), panel=chosen["deploy"])
@@ -37,7 +39,8 @@ def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
     if chosen["output"].nunique() == 1:
         place, what = "deploy", "shipped as"
         chosen = chosen.assign(panel="")
-    panels, methods, places = (list(dict.fromkeys(chosen[c])) for c in ("panel", "method", place))
+    panels, places = (list(dict.fromkeys(chosen[c])) for c in ("panel", place))
+    methods = methods or list(dict.fromkeys(chosen["method"]))
     rows = _varied(chosen)
     width, height = 3.2 * max(1.0, len(places) / 4), 4.4 if len(places) <= 4 else 5.4
     if len(places) <= 3:
@@ -67,7 +70,7 @@ def draw(scores: pd.DataFrame, metric: str, title: str, label: str) -> Figure:
     return figure
 
 
-def _panel(axis: Axes, rows: pd.DataFrame, methods: list[str], places: list[str], place: str) -> None:
+def _panel(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], places: list[str], place: str) -> None:
     for number, method in enumerate(methods):
         of_method = rows[rows["method"] == method]
         points = [_mean_and_error(of_method[of_method[place] == one]) for one in places]

@@ -41,7 +41,7 @@ def use_style() -> None:
 def set_title(figure: Figure, title: str, explanation: str) -> None:
     """The study's title, and what is drawn, above all panels, in lines that the figure is wide enough for."""
     letters = int(figure.get_figwidth() / LETTER_INCHES)
-    lines = [line for text in (title, explanation) for line in textwrap.wrap(text, letters)]
+    lines = [line for text in (*title.split("\n"), explanation) for line in textwrap.wrap(text, letters)]
     figure.suptitle("\n".join(lines), fontsize=TITLE_POINTS)
 
 

@@ -25,10 +25,11 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     style.use_style()
     table, search = (pd.read_csv(inputs["tables"] / f"{name}.csv") for name in ("scores", "search"))
     incomplete = incomplete_runs(config["runs"], missing)
-    title = config["title"] + (f" – {in_words(incomplete)}; what they lack is left out" if incomplete else "")
-    main, metric = main_scores(table[table[STATUS] == OK], config["main_metrics"])
-    label = main_label(config["main_metrics"])
-    style.save(scores.draw(main, metric, title, label) if len(main) else style.nothing(title), folder, "scores")
+    title = config["title"] + (f"\n{in_words(incomplete)}; what they lack is left out" if incomplete else "")
+    planned, metric = main_scores(table, config["main_metrics"])
+    main, methods = planned[planned[STATUS] == OK], list(dict.fromkeys(planned["method"]))
+    drawn = scores.draw(main, metric, title, main_label(config["main_metrics"]), methods) if len(main) else None
+    style.save(drawn or style.nothing(title), folder, "scores")
     trained = [run for run in config["runs"] if run["trained"].startswith("train")]
     logs = {
         run["run"]: pd.read_csv(results / run["trained"] / "log.csv")
@@ -37,9 +38,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     }
     if trained:
         style.save(training_loss.draw(logs, title) if logs else style.nothing(title), folder, "training_loss")
-    compared, cosines = _cosines(config["runs"], results, missing)
-    if compared:
-        style.save(drift.draw(cosines, title) if cosines else style.nothing(title), folder, "drift")
+    cosines = _cosines(config["runs"], results, missing)
+    if cosines:
+        any_left = any(len(values) for by_method in cosines.values() for values in by_method.values())
+        style.save(drift.draw(cosines, title) if any_left else style.nothing(title), folder, "drift")
     if "published" in config["views"]:
         beside = pd.read_csv(inputs["tables"] / "published.csv", dtype=str, keep_default_na=False)
         style.save(published.draw(beside, title, scale_note(config)), folder, "published")
@@ -47,8 +49,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         # As text: a cell says what it says in the table, and "–" where there is nothing.
         steps = pd.read_csv(inputs["tables"] / "decomposition.csv", dtype=str, keep_default_na=False)
         steps = waterfall.whole(steps)
-        drawn = waterfall.draw(steps, config["primary_metric"], title) if len(steps) else style.nothing(title)
-        style.save(drawn, folder, "waterfall")
+        drawn = waterfall.draw(steps, config["primary_metric"], title) if len(steps) else None
+        style.save(drawn or style.nothing(title), folder, "waterfall")
     if "pareto" in config["views"]:
         points = pareto.draw(table, search, config["primary_metric"], title)
         style.save(points or style.nothing(title), folder, "pareto")
@@ -56,23 +58,22 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
 def _cosines(
     runs: list[dict[str, Any]], results: Path, missing: Missing
-) -> tuple[bool, dict[tuple[str, str], dict[str, np.ndarray]]]:
-    """Whether deployments are compared, and by deployment and reference, by method, the cosines that are there.
+) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """By deployment and reference, by method, the cosines that are there of all tasks, sets of texts and seeds.
 
-    Of all tasks, sets of texts and seeds. What training saw has a table: parity.
+    What training saw has a table: parity.
     """
     parts: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
-    compared = False
     for run in runs:
         for entry in run["evaluations"]:
             for reference, path in entry["drift"].items():
                 if is_simulation(reference):
                     continue
-                compared = True
+                by_method = parts.setdefault((entry["deploy"], reference), {})
+                values = by_method.setdefault(run["method"], [np.empty(0)])
                 if missing.status(path) == OK:
-                    values = load_array(results / path / "cosines.npy")
-                    parts.setdefault((entry["deploy"], reference), {}).setdefault(run["method"], []).append(values)
-    return compared, {
+                    values.append(load_array(results / path / "cosines.npy"))
+    return {
         pair: {method: np.concatenate(values) for method, values in by_method.items()}
         for pair, by_method in parts.items()
     }
