@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -51,7 +52,7 @@ def kill(folder: Path, stage: str, victim: str, number: signal.Signals, after: f
         command("-n", "--quiet", *arguments), cwd=folder, env=environment(), capture_output=True, text=True
     )
     assert pending.returncode == 0, pending.stdout + pending.stderr
-    if f" {stage}" not in pending.stderr.split("jobs: ")[-1].splitlines()[0]:
+    if not re.search(rf"jobs: .*\b{stage}\b", pending.stderr):
         arguments += ["--forcerun", stage]
     with (folder / "screen.txt").open("w") as screen:
         started = subprocess.Popen(
