@@ -129,12 +129,12 @@ def test_what_a_node_had_running_is_made_again(cluster, undisturbed, tiny_model,
 
 @chaos
 def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model, tiny_files, tmp_path):
-    """Slurm ends it after a minute, with a signal first; the next try has two."""
-    longer = "trainer.num_train_epochs=2000"
+    """Slurm ends it after a minute, with a signal first; the next try has half an hour."""
+    longer = "trainer.num_train_epochs=1000"
     here, there = (tiny_study(tmp_path / name, tiny_model, tiny_files) for name in ("here", "there"))
     result = snakemake(here, "--cores", "2", overrides=longer)
     assert result.returncode == 0, result.stdout
-    result = snakemake(there, *on_slurm("--set-resources", "train:runtime=attempt"), overrides=longer)
+    result = snakemake(there, *on_slurm("--set-resources", "train:runtime=1 if attempt == 1 else 30"), overrides=longer)
     assert result.returncode == 0, result.stdout
     assert "SLURM status is: 'TIMEOUT'" in result.stdout
     assert re.search(r"^train baseline-seed=0: going on from checkpoint-", result.stdout, re.MULTILINE)
