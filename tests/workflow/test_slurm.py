@@ -130,7 +130,7 @@ def test_what_a_node_had_running_is_made_again(cluster, undisturbed, tiny_model,
 @chaos
 def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model, tiny_files, tmp_path):
     """Slurm ends it after a minute, with a signal first; the next try has half an hour."""
-    longer = "trainer.num_train_epochs=1000"
+    longer = "trainer.num_train_epochs=1500"
     here, there = (tiny_study(tmp_path / name, tiny_model, tiny_files) for name in ("here", "there"))
     result = snakemake(here, "--cores", "2", overrides=longer)
     assert result.returncode == 0, result.stdout
