@@ -6,9 +6,9 @@ rule drift:
         directory("results/drift/{id}"),
     log:
         "results/logs/drift/{id}.log",
+    priority: 2
     conda:
         "../../envs/qatlab.yaml"
-    priority: 2
     threads: 1
     resources:
         mem_mb=growing(2000),

@@ -6,9 +6,9 @@ rule encode:
         directory("results/encode/{id}"),
     log:
         "results/logs/encode/{id}.log",
+    priority: 1  # before the next training or deployment: a study's figures come run by run
     conda:
         "../../envs/qatlab.yaml"
-    priority: 1  # before the next training or deployment: a study's figures come run by run
     threads: threads("encode")
     resources:
         gpu=gpus("encode"),

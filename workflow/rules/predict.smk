@@ -6,9 +6,9 @@ rule predict:
         directory("results/predict/{id}"),
     log:
         "results/logs/predict/{id}.log",
+    priority: 1
     conda:
         "../../envs/qatlab.yaml"
-    priority: 1
     threads: threads("predict")
     resources:
         gpu=gpus("predict"),

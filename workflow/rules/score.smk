@@ -6,9 +6,9 @@ rule score:
         directory("results/score/{id}"),
     log:
         "results/logs/score/{id}.log",
+    priority: 3  # before the next encoding, which takes all cores; beside a drift, which takes one as well
     conda:
         "../../envs/qatlab.yaml"
-    priority: 3  # before the next encoding, which takes all cores; beside a drift, which takes one as well
     threads: 1
     resources:
         mem_mb=growing(4000),

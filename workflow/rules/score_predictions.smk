@@ -6,9 +6,9 @@ rule score_predictions:
         directory("results/score_predictions/{id}"),
     log:
         "results/logs/score_predictions/{id}.log",
+    priority: 3
     conda:
         "../../envs/qatlab.yaml"
-    priority: 3
     threads: 1
     resources:
         mem_mb=growing(4000),
