@@ -20,7 +20,7 @@ def _style():
     plt.close("all")
 
 
-def of_scores():
+def of_scores(title=TITLE, methods=()):
     row = {
         "method": "m",
         "seed": 0,
@@ -31,7 +31,7 @@ def of_scores():
         **AS_IT_IS,
     }
     row |= {"query_precision": "float32", "doc_precision": "float32", "value": 0.5, "stderr": 0.01}
-    return scores.draw(pd.DataFrame([row]), "ndcg@10", TITLE, "nDCG@10")
+    return scores.draw(pd.DataFrame([row]), "ndcg@10", title, "nDCG@10", methods)
 
 
 def of_drift(panels=1):
@@ -89,3 +89,10 @@ def test_names_are_no_markup(tmp_path):
     svg = (tmp_path / "x.svg").read_text()
     assert "<script" not in svg
     assert "&lt;script&gt;" in svg
+
+
+def test_a_method_that_failed_keeps_its_place_and_colour():
+    figure = of_scores("title\nfailed: first", ["first", "m"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first", "m"]
+    assert figure.axes[0].containers[1].lines[0].get_color() == style.COLOURS[1]
+    assert figure.get_suptitle().splitlines()[:2] == ["title", "failed: first"]

@@ -90,8 +90,7 @@ def decoder(tiny_decoder, pairs, tmp_path_factory):
 
 def description(method, **trainer):
     sizes = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32", "max_steps": 5, "num_train_epochs": 2}
-    sizes["adam_epsilon"] = 1e-3
-    config = {"method": {"name": "tried", **method}, "trainer": {**sizes, **trainer}, "seed": 0}
+    config = {"method": {"name": "tried", **method}, "trainer": {**sizes, "adam_epsilon": 1e-3, **trainer}, "seed": 0}
     return {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
 
 
