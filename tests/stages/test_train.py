@@ -6,6 +6,8 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
 
 from qatlab.config.method import MethodConfig
@@ -94,6 +96,20 @@ def test_gradient_accumulation_is_one_step_of_the_same_schedule(inputs, tmp_path
         inputs, tmp_path, {"embedding_quantization": config}, batch_size=8, gradient_accumulation_steps=2, max_steps=4
     )
     assert log["weight_int8"].tolist() == [0, 0.5, 1, 1]
+
+
+def test_what_the_environment_tells_accelerate_changes_nothing(inputs, tmp_path, monkeypatch):
+    """The configuration says float32 and a batch a step; a shell may have been set up for something else."""
+    logs = []
+    for name, told in (("plain", {}), ("told", {"MIXED_PRECISION": "bf16", "GRADIENT_ACCUMULATION_STEPS": "2"})):
+        for variable, value in told.items():
+            monkeypatch.setenv(f"ACCELERATE_{variable}", value)
+        output = tmp_path / name
+        output.mkdir()
+        logs.append(trained(inputs, output, {}))
+    pd.testing.assert_frame_equal(*logs, check_exact=True)
+    plain, told = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("plain", "told"))
+    assert all(torch.equal(plain[name], told[name]) for name in plain)
 
 
 def test_a_cached_loss_trains_as_the_plain_one_does(inputs, tmp_path):

@@ -1,5 +1,6 @@
 """What a training process has of its machine: a GPU, or some of the processor's cores; and the processes it trains with."""
 
+import os
 from typing import Any
 
 import torch
@@ -11,12 +12,20 @@ from qatlab.training.gpu import claim_gpu, visible_gpus
 from qatlab.training.worker_folder import is_worker
 
 
+FOREIGN = "ACCELERATE_"  # precision, accumulation and more, as `accelerate launch` tells them, or an earlier training in this process
+
+
 def take_share(config: TrainerConfig, threads: int | None) -> None:
     """Claims a GPU and threads, or in one of several processes takes its own of those that their launcher has claimed.
+
+    What accelerate would read from the environment is taken out of it: the configuration alone says how a model is trained.
+    Transformers' training arguments put `bf16` there, and read it where they are told none.
 
     Args:
         threads: of the processor, on this machine, where the configuration does not say.
     """
+    for name in [name for name in os.environ if name.startswith(FOREIGN)]:
+        del os.environ[name]
     several = config.distributed.in_all > 1
     if several != is_worker():
         raise RuntimeError("several processes are started by qatlab.training.launch, as `python -m qatlab train` does")
