@@ -17,8 +17,10 @@ report: study  ## one self-contained HTML page of the study
 	$(BIN)/snakemake --cores all $(CONFIG) --report results/studies/$(STUDY)/report.html
 	@echo "results/studies/$(STUDY)/report.html"
 
+# Two files at once, whose threads wait without spinning: they share the cores.
 test: .venv/.dev  ## all tests
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -m alone
 
 bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
 	$(BIN)/python -m qatlab bench

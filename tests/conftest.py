@@ -23,6 +23,12 @@ PROJECT = Path(__file__).resolve().parent.parent
 AS_IT_IS = {"scoring": "dot", "ranges": "none", "rescoring": "none", "dimensions": None, "index": "flat"}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside one another, files of long tests begin first: the last one would run alone."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.path.parent.name != "workflow")
+
+
 @pytest.fixture(scope="session")
 def project() -> Path:
     return PROJECT

@@ -16,6 +16,8 @@ from qatlab.errors import UserError
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.quantization import quantize_embeddings
 
+pytestmark = pytest.mark.alone
+
 
 def test_in_turns_takes_medians_of_interleaved_calls():
     calls = []

@@ -15,6 +15,8 @@ import checkouts
 from checkouts import tables, tiny_study
 from slurm_cluster import environment, slurm_cluster, why_not
 
+pytestmark = pytest.mark.alone
+
 chaos = pytest.mark.skipif("QATLAB_KILLS" not in os.environ, reason="minutes of waiting for Slurm: make chaos")
 
 

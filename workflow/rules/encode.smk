@@ -6,7 +6,7 @@ rule encode:
         directory("results/encode/{id}"),
     log:
         "results/logs/encode/{id}.log",
-    priority: 1  # before the next training or deployment: a study's figures come run by run
+    priority: 2  # before the next training or deployment: figures come as soon as they can
     conda:
         "../../envs/qatlab.yaml"
     threads: threads("encode")

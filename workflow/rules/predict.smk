@@ -6,7 +6,7 @@ rule predict:
         directory("results/predict/{id}"),
     log:
         "results/logs/predict/{id}.log",
-    priority: 1
+    priority: 2
     conda:
         "../../envs/qatlab.yaml"
     threads: threads("predict")

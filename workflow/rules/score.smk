@@ -6,7 +6,7 @@ rule score:
         directory("results/score/{id}"),
     log:
         "results/logs/score/{id}.log",
-    priority: 3  # before the next encoding, which takes all cores; beside a drift, which takes one as well
+    priority: 4  # before the next encoding, which takes all cores; beside a drift, which takes one as well
     conda:
         "../../envs/qatlab.yaml"
     threads: 1

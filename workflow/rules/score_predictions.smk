@@ -6,7 +6,7 @@ rule score_predictions:
         directory("results/score_predictions/{id}"),
     log:
         "results/logs/score_predictions/{id}.log",
-    priority: 3
+    priority: 4
     conda:
         "../../envs/qatlab.yaml"
     threads: 1

@@ -6,6 +6,7 @@ rule train:
         directory("results/train/{id}"),
     log:
         "results/logs/train/{id}.log",
+    priority: 1  # before deployments, which take one core each: two of them run at once, when no training waits for both
     conda:
         "../../envs/qatlab.yaml"
     threads: threads("train")

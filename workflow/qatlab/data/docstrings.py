@@ -7,12 +7,15 @@ contains "test", or that are dunder methods, are left out. Duplicates keep their
 """
 
 import ast
+import gc
 import importlib.metadata
 import importlib.util
 import platform
 import sysconfig
 import warnings
+from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +25,7 @@ STDLIB = "stdlib"
 SKIPPED_FOLDERS = {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 MIN_SUMMARY_WORDS = 3
 MIN_CODE_LINES = 3
+BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)  # what statements stand in
 
 # Import name → distribution name, where they differ.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
@@ -76,13 +80,27 @@ def extract(package: str) -> list[Pair]:
     pairs = []
     for path in module_paths(package):
         relative = path.relative_to(root)
-        for qualified_name, summary, code in _functions(path):
+        with _without_garbage_collection():
+            functions = list(_functions(path))
+        for qualified_name, summary, code in functions:
             if summary in seen_summaries or code in seen_codes:
                 continue
             seen_summaries.add(summary)
             seen_codes.add(code)
             pairs.append(Pair(f"{package}/{relative.as_posix()}:{qualified_name}", summary, code))
     return pairs
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """A syntax tree has no cycles; to look for some among its objects takes as long as to parse it."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _functions(path: Path) -> Iterator[tuple[str, str, str]]:
@@ -95,7 +113,7 @@ def _functions(path: Path) -> Iterator[tuple[str, str, str]]:
     except (SyntaxError, UnicodeDecodeError, ValueError):
         return  # templates and files in other encodings: a library ships some
     lines = source.split("\n")
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _is_left_out(node.name):
             continue
         docstring = ast.get_docstring(node)
@@ -105,6 +123,15 @@ def _functions(path: Path) -> Iterator[tuple[str, str, str]]:
         code = _code_without_docstring(node, lines)
         if len(summary.split()) >= MIN_SUMMARY_WORDS and code.count("\n") + 1 >= MIN_CODE_LINES:
             yield f"{node.lineno}:{node.name}", summary, code
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements, outer ones first: ast.walk without the expressions, which are most of a tree and hold no function."""
+    waiting: deque[ast.AST] = deque([tree])
+    while waiting:
+        node = waiting.popleft()
+        waiting.extend(child for child in ast.iter_child_nodes(node) if isinstance(child, BLOCKS))
+        yield node
 
 
 def _is_left_out(name: str) -> bool:
