@@ -1,6 +1,7 @@
 """The CodeSearchNet protocol on an installed package."""
 
 import ast
+import gc
 
 import pytest
 
@@ -51,6 +52,59 @@ class A:
     assert (name, summary) == ("4:area", "Area in square metres.")
     assert code == "def area(self, scale=1):\n    # a comment stays\n    width = self.width\n    return width * scale"
     ast.parse(code)
+
+
+def test_functions_are_found_wherever_statements_stand_in_the_order_of_ast_walk():
+    """The order decides which of two duplicates is kept."""
+    blocks = """
+if a:
+    def one(): pass
+elif b:
+    def two(): pass
+else:
+    for _ in c:
+        def three(): pass
+    else:
+        async def four(): pass
+try:
+    def five(): pass
+except A:
+    def six(): pass
+else:
+    with d as e:
+        def seven(): pass
+finally:
+    while f:
+        def eight(): pass
+match g:
+    case 1:
+        class B:
+            def nine(self):
+                def ten(): pass
+def eleven(x=lambda: 1): return [y for y in x]
+"""
+    sources = [
+        blocks,
+        *(path.read_text() for path in sorted((docstrings.package_root("stdlib") / "email").glob("*.py"))),
+    ]
+    for tree in map(ast.parse, sources):
+        named = [
+            [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+            for nodes in (docstrings._statements(tree), ast.walk(tree))
+        ]
+        assert named[0] == named[1] != []
+    assert len(list(docstrings._statements(ast.parse("def f(): pass")))) == 3  # the module, f and pass, but no argument
+
+
+def test_reading_leaves_garbage_collection_as_it_was():
+    gc.disable()
+    try:
+        docstrings.extract("networkx")
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+    docstrings.extract("networkx")
+    assert gc.isenabled()
 
 
 def test_files_that_are_not_python_are_passed_over(tmp_path):
