@@ -16,6 +16,7 @@ from qatlab.artifact import checkpoint_folder, sha256_of, write_json
 from qatlab.errors import Stopped, UserError
 from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL
+from qatlab.training.ending import APART
 
 INT8 = {"float32": {}, "int8": {}}
 INT4 = {"name": "tried", "bits": 4, "group_size": 32}
@@ -152,6 +153,34 @@ def test_told_to_end_it_saves_the_step_and_goes_on_from_there(inputs, tmp_path, 
     assert signal.getsignal(number) == before
     again, _ = trained(inputs, tmp_path / "told", told)
     assert weights == again
+
+
+def test_told_by_several_at_once_it_saves_all_the_same(inputs, tmp_path, monkeypatch):
+    """Slurm signals each process of a job, and Snakemake, one of them, its own job as well."""
+    monkeypatch.setenv(INTERVAL, "3600")
+
+    def tell():
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            os.kill(os.getpid(), number)
+
+    at_step(monkeypatch, 2, tell)
+    with pytest.raises(Stopped, match="the same command goes on from checkpoint-3") as stopped:
+        trained(inputs, tmp_path / "told", description({}))
+    assert stopped.value.signal == signal.SIGTERM
+
+
+def test_who_presses_ctrl_c_once_more_waits_for_nothing(inputs, tmp_path, monkeypatch):
+    monkeypatch.setenv(INTERVAL, "3600")
+
+    def press():
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(APART + 0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    at_step(monkeypatch, 2, press)
+    with pytest.raises(KeyboardInterrupt):
+        trained(inputs, tmp_path / "told", description({}))
+    assert not list(checkpoint_folder(tmp_path / "told").glob("checkpoint-*"))
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "nan"])

@@ -206,6 +206,8 @@ def test_told_to_end_it_saves_and_goes_on_to_the_weights_of_an_unbroken_one(trai
     while not sixth.exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)  # as by Snakemake, when Slurm has told both
     code, said = ended(process)
     assert code == 128 + signal.SIGTERM, said
     assert re.search(r"train tried stopped at step (\d+); the same command goes on from checkpoint-\1\n$", said), said

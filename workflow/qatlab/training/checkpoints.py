@@ -25,6 +25,7 @@ from qatlab.plan.sources import stage_sources
 from qatlab.processes import from_first, is_first, largest
 from qatlab.progress import say
 from qatlab.training.callbacks import TrainingLog
+from qatlab.training.ending import insists
 from qatlab.training.worker_folder import is_worker, told_to_end
 
 INTERVAL = "QATLAB_CHECKPOINT_SECONDS"  # how often is a question of the machine, not of the study
@@ -68,6 +69,7 @@ class Checkpoints(TrainerCallback):
         self.folder, self.made_by, self.log = folder, made_by, log
         self.seconds = seconds_between()
         self.signal: int | None = None
+        self.told = 0.0  # when, by time.monotonic()
         self.saved = time.monotonic()
         self.said = False
 
@@ -122,7 +124,7 @@ class Checkpoints(TrainerCallback):
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """While open, SIGTERM and SIGINT let the step end and be saved; the second of them ends the process at once.
+        """While open, SIGTERM and SIGINT let the step end and be saved; a person's second Ctrl-C ends the process at once.
 
         One of several processes leaves them to its launcher: it may get them too, but who can say whether from there.
         """
@@ -135,9 +137,10 @@ class Checkpoints(TrainerCallback):
                 signal.signal(number, former)
 
     def _asked(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
+        if self.signal is None:
+            self.signal, self.told = number, time.monotonic()
+        elif insists(number, self.told):
             raise KeyboardInterrupt
-        self.signal = number
 
     def _stop(self, state: TrainerState) -> None:
         assert self.signal is not None

@@ -11,6 +11,7 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ from qatlab.artifact import read_json, write_json
 from qatlab.config.trainer import DistributedConfig
 from qatlab.errors import Stopped, UserError
 from qatlab.progress import say
+from qatlab.training.ending import insists
 from qatlab.training.nodes import ALONE, Node
 from qatlab.training.worker_folder import SAID, TASK, TOLD, report_of
 
@@ -119,11 +121,15 @@ def _quiet() -> None:
 
 @contextmanager
 def _left_in(file: Path) -> Iterator[None]:
-    """While open, SIGTERM and SIGINT are written to a file; the second of them ends this process, and the others see that."""
+    """While open, SIGTERM and SIGINT are written to a file; a person's second Ctrl-C ends this process, and the others see that."""
+    told: list[float] = []
 
     def leave(number: int, frame: FrameType | None) -> None:
-        if file.exists():
-            raise KeyboardInterrupt
+        if told:
+            if insists(number, told[0]):
+                raise KeyboardInterrupt
+            return
+        told.append(time.monotonic())
         aside = file.with_suffix(".partial")
         aside.write_text(str(number))
         aside.replace(file)
