@@ -139,5 +139,12 @@ def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model,
     result = snakemake(there, *on_slurm("--set-resources", "train:runtime=1 if attempt == 1 else 30"), overrides=longer)
     assert result.returncode == 0, result.stdout
     assert "SLURM status is: 'TIMEOUT'" in result.stdout
-    assert re.search(r"^train baseline-seed=0: going on from checkpoint-", result.stdout, re.MULTILINE)
+    # Slurm's logs of what succeeded are gone.
+    (first,) = (there / "results" / "logs" / "slurm" / "rule_train").rglob("*.log")
+    saved = re.search(
+        r"stopped at step (\d+); the same command goes on from checkpoint-\1$", first.read_text(), re.MULTILINE
+    )
+    assert saved, first.read_text()
+    (second,) = (there / "results" / "logs" / "train").glob("*.log")
+    assert second.read_text().count("'loss':") == 1500 * 5 - int(saved[1])  # steps
     assert tables(there) == tables(here)
