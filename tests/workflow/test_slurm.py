@@ -132,7 +132,8 @@ def test_what_a_node_had_running_is_made_again(cluster, undisturbed, tiny_model,
 @chaos
 def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model, tiny_files, tmp_path):
     """Slurm ends it after a minute, with a signal first; the next try has half an hour."""
-    longer = "trainer.num_train_epochs=1500"
+    epochs, steps_of_one = 1500, 5
+    longer = f"trainer.num_train_epochs={epochs}"
     here, there = (tiny_study(tmp_path / name, tiny_model, tiny_files) for name in ("here", "there"))
     result = snakemake(here, "--cores", "2", overrides=longer)
     assert result.returncode == 0, result.stdout
@@ -146,5 +147,5 @@ def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model,
     )
     assert saved, first.read_text()
     (second,) = (there / "results" / "logs" / "train").glob("*.log")
-    assert second.read_text().count("'loss':") == 1500 * 5 - int(saved[1])  # steps
+    assert second.read_text().count("'loss':") == epochs * steps_of_one - int(saved[1])
     assert tables(there) == tables(here)

@@ -6,7 +6,7 @@ rule drift:
         directory("results/drift/{id}"),
     log:
         "results/logs/drift/{id}.log",
-    priority: 3  # as of a score
+    priority: 3  # before the next encoding too
     conda:
         "../../envs/qatlab.yaml"
     threads: 1
