@@ -150,6 +150,8 @@ def test_planning_many_runs_is_measured_against_trivial_jobs():
         *(f"dry_run_of_{n}_runs" for n in (1, 2, 4)),
         "one_of_2_runs",
         "one_of_4_runs",
+        "job_of_1_runs",
+        "job_of_4_runs",
         "job_of_a_cluster",
     }
     assert [name for name, row in rows.items() if row.bound] == ["dry_run_of_4_runs", "job_of_a_cluster"]

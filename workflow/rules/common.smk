@@ -1,6 +1,7 @@
 # The plans of the studies, made and validated before any job, and the helpers that let rules look things up in them.
 import sys
 from inspect import signature
+from itertools import groupby
 from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
@@ -87,6 +88,10 @@ try:
 except UserError as error:
     raise WorkflowError(printable(error))
 JOBS = {path: job for study in STUDIES for path, job in study.jobs.items()}
+JOBS_OF = {  # by the kind of artifact that they make
+    kind: [JOBS[path] for path in paths]
+    for kind, paths in groupby(sorted(JOBS), key=lambda path: path.partition("/")[0])
+}
 DEPLOYMENTS = ("deploy", "deploy_causal_lm")
 
 

@@ -23,7 +23,7 @@ def uses_gpu(job):
 
 def of_each(kind, count):
     """One number where all jobs of a kind have the same, or else a function of wildcards, which takes Snakemake longer."""
-    counts = {count(made) for path, made in JOBS.items() if path.startswith(f"{kind}/")}
+    counts = {count(made) for made in JOBS_OF.get(kind, [])}
     if len(counts) == 1:
         return counts.pop()
 
