@@ -1,6 +1,7 @@
 """Copies of the project with a small study of local files, for tests through real Snakemake."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from conftest import PROJECT
+from planted import PLANTED
 
 PARTS = ("Snakefile", "workflow", "conf", "envs", "profiles")
+NOTHING = "Nothing to be done"
 TIMED = ("cost", "search", "pareto")  # tables of timings; all others are the same from run to run
 
 # One thread a job, so that a result doesn't follow from the cores of the machine.
@@ -48,15 +51,15 @@ def tiny_study(folder: Path, model: Path, files: Path, methods: str = "[untraine
     return folder
 
 
-def command(*arguments: str, **config: str) -> list[str]:
+def command(*arguments: str, study: str = "tiny", **config: str) -> list[str]:
     """Snakemake on the study."""
-    given = [f"{key}={value}" for key, value in config.items()]
-    return [sys.executable, "-m", "snakemake", *arguments, "--config", "study=tiny", *given]
+    given = [f"{key}={value}" for key, value in config.items() if value]
+    return [sys.executable, "-m", "snakemake", *arguments, "--config", f"study={study}", *given]
 
 
 def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
-    """Of a user without network, whose Python is not told of this project."""
-    return {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **more}
+    """Of a user with secrets and without network, whose Python is not told of this project."""
+    return {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **PLANTED, **more}
 
 
 def snakemake(
@@ -84,3 +87,37 @@ def plots(folder: Path) -> dict[str, bytes]:
     """The study's plots without timings, by file name."""
     found = (folder / "results" / "studies" / "tiny" / "plots").iterdir()
     return {path.name: path.read_bytes() for path in found if not path.name.startswith(TIMED)}
+
+
+class Checkout:
+    """A copy of the project with a study of a test's own in its conf/."""
+
+    def __init__(self, folder: Path, study: str, name: str = "tiny") -> None:
+        self.folder = copy_project(folder)
+        self.name = name
+        (folder / "conf" / "study" / f"{name}.yaml").write_text(study)
+
+    def snakemake(
+        self, *arguments: str, study: str = "", environment: Mapping[str, str] = {}, **config: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the study, or others, on two cores."""
+        return snakemake(self.folder, "--cores", "2", *arguments, more=environment, study=study or self.name, **config)
+
+    def would_run(self, overrides: str = "") -> set[str]:
+        """The rules of a dry run."""
+        result = self.snakemake("-n", overrides=overrides)
+        assert result.returncode == 0, result.stdout
+        if NOTHING in result.stdout:
+            return set()
+        counts = re.search(r"^\d+ jobs: (.*)$", result.stdout, re.MULTILINE)
+        assert counts, result.stdout
+        return {part.split()[1] for part in counts.group(1).split(", ")} - {"all"}
+
+    def tables(self) -> Path:
+        """Their folder."""
+        return self.folder / "results" / "studies" / self.name / "tables"
+
+    def files(self) -> dict[str, int]:
+        """All results, and when each was written (ns)."""
+        results = self.folder / "results"
+        return {str(p.relative_to(results)): p.stat().st_mtime_ns for p in results.rglob("*") if p.is_file()}

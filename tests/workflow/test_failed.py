@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_dag import Checkout
+
+from checkouts import Checkout
 
 STUDY = """
 # @package _global_
@@ -35,9 +36,8 @@ class Frail(Checkout):
     """The tiny study with a method that can be made to diverge."""
 
     def __init__(self, folder: Path, model: Path, files: Path) -> None:
-        super().__init__(folder, model, files)
+        super().__init__(folder, STUDY.format(model=model, files=files))
         conf = folder / "conf"
-        (conf / "study" / "tiny.yaml").write_text(STUDY.format(model=model, files=files))
         self.method = conf / "method" / "hot.yaml"
         self.mended = (conf / "method" / "ste.yaml").read_text().replace("name: ste\n", "name: hot\n")
         self.method.write_text(self.mended)

@@ -1,15 +1,12 @@
 """A study whose tasks are of every kind, from a hub on loopback and from files, through real Snakemake."""
 
 import json
-import os
-import subprocess
-import sys
 
 import mteb
 import pandas as pd
 import pytest
-from test_dag import Checkout
 
+from checkouts import Checkout
 from failing import check_nothing_is_blank, read, shown_without
 from hub_server import Hub, card, nano, serve
 from qatlab.config.task import MtebTask
@@ -52,26 +49,16 @@ def checkout(tmp_path_factory, tiny_model, tiny_files, pairs):
         "zeta-alpha-ai/NanoSciFact": {revision: nano(folder / "nano", [code for _, code in pairs[:25]])},
         sts.dataset: {sts.revision: folder / "sts"},
     }
-    made = Checkout(folder, tiny_model, tiny_files)
-    study = STUDY.format(model=tiny_model, files=tiny_files, folder=folder)
-    (folder / "conf/study/kinds.yaml").write_text(study)
+    made = Checkout(folder, STUDY.format(model=tiny_model, files=tiny_files, folder=folder), "kinds")
     with serve(Hub(datasets=datasets)) as hub:
-        network = {
-            "HF_ENDPOINT": hub.address,
-            "HF_HOME": str(folder / "cache"),
-            "HF_HUB_OFFLINE": "0",
-            "PYTHONPATH": "",
-        }
-        command = [sys.executable, "-m", "snakemake", "--cores", "2", "--config", "study=kinds"]
-        made.result = subprocess.run(
-            command, cwd=folder, env={**os.environ, **network}, text=True, capture_output=True, timeout=600
-        )
+        network = {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "0"}
+        made.result = made.snakemake(environment=network)
     return made
 
 
 @pytest.fixture(scope="module")
 def study(checkout):
-    assert checkout.result.returncode == 0, checkout.result.stderr
+    assert checkout.result.returncode == 0, checkout.result.stdout
     return checkout.folder / "results/studies/kinds"
 
 

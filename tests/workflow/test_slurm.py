@@ -13,6 +13,7 @@ import pytest
 
 import checkouts
 from checkouts import tables, tiny_study
+from planted import files_with_secrets
 from slurm_cluster import environment, slurm_cluster, why_not
 
 pytestmark = pytest.mark.alone
@@ -118,6 +119,7 @@ def test_a_job_starved_and_cancelled_ends_in_the_tables_of_one_machine(
     with (folder / "results" / "studies" / "tiny" / "runs.csv").open() as stream:
         assert {row["method"] for row in csv.DictReader(stream)} == {"untrained", "baseline"}
     assert cluster.ask("squeue", "--noheader") == ""
+    assert not files_with_secrets(folder)
 
 
 @chaos
