@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from checkouts import command, environment, snakemake, tables, tiny_study
+from checkouts import NOTHING, command, environment, snakemake, tables, tiny_study
 
 KILLS = int(os.environ.get("QATLAB_KILLS", "8"))
 SEED = int(os.environ.get("QATLAB_KILLS_SEED", "0"))
@@ -116,7 +116,7 @@ def test_killed_workflows_and_jobs_end_with_the_tables_of_an_undisturbed_one(
     result = snakemake(folder, "--cores", "2")
     assert result.returncode == 0, result.stdout
     assert tables(folder) == tables(undisturbed)
-    assert "Nothing to be done" in snakemake(folder, "-n", "--cores", "2").stdout
+    assert NOTHING in snakemake(folder, "-n", "--cores", "2").stdout
     left = [str(path) for path in (folder / "results").rglob(".*") if path.suffix in (".partial", ".checkpoints")]
     assert left == []
     if file := os.environ.get("CHAOS"):
