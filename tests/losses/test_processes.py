@@ -28,6 +28,7 @@ def batch(model, pairs, rows):
 def gradients(model, loss):
     parameters = dict(model.named_parameters())
     found = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
+    found |= {"centre": loss.centring.centre.grad.clone()} if loss.centring is not None else {}
     return found | {f"scale_{name}": p.grad.clone() for name, p in loss.log_scales.items()}
 
 
@@ -59,12 +60,19 @@ def published(model):
     return loss
 
 
+def centred(model):
+    """The mean, and the length of codes, are those of the whole batch."""
+    return QuantizationAwareLoss(
+        model, CosineSimilarityLoss(model), precisions=["float32", "binary"], centring="learned"
+    )
+
+
 def ranking(model):
     inner = MultipleNegativesRankingLoss(model)
     return QuantizationAwareLoss(model, inner, precisions=["float32", "int8"], learned_scales=["int8"])
 
 
-LOSSES = {"cosine": cosine, "ranking": ranking, "gathered": gathered, "published": published}
+LOSSES = {"cosine": cosine, "ranking": ranking, "gathered": gathered, "published": published, "centred": centred}
 
 
 def half(rank, folder, pairs, name, store, results):
@@ -107,7 +115,7 @@ def test_two_processes_have_the_gradient_and_the_range_of_one(tiny_model, pairs,
         assert torch.allclose(part["bounds"][1], high, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["gathered", "published"])
+@pytest.mark.parametrize("name", ["gathered", "published", "centred"])
 def test_two_processes_have_the_negatives_of_one(tiny_model, pairs, tmp_path, name):
     parts = spawn(tiny_model, pairs, name, tmp_path)
     expected, loss = whole(str(tiny_model), pairs, LOSSES[name])

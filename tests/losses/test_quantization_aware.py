@@ -1,6 +1,7 @@
 """The loss: its gradient is exactly the weighted sum of the precisions' own gradients, from one forward pass."""
 
 import json
+import math
 
 import pytest
 import torch
@@ -83,13 +84,17 @@ class Quantizing(torch.nn.Module):
         self.query, _, document = name.partition("_x_")
         self.document = document or self.query
         self.queries = columns[0]["input_ids"]
-        self.ranges = ranges or MinMaxRange().fit(torch.cat([e.detach() for e in embed(model, columns, at_once)]))
+        every = torch.cat([e.detach() for e in embed(model, columns, at_once)])
+        self.ranges = ranges or MinMaxRange().fit(every)
+        self.of_codes = every.square().mean().sqrt()  # the root mean square of lengths, over the √d of codes
 
     def forward(self, batch):
         is_query = any(torch.equal(batch["input_ids"][0, :5], row[:5]) for row in self.queries)
         precision = self.query if is_query else self.document
         output = self.model(dict(batch))
-        return {**output, "sentence_embedding": fake_quantize(output["sentence_embedding"], precision, self.ranges)}
+        values = fake_quantize(output["sentence_embedding"], precision, self.ranges)
+        values = values * self.of_codes if precision == "binary" else values
+        return {**output, "sentence_embedding": values}
 
     def get_embedding_dimension(self):
         return self.model.get_embedding_dimension()
@@ -134,7 +139,9 @@ CASES = [
 
 @pytest.mark.parametrize(("inner", "columns", "labels"), CASES)
 def test_gradient_is_the_weighted_sum_of_separate_backward_passes(model, pairs, inner, columns, labels):
-    loss = QuantizationAwareLoss(model, inner(model), precisions=list(WEIGHTS), weights=list(WEIGHTS.values()))
+    loss = QuantizationAwareLoss(
+        model, inner(model), precisions=list(WEIGHTS), weights=list(WEIGHTS.values()), match_scales=False
+    )
     value = loss(features(model, pairs, columns), labels)
     combined, value = gradient(model, value), float(total(value).detach())
 
@@ -153,7 +160,9 @@ def test_gradient_is_the_weighted_sum_of_separate_backward_passes(model, pairs, 
 def test_matryoshka_around_it_truncates_before_quantizing(model, pairs):
     inner = MultipleNegativesRankingLoss(model)
     weights, dims = {"int8": 1.0, "binary": 0.5}, {32: 1.0, 16: 0.5}
-    aware = QuantizationAwareLoss(model, inner, precisions=list(weights), weights=list(weights.values()))
+    aware = QuantizationAwareLoss(
+        model, inner, precisions=list(weights), weights=list(weights.values()), match_scales=False
+    )
     outer = MatryoshkaLoss(model, aware, list(dims), list(dims.values()))
     combined = gradient(model, outer(features(model, pairs, 2), None))
     assert model.forward.__func__ is SentenceTransformer.forward
@@ -268,7 +277,7 @@ def test_a_fixed_scale_is_the_wrapped_losss_scale(model, pairs, inner):
     other = inner(model)
     other.scale = 5.0
     scaled = QuantizationAwareLoss(model, inner(model), precisions=["binary"], scales={"binary": 5.0})
-    plain = QuantizationAwareLoss(model, other, precisions=["binary"])
+    plain = QuantizationAwareLoss(model, other, precisions=["binary"], match_scales=False)
     first, second = (gradient(model, loss(features(model, pairs, 2), None)) for loss in (scaled, plain))
     assert torch.equal(first, second)
     assert scaled.loss.scale == 20.0
@@ -281,7 +290,7 @@ def test_a_learned_scale_has_the_gradient_of_finite_differences(model, pairs, in
         model, inner(model), precisions=["float32", "binary"], weights=[1.0, weight], learned_scales=["binary"]
     )
     (total(loss(features(model, pairs, 2), None)) / 2).backward()  # as gradient accumulation divides
-    assert loss.diagnostics["scale_binary"] == pytest.approx(20.0, rel=1e-4)
+    assert loss.diagnostics["scale_binary"] == pytest.approx(20.0 * math.pi / 2, rel=1e-4)
     step = 1e-2
     values = []
     for shift in (step, -step):
@@ -320,7 +329,8 @@ def test_distillation_adds_the_divergence_from_the_float_similarities(model, pai
     first = gradient(model, with_it(features(model, pairs, 2), None))
     second = gradient(model, without(features(model, pairs, 2), None))
     floats = embed(model, features(model, pairs, 2))
-    divergence = similarity_divergence([fake_quantize(e, "binary") for e in floats], floats, 20.0)
+    bits = [fake_quantize(e, "binary") for e in floats]
+    divergence = similarity_divergence(bits, floats, 20.0, quantized_scale=20.0 * math.pi / 2)
     assert with_it.diagnostics["distillation_binary"] == pytest.approx(float(divergence.detach()), rel=1e-5)
     expected = second + 0.5 * 2.0 * gradient(model, divergence)
     assert torch.allclose(first, expected, atol=1e-5, rtol=1e-3)
@@ -355,7 +365,11 @@ def test_a_running_range_learns_in_training_only_and_then_freezes(model, pairs):
 
 def test_annealed_tanh_follows_the_step(model, pairs):
     loss = QuantizationAwareLoss(
-        model, MultipleNegativesRankingLoss(model), precisions=["binary"], estimator=Tanh(gamma=0.1)
+        model,
+        MultipleNegativesRankingLoss(model),
+        precisions=["binary"],
+        estimator=Tanh(gamma=0.1),
+        match_scales=False,
     )
     loss.set_progress(30, 100)
     value = total(loss(features(model, pairs, 2), None))
@@ -380,7 +394,9 @@ def test_texts_that_share_all_bits_have_a_gradient_under_euclidean_distance(mode
 
 def test_under_bf16_autocast_the_gradient_is_that_of_the_parts(model, pairs):
     """Also the embeddings: Transformers' trainer turns them back into float32, a plain autocast does not."""
-    loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["float32", "int8", "binary"])
+    loss = QuantizationAwareLoss(
+        model, MultipleNegativesRankingLoss(model), precisions=["float32", "int8", "binary"], match_scales=False
+    )
     with torch.autocast("cpu", dtype=torch.bfloat16):
         combined = gradient(model, loss(features(model, pairs, 2), None))
         expected = torch.zeros_like(combined)
@@ -445,6 +461,9 @@ def test_wrong_construction_says_what_would_be_right(model):
         ({"scales": {"int4": 10.0}}, "'int4', which is not among the precisions"),
         ({"scales": {"int8": 0}}, "scale of int8 must be above 0"),
         ({"distillation": -1}, "distillation must be ≥ 0"),
+        ({"centring": "median"}, "unknown centring 'median'; valid: batch, running, learned"),
+        ({"diagnose_every": -1}, "diagnose_every must be ≥ 0"),
+        ({"variant": "pr3655", "centring": "batch"}, "has no centring"),
         ({"variant": "pr1"}, "unknown variant 'pr1'; valid: pr3655"),
         ({"variant": "pr3655", "precisions": ["int4"]}, "variant 'pr3655' knows float32"),
         ({"variant": "pr3655", "ranges": FixedRange()}, "ranges of a batch or running ones"),

@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from qatlab.quantization import Clipped, FixedRange, LearnedStep, MinMaxRange, Tanh, fake_quantize
 
@@ -18,10 +20,43 @@ def gradient(values, upstream, *arguments, **options):
     return values.grad
 
 
+def of_bits(values):
+    """√d / ‖x‖: the codes of x are a step of its direction at length √d."""
+    return values.shape[1] ** 0.5 / values.norm(dim=1, keepdim=True)
+
+
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_identity_passes_the_gradient_unchanged(precision):
+def test_identity_passes_the_gradient_unchanged_but_for_the_length_of_bits(precision):
     values, upstream = random(16, 24), random(16, 24, scale=3)
-    assert torch.equal(gradient(values, upstream, precision, MinMaxRange().fit(values)), upstream)
+    expected = upstream * of_bits(values) if "binary" in precision else upstream
+    assert torch.allclose(gradient(values, upstream, precision, MinMaxRange().fit(values)), expected, rtol=1e-6, atol=0)
+
+
+@given(st.floats(1e-4, 1e4), st.integers(0, 2**31))
+@settings(deadline=None, max_examples=50)
+def test_a_cosines_gradient_at_bits_falls_with_the_length_as_the_float_ones_does(length, seed):
+    """Bits of 2x are those of x, so whatever is computed from them changes half as fast with 2x."""
+    generator = torch.Generator().manual_seed(seed)
+    x, y = torch.randn(2, 8, 24, generator=generator)
+
+    def slope(scale, precision):
+        values = (x * scale).requires_grad_()
+        codes = fake_quantize(values, precision)
+        torch.nn.functional.cosine_similarity(codes, fake_quantize(y, precision)).sum().backward()
+        return values.grad
+
+    for precision in ("float32", "binary", "ubinary"):
+        assert torch.allclose(slope(length, precision) * length, slope(1.0, precision), rtol=1e-3, atol=1e-5)
+    ratio = slope(length, "binary").norm() / slope(length, "float32").norm()
+    assert 0.5 < ratio < 2
+
+
+def test_bits_of_a_row_of_zeros_pass_the_gradient_unchanged():
+    values, upstream = torch.zeros(2, 8), random(2, 8)
+    values[1, 0] = 1e-30
+    found = gradient(values, upstream, "binary")
+    assert torch.equal(found[0], upstream[0])
+    assert found.isfinite().all()
 
 
 @pytest.mark.parametrize("precision", ["int8", "uint8", "int4"])
@@ -33,7 +68,8 @@ def test_clipped_stops_the_gradient_outside_the_range(precision):
 
 def test_clipped_stops_a_bits_gradient_outside_its_limit():
     values, upstream = random(16, 24), random(16, 24, scale=3)
-    assert torch.equal(gradient(values, upstream, "binary", estimator=Clipped(0.3)), upstream * (values.abs() <= 0.3))
+    expected = upstream * of_bits(values) * (values.abs() <= 0.3)
+    assert torch.allclose(gradient(values, upstream, "binary", estimator=Clipped(0.3)), expected, rtol=1e-6, atol=0)
 
 
 def test_tanh_is_bprs_forward_and_backward_and_tends_to_the_sign():

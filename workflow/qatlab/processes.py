@@ -42,6 +42,15 @@ def mean(values: dict[str, Any]) -> dict[str, Any]:
     return dict(zip(values, found / count(), strict=True))
 
 
+def average(values: Tensor) -> Tensor:
+    """Return a tensor's mean over the processes, element by element, without gradient."""
+    if count() == 1:
+        return values.detach()
+    total = values.detach().clone().contiguous()
+    distributed.all_reduce(total)
+    return total / count()
+
+
 def from_first(value: Any) -> Any:
     """What the first process gave, for all; of builtin types and arrays."""
     if count() == 1:

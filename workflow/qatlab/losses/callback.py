@@ -2,17 +2,19 @@
 
 from typing import Any
 
+from sentence_transformers import SentenceTransformer
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qatlab.losses.quantization_aware import QuantizationAwareLoss
 
 
 class QuantizationAwareCallback(TrainerCallback):
-    """Tells the loss which step begins, for schedules, annealed estimators and learned scales, and logs where they stand.
+    """Callback that passes each step's number to the loss, logs its diagnostics, and leaves its centring with the model.
 
-    Logged beside the trainer's own figures, in `trainer.state.log_history`: `weight_<precision>`, `loss_<precision>`
+    Logged beside the trainer's own values, in `trainer.state.log_history`: `weight_<precision>`, `loss_<precision>`
     (before its weight), `changed_<precision>` (share of embedding values that the grid changed), `scale_<precision>` where
-    learned.
+    learned, and `gradient_ratio_<precision>` and `gradient_cosine_<precision>` of the latest comparison with the float
+    term's gradient.
 
     Args:
         loss: the loss given to the trainer.
@@ -49,6 +51,19 @@ class QuantizationAwareCallback(TrainerCallback):
     ) -> None:
         """Adds the loss's diagnostics to a training log."""
         if logs is not None and "loss" in logs:
-            diagnostics = self.loss.diagnostics
+            diagnostics = {**self.loss.gradients.latest, **self.loss.diagnostics}
             logs.update(diagnostics)
             state.log_history[-1].update(diagnostics)  # a copy, made before callbacks are asked
+
+    def on_train_end(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Append the loss's centring, if any, to the trained model."""
+        while not isinstance(model, SentenceTransformer):  # what DistributedDataParallel or torch.compile made of it
+            model = getattr(model, "module", None) or model._orig_mod
+        self.loss.append_centring(model)

@@ -1,5 +1,7 @@
 """The similarities of quantized embeddings drawn towards those of the float ones."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -8,7 +10,11 @@ from qatlab.processes import rows_of_all
 
 
 def similarity_divergence(
-    quantized: list[Tensor], floats: list[Tensor], scale: float, gathered: bool = False
+    quantized: list[Tensor],
+    floats: list[Tensor],
+    scale: float,
+    gathered: bool = False,
+    quantized_scale: Any = None,
 ) -> Tensor:
     """KL divergence from the float similarities to the quantized ones, mean of the queries, a scalar.
 
@@ -17,12 +23,15 @@ def similarity_divergence(
 
     Args:
         quantized, floats: columns (n, dim), queries first, then documents; at least two.
+        scale: of the float similarities.
         gathered: whether the documents are those of all processes.
+        quantized_scale: of the quantized similarities, a number or a scalar tensor, where it is another.
     """
     if len(floats) < 2:
         raise ValueError(f"distillation compares queries with documents: it needs two text columns, not {len(floats)}")
     teacher = F.softmax(_similarities([column.detach() for column in floats], gathered) * scale, dim=1)
-    student = F.log_softmax(_similarities(quantized, gathered) * scale, dim=1)
+    student_scale = scale if quantized_scale is None else quantized_scale
+    student = F.log_softmax(_similarities(quantized, gathered) * student_scale, dim=1)
     return F.kl_div(student, teacher, reduction="batchmean")
 
 

@@ -1,15 +1,17 @@
 """A loss computed on quantized embeddings, at several precisions at once."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from qatlab.losses.centring import Centring, ends_in_unit_length
 from qatlab.losses.distillation import similarity_divergence
 from qatlab.losses.embedded_once import EmbeddedOnce
+from qatlab.losses.gradients import EVERY, GradientsAtEmbeddings, flattened
 from qatlab.losses.pr3655 import PRECISIONS as PUBLISHED_PRECISIONS
 from qatlab.losses.pr3655 import VARIANTS, PublishedColumns
 from qatlab.losses.processes import average_over_processes
@@ -23,7 +25,7 @@ from qatlab.losses.wrapped import (
     wants_a_number,
 )
 from qatlab.losses.zero_distance import guard_zero_distances
-from qatlab.processes import mean
+from qatlab.processes import average, mean
 from qatlab.quantization.estimators import Identity, LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
 from qatlab.quantization.precisions import PAIR, RANGED, check_dimension, is_binary, sides
@@ -31,6 +33,8 @@ from qatlab.quantization.ranges import RunningRange
 from qatlab.schedules import WeightSchedule
 
 DEFAULT_SCALE = 20.0
+FLOAT = "float32"
+SLOPE_OF_BITS = (2 / math.pi) ** 0.5  # of a similarity, for each of its two sides that is rounded to bits
 
 
 class QuantizationAwareLoss(nn.Module):
@@ -40,6 +44,18 @@ class QuantizationAwareLoss(nn.Module):
     (:mod:`qatlab.quantization`, the very grid that evaluation uses), and the weighted sum is minimized. The model runs
     once a step whatever the number of precisions: each sees the same float embeddings, never another's output. The
     gradient is exactly the weighted sum of the precisions' gradients; one without weight, or not listed, adds nothing.
+
+    **Bits.** The codes of an embedding x of d dimensions are ±1 and have length √d, whatever the length of x. The loss is
+    given them at the root mean square of the batch's lengths, one length for all, as stored bits have one; so the values of
+    dot products and Euclidean distances are on the scale of the float term's too. The gradient at x is √d / ‖x‖ times that
+    at the codes (derived in :mod:`qatlab.quantization.estimators`): on the scale of the float term's gradient whatever the
+    length of x. Straight-through without that factor, as in sentence-transformers' pull request 3655, has ‖x‖ / √d of it
+    under cosine similarity, a twentieth for a normalized model of 384 dimensions.
+
+    Similarities of bits are flatter: for embeddings spread evenly over all directions, E[cos(sign x, sign y)] =
+    (2/π) · asin(cos(x, y)) (Charikar 2002), whose slope where most pairs lie, near 0, is 2/π; of float queries and bits,
+    E[cos(x, sign y)] = √(2/π) · cos(x, y). The same differences of similarity therefore need the wrapped loss's scale times
+    π/2 for bits against bits (31.4 for 20) and times √(π/2) for floats against bits (25.1); this is the default.
 
     Args:
         model: SentenceTransformer model
@@ -55,14 +71,24 @@ class QuantizationAwareLoss(nn.Module):
         estimator: How gradients pass the rounding: ``"identity"`` (straight-through), ``"clipped"``, ``"tanh"``,
             ``"lsq"``, or one of :mod:`qatlab.quantization.estimators`.
         scales: The wrapped loss's ``scale`` (1 / temperature) by precision, where it should be another.
-        learned_scales: Precisions whose scale is trained, from the one in ``scales`` or the wrapped loss's own.
+        match_scales: Whether precisions with bits that are not in ``scales`` have the wrapped loss's scale divided by the
+            slope of their similarities (see above); otherwise they have the wrapped loss's own.
+        learned_scales: Precisions whose scale is trained, from the one that it would otherwise have.
+        centring: A shift of the embeddings before every precision, float32 too: ``"batch"``, ``"running"``, ``"learned"``, a
+            :class:`~qatlab.losses.centring.Centring`, or None. :class:`QuantizationAwareCallback` appends it to the model as
+            an ordinary ``Dense`` module when training ends (and a ``Normalize`` where the model ends in one);
+            :meth:`append_centring` does so without the callback.
+        diagnose_every: Steps from one look at each precision's gradient at the embeddings to the next
+            (:class:`~qatlab.losses.gradients.GradientsAtEmbeddings`); 0 for none.
         distillation: Weight of the KL divergence from the float similarities to each quantized precision's; over the documents
             of all processes where the wrapped loss has ``gather_across_devices``.
-        variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` rounds as the pull request did, to reproduce it.
+        variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` rounds as the pull request did, to reproduce it: with its gradient of
+            bits, and one scale for all precisions.
 
     References:
         - sentence-transformers pull request 3655, where a loss of this name was first proposed
         - Straight-through estimator: https://arxiv.org/abs/1308.3432
+        - Similarity of signs: Charikar 2002, "Similarity estimation techniques from rounding algorithms", STOC
         - `Embedding Quantization <https://sbert.net/examples/sentence_transformer/applications/embedding-quantization/README.html>`_
 
     Inputs:
@@ -78,7 +104,8 @@ class QuantizationAwareLoss(nn.Module):
 
     Raises:
         ValueError: for no, repeated or unknown precisions, weights of another length or only zero ones, a range that is
-            not fitted or fitted on another dimension, int4 with an odd dimension, a loss made for another model.
+            not fitted or fitted on another dimension, int4 with an odd dimension, an unknown centring, a loss made for
+            another model.
         TypeError: for a loss that is not over embeddings.
 
     Example:
@@ -118,8 +145,11 @@ class QuantizationAwareLoss(nn.Module):
         ranges: Any = BATCH,
         estimator: Any = "identity",
         scales: Mapping[str, float] | None = None,
+        match_scales: bool = True,
         learned_scales: Sequence[str] = (),
+        centring: str | Centring | None = None,
         distillation: float = 0.0,
+        diagnose_every: int = EVERY,
         variant: str | None = None,
     ) -> None:
         super().__init__()
@@ -135,13 +165,17 @@ class QuantizationAwareLoss(nn.Module):
         dim = model.get_embedding_dimension()
         used = [precision for precision in RANGED if any(precision in pair for pair in self.sides.values())]
         self.ranges = TrainingRanges(ranges, used, dim)
+        self.centring = (
+            Centring(centring, dim, unit=ends_in_unit_length(model)) if isinstance(centring, str) else centring
+        )
         self._check_precisions(used, dim)
-        self._take_scales(dict(scales or {}), learned_scales)
+        self._take_scales(dict(scales or {}), learned_scales, match_scales and variant is None)
         self._check_variant()
+        self.gradients = GradientsAtEmbeddings(diagnose_every)
         self.step: int | None = None
         self.total_steps: int | None = None
         self._diagnostics: dict[str, Any] = {}
-        for parameter in (*self.log_scales.parameters(), *self.ranges.parameters()):
+        for parameter in (*self.log_scales.parameters(), *self._of_forward()):
             parameter.register_post_accumulate_grad_hook(average_over_processes)
 
     def set_progress(self, step: int, total_steps: int | None) -> None:
@@ -153,6 +187,19 @@ class QuantizationAwareLoss(nn.Module):
         models = {id(parameter) for parameter in self.model.parameters()}
         return [parameter for parameter in self.parameters() if id(parameter) not in models]
 
+    def _of_forward(self) -> list[nn.Parameter]:
+        """Those that shape the embeddings which the wrapped loss is given."""
+        return [*self.ranges.parameters(), *(self.centring.parameters() if self.centring is not None else ())]
+
+    def append_centring(self, model: SentenceTransformer) -> None:
+        """Append the centring to the trained model as ordinary modules, once; do nothing without one.
+
+        The loss centres no more after that: the model does.
+        """
+        if self.centring is not None:
+            self.centring.append_to(model)
+            self.centring = None
+
     def _current_step(self) -> int:
         if self.step is None and (self.estimator.anneals or any(s.varies for s in self.schedules.values())):
             raise ValueError(
@@ -163,9 +210,10 @@ class QuantizationAwareLoss(nn.Module):
 
     @property
     def diagnostics(self) -> dict[str, float]:
-        """Of the last step: weights, losses, learned scales, and the share of embedding values that each grid changed.
+        """Weights, losses, learned scales, and the share of embedding values that each grid changed, of the last step.
 
-        Of the batches of all processes together.
+        They are of the batches of all processes together. Every `diagnose_every` steps, the ratio and the cosine of each
+        precision's gradient at the embeddings to the float term's are among them (`gradients.latest` keeps the last ones).
 
         A share of 0 would mean that quantization is not live.
         """
@@ -182,50 +230,89 @@ class QuantizationAwareLoss(nn.Module):
         if self.uses_gradient_cache:
             return self._forward_cached(features, labels)
         with EmbeddedOnce(self.model, features) as embedded:
-            columns_at = self._begin(embedded.floats)
+            floats, columns_at = self._begin(embedded.floats)
 
             def wrapped(columns: list[Tensor]) -> Tensor:
                 with embedded.serve(columns):
                     return _total(self.loss(features, labels))
 
             components: dict[str, Tensor] = {}
+            values: dict[str, Tensor] = {}
             for name, weight in self._weights_now().items():
                 columns = columns_at(name)
                 with scale_replaced(self._scaled, self._scale(name)):
                     value = wrapped(columns)
                 if all(map(is_binary, self.sides[name])):
                     guard_zero_distances(value, columns)
-                self._note(name, value, columns, embedded.floats)
-                components[name] = weight * value
+                self._note(name, value, columns, floats)
+                values[name], components[name] = value, weight * value
                 if self._distils(name):
-                    divergence = similarity_divergence(
-                        columns, embedded.floats, self._teacher_scale, gathers(self.loss)
-                    )
+                    divergence = self._divergence(name, columns, floats)
                     self._diagnostics[f"distillation_{name}"] = divergence.detach()
                     components[f"{name}_distillation"] = weight * self.distillation * divergence
             if not components:  # before any warm-up has begun
-                components[next(iter(self.sides))] = 0.0 * wrapped(embedded.floats)
-        self._diagnostics = mean(self._diagnostics)
+                components[next(iter(self.sides))] = 0.0 * wrapped(floats)
+            elif self._compares(values):
+                self._compare(values, embedded.floats, lambda: wrapped(floats))
+        self._diagnostics = {**mean(self._diagnostics), **self._compared}
         return _total(components) if wants_a_number(self.model) else components
 
-    def _begin(self, floats: list[Tensor]) -> Any:
-        """Learns the ranges of this batch; returns the function from a precision's name to its columns."""
+    def _begin(self, floats: list[Tensor]) -> tuple[list[Tensor], Callable[[str], list[Tensor]]]:
+        """Learn the centre and the ranges of this batch.
+
+        Returns:
+            The columns of embeddings, centred, and the function from a precision's name to its columns.
+        """
+        self._compared: dict[str, float] = {}
         estimator = self.estimator.at(self._current_step())
         learn = self.training and torch.is_grad_enabled()
         if self.variant in VARIANTS:
             moving = self.ranges.of_batch(floats, learn) if self.ranges.lasting() else {}
-            return PublishedColumns(floats, self.variant, moving).at
+            return floats, PublishedColumns(floats, self.variant, moving).at
+        if self.centring is not None:
+            floats = self.centring(floats, learn)
         by_precision = self.ranges.of_batch(floats, learn)
+        of_codes: Tensor | float = _length_over_codes(floats) if self._has_bits else 1.0
+
+        def quantized(column: Tensor, precision: str) -> Tensor:
+            values: Tensor = fake_quantize(column, precision, by_precision.get(precision), estimator)
+            return values * of_codes if is_binary(precision) else values
 
         def columns_at(name: str) -> list[Tensor]:
             query, document = self.sides[name]
-            columns = []
-            for index, column in enumerate(floats):
-                precision = query if index == 0 else document
-                columns.append(fake_quantize(column, precision, by_precision.get(precision), estimator))
-            return columns
+            return [quantized(column, document if index else query) for index, column in enumerate(floats)]
 
-        return columns_at
+        return floats, columns_at
+
+    @property
+    def _has_bits(self) -> bool:
+        return any(is_binary(side) for pair in self.sides.values() for side in pair)
+
+    def _divergence(self, name: str, columns: list[Tensor], floats: list[Tensor]) -> Tensor:
+        """The divergence of a precision's similarities, at its scale, from those of the floats, at theirs."""
+        scale = self._scale(name)
+        own = scale.detach() if isinstance(scale, Tensor) else scale
+        return similarity_divergence(columns, floats, self._teacher_scale, gathers(self.loss), own)
+
+    def _compares(self, values: Collection[str]) -> bool:
+        """Whether gradients at the embeddings are compared in this step."""
+        differentiable = self.training and torch.is_grad_enabled() and set(values) != {FLOAT}
+        return differentiable and bool(values) and self.gradients.due(self.step)
+
+    def _compare(self, values: dict[str, Tensor], embeddings: list[Tensor], float_loss: Callable[[], Tensor]) -> None:
+        """Compare the gradient of each precision's loss at the embeddings with that of the float32 loss."""
+        if FLOAT not in values:
+            values = {**values, FLOAT: float_loss()}
+        found = {
+            name: flattened(torch.autograd.grad(value, embeddings, retain_graph=True, allow_unused=True), embeddings)
+            for name, value in values.items()
+        }
+        self._keep_comparison(found)
+
+    def _keep_comparison(self, found: dict[str, Tensor]) -> None:
+        reference = found.pop(FLOAT)
+        remedy = "leave variant out" if self.variant else "give it a larger weight or another scale"
+        self._compared = self.gradients.compare(found, reference, remedy)
 
     def _weights_now(self) -> dict[str, float]:
         """The weights above 0 at this step; notes all of them."""
@@ -270,11 +357,12 @@ class QuantizationAwareLoss(nn.Module):
 
     def calculate_loss(self, reps: list[list[Tensor]], *args: Any, **kwargs: Any) -> Tensor:
         """Stands in for the Cached loss's own: the weighted sum, its gradient left on `reps` (columns of mini-batches)."""
-        floats = [torch.cat(column) for column in reps]
-        columns_at = self._begin(floats)
+        floats, columns_at = self._begin([torch.cat(column) for column in reps])
+        gradients: dict[str, Tensor] = {}
         backward = kwargs.get("with_backward", False) and torch.is_grad_enabled()
         total = floats[0].new_zeros((), dtype=torch.float32)
         weights = self._weights_now()
+        compares = backward and self._compares(weights)
         for name, weight in (weights or {next(iter(self.sides)): 0.0}).items():
             columns = columns_at(name) if weights else floats
             leaves = [
@@ -288,13 +376,21 @@ class QuantizationAwareLoss(nn.Module):
             total = total + weight * value
             outputs = list(columns)
             if self._distils(name):
-                divergence = similarity_divergence(columns, floats, self._teacher_scale, gathers(self.loss))
+                divergence = self._divergence(name, columns, floats)
                 self._diagnostics[f"distillation_{name}"] = divergence.detach()
                 total = total + weight * self.distillation * (divergence.detach() if backward else divergence)
                 outputs.append(divergence)
+            if compares:
+                gradients[name] = _at_embeddings(columns, leaves, reps)
             if backward:
                 self._leave_gradients(weight, reps, outputs, leaves, (scale, scale_leaf))
-        self._diagnostics = mean(self._diagnostics)
+        if compares:
+            if FLOAT not in gradients:
+                leaves = [_mini_batches(column, like, detached=True) for column, like in zip(floats, reps, strict=True)]
+                self._inner_calculate_loss(leaves, *args, **kwargs)
+                gradients[FLOAT] = _at_embeddings(floats, leaves, reps)
+            self._keep_comparison(gradients)
+        self._diagnostics = {**mean(self._diagnostics), **self._compared}
         return total.detach() if backward else total
 
     def _leave_gradients(
@@ -306,15 +402,13 @@ class QuantizationAwareLoss(nn.Module):
         scales: tuple[Any, Any],
     ) -> None:
         """Takes the gradients of the wrapped loss through the fake quantization, times the weight."""
-        upstream = [
-            weight * torch.cat([torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in column])
-            for column in leaves
-        ]
+        upstream = [weight * gradient for gradient in _gradients_of(leaves)]
         if len(outputs) > len(upstream):
             upstream.append(outputs[-1].new_tensor(weight * self.distillation))
         targets = [rep for column in reps for rep in column]
-        own = list(self.ranges.parameters())
-        gradients = torch.autograd.grad(outputs, [*targets, *own], upstream, allow_unused=True)
+        own = self._of_forward()
+        # Precisions share the graph of centring.
+        gradients = torch.autograd.grad(outputs, [*targets, *own], upstream, allow_unused=True, retain_graph=True)
         for rep, gradient in zip(targets, gradients, strict=False):
             if gradient is not None:
                 rep.grad = gradient if rep.grad is None else rep.grad + gradient
@@ -336,7 +430,7 @@ class QuantizationAwareLoss(nn.Module):
                 for precision in pair:
                     check_dimension(precision, dim)
 
-    def _take_scales(self, scales: dict[str, float], learned: Sequence[str]) -> None:
+    def _take_scales(self, scales: dict[str, float], learned: Sequence[str], match: bool) -> None:
         # It is part of self.loss already, so it must not be registered as a module again.
         object.__setattr__(self, "_scaled", scaled_loss(self.loss))
         for name in (*scales, *learned):
@@ -349,6 +443,9 @@ class QuantizationAwareLoss(nn.Module):
             if not 0 < scale < math.inf:
                 raise ValueError(f"the scale of {name} must be above 0, not {scale}")
         self._teacher_scale = own
+        if match and self._scaled is not None:
+            matched = {name: own / similarity_slope(*pair) for name, pair in self.sides.items()}
+            scales = {name: scale for name, scale in matched.items() if scale != own} | scales
         self.scales = {name: scale for name, scale in scales.items() if name not in learned}
         self.log_scales = nn.ParameterDict(
             {name: nn.Parameter(torch.tensor(math.log(scales.get(name, own)))) for name in learned}
@@ -374,6 +471,8 @@ class QuantizationAwareLoss(nn.Module):
             raise ValueError(
                 f"variant '{self.variant}' has its own gradients, and ranges of a batch or running ones; leave estimator out"
             )
+        if self.centring is not None:
+            raise ValueError(f"variant '{self.variant}' has no centring; leave centring out")
 
     def get_config_dict(self) -> dict[str, Any]:
         """What the model card says of this loss."""
@@ -383,6 +482,7 @@ class QuantizationAwareLoss(nn.Module):
             "weights": [schedule.weight for schedule in self.schedules.values()],
             "ranges": self.ranges.names(),
             "estimator": type(self.estimator).__name__,
+            "centring": None if self.centring is None else self.centring.kind,
             "scales": {**self.scales, **dict.fromkeys(self.log_scales, "learned")},
             "distillation": self.distillation,
         }
@@ -401,6 +501,20 @@ class QuantizationAwareLoss(nn.Module):
     primaryClass={cs.LG}
 }
 """
+
+
+def similarity_slope(query: str, document: str) -> float:
+    """Return how much of a small difference of cosine similarity is left between two precisions: 2/π for bits against bits.
+
+    √(2/π) for each side that is rounded to bits, exact for embeddings spread evenly over all directions; 1 for others.
+    """
+    return SLOPE_OF_BITS ** sum(map(is_binary, (query, document)))
+
+
+def _length_over_codes(floats: list[Tensor]) -> Tensor:
+    """Return the root mean square of all rows' lengths, of all processes, over the √d of codes: a scalar without gradient."""
+    squares = torch.stack([column.detach().float().square().sum() for column in floats]).sum()
+    return average(squares / sum(column.numel() for column in floats)).sqrt()
 
 
 def _named_sides(precisions: Sequence[str | tuple[str, str]]) -> dict[str, tuple[str, str]]:
@@ -436,6 +550,20 @@ def _total(value: Any) -> Tensor:
     """Some losses return their components in a dictionary."""
     total: Tensor = torch.stack(list(value.values())).sum() if isinstance(value, dict) else value
     return total
+
+
+def _gradients_of(leaves: list[list[Tensor]]) -> list[Tensor]:
+    """Return the gradients that a loss left on columns of mini-batches, a tensor (n, dim) per column."""
+    return [
+        torch.cat([torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in column]) for column in leaves
+    ]
+
+
+def _at_embeddings(columns: list[Tensor], leaves: list[list[Tensor]], reps: list[list[Tensor]]) -> Tensor:
+    """Return the gradient at the embeddings `reps` of a loss that left its gradients on `leaves`, cut from `columns`."""
+    targets = [rep for column in reps for rep in column]
+    found = torch.autograd.grad(columns, targets, _gradients_of(leaves), retain_graph=True, allow_unused=True)
+    return flattened(found, targets)
 
 
 def _mini_batches(column: Tensor, like: list[Tensor], detached: bool) -> list[Tensor]:
