@@ -17,8 +17,8 @@ from torch import nn
 
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.distillation import similarity_divergence
-from qatlab.losses.quantization_aware import similarity_slope
 from qatlab.quantization import Clipped, MinMaxRange, Tanh, fake_quantize
+from qatlab.quantization.precisions import similarity_slope
 
 ROWS, DIM = 6, 32
 SCORES = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7, 0.2])

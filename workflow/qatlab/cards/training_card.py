@@ -1,29 +1,41 @@
 """The card of a trained model: what it is made from, how it was trained and quantized, how to load it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from huggingface_hub import ModelCardData
 
 from qatlab.artifact import read_json
 from qatlab.cards.words import LOSSES, QUANTIZED_LOSS, method_in_words
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
+from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
+from qatlab.quantization.precisions import sides
 from qatlab.quantization.ranges import RANGES
 from qatlab.tables.harmless import in_code, in_markdown
+from qatlab.tables.outputs import precision_label
 
 FILE = "README.md"
 INTEGERS = ("int8", "uint8")  # that Sentence Transformers quantizes embeddings to
 QAT_TAG = "quantization-aware-training"
 
 
-def training_card(config: dict[str, Any], model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any]) -> str:
+def training_card(
+    config: dict[str, Any],
+    model: dict[str, Any],
+    data: dict[str, Any],
+    cost: dict[str, Any],
+    gradients: dict[str, tuple[float, float]] | None = None,
+) -> str:
     """README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
 
     Args:
         config: of the training: method, trainer and seed.
         model, data: configuration and manifest, in one, of the base model and of the training rows.
         cost: what it took.
+        gradients: what `gradients_of` gives of its log.
     """
     method = MethodConfig.model_validate(config["method"])
     sections = [
@@ -35,8 +47,26 @@ def training_card(config: dict[str, Any], model: dict[str, Any], data: dict[str,
         method_in_words(method),
         settings(TrainerConfig.model_validate(config["trainer"]), method, config["seed"], "without duplicates"),
         f"{cost['steps']:,} steps in {cost['seconds']:,.0f} seconds, on {cost['device']}.",
+        *_gradients_in_words(gradients or {}),
     ]
     return with_front_matter(_metadata(method, model, data), "\n\n".join(sections))
+
+
+def gradients_of(log: pd.DataFrame) -> dict[str, tuple[float, float]]:
+    """Return, by precision, the medians over a training's log of its gradient's ratio and cosine to the float32 term's."""
+    names = [column.removeprefix(GRADIENT_RATIO) for column in log.columns if column.startswith(GRADIENT_RATIO)]
+    return {name: (log[GRADIENT_RATIO + name].median(), log[GRADIENT_COSINE + name].median()) for name in names}
+
+
+def _gradients_in_words(gradients: dict[str, tuple[float, float]]) -> list[str]:
+    """The sentence about how strongly each precision pulled at the embeddings, if it was looked at."""
+    told = [
+        f"{precision_label(*sides(name))} {ratio:.2f} (cosine {cosine:.2f})"
+        for name, (ratio, cosine) in gradients.items()
+        if not math.isnan(ratio)
+    ]
+    lead = "Norm of each precision's gradient at the embeddings over the float32 term's, before weights, and the cosine between "
+    return [f"{lead}the two, medians over training: {', '.join(told)}."] if told else []
 
 
 def known(artifact: Path) -> dict[str, Any]:

@@ -37,6 +37,11 @@ ESTIMATORS = {
     "tanh": "as those of an annealed tanh (gamma {gamma:g}, scale {scale:g})",
     "lsq": "as those of a learned step size",
 }
+CENTRES = {
+    "batch": "the mean of each batch; the model's last linear module subtracts its moving average (momentum {momentum:g})",
+    "running": "a moving average of the batches' means (momentum {momentum:g}), which the model's last linear module subtracts",
+    "learned": "a bias per dimension that was trained, which the model's last linear module subtracts",
+}
 VARIANTS = {
     "pr3655": "Rounding and gradients are those of sentence-transformers' pull request 3655.",
     "pr3655_cache_fixed": "Rounding and gradients are those of sentence-transformers' pull request 3655, every precision reading floats.",
@@ -67,7 +72,7 @@ def _of_embeddings(method: MethodConfig) -> Iterator[str]:
     if method.rotation is not None:
         yield f"* Rotation: {_rotation(method.rotation)}."
     if method.embedding_quantization is not None:
-        yield from _embeddings(method.embedding_quantization)
+        yield from _embeddings(method.embedding_quantization, method.loss.scale)
     else:
         yield "* Embeddings were not quantized in training."
 
@@ -93,18 +98,21 @@ def _rotation(config: MethodRotationConfig) -> str:
     return f"{config.label}, the model's last module, {fitted}, {after}"
 
 
-def _embeddings(config: EmbeddingQuantizationConfig) -> Iterator[str]:
+def _embeddings(config: EmbeddingQuantizationConfig, own_scale: float) -> Iterator[str]:
     yield "* Output precisions, the loss being the weighted sum of what it is at each (queries × documents where they differ):"
     for name, schedule in config.precisions.items():
         queries, documents = sides(name)
         precision = queries if queries == documents else f"{queries} × {documents}"
-        scale = f"; similarities × {config.scales[name]:g}" if name in config.scales else ""
+        of_name = config.scale_of(name, own_scale)
+        scale = f"; similarities × {of_name:.4g}" if of_name != own_scale or name in config.scales else ""
         learned = "; its scale was trained" if name in config.learned_scales else ""
         yield f"  * {precision}: {schedule_in_words(schedule)}{scale}{learned}"
     if any(side in RANGED for name in config.precisions for side in sides(name)):
         yield f"  * integers are laid over {_ranges(config.ranges)}"
     if not config.variant:
         yield f"  * gradients pass the rounding {_estimator(config.estimator)}"
+    if config.centring is not None:
+        yield f"  * embeddings are centred by {CENTRES[config.centring.kind].format(momentum=config.centring.momentum)}"
     if config.distillation:
         yield f"  * besides, {config.distillation:g} × the KL divergence from float to quantized similarities"
     if config.variant:

@@ -1,13 +1,13 @@
 """How a model is trained (conf/method): the loss, embedding quantization in it, weight quantization around it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from qatlab.config.base import Name, Strict
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
 from qatlab.config.weights import Expression, WeightsConfig
-from qatlab.quantization.precisions import RANGED, sides
+from qatlab.quantization.precisions import RANGED, sides, similarity_slope
 
 
 class LossConfig(Strict):
@@ -72,6 +72,28 @@ class EstimatorConfig(Strict):
     scale: Annotated[float, Field(gt=0, description="tanh: see gamma")] = 1.0
 
 
+class CentringConfig(Strict):
+    """A shift of the embeddings before every precision, which stays with the model as an ordinary module."""
+
+    kind: Annotated[
+        Literal["batch", "running", "learned"],
+        Field(
+            description="What is subtracted: the mean of each batch, whose moving average the model keeps; the moving average "
+            "itself; or a bias per dimension that is trained with the model"
+        ),
+    ]
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="How much of the moving average stays at each step; not for learned")
+    ] = 0.9
+
+
+def _centring(value: Any) -> Any:
+    """`running` is short for `{kind: running}`, `none` for null."""
+    if value == "none":
+        return None
+    return {"kind": value} if isinstance(value, str) else value
+
+
 class EmbeddingQuantizationConfig(Strict):
     """Quantization of the output embeddings inside the loss."""
 
@@ -82,7 +104,25 @@ class EmbeddingQuantizationConfig(Strict):
         dict[PrecisionName, Annotated[float, Field(gt=0)]],
         Field(description="The loss's scale by precision, where it should be another"),
     ] = {}
+    match_scales: Annotated[
+        bool,
+        Field(
+            description="Precisions with bits that are not in scales have the loss's scale divided by the slope of their "
+            "similarities: times π/2 for binary (31.4 for 20), times √(π/2) for float32_x_binary. false leaves the loss's own"
+        ),
+    ] = True
     learned_scales: Annotated[list[PrecisionName], Field(description="Precisions whose scale is trained")] = []
+    centring: Annotated[
+        CentringConfig | None,
+        BeforeValidator(_centring),
+        Field(
+            description="Centring inside the loss: batch, running or learned, or one with its momentum; null for none"
+        ),
+    ] = None
+    diagnose_every: Annotated[
+        int,
+        Field(ge=0, description="Steps from one comparison of the precisions' gradients to the next; 0 for none"),
+    ] = 10
     distillation: Annotated[
         float, Field(ge=0, description="Weight of the KL divergence from the float similarities to the quantized ones")
     ] = 0.0
@@ -104,7 +144,15 @@ class EmbeddingQuantizationConfig(Strict):
             raise ValueError(
                 f"variant {self.variant} has its own gradients, and ranges of a batch or running ones; leave estimator out"
             )
+        if self.variant and self.centring is not None:
+            raise ValueError(f"variant {self.variant} has no centring; leave centring or variant out")
         return self
+
+    def scale_of(self, name: str, own: float) -> float:
+        """Return the scale that a precision begins with, where the loss has `own`."""
+        if name in self.scales:
+            return self.scales[name]
+        return own if self.variant or not self.match_scales else own / similarity_slope(*sides(name))
 
 
 class MethodRotationConfig(FittedRotationConfig):

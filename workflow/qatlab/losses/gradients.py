@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
 from qatlab.processes import mean
 
-RATIO, COSINE = "gradient_ratio_", "gradient_cosine_"
 WEAK = 0.1  # a ratio below it is warned of
 EVERY = 10  # steps
 
@@ -60,13 +60,13 @@ class GradientsAtEmbeddings:
         length, compared = math.sqrt(found["reference"]), {}
         for name in gradients:
             own = math.sqrt(found[f"own {name}"])
-            compared[RATIO + name] = own / length if length > 0 else math.nan
-            compared[COSINE + name] = found[f"both {name}"] / (own * length) if own * length > 0 else math.nan
-            if compared[RATIO + name] < WEAK and name not in self._warned:
+            compared[GRADIENT_RATIO + name] = own / length if length > 0 else math.nan
+            compared[GRADIENT_COSINE + name] = found[f"both {name}"] / (own * length) if own * length > 0 else math.nan
+            if compared[GRADIENT_RATIO + name] < WEAK and name not in self._warned:
                 self._warned.add(name)
                 logger.warning(
                     "the gradient of %s at the embeddings is %.2g of the float term's, so training for it changes little; %s",
-                    *(name, compared[RATIO + name], remedy),
+                    *(name, compared[GRADIENT_RATIO + name], remedy),
                 )
         self.latest.update(compared)
         return compared

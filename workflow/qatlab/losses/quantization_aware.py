@@ -8,6 +8,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
+from qatlab.log_columns import CHANGED, LOSS, SCALE, WEIGHT
 from qatlab.losses.centring import Centring, ends_in_unit_length
 from qatlab.losses.distillation import similarity_divergence
 from qatlab.losses.embedded_once import EmbeddedOnce
@@ -28,13 +29,12 @@ from qatlab.losses.zero_distance import guard_zero_distances
 from qatlab.processes import average, mean
 from qatlab.quantization.estimators import Identity, LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
-from qatlab.quantization.precisions import PAIR, RANGED, check_dimension, is_binary, sides
+from qatlab.quantization.precisions import PAIR, RANGED, check_dimension, is_binary, sides, similarity_slope
 from qatlab.quantization.ranges import RunningRange
 from qatlab.schedules import WeightSchedule
 
 DEFAULT_SCALE = 20.0
 FLOAT = "float32"
-SLOPE_OF_BITS = (2 / math.pi) ** 0.5  # of a similarity, for each of its two sides that is rounded to bits
 
 
 class QuantizationAwareLoss(nn.Module):
@@ -318,18 +318,18 @@ class QuantizationAwareLoss(nn.Module):
         """The weights above 0 at this step; notes all of them."""
         step = self._current_step()
         weights = {name: schedule.at(step, self.total_steps) for name, schedule in self.schedules.items()}
-        self._diagnostics = {f"weight_{name}": weight for name, weight in weights.items()}
+        self._diagnostics = {WEIGHT + name: weight for name, weight in weights.items()}
         return {name: weight for name, weight in weights.items() if weight > 0}
 
     def _note(self, name: str, value: Tensor, columns: list[Tensor], floats: list[Tensor]) -> None:
         """Kept as tensors: a number is fetched from a GPU only when somebody reads it."""
-        self._diagnostics[f"loss_{name}"] = value.detach()
+        self._diagnostics[LOSS + name] = value.detach()
         if name in self.log_scales:
-            self._diagnostics[f"scale_{name}"] = self.log_scales[name].detach().exp()
+            self._diagnostics[SCALE + name] = self.log_scales[name].detach().exp()
         if self.sides[name] != ("float32", "float32"):
             with torch.no_grad():
                 changed = torch.stack([(c != f).sum() for c, f in zip(columns, floats, strict=True)]).sum()
-                self._diagnostics[f"changed_{name}"] = changed / sum(column.numel() for column in floats)
+                self._diagnostics[CHANGED + name] = changed / sum(column.numel() for column in floats)
 
     def _distils(self, name: str) -> bool:
         return self.distillation > 0 and self.sides[name] != ("float32", "float32")
@@ -501,14 +501,6 @@ class QuantizationAwareLoss(nn.Module):
     primaryClass={cs.LG}
 }
 """
-
-
-def similarity_slope(query: str, document: str) -> float:
-    """Return how much of a small difference of cosine similarity is left between two precisions: 2/π for bits against bits.
-
-    √(2/π) for each side that is rounded to bits, exact for embeddings spread evenly over all directions; 1 for others.
-    """
-    return SLOPE_OF_BITS ** sum(map(is_binary, (query, document)))
 
 
 def _length_over_codes(floats: list[Tensor]) -> Tensor:

@@ -8,13 +8,13 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from qatlab.log_columns import LOSS
 from qatlab.plots.style import COLOURS, hide_unused, set_title
 from qatlab.quantization.precisions import sides
 from qatlab.tables.outputs import precision_label
 
 PANELS_PER_ROW = 4
 TITLE_LETTERS = 40  # of a run's name in a line, which ends at a hyphen
-COMPONENT = "loss_"
 
 
 def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
@@ -26,9 +26,9 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
     )
     names = list(dict.fromkeys(["float32", *_components(logs)]))
     for axis, (run, log) in zip(axes.flat, logs.items(), strict=False):
-        plain = not any(column.startswith(COMPONENT) for column in log.columns)
+        plain = not any(column.startswith(LOSS) for column in log.columns)
         for index, precision in enumerate(names):
-            column = "loss" if plain and precision == "float32" else COMPONENT + precision
+            column = "loss" if plain and precision == "float32" else LOSS + precision
             if column in log.columns:
                 # Thick to thin: int8's curve often lies on float32's, and both must be seen.
                 width, line = (3.5, "-") if precision == "float32" else (1.6, "--")
@@ -56,5 +56,5 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
 
 def _components(logs: dict[str, pd.DataFrame]) -> list[str]:
     """The precisions that any run was trained on."""
-    columns = dict.fromkeys(column for log in logs.values() for column in log.columns if column.startswith(COMPONENT))
-    return [column.removeprefix(COMPONENT) for column in columns]
+    columns = dict.fromkeys(column for log in logs.values() for column in log.columns if column.startswith(LOSS))
+    return [column.removeprefix(LOSS) for column in columns]

@@ -1,5 +1,7 @@
 """The names of the grids, and what a grid costs."""
 
+import math
+
 # Bits that a dimension takes.
 BITS = {
     "float32": 32,
@@ -19,6 +21,7 @@ CELLS = {"int8": 256, "uint8": 256, "int4": 16}
 STEPS = {"int8": 255, "uint8": 255, "int4": 16}
 LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float8_e4m3": 448.0}
 PAIR = "_x_"
+SLOPE_OF_BITS = (2 / math.pi) ** 0.5  # of a similarity, for each of its two sides that is rounded to bits
 
 
 def check_precision(precision: str) -> None:
@@ -51,3 +54,12 @@ def check_dimension(precision: str, dim: int) -> None:
 def bytes_per_embedding(precision: str, dim: int) -> int:
     """Bytes that one embedding of `dim` dimensions takes, ranges not counted."""
     return (BITS[precision] * dim + 7) // 8
+
+
+def similarity_slope(query: str, document: str) -> float:
+    """Return how much of a small difference of cosine similarity is left between two precisions: 2/π for bits against bits.
+
+    √(2/π) for each side that is rounded to bits, exact for embeddings spread evenly over all directions (Charikar 2002,
+    "Similarity estimation techniques from rounding algorithms", STOC); 1 for others.
+    """
+    return SLOPE_OF_BITS ** sum(map(is_binary, (query, document)))

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
 from qatlab.cards.causal_card import causal_card
 from qatlab.cards.study_card import Shipped, study_card
-from qatlab.cards.training_card import FILE, known, training_card
+from qatlab.cards.training_card import FILE, gradients_of, known, training_card
 from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.config.deploy import DeployConfig, Deployment, OnnxDeployment, TorchDeployment
 from qatlab.deploy.onnx_export import ONNX_FILE
@@ -41,7 +42,8 @@ def _training_card(results: Path, trained: str) -> str:
     model, data = (known(results / made["inputs"][role]) for role in ("model", "data"))
     took = read_json(results / trained / "cost.json")
     if trained.startswith("train/"):
-        return training_card(made["config"], model, data, took)
+        gradients = gradients_of(pd.read_csv(results / trained / "log.csv"))
+        return training_card(made["config"], model, data, took, gradients)
     return causal_card(CausalTrainingConfig.model_validate(made["config"]), model, data, took)
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import TrainerCallback, set_seed
 
 from qatlab.artifact import checkpoint_folder, write_json
-from qatlab.cards.training_card import FILE, known, training_card
+from qatlab.cards.training_card import FILE, gradients_of, known, training_card
 from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import UserError
@@ -96,9 +96,11 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     model.save_pretrained(str(output / "model"), safe_serialization=True, create_model_card=False)
     if isinstance(loss, QuantizationAwareLoss):
         _save_ranges(loss, output / "model" / RANGES)
-    pd.DataFrame(log.rows).to_csv(output / "log.csv", index=False)
+    rows_of_steps = pd.DataFrame(log.rows)
+    rows_of_steps.to_csv(output / "log.csv", index=False)
     write_json(output / "cost.json", took)
-    card = training_card(description["config"], known(inputs["model"]), known(inputs["data"]), took)
+    model_is, data_are = known(inputs["model"]), known(inputs["data"])
+    card = training_card(description["config"], model_is, data_are, took, gradients_of(rows_of_steps))
     (output / "model" / FILE).write_text(card, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 

@@ -12,8 +12,15 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from torch import nn
 
-from qatlab.config.method import EmbeddingQuantizationConfig, EstimatorConfig, LossConfig, MethodConfig
+from qatlab.config.method import (
+    CentringConfig,
+    EmbeddingQuantizationConfig,
+    EstimatorConfig,
+    LossConfig,
+    MethodConfig,
+)
 from qatlab.losses import QuantizationAwareLoss
+from qatlab.losses.centring import Centring, ends_in_unit_length
 from qatlab.quantization.estimators import Clipped, Identity, LearnedStepSize, Tanh
 from qatlab.quantization.learned_step import LearnedStep
 from qatlab.quantization.precisions import PRECISIONS, RANGED, sides
@@ -45,7 +52,10 @@ def build_loss(
         ranges=_ranges(config, embeddings),
         estimator=_estimator(config.estimator),
         scales=config.scales,
+        match_scales=config.match_scales,
         learned_scales=config.learned_scales,
+        centring=_centring(config.centring, model),
+        diagnose_every=config.diagnose_every,
         distillation=config.distillation,
         variant=config.variant,
     )
@@ -74,6 +84,12 @@ def _ranges(config: EmbeddingQuantizationConfig, embeddings: Callable[[], np.nda
     if config.ranges.kind == "learned":
         return {p: LearnedStep(values.shape[1], p).fit(torch.from_numpy(values)) for p in used}
     return KINDS[config.ranges.kind]().fit(values)
+
+
+def _centring(config: CentringConfig | None, model: SentenceTransformer) -> Centring | None:
+    if config is None:
+        return None
+    return Centring(config.kind, model.get_embedding_dimension(), config.momentum, unit=ends_in_unit_length(model))
 
 
 def _estimator(config: EstimatorConfig) -> Any:
