@@ -2,10 +2,11 @@
 
 import json
 
+import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from qatlab.cards.training_card import training_card
+from qatlab.cards.training_card import gradients_of, training_card
 from qatlab.cards.words import method_in_words, schedule_in_words
 from qatlab.config.method import MethodConfig, WeightScheduleConfig
 
@@ -136,3 +137,34 @@ def test_a_method_is_told_in_words():
 )
 def test_a_schedule_is_told_in_words(schedule, words):
     assert schedule_in_words(WeightScheduleConfig(**schedule)) == words
+
+
+def test_scales_and_centring_are_told():
+    quantization = {"precisions": {"float32": {}, "binary": {}, "float32_x_binary": {}}}
+    text = card({"embedding_quantization": {**quantization, "centring": "running"}}).text
+    assert "  * binary: weight 1; similarities × 31.42\n" in text
+    assert "  * float32 × binary: weight 1; similarities × 25.07\n" in text
+    assert (
+        "a moving average of the batches' means (momentum 0.9), which the model's last linear module subtracts" in text
+    )
+    for other in ({"match_scales": False}, {"variant": "pr3655", "precisions": {"float32": {}, "binary": {}}}):
+        text = card({"embedding_quantization": {**quantization, **other}}).text
+        assert "  * binary: weight 1\n" in text
+
+
+def test_gradients_at_the_embeddings_are_medians_of_the_log():
+    log = pd.DataFrame(
+        {
+            "step": [1, 2, 3, 4],
+            "gradient_ratio_binary": [0.5, None, 0.7, 0.9],
+            "gradient_cosine_binary": [0.1, None, 0.3, 0.2],
+            "gradient_ratio_float32_x_binary": [None] * 4,
+            "gradient_cosine_float32_x_binary": [None] * 4,
+        },
+        dtype=float,
+    )
+    config = {"method": {"name": "tried"}, "trainer": {"learning_rate": 2e-5}, "seed": 7}
+    text = training_card(config, HUB_MODEL, HUB_DATA, COST, gradients_of(log))
+    assert "medians over training: binary 0.70 (cosine 0.20)." in text
+    assert gradients_of(pd.DataFrame({"step": [1]})) == {}
+    assert "before weights" not in training_card(config, HUB_MODEL, HUB_DATA, COST, gradients_of(log.iloc[1:2]))

@@ -13,6 +13,7 @@ from qatlab.bench.row import Row, in_turns
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGES = ("numpy", "scipy")
 TOKENS, PAIRS, MEMORY_STEPS = 96, 8, 3
+DIM, LOSSES_PER_PAIR = 384, 10
 CPU_BATCH, GPU_BATCH = 64, 256
 
 
@@ -20,15 +21,51 @@ def measure(pairs: int = PAIRS) -> Iterator[Row]:
     """Step time and peak memory: float32 at batch 64 on the processor; bf16 at batch 256, compiled, on a GPU, where there is one."""
     import torch
 
+    from qatlab.losses.gradients import EVERY
+
     gpu = torch.cuda.is_available()
     device, batch = ("cuda", GPU_BATCH) if gpu else ("cpu", CPU_BATCH)
     precision = "bf16, compiled" if gpu else "fp32"
     what = f"MultipleNegativesRankingLoss, all-MiniLM-L6-v2, batch {batch}, {TOKENS} tokens, {precision}, {device}"
     steps = step_functions(device, batch)
     memory = {name: _peak_memory(name) / 2**20 for name in steps}
+    seconds = {}
     for name, kind, bound in (("int8_binary", "aware", 1.02), ("int8_weights", "weights", 1.10)):
-        yield Row(f"step_time_{name}", *in_turns(steps[kind], steps["plain"], pairs), bound, "s", what)
+        seconds[kind], plain = in_turns(steps[kind], steps["plain"], pairs)
+        yield Row(f"step_time_{name}", seconds[kind], plain, bound, "s", what)
         yield Row(f"step_memory_{name}", memory[kind], memory["plain"], 1.05, "MiB", what)
+    comparing, plain = in_turns(*_losses_alone(device, batch), pairs * LOSSES_PER_PAIR)
+    what = f"a step of float32 + int8 + binary; gradients are compared every {EVERY} steps, {device}"
+    yield Row("step_time_gradient_comparison", (comparing - plain) / EVERY, seconds["aware"], 0.01, "s", what)
+
+
+def _losses_alone(device: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Forward passes of the loss over stored embeddings, without a model: with and without the comparison of gradients."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    from qatlab.losses import QuantizationAwareLoss
+
+    model = SentenceTransformer(modules=[torch.nn.Identity()], device=device)
+    columns = torch.nn.functional.normalize(torch.randn(2, batch, DIM, device=device), dim=2)
+
+    def forward_of(every: int) -> Callable[[], None]:
+        loss = QuantizationAwareLoss(
+            model,
+            MultipleNegativesRankingLoss(model),
+            precisions=["float32", "int8", "binary"],
+            diagnose_every=every,
+        )
+
+        def forward() -> None:
+            loss([{"sentence_embedding": column.clone().requires_grad_()} for column in columns], None)
+            if device == "cuda":
+                torch.cuda.synchronize()
+
+        return forward
+
+    return forward_of(1), forward_of(0)
 
 
 def step_functions(device: str, batch: int, only: str | None = None) -> dict[str, Callable[[], None]]:
