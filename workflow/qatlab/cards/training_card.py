@@ -157,8 +157,10 @@ def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str
     spread = trainer.distributed
     nodes = f" on each of {spread.nodes} nodes" if spread.nodes > 1 else ""
     shared = {"processes that share a batch": f"{spread.processes}{nodes}"} if spread.in_all > 1 else {}
+    extra = {"extra steps": f"{100 * method.extra_steps:g} % of the trainer's"} if method.extra_steps else {}
     rows = {
         **_budget(trainer),
+        **extra,
         "batch size": f"{trainer.batch_size}" + (f" × {accumulated} accumulated" if accumulated > 1 else ""),
         **shared,
         "batches": drawn + (", full ones only" if trainer.dataloader_drop_last else ""),
