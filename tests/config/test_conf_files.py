@@ -77,6 +77,7 @@ def test_composes_and_validates(group, choice):
             ["model=byte_decoder"],
             "is a causal language model and has no embeddings: deployment 'onnx_fp32' is not for it",
         ),
+        (["model=byte_decoder", "+model.normalize=false", *CAUSAL], "normalize is for embedding models"),
         (["model=byte_decoder", *CAUSAL, "texts=[sqlalchemy]"], "has no embeddings: leave texts empty"),
         (["model=byte_decoder", *CAUSAL[1:], "study.matrix.method=[ste]"], "method 'ste' cannot train it"),
         (

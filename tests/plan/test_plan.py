@@ -54,6 +54,33 @@ def test_an_untrained_model_is_one_run_whatever_the_seeds():
     assert [run["seed"] for run in made.study_description()["config"]["runs"]] == [None, 0, 1, 2]
 
 
+def test_a_model_with_and_without_normalization_are_two(tmp_path):
+    """In runs, folders and tables, trained or not."""
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    study = (conf / "study" / "quickstart.yaml").read_text()
+    matrix = "    model: [minilm, minilm_unnormalized]\n    method: [untrained, baseline]"
+    study = study.replace("name: quickstart", "name: lengths")
+    study = study.replace("    method: [untrained, baseline, ste, ste_warmup, weight_int8]", matrix)
+    (conf / "study" / "lengths.yaml").write_text(study)
+    made = load_study(conf, "lengths")
+    models = ["minilm", "minilm_unnormalized"]
+    untrained = [f"untrained-model={model}" for model in models]
+    assert sorted(run.name for run in made.runs) == sorted(
+        [*untrained, *(f"baseline-model={model}-seed=0" for model in models)]
+    )
+    assert len({run.trained for run in made.runs}) == 4
+    slugs = sorted(path.rpartition("-")[0] for path in paths(made, "model"))
+    assert slugs == ["model/all-minilm-l6-v2", "model/all-minilm-l6-v2-unnormalized"]
+    rows = made.study_description()["config"]["runs"]
+    assert {row["model"] for row in rows} == {"sentence-transformers/all-MiniLM-L6-v2"}
+    assert {(row["method"], row["varied"]["matrix.model"]) for row in rows} == {
+        (method, model) for method in ("untrained", "baseline") for model in models
+    }
+    scored = {path for run in made.runs for path in run.scored.values()}
+    assert len(scored) == 4 * 3 * 2
+
+
 def test_a_quantized_file_brings_its_float_source_along():
     made = plan("deploy=[torch_fp32,onnx_int8]", "study.matrix.method=[untrained]")
     configs = [artifact.config for artifact in made.artifacts.values() if artifact.kind == "deploy"]

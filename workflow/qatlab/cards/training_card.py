@@ -96,13 +96,15 @@ def _summary(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) 
 
 
 def base_in_words(model: dict[str, Any]) -> str:
-    """Where the base model comes from, and how much of it was kept."""
+    """Where the base model comes from, how much of it was kept, and whether its normalization was changed."""
     if model["source"] == "local":
         base = f"`{in_code(base_name(model))}`, a local folder"
     else:
         base = f"[{model['name']}](https://huggingface.co/{model['name']})"
         base += f" (revision `{in_code(model['revision'])}`)" if model["source"] == "hub" else ""
-    return f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
+    base = f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
+    normalized = {True: " with embeddings of length 1", False: " without its normalization of embeddings to length 1"}
+    return base + normalized.get(model.get("normalize"), "")
 
 
 def rows_in_words(data: dict[str, Any]) -> str:

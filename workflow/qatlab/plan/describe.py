@@ -5,7 +5,7 @@ from typing import Any
 
 from qatlab.config.deploy import Deployment, OnnxDeployment
 from qatlab.config.method import MethodConfig
-from qatlab.plan.runs import Run
+from qatlab.plan.runs import Run, of_model
 
 
 def twins(runs: list[Run], baseline: str) -> dict[str, str | None]:
@@ -55,7 +55,7 @@ def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
         "method": run.config.method.name,
         "seed": run.config.seed if trained else None,
         "varied": {
-            f"matrix.{key}": value if trained or key.startswith("model") else ""
+            f"matrix.{key}": value if trained or of_model(key) else ""
             for key, value in run.cell.items()
             if key not in ("method", "seed")
         },

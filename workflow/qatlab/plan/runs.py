@@ -44,9 +44,8 @@ class Run:
 def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     """A cell's run, its drift apart, which may refer to other runs."""
     model = plan_model(planner, config.model)
-    trained, name = model, config.method.name
+    trained, name = model, run_name(cell, config)
     if config.method.train:
-        name = run_name(cell, config)
         data = plan_data(planner, config)
         slice_ = {"method": dump(config.method), "trainer": dump(config.trainer), "seed": config.seed}
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
@@ -66,7 +65,8 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
 def plan_model(planner: Planner, config: ModelConfig) -> str:
     """The base model."""
     origin = planner.origin(model_origin, config)
-    return planner.add("model", Path(config.name).name, dump(config), {}, config.name, origin)
+    changed = {None: "", True: "-normalized", False: "-unnormalized"}[config.normalize]
+    return planner.add("model", Path(config.name).name + changed, dump(config), {}, config.name + changed, origin)
 
 
 def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
@@ -186,9 +186,18 @@ def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deploym
 
 
 def run_name(cell: dict[str, Any], config: RunConfig) -> str:
-    """The method, the seed, and what else the matrix varies, in words that are safe in a path."""
+    """Name a run: the method, the seed, and what else the matrix varies, in words that are safe in a path.
+
+    An untrained model is the same for every seed and whatever it could be trained on: its name has the keys of the model alone.
+    """
+    trained = config.method.train
     parts = [config.method.name]
     for key, value in cell.items():
-        if key not in ("method", "seed"):
+        if key not in ("method", "seed") and (trained or of_model(key)):
             parts.append(f"{key.rpartition('.')[2]}={printable(value)}")
-    return "-".join([*parts, f"seed={config.seed}"])
+    return "-".join([*parts, *([f"seed={config.seed}"] if trained else [])])
+
+
+def of_model(key: str) -> bool:
+    """Whether a key of the matrix changes the base model: `model`, or `model.max_seq_length` and the like."""
+    return key.partition(".")[0] == "model"
