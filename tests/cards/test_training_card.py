@@ -75,7 +75,7 @@ def test_packages_are_named_that_rows_are_from_and_not_those_withheld():
 
 @pytest.mark.parametrize(
     ("normalize", "words"),
-    [(False, " without its normalization of embeddings to length 1"), (True, " with embeddings of length 1")],
+    [(False, " without its normalization to length 1"), (True, " with embeddings of length 1")],
 )
 def test_a_changed_normalization_is_told(normalize, words):
     assert f"(revision `v2`){words}, fine-tuned on" in card({}, {**HUB_MODEL, "normalize": normalize}).text

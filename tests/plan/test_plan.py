@@ -32,6 +32,7 @@ def test_counts_of_quickstart():
         "encode": 36,
         "score": 42,  # 12 of the decomposition: three forms in one way each, the shipped one in three, on two tasks
         "drift": 26,
+        "bit_changes": 6,  # three trained methods beside the baseline, two tasks
     }
 
 

@@ -7,7 +7,7 @@ TABULATED = (
     *TRAININGS,
     *DEPLOYMENTS,
     *("encode", "predict"),
-    *("score", "score_predictions", "drift"),
+    *("score", "score_predictions", "drift", "bit_changes"),
 )
 PLOT_TITLES = {
     "published": "published figures and ours",

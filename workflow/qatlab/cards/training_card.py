@@ -103,8 +103,9 @@ def base_in_words(model: dict[str, Any]) -> str:
         base = f"[{model['name']}](https://huggingface.co/{model['name']})"
         base += f" (revision `{in_code(model['revision'])}`)" if model["source"] == "hub" else ""
     base = f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
-    normalized = {True: " with embeddings of length 1", False: " without its normalization of embeddings to length 1"}
-    return base + normalized.get(model.get("normalize"), "")
+    if model.get("normalize") is None:
+        return base
+    return base + (" with embeddings of length 1" if model["normalize"] else " without its normalization to length 1")
 
 
 def rows_in_words(data: dict[str, Any]) -> str:

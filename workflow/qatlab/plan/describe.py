@@ -72,11 +72,18 @@ def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
             {"deploy": deploy, "task": task, "encode": path}
             | ({"score": run.scored[deploy, task]} if (deploy, task) in run.scored else {})
             | {"drift": {r: p for (r, d, t), p in run.drifted.items() if (d, t) == (deploy, task)}}
+            | _bit_changes(run, deploy, task)
             for (deploy, task), path in run.encoded.items()
         ],
         "chains": [asdict(chain) for chain in run.chains],
         "parts": [asdict(part) for part in run.parts.values()],
     }
+
+
+def _bit_changes(run: Run, deploy: str, task: str) -> dict[str, dict[str, str]]:
+    """What a run's bits are compared with, by the name of the other run; nothing where they are not."""
+    paths = {other: path for (other, d, t), path in run.bit_changes.items() if (d, t) == (deploy, task)}
+    return {"bit_changes": paths} if paths else {}
 
 
 def budgets(run: Run) -> list[str]:

@@ -32,6 +32,9 @@ class Run:
     drifted: dict[tuple[str, str, str], str] = field(
         default_factory=dict
     )  # (reference, deployment, task or texts) → path
+    bit_changes: dict[tuple[str, str, str], str] = field(
+        default_factory=dict
+    )  # (name of the run compared with, deployment, task) → path
     chains: list[Chain] = field(default_factory=list)  # of the study's decomposition
     parts: dict[str, Part] = field(default_factory=dict)  # encoding → what chains are made from
 
@@ -127,7 +130,7 @@ def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
     run.references = {name: (other.name, deployed) for name, (other, deployed) in references.items()}
     for reference, (other, deployed) in references.items():
         for deployment, config in run.config.deploy.items():
-            if run.deployed[deployment] == other.deployed[deployed] or not _same_axes(config):
+            if run.deployed[deployment] == other.deployed[deployed] or not same_axes(config):
                 continue
             for task, role in run.tasks.items():
                 if (deployed, task) not in other.encoded:
@@ -166,7 +169,7 @@ def plan_data(planner: Planner, config: RunConfig) -> str:
     )
 
 
-def _same_axes(config: Deployment) -> bool:
+def same_axes(config: Deployment) -> bool:
     """Whether embeddings can be compared with another deployment's coordinate by coordinate."""
     return not isinstance(config, TorchDeployment) or not config.rotated
 
