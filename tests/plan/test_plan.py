@@ -168,6 +168,11 @@ def test_a_study_with_one_deployment_has_no_drift_to_show():
     assert "drift_summary" in plan().view_names()
 
 
+def test_gradients_are_drawn_where_a_method_trains_for_quantized_embeddings():
+    assert "gradient" in plan("deploy=[torch_fp32]", "study.matrix.method=[ste]", "study.decomposition=[]").plot_names()
+    assert "gradient" not in plan("deploy=[torch_fp32]", "study.matrix.method=[weight_int8]").plot_names()
+
+
 def test_bytes_are_weighed_where_there_is_more_than_one_output():
     assert "pareto" in plan().view_names()
     for names in (plan("evaluate.precisions=[int8]").view_names(), plan("evaluate.precisions=[int8]").plot_names()):

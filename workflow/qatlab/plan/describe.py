@@ -47,6 +47,7 @@ def float_deployment(run: Run) -> str:
 def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
     """A run as builtin values; `twins` by method."""
     trained, scheme, lora = run.config.method.train, run.config.method.weight_quantization, run.config.method.lora
+    quantized = run.config.method.embedding_quantization
     tuning = f"LoRA-{lora.r}" if lora else "full"
     return {
         "run": run.name,
@@ -59,6 +60,7 @@ def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
             for key, value in run.cell.items()
             if key not in ("method", "seed")
         },
+        "trains_for": list(quantized.precisions) if quantized else [],
         "scheme": scheme.name if scheme else "none",
         "tuning": tuning if trained else "",
         "trained": run.trained,

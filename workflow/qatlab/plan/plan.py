@@ -42,6 +42,7 @@ class Plan:
             "published": self.published is not None,
             "scores": True,
             "training_loss": any(a.kind.startswith("train") for a in self.artifacts.values()),
+            "gradient": any(run.config.method.embedding_quantization is not None for run in self.runs),
             "drift": self._compares(),
             "waterfall": any(run.chains for run in self.runs),
             "pareto": self._stored_otherwise(),
