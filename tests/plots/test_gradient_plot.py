@@ -132,6 +132,14 @@ def test_another_value_of_the_matrix_is_a_row_of_its_own():
     assert points(figure.axes[4])[0][1] is None  # one seed has no deviation
 
 
+def test_truths_of_the_matrix_are_found_in_tables_of_texts_and_a_row_without_figures_stays_empty():
+    of_runs = [run | {"varied": {"matrix.model.normalize": value}} for value in (True, False) for run in runs()]
+    bits, differences = (table.assign(**{"matrix.model.normalize": "True"}) for table in tables())
+    axes = drawn(of_runs, {}, (bits, differences)).axes
+    assert [len(points(axis)) for axis in axes] == [0, 3, 3, 0, 0, 0]
+    assert axes[0].get_title() == "normalize=True\ngradient of the bits"
+
+
 def test_numbers_of_the_matrix_are_found_in_tables_of_texts():
     of_runs = [
         run | {"varied": {"matrix.trainer.batch_size": 64, "matrix.model.num_hidden_layers": None}} for run in runs()

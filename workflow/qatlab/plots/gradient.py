@@ -133,6 +133,8 @@ def _text(value: Any) -> str:
     """'64' for 64, 64.0 and '64'; '–' for nothing."""
     if value is None or value == "":
         return NOTHING
+    if isinstance(value, bool):
+        return str(value)
     try:
         return f"{float(value):g}"
     except (TypeError, ValueError):
@@ -206,7 +208,8 @@ def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """The rows that have a figure in a column."""
     if column not in table:
         return table.iloc[:0]
-    return table[[not np.isnan(_figure(cell)[0]) for cell in table[column]]]
+    there = pd.Series([not np.isnan(_figure(cell)[0]) for cell in table[column]], index=table.index, dtype=bool)
+    return table[there]
 
 
 def _gradients(axis: Axes, lines: Mapping[str, tuple[str, list[pd.Series]]], looks: Mapping[str, Looks]) -> None:
