@@ -74,6 +74,15 @@ def test_packages_are_named_that_rows_are_from_and_not_those_withheld():
     assert "networkx" not in text
 
 
+@pytest.mark.parametrize(
+    ("normalize", "words"),
+    [(False, " without its normalization to length 1"), (True, " with embeddings of length 1")],
+)
+def test_a_changed_normalization_is_told(normalize, words):
+    assert f"(revision `v2`){words}, fine-tuned on" in card({}, {**HUB_MODEL, "normalize": normalize}).text
+    assert words not in card({}, {**HUB_MODEL, "normalize": None}).text
+
+
 def test_settings_seed_and_cost_are_there():
     text = card(
         {"learning_rate": 1e-3}, max_steps=1407, batch_size=32, gradient_accumulation_steps=2, warmup_steps=0

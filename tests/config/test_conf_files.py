@@ -77,11 +77,28 @@ def test_composes_and_validates(group, choice):
             ["model=byte_decoder"],
             "is a causal language model and has no embeddings: deployment 'onnx_fp32' is not for it",
         ),
+        (["model=byte_decoder", "+model.normalize=false", *CAUSAL], "normalize is for embedding models"),
         (["model=byte_decoder", *CAUSAL, "texts=[sqlalchemy]"], "has no embeddings: leave texts empty"),
         (["model=byte_decoder", *CAUSAL[1:], "study.matrix.method=[ste]"], "method 'ste' cannot train it"),
+        (
+            ["model=byte_decoder", "trainer=wall_clock", *CAUSAL[1:], "study.matrix.method=[baseline_longer]"],
+            "method 'baseline_longer' has extra_steps, and trainer.max_seconds ends a training by the clock",
+        ),
     ],
 )
 def test_what_is_for_the_other_kind_of_model_is_one_line(overrides, message):
+    with pytest.raises(UserError, match=message):
+        compose_runs(CONF, "quickstart", overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["+method.extra_steps=0.05"], "train is false, so extra_steps would do nothing"),
+        (["+method.extra_steps=-0.05", "study.matrix.method=[baseline]"], "greater than or equal to 0"),
+    ],
+)
+def test_extra_steps_that_cannot_be_are_refused(overrides, message):
     with pytest.raises(UserError, match=message):
         compose_runs(CONF, "quickstart", overrides=overrides)
 

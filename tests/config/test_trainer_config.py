@@ -24,6 +24,21 @@ def test_what_cannot_be_shared_is_refused(values, message):
         TrainerConfig.model_validate(values)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "extra", "steps"),
+    [
+        ({"max_steps": 700}, 0.07, 749),  # 700 × 0.07 is more than 49 in floating point
+        ({"max_steps": 10}, 0.01, 11),
+        ({"max_examples": 640}, 0.5, 15),
+        ({"num_train_epochs": 2}, 0.05, 32),  # of twice 15
+        ({}, 0.0, 15),
+        ({}, None, 15),
+    ],
+)
+def test_extra_steps_are_a_share_rounded_up(trainer, extra, steps):
+    assert TrainerConfig.model_validate(trainer).steps(1000, extra) == steps
+
+
 def test_the_batch_is_that_of_all_processes():
     one = TrainerConfig(batch_size=48)
     four = TrainerConfig.model_validate({"batch_size": 48, "distributed": {"processes": 2, "nodes": 2}})

@@ -32,6 +32,7 @@ def test_counts_of_quickstart():
         "encode": 36,
         "score": 42,  # 12 of the decomposition: three forms in one way each, the shipped one in three, on two tasks
         "drift": 26,
+        "bit_changes": 6,  # three trained methods beside the baseline, two tasks
     }
 
 
@@ -52,6 +53,33 @@ def test_an_untrained_model_is_one_run_whatever_the_seeds():
     made = plan("study.matrix.seed=[0,1,2]", "study.matrix.method=[untrained,baseline]")
     assert [run.name for run in made.runs] == ["untrained", "baseline-seed=0", "baseline-seed=1", "baseline-seed=2"]
     assert [run["seed"] for run in made.study_description()["config"]["runs"]] == [None, 0, 1, 2]
+
+
+def test_a_model_with_and_without_normalization_are_two(tmp_path):
+    """In runs, folders and tables, trained or not."""
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    study = (conf / "study" / "quickstart.yaml").read_text()
+    matrix = "    model: [minilm, minilm_unnormalized]\n    method: [untrained, baseline]"
+    study = study.replace("name: quickstart", "name: lengths")
+    study = study.replace("    method: [untrained, baseline, ste, ste_warmup, weight_int8]", matrix)
+    (conf / "study" / "lengths.yaml").write_text(study)
+    made = load_study(conf, "lengths")
+    models = ["minilm", "minilm_unnormalized"]
+    untrained = [f"untrained-model={model}" for model in models]
+    assert sorted(run.name for run in made.runs) == sorted(
+        [*untrained, *(f"baseline-model={model}-seed=0" for model in models)]
+    )
+    assert len({run.trained for run in made.runs}) == 4
+    slugs = sorted(path.rpartition("-")[0] for path in paths(made, "model"))
+    assert slugs == ["model/all-minilm-l6-v2", "model/all-minilm-l6-v2-unnormalized"]
+    rows = made.study_description()["config"]["runs"]
+    assert {row["model"] for row in rows} == {"sentence-transformers/all-MiniLM-L6-v2"}
+    assert {(row["method"], row["varied"]["matrix.model"]) for row in rows} == {
+        (method, model) for method in ("untrained", "baseline") for model in models
+    }
+    scored = {path for run in made.runs for path in run.scored.values()}
+    assert len(scored) == 4 * 3 * 2
 
 
 def test_a_quantized_file_brings_its_float_source_along():
@@ -138,6 +166,11 @@ def test_a_study_with_one_deployment_has_no_drift_to_show():
     assert "drift_summary" not in made.view_names()
     assert made.plot_names() == ["scores", "pareto"]
     assert "drift_summary" in plan().view_names()
+
+
+def test_gradients_are_drawn_where_a_method_trains_for_quantized_embeddings():
+    assert "gradient" in plan("deploy=[torch_fp32]", "study.matrix.method=[ste]", "study.decomposition=[]").plot_names()
+    assert "gradient" not in plan("deploy=[torch_fp32]", "study.matrix.method=[weight_int8]").plot_names()
 
 
 def test_bytes_are_weighed_where_there_is_more_than_one_output():

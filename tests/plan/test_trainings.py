@@ -62,6 +62,13 @@ def test_what_is_unusual_is_said(overrides, line):
     assert trainings(plan.runs) == [line]
 
 
+def test_extra_steps_are_counted_and_said():
+    methods = ["study.matrix.method=[untrained,baseline,baseline_longer]"]
+    lines = ["1 training of 16 steps: 1,024 rows, batches of 64"]
+    lines += ["1 training of 17 steps: 1,024 rows, batches of 64, 5 % more steps"]
+    assert trainings(load_study(CONF, "quickstart", overrides=methods).runs) == lines
+
+
 def test_the_staged_warm_up_does_not_finish_where_the_pull_requests_thread_says_so():
     """78 % of binary's weight at the end of 90,000 rows in batches of 64, 39 % in batches of 128."""
     reached = {}

@@ -175,6 +175,12 @@ def test_translations_are_learnt(inputs, tmp_path):
     assert after["chrf"]["query_precision"] == "text"
 
 
+def test_extra_steps_are_taken(inputs, tmp_path):
+    assert len(trained(inputs, tmp_path / "out", {"extra_steps": 0.25})) == 15  # of 12
+    whole = len(trained(inputs, tmp_path / "epoch", {}, max_steps=None))
+    assert len(trained(inputs, tmp_path / "longer", {"extra_steps": 1.0}, max_steps=None)) == 2 * whole
+
+
 def test_the_clock_may_end_it(inputs, tmp_path):
     log = trained(inputs, tmp_path / "out", METHODS["late"], max_steps=None, max_seconds=2)
     cost = json.loads((tmp_path / "out" / "cost.json").read_text())

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
@@ -53,6 +54,40 @@ def test_the_first_layers_are_kept_as_they_are(tiny_model, tmp_path, capfd):
     assert "not used" not in capfd.readouterr().err
     with pytest.raises(UserError, match="num_hidden_layers=3, but the model has 2"):
         run(tiny_model, tmp_path / "more", num_hidden_layers=3)
+
+
+def classes(folder):
+    return [module["type"].rpartition(".")[2] for module in json.loads((folder / "modules.json").read_text())]
+
+
+def test_normalization_is_removed_and_appended(tiny_model, tmp_path, pairs):
+    """The folder stays an ordinary one: embeddings as long as pooling leaves them, in the same directions."""
+    texts = [summary for summary, _ in pairs[:8]]
+    kept = run(tiny_model, tmp_path / "kept")
+    plain = SentenceTransformer(str(kept), device="cpu").encode(texts)
+    without = run(tiny_model, tmp_path / "without", normalize=False)
+    assert classes(without) == ["Transformer", "Pooling"]
+    assert not list(without.glob("*Normalize"))
+    longer = SentenceTransformer(str(without), device="cpu").encode(texts)
+    lengths = np.linalg.norm(longer, axis=1, keepdims=True)
+    assert (np.abs(lengths - 1) > 0.5).all()
+    assert np.allclose(longer / lengths, plain, atol=1e-6)
+    again = run(without, tmp_path / "again", normalize=True)
+    assert classes(again) == ["Transformer", "Pooling", "Normalize"]
+    assert np.allclose(SentenceTransformer(str(again), device="cpu").encode(texts), plain, atol=1e-6)
+    assert classes(kept) == classes(run(tiny_model, tmp_path / "true", normalize=True)) == classes(again)
+
+
+def test_normalization_goes_with_fewer_layers(tiny_model, tmp_path):
+    target = run(tiny_model, tmp_path / "out", num_hidden_layers=1, normalize=False)
+    assert classes(target) == ["Transformer", "Pooling"]
+
+
+def test_normalization_that_is_not_there_cannot_be_removed(tiny_model, tmp_path):
+    without = run(tiny_model, tmp_path / "without", normalize=False)
+    message = r"model.normalize=false, but the last module of '.*' is no Normalize \(its modules: Transformer, Pooling\); leave"
+    with pytest.raises(UserError, match=message):
+        run(without, tmp_path / "twice", normalize=False)
 
 
 def test_a_manifest_says_where_it_came_from(tiny_model, tmp_path):

@@ -248,6 +248,17 @@ def test_the_trainer_takes_the_steps_that_were_planned(inputs, tmp_path, sizes):
     assert len(log) == TrainerConfig.model_validate({**TRAINER, **sizes}).steps(rows)
 
 
+@pytest.mark.parametrize(
+    ("extra", "steps", "rates"), [(0.0, 4, [1.0, 0.75, 0.5, 0.25]), (0.3, 6, [1.0, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6])]
+)
+def test_extra_steps_go_on_into_the_next_epoch_and_the_schedule_spans_them(inputs, tmp_path, extra, steps, rates):
+    """Four batches are one epoch: 1.2 more steps are two."""
+    log = trained(inputs, tmp_path, {"extra_steps": extra}, warmup_steps=0)
+    assert len(log) == steps
+    assert log["learning_rate"].tolist() == pytest.approx([rate * TRAINER["learning_rate"] for rate in rates])
+    assert ("| extra steps | 30 % of the trainer's |" in (tmp_path / "model" / "README.md").read_text()) is (extra > 0)
+
+
 @pytest.mark.parametrize(("steps", "rates"), [(0, [1.0, 0.75, 0.5, 0.25]), (2, [0.0, 0.5, 1.0, 0.5])])
 def test_warm_up_steps_stand_for_themselves(inputs, tmp_path, steps, rates):
     """0 of them too, which Transformers takes for none given."""

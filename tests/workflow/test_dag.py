@@ -234,7 +234,7 @@ def test_views_and_plots_are_there(finished):
     ):
         for form in ("csv", "md", "tex"):
             assert (finished.tables() / f"{name}.{form}").stat().st_size > 100
-    for name in ("scores", "training_loss", "drift", "pareto"):
+    for name in ("scores", "training_loss", "gradient", "drift", "pareto"):
         assert (finished.tables().parent / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -349,7 +349,7 @@ def test_the_same_study_from_scratch_gives_the_same_bytes(finished, tmp_path, ti
     for name in names:
         assert (again.tables() / name).read_bytes() == (finished.tables() / name).read_bytes(), name
     plots = [plot for plot in (again.tables().parent / "plots").iterdir() if plot.stem != "pareto"]  # shows timings
-    assert len(plots) == 2 * 3
+    assert len(plots) == 2 * 4
     for plot in plots:
         assert plot.read_bytes() == (finished.tables().parent / "plots" / plot.name).read_bytes(), plot.name
 
@@ -494,11 +494,22 @@ def test_a_crashing_job_shows_the_end_of_its_log(finished, edited):
 
 
 def test_a_study_of_one_deployment_has_its_tables_and_plots(finished):
-    """Nothing to compare a deployment with: no drift, and no table or plot of it."""
-    result = finished.snakemake(overrides="deploy=[torch_fp32]")
+    """Nothing to compare a deployment with: no drift, and no table or plot of it. A baseline brings comparisons of bits."""
+    overrides = "deploy=[torch_fp32] ++study.baseline=untrained"
+    assert "bit_changes" in finished.would_run(overrides)
+    result = finished.snakemake(overrides=overrides)
     assert result.returncode == 0, result.stdout
     assert not (finished.tables() / "drift_summary.csv").exists()
     assert (finished.tables() / "scores_by_precision.csv").exists()
+    bits = pd.read_csv(finished.tables() / "bits_changed.csv").set_index("method")
+    assert list(bits.index) == ["ste_warmup", "weight_int8"]
+    assert bits["bits changed (%)"].between(0.01, 60).all()
+    runs = pd.read_csv(finished.tables().parent / "runs.csv").set_index("run")
+    path = finished.folder / "results" / runs.loc["ste_warmup-seed=0", "bit_changes"] / "bit_changes.json"
+    share = json.loads(path.read_text())["documents"]
+    assert bits.loc["ste_warmup", "bits changed (%)"] == pytest.approx(100 * share, abs=0.005)
+    gradient = (finished.tables().parent / "plots" / "gradient.svg").read_text()
+    assert "differ from those of untrained, same seed (%)" in gradient
     restored = finished.snakemake()
     assert restored.returncode == 0, restored.stdout
     assert (finished.tables() / "drift_summary.csv").exists()

@@ -30,6 +30,7 @@ STAGES = {
     "score": "score embeddings at every output precision",
     "score_predictions": "score what a causal language model predicted",
     "drift": "compare a deployment's embeddings with a reference's",
+    "bit_changes": "count the bits in which two models' embeddings differ",
     "tables": "gather a study's figures",
     "plots": "draw a study's tables",
     "mteb_results": "write scores in mteb's own format",

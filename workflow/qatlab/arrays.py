@@ -9,10 +9,15 @@ import numpy as np
 from qatlab.errors import UserError
 
 
-def load_array(path: Path) -> np.ndarray:
-    """The array of a .npy file; raises UserError for one that holds anything else."""
+def load_array(path: Path, mapped: bool = False) -> np.ndarray:
+    """The array of a .npy file; raises UserError for one that holds anything else.
+
+    Args:
+        path: the file.
+        mapped: leave it on disk, and read what is computed with: for files that need not fit in memory.
+    """
     with numbers_alone(path):
-        array: np.ndarray = np.load(path, allow_pickle=False)
+        array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     return array
 
 

@@ -7,12 +7,13 @@ TABULATED = (
     *TRAININGS,
     *DEPLOYMENTS,
     *("encode", "predict"),
-    *("score", "score_predictions", "drift"),
+    *("score", "score_predictions", "drift", "bit_changes"),
 )
 PLOT_TITLES = {
     "published": "published figures and ours",
     "scores": "scores by output precision",
     "training_loss": "training loss by component",
+    "gradient": "what training for bits does",
     "drift": "drift distributions",
     "waterfall": "what quantization costs, by component",
     "pareto": "bytes, quality and speed",
@@ -78,6 +79,8 @@ def whole_tables(study):
 def drawn_tables(study):
     """The tables that plots are drawn from."""
     views = [n for n in study.views if n in ("decomposition", "published")]
+    if "bits_changed" in study.views:
+        views += ["bits_changed", "against_baseline"]
     return [
         whole_tables(study),
         *(

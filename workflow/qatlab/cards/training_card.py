@@ -126,13 +126,16 @@ def _summary(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) 
 
 
 def base_in_words(model: dict[str, Any]) -> str:
-    """Where the base model comes from, and how much of it was kept."""
+    """Where the base model comes from, how much of it was kept, and whether its normalization was changed."""
     if model["source"] == "local":
         base = f"`{in_code(base_name(model))}`, a local folder"
     else:
         base = f"[{model['name']}](https://huggingface.co/{model['name']})"
         base += f" (revision `{in_code(model['revision'])}`)" if model["source"] == "hub" else ""
-    return f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
+    base = f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
+    if model.get("normalize") is None:
+        return base
+    return base + (" with embeddings of length 1" if model["normalize"] else " without its normalization to length 1")
 
 
 def rows_in_words(data: dict[str, Any]) -> str:
@@ -187,8 +190,10 @@ def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str
     spread = trainer.distributed
     nodes = f" on each of {spread.nodes} nodes" if spread.nodes > 1 else ""
     shared = {"processes that share a batch": f"{spread.processes}{nodes}"} if spread.in_all > 1 else {}
+    extra = {"extra steps": f"{100 * method.extra_steps:g} % of the trainer's"} if method.extra_steps else {}
     rows = {
         **_budget(trainer),
+        **extra,
         "batch size": f"{trainer.batch_size}" + (f" × {accumulated} accumulated" if accumulated > 1 else ""),
         **shared,
         "batches": drawn + (", full ones only" if trainer.dataloader_drop_last else ""),

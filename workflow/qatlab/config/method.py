@@ -221,6 +221,15 @@ class MethodConfig(Strict):
     learning_rate: Annotated[
         float | None, Field(gt=0, description="Instead of trainer.learning_rate: adapters want about ten times as much")
     ] = None
+    extra_steps: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description="The method trains for more optimizer steps than the trainer's settings give, by this share of them (0.05 is "
+            "5 % more): what the extra time of a recipe's steps would have bought plain training. The learning-rate schedule spans "
+            "all steps, and further passes over the rows follow where one is not enough",
+        ),
+    ] = None
     weight_quantization: Annotated[
         WeightsConfig | None,
         Field(description="A scheme of conf/weights: `defaults: [/weights@weight_quantization: int8]`"),
@@ -233,7 +242,14 @@ class MethodConfig(Strict):
     def _untrained_has_no_recipe(self) -> "MethodConfig":
         given = [
             name
-            for name in ("rotation", "embedding_quantization", "lora", "learning_rate", "weight_quantization")
+            for name in (
+                "rotation",
+                "embedding_quantization",
+                "lora",
+                "learning_rate",
+                "extra_steps",
+                "weight_quantization",
+            )
             if getattr(self, name) is not None
         ]
         if not self.train and given:

@@ -43,6 +43,13 @@ class ModelConfig(Strict):
     num_hidden_layers: Annotated[
         int | None, Field(gt=0, description="Keep this many of its layers, the first ones; null keeps all")
     ] = None
+    normalize: Annotated[
+        bool | None,
+        Field(
+            description="embedding: whether the model's last module scales embeddings to length 1. false removes a final Normalize, so "
+            "that embeddings keep the length that pooling gives; true appends one where there is none; null keeps the model as it is"
+        ),
+    ] = None
     decoder: Annotated[
         DecoderConfig | None, Field(description="causal_lm: made on the spot, with this architecture")
     ] = None
@@ -58,6 +65,10 @@ class ModelConfig(Strict):
     def _decoders_are_causal(self) -> "ModelConfig":
         if self.kind == "embedding" and (self.decoder is not None or self.prompt != PROMPT):
             raise ValueError("decoder and prompt are for causal language models; set kind: causal_lm")
+        if self.kind == "causal_lm" and self.normalize is not None:
+            raise ValueError(
+                "normalize is for embedding models; a causal language model has no embeddings, so leave it out"
+            )
         if self.decoder is not None and self.num_hidden_layers is not None:
             raise ValueError(
                 "num_hidden_layers cuts a model that is there; a decoder has its own decoder.num_hidden_layers"

@@ -178,6 +178,15 @@ class RunConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _extra_steps_are_of_steps(self) -> "RunConfig":
+        if self.method.extra_steps is not None and self.trainer.max_seconds is not None:
+            raise ValueError(
+                f"method '{self.method.name}' has extra_steps, and trainer.max_seconds ends a training by the clock, whatever its "
+                "steps; give trainer.max_steps, max_examples or num_train_epochs instead"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _causal_models_have_no_embeddings(self) -> "RunConfig":
         if self.model.kind == "embedding":
             if self.trainer.max_seconds is not None:

@@ -120,8 +120,18 @@ class TrainerConfig(Strict):
             raise ValueError(f"lr_scheduler_kwargs are for cosine_with_restarts, not for {self.lr_scheduler_type}")
         return self
 
-    def steps(self, rows: int) -> int:
-        """Optimizer steps over this many rows, as Transformers' trainer counts them."""
+    def steps(self, rows: int, extra: float | None = None) -> int:
+        """Count the optimizer steps over this many rows, as Transformers' trainer does.
+
+        Args:
+            rows: training examples in one epoch.
+            extra: a method's `extra_steps`: the share of these steps that is added to them, rounded up.
+        """
+        steps = self._steps(rows)
+        # Rounded first: 700 steps and 7 % of them are 749, and 700 × 0.07 is 49.00000000000001.
+        return steps + math.ceil(round(steps * (extra or 0.0), 6))
+
+    def _steps(self, rows: int) -> int:
         if self.max_steps is not None:
             return self.max_steps
         if self.max_examples is not None:

@@ -16,9 +16,8 @@ CAUSAL_KINDS = ("translation", "language_modelling")
 def plan_causal_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     """A cell's run. Raises UserError for tasks that a causal language model has no answer to."""
     model = plan_model(planner, config.model)
-    trained, name = model, config.method.name
+    trained, name = model, run_name(cell, config)
     if config.method.train:
-        name = run_name(cell, config)
         slice_ = CausalTrainingConfig(
             method=config.method,
             trainer=config.trainer,

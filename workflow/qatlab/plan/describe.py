@@ -5,7 +5,7 @@ from typing import Any
 
 from qatlab.config.deploy import Deployment, OnnxDeployment
 from qatlab.config.method import MethodConfig
-from qatlab.plan.runs import Run
+from qatlab.plan.runs import Run, of_model
 
 
 def twins(runs: list[Run], baseline: str) -> dict[str, str | None]:
@@ -47,6 +47,7 @@ def float_deployment(run: Run) -> str:
 def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
     """A run as builtin values; `twins` by method."""
     trained, scheme, lora = run.config.method.train, run.config.method.weight_quantization, run.config.method.lora
+    quantized = run.config.method.embedding_quantization
     tuning = f"LoRA-{lora.r}" if lora else "full"
     return {
         "run": run.name,
@@ -55,10 +56,11 @@ def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
         "method": run.config.method.name,
         "seed": run.config.seed if trained else None,
         "varied": {
-            f"matrix.{key}": value if trained or key.startswith("model") else ""
+            f"matrix.{key}": value if trained or of_model(key) else ""
             for key, value in run.cell.items()
             if key not in ("method", "seed")
         },
+        "trains_for": list(quantized.precisions) if quantized else [],
         "scheme": scheme.name if scheme else "none",
         "tuning": tuning if trained else "",
         "trained": run.trained,
@@ -72,11 +74,18 @@ def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
             {"deploy": deploy, "task": task, "encode": path}
             | ({"score": run.scored[deploy, task]} if (deploy, task) in run.scored else {})
             | {"drift": {r: p for (r, d, t), p in run.drifted.items() if (d, t) == (deploy, task)}}
+            | _bit_changes(run, deploy, task)
             for (deploy, task), path in run.encoded.items()
         ],
         "chains": [asdict(chain) for chain in run.chains],
         "parts": [asdict(part) for part in run.parts.values()],
     }
+
+
+def _bit_changes(run: Run, deploy: str, task: str) -> dict[str, dict[str, str]]:
+    """What a run's bits are compared with, by the name of the other run; nothing where they are not."""
+    paths = {other: path for (other, d, t), path in run.bit_changes.items() if (d, t) == (deploy, task)}
+    return {"bit_changes": paths} if paths else {}
 
 
 def budgets(run: Run) -> list[str]:

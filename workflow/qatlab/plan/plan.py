@@ -9,6 +9,7 @@ from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Artifact, Planner
+from qatlab.plan.bit_changes import plan_bit_changes
 from qatlab.plan.causal_lm import plan_causal_run
 from qatlab.plan.compose import FULL_SCALE
 from qatlab.plan.decomposition import check_decomposition, plan_decomposition
@@ -41,6 +42,7 @@ class Plan:
             "published": self.published is not None,
             "scores": True,
             "training_loss": any(a.kind.startswith("train") for a in self.artifacts.values()),
+            "gradient": any(run.config.method.embedding_quantization is not None for run in self.runs),
             "drift": self._compares(),
             "waterfall": any(run.chains for run in self.runs),
             "pareto": self._stored_otherwise(),
@@ -57,6 +59,7 @@ class Plan:
             "pareto": self._stored_otherwise(),
             "against_baseline": self.baseline in methods and len(methods) > 1,
             "against_float": any(self._shipped_otherwise(run) for run in self.runs),
+            "bits_changed": self._changes_bits(),
             "decomposition": any(run.chains for run in self.runs),
             "withheld": "reranking" in self.runs[0].kinds.values(),
             "drift_summary": self._compares(),
@@ -84,6 +87,10 @@ class Plan:
     def _compares(self) -> bool:
         """Whether deployments are compared with one another, besides with what training saw."""
         return any(not is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted)
+
+    def _changes_bits(self) -> bool:
+        """Whether a method's bits are compared with the baseline's."""
+        return any(run.bit_changes for run in self.runs if run.config.method.name != self.baseline)
 
     def _stored_otherwise(self) -> bool:
         """Whether embeddings are searched at more than one output."""
@@ -140,6 +147,8 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
         if run.config.model.kind == "embedding":
             plan_drift(planner, run, list(runs.values()))
             plan_decomposition(planner, run)
+    if all(run.config.model.kind == "embedding" for run in runs.values()):
+        plan_bit_changes(planner, list(runs.values()), study.baseline)
     return Plan(study.name, study.title, study.baseline, list(runs.values()), planner.artifacts)
 
 

@@ -32,6 +32,9 @@ class Run:
     drifted: dict[tuple[str, str, str], str] = field(
         default_factory=dict
     )  # (reference, deployment, task or texts) → path
+    bit_changes: dict[tuple[str, str, str], str] = field(
+        default_factory=dict
+    )  # (name of the run compared with, deployment, task) → path
     chains: list[Chain] = field(default_factory=list)  # of the study's decomposition
     parts: dict[str, Part] = field(default_factory=dict)  # encoding → what chains are made from
 
@@ -44,9 +47,8 @@ class Run:
 def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     """A cell's run, its drift apart, which may refer to other runs."""
     model = plan_model(planner, config.model)
-    trained, name = model, config.method.name
+    trained, name = model, run_name(cell, config)
     if config.method.train:
-        name = run_name(cell, config)
         data = plan_data(planner, config)
         slice_ = {"method": dump(config.method), "trainer": dump(config.trainer), "seed": config.seed}
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
@@ -66,7 +68,8 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
 def plan_model(planner: Planner, config: ModelConfig) -> str:
     """The base model."""
     origin = planner.origin(model_origin, config)
-    return planner.add("model", Path(config.name).name, dump(config), {}, config.name, origin)
+    changed = {None: "", True: "-normalized", False: "-unnormalized"}[config.normalize]
+    return planner.add("model", Path(config.name).name + changed, dump(config), {}, config.name + changed, origin)
 
 
 def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
@@ -127,7 +130,7 @@ def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
     run.references = {name: (other.name, deployed) for name, (other, deployed) in references.items()}
     for reference, (other, deployed) in references.items():
         for deployment, config in run.config.deploy.items():
-            if run.deployed[deployment] == other.deployed[deployed] or not _same_axes(config):
+            if run.deployed[deployment] == other.deployed[deployed] or not same_axes(config):
                 continue
             for task, role in run.tasks.items():
                 if (deployed, task) not in other.encoded:
@@ -166,7 +169,7 @@ def plan_data(planner: Planner, config: RunConfig) -> str:
     )
 
 
-def _same_axes(config: Deployment) -> bool:
+def same_axes(config: Deployment) -> bool:
     """Whether embeddings can be compared with another deployment's coordinate by coordinate."""
     return not isinstance(config, TorchDeployment) or not config.rotated
 
@@ -186,9 +189,18 @@ def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deploym
 
 
 def run_name(cell: dict[str, Any], config: RunConfig) -> str:
-    """The method, the seed, and what else the matrix varies, in words that are safe in a path."""
+    """Name a run: the method, the seed, and what else the matrix varies, in words that are safe in a path.
+
+    An untrained model is the same for every seed and whatever it could be trained on: its name has the keys of the model alone.
+    """
+    trained = config.method.train
     parts = [config.method.name]
     for key, value in cell.items():
-        if key not in ("method", "seed"):
+        if key not in ("method", "seed") and (trained or of_model(key)):
             parts.append(f"{key.rpartition('.')[2]}={printable(value)}")
-    return "-".join([*parts, f"seed={config.seed}"])
+    return "-".join([*parts, *([f"seed={config.seed}"] if trained else [])])
+
+
+def of_model(key: str) -> bool:
+    """Whether a key of the matrix changes the base model: `model`, or `model.max_seq_length` and the like."""
+    return key.partition(".")[0] == "model"

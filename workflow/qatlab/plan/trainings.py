@@ -15,7 +15,7 @@ def steps_of(config: RunConfig) -> int | None:
     in_blocks = config.model.kind == "causal_lm" and len(config.data.columns) == 1
     if not counted and (rows is None or in_blocks):
         return None
-    return trainer.steps(rows or 0)
+    return trainer.steps(rows or 0, config.method.extra_steps)
 
 
 def trainings(runs: list[Run]) -> list[str]:
@@ -34,7 +34,8 @@ def _size(config: RunConfig) -> str:
     length = (
         f"{trainer.max_seconds:g} seconds" if trainer.max_seconds else f"{f'{steps:,}' if steps else 'as many'} steps"
     )
+    extra = config.method.extra_steps
     return (
         f"{length}: {epochs}{f'{rows:,}' if rows else 'all'} rows, batches of "
-        f"{trainer.batch_size}{f' × {accumulated}' if accumulated > 1 else ''}"
+        f"{trainer.batch_size}{f' × {accumulated}' if accumulated > 1 else ''}{f', {100 * extra:g} % more steps' if extra else ''}"
     )

@@ -10,9 +10,10 @@ from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
-from qatlab.models.safe_folder import check_folder
+from qatlab.models.safe_folder import MODULES, check_folder
 from qatlab.models.source import model_source
 
+NORMALIZE = "sentence_transformers.models.Normalize"  # every release of Sentence Transformers knows it by this name
 PLAIN_FILES = (".json", ".txt", ".safetensors", ".model")
 
 
@@ -50,13 +51,15 @@ def _found(config: ModelConfig, source: str) -> Path:
 
 
 def _complete_encoder(target: Path, config: ModelConfig) -> None:
-    """A Sentence Transformers folder, with as many layers and tokens as asked for."""
+    """A Sentence Transformers folder, with as many layers and tokens as asked for, and normalized or not."""
     if config.num_hidden_layers:
         with _layers_kept(target, config.num_hidden_layers):
             _save_anew(target, num_hidden_layers=config.num_hidden_layers)
-    elif not (target / "modules.json").exists() or not (target / "tokenizer.json").exists():
+    elif not (target / MODULES).exists() or not (target / "tokenizer.json").exists():
         _save_anew(target)
     _set_max_seq_length(target, config.max_seq_length)
+    if config.normalize is not None:
+        _set_normalize(target, config.normalize, config.name)
 
 
 def _complete_decoder(target: Path, config: ModelConfig) -> None:
@@ -112,6 +115,31 @@ def _save_anew(folder: Path, **config: Any) -> None:
 
     model = load_model(folder, config=config)
     model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
+
+
+def _set_normalize(folder: Path, normalize: bool, name: str) -> None:
+    """Removes the final Normalize module of a Sentence Transformers folder, or appends one where there is none.
+
+    Raises:
+        UserError: for a model that does not end in the module that is to be removed.
+    """
+    path = folder / MODULES
+    modules = read_json(path)
+    classes = [module["type"].rpartition(".")[2] for module in modules]
+    ends_so = classes[-1] == "Normalize"
+    if normalize and not ends_so:
+        at = len(modules)
+        modules.append({"idx": at, "name": f"{at}", "path": f"{at}_Normalize", "type": NORMALIZE})
+    elif not normalize:
+        if not ends_so:
+            raise UserError(
+                f"model.normalize=false, but the last module of '{name}' is no Normalize (its modules: {', '.join(classes)}); "
+                "leave model.normalize out"
+            )
+        removed = modules.pop()
+        if removed["path"]:
+            shutil.rmtree(folder / removed["path"], ignore_errors=True)
+    write_json(path, modules)
 
 
 def _set_max_seq_length(folder: Path, max_seq_length: int) -> None:

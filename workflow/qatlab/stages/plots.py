@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from qatlab.arrays import load_array
-from qatlab.plots import drift, pareto, published, scores, style, training_loss, waterfall
+from qatlab.plots import drift, gradient, pareto, published, scores, style, training_loss, waterfall
+from qatlab.tables.bits_changed import compared_deployment
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.missing import OK, STATUS, Missing, in_words, incomplete_runs, read_missing
 from qatlab.tables.names import is_simulation
@@ -15,9 +17,9 @@ from qatlab.tables.published import scale_note
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes plots/: published, scores, training_loss, drift, waterfall, pareto as .svg and .png, where the study has such figures.
+    """Writes plots/: published, scores, training_loss, gradient, drift, waterfall, pareto as .svg and .png.
 
-    What an input `missing` says is not there is left out, and named in the titles.
+    Each is there where the study has such figures. What an input `missing` says is not there is left out, and named in the titles.
     """
     config, results, missing = description["config"], inputs["results"], read_missing(inputs)
     folder = output / "plots"
@@ -38,22 +40,36 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     }
     if trained:
         style.save(training_loss.draw(logs, title) if logs else style.nothing(title), folder, "training_loss")
+    if any(run["trains_for"] for run in trained):
+        drawn = _gradient(config, logs, inputs["tables"], title)
+        style.save(drawn or style.nothing(title), folder, "gradient")
     cosines = _cosines(config["runs"], results, missing)
     if cosines:
         any_left = any(len(values) for by_method in cosines.values() for values in by_method.values())
         style.save(drift.draw(cosines, title) if any_left else style.nothing(title), folder, "drift")
     if "published" in config["views"]:
-        beside = pd.read_csv(inputs["tables"] / "published.csv", dtype=str, keep_default_na=False)
+        beside = _as_text(inputs["tables"], "published")
         style.save(published.draw(beside, title, scale_note(config)), folder, "published")
     if "decomposition" in config["views"]:
-        # As text: a cell says what it says in the table, and "–" where there is nothing.
-        steps = pd.read_csv(inputs["tables"] / "decomposition.csv", dtype=str, keep_default_na=False)
-        steps = waterfall.whole(steps)
+        steps = waterfall.whole(_as_text(inputs["tables"], "decomposition"))
         drawn = waterfall.draw(steps, config["primary_metric"], title) if len(steps) else None
         style.save(drawn or style.nothing(title), folder, "waterfall")
     if "pareto" in config["views"]:
         points = pareto.draw(table, search, config["primary_metric"], title)
         style.save(points or style.nothing(title), folder, "pareto")
+
+
+def _as_text(folder: Path, name: str) -> pd.DataFrame:
+    """A table whose cells say what they say there, and "–" where there is nothing."""
+    return pd.read_csv(folder / f"{name}.csv", dtype=str, keep_default_na=False)
+
+
+def _gradient(config: dict[str, Any], logs: dict[str, pd.DataFrame], folder: Path, title: str) -> Figure | None:
+    """The plot `gradient`; None where every run is missing of it."""
+    compared = "bits_changed" in config["views"]
+    tables = (_as_text(folder, "bits_changed"), _as_text(folder, "against_baseline")) if compared else None
+    runs, label = config["runs"], main_label(config["main_metrics"])
+    return gradient.draw(runs, logs, tables, config["baseline"], label, compared_deployment(runs), title)
 
 
 def _cosines(

@@ -8,6 +8,7 @@ import pandas as pd
 from qatlab.artifact import write_json
 from qatlab.tables import long, wide
 from qatlab.tables.answers import answers
+from qatlab.tables.bits_changed import bits_changed, compared_deployment
 from qatlab.tables.cost_of_training import cost_of_training
 from qatlab.tables.decomposition import decomposition, read_chains
 from qatlab.tables.differences import against_baseline, against_float
@@ -69,6 +70,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         metric = config["primary_metric"]
         title = f"{metric_label(metric)} by bytes per document, copies for rescoring included: each output with the method that scores best"
         views["pareto"] = (pareto(scores, search, metric), f"{title}{kernel_note(scores)}")
+    if "bits_changed" in config["views"]:
+        title = f"Share of the corpus's bits that differ from {config['baseline']}'s of the same seed, in {compared_deployment(runs)}"
+        views["bits_changed"] = (bits_changed(runs, results, config["baseline"], missing), f"{title} ({over})")
     if any(run["budgets"] for run in runs):
         title = "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
         views["drift_budget"] = (drift_budget(runs, results, missing), title)

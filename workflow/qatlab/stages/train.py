@@ -70,7 +70,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         args=SentenceTransformerTrainingArguments(
             batch_sampler="no_duplicates",
             prompts=trainer_config.prompts,
-            **training_arguments(trainer_config, learning_rate, seed, output, description["name"]),
+            **training_arguments(
+                trainer_config, learning_rate, seed, output, description["name"], len(rows), method.extra_steps
+            ),
         ),
         train_dataset=rows,
         loss=loss,

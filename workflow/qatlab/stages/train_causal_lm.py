@@ -48,7 +48,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         _add_adapters(model, method.lora)
     log = TrainingLog(description["label"], None, list(callbacks), clock)
     learning_rate = method.learning_rate or trainer_config.learning_rate
-    arguments = training_arguments(trainer_config, learning_rate, config.seed, output, description["name"])
+    arguments = training_arguments(
+        trainer_config, learning_rate, config.seed, output, description["name"], len(examples), method.extra_steps
+    )
     trainer = OnTheClock(
         model=model,
         args=TrainingArguments(**arguments | ({"max_steps": UNENDING} if clock else {})),

@@ -13,7 +13,7 @@ from qatlab.artifact import read_json
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.tables.machines import KernelsSeen
-from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, worst
+from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, lacking_runs, own_bit_changes, worst
 from qatlab.tables.names import is_simulation
 
 SCORE_COLUMNS = [
@@ -248,7 +248,7 @@ def runs_table(runs: list[dict[str, Any]], missing: Missing = WHOLE) -> pd.DataF
 
     What only the decomposition embeds stands in rows of its own.
     """
-    rows = []
+    rows, lacking = [], lacking_runs(runs, missing)
     for run in runs:
         parts, entries = (
             {(entry["deploy"], entry["task"], entry["encode"]): entry for entry in run[kind]}
@@ -258,7 +258,9 @@ def runs_table(runs: list[dict[str, Any]], missing: Missing = WHOLE) -> pd.DataF
             (deploy, task, encode), entry, part = key, entries.get(key, {}), parts.get(key, {})
             deployed = part["deployed"] if part else run["deployed"][deploy]
             score, drifts, scores = entry.get("score"), list(entry.get("drift", {}).values()), part.get("scores", [])
+            bits = list(entry.get("bit_changes", {}).values())
             made = [run["trained"], deployed, encode, *([score] if score else []), *drifts, *scores]
+            made += own_bit_changes(entry, lacking)
             rows.append(
                 {
                     **_identity(run),
@@ -269,6 +271,7 @@ def runs_table(runs: list[dict[str, Any]], missing: Missing = WHOLE) -> pd.DataF
                     "encode": encode,
                     "score": score,
                     "drift": " ".join(drifts) or None,
+                    "bit_changes": " ".join(bits) or None,
                     "decomposition": " ".join(scores) or None,
                     STATUS: missing.status(*made),
                     "failure": missing.reason(*made),

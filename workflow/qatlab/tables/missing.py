@@ -3,7 +3,7 @@
 A study that went through lacks nothing, and every function here leaves its tables as they are.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -129,17 +129,27 @@ def with_gaps(shown: pd.DataFrame, statuses: pd.DataFrame, keys: list[str]) -> p
 
 
 def run_paths(run: Mapping[str, Any]) -> list[str]:
-    """Every artifact that a run's figures are made from; `run` as the study describes it."""
+    """Every artifact that a run's own figures are made from; `run` as the study describes it."""
     entries = [path for e in run["evaluations"] for path in (e["encode"], e.get("score"), *e["drift"].values()) if path]
     parts = [path for part in run["parts"] for path in (part["deployed"], part["encode"], *part["scores"])]
     return list(dict.fromkeys([run["trained"], *run["deployed"].values(), *entries, *parts]))
 
 
+def lacking_runs(runs: list[dict[str, Any]], missing: Missing) -> set[str]:
+    """The names of the runs that lack something of their own."""
+    return {run["run"] for run in runs if missing.status(*run_paths(run)) != OK}
+
+
+def own_bit_changes(entry: Mapping[str, Any], lacking: Collection[str]) -> list[str]:
+    """The comparisons of bits in an evaluation, without those that are missing because the other run lacks something."""
+    return [path for other, path in entry.get("bit_changes", {}).items() if other not in lacking]
+
+
 def incomplete_runs(runs: list[dict[str, Any]], missing: Missing) -> list[dict[str, str | None]]:
     """The runs that lack something, in the study's order: their name, status and failure."""
-    found = []
+    found, lacking = [], lacking_runs(runs, missing)
     for run in runs:
-        paths = run_paths(run)
+        paths = [*run_paths(run), *(path for e in run["evaluations"] for path in own_bit_changes(e, lacking))]
         if (status := missing.status(*paths)) != OK:
             found.append({"run": run["run"], STATUS: status, "failure": missing.reason(*paths)})
     return found

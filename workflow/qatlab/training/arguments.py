@@ -10,7 +10,13 @@ SCRATCH = "scratch"
 
 
 def training_arguments(
-    config: TrainerConfig, learning_rate: float, seed: int, output: Path, name: str
+    config: TrainerConfig,
+    learning_rate: float,
+    seed: int,
+    output: Path,
+    name: str,
+    rows: int = 0,
+    extra_steps: float | None = None,
 ) -> dict[str, Any]:
     """Keyword arguments of TrainingArguments. Checkpoints are asked for by a callback; each step is logged.
 
@@ -20,13 +26,16 @@ def training_arguments(
         learning_rate: the method's, or the trainer's.
         output: the stage's folder; the trainer has a scratch folder in it.
         name: of the run, for trackers.
+        rows: training examples; only `extra_steps` of whole epochs need them.
+        extra_steps: the method's share of steps beyond the trainer's.
     """
+    counted = config.max_steps is not None or config.max_examples is not None or bool(extra_steps)
     several = config.distributed.in_all > 1
     return {
         "output_dir": str(output / SCRATCH),
         "run_name": name,
         "num_train_epochs": config.num_train_epochs,
-        "max_steps": config.max_steps or (config.steps(0) if config.max_examples else -1),
+        "max_steps": config.steps(rows, extra_steps) if counted else -1,
         "per_device_train_batch_size": config.batch_size,
         "gradient_accumulation_steps": config.gradient_accumulation_steps,
         "learning_rate": learning_rate,

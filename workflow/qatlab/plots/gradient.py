@@ -1,0 +1,304 @@
+"""What training for bits does: how strongly it pulls, how many bits it changes, and what the scores gain, method by method."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from qatlab.plots.style import COLOURS, MARKERS, set_title
+from qatlab.quantization.precisions import is_binary, sides
+from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED
+from qatlab.tables.differences import DIFFERENCE, JUDGED
+from qatlab.tables.outputs import precision_label
+from qatlab.tables.wide import VARIED_PREFIX
+
+RATIO = "gradient_ratio_"  # columns of log.csv, of which most steps have none
+BITS = (
+    "binary",
+    "ubinary",
+)  # outputs that are drawn, the first that there is; or else one with bits of documents alone
+PANEL_INCHES, LETTER_INCHES, HANDLE_INCHES = (
+    3.7,
+    0.085,
+    0.75,
+)  # of a panel, a letter, and a legend's line before its label
+LEAST_HEIGHT, METHOD_INCHES = 2.9, 0.36  # of a panel; of a method in it
+LEAST_RANGE = 10.0  # of a logarithmic axis, from its lower end to its upper one
+REFERENCE: dict[str, Any] = {"color": "#444444", "linewidth": 1.1, "linestyle": "--", "zorder": 1}
+SHADE = "#dddddd"
+NOTHING = "–"
+FIGURE = re.compile(r"([+-]?[\d.]+)(?: ± ([\d.]+))?")
+
+
+class Looks(NamedTuple):
+    """What a method looks like: its place among those that are compared, its colour and its marker, as in the plot of scores.
+
+    The baseline is compared with nothing: it has no place, and a line only if it trains for bits itself.
+    """
+
+    place: int | None
+    colour: str
+    marker: str
+
+
+def draw(
+    runs: Sequence[Mapping[str, Any]],
+    logs: Mapping[str, pd.DataFrame],
+    tables: tuple[pd.DataFrame, pd.DataFrame] | None,
+    baseline: str,
+    metric: str,
+    deploy: str,
+    title: str,
+) -> Figure | None:
+    """Draw a row of panels for each value of what the matrix varies besides method and seed; None where there is no figure at all.
+
+    The panels of a row show, from the left: the norm of the bits' gradient at the embeddings over the float32 term's, by optimizer
+    step; the share of the corpus's bits that differ from the baseline's; and the difference of the main metric from the baseline.
+
+    Args:
+        runs: the study's run descriptions.
+        logs: log.csv by the name of the run, of those that are there.
+        tables: bits_changed.csv and against_baseline.csv with all cells as text; without them, the first panel is alone.
+        baseline: the study's baseline method.
+        metric: what the main metric is called.
+        deploy: the deployment whose bits are compared.
+        title: the study's.
+    """
+    looks = _looks(runs, baseline)
+    rows = {_key(run["varied"]): _name(run["varied"]) for run in runs if run["method"] in looks}
+    lines = {key: _ratios([run for run in runs if _key(run["varied"]) == key], looks, logs) for key in rows}
+    bits, differences, output = (_no_rows(), _no_rows(), "") if tables is None else _bits(*tables, deploy)
+    if not any(lines.values()) and _known(bits, CHANGED).empty and _known(differences, DIFFERENCE).empty:
+        return None
+    columns = 1 if tables is None else 3
+    height = max(LEAST_HEIGHT, 1.1 + METHOD_INCHES * len(looks))
+    names_inches = LETTER_INCHES * max(map(len, looks)) if tables is not None else 1.0
+    size = (1.2 + names_inches + PANEL_INCHES * columns, 1.3 + height * len(rows))
+    figure, axes = plt.subplots(len(rows), columns, figsize=size, squeeze=False, sharex="col")
+    for line, (key, name) in zip(axes, rows.items(), strict=True):
+        _gradients(line[0], lines[key], looks)
+        line[0].set_title(_title(name, "gradient of the bits"))
+        if tables is not None:
+            _places(line[1], looks, names=True)
+            _changes(line[1], bits[bits["row"] == key], looks)
+            line[1].set_title(_title(name, f"the corpus's bits ({deploy})"))
+            _places(line[2], looks, names=False)
+            _gains(line[2], differences[differences["row"] == key], looks)
+            line[2].set_title(_title(name, f"{output} embeddings ({deploy})"))
+    axes[-1][0].set_xlabel("optimizer step")
+    if tables is not None:
+        axes[-1][1].set_xlabel(f"differ from those of {baseline}, same seed (%)")
+        axes[-1][2].set_xlabel(f"{metric} less that of {baseline}")
+    handles = _legend(looks, lines, tables is None, between=not _known(bits, BETWEEN_SEEDS).empty)
+    widest = HANDLE_INCHES + LETTER_INCHES * max(len(handle.get_label()) for handle in handles)
+    figure.legend(handles=handles, loc="outside lower center", ncols=max(1, int(size[0] / widest)))
+    several = len({run["seed"] for run in runs if run["method"] in looks}) > 1
+    parts = ["gradient: mean over seeds, pale: each seed" if several else "one seed"]
+    if tables is not None:
+        parts += ["bits: ± standard deviation over seeds"] * several + ["difference: 95 % interval"]
+    set_title(figure, title, "; ".join(parts))
+    return figure
+
+
+def _looks(runs: Sequence[Mapping[str, Any]], baseline: str) -> dict[str, Looks]:
+    """Of the trained methods, in the study's order."""
+    methods = list(dict.fromkeys(run["method"] for run in runs))
+    trained = {run["method"] for run in runs if run["seed"] is not None}
+    compared = [method for method in methods if method in trained - {baseline}]
+    return {
+        method: Looks(
+            compared.index(method) if method in compared else None,
+            COLOURS[number % len(COLOURS)],
+            MARKERS[number % len(MARKERS)],
+        )
+        for number, method in enumerate(methods)
+        if method in trained
+    }
+
+
+def _key(varied: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the matrix varies, as it can be compared with cells of a table."""
+    return tuple(_text(value) for value in varied.values())
+
+
+def _text(value: Any) -> str:
+    """'64' for 64, 64.0 and '64'; '–' for nothing."""
+    if value is None or value == "":
+        return NOTHING
+    if isinstance(value, bool):
+        return str(value)
+    try:
+        return f"{float(value):g}"
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def _name(varied: Mapping[str, Any]) -> str:
+    return " · ".join(f"{key.rpartition('.')[2]}={_text(value)}" for key, value in varied.items())
+
+
+def _title(name: str, panel: str) -> str:
+    return f"{name}\n{panel}" if name else panel
+
+
+def _ratios(
+    runs: Sequence[Mapping[str, Any]], looks: Mapping[str, Looks], logs: Mapping[str, pd.DataFrame]
+) -> dict[str, tuple[str, list[pd.Series]]]:
+    """By method: the precision whose gradient is drawn, and of each seed its ratio by step, where it was measured."""
+    found: dict[str, tuple[str, list[pd.Series]]] = {}
+    for run in runs:
+        log = logs.get(run["run"])
+        precision = _precision(log) if log is not None and run["method"] in looks else None
+        if log is None or precision is None:
+            continue
+        ratio = log.set_index("step")[RATIO + precision].dropna()
+        ratio = ratio[(ratio > 0) & np.isfinite(ratio)]
+        if len(ratio):
+            found.setdefault(run["method"], (precision, []))[1].append(ratio)
+    return found
+
+
+def _precision(log: pd.DataFrame) -> str | None:
+    """The bits' precision where it was trained on, or else the first precision that is not float32."""
+    names = [column.removeprefix(RATIO) for column in log.columns if column.startswith(RATIO)]
+    return next(iter([*(n for n in BITS if n in names), *(n for n in names if n != "float32")]), None)
+
+
+def _no_rows() -> pd.DataFrame:
+    return pd.DataFrame(columns=["method", "row", CHANGED, BETWEEN_SEEDS, DIFFERENCE, JUDGED[0]], dtype=object)
+
+
+def _bits(bits: pd.DataFrame, differences: pd.DataFrame, deploy: str) -> tuple[pd.DataFrame, pd.DataFrame, str]:
+    """Both tables with the row of panels that each line is in; of differences those of bits on the model's own axes; what these are."""
+    differences = differences[differences["deploy"] == deploy] if "deploy" in differences else _no_rows()
+    if "rotation" in differences:
+        differences = differences[differences["rotation"] == "none"]
+    output = "binary"
+    if "output precision" in differences:
+        stored = list(differences["output precision"])
+        one_sided = [label for label in stored if is_binary(label.rpartition(" × ")[2])]
+        output = next(iter([*(label for label in BITS if label in stored), *one_sided]), output)
+        differences = differences[differences["output precision"] == output]
+    return _with_rows(bits), _with_rows(differences), output
+
+
+def _with_rows(table: pd.DataFrame) -> pd.DataFrame:
+    varied = table[[column for column in table.columns if column.startswith(VARIED_PREFIX)]]
+    keys = pd.Series([tuple(map(_text, values)) for values in varied.to_numpy()], index=table.index, dtype=object)
+    return table.assign(row=keys)
+
+
+def _figure(cell: Any) -> tuple[float, float]:
+    """'1.23 ± 0.10', and '1.23' with no second number; NaN for what is no figure, such as 'failed' and '–'."""
+    match = FIGURE.match(str(cell))
+    if match is None:
+        return np.nan, np.nan
+    return float(match[1]), float(match[2]) if match[2] else np.nan
+
+
+def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows that have a figure in a column."""
+    if column not in table:
+        return table.iloc[:0]
+    there = pd.Series([not np.isnan(_figure(cell)[0]) for cell in table[column]], index=table.index, dtype=bool)
+    return table[there]
+
+
+def _gradients(axis: Axes, lines: Mapping[str, tuple[str, list[pd.Series]]], looks: Mapping[str, Looks]) -> None:
+    axis.set_yscale("log")
+    axis.axhline(1.0, **REFERENCE)
+    axis.set_ylabel("norm over the float32 term's (log)")
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    drawn = [1.0]
+    for method, (_, ratios) in lines.items():
+        colour, marker = looks[method].colour, looks[method].marker
+        for ratio in ratios if len(ratios) > 1 else []:
+            axis.plot(ratio.index, ratio, color=colour, linewidth=0.8, alpha=0.4)
+        mean = pd.concat(ratios, axis=1).mean(axis=1).sort_index()
+        apart = max(1, len(mean) // 8)
+        axis.plot(mean.index, mean, color=colour, linewidth=1.8, marker=marker, markevery=apart, markersize=5)
+        drawn += [value for ratio in ratios for value in (ratio.min(), ratio.max())]
+    low, high = min(drawn) / 1.3, max(drawn) * 1.3
+    missing = max(LEAST_RANGE / (high / low), 1.0) ** 0.5
+    axis.set_ylim(low / missing, high * missing)
+    few = high / low > 1000
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 2.0, 5.0)))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_minor_formatter(NullFormatter())
+    _say_if_empty(axis, not lines)
+
+
+def _places(axis: Axes, looks: Mapping[str, Looks], names: bool) -> None:
+    """A line of the panel for each method that is compared, from above."""
+    compared = [method for method, look in looks.items() if look.place is not None]
+    axis.set_yticks(range(len(compared)), compared if names else [""] * len(compared))
+    axis.set_ylim(len(compared) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)
+
+
+def _changes(axis: Axes, bits: pd.DataFrame, looks: Mapping[str, Looks]) -> None:
+    known = _known(bits, CHANGED)
+    for row in known.to_dict("records"):
+        if row["method"] in looks:
+            share, deviation = _figure(row[CHANGED])
+            _point(axis, looks[row["method"]], share, None if np.isnan(deviation) else ([deviation], [deviation]))
+    between = [_figure(cell)[0] for cell in _known(bits, BETWEEN_SEEDS)[BETWEEN_SEEDS]]
+    if between:
+        axis.axvspan(0, between[0], color=SHADE, alpha=0.6, linewidth=0, zorder=0)
+        axis.axvline(between[0], **REFERENCE)
+    axis.set_xlim(left=0)
+    _say_if_empty(axis, known.empty)
+
+
+def _gains(axis: Axes, differences: pd.DataFrame, looks: Mapping[str, Looks]) -> None:
+    known = _known(differences, DIFFERENCE)
+    axis.axvline(0.0, **REFERENCE)
+    for row in known.to_dict("records"):
+        if row["method"] in looks:
+            difference, _ = _figure(row[DIFFERENCE])
+            low, _, high = str(row[JUDGED[0]]).partition(" to ")
+            reach = ([difference - float(low)], [float(high) - difference]) if high else None
+            _point(axis, looks[row["method"]], difference, reach)
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    _say_if_empty(axis, known.empty)
+
+
+def _point(axis: Axes, looks: Looks, value: float, reach: tuple[list[float], list[float]] | None) -> None:
+    if looks.place is None:
+        return
+    at = [float(looks.place)]
+    axis.errorbar(
+        [value], at, xerr=reach, fmt=looks.marker, color=looks.colour, capsize=3, markersize=6, elinewidth=1.6
+    )
+
+
+def _say_if_empty(axis: Axes, empty: bool) -> None:
+    if empty:
+        axis.text(0.5, 0.5, "no run has figures of this", ha="center", va="center", transform=axis.transAxes)
+
+
+def _legend(
+    looks: Mapping[str, Looks],
+    lines: Mapping[Any, Mapping[str, tuple[str, list[pd.Series]]]],
+    lines_alone: bool,
+    between: bool,
+) -> list[Any]:
+    precisions = {method: precision for of_row in lines.values() for method, (precision, _) in of_row.items()}
+    handles: list[Any] = []
+    for method, (place, colour, marker) in looks.items():
+        if method not in precisions and (lines_alone or place is None):
+            continue
+        precision = precisions.get(method, "binary")
+        of = "" if precision == "binary" else f" (gradient of {precision_label(*sides(precision))})"
+        handles.append(Line2D([], [], color=colour, marker=marker, linewidth=1.8, markersize=6, label=method + of))
+    if between:
+        handles.append(Patch(color=SHADE, label="two seeds of the baseline"))
+    return handles

@@ -1,0 +1,40 @@
+"""bit_changes: in how many of its bits one model's encoding of a task differs from another's."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qatlab.arrays import load_array
+from qatlab.artifact import write_json
+from qatlab.errors import UserError
+
+TABLES = ("documents", "queries")
+ROWS_AT_ONCE = 8192
+
+
+def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+    """Writes bit_changes.json: the shares of the documents' and of the queries' bits that differ, and `bits`, those of an embedding.
+
+    A bit is 1 where the value is above 0, as in the grid `binary`.
+    """
+    figures: dict[str, Any] = {}
+    for name in TABLES:
+        before, after = (load_array(inputs[role] / f"{name}.npy", mapped=True) for role in ("reference", "encode"))
+        if before.shape != after.shape:
+            raise UserError(
+                f"the bits of {before.shape[0]:,} {name} of {before.shape[1]} dimensions and of {after.shape[0]:,} of "
+                f"{after.shape[1]} cannot be compared; give methods with other dimensions a study of their own"
+            )
+        figures[name] = share_changed(before, after)
+        figures["bits"] = before.shape[1]
+    write_json(output / "bit_changes.json", figures)
+
+
+def share_changed(before: np.ndarray, after: np.ndarray) -> float:
+    """Compute the share of signs that differ between two arrays of embeddings, both (n, dim), a block of rows at a time."""
+    changed = 0
+    for start in range(0, len(before), ROWS_AT_ONCE):
+        block = slice(start, start + ROWS_AT_ONCE)
+        changed += int(np.count_nonzero((before[block] > 0) != (after[block] > 0)))
+    return changed / before.size

@@ -1,0 +1,92 @@
+"""How many bits training for them changes: each method against the baseline, beside what another seed changes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from qatlab.artifact import read_json
+from qatlab.tables.missing import FAILED, NOT_RUN, OK, WHOLE, Missing, cell, worst
+
+CHANGED, BETWEEN_SEEDS = "bits changed (%)", "two seeds of the baseline (%)"
+
+
+class Comparison(NamedTuple):
+    """The bits of two runs on one task."""
+
+    method: str
+    varied: tuple[Any, ...]  # what else the matrix varies, in the order of its keys
+    seed: int | None
+    reference: str  # the name of the baseline's run
+    share: float  # of the documents' bits that differ; NaN where it is missing
+    status: str
+
+
+def bits_changed(runs: list[dict[str, Any]], results: Path, baseline: str, missing: Missing = WHOLE) -> pd.DataFrame:
+    """A row per method and whatever else the matrix varies: the share of the corpus's bits that differ from the baseline's.
+
+    Shares are means over tasks and seeds, with the standard deviation over seeds; the seeds of the baseline are compared with
+    one another in pairs, of which the mean is taken. A method without a comparison (its axes are others) has none.
+
+    Args:
+        runs: the study's run descriptions.
+        results: the folder of artifacts.
+        baseline: the study's baseline method.
+        missing: what is not there; seeds that lack a task are left out, and counted.
+    """
+    compared = list(_comparisons(runs, results, missing))
+    rows = {}
+    for run in runs:
+        method, varied = run["method"], tuple(run["varied"].values())
+        if run["seed"] is not None and method != baseline:
+            own = [one for one in compared if (one.method, one.varied) == (method, varied)]
+            pairs = [one for one in compared if (one.method, one.varied) == (baseline, varied)]
+            figures = {CHANGED: _over_seeds(own), BETWEEN_SEEDS: _over_pairs(pairs)}
+            rows[method, varied] = {"method": method, **run["varied"], **figures}
+    return pd.DataFrame(list(rows.values()))
+
+
+def compared_deployment(runs: list[dict[str, Any]]) -> str:
+    """The deployment whose bits are compared; empty where none are."""
+    entries = (entry for run in runs for entry in run["evaluations"] if entry.get("bit_changes"))
+    return next((entry["deploy"] for entry in entries), "")
+
+
+def _comparisons(runs: list[dict[str, Any]], results: Path, missing: Missing) -> Iterable[Comparison]:
+    for run in runs:
+        for entry in run["evaluations"]:
+            for reference, path in entry.get("bit_changes", {}).items():
+                status = missing.status(path)
+                share = read_json(results / path / "bit_changes.json")["documents"] if status == OK else np.nan
+                yield Comparison(run["method"], tuple(run["varied"].values()), run["seed"], reference, share, status)
+
+
+def _over_seeds(compared: list[Comparison]) -> str | None:
+    """'1.23 ± 0.10', in percent."""
+    if not compared:
+        return None
+    seeds = list(dict.fromkeys(one.seed for one in compared))
+    by_seed = [[one for one in compared if one.seed == seed] for seed in seeds]
+    shares = [np.mean([one.share for one in of_seed]) for of_seed in by_seed]
+    there = [100 * share for share in shares if not np.isnan(share)]
+    deviation = f" ± {np.std(there, ddof=1):.2f}" if len(there) > 1 else ""
+    text = f"{np.mean(there):.2f}{deviation}" if there else ""
+    return cell(text, [worst(one.status for one in of_seed) for of_seed in by_seed])
+
+
+def _over_pairs(compared: list[Comparison]) -> str | None:
+    """'0.87', in percent; and how many pairs are missing."""
+    if not compared:
+        return None
+    names = list(dict.fromkeys((one.seed, one.reference) for one in compared))
+    by_pair = [[one for one in compared if (one.seed, one.reference) == name] for name in names]
+    statuses = [worst(one.status for one in of_pair) for of_pair in by_pair]
+    if OK not in statuses:
+        return worst(statuses)
+    shares = [np.mean([one.share for one in of_pair]) for of_pair in by_pair]
+    counts = [
+        f"{statuses.count(word)} of {len(statuses)} pairs {word}" for word in (FAILED, NOT_RUN) if word in statuses
+    ]
+    return f"{100 * np.nanmean(shares):.2f}" + (f" ({', '.join(counts)})" if counts else "")
