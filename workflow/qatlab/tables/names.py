@@ -14,6 +14,7 @@ WIDE = (
     "pareto",
     "against_baseline",
     "against_float",
+    "bits",
     "decomposition",
     "qat_minus_ptq",
     "parity",
