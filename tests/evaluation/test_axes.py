@@ -40,7 +40,7 @@ def test_dot_products_keep_lengths(sides):
 @pytest.mark.parametrize(("center", "reference"), [("mean", np.mean), ("median", np.median)])
 def test_a_centre_is_that_of_all_documents_of_unit_length_block_by_block(sides, monkeypatch, center, reference):
     monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(axes, "COLUMNS_AT_ONCE", 5)
+    monkeypatch.setattr(axes, "VALUES_AT_ONCE", 5 * 400)
     monkeypatch.setattr(axes, "FITTED_ON", 10)  # of rotations alone
     queries, documents = on_axes(*sides, RotationConfig(center=center), None, "cosine")
     unit = [unit_length(side) for side in sides]
@@ -76,7 +76,7 @@ def test_a_factor_is_of_the_dimensions_that_are_kept(sides):
 )
 def test_ranges_of_blocks_are_those_of_all(sides, monkeypatch, kind, reference):
     monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(axes, "COLUMNS_AT_ONCE", 5)
+    monkeypatch.setattr(axes, "VALUES_AT_ONCE", 5 * 400)
     found = fitted_range(OnAxes(sides[1]), EvaluateConfig(metrics=["ndcg@10"], range_kind=kind))
     expected = reference().fit(sides[1])
     assert isinstance(found, reference)

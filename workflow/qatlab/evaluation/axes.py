@@ -12,7 +12,7 @@ from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange,
 from qatlab.quantization.rotations import SHIFT, Rotation, fit_rotation
 
 ROWS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
-COLUMNS_AT_ONCE = 16
+VALUES_AT_ONCE = 1 << 26  # 256 MB of float32: of a million embeddings, 67 dimensions
 FITTED_ON = 1 << 16  # documents at most: more change a rotation's angles little, and its memory much
 
 
@@ -122,7 +122,7 @@ def _means(embeddings: OnAxes) -> np.ndarray:
 
 def _medians(embeddings: OnAxes) -> np.ndarray:
     """(dim,) float32."""
-    return np.concatenate([np.median(columns, axis=0, overwrite_input=True) for columns in _columns(embeddings)])
+    return np.array([np.median(column) for columns in _columns(embeddings) for column in columns.T], dtype=np.float32)
 
 
 def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
@@ -147,9 +147,18 @@ def _percentiles(embeddings: OnAxes) -> PercentileRange:
 
 
 def _columns(embeddings: OnAxes) -> Iterator[np.ndarray]:
-    """All embeddings, in so many dimensions at once as fit in memory: (n, COLUMNS_AT_ONCE) float32 at most."""
-    for first in range(0, embeddings.dim, COLUMNS_AT_ONCE):
-        yield np.concatenate([block[:, first : first + COLUMNS_AT_ONCE] for block in embeddings.blocks()])
+    """All embeddings in some of their dimensions, in turn: (n, columns) float32, VALUES_AT_ONCE values where n allows.
+
+    Each dimension is contiguous, and copied: a view would keep its whole block in memory. The next ones overwrite them.
+    """
+    dim, at_once = embeddings.dim, max(1, VALUES_AT_ONCE // len(embeddings))
+    memory = np.empty((min(at_once, dim), len(embeddings)), dtype=np.float32)
+    for first in range(0, dim, at_once):
+        columns, done = memory[: dim - first], 0
+        for block in embeddings.blocks():
+            columns[:, done : done + len(block)] = block[:, first : first + at_once].T
+            done += len(block)
+        yield columns.T
 
 
 def unit_length(embeddings: np.ndarray) -> np.ndarray:
