@@ -31,6 +31,7 @@ data: {{path: "{files}/pairs.jsonl"}}
 task: {{beir: {{path: "{files}/task"}}}}
 trainer: {{batch_size: 16, learning_rate: 1.0e-3, threads: 1}}
 encode: {{threads: 1}}
+evaluate: {{bit_axes: []}}
 """
 
 

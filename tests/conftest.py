@@ -20,7 +20,14 @@ VOCABULARY = 800
 PROJECT = Path(__file__).resolve().parent.parent
 
 # What scores.csv says of an output that is compared in the usual way.
-AS_IT_IS = {"scoring": "dot", "ranges": "none", "rescoring": "none", "dimensions": None, "index": "flat"}
+AS_IT_IS = {
+    "scoring": "dot",
+    "ranges": "none",
+    "rescoring": "none",
+    "dimensions": None,
+    "index": "flat",
+    "fitted_on": "none",
+}
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -37,12 +37,46 @@ def test_dot_products_keep_lengths(sides):
     assert np.array_equal(np.concatenate(list(documents.blocks())), sides[1])
 
 
+@pytest.mark.parametrize(("center", "reference"), [("mean", np.mean), ("median", np.median)])
+def test_a_centre_is_that_of_all_documents_of_unit_length_block_by_block(sides, monkeypatch, center, reference):
+    monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(axes, "VALUES_AT_ONCE", 5 * 400)
+    monkeypatch.setattr(axes, "FITTED_ON", 10)  # of rotations alone
+    queries, documents = on_axes(*sides, RotationConfig(center=center), None, "cosine")
+    unit = [unit_length(side) for side in sides]
+    origin = reference(unit[1].astype(np.float64), axis=0)
+    assert documents.rotation.matrix is None
+    assert documents.dim == 32
+    for found, side in zip((queries, documents), unit, strict=True):
+        assert np.allclose(found[:], unit_length(side - origin), atol=1e-6)
+
+
+def test_axes_are_fitted_on_training_documents_where_they_say_so(sides):
+    training = sides[1][:100] * 2 + 1
+    unit = unit_length(training[:, :16])
+    for config, expected in (
+        ({"center": "median"}, fit_rotation("none", unit, center="median")),
+        ({"kind": "itq"}, fit_rotation("itq", unit)),
+    ):
+        rotation = RotationConfig(**config, fitted_on="training")
+        queries, documents = on_axes(*sides, rotation, 16, "cosine", training)
+        cut = [unit_length(side[:, :16]) for side in sides]
+        for found, side in zip((queries, documents), cut, strict=True):
+            assert np.allclose(found[:], unit_length(expected(side)), atol=1e-5)
+
+
+def test_a_factor_is_of_the_dimensions_that_are_kept(sides):
+    rotation = RotationConfig(kind="overcomplete", factor=1.5)
+    assert on_axes(*sides, rotation, None, "cosine")[1].dim == 48
+    assert on_axes(*sides, rotation, 16, "cosine")[1][:3].shape == (3, 24)
+
+
 @pytest.mark.parametrize(
     ("kind", "reference"), [("minmax", MinMaxRange), ("symmetric", SymmetricRange), ("percentile", PercentileRange)]
 )
 def test_ranges_of_blocks_are_those_of_all(sides, monkeypatch, kind, reference):
     monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
-    monkeypatch.setattr(axes, "COLUMNS_AT_ONCE", 5)
+    monkeypatch.setattr(axes, "VALUES_AT_ONCE", 5 * 400)
     found = fitted_range(OnAxes(sides[1]), EvaluateConfig(metrics=["ndcg@10"], range_kind=kind))
     expected = reference().fit(sides[1])
     assert isinstance(found, reference)

@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.outputs import has_few_bits, outputs
+from qatlab.evaluation.planned import TEXT_OUTPUT
 
 
 def made(**config):
@@ -110,6 +111,71 @@ def test_what_is_not_flat_searches_values_or_bits():
         "none/int8/dequantized/corpus", "none/int8/dequantized/corpus/ivf_8", "none/int8/codes/corpus",
         "none/binary/hamming", "none/binary/hamming/ivf_8",
     ]  # fmt: skip
+
+
+AXES = ["centred", "itq", {"kind": "overcomplete", "factor": 2}]
+
+
+def test_bits_are_scored_on_further_axes_and_nothing_else_is():
+    precisions = ["float32", "int8", "binary", "float32_x_binary"]
+    plain = made(precisions=precisions)
+    names = made(precisions=precisions, bit_axes=AXES)
+    assert names[: len(plain)] == plain
+    assert names[len(plain) :] == [
+        f"{axes}/{output}"
+        for axes in ("centred", "itq", "overcomplete_2x")
+        for output in ("binary/hamming", "float32_x_binary/dequantized")
+    ]
+    for kind in ("reranking", "similarity"):
+        config = EvaluateConfig(metrics=["ndcg@10"], precisions=precisions, bit_axes=AXES)
+        assert [output.name for output in outputs(config, kind)] == names
+    assert made(precisions=["float32", "int8"], bit_axes=AXES) == made(precisions=["float32", "int8"])
+
+
+def test_further_axes_do_not_multiply_the_grid():
+    grid = {
+        "precisions": ["binary", "int8_x_ubinary"],
+        "scoring": ["dequantized", "rabitq", "mteb_compat"],
+        "rescoring": ["none", "float32"],
+        "index": ["flat", "hnsw"],
+        "dimensions": [64, None],
+        "ranges": ["corpus"],
+    }
+    further = made(**grid, bit_axes=["centred"])[len(made(**grid)) :]
+    assert further == ["centred/binary/hamming", "centred/int8_x_ubinary/dequantized/corpus"]
+    cut = made(precisions=["binary"], dimensions=[64, 32], bit_axes=["centred"])
+    assert cut == ["none_64/binary/hamming", "none_32/binary/hamming", "centred_64/binary/hamming"]
+    assert made(precisions=["binary"], scoring=["mteb_compat"], bit_axes=["centred"]) == ["none/binary/mteb_compat"]
+    own = made(precisions=["int8", "binary"], ranges=["model"], bit_axes=["centred"])
+    assert own == ["none/int8/dequantized/model", "none/binary/hamming", "centred/binary/hamming"]
+
+
+def test_axes_that_are_listed_twice_are_scored_once():
+    names = made(precisions=["int8", "binary"], rotations=["none", "itq"], bit_axes=["none", "itq", "median"])
+    assert len(names) == len(set(names)) == 5
+    assert names[-1] == "median/binary/hamming"
+
+
+def test_an_output_says_what_its_axes_were_fitted_on():
+    axes = [*AXES, {"center": "median", "fitted_on": "training"}, "random", {"kind": "random", "center": "mean"}]
+    config = EvaluateConfig(metrics=["ndcg@10"], precisions=["int8", "binary"], bit_axes=axes)
+    fitted = {output.axes: output.described(8)["fitted_on"] for output in outputs(config)}
+    assert fitted == {
+        "none": "none", "centred": "corpus", "itq": "corpus", "overcomplete_2x": "none", "median_training": "training",
+        "random": "none", "random_centred": "corpus",
+    }  # fmt: skip
+
+
+def test_few_bits_are_those_of_all_that_is_stored():
+    config = EvaluateConfig(
+        metrics=["ndcg@10"],
+        precisions=["float32", "int4", "binary", "float32_x_binary"],
+        scoring=["dequantized", "rabitq", "mteb_compat"],
+        rescoring=["none", "float32"],
+    )
+    few = [output.name for output in outputs(config) if has_few_bits(output.described(8))]
+    assert few == ["none/binary/hamming", "none/float32_x_binary/dequantized", "none/float32_x_binary/rabitq"]
+    assert not has_few_bits(TEXT_OUTPUT)
 
 
 def test_pairs_are_not_searched():

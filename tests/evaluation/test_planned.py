@@ -19,25 +19,28 @@ CONFIG = {
     "ranges": ["corpus", "per_call"],
     "rescoring": ["none", "float32"],
     "rotations": ["none", "itq"],
+    "bit_axes": ["centred", "itq", {"kind": "none", "center": "median", "fitted_on": "training"}],
     "dimensions": [None, 8],
 }
 
 
 def test_every_output_and_metric_in_the_same_order(tmp_path):
     generator = np.random.default_rng(0)
-    encode, task, scored = (tmp_path / name for name in ("encode", "task", "score"))
-    for folder in (encode, task, scored):
+    encode, task, scored, training = (tmp_path / name for name in ("encode", "task", "score", "training"))
+    for folder in (encode, task, scored, training):
         folder.mkdir()
+    np.save(training / "documents.npy", generator.normal(size=(30, 16)).astype(np.float32))
     for name, count in (("documents", 40), ("queries", 20)):
         np.save(encode / f"{name}.npy", generator.normal(size=(count, 16)).astype(np.float32))
         pd.DataFrame({"id": [f"{name}{i:02}" for i in range(count)]}).to_parquet(task / f"{name}.parquet")
     rows = [{"query_id": f"queries{i:02}", "doc_id": f"documents{i:02}", "relevance": 1} for i in range(20)]
     pd.DataFrame(rows).to_parquet(task / "qrels.parquet")
     (task / "manifest.json").write_text(json.dumps({"kind": "retrieval"}))
-    score.run({"config": CONFIG}, {"encode": encode, "task": task}, scored, 1)
+    score.run({"config": CONFIG}, {"encode": encode, "task": task, "training": training}, scored, 1)
     written = [{key: row[key] for key in row if key not in FIGURES} for row in read_scores(scored)]
     planned = [{key: row[key] for key in row if key not in FIGURES} for row in planned_scores(CONFIG, "retrieval")]
     assert planned == written
+    assert {row["fitted_on"] for row in written} == {"none", "corpus", "training"}
     assert len(written) > 40
 
 

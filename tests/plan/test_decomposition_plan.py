@@ -191,7 +191,7 @@ def test_runs_csv_names_what_it_is_made_from():
     assert table.index.tolist() == [*deployments, "simulated:onnx_int8:weights", "simulated:onnx_int8"]
     assert table["decomposition"].str.split().str.len().fillna(0).tolist() == [1, 0, 3, 1, 1]
     assert table["score"].isna().tolist() == [False, False, False, True, True]
-    columns = ["trained", "deployed", "encode", "score", "drift", "decomposition"]
+    columns = ["trained", "deployed", "encode", "training", "score", "drift", "decomposition"]
     named = set(" ".join(table[columns].stack().dropna()).split())
     used = {path for path, a in made.artifacts.items() if a.kind in ("train", "encode", "score", "drift")}
     assert used <= named

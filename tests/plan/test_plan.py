@@ -29,7 +29,7 @@ def test_counts_of_quickstart():
         "task": 2,
         "train": 4,
         "deploy": 18,  # with the forward pass that weight_int8 is trained in, and two of the decomposition
-        "encode": 36,
+        "encode": 51,  # 15 of them of training documents, on which axes of bits are fitted
         "score": 42,  # 12 of the decomposition: three forms in one way each, the shipped one in three, on two tasks
         "drift": 26,
         "bit_changes": 6,  # three trained methods beside the baseline, two tasks
@@ -159,6 +159,60 @@ def test_a_rotated_deployment_is_made_from_training_data_and_has_no_drift():
 
 def test_ranges_of_the_model_need_methods_that_save_them():
     assert plan("evaluate.ranges=model", "evaluate.precisions=[int8]", "study.matrix.method=[ste_running,lsq]").runs
+
+
+def of_training(made):
+    return {path: a for path, a in made.artifacts.items() if a.kind == "encode" and "data" in a.inputs}
+
+
+def test_training_documents_are_encoded_once_a_deployment_where_axes_are_fitted_on_them():
+    """Of untrained models too."""
+    study = ("deploy=[torch_fp32,onnx_fp32]", "study.matrix.method=[untrained,baseline]", "study.decomposition=[]")
+    made = plan(*study)
+    encodings = of_training(made)
+    assert len(encodings) == 2 * 2
+    assert {artifact.config["rows"] for artifact in encodings.values()} == {512}
+    scores = [artifact.inputs["training"] for artifact in made.artifacts.values() if artifact.kind == "score"]
+    assert sorted(scores) == sorted([*encodings] * 2)  # of two tasks
+    for overrides in (
+        ["evaluate.precisions=[float32,int8]"],
+        ["evaluate.bit_axes=[]"],
+        ["evaluate.bit_axes=[centred,itq]"],
+        ["evaluate.scoring=mteb_compat"],
+    ):
+        without = plan(*study, *overrides)
+        assert not of_training(without)
+        assert not [a for a in without.artifacts.values() if a.kind == "score" and "training" in a.inputs]
+    rotations = "evaluate.rotations=[{kind:pca,fitted_on:training}]"
+    assert len(of_training(plan(*study, "evaluate.precisions=[int8]", rotations))) == 4
+
+
+def test_scores_of_a_decomposition_need_no_axes():
+    made = plan("study.matrix.method=[baseline]", "task=[stdlib]")
+    scored = {path for run in made.runs for path in run.scored.values()}
+    others = [a for path, a in made.artifacts.items() if a.kind == "score" and path not in scored]
+    assert len(others) == 6
+    assert not [artifact for artifact in others if "training" in artifact.inputs or artifact.config["bit_axes"]]
+
+
+def test_bits_have_a_table_and_axes_have_words():
+    made = plan()
+    assert "bits" in made.view_names()
+    config = made.study_description()["config"]
+    assert config["chosen_axes"] == ["none"]
+    words = {axes["label"]: axes["words"] for axes in config["axes"]}
+    assert list(words) == [
+        "none", "centred", "median", "centred_training", "median_training", "itq", "overcomplete_2x",
+    ]  # fmt: skip
+    assert words["overcomplete_2x"] == "random, 2× dimensions"
+    without = plan("evaluate.bit_axes=[]")
+    assert "bits" in without.view_names()  # of methods, at their own signs
+    assert without.study_description()["config"]["axes"] == [{"label": "none", "words": "signs at 0"}]
+    assert "bits" not in plan("evaluate.precisions=[float32,int8]").view_names()
+    assert "bits" not in plan("evaluate.scoring=mteb_compat", "evaluate.precisions=[binary]").view_names()
+    texts = load_study(CONF, "translation_qat_ptq", "small")
+    assert "bits" not in texts.view_names()
+    assert texts.study_description()["config"]["chosen_axes"] == ["none"]
 
 
 def test_a_study_with_one_deployment_has_no_drift_to_show():

@@ -91,6 +91,27 @@ def test_names_say_what_the_matrix_varies():
     assert names == ["1  itq: binary (m, seed=1)"]
 
 
+def test_there_is_a_line_for_what_each_may_know_of_the_corpus():
+    axes = ["centred", "itq", {"center": "median", "fitted_on": "training"}]
+    figure = drawn({"precisions": ["int8", "binary"], "bit_axes": axes}, ["torch_fp32"])
+    figure.canvas.draw()
+    ((axis, _),) = panels(figure)
+    assert {line.get_linestyle() for line in axis.get_lines() if line.get_drawstyle() == "steps-post"} == {
+        "-",
+        "--",
+        ":",
+    }
+    labels = [text.get_text().replace("\n", " ") for text in figure.legends[0].get_texts()]
+    assert labels[-3:] == [
+        "frontier of bytes and quality",
+        "frontier of bytes and quality, fitted on training at most",
+        "frontier of bytes and quality, fitted on corpus at most",
+    ]
+    assert "faster, and fitted on no more" in figure._suptitle.get_text().replace("\n", " ")
+    for artist in (figure._suptitle, figure.legends[0]):
+        assert 0 <= artist.get_window_extent().x0 <= artist.get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_one_speed_and_one_size_can_be_drawn():
     figure = drawn({"precisions": ["int8", "uint8"]}, ["torch_fp32"])
     figure.canvas.draw()

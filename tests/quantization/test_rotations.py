@@ -73,7 +73,9 @@ def test_itq_brings_values_closer_to_their_signs_than_any_other():
 
 def test_wrong_calls_say_what_would_be_right():
     wrong = [
-        (("spin", EMBEDDINGS), {}, "unknown rotation 'spin'; valid: random, pca"),
+        (("spin", EMBEDDINGS), {}, "unknown rotation 'spin'; valid: random, pca, itq, overcomplete, none"),
+        (("none", EMBEDDINGS), {}, "kind none changes nothing without a center; give 'mean' or 'median'"),
+        (("pca", EMBEDDINGS), {"center": "mode"}, "unknown center 'mode'; valid: mean, median"),
         (("overcomplete", EMBEDDINGS), {}, "bits above the 16 dimensions"),
         (("overcomplete", EMBEDDINGS), {"bits": 16}, "bits above the 16 dimensions, not 16"),
         (("pca", EMBEDDINGS), {"bits": 40}, "bits is for overcomplete"),
@@ -87,7 +89,40 @@ def test_wrong_calls_say_what_would_be_right():
         fitted("random")(EMBEDDINGS[:, :8])
 
 
-@pytest.mark.parametrize(("kind", "center"), [("itq", False), ("overcomplete", True)])
+@pytest.mark.parametrize(("center", "reference"), [("mean", np.mean), ("median", np.median)])
+def test_a_centre_by_itself_is_subtracted_and_nothing_is_rotated(center, reference, tmp_path):
+    rotation = fit_rotation("none", EMBEDDINGS, center=center)
+    expected = EMBEDDINGS - reference(EMBEDDINGS.astype(np.float64), axis=0).astype(np.float32)
+    assert rotation.matrix is None
+    assert rotation.shape == (16, 16)
+    assert np.array_equal(rotation(EMBEDDINGS), expected)
+    assert np.array_equal(rotation(torch.from_numpy(EMBEDDINGS)).numpy(), expected)
+    rotation.save(tmp_path / "rotation.npz")
+    loaded = Rotation.load(tmp_path / "rotation.npz")
+    assert (loaded.kind, loaded.matrix) == ("none", None)
+    assert np.array_equal(loaded.center, rotation.center)
+    with pytest.raises(ValueError, match=r"shape \(n, 16\)"):
+        rotation(EMBEDDINGS[:, :8])
+
+
+def test_mean_and_median_are_other_centres():
+    """Of a skewed distribution; signs at the median halve every dimension."""
+    skewed = np.exp(EMBEDDINGS / 2)
+    at_median, at_mean = (fit_rotation("none", skewed, center=how)(skewed) > 0 for how in ("median", "mean"))
+    assert np.allclose(at_median.mean(axis=0), 0.5)
+    assert (at_mean.mean(axis=0) < 0.45).any()
+    turned = fit_rotation("itq", skewed, center="median")
+    assert np.allclose(turned.center, np.median(skewed, axis=0))
+
+
+def test_a_rotation_changes_something():
+    with pytest.raises(ValueError, match="needs a matrix or a center"):
+        Rotation("none", None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "center"), [("itq", False), ("overcomplete", True), ("none", "mean"), ("none", "median")]
+)
 def test_a_saved_model_with_a_rotation_loads_without_qatlab(tiny_model, pairs, tmp_path, kind, center):
     model = SentenceTransformer(str(tiny_model), device="cpu")
     texts = [code for _, code in pairs[:40]]

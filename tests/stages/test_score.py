@@ -36,7 +36,7 @@ def inputs(tmp_path):
 
 def scored(inputs, output, **config):
     output.mkdir(exist_ok=True)
-    description = {"config": {"metrics": ["accuracy@1"], **config}}
+    description = {"label": "tried", "config": {"metrics": ["accuracy@1"], **config}}
     folders = {role: path for role, path in inputs.items() if role in ("encode", "task", "training")}
     score.run(description, folders, output, 1)
     return pd.DataFrame(read_scores(output))
@@ -81,6 +81,59 @@ def test_centring_is_cosine_similarity_of_centred_embeddings(inputs, tmp_path):
     expected = accuracy(unit_length(queries - mean), unit_length(documents - mean))
     assert table["rotation"].tolist() == ["pca_centred"]
     assert table["value"].tolist() == pytest.approx([expected])
+
+
+def best_by_bits(queries, documents):
+    """accuracy@1 of signs, where the first of equally near documents wins, as in a search."""
+    bits = [np.where(side > 0, 1, -1) for side in (queries, documents)]
+    return accuracy(*bits)
+
+
+def test_bits_on_axes_that_need_no_training(inputs, tmp_path):
+    """By hand: what is subtracted is of the corpus or of training documents, and they differ."""
+    inputs["training"] = tmp_path / "training"
+    inputs["training"].mkdir()
+    elsewhere = np.random.default_rng(1).normal(size=(30, DIM)).astype(np.float32) - 0.5
+    np.save(inputs["training"] / "documents.npy", elsewhere)
+    axes = [
+        {"center": center, "fitted_on": source} for center in ("mean", "median") for source in ("corpus", "training")
+    ]
+    axes += ["itq", {"kind": "overcomplete", "factor": 2}]
+    precisions = ["float32", "int8", "binary", "float32_x_binary"]
+    table = scored(inputs, tmp_path / "out", precisions=precisions, bit_axes=axes)
+    row = table.set_index(["rotation", "query_precision", "doc_precision"])
+    assert set(row.loc["none"].index) == {(p, p) for p in precisions[:3]} | {("float32", "binary")}
+    assert set(row.loc["centred"].index) == {("binary", "binary"), ("float32", "binary")}
+    documents, queries = unit_length(inputs["documents"]), unit_length(inputs["queries"])
+    found = {}
+    for label, source in (("", documents), ("_training", unit_length(elsewhere))):
+        for name, center in (("centred", np.mean), ("median", np.median)):
+            origin = center(source.astype(np.float64), axis=0).astype(np.float32)
+            found[name + label] = row.loc[(name + label, "binary", "binary")]
+            assert found[name + label]["value"] == pytest.approx(best_by_bits(queries - origin, documents - origin))
+            of_floats = accuracy(unit_length(queries - origin), np.where(documents - origin > 0, 1, -1))
+            assert row.loc[(name + label, "float32", "binary"), "value"] == pytest.approx(of_floats)
+            assert found[name + label]["fitted_on"] == ("training" if label else "corpus")
+            assert found[name + label]["doc_bytes"] == DIM / 8
+    assert found["centred"]["value"] != found["centred_training"]["value"]
+    assert row.loc[("overcomplete_2x", "binary", "binary"), ["doc_bytes", "fitted_on"]].tolist() == [DIM / 4, "none"]
+    per_query = pd.read_parquet(tmp_path / "out" / "per_query.parquet")
+    assert "median_training/binary/hamming/accuracy@1" in per_query.columns
+    timed = {row["rotation"] for row in json.loads((tmp_path / "out" / "timings.json").read_text())}
+    assert timed == set(table["rotation"])
+
+
+def test_a_corpus_too_small_for_a_baseline_leaves_it_out_and_says_so(inputs, tmp_path, capsys):
+    np.save(inputs["encode"] / "documents.npy", inputs["documents"][:20])
+    pd.DataFrame({"id": [f"d{i}" for i in range(20)]}).to_parquet(inputs["task"] / "documents.parquet")
+    table = scored(inputs, tmp_path / "out", precisions=["binary"], bit_axes=["itq", "centred"])
+    assert table["rotation"].tolist() == ["none", "centred"]
+    assert (
+        "score tried: itq in 24 dimensions needs at least as many embeddings, not 20; bits on these axes (itq) are left out"
+        in capsys.readouterr().err
+    )
+    with pytest.raises(UserError, match=r"evaluate\.rotations itq: itq in 24 dimensions"):
+        scored(inputs, tmp_path / "out", precisions=["binary"], rotations=["none", "itq"], bit_axes=["itq"])
 
 
 def test_a_models_own_ranges(inputs, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -124,13 +125,20 @@ def test_a_cached_loss_trains_as_the_plain_one_does(inputs, tmp_path):
     assert losses[1].iloc[-1] < losses[1].iloc[0]
 
 
-@pytest.mark.parametrize(("kind", "dim"), [("itq", 32), ("overcomplete", 48)])
-def test_a_rotation_is_part_of_the_trained_model(inputs, tmp_path, kind, dim):
-    bits = {"bits": dim} if kind == "overcomplete" else {}
+@pytest.mark.parametrize(
+    ("config", "dim"),
+    [
+        ({"kind": "itq"}, 32),
+        ({"kind": "overcomplete", "bits": 48}, 48),
+        ({"kind": "overcomplete", "factor": 2}, 64),
+        ({"kind": "none", "center": "median"}, 32),
+    ],
+)
+def test_a_rotation_is_part_of_the_trained_model(inputs, tmp_path, config, dim):
     for trainable in (False, True):
         output = tmp_path / str(trainable)
         output.mkdir()
-        rotation = {"kind": kind, "trainable": trainable, **bits}
+        rotation = {"trainable": trainable, **config}
         trained(inputs, output, {"rotation": rotation, "embedding_quantization": {"precisions": {"binary": {}}}})
         model = SentenceTransformer(str(output / "model"), device="cpu")
         assert model.encode("def f(): pass").shape == (dim,)
@@ -154,6 +162,14 @@ def test_a_deployment_can_rotate_what_was_trained(inputs, tmp_path):
         (plain[0] - plain[1]) @ (plain[1] - plain[2]), (turned[0] - turned[1]) @ (turned[1] - turned[2]), atol=1e-4
     )
     assert not np.allclose(plain, turned, atol=1e-2)
+
+
+def test_a_deployment_can_be_centred(inputs, tmp_path):
+    """Its mean embedding of training documents is 0, but for what rounding leaves."""
+    deploy.run({"config": {"backend": "torch", "rotation": {"center": "mean"}}}, inputs, tmp_path, 2)
+    texts = pq.read_table(inputs["data"] / "train.parquet").column(1).to_pylist()
+    plain, centred = (SentenceTransformer(str(p / "model"), device="cpu") for p in (inputs["model"], tmp_path))
+    assert np.abs(centred.encode(texts).mean(axis=0)).max() < 1e-5 < np.abs(plain.encode(texts).mean(axis=0)).max()
 
 
 def weights(**scheme):

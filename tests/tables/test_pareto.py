@@ -68,6 +68,50 @@ def test_the_view_has_no_timings():
     assert pareto(scores, slower, METRIC).equals(table)
 
 
+def on_axes(scores, search, rotation, fitted_on, gain):
+    """The same outputs on other axes."""
+    axes = {"rotation": rotation, "fitted_on": fitted_on}
+    return scores.assign(**axes, value=scores["value"] + gain), search.assign(**axes)
+
+
+def test_what_knows_more_of_the_corpus_beats_nothing_that_knows_less():
+    """Of equal bytes: plain signs .60, of training .62, of the corpus .65, and random ones .61."""
+    plain = tables([ROWS[3]])
+    parts = [plain]
+    for rotation, fitted_on, gain in (
+        ("centred_training", "training", 0.02),
+        ("itq", "corpus", 0.05),
+        ("centred", "corpus", -0.01),
+    ):
+        parts.append(on_axes(*plain, rotation, fitted_on, gain))
+    scores, search = (pd.concat(side, ignore_index=True) for side in zip(*parts, strict=True))
+    table = points(scores, search, METRIC).set_index("rotation")
+    assert table["on_line"].to_dict() == {"none": True, "centred_training": True, "itq": True, "centred": False}
+    assert table["on_frontier"].equals(table["on_line"].rename("on_frontier"))
+    better = on_axes(*plain, "random", "none", 0.1)
+    scores, search = (
+        pd.concat([side, more], ignore_index=True) for side, more in zip((scores, search), better, strict=True)
+    )
+    table = points(scores, search, METRIC).set_index("rotation")
+    assert table.index[table["on_line"]].tolist() == ["random"]
+    view = pareto(scores, search, METRIC)
+    assert view.columns.tolist() == [
+        "method", "deploy", "rotation", "output precision", "fitted on", "bytes per document", "nDCG@10", "frontier",
+    ]  # fmt: skip
+    assert dict(zip(view["rotation"], view["fitted on"], strict=True)) == {
+        "random": "none", "itq": "corpus", "centred_training": "training", "none": "none", "centred": "corpus",
+    }  # fmt: skip
+
+
+def test_axes_that_a_task_has_too_few_documents_for_are_no_points():
+    scores, search = tables([ROWS[3]])
+    turned = on_axes(scores, search, "itq", "corpus", 0.1)
+    scores = pd.concat([scores, scores.assign(task="b"), turned[0]], ignore_index=True)
+    search = pd.concat([search, search.assign(task="b"), turned[1]], ignore_index=True)
+    assert points(scores, search, METRIC)["rotation"].tolist() == ["none"]
+    assert pareto(scores, search, METRIC)["rotation"].tolist() == ["none"]
+
+
 def test_what_the_matrix_varies_tells_methods_apart_and_may_be_missing():
     """As read back from files: an untrained model has no batch size."""
     scores, search = tables([*ROWS[:2], ROWS[4]])

@@ -36,11 +36,15 @@ def test_columns_go_with_their_scores(tmp_path):
     figures = per_query([run], results, {"stdlib": "mrr@10"})
     assert len(figures) == 6
     assert per_query([run], results, {"another": "mrr@10"}) == {}
+    turned = figures.on_axes(["itq"])
+    assert {form.rotation for form in turned} == {"itq"}
+    assert len(turned) == 3
     for entry in read_scores(scored):
         if entry["metric"] == "mrr@10":
             (found,) = [
                 form for form in figures if (form.rotation, form.output) == (entry["rotation"], output_label(entry))
             ]
             assert found[:4] == ("baseline", (32,), "onnx_int8", "avx2")
+            assert figures.outputs[found] == entry
             assert seed_means(figures[found]) == {3: entry["value"]}
             assert figures[found][3]["stdlib"].shape == (20,)

@@ -35,6 +35,7 @@ model: {{name: "{model}", max_seq_length: 32}}
 data: {{path: "{files}/pairs.jsonl"}}
 task: {{beir: {{path: "{files}/task"}}}}
 trainer: {{batch_size: 16, learning_rate: 1.0e-3}}
+evaluate: {{bit_axes: [centred]}}
 """
 
 
@@ -112,7 +113,9 @@ def test_scores_are_in_the_documented_form(finished):
     assert scores.loc[scores["deploy"] == "onnx_int8", "integer_kernel"].nunique(dropna=False) == 1
     assert scores.loc[scores["deploy"] == "onnx_int8", "reduce_range"].eq(False).all()
     assert scores.loc[scores["deploy"] != "onnx_int8", ["integer_kernel", "reduce_range"]].isna().all(axis=None)
-    assert len(scores) == 3 * 3 * 1 * 3 * 5  # methods × deployments × tasks × precisions × metrics
+    assert len(scores) == 3 * 3 * 1 * 4 * 5  # methods × deployments × tasks × (precisions and centred bits) × metrics
+    assert list(scores.columns[-2:]) == ["status", "fitted_on"]
+    assert set(zip(scores["rotation"], scores["fitted_on"], strict=True)) == {("none", "none"), ("centred", "corpus")}
     assert scores["value"].between(0, 1).all()
     assert set(scores["queries"]) == {40}
     float32 = scores[(scores["query_precision"] == "float32") & (scores["metric"] == "ndcg@10")].set_index(
@@ -153,10 +156,10 @@ def test_what_a_search_costs_is_in_the_documented_form(finished):
     search = pd.read_csv(finished.tables() / "search.csv")
     documented = (
         "run,method,seed,deploy,task,rotation,query_precision,doc_precision,scoring,ranges,rescoring,dimensions,"
-        "doc_bytes,stored_bytes,queries_per_second,threads,index,status"
+        "doc_bytes,stored_bytes,queries_per_second,threads,index,status,fitted_on"
     )
     assert list(search.columns) == documented.split(",")
-    assert len(search) == 3 * 3 * 1 * 3  # methods × deployments × tasks × precisions
+    assert len(search) == 3 * 3 * 1 * 4  # methods × deployments × tasks × (precisions and centred bits)
     assert search["queries_per_second"].gt(0).all()
     assert set(search["threads"]) == {1}
     assert "queries_per_second" not in pd.read_csv(finished.tables() / "scores.csv").columns
@@ -345,7 +348,7 @@ def test_the_same_study_from_scratch_gives_the_same_bytes(finished, tmp_path, ti
     assert result.returncode == 0, result.stdout
     timed = ("cost", "search")  # what they hold is never the same
     names = sorted(path.name for path in finished.tables().iterdir() if not path.name.startswith(timed))
-    assert len(names) == 2 + 3 * 7
+    assert len(names) == 2 + 3 * 8
     for name in names:
         assert (again.tables() / name).read_bytes() == (finished.tables() / name).read_bytes(), name
     plots = [plot for plot in (again.tables().parent / "plots").iterdir() if plot.stem != "pareto"]  # shows timings

@@ -27,6 +27,7 @@ data: {{path: "{files}/pairs.jsonl"}}
 task: {{beir: {{path: "{files}/task"}}}}
 trainer: {{batch_size: 16, learning_rate: 1.0e-3, threads: 1}}
 encode: {{threads: 1}}
+evaluate: {{bit_axes: [centred]}}
 """
 TOO_HOT = "\nlearning_rate: 1.0e+30\n"
 TIMINGS = ("cost", "search", "cost_summary", "cost_of_training", "pareto")  # all else is the same from run to run

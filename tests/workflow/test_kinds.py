@@ -30,6 +30,7 @@ task:
   sentence_pairs: {{path: "{folder}/pairs.tsv"}}
 evaluate:
   ranges: [corpus, training]
+  bit_axes: [centred, {{center: median, fitted_on: training}}]
 """
 
 
@@ -80,6 +81,32 @@ def test_each_kind_has_its_figures(study):
     assert float(row["mean of tasks · float32"]) == pytest.approx(plain["value"].mean(), abs=1e-4)
 
 
+def test_bits_of_every_kind_are_scored_on_axes_that_need_no_training(study):
+    """Fitted on each task's documents, or on training documents, which are encoded once for all tasks."""
+    scores = pd.read_csv(study / "tables/scores.csv").query("doc_precision == 'binary'")
+    fitted = {"none": "none", "centred": "corpus", "median_training": "training"}
+    assert dict(zip(scores["rotation"], scores["fitted_on"], strict=True)) == fitted
+    assert set(scores.groupby("task")["rotation"].nunique()) == {3}
+    runs = pd.read_csv(study / "runs.csv")
+    assert (len(runs), runs["training"].nunique()) == (4, 1)
+    table = pd.read_csv(study / "tables/bits.csv", keep_default_na=False)
+    assert table["axes"].tolist() == ["signs at 0", "centred", "median"]
+    assert table["fitted on"].tolist() == list(fitted.values())
+    assert table["compared with"].tolist() == ["–", "its own signs at 0", "its own signs at 0"]
+    main = {
+        "nano_scifact": "ndcg@10",
+        "withheld": "accuracy@1",
+        "stsbenchmark": "spearman",
+        "sentence_pairs": "spearman",
+    }
+    of_centred = scores[(scores["rotation"] == "centred") & (scores["metric"] == scores["task"].map(main))]
+    assert float(table["value"][1]) == pytest.approx(of_centred["value"].mean(), abs=1e-4)
+    assert set(table["bytes per document"]) == {4}
+    assert set(pd.read_csv(study / "tables/pareto.csv")["fitted on"]) == set(fitted.values())
+    for name in ("scores_by_precision", "all_metrics", "withheld", "against_float"):
+        assert "rotation" not in pd.read_csv(study / f"tables/{name}.csv").columns
+
+
 def test_withheld_records_have_a_table_and_a_rate(study):
     table = pd.read_csv(study / "tables/withheld.csv")
     assert table["output precision"].tolist() == ["float32", "int8", "int8, training's ranges", "binary"]
@@ -112,7 +139,7 @@ def test_mteb_reads_what_it_knows(study):
         {"NanoSciFactRetrieval": scores["nano_scifact", "ndcg@10"], "STSBenchmark": scores["stsbenchmark", "spearman"]},
         abs=2e-6,
     )
-    assert len(found.model_results) == 4  # int8 over two ranges, binary
+    assert len(found.model_results) == 6  # int8 over two ranges, binary on three axes
 
 
 def test_an_unknown_task_is_one_line_before_anything_starts(checkout):

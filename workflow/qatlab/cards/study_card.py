@@ -10,7 +10,7 @@ from qatlab.cards.training_card import with_front_matter
 from qatlab.tables.harmless import in_code, in_csv, in_markdown, markdown_table
 from qatlab.tables.main_score import main_label
 from qatlab.tables.names import TEXT, metric_label
-from qatlab.tables.outputs import output_label
+from qatlab.tables.outputs import on_axes, output_label
 from qatlab.tables.wide import MEAN
 
 # What the hub's pages show: outputs of the folder's own weights.
@@ -92,8 +92,9 @@ def _results(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any], 
 
 
 def _main_rows(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any]) -> pd.DataFrame:
-    """scores.csv's rows of a run, of each task's main metric."""
-    return scores[(scores["run"] == run["run"]) & (scores["metric"] == scores["task"].map(config["main_metrics"]))]
+    """scores.csv's rows of a run on the axes that the study lists, of each task's main metric."""
+    chosen = on_axes(scores, config["chosen_axes"])
+    return chosen[(chosen["run"] == run["run"]) & (chosen["metric"] == chosen["task"].map(config["main_metrics"]))]
 
 
 def _files(cost: pd.DataFrame, run: dict[str, Any], shipped: Shipped) -> str:

@@ -113,7 +113,7 @@ class TorchDeployment(Strict):
     @property
     def rotated(self) -> bool:
         """Whether embeddings are on other axes than the model's own."""
-        return self.rotation is not None and self.rotation.kind != "none"
+        return self.rotation is not None and not self.rotation.plain
 
     @property
     def needs_texts(self) -> bool:

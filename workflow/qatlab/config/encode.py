@@ -21,6 +21,6 @@ class EncodeConfig(Strict):
 
 
 class EncodeTrainingConfig(EncodeConfig):
-    """The same of training documents, on which ranges of integer grids are fitted."""
+    """The same of training documents, on which ranges of integer grids and axes of bits are fitted."""
 
     rows: Annotated[int, Field(gt=0, description="The first so many")]

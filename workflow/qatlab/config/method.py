@@ -158,8 +158,16 @@ class EmbeddingQuantizationConfig(Strict):
 class MethodRotationConfig(FittedRotationConfig):
     """A rotation appended to the model before it is trained, fitted on its own embeddings of training documents."""
 
-    kind: Literal["random", "pca", "itq", "overcomplete"]
+    kind: Literal["none", "random", "pca", "itq", "overcomplete"]
     trainable: Annotated[bool, Field(description="Train its matrix with the model, as a head")] = False
+
+    @model_validator(mode="after")
+    def _it_changes_something(self) -> "MethodRotationConfig":
+        if self.plain:
+            raise ValueError(
+                "kind none without center appends nothing; set center: mean or median, or leave rotation out"
+            )
+        return self
 
 
 class LoraConfig(Strict):

@@ -9,10 +9,10 @@ import numpy as np
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, Range, SymmetricRange
-from qatlab.quantization.rotations import Rotation, fit_rotation
+from qatlab.quantization.rotations import SHIFT, Rotation, fit_rotation
 
 ROWS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
-COLUMNS_AT_ONCE = 16
+VALUES_AT_ONCE = 1 << 26  # 256 MB of float32: of a million embeddings, 67 dimensions
 FITTED_ON = 1 << 16  # documents at most: more change a rotation's angles little, and its memory much
 
 
@@ -38,7 +38,7 @@ class OnAxes:
     @property
     def dim(self) -> int:
         """Coordinates of what is given."""
-        return self.rotation.matrix.shape[1] if self.rotation else self[:0].shape[1]
+        return self.rotation.shape[1] if self.rotation else self[:0].shape[1]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         """Those of a slice or of an array of positions, (n, dim) float32."""
@@ -65,23 +65,64 @@ class OnAxes:
 
 
 def on_axes(
-    queries: np.ndarray, documents: np.ndarray, rotation: RotationConfig, dimensions: int | None, similarity: str
+    queries: np.ndarray,
+    documents: np.ndarray,
+    rotation: RotationConfig,
+    dimensions: int | None,
+    similarity: str,
+    training: np.ndarray | None = None,
 ) -> tuple[OnAxes, OnAxes]:
-    """Both sides on the same axes; a rotation is fitted on the documents (evenly chosen ones where they are many).
+    """Both sides on the same axes.
+
+    Axes are fitted on the documents, or on those of training where `rotation` says so: a centre by itself on all of them, a
+    rotation on evenly chosen ones where they are many.
+
+    Args:
+        queries, documents: (n, dim) float32, as encoded.
+        rotation: the axes.
+        dimensions: the first so many are kept; None keeps all.
+        similarity: 'cosine' scales embeddings to unit length.
+        training: embeddings of training documents, for axes that are fitted on them.
 
     Raises:
-        ValueError: where there are fewer documents, or dimensions, than asked.
+        TooFewEmbeddings: for principal axes, where there are fewer documents than dimensions.
+        ValueError: where more dimensions are to be kept than there are.
     """
     dim = documents.shape[1]
     if dimensions is not None and dimensions > dim:
         raise ValueError(f"embeddings have {dim} dimensions, so {dimensions} cannot be kept")
     unit = similarity == "cosine"
-    plain = [OnAxes(side, dimensions, unit) for side in (queries, documents)]
-    if rotation.kind == "none":
-        return plain[0], plain[1]
-    every = -(-len(documents) // FITTED_ON)
-    fitted = fit_rotation(rotation.kind, plain[1][::every], rotation.bits, rotation.center, rotation.seed)
-    return OnAxes(queries, dimensions, unit, fitted), OnAxes(documents, dimensions, unit, fitted)
+    plain = OnAxes(documents, dimensions, unit)
+    if rotation.plain:
+        return plain.of(queries), plain
+    if rotation.fitted_on == "training":
+        assert training is not None
+        fitted = _fit(plain.of(training), rotation)
+    else:
+        fitted = _fit(plain, rotation)
+    turned = replace(plain, rotation=fitted)
+    return turned.of(queries), turned
+
+
+def _fit(embeddings: OnAxes, config: RotationConfig) -> Rotation:
+    """The axes that fit embeddings, which are not rotated yet."""
+    if config.kind == SHIFT:
+        center = _medians(embeddings) if config.center == "median" else _means(embeddings)
+        return Rotation(SHIFT, None, center.astype(np.float32))
+    every = -(-len(embeddings) // FITTED_ON)
+    bits = config.dimensions_out(embeddings.dim)
+    return fit_rotation(config.kind, embeddings[::every], bits, config.center, config.seed)
+
+
+def _means(embeddings: OnAxes) -> np.ndarray:
+    """(dim,) float64, summed block by block."""
+    total: np.ndarray = sum((block.sum(axis=0, dtype=np.float64) for block in embeddings.blocks()), np.zeros(()))
+    return total / len(embeddings)
+
+
+def _medians(embeddings: OnAxes) -> np.ndarray:
+    """(dim,) float32."""
+    return np.array([np.median(column) for columns in _columns(embeddings) for column in columns.T], dtype=np.float32)
 
 
 def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
@@ -96,15 +137,28 @@ def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
 
 
 def _percentiles(embeddings: OnAxes) -> PercentileRange:
-    """Of so many dimensions at once as fit in memory for all embeddings."""
     ends = []
-    for first in range(0, embeddings.dim, COLUMNS_AT_ONCE):
-        columns = np.concatenate([block[:, first : first + COLUMNS_AT_ONCE] for block in embeddings.blocks()])
+    for columns in _columns(embeddings):
         fitted = PercentileRange().fit(columns)
         ends.append((fitted.low, fitted.high))
     together = PercentileRange()
     together.low, together.high = (np.concatenate(side) for side in zip(*ends, strict=True))
     return together
+
+
+def _columns(embeddings: OnAxes) -> Iterator[np.ndarray]:
+    """All embeddings in some of their dimensions, in turn: (n, columns) float32, VALUES_AT_ONCE values where n allows.
+
+    Each dimension is contiguous, and copied: a view would keep its whole block in memory. The next ones overwrite them.
+    """
+    dim, at_once = embeddings.dim, max(1, VALUES_AT_ONCE // len(embeddings))
+    memory = np.empty((min(at_once, dim), len(embeddings)), dtype=np.float32)
+    for first in range(0, dim, at_once):
+        columns, done = memory[: dim - first], 0
+        for block in embeddings.blocks():
+            columns[:, done : done + len(block)] = block[:, first : first + at_once].T
+            done += len(block)
+        yield columns.T
 
 
 def unit_length(embeddings: np.ndarray) -> np.ndarray:

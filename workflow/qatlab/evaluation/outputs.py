@@ -1,17 +1,21 @@
 """The outputs that one encoding is scored at: every combination of axes, precisions, ranges, scoring and rescoring that is one."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 from qatlab.config.evaluate import CODES, COMPAT, EvaluateConfig, IndexConfig, RescoringStep
 from qatlab.config.precision import RotationConfig
 from qatlab.config.task import Kind
-from qatlab.quantization.precisions import RANGED, bytes_per_embedding, is_binary, sides
+from qatlab.quantization.precisions import BITS, RANGED, bytes_per_embedding, is_binary, sides
 
 RABITQ_FACTORS = 8  # bytes: two floats beside each document's bits
 LINK, POSITION = 4, 8  # bytes: a neighbour in a graph's lowest layer, a document's number in a list
 SCALAR_QUANTIZED = ("int8", "int4", "float16")  # what faiss's scalar quantizer stores
 ANY_INDEX = ("dot", "dequantized", "hamming")  # ways of scoring that graphs and lists know
+FITTED_ON = ("none", "training", "corpus")  # what axes are fitted on; the later, the more is known of what is searched
+FEW_BITS = 2  # of a dimension, at most, in the outputs of the table `bits`
 
 FLAT = IndexConfig()
 
@@ -90,22 +94,32 @@ class Output:
             "rescoring": self.rescoring_label,
             "dimensions": self.dimensions,
             "index": self.index.label,
+            "fitted_on": fitted_on(self),
         }
 
 
+def fitted_on(output: Output) -> str:
+    """What an output's axes (its centre and its rotation) were fitted on: one of FITTED_ON."""
+    return output.rotation.fitted_on if output.rotation.fitted else FITTED_ON[0]
+
+
+def has_few_bits(described: Mapping[Any, Any]) -> bool:
+    """Whether all that is stored of a document takes FEW_BITS a dimension at most, and can be shipped as it is scored.
+
+    Args:
+        described: of `Output.described`, or a row of scores.csv.
+    """
+    bits = BITS.get(described["doc_precision"], FEW_BITS + 1)  # the text of a causal language model has none
+    return bits <= FEW_BITS and described["rescoring"] == "none" and described["scoring"] not in COMPAT
+
+
 def outputs(config: EvaluateConfig, kind: Kind = "retrieval") -> list[Output]:
-    """All of them for a kind of task, axes outermost, then precisions, each in the order of the configuration."""
+    """All of them for a kind of task, axes outermost, then precisions, each in the order of the configuration.
+
+    Those on `bit_axes` come last.
+    """
     found: dict[Output, None] = {}
-    choices = product(
-        config.rotations,
-        config.dimensions,
-        config.precisions,
-        config.scoring,
-        config.ranges,
-        config.index,
-        config.rescoring,
-    )
-    for rotation, dimensions, precision, scoring, ranges, index, rescoring in choices:
+    for rotation, dimensions, precision, scoring, ranges, index, rescoring in _choices(config):
         query, document = sides(precision)
         scored_by = _scoring(query, document, scoring)
         if scored_by is None:
@@ -121,10 +135,32 @@ def outputs(config: EvaluateConfig, kind: Kind = "retrieval") -> list[Output]:
     return list(found)
 
 
+def _choices(config: EvaluateConfig) -> Iterator[tuple[Any, ...]]:
+    """Fields of outputs, whether they fit together or not: all that is listed, on `bit_axes` bits alone, searched in the plain way."""
+    yield from product(
+        config.rotations,
+        config.dimensions,
+        config.precisions,
+        config.scoring,
+        config.ranges,
+        config.index,
+        config.rescoring,
+    )
+    yield from product(
+        config.bit_axes,
+        [None] if None in config.dimensions else config.dimensions[:1],
+        [name for name in config.precisions if is_binary(sides(name)[1])],
+        [scoring for scoring in config.scoring if scoring == "dequantized"],
+        [ranges for ranges in config.ranges if ranges != "model"] or ["corpus"],  # the model's are of its own axes
+        [index for index in config.index if index.kind == "flat"],
+        [steps for steps in config.rescoring if not steps],
+    )
+
+
 def _makes_sense(output: Output, kind: Kind) -> bool:
     searched = kind == "retrieval"
     if output.scoring in COMPAT:
-        as_encoded = output.rotation.kind == "none" and not output.rescoring and output.index.kind == "flat"
+        as_encoded = output.rotation.plain and not output.rescoring and output.index.kind == "flat"
         return as_encoded and kind != "reranking"
     if output.scoring in ("rabitq", "scalar_quantizer") or output.rescoring or output.index.kind != "flat":
         rescored = not output.rescoring or _adds(output.document, output.rescoring)

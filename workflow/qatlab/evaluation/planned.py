@@ -17,6 +17,7 @@ TEXT_OUTPUT = {
     "rescoring": "none",
     "dimensions": None,
     "index": "flat",
+    "fitted_on": "none",
 }
 # Of retrieval they are the configuration's.
 METRICS = {

@@ -9,7 +9,7 @@ from qatlab.artifact import read_json, write_json
 from qatlab.errors import UserError
 
 FILE = "scores.json"
-SCHEMA = 2  # 1 was a bare list, without the column index
+SCHEMA = 3  # 1 was a bare list, without the column index; 2 had no column fitted_on
 
 
 def write_scores(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 from qatlab.config.precision import FittedRotationConfig
 from qatlab.errors import UserError
 from qatlab.models.prompts import prompt_for
-from qatlab.quantization.rotations import NEED_EMBEDDINGS, Rotation, fit_rotation
+from qatlab.quantization.rotations import Rotation, fit_rotation
 
 BATCH_SIZE = 32
 
@@ -26,12 +26,13 @@ def append_rotation(
     Raises:
         UserError: where training has fewer documents than the rotation needs.
     """
-    if config.kind in NEED_EMBEDDINGS or config.center:
+    if config.fitted:
         embeddings = training_embeddings(model, folder, data, config.fit_rows)
     else:
         embeddings = np.zeros((1, model.get_embedding_dimension() or 0), dtype=np.float32)
     try:
-        rotation = fit_rotation(config.kind, embeddings, config.bits, config.center, config.seed)
+        bits = config.dimensions_out(embeddings.shape[1])
+        rotation = fit_rotation(config.kind, embeddings, bits, config.center, config.seed)
     except ValueError as error:
         raise UserError(f"rotation {config.label}: {error}") from None
     model.append(rotation.as_module(trainable).to(model.device))

@@ -73,6 +73,7 @@ def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
         "evaluations": [
             {"deploy": deploy, "task": task, "encode": path}
             | ({"score": run.scored[deploy, task]} if (deploy, task) in run.scored else {})
+            | ({"training": run.training[deploy]} if (deploy, task) in run.scored and deploy in run.training else {})
             | {"drift": {r: p for (r, d, t), p in run.drifted.items() if (d, t) == (deploy, task)}}
             | _bit_changes(run, deploy, task)
             for (deploy, task), path in run.encoded.items()

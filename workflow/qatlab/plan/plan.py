@@ -4,10 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qatlab.config.evaluate import COMPAT
+from qatlab.config.precision import RotationConfig
 from qatlab.config.study import RunConfig
 from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
-from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.outputs import has_few_bits, outputs
 from qatlab.plan.artifacts import Artifact, Planner
 from qatlab.plan.bit_changes import plan_bit_changes
 from qatlab.plan.causal_lm import plan_causal_run
@@ -59,6 +60,7 @@ class Plan:
             "pareto": self._stored_otherwise(),
             "against_baseline": self.baseline in methods and len(methods) > 1,
             "against_float": any(self._shipped_otherwise(run) for run in self.runs),
+            "bits": self._stores_bits(),
             "bits_changed": self._changes_bits(),
             "decomposition": any(run.chains for run in self.runs),
             "withheld": "reranking" in self.runs[0].kinds.values(),
@@ -98,6 +100,21 @@ class Plan:
         searched = [output for output in outputs(run.config.evaluate) if output.scoring not in COMPAT]
         return len(searched) > 1 and "retrieval" in run.kinds.values()
 
+    def _stores_bits(self) -> bool:
+        """Whether an output takes so few bits a dimension that its axes matter."""
+        run = self.runs[0]  # all are evaluated alike
+        scored = (made for kind in run.kinds.values() for made in outputs(run.config.evaluate, kind))
+        return run.config.model.kind == "embedding" and any(has_few_bits(made.described(1)) for made in scored)
+
+    def _axes(self) -> dict[str, Any]:
+        """The labels and words of the study's axes, in order; and the labels of those that `evaluate.rotations` lists."""
+        evaluate = self.runs[0].config.evaluate
+        if self.runs[0].config.model.kind == "causal_lm":
+            return {"axes": [], "chosen_axes": [RotationConfig().label]}
+        words = {axes.label: axes.in_words for axes in (*evaluate.rotations, *evaluate.bit_axes)}
+        axes = [{"label": label, "words": words[label]} for label in words]
+        return {"axes": axes, "chosen_axes": [axes.label for axes in evaluate.rotations]}
+
     def _shipped_otherwise(self, run: Run) -> bool:
         """Whether a run's float32 embeddings are scored, and something else is."""
         if run.config.model.kind == "causal_lm":
@@ -118,6 +135,7 @@ class Plan:
             "scale": self.scale,
             "question": self.question,
             "answers": self.answers,
+            **self._axes(),
         }
         if self.published is not None:
             config |= {"stands_for": self.published.stands_for}

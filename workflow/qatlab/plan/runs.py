@@ -10,6 +10,7 @@ from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
 from qatlab.config.task import Kind, RecordsTask
 from qatlab.errors import UserError, printable
+from qatlab.evaluation.outputs import fitted_on, outputs
 from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin
@@ -27,6 +28,7 @@ class Run:
     deployed: dict[str, str] = field(default_factory=dict)  # deployment → path
     encoded: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task or set of texts) → path
     scored: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task) → path
+    training: dict[str, str] = field(default_factory=dict)  # deployment → path of its encoding of training documents
     kinds: dict[str, Kind] = field(default_factory=dict)  # task → what is asked in it
     references: dict[str, tuple[str, str]] = field(default_factory=dict)  # of drift → run and deployment
     drifted: dict[tuple[str, str, str], str] = field(
@@ -103,8 +105,9 @@ def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, co
     """Scores of an encoding; `of` names its deployment and task."""
     made_from = planner.artifacts[encoded].inputs
     inputs = {"encode": encoded, "task": made_from["task"]}
-    if "training" in config.ranges:
-        inputs["training"] = _plan_training(planner, run, of[0], made_from["deploy"])
+    of_axes = any(fitted_on(output) == "training" for output in outputs(config, run.kinds[of[1]]))
+    if of_axes or "training" in config.ranges:
+        inputs["training"] = run.training[of[0]] = _plan_training(planner, run, of[0], made_from["deploy"])
     return planner.add("score", "-".join([run.name, *of]), dump(config), inputs, " · ".join([run.name, *of]))
 
 
@@ -115,7 +118,7 @@ def _searcher(planner: Planner, section: Any) -> dict[str, str]:
 
 
 def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -> str:
-    """The deployment's embeddings of training documents, where ranges are fitted on them."""
+    """The deployment's embeddings of training documents, where ranges or axes are fitted on them."""
     config = run.config
     slice_ = {**dump(config.encode), "rows": config.evaluate.range_rows}
     inputs = {"deploy": deployed, "data": plan_data(planner, config)}

@@ -2,6 +2,7 @@
 
 import textwrap
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -12,10 +13,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 from matplotlib.transforms import Bbox
 
+from qatlab.evaluation.outputs import FITTED_ON
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.quantization.precisions import PRECISIONS
 from qatlab.tables.names import metric_label
-from qatlab.tables.pareto import points
+from qatlab.tables.pareto import points, unbeaten
 from qatlab.tables.wide import VARIED_PREFIX, row_keys
 
 PANELS, PER_ROW = 4, 2
@@ -24,6 +26,7 @@ ENTRY_WIDTH = 2.1  # of the legend
 LETTERS = 66  # of a line below a panel
 SMALLEST, LARGEST = 5.0, 13.0  # markers, in points
 LABEL_POINTS = 8
+LINES: dict[str, Literal["-", "--", ":"]] = {"none": "-", "training": "--", "corpus": ":"}
 
 
 def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) -> Figure | None:
@@ -51,7 +54,9 @@ def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) ->
     )
     first = f"; the first {PANELS} of {len(deployments)} deployments" if len(deployments) > PANELS else ""
     kept = f"each output by the method that scores best (others grey){first}"
-    set_title(figure, title, f"{kept}; numbered: none is smaller, better and faster; line: none is smaller and better")
+    rule = "" if looks.sources == [FITTED_ON[0]] else ", and fitted on no more"
+    told = f"numbered: none is smaller, better and faster{rule}; line: none is smaller and better"
+    set_title(figure, title, f"{kept}; {told}")
     figure.draw_without_rendering()  # places the panels, so that labels can be placed in them
     for (axis, _), (of_panel, _) in zip(panels, numbered.values(), strict=True):
         _place_numbers(axis, of_panel, shown[(shown["deploy"] == of_panel["deploy"].iloc[0]) & shown["best"]], looks)
@@ -66,6 +71,7 @@ class _Looks:
         precisions = [precision for precision in PRECISIONS if precision in set(best["doc_precision"])]
         self.colours = {precision: COLOURS[n % len(COLOURS)] for n, precision in enumerate(precisions)}
         self.markers = {depth: MARKERS[n % len(MARKERS)] for n, depth in enumerate(sorted(set(best["depth"])))}
+        self.sources = [source for source in FITTED_ON if source in set(best["fitted_on"])]
         self.speeds = (best["queries_per_second"].min(), best["queries_per_second"].max())
 
     def size(self, speed: float) -> float:
@@ -78,8 +84,12 @@ class _Looks:
         """All points of a panel, and the line."""
         others, best = rows[~rows["best"]], rows[rows["best"]]
         axis.plot(others["bytes"], others["value"], ".", color="#bbbbbb", markersize=4, zorder=1)
-        line = best[best["on_line"]].sort_values("bytes")
-        axis.plot(line["bytes"], line["value"], color="black", linewidth=1, drawstyle="steps-post", zorder=2)
+        for source in self.sources:
+            known = best[best["fitted_on"].map(FITTED_ON.index) <= FITTED_ON.index(source)]
+            # Within what may know that much, whatever is smaller and better beats.
+            line = known[unbeaten(known.assign(fitted_on=source), False)].sort_values("bytes")
+            style = LINES[source]
+            axis.plot(line["bytes"], line["value"], style, color="black", linewidth=1, drawstyle="steps-post", zorder=2)
         for row in best.sort_values("queries_per_second", ascending=False).to_dict("records"):
             axis.plot(
                 row["bytes"],
@@ -103,7 +113,10 @@ class _Looks:
             yield _entry(
                 "o", "#888888", self.size(min(max(speed, self.speeds[0]), self.speeds[1])), f"{speed:,.0f} queries/s"
             )
-        yield Line2D([], [], color="black", linewidth=1, label="frontier of bytes and quality")
+        for source in self.sources:
+            fitted = "" if source == FITTED_ON[0] else f",\nfitted on {source} at most"
+            label = f"frontier of bytes and quality{fitted}"
+            yield Line2D([], [], color="black", linestyle=LINES[source], linewidth=1, label=label)
 
 
 def _entry(marker: str, colour: str, size: float, label: str) -> Line2D:

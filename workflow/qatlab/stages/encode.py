@@ -24,7 +24,7 @@ BATCHES_AT_ONCE = 8
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes documents.npy and, of a task, queries.npy, (n, dim) float32 in the order of the tables; cost.json, machine.json.
 
-    Of training data, the first documents are encoded, for ranges that are fitted on them.
+    Of training data, the first documents are encoded, for ranges and axes that are fitted on them.
     """
     config = (EncodeTrainingConfig if "data" in inputs else EncodeConfig).model_validate(description["config"])
     folder = inputs["deploy"] / "model"

@@ -13,6 +13,7 @@ from qatlab.tables.bits_changed import compared_deployment
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.missing import OK, STATUS, Missing, in_words, incomplete_runs, read_missing
 from qatlab.tables.names import is_simulation
+from qatlab.tables.outputs import on_axes
 from qatlab.tables.published import scale_note
 
 
@@ -28,7 +29,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     table, search = (pd.read_csv(inputs["tables"] / f"{name}.csv") for name in ("scores", "search"))
     incomplete = incomplete_runs(config["runs"], missing)
     title = config["title"] + (f"\n{in_words(incomplete)}; what they lack is left out" if incomplete else "")
-    planned, metric = main_scores(table, config["main_metrics"])
+    planned, metric = main_scores(on_axes(table, config["chosen_axes"]), config["main_metrics"])
     main, methods = planned[planned[STATUS] == OK], list(dict.fromkeys(planned["method"]))
     drawn = scores.draw(main, metric, title, main_label(config["main_metrics"]), methods) if len(main) else None
     style.save(drawn or style.nothing(title), folder, "scores")

@@ -21,7 +21,9 @@ from qatlab.evaluation.ranking import SideRanges, side_ranges
 from qatlab.evaluation.scores_file import standard_error, write_scores
 from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.evaluation.task import Task, load_task
+from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES, Range
+from qatlab.quantization.rotations import TooFewEmbeddings
 
 ROWS_AT_ONCE = 1 << 16
 # By kind of task; loaded when needed, since SciPy's statistics take longer to load than most tasks to score.
@@ -50,7 +52,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     columns: dict[str, Any] = {"query_id": task.query_ids}
     for axes, of_axes in groupby(outputs(config, task.kind), key=lambda made: (made.rotation, made.dimensions)):
         alike = list(of_axes)
-        queries, documents = _on_axes(embeddings, *axes, config.similarity)
+        sides = _on_axes(embeddings, training, *axes, config, description)
+        if sides is None:
+            continue
+        queries, documents = sides
         fitted_on = documents.of(training) if training is not None else None
         ranges = side_ranges(alike, queries, documents, config, trained, fitted_on)
         _save_ranges(ranges, alike[0].axes, output / RANGES)
@@ -109,12 +114,25 @@ def _embeddings(folder: Path, task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _on_axes(
-    embeddings: tuple[np.ndarray, np.ndarray], rotation: RotationConfig, dimensions: int | None, similarity: str
-) -> tuple[OnAxes, OnAxes]:
+    embeddings: tuple[np.ndarray, np.ndarray],
+    training: np.ndarray | None,
+    rotation: RotationConfig,
+    dimensions: int | None,
+    config: EvaluateConfig,
+    description: dict[str, Any],
+) -> tuple[OnAxes, OnAxes] | None:
+    """Both sides on the axes; None for a baseline of `bit_axes` that there are too few documents for, which a line says.
+
+    Raises:
+        UserError: for axes of `rotations` that cannot be fitted, and more dimensions than there are.
+    """
     try:
-        return on_axes(*embeddings, rotation, dimensions, similarity)
+        return on_axes(*embeddings, rotation, dimensions, config.similarity, training)
     except ValueError as error:
-        what = f"rotations {rotation.label}" if rotation.kind != "none" else f"dimensions {dimensions}"
+        if isinstance(error, TooFewEmbeddings) and rotation not in config.rotations:
+            say(f"score {description['label']}: {error}; bits on these axes ({rotation.label}) are left out")
+            return None
+        what = f"dimensions {dimensions}" if rotation.plain else f"rotations {rotation.label}"
         raise UserError(f"evaluate.{what}: {error}") from None
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 from qatlab.artifact import write_json
 from qatlab.tables import long, wide
 from qatlab.tables.answers import answers
+from qatlab.tables.bits import bits
 from qatlab.tables.bits_changed import bits_changed, compared_deployment
 from qatlab.tables.cost_of_training import cost_of_training
 from qatlab.tables.decomposition import decomposition, read_chains
@@ -19,7 +20,8 @@ from qatlab.tables.machines import kernel_note
 from qatlab.tables.main_score import main_label, main_scores
 from qatlab.tables.missing import Missing, in_words, incomplete_runs, read_missing
 from qatlab.tables.names import LOWER_IS_BETTER, TEXT, is_simulation, metric_label
-from qatlab.tables.pareto import pareto
+from qatlab.tables.outputs import on_axes
+from qatlab.tables.pareto import FITTED, pareto
 from qatlab.tables.parity import SAME_GRID, parity
 from qatlab.tables.per_query import per_query
 from qatlab.tables.published import figures, published, read_published, scale_note
@@ -50,26 +52,29 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     runs, incomplete = config["runs"], incomplete_runs(config["runs"], missing)
     seeds = scores["seed"].nunique()
     over = f"{seeds} seeds, ± standard deviation" if seeds > 1 else "one seed"
-    views = _views(scores, drift, cost, config, over) | _differences(config, results, scores, cost, missing)
+    chosen = on_axes(scores, config["chosen_axes"])
+    views = _views(chosen, drift, cost, config, over) | _differences(config, results, scores, cost, missing)
     about = {key: config[key] for key in ("study", "title", "scale", "question")}
     write_json(output / "study.json", {**about, "runs": len(runs), "incomplete": incomplete})
     if "published" in inputs:
         theirs = read_published(inputs["published"])
         title = f"Published figures ({'; '.join(dict.fromkeys(theirs['source']))}) beside ours at {scale_note(config)}"
         views["published"] = (
-            published(theirs, figures(runs, results, scores, drift, cost, missing), config["stands_for"]),
+            published(theirs, figures(runs, results, chosen, drift, cost, missing), config["stands_for"]),
             f"{title} ({over}){kernel_note(scores)}",
         )
     if "withheld" in config["views"]:
         title = "Withheld records: each query's answer among its own hard negatives"
         views["withheld"] = (
-            withheld(runs, results, tasks_withheld, missing),
+            withheld(runs, results, tasks_withheld, missing, config["chosen_axes"]),
             f"{title} ({over.partition(',')[0]}){kernel_note(scores)}",
         )
     if "pareto" in config["views"]:
         metric = config["primary_metric"]
         title = f"{metric_label(metric)} by bytes per document, copies for rescoring included: each output with the method that scores best"
-        views["pareto"] = (pareto(scores, search, metric), f"{title}{kernel_note(scores)}")
+        table = pareto(scores, search, metric)
+        rule = "; none is beaten by what was fitted on more of what is searched" if FITTED in table else ""
+        views["pareto"] = (table, f"{title}{rule}{kernel_note(scores)}")
     if "bits_changed" in config["views"]:
         title = f"Share of the corpus's bits that differ from {config['baseline']}'s of the same seed, in {compared_deployment(runs)}"
         views["bits_changed"] = (bits_changed(runs, results, config["baseline"], missing), f"{title} ({over})")
@@ -130,7 +135,8 @@ def _differences(
 ) -> dict[str, tuple[pd.DataFrame, str]]:
     """The planned tables of differences, with their titles."""
     runs, baseline, plain = config["runs"], config["baseline"], config["float"]
-    figures = per_query(runs, results, config["main_metrics"], missing)
+    on_all_axes = per_query(runs, results, config["main_metrics"], missing)
+    figures = on_all_axes.on_axes(config["chosen_axes"])
     varied = list(runs[0]["varied"])
     seeds = scores["seed"].nunique()
     drawn = f"queries and {seeds} seeds" if seeds > 1 else "queries; one seed"
@@ -138,6 +144,7 @@ def _differences(
     judged = f"95 % intervals over {drawn}{kernel_note(scores)}"
     lower_is_better = set(config["main_metrics"].values()) <= set(LOWER_IS_BETTER)
     what = "texts" if scores["query_precision"].eq(TEXT).all() else "float32"
+    axes = {described["label"]: described["words"] for described in config["axes"]}
     levels, chains = read_chains(runs, results, config["primary_metric"], missing)
     with_seeds = "; ± is the standard deviation over seeds" if seeds > 1 else ""
     asked = config["answers"] if "answers" in config["views"] else []
@@ -153,6 +160,10 @@ def _differences(
         "against_float": (
             against_float(figures, plain, varied, lower_is_better),
             f"{label}, mean of the tasks: what is shipped less the same model's {what} in {plain} ({judged})",
+        ),
+        "bits": (
+            bits(on_all_axes, baseline, axes, varied) if "bits" in config["views"] else pd.DataFrame(),
+            f"{label}, mean of the tasks: bits on axes of their own, beside axes that need no training ({judged}{with_seeds})",
         ),
         "decomposition": (
             decomposition(levels, chains, varied),

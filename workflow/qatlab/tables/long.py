@@ -41,6 +41,7 @@ SCORE_COLUMNS = [
     "reduce_range",
     "index",
     STATUS,
+    "fitted_on",
 ]
 DRIFT_COLUMNS = [
     "run",
@@ -71,7 +72,7 @@ COST_COLUMNS = [
 
 SEARCH_COLUMNS = [
     "run", "method", "seed", "deploy", "task", "rotation", "query_precision", "doc_precision", "scoring", "ranges", "rescoring",
-    "dimensions", "doc_bytes", "stored_bytes", "queries_per_second", "threads", "index", STATUS,
+    "dimensions", "doc_bytes", "stored_bytes", "queries_per_second", "threads", "index", STATUS, "fitted_on",
 ]  # fmt: skip
 
 
@@ -259,7 +260,9 @@ def runs_table(runs: list[dict[str, Any]], missing: Missing = WHOLE) -> pd.DataF
             deployed = part["deployed"] if part else run["deployed"][deploy]
             score, drifts, scores = entry.get("score"), list(entry.get("drift", {}).values()), part.get("scores", [])
             bits = list(entry.get("bit_changes", {}).values())
-            made = [run["trained"], deployed, encode, *([score] if score else []), *drifts, *scores]
+            training = entry.get("training")  # what its axes or ranges were fitted on
+            of_score = [path for path in (training, score) if path]
+            made = [run["trained"], deployed, encode, *of_score, *drifts, *scores]
             made += own_bit_changes(entry, lacking)
             rows.append(
                 {
@@ -269,6 +272,7 @@ def runs_table(runs: list[dict[str, Any]], missing: Missing = WHOLE) -> pd.DataF
                     "trained": run["trained"],
                     "deployed": deployed,
                     "encode": encode,
+                    "training": training,
                     "score": score,
                     "drift": " ".join(drifts) or None,
                     "bit_changes": " ".join(bits) or None,

@@ -130,7 +130,12 @@ def with_gaps(shown: pd.DataFrame, statuses: pd.DataFrame, keys: list[str]) -> p
 
 def run_paths(run: Mapping[str, Any]) -> list[str]:
     """Every artifact that a run's own figures are made from; `run` as the study describes it."""
-    entries = [path for e in run["evaluations"] for path in (e["encode"], e.get("score"), *e["drift"].values()) if path]
+    entries = [
+        path
+        for e in run["evaluations"]
+        for path in (e["encode"], e.get("training"), e.get("score"), *e["drift"].values())
+        if path
+    ]
     parts = [path for part in run["parts"] for path in (part["deployed"], part["encode"], *part["scores"])]
     return list(dict.fromkeys([run["trained"], *run["deployed"].values(), *entries, *parts]))
 

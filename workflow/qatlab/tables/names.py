@@ -14,6 +14,7 @@ WIDE = (
     "pareto",
     "against_baseline",
     "against_float",
+    "bits",
     "bits_changed",
     "decomposition",
     "qat_minus_ptq",

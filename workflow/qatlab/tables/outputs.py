@@ -1,6 +1,6 @@
 """What tables and plots call an output: precisions, and what else is unusual about how it is compared."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -50,3 +50,8 @@ def output_labels(scores: pd.DataFrame) -> pd.Series:
     """The same, with the rotation before it, if any, in a line of its own."""
     turned = scores["rotation"].where(scores["rotation"] != "none", "")
     return turned.where(turned == "", turned + ":\n") + precision_labels(scores)
+
+
+def on_axes(scores: pd.DataFrame, labels: Collection[str]) -> pd.DataFrame:
+    """The rows of scores.csv on these axes."""
+    return scores[scores["rotation"].isin(labels)]

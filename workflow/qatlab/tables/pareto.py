@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from qatlab.config.evaluate import COMPAT
+from qatlab.evaluation.outputs import FITTED_ON
 from qatlab.tables.missing import OK, STATUS, with_status, worst
 from qatlab.tables.names import metric_label
 from qatlab.tables.outputs import precision_labels
@@ -11,6 +12,7 @@ from qatlab.tables.wide import row_keys
 
 SAME_SPEED = 0.8  # slower by less than this factor is not slower: timings are noisy
 OUTPUT = ["rotation", "output"]
+FITTED = "fitted on"  # the column of wide tables
 
 
 def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -26,15 +28,18 @@ def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFr
         value, bytes: the metric; what is stored of a document;
         queries_per_second: the median over tasks and runs: what a query costs does not depend on whose embeddings are compared;
         depth: documents that the first step of rescoring compares, 0 without;
+        fitted_on: what the output's axes were fitted on;
         best: whether no other method of the deployment scores better at this output, in as many bytes;
-        on_line: whether no best point of the deployment is smaller and better;
-        on_frontier: whether none is smaller, better and faster.
+        on_line: whether no best point of the deployment, fitted on no more than this one, is smaller and better;
+        on_frontier: whether none of these is smaller, better and faster.
 
         Without those that lack a seed or task: they are no better or worse than others for it.
     """
     keys = [*row_keys(scores), "deploy", *OUTPUT]
     scores, search = with_status(scores), with_status(search)
     chosen = scores[(scores["metric"] == metric) & ~scores["scoring"].isin(COMPAT)].assign(output=precision_labels)
+    tasks = chosen.groupby(keys, sort=False, dropna=False)["task"].transform("nunique")
+    chosen = chosen[tasks == chosen["task"].nunique()]  # a corpus may have too few documents for some axes
     if chosen[STATUS].ne(OK).any():
         whole = chosen.groupby(keys, sort=False, dropna=False)[STATUS].transform(worst) == OK
         chosen, search = chosen[whole], search[search[STATUS] == OK].astype({"stored_bytes": int})
@@ -45,27 +50,27 @@ def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFr
     speed = search.groupby([*OUTPUT, "bytes"], sort=False)["queries_per_second"].median().reset_index()
     found = found.merge(speed, on=[*OUTPUT, "bytes"], how="left")
     depths = chosen.assign(depth=chosen["rescoring"].str.extract(r"of (\d+)", expand=False).astype(float).fillna(0))
-    of_output = depths.drop_duplicates(OUTPUT)[[*OUTPUT, "depth", "doc_precision"]]
+    of_output = depths.drop_duplicates(OUTPUT)[[*OUTPUT, "depth", "doc_precision", "fitted_on"]]
     found = found.merge(of_output, on=OUTPUT, how="left")
     leading = found.groupby(["deploy", *OUTPUT, "bytes"], sort=False)["value"].idxmax()
     found["best"] = found.index.isin(leading)
     for name, faster in (("on_line", False), ("on_frontier", True)):
         found[name] = False
         for _, rows in found[found["best"]].groupby("deploy", sort=False):
-            found.loc[rows.index, name] = _unbeaten(rows, faster)
+            found.loc[rows.index, name] = unbeaten(rows, faster)
     return found
 
 
 def pareto(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFrame:
     """The best point of each deployment and output, by falling bytes; no timings, so that it is the same from run to run."""
     table = points(scores, search, metric)
-    keys = [*row_keys(scores), "deploy", *OUTPUT]
+    keys = [*row_keys(scores), "deploy", *OUTPUT, "fitted_on"]
     table = table[table["best"]].assign(order=lambda rows: pd.factorize(rows["deploy"])[0])
     table = table.sort_values(["order", "bytes", "value"], ascending=[True, False, False], kind="stable")
-    shown = table[keys].rename(columns={"output": "output precision"})
-    if table["rotation"].eq("none").all():
-        shown = shown.drop(columns="rotation")
-    shown = shown.assign(
+    planned = scores[(scores["metric"] == metric) & ~scores["scoring"].isin(COMPAT)]
+    told_anyway = [name for name in ("rotation", "fitted_on") if planned[name].eq("none").all()]
+    shown = table[keys].drop(columns=told_anyway)
+    shown = shown.rename(columns={"output": "output precision", "fitted_on": FITTED}).assign(
         **{
             "bytes per document": table["bytes"].map("{:,.0f}".format),
             metric_label(metric): table["value"].map("{:.4f}".format),
@@ -79,8 +84,8 @@ def _without_any(scores: pd.DataFrame, shown: pd.DataFrame, metric: str) -> pd.D
     """Rows of the outputs that no method has all figures of."""
     rows = with_status(scores)
     rows = rows[(rows["metric"] == metric) & ~rows["scoring"].isin(COMPAT) & (rows[STATUS] != OK)]
-    rows = rows.assign(**{"output precision": precision_labels})
-    of = [column for column in ("deploy", "rotation", "output precision") if column in shown]
+    rows = rows.assign(**{"output precision": precision_labels}).rename(columns={"fitted_on": FITTED})
+    of = [column for column in ("deploy", "rotation", "output precision", FITTED) if column in shown]
     there = set(shown[of].itertuples(index=False, name=None))
     words = rows.groupby(of, sort=False)[STATUS].agg(worst).reset_index()
     gone = words[[row not in there for row in words[of].itertuples(index=False, name=None)]]
@@ -89,10 +94,14 @@ def _without_any(scores: pd.DataFrame, shown: pd.DataFrame, metric: str) -> pd.D
     )
 
 
-def _unbeaten(rows: pd.DataFrame, by_speed: bool) -> np.ndarray:
-    """(n,) whether no other row is as good in everything, and better in something."""
+def unbeaten(rows: pd.DataFrame, by_speed: bool) -> np.ndarray:
+    """(n,) whether no other row, fitted on the same or on less, is as good in everything, and better in something.
+
+    What knows the searched documents never beats what does not: the two are not had under the same conditions.
+    """
     size, value = rows["bytes"].to_numpy(), rows["value"].to_numpy()
-    as_good = (size[:, None] <= size) & (value[:, None] >= value)
+    knows = rows["fitted_on"].map(FITTED_ON.index).to_numpy()
+    as_good = (size[:, None] <= size) & (value[:, None] >= value) & (knows[:, None] <= knows)
     better = (size[:, None] < size) | (value[:, None] > value)
     if by_speed:
         speed = rows["queries_per_second"].to_numpy()

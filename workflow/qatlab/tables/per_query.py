@@ -1,6 +1,6 @@
 """Each query's figure, of every form that a study ships embeddings in: what differences are paired by."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,10 +29,14 @@ BySeed = dict[int | None, dict[str, np.ndarray]]
 
 
 class Figures(dict[Any, BySeed]):
-    """Figures by what they are of. Those that a failed job would have made are NaN, and `gaps` says of which seeds, and why."""
+    """Figures by what they are of. Those that a failed job would have made are NaN, and `gaps` says of which seeds, and why.
+
+    `outputs` has, by form, what scores.csv says of the output; `doc_bytes` is None where no job has told it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        self.outputs: dict[Any, dict[str, Any]] = {}
         self.gaps: dict[Any, dict[int | None, str]] = {}
         self.lengths: dict[str, np.ndarray] = {}  # by task, some form's
 
@@ -45,6 +49,19 @@ class Figures(dict[Any, BySeed]):
         """Figures that are not; `close` makes them as long as the others."""
         self.gaps.setdefault(key, {}).setdefault(seed, status)
         self.setdefault(key, {}).setdefault(seed, {})[task] = nothing_like(None)
+
+    def describe(self, key: Any, output: dict[str, Any]) -> None:
+        """Keep what a row of scores says of an output; a failed job's does not know how many bytes a document takes."""
+        if self.outputs.get(key, {}).get("doc_bytes") is None:
+            self.outputs[key] = output
+
+    def on_axes(self, labels: Collection[str]) -> "Figures":
+        """Those of forms whose rotation is among the labels."""
+        chosen = Figures()
+        chosen.lengths, chosen.outputs = self.lengths, self.outputs
+        chosen.update({form: by_seed for form, by_seed in self.items() if form.rotation in labels})
+        chosen.gaps = {form: gaps for form, gaps in self.gaps.items() if form.rotation in labels}
+        return chosen
 
     def close(self) -> None:
         """Ends the reading."""
@@ -80,10 +97,12 @@ def per_query(
                 if status != OK:
                     for score in _of_metric(missing.figures(entry["score"]), metric):
                         form = Form(*of, score["rotation"], output_label(score))
+                        figures.describe(form, score)
                         figures.put_gap(form, run["seed"], entry["task"], status)
                     continue
                 for score, values in _columns(results / entry["score"], metric):
                     form = Form(*of, score["rotation"], output_label(score))
+                    figures.describe(form, score)
                     figures.put(form, run["seed"], entry["task"], values)
     figures.close()
     return figures

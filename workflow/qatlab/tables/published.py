@@ -140,7 +140,7 @@ def _ranks(runs: list[dict[str, Any]], results: Path, missing: Missing) -> Itera
     """Of withheld records: the share whose answer stands first, second and so on."""
     tasks = {entry["task"] for run in runs for entry in run["evaluations"] if "score" in entry}
     for run in runs:
-        figures = per_query([run], results, dict.fromkeys(tasks, "rank"), missing)
+        figures = per_query([run], results, dict.fromkeys(tasks, "rank"), missing).on_axes(["none"])
         for form, by_seed in figures.items():
             for by_task in by_seed.values():
                 for task, ranks in by_task.items():

@@ -3,6 +3,7 @@
 Figures of held-out records as electroglyph's EmbeddingGemma study gives them. What they take is in cost.csv.
 """
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,13 @@ RANKS = {"rank 1": (1, 1), "2–3": (2, 3), "4–10": (4, 10), "over 10": (11, n
 FORMATS = {"accuracy@1": "%.4f", "mrr": "%.4f", "positive_similarity": "%.4f", "margin": "%+.4f"}
 
 
-def withheld(runs: list[dict[str, Any]], results: Path, tasks: list[str], missing: Missing = WHOLE) -> pd.DataFrame:
+def withheld(
+    runs: list[dict[str, Any]],
+    results: Path,
+    tasks: list[str],
+    missing: Missing = WHOLE,
+    axes: Collection[str] = ("none",),
+) -> pd.DataFrame:
     """A row per method, deployment, output and task: means over records and seeds, and the shares of ranks.
 
     Seeds that are missing are left out, and counted.
@@ -28,8 +35,9 @@ def withheld(runs: list[dict[str, Any]], results: Path, tasks: list[str], missin
         runs: the study's run descriptions.
         tasks: those of the kind reranking.
         missing: what is not there.
+        axes: labels of the rotations that are shown.
     """
-    figures = {name: per_query(runs, results, dict.fromkeys(tasks, name), missing) for name in FIGURES}
+    figures = {name: per_query(runs, results, dict.fromkeys(tasks, name), missing).on_axes(axes) for name in FIGURES}
     varied = list(runs[0]["varied"])
     rows = [_row(form, task, figures, varied) for task in tasks for form in figures["rank"]]
     table = pd.DataFrame(rows)
