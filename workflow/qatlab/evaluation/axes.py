@@ -8,11 +8,12 @@ import numpy as np
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
-from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, Range, SymmetricRange
+from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, QuantileRange, Range, SymmetricRange
 from qatlab.quantization.rotations import Rotation, fit_rotation
 
 ROWS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
 COLUMNS_AT_ONCE = 16
+VALUES_AT_ONCE = 1 << 24  # 64 MB of float32: of more columns at once, where documents are few
 FITTED_ON = 1 << 16  # documents at most: more change a rotation's angles little, and its memory much
 
 
@@ -85,7 +86,7 @@ def on_axes(
 
 
 def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
-    """A range of the configured kind."""
+    """A range of the configured kind, for precisions of equal cells."""
     if config.range_kind == "fixed":
         return FixedRange(config.range_limit)
     if config.range_kind == "percentile":
@@ -96,15 +97,23 @@ def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
 
 
 def _percentiles(embeddings: OnAxes) -> PercentileRange:
-    """Of so many dimensions at once as fit in memory for all embeddings."""
-    ends = []
-    for first in range(0, embeddings.dim, COLUMNS_AT_ONCE):
-        columns = np.concatenate([block[:, first : first + COLUMNS_AT_ONCE] for block in embeddings.blocks()])
-        fitted = PercentileRange().fit(columns)
-        ends.append((fitted.low, fitted.high))
-    together = PercentileRange()
-    together.low, together.high = (np.concatenate(side) for side in zip(*ends, strict=True))
-    return together
+    ranges = PercentileRange()
+    ranges.take(np.hstack([PercentileRange().fit(columns).statistics for columns in _columns(embeddings)]))
+    return ranges
+
+
+def fitted_quantiles(embeddings: OnAxes) -> QuantileRange:
+    """Quantiles of each dimension, for precisions whose cells lie between them."""
+    ranges = QuantileRange()
+    ranges.take(np.hstack([QuantileRange().fit(columns).statistics for columns in _columns(embeddings)]))
+    return ranges
+
+
+def _columns(embeddings: OnAxes) -> Iterator[np.ndarray]:
+    """All embeddings, so many dimensions at once as fit in memory."""
+    width = max(COLUMNS_AT_ONCE, VALUES_AT_ONCE // max(1, len(embeddings)))
+    for first in range(0, embeddings.dim, width):
+        yield np.concatenate([block[:, first : first + width] for block in embeddings.blocks()])
 
 
 def unit_length(embeddings: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from qatlab.quantization.precisions import LARGEST, RANGED, is_binary
+from qatlab.quantization.precisions import LARGEST, RANGED, UNIFORM, is_binary
 
 
 class _Attach(torch.autograd.Function):
@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Clipped:
-    """Straight-through inside the range, 0 outside (Courbariaux et al. 2016, arXiv 1602.02830).
+    """Straight-through inside the range, or the fitted extremes, and 0 outside (Courbariaux et al. 2016, arXiv 1602.02830).
 
     Args:
         limit: for binary, the gradient is 1 where |value| ≤ limit. Unit-length embeddings of many dimensions
@@ -117,7 +117,7 @@ class Tanh:
 class LearnedStepSize:
     """LSQ: the grid's step is a parameter, trained with the model (Esser et al. 2020, arXiv 1902.08153).
 
-    Needs a `LearnedStep` as the range; what has no step (floats, bits) passes straight through.
+    Needs a `LearnedStep` as the range; what has no step (floats, bits, cells between quantiles) passes straight through.
     """
 
     anneals: ClassVar[bool] = False
@@ -128,7 +128,7 @@ class LearnedStepSize:
 
     def __call__(self, values: Tensor, on_grid: Tensor, precision: str, ranges: Any) -> Tensor:
         """∂/∂values as clipped; ∂/∂step as in `LearnedStep.surrogate`."""
-        if precision not in RANGED:
+        if precision not in UNIFORM:
             return attach(on_grid, values)
         if not hasattr(ranges, "surrogate"):
             raise ValueError(f"the estimator lsq learns a step, so {precision} needs ranges=LearnedStep(…)")
