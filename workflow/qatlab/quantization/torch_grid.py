@@ -26,11 +26,8 @@ def encode(values: Tensor, precision: str, grid: Any) -> Tensor:
     if is_binary(precision):
         packed = _packed_bits(values > 0)
         return (packed ^ 128).view(torch.int8) if precision == "binary" else packed
-    if precision in QUANTILE:
-        cells = _cells_between(values, grid[0])
-    else:
-        cells = _equal_cells(values, grid, precision).to(torch.uint8)
-    cells = cells ^ SIGN_BITS.get(precision, 0)
+    cells = _cells_between(values, grid[0]) if precision in QUANTILE else _equal_cells(values, grid, precision)
+    cells = cells.to(torch.uint8) ^ SIGN_BITS.get(precision, 0)
     if precision in PER_BYTE:
         return _packed(cells, precision)
     return cells.view(torch.int8) if precision == "int8" else cells
