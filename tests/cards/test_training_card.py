@@ -101,6 +101,22 @@ def test_saved_ranges_are_used_where_there_are_any(kind):
     assert ("`int8.npz`, `int4.npz`" in text) is (kind == "running")
 
 
+def test_quantiles_are_told_apart_from_extremes():
+    quantization = {"precisions": {"int8": {}, "float32_x_ternary": {}}, "ranges": {"kind": "running"}}
+    text = card({"embedding_quantization": quantization}).text
+    assert "integers are laid over a moving average of the batches' extremes (momentum 0.99)" in text
+    assert (
+        "the cells of ternary lie between quantiles that are a moving average of the batches' (momentum 0.99)" in text
+    )
+    assert (
+        "`int8.npz`, `ternary.npz` (arrays `low` and `high`, and of int2_quantile and ternary the `quantiles` at"
+        in text
+    )
+    alone = card({"embedding_quantization": {"precisions": {"int2_quantile": {}}}}).text
+    assert "the cells of int2_quantile lie between quantiles of each batch" in alone
+    assert "laid over" not in alone
+
+
 def test_a_method_is_told_in_words():
     method = {
         "name": "tried",

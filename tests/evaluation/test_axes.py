@@ -6,8 +6,8 @@ import pytest
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.evaluation import axes
-from qatlab.evaluation.axes import OnAxes, fitted_range, on_axes, unit_length
-from qatlab.quantization import MinMaxRange, PercentileRange, SymmetricRange
+from qatlab.evaluation.axes import OnAxes, fitted_quantiles, fitted_range, on_axes, unit_length
+from qatlab.quantization import MinMaxRange, PercentileRange, QuantileRange, SymmetricRange
 from qatlab.quantization.rotations import fit_rotation
 
 
@@ -82,6 +82,14 @@ def test_ranges_of_blocks_are_those_of_all(sides, monkeypatch, kind, reference):
     assert isinstance(found, reference)
     assert np.array_equal(found.low, expected.low)
     assert np.array_equal(found.high, expected.high)
+
+
+@pytest.mark.parametrize("values_at_once", [1, 400 * 12, 1 << 24])
+def test_quantiles_of_blocks_are_those_of_all(sides, monkeypatch, values_at_once):
+    """So many dimensions are sorted at once as fit: one, 12, or all."""
+    monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(axes, "VALUES_AT_ONCE", values_at_once)
+    assert np.array_equal(fitted_quantiles(OnAxes(sides[1])).quantiles, QuantileRange().fit(sides[1]).quantiles)
 
 
 def test_a_rotation_of_many_is_fitted_on_evenly_chosen_ones(sides, monkeypatch):

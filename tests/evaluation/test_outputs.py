@@ -27,6 +27,21 @@ def test_codes_are_compared_only_with_codes_of_their_kind_and_rabitq_only_reads_
     assert made(precisions=precisions, scoring=["rabitq"]) == ["none/float32_x_binary/rabitq"]
 
 
+def test_cells_between_quantiles_are_outputs_like_others():
+    precisions = ["int2", "int2_quantile", "ternary", "float32_x_ternary"]
+    assert made(precisions=precisions, scoring=["dequantized", "codes", "sentence_transformers_compat", "mteb_compat"]) == [
+        "none/int2/dequantized/corpus", "none/int2/codes/corpus",
+        "none/int2_quantile/dequantized/corpus", "none/int2_quantile/codes/corpus",
+        "none/ternary/dequantized/corpus", "none/ternary/codes/corpus",
+        "none/float32_x_ternary/dequantized/corpus",
+    ]  # fmt: skip
+    names = made(precisions=["binary"], rescoring="ternary", ranges=["corpus", "per_call"])
+    assert names == ["none/binary/hamming/corpus/ternary of 40", "none/binary/hamming/per_call/ternary of 40"]
+    config = EvaluateConfig(metrics=["ndcg@10"], precisions=precisions, rescoring="int2_quantile")
+    sizes = {output.document: (output.document_bytes(384), output.stored_bytes(384)) for output in outputs(config)}
+    assert sizes == {"int2": (96, 192), "ternary": (77, 77 + 96)}  # int2_quantile adds nothing to itself
+
+
 def test_rescoring_must_know_more_than_the_search_before_it():
     cascade = [{"documents": "int8", "oversampling": 10}, {"documents": "float32", "oversampling": 2}]
     names = made(precisions=["float32", "int8", "binary"], rescoring=["none", "float32", cascade])

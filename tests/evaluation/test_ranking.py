@@ -8,7 +8,14 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.axes import OnAxes, unit_length
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, rank, side_ranges
-from qatlab.quantization import FixedRange, MinMaxRange, PercentileRange, fake_quantize, quantize_embeddings
+from qatlab.quantization import (
+    FixedRange,
+    MinMaxRange,
+    PercentileRange,
+    QuantileRange,
+    fake_quantize,
+    quantize_embeddings,
+)
 
 
 @pytest.fixture
@@ -73,6 +80,50 @@ def test_ranges_of_the_corpus_are_shared(sides, config, fit):
 def test_ranges_per_call_are_each_sides_own(sides):
     on_grid = [fake_quantize(side, "int8", MinMaxRange().fit(side)) for side in sides]
     assert np.array_equal(ranked(sides, precisions=["int8"], ranges="per_call"), by_product(*on_grid))
+
+
+@pytest.mark.parametrize("precision", ["int2_quantile", "ternary"])
+@pytest.mark.parametrize("range_kind", ["minmax", "fixed"])
+def test_quantiles_are_of_the_corpus_or_of_each_side_whatever_the_kind_of_range(sides, precision, range_kind):
+    queries, documents = sides
+    of_corpus = QuantileRange().fit(documents)
+    on_grid = [fake_quantize(side, precision, of_corpus) for side in sides]
+    config = {"precisions": [precision], "range_kind": range_kind}
+    assert np.array_equal(ranked(sides, **config), by_product(*on_grid))
+    on_grid = [fake_quantize(side, precision, QuantileRange().fit(side)) for side in sides]
+    assert np.array_equal(ranked(sides, **config, ranges="per_call"), by_product(*on_grid))
+    asymmetric = ranked(sides, precisions=[f"float32_x_{precision}"], range_kind=range_kind)
+    assert np.array_equal(asymmetric, by_product(queries, fake_quantize(documents, precision, of_corpus)))
+    own = {precision: QuantileRange().fit(documents[:50])}
+    on_grid = [fake_quantize(side, precision, own[precision]) for side in sides]
+    assert np.array_equal(ranked(sides, trained=own, **config, ranges="model"), by_product(*on_grid))
+
+
+def test_both_kinds_of_cells_are_fitted_for_one_output(sides):
+    queries, documents = sides
+    found = ranked(sides, precisions=["int8_x_ternary"])
+    int8 = fake_quantize(queries, "int8", MinMaxRange().fit(documents))
+    ternary = fake_quantize(documents, "ternary", QuantileRange().fit(documents))
+    assert np.array_equal(found, by_product(int8, ternary))
+
+
+def test_rescoring_at_two_bits_orders_all_candidates_as_a_search_would(sides):
+    everything = {"documents": "int2_quantile", "oversampling": 40, "top_k": 10}
+    found = ranked(sides, precisions=["binary"], rescoring=[[everything]])
+    assert np.array_equal(
+        found, by_product(sides[0], fake_quantize(sides[1], "int2_quantile", QuantileRange().fit(sides[1])))
+    )
+
+
+@pytest.mark.parametrize(("precision", "count"), [("int2_quantile", 4), ("ternary", 3)])
+def test_codes_between_quantiles_are_numbers_of_cells_around_zero(sides, precision, count):
+    """As CoRECT compares them: NumPy's percentiles as edges, the number of edges below a value."""
+    shares = [100 * k / count for k in range(1, count)]
+    documents = sides[1][: 399 if count == 3 else 400]
+    edges = np.percentile(documents, shares, axis=0, method="higher")
+    cells = [(side[None] > edges[:, None]).sum(axis=0) for side in (sides[0], documents)]
+    expected = by_product(*(side - count // 2 for side in cells))
+    assert np.array_equal(ranked([sides[0], documents], precisions=[precision], scoring="codes"), expected)
 
 
 def test_codes_per_call_are_those_of_sentence_transformers_own_functions(sides):

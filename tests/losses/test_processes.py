@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.wrapped import gather
-from qatlab.quantization import RunningRange
+from qatlab.quantization import RunningQuantileRange, RunningRange
 
 ROWS = 8
 SCORES = torch.linspace(0, 1, ROWS)
@@ -72,7 +72,16 @@ def ranking(model):
     return QuantizationAwareLoss(model, inner, precisions=["float32", "int8"], learned_scales=["int8"])
 
 
-LOSSES = {"cosine": cosine, "ranking": ranking, "gathered": gathered, "published": published, "centred": centred}
+def quantiles(model):
+    ranges = {"int2_quantile": RunningQuantileRange()}  # ternary has the quantiles of the batch
+    return QuantizationAwareLoss(
+        model, CosineSimilarityLoss(model), precisions=["int2_quantile", "ternary"], ranges=ranges
+    )
+
+
+LOSSES = {
+    "cosine": cosine, "quantiles": quantiles, "ranking": ranking, "gathered": gathered, "published": published, "centred": centred,
+}  # fmt: skip
 
 
 def half(rank, folder, pairs, name, store, results):
@@ -91,10 +100,10 @@ def train_half(rank, folder, pairs, name, results):
     loss.model = loss.loss.model = wrapped  # as the trainer does
     rows = range(rank * ROWS // 2, (rank + 1) * ROWS // 2)
     sum(loss(batch(model, pairs, rows), SCORES[rows.start : rows.stop]).values()).backward()
-    ranges = loss.ranges.lasting()
-    bounds = ranges["int8"].bounds(32) if ranges else None
+    learned = {precision: ranges.statistics for precision, ranges in loss.ranges.lasting().items()}
     torch.save(
-        {"gradients": gradients(model, loss), "bounds": bounds, "diagnostics": loss.diagnostics}, f"{results}/{rank}.pt"
+        {"gradients": gradients(model, loss), "learned": learned, "diagnostics": loss.diagnostics},
+        f"{results}/{rank}.pt",
     )
 
 
@@ -104,15 +113,19 @@ def spawn(tiny_model, pairs, name, tmp_path):
     return [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
 
 
-def test_two_processes_have_the_gradient_and_the_range_of_one(tiny_model, pairs, tmp_path):
-    parts = spawn(tiny_model, pairs, "cosine", tmp_path)
-    expected, loss = whole(str(tiny_model), pairs, cosine)
+@pytest.mark.parametrize("name", ["cosine", "quantiles"])
+def test_two_processes_have_the_gradient_and_the_range_of_one(tiny_model, pairs, tmp_path, name):
+    parts = spawn(tiny_model, pairs, name, tmp_path)
+    expected, loss = whole(str(tiny_model), pairs, LOSSES[name])
+    learned = loss.ranges.lasting()
+    assert list(learned) == [{"cosine": "int8", "quantiles": "int2_quantile"}[name]]
     for part in parts:
-        for name, value in part["gradients"].items():
-            assert torch.allclose(value, expected.get(name, torch.zeros_like(value)), atol=1e-6, rtol=1e-3), name
-        low, high = loss.ranges.lasting()["int8"].bounds(32)
-        assert torch.allclose(part["bounds"][0], low, atol=1e-6)
-        assert torch.allclose(part["bounds"][1], high, atol=1e-6)
+        for parameter, value in part["gradients"].items():
+            assert torch.allclose(value, expected.get(parameter, torch.zeros_like(value)), atol=1e-6, rtol=1e-3), (
+                parameter
+            )
+        for precision, ranges in learned.items():
+            assert torch.allclose(part["learned"][precision], ranges.statistics, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["gathered", "published", "centred"])

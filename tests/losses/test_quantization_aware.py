@@ -26,6 +26,8 @@ from qatlab.quantization import (
     LearnedStep,
     MinMaxRange,
     PercentileRange,
+    QuantileRange,
+    RunningQuantileRange,
     RunningRange,
     Tanh,
     fake_quantize,
@@ -363,6 +365,68 @@ def test_a_running_range_learns_in_training_only_and_then_freezes(model, pairs):
     assert torch.equal(ranges.low, second)
 
 
+@pytest.mark.parametrize("precision", ["int2_quantile", "ternary"])
+@pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
+def test_quantiles_of_a_batch_are_those_of_both_columns_together(model, pairs, precision, inner):
+    columns = features(model, pairs, 2)
+    at_once = MINI_BATCH if inner is cached else ROWS
+    floats = [e.detach() for e in embed(model, columns, at_once)]
+    loss = QuantizationAwareLoss(model, inner(model), precisions=[precision])
+    gradients = [gradient(model, loss(columns, None))]
+    for ranges in (QuantileRange().fit(torch.cat(floats)), QuantileRange().fit(floats[0])):
+        oracle = inner(Quantizing(model, columns, precision, ranges, at_once))
+        gradients.append(gradient(model, oracle(columns, None)))
+    assert torch.allclose(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
+    assert not torch.allclose(gradients[0], gradients[2], atol=1e-6, rtol=1e-4)
+    medians = (
+        4 if precision == "int2_quantile" else 3
+    )  # of twelve values in each dimension: only these stay as they are
+    assert loss.diagnostics[f"changed_{precision}"] == pytest.approx(1 - medians / (2 * ROWS))
+
+
+def test_running_quantiles_learn_in_training_and_are_restored(model, pairs):
+    def made():
+        ranges = {"int8": RunningRange(0.5), **dict.fromkeys(("int2_quantile", "ternary"), RunningQuantileRange(0.5))}
+        inner = MultipleNegativesRankingLoss(model)
+        return QuantizationAwareLoss(
+            model, inner, precisions=["int2_quantile", "ternary", "int8"], ranges=ranges
+        ).train()
+
+    loss, fitted = made(), []
+    model.eval()
+    for first in (0, 20):
+        floats = torch.cat([e.detach() for e in embed(model, features(model, pairs[first:], 2))])
+        fitted.append(QuantileRange().fit(floats).quantiles)
+        loss(features(model, pairs[first:], 2), None)
+    lasting = loss.ranges.lasting()
+    assert lasting["ternary"] is lasting["int2_quantile"]
+    assert torch.equal(lasting["ternary"].quantiles, 0.5 * fitted[0] + 0.5 * fitted[1])
+    assert torch.equal(lasting["int8"].low, lasting["ternary"].low)
+    other = made()
+    assert len(other.ranges.get_extra_state()) == 0
+    other.load_state_dict(loss.state_dict())
+    for precision, ranges in other.ranges.lasting().items():
+        assert torch.equal(ranges.statistics, lasting[precision].statistics)
+    loss.ranges.freeze()
+    loss(features(model, pairs[40:], 2), None)
+    assert torch.equal(lasting["ternary"].quantiles, 0.5 * fitted[0] + 0.5 * fitted[1])
+
+
+def test_training_lowers_the_loss_at_two_bits_and_at_three_values(model, pairs):
+    precisions = ["int2", "int2_quantile", "ternary"]
+    loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=precisions)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    values = []
+    for _ in range(8):
+        components = loss(features(model, pairs, 2), None)
+        values.append({name: value.item() for name, value in components.items()})
+        optimizer.zero_grad()
+        total(components).backward()
+        optimizer.step()
+    for precision in precisions:
+        assert values[-1][precision] < 0.8 * values[0][precision]
+
+
 def test_annealed_tanh_follows_the_step(model, pairs):
     loss = QuantizationAwareLoss(
         model,
@@ -456,6 +520,12 @@ def test_wrong_construction_says_what_would_be_right(model):
         ({"ranges": LearnedStep(32)}, "LearnedStep is not fitted"),
         ({"ranges": "corpus"}, "unknown ranges 'corpus'; give 'batch'"),
         ({"ranges": {"binary": FixedRange()}}, "not for 'binary'"),
+        ({"precisions": ["ternary"], "ranges": FixedRange()}, r"give it ranges=QuantileRange\(\).*, not a FixedRange"),
+        (
+            {"precisions": ["int8", "ternary"], "ranges": RunningQuantileRange()},
+            "int8 are equally wide; .*, not a RunningQuantileRange",
+        ),
+        ({"precisions": ["ternary"], "ranges": QuantileRange()}, "QuantileRange is not fitted yet"),
         ({"estimator": "sign"}, "unknown estimator 'sign'"),
         ({"estimator": "lsq"}, "needs ranges=LearnedStep"),
         ({"scales": {"int4": 10.0}}, "'int4', which is not among the precisions"),

@@ -118,6 +118,22 @@ METHOD_MISTAKES = [
     ("precisions: {int8: {shape: sine}}", "Input should be 'linear' or 'cosine', not 'sine'"),
     (f"{QUANTIZED}, scales: {{binary: 5}}", "binary, which is not among the precisions"),
     (f"{QUANTIZED}, estimator: {{name: lsq}}", "estimator lsq and ranges.kind learned go together"),
+    (
+        "precisions: {ternary: {}}, ranges: {kind: minmax}",
+        "ranges.kind minmax has no quantiles, which the cells of ternary",
+    ),
+    (
+        "precisions: {float32_x_int2_quantile: {}}, ranges: {kind: fixed}",
+        "cells of int2_quantile lie between; choose batch, running",
+    ),
+    (
+        "precisions: {ternary: {}}, ranges: {kind: learned}, estimator: {name: lsq}",
+        "ranges.kind learned has no quantiles",
+    ),
+    (
+        "precisions: {ternary: {}, int2: {}}, ranges: {kind: quantile}",
+        "cells of int2 are equally wide; choose batch, running,",
+    ),
     (f"{QUANTIZED}, ranges: {{kind: fixed}}, variant: pr3655", "ranges of a batch or running ones"),
 ]
 

@@ -5,9 +5,24 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatlab.quantization import Clipped, FixedRange, LearnedStep, MinMaxRange, Tanh, fake_quantize
+from qatlab.quantization import (
+    PRECISIONS,
+    Clipped,
+    FixedRange,
+    LearnedStep,
+    LearnedStepSize,
+    MinMaxRange,
+    QuantileRange,
+    Tanh,
+    dequantize_embeddings,
+    fake_quantize,
+    quantize_embeddings,
+)
+from qatlab.quantization.precisions import QUANTILE, UNIFORM
 
-PRECISIONS = ["float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary", "ubinary"]
+
+def fitted(values, precision):
+    return (QuantileRange() if precision in QUANTILE else MinMaxRange()).fit(values)
 
 
 def random(*shape, scale=1.0):
@@ -29,7 +44,7 @@ def of_bits(values):
 def test_identity_passes_the_gradient_unchanged_but_for_the_length_of_bits(precision):
     values, upstream = random(16, 24), random(16, 24, scale=3)
     expected = upstream * of_bits(values) if "binary" in precision else upstream
-    assert torch.allclose(gradient(values, upstream, precision, MinMaxRange().fit(values)), expected, rtol=1e-6, atol=0)
+    assert torch.allclose(gradient(values, upstream, precision, fitted(values, precision)), expected, rtol=1e-6, atol=0)
 
 
 @given(st.floats(1e-4, 1e4), st.integers(0, 2**31))
@@ -59,11 +74,31 @@ def test_bits_of_a_row_of_zeros_pass_the_gradient_unchanged():
     assert found.isfinite().all()
 
 
-@pytest.mark.parametrize("precision", ["int8", "uint8", "int4"])
+@pytest.mark.parametrize("precision", UNIFORM)
 def test_clipped_stops_the_gradient_outside_the_range(precision):
     values, upstream = random(16, 24), random(16, 24, scale=3)
     expected = upstream * (values.abs() <= 0.5)
     assert torch.equal(gradient(values, upstream, precision, FixedRange(0.5), estimator="clipped"), expected)
+
+
+@pytest.mark.parametrize("precision", QUANTILE)
+def test_between_quantiles_the_forward_is_the_grid_and_clipped_stops_the_gradient_outside_what_was_fitted(precision):
+    values, upstream = random(64, 24), random(64, 24, scale=3)
+    ranges = QuantileRange().fit(values[:16])
+    low, high = values[:16].amin(dim=0), values[:16].amax(dim=0)
+    inside = (values >= low) & (values <= high)
+    assert 0.5 < inside.float().mean() < 1
+    assert torch.equal(gradient(values, upstream, precision, ranges, estimator="clipped"), upstream * inside)
+    expected = dequantize_embeddings(quantize_embeddings(values, precision, ranges), precision, ranges, dim=24)
+    for estimator in ("identity", "clipped", "tanh", "lsq"):
+        assert torch.equal(fake_quantize(values, precision, ranges, estimator), expected)
+
+
+@pytest.mark.parametrize("precision", QUANTILE)
+@pytest.mark.parametrize("estimator", [Tanh(), LearnedStepSize()])
+def test_what_has_no_step_and_no_sign_passes_straight_through(precision, estimator):
+    values, upstream = random(16, 24), random(16, 24, scale=3)
+    assert torch.equal(gradient(values, upstream, precision, fitted(values, precision), estimator=estimator), upstream)
 
 
 def test_clipped_stops_a_bits_gradient_outside_its_limit():
@@ -86,13 +121,13 @@ def test_tanh_is_bprs_forward_and_backward_and_tends_to_the_sign():
     assert torch.allclose(fake_quantize(values, "binary", estimator=far), values.sign(), atol=1e-2)
 
 
-@pytest.mark.parametrize(("precision", "half"), [("int8", 128), ("int4", 8)])
+@pytest.mark.parametrize(("precision", "half"), [("int8", 128), ("int4", 8), ("int2", 2)])
 @pytest.mark.parametrize("per_dimension", [True, False])
 def test_a_learned_steps_gradient_is_lsqs(precision, half, per_dimension):
-    values, upstream = random(40, 6), random(40, 6, scale=3)
-    ranges = LearnedStep(6, precision, per_dimension).fit(values)
+    values, upstream = random(40, 8), random(40, 8, scale=3)
+    ranges = LearnedStep(8, precision, per_dimension).fit(values)
     with torch.no_grad():
-        ranges.step.mul_(0.05 if half == 128 else 0.3)  # so that some values clip
+        ranges.step.mul_({128: 0.05, 8: 0.3, 2: 0.3}[half])  # so that some values clip
     inputs = values.clone().requires_grad_()
     faked = fake_quantize(inputs, precision, ranges, estimator="lsq")
     faked.backward(upstream)
@@ -101,7 +136,7 @@ def test_a_learned_steps_gradient_is_lsqs(precision, half, per_dimension):
     inside = (v >= -half) & (v < half)
     assert 0 < inside.float().mean() < 1
     by_value = torch.where(inside, v.floor() + 0.5 - v, v.floor().clamp(-half, half - 1) + 0.5)
-    g = ((1 if per_dimension else 6) * (half - 1)) ** -0.5
+    g = ((1 if per_dimension else 8) * (half - 1)) ** -0.5
     expected = (upstream * by_value * g).sum(0)
     expected = expected if per_dimension else expected.sum(0, keepdim=True)
     assert torch.allclose(ranges.step.grad, expected, rtol=1e-4, atol=1e-5)

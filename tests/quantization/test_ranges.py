@@ -9,14 +9,17 @@ from qatlab.quantization import (
     LearnedStep,
     MinMaxRange,
     PercentileRange,
+    QuantileRange,
     Range,
+    RunningQuantileRange,
     RunningRange,
     SymmetricRange,
     quantize_embeddings,
 )
 
 EMBEDDINGS = np.random.default_rng(0).normal(size=(500, 6)).astype(np.float32)
-FITTED = [MinMaxRange, PercentileRange, SymmetricRange, FixedRange, RunningRange]
+FITTED = [MinMaxRange, PercentileRange, SymmetricRange, FixedRange, RunningRange, QuantileRange, RunningQuantileRange]
+QUANTILES = [QuantileRange, RunningQuantileRange]
 
 
 @pytest.mark.parametrize("kind", FITTED)
@@ -33,9 +36,71 @@ def test_a_saved_range_gives_the_same_codes_again(kind, library, tmp_path):
     ranges.save(tmp_path / "ranges.npz")
     loaded = Range.load(tmp_path / "ranges.npz")
     assert type(loaded) is kind
-    for precision in ("int8", "int4"):
-        before, after = (quantize_embeddings(EMBEDDINGS, precision, r) for r in (ranges, loaded))
-        assert np.array_equal(before, after)
+    for precision in ("int2_quantile", "ternary") if kind in QUANTILES else ("int8", "int4", "int2"):
+        for embeddings in (EMBEDDINGS[:, :4], torch.from_numpy(EMBEDDINGS[:, :4])):
+            narrow = kind().fit(library(EMBEDDINGS[:, :4]))
+            narrow.save(tmp_path / "narrow.npz")
+            before, after = (
+                quantize_embeddings(embeddings, precision, r) for r in (narrow, Range.load(tmp_path / "narrow.npz"))
+            )
+            assert np.array_equal(before, after)
+    assert all(np.array_equal(*sides) for sides in zip(ranges.bounds(6), loaded.bounds(6), strict=True))
+
+
+@pytest.mark.parametrize("n", [*range(1, 30), 97, 500])
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_borders_and_values_are_numpys_order_statistics(n, library):
+    """⌊n·q⌋ counts from the top what the inverted distribution function counts from the bottom."""
+    embeddings = EMBEDDINGS[:n]
+
+    def order_statistic(numerator, denominator):
+        if n % denominator == 0:  # then n·(1 − q) would be a whole number but for rounding
+            return np.quantile(embeddings, numerator / denominator, axis=0, method="higher")
+        return -np.quantile(-embeddings, 1 - numerator / denominator, axis=0, method="inverted_cdf")
+
+    ranges = QuantileRange().fit(library(embeddings))
+    for count in (3, 4):
+        borders, values = ranges.cells(count, 6)
+        expected = np.stack([order_statistic(k, count) for k in range(1, count)])
+        assert np.array_equal(np.asarray(borders), expected)
+        medians = np.stack([order_statistic(2 * k + 1, 2 * count) for k in range(count)])
+        medians[1:] = np.where(medians[1:] > expected, medians[1:], np.nextafter(expected, np.float32(np.inf)))
+        assert np.array_equal(np.asarray(values), medians)
+
+
+def test_quartiles_are_near_numpys_interpolated_ones():
+    borders, _ = QuantileRange().fit(EMBEDDINGS).cells(4, 6)
+    between = np.diff(np.sort(EMBEDDINGS, axis=0), axis=0).max()
+    assert np.abs(borders - np.percentile(EMBEDDINGS, [25, 50, 75], axis=0)).max() <= between
+
+
+@pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
+def test_ties_lift_a_cells_value_above_its_border_and_zero_has_one_sign(library):
+    column = np.array([-0.0, 0.0, -0.0, 0.0, 0.0, 0.0, 2.0, 3.0], dtype=np.float32)
+    borders, values = (np.asarray(part) for part in QuantileRange().fit(library(column[:, None])).cells(4, 1))
+    assert borders.ravel().tolist() == [0.0, 0.0, 2.0]
+    smallest = float(np.nextafter(np.float32(0), np.float32(1)))
+    assert values.ravel().tolist() == [0.0, smallest, smallest, 3.0]
+    assert not np.signbit(borders).any()
+    assert not np.signbit(values).any()
+
+
+def test_a_running_quantile_range_is_a_moving_average_until_it_is_frozen():
+    ranges = RunningQuantileRange(momentum=0.75)
+    parts = [QuantileRange().fit(EMBEDDINGS * scale).quantiles for scale in (1.0, 2.0, 4.0)]
+    for scale in (1.0, 2.0, 4.0):
+        ranges.fit(torch.from_numpy(EMBEDDINGS * scale))
+    assert np.allclose(ranges.quantiles, 0.75 * (0.75 * parts[0] + 0.25 * parts[1]) + 0.25 * parts[2])
+    assert np.allclose(ranges.low, ranges.quantiles[0])
+    ranges.freeze()
+    with pytest.raises(ValueError, match="RunningQuantileRange is frozen"):
+        ranges.fit(torch.zeros(2, 1))
+
+
+def test_a_file_without_its_quantiles_is_refused(tmp_path):
+    np.savez(tmp_path / "ranges.npz", kind=np.array("quantile"), low=np.zeros(2), high=np.ones(2))
+    with pytest.raises(ValueError, match="quantiles at 13 fractions are missing; fit and save them again"):
+        Range.load(tmp_path / "ranges.npz")
 
 
 def test_percentiles_are_numpys():
@@ -66,7 +131,7 @@ def test_a_running_range_is_a_moving_average_until_it_is_frozen():
         ranges.fit(torch.zeros(2, 1))
 
 
-@pytest.mark.parametrize("kind", [MinMaxRange, PercentileRange, SymmetricRange, RunningRange])
+@pytest.mark.parametrize("kind", [kind for kind in FITTED if kind is not FixedRange])
 @pytest.mark.parametrize("library", [np.array, torch.tensor])
 def test_nothing_is_fitted_on_nan_infinity_or_no_rows(kind, library):
     for value in (float("nan"), float("inf")):
@@ -84,16 +149,27 @@ def test_what_is_not_fitted_says_so(tmp_path):
         PercentileRange().bounds(3)
     with pytest.raises(ValueError, match="before saving"):
         MinMaxRange().save(tmp_path / "ranges.npz")
+    with pytest.raises(ValueError, match="QuantileRange is not fitted yet"):
+        QuantileRange().cells(4, 3)
     with pytest.raises(ValueError, match="LearnedStep is not fitted"):
         LearnedStep(3).bounds(3)
 
 
 def test_wrong_settings_are_refused():
-    for wrong in (lambda: FixedRange(0), lambda: PercentileRange(100), lambda: RunningRange(1.0)):
+    for wrong in (
+        lambda: FixedRange(0),
+        lambda: PercentileRange(100),
+        lambda: RunningRange(1.0),
+        lambda: RunningQuantileRange(-1),
+    ):
         with pytest.raises(ValueError, match="must be"):
             wrong()
     with pytest.raises(ValueError, match="learned for int8"):
         LearnedStep(3, "binary")
+    with pytest.raises(
+        ValueError, match="not for ternary, whose cells lie between quantiles; use estimator identity or"
+    ):
+        LearnedStep(3, "ternary")
 
 
 def test_a_learned_step_is_a_range_of_its_own_grid(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from qatlab.errors import UserError
 from qatlab.evaluation.axes import unit_length
 from qatlab.evaluation.scores_file import read_scores
-from qatlab.quantization import FixedRange, MinMaxRange, Range, fake_quantize
+from qatlab.quantization import FixedRange, MinMaxRange, QuantileRange, Range, RunningQuantileRange, fake_quantize
 from qatlab.quantization.rotations import fit_rotation
 from qatlab.stages import score
 
@@ -144,6 +144,37 @@ def test_a_models_own_ranges(inputs, tmp_path):
     sides = (fake_quantize(unit_length(inputs[name]), "int8", FixedRange(0.1)) for name in ("queries", "documents"))
     assert table["value"].tolist() == pytest.approx([accuracy(*sides)])
     assert table["value"].tolist() != scored(inputs, tmp_path / "other", precisions=["int8"])["value"].tolist()
+
+
+def test_grids_between_quantiles(inputs, tmp_path):
+    """On the corpus, on training documents, and on what training left; each is kept beside the scores."""
+    folders = {name: tmp_path / name for name in ("training", "out")}
+    training = np.random.default_rng(5).normal(size=(30, DIM)).astype(np.float32)
+    folders["training"].mkdir()
+    np.save(folders["training"] / "documents.npy", training)
+    own = RunningQuantileRange().fit(unit_length(inputs["documents"][:20]))
+    (inputs["encode"] / "quantization_ranges").mkdir()
+    for precision in ("int2_quantile", "ternary"):
+        own.save(inputs["encode"] / "quantization_ranges" / f"{precision}.npz")
+    documents, queries = unit_length(inputs["documents"]), unit_length(inputs["queries"])
+    fitted = {
+        "corpus": QuantileRange().fit(documents),
+        "training": QuantileRange().fit(unit_length(training)),
+        "model": own,
+    }
+    grid = {"precisions": ["int2_quantile", "ternary"], "ranges": list(fitted), "scoring": ["dequantized", "codes"]}
+    table = scored({**inputs, "training": folders["training"]}, folders["out"], **grid)
+    row = table.set_index(["doc_precision", "ranges", "scoring"]).sort_index()
+    assert len(row) == 12
+    assert row.loc["int2_quantile", "doc_bytes"].tolist() == [6] * 6
+    assert row.loc["ternary", "doc_bytes"].tolist() == [5] * 6  # of 24 dimensions
+    for kind, ranges in fitted.items():
+        for precision in ("int2_quantile", "ternary"):
+            expected = accuracy(*(fake_quantize(side, precision, ranges) for side in (queries, documents)))
+            assert row.loc[(precision, kind, "dequantized"), "value"] == pytest.approx(expected)
+            kept = Range.load(folders["out"] / "quantization_ranges" / f"none-{precision}-{kind}.npz")
+            assert np.array_equal(kept.quantiles, ranges.quantiles)
+    assert row["value"].nunique() > 3
 
 
 def test_more_dimensions_than_documents_is_one_line(inputs, tmp_path):

@@ -23,6 +23,16 @@ METHODS = {
     "running": {"precisions": INT8, "ranges": {"kind": "running", "momentum": 0.5}},
     "fixed_clipped": {"precisions": INT8, "ranges": {"kind": "fixed", "limit": 0.3}, "estimator": {"name": "clipped"}},
     "percentile": {"precisions": INT8, "ranges": {"kind": "percentile"}},
+    "running_quantiles": {
+        "precisions": {"int8": {}, "int2_quantile": {}, "ternary": {}},
+        "ranges": {"kind": "running"},
+    },
+    "quantile": {
+        "precisions": {"float32_x_ternary": {}},
+        "ranges": {"kind": "quantile"},
+        "estimator": {"name": "clipped"},
+    },
+    "batch_quantiles": {"precisions": {"float32": {}, "int2": {}, "int2_quantile": {}}},
     "lsq": {
         "precisions": {"int8": {}, "int4": {}},
         "ranges": {"kind": "learned"},
@@ -52,7 +62,9 @@ def trained(inputs, output, method, **trainer):
     return pd.read_csv(output / "log.csv")
 
 
-@pytest.mark.parametrize("name", [None, "running", "percentile", "lsq", "tanh", "distilled", "pr3655"])
+@pytest.mark.parametrize(
+    "name", [None, "running", "running_quantiles", "quantile", "percentile", "lsq", "tanh", "distilled", "pr3655"]
+)
 def test_every_way_of_training_that_diverges_ends_with_its_step(inputs, tmp_path, name):
     """Also where NaN meets a grid before there is a loss to look at."""
     quantized = {"embedding_quantization": METHODS[name]} if name else {}
@@ -77,6 +89,7 @@ def test_every_way_of_quantizing_embeddings_trains_and_is_live(inputs, tmp_path,
     assert not np.array_equal(model.encode("def f(): pass"), before.encode("def f(): pass"))
     saved = {path.stem for path in (tmp_path / "model" / "quantization_ranges").glob("*.npz")}
     lasting = {"lsq": {"int8", "int4"}} | {key: {"int8"} for key in ("running", "fixed_clipped", "percentile")}
+    lasting |= {"running_quantiles": {"int8", "int2_quantile", "ternary"}, "quantile": {"ternary"}}
     assert saved == lasting.get(name, set())
     for path in (tmp_path / "model" / "quantization_ranges").glob("*.npz"):
         quantize_embeddings(model.encode(["a", "b"]), path.stem, Range.load(path))

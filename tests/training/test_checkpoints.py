@@ -23,6 +23,12 @@ INT4 = {"name": "tried", "bits": 4, "group_size": 32}
 METHODS = {
     "plain": {},
     "running": {"embedding_quantization": {"precisions": INT8, "ranges": {"kind": "running", "momentum": 0.5}}},
+    "running_quantiles": {
+        "embedding_quantization": {
+            "precisions": {"int8": {}, "int2_quantile": {}, "ternary": {}},
+            "ranges": {"kind": "running", "momentum": 0.5},
+        }
+    },
     "lsq": {
         "embedding_quantization": {
             "precisions": {"int8": {}, "int4": {}},

@@ -12,7 +12,7 @@ from qatlab.cards.words import LOSSES, QUANTIZED_LOSS, method_in_words
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
-from qatlab.quantization.precisions import sides
+from qatlab.quantization.precisions import QUANTILE, sides
 from qatlab.quantization.ranges import RANGES
 from qatlab.tables.harmless import in_code, in_markdown
 from qatlab.tables.outputs import precision_label
@@ -173,8 +173,11 @@ def _loading(method: MethodConfig) -> str:
     kept = f"`{RANGES}/` holds the ranges that training left: " + ", ".join(
         f"`{name}.npz`" for name in method.saved_ranges
     )
+    arrays = "arrays `low` and `high`"
+    if set(method.saved_ranges) & set(QUANTILE):
+        arrays += f", and of {' and '.join(QUANTILE)} the `quantiles` at `fractions`"
     after = (
-        f"\n\n{kept} (arrays `low` and `high`); quantize queries and documents with the same."
+        f"\n\n{kept} ({arrays}); quantize queries and documents with the same."
         if method.saved_ranges
         else "\n\nWithout ranges of its own, int8 takes the extremes of what it is given: give it all documents, or ranges fitted "
         "on many."

@@ -14,7 +14,7 @@ from qatlab.config.method import (
     WeightScheduleConfig,
 )
 from qatlab.config.weights import WeightsConfig
-from qatlab.quantization.precisions import RANGED, sides
+from qatlab.quantization.precisions import QUANTILE, UNIFORM, sides
 from qatlab.tables.harmless import in_code
 
 LOSSES = {
@@ -30,6 +30,11 @@ RANGES = {
     "minmax": "the extremes of the model's embeddings of training documents before training",
     "percentile": "percentiles of the model's embeddings of training documents before training",
     "symmetric": "± the largest magnitudes of the model's embeddings of training documents before training",
+}
+QUANTILES = {
+    "batch": "of each batch",
+    "running": "that are a moving average of the batches' (momentum {momentum:g})",
+    "quantile": "of the model's embeddings of training documents before training",
 }
 ESTIMATORS = {
     "identity": "straight through",
@@ -107,8 +112,12 @@ def _embeddings(config: EmbeddingQuantizationConfig, own_scale: float) -> Iterat
         scale = f"; similarities × {of_name:.4g}" if of_name != own_scale or name in config.scales else ""
         learned = "; its scale was trained" if name in config.learned_scales else ""
         yield f"  * {precision}: {schedule_in_words(schedule)}{scale}{learned}"
-    if any(side in RANGED for name in config.precisions for side in sides(name)):
+    used = {side for name in config.precisions for side in sides(name)}
+    if used & set(UNIFORM):
         yield f"  * integers are laid over {_ranges(config.ranges)}"
+    if between := [precision for precision in QUANTILE if precision in used]:
+        quantiles = QUANTILES[config.ranges.kind].format(momentum=config.ranges.momentum)
+        yield f"  * the cells of {' and '.join(between)} lie between quantiles {quantiles}"
     if not config.variant:
         yield f"  * gradients pass the rounding {_estimator(config.estimator)}"
     if config.centring is not None:

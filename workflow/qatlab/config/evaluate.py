@@ -9,7 +9,7 @@ from qatlab.config.base import Strict
 from qatlab.config.precision import PrecisionName, RotationConfig, axes_by_name
 from qatlab.quantization.precisions import check_precision
 
-CODES = ("int8", "uint8", "int4")  # whose codes can be compared as they are
+CODES = ("int8", "uint8", "int4", "int2", "int2_quantile", "ternary")  # whose codes can be compared as they are
 COMPAT = {  # evaluators of others, and the precisions that they have
     "sentence_transformers_compat": ("float32", "int8", "uint8", "binary", "ubinary"),
     "mteb_compat": ("float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary"),
@@ -102,10 +102,10 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="dequantized: the values that codes stand for (bits against bits: Hamming distance); codes: int8, uint8 or "
-            "int4 codes as they are; rabitq: float queries against bits by RaBitQ's estimator; scalar_quantizer: float queries "
-            "against int8, int4 or float16 documents as faiss stores them; sentence_transformers_compat, mteb_compat: as the "
-            "evaluators of these libraries score",
+            description="dequantized: the values that codes stand for (bits against bits: Hamming distance); codes: those of "
+            "int8, uint8, int4, int2, int2_quantile or ternary as they are; rabitq: float queries against bits by RaBitQ's estimator; "
+            "scalar_quantizer: float queries against int8, int4 or float16 documents as faiss stores them; "
+            "sentence_transformers_compat, mteb_compat: as the evaluators of these libraries score",
         ),
     ] = ["dequantized"]
     ranges: Annotated[
@@ -113,13 +113,16 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="What integer grids' ranges are fitted on: the indexed documents; each side by itself; documents of the "
-            "training data; or what training saved with the model (methods whose ranges are not those of each batch)",
+            description="What integer grids' ranges and quantiles are fitted on: the indexed documents; each side by itself; "
+            "documents of the training data; or what training saved with the model (methods whose ranges are not those of each batch)",
         ),
     ] = ["corpus"]
     range_kind: Annotated[
         Literal["minmax", "percentile", "symmetric", "fixed"],
-        Field(description="Per dimension: extremes, percentiles (0.1 and 99.9), ±max |value|; or ±range_limit for all"),
+        Field(
+            description="Of int8, uint8, int4 and int2, per dimension: extremes, percentiles (0.1 and 99.9), ±max |value|; or "
+            "±range_limit for all. int2_quantile and ternary have cells between quantiles, whatever this says"
+        ),
     ] = "minmax"
     range_rows: Annotated[
         int,

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from qatlab.config.base import Name, Strict
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
 from qatlab.config.weights import Expression, WeightsConfig
-from qatlab.quantization.precisions import RANGED, sides, similarity_slope
+from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM, sides, similarity_slope
 
 
 class LossConfig(Strict):
@@ -47,13 +47,14 @@ class WeightScheduleConfig(Strict):
 
 
 class RangesConfig(Strict):
-    """What int8, uint8 and int4 are laid over in training. All but those of batches are saved with the model."""
+    """What the cells of integer precisions are fitted on in training. All but those of batches are saved with the model."""
 
     kind: Annotated[
-        Literal["batch", "running", "learned", "fixed", "minmax", "percentile", "symmetric"],
+        Literal["batch", "running", "learned", "fixed", "minmax", "percentile", "symmetric", "quantile"],
         Field(
-            description="Extremes of each batch; their moving average; a step trained with the model (estimator lsq); "
-            "±limit; or fitted before training on the model's embeddings of training documents"
+            description="Extremes of each batch (int2_quantile and ternary: its quantiles); their moving average; for int8, uint8, "
+            "int4 and int2: a step trained with the model (estimator lsq), ±limit, or one of minmax, percentile and symmetric, fitted "
+            "before training on the model's embeddings of training documents; for int2_quantile and ternary: quantile, fitted likewise"
         ),
     ] = "batch"
     momentum: Annotated[float, Field(ge=0, lt=1, description="Of running")] = 0.99
@@ -140,6 +141,7 @@ class EmbeddingQuantizationConfig(Strict):
                 raise ValueError(f"a scale is given for {name}, which is not among the precisions")
         if (self.estimator.name == "lsq") != (self.ranges.kind == "learned"):
             raise ValueError("estimator lsq and ranges.kind learned go together: lsq trains the range's step")
+        self._ranges_fit()
         if self.variant and (self.ranges.kind not in ("batch", "running") or self.estimator.name != "identity"):
             raise ValueError(
                 f"variant {self.variant} has its own gradients, and ranges of a batch or running ones; leave estimator out"
@@ -153,6 +155,22 @@ class EmbeddingQuantizationConfig(Strict):
         if name in self.scales:
             return self.scales[name]
         return own if self.variant or not self.match_scales else own / similarity_slope(*sides(name))
+
+    def _ranges_fit(self) -> None:
+        if self.ranges.kind in ("batch", "running"):
+            return
+        used = [side for name in self.precisions for side in sides(name)]
+        for precision in used:
+            if precision in QUANTILE and self.ranges.kind != "quantile":
+                raise ValueError(
+                    f"ranges.kind {self.ranges.kind} has no quantiles, which the cells of {precision} lie between; "
+                    "choose batch, running or quantile"
+                )
+            if precision in UNIFORM and self.ranges.kind == "quantile":
+                raise ValueError(
+                    f"ranges.kind quantile is for {' and '.join(QUANTILE)}, and the cells of {precision} are equally wide; choose "
+                    "batch, running, minmax, percentile, symmetric or fixed"
+                )
 
 
 class MethodRotationConfig(FittedRotationConfig):

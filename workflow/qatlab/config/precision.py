@@ -19,7 +19,7 @@ PrecisionName = Annotated[
     str,
     AfterValidator(_known),
     Field(
-        description="float32, float16, bfloat16, float8_e4m3, int8, uint8, int4, binary, ubinary; "
+        description="float32, float16, bfloat16, float8_e4m3, int8, uint8, int4, int2, int2_quantile, ternary, binary, ubinary; "
         "or queries and documents apart: float32_x_binary"
     ),
 ]

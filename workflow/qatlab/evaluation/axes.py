@@ -8,7 +8,7 @@ import numpy as np
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
-from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, Range, SymmetricRange
+from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, QuantileRange, Range, SymmetricRange
 from qatlab.quantization.rotations import SHIFT, Rotation, fit_rotation
 
 ROWS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
@@ -126,7 +126,7 @@ def _medians(embeddings: OnAxes) -> np.ndarray:
 
 
 def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
-    """A range of the configured kind."""
+    """A range of the configured kind, for precisions of equal cells."""
     if config.range_kind == "fixed":
         return FixedRange(config.range_limit)
     if config.range_kind == "percentile":
@@ -137,13 +137,16 @@ def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
 
 
 def _percentiles(embeddings: OnAxes) -> PercentileRange:
-    ends = []
-    for columns in _columns(embeddings):
-        fitted = PercentileRange().fit(columns)
-        ends.append((fitted.low, fitted.high))
-    together = PercentileRange()
-    together.low, together.high = (np.concatenate(side) for side in zip(*ends, strict=True))
-    return together
+    ranges = PercentileRange()
+    ranges.take(np.hstack([PercentileRange().fit(columns).statistics for columns in _columns(embeddings)]))
+    return ranges
+
+
+def fitted_quantiles(embeddings: OnAxes) -> QuantileRange:
+    """Quantiles of each dimension, for precisions whose cells lie between them."""
+    ranges = QuantileRange()
+    ranges.take(np.hstack([QuantileRange().fit(columns).statistics for columns in _columns(embeddings)]))
+    return ranges
 
 
 def _columns(embeddings: OnAxes) -> Iterator[np.ndarray]:

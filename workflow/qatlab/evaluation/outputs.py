@@ -8,7 +8,7 @@ from typing import Any
 from qatlab.config.evaluate import CODES, COMPAT, EvaluateConfig, IndexConfig, RescoringStep
 from qatlab.config.precision import RotationConfig
 from qatlab.config.task import Kind
-from qatlab.quantization.precisions import BITS, RANGED, bytes_per_embedding, is_binary, sides
+from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, sides
 
 RABITQ_FACTORS = 8  # bytes: two floats beside each document's bits
 LINK, POSITION = 4, 8  # bytes: a neighbour in a graph's lowest layer, a document's number in a list
@@ -99,8 +99,15 @@ class Output:
 
 
 def fitted_on(output: Output) -> str:
-    """What an output's axes (its centre and its rotation) were fitted on: one of FITTED_ON."""
-    return output.rotation.fitted_on if output.rotation.fitted else FITTED_ON[0]
+    """Name what an output's axes (its centre and its rotation) and cells between quantiles were fitted on: one of FITTED_ON.
+
+    Quantiles adapt to what they are fitted on as a centre does: the middle border of four cells is the median. The extremes
+    that cells of equal width lie between do not count; the column `ranges` names what they were fitted on.
+    """
+    sources = [output.rotation.fitted_on] if output.rotation.fitted else []
+    if any(precision in QUANTILE for precision in (output.query, output.document)):
+        sources.append("training" if output.ranges in ("training", "model") else "corpus")
+    return max(sources, key=FITTED_ON.index, default=FITTED_ON[0])
 
 
 def has_few_bits(described: Mapping[Any, Any]) -> bool:

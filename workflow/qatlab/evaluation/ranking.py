@@ -1,6 +1,6 @@
 """The best documents of each query at one output, in a defined order."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from qatlab.config.evaluate import EvaluateConfig, RescoringStep
 from qatlab.evaluation.approximate_search import best_by_scalar_quantizer, best_near_bits, best_near_values
-from qatlab.evaluation.axes import OnAxes, fitted_range
+from qatlab.evaluation.axes import OnAxes, fitted_quantiles, fitted_range
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.search import NOTHING, Timed, best_by_hamming, best_by_product, best_by_rabitq, products
 from qatlab.evaluation.stopwatch import NOT_TIMED
-from qatlab.quantization.grids import dequantize_embeddings, quantize_embeddings
-from qatlab.quantization.precisions import RANGED
+from qatlab.quantization.grids import dequantize_embeddings, integer_codes, quantize_embeddings
+from qatlab.quantization.precisions import QUANTILE, RANGED
 from qatlab.quantization.ranges import Range
 
 DOCUMENTS_AT_ONCE = 1 << 14  # that are compared anew
@@ -40,7 +40,7 @@ def side_ranges(
     Args:
         outputs: on the same axes.
         queries, documents: both sides on these axes.
-        config: the kind of range.
+        config: the kind of range, for equal cells.
         trained: the model's own, by precision.
         training: documents of the training data on these axes, for ranges of training.
 
@@ -60,10 +60,8 @@ def side_ranges(
         else:
             fitted_on = documents if kind != "training" else training
             assert fitted_on is not None
-            of_documents = dict.fromkeys(precisions, fitted_range(fitted_on, config))
-            of_queries = (
-                dict.fromkeys(precisions, fitted_range(queries, config)) if kind == "per_call" else of_documents
-            )
+            of_documents = _fitted(precisions, fitted_on, config)
+            of_queries = _fitted(precisions, queries, config) if kind == "per_call" else of_documents
             found[kind] = SideRanges(of_queries, of_documents)
     return found
 
@@ -150,12 +148,10 @@ def values(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> 
 
 
 def codes(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:
-    """(n, dim) float32: the codes themselves, from −128 (int8), −8 (int4) or 0 (uint8)."""
-    found: np.ndarray = quantize_embeddings(embeddings, precision, ranges.get(precision))
-    if precision == "int4":  # two to a byte, the first in its lower half
-        cells = np.stack([found & 15, found >> 4], axis=2).reshape(len(found), -1)
-        found = (cells ^ np.uint8(8)).astype(np.int8) - 8
-    return found.astype(np.float32)
+    """(n, dim) float32: the codes themselves, from −128 (int8), −8 (int4), −2 (int2), −1 (ternary) or 0 (uint8)."""
+    packed = quantize_embeddings(embeddings, precision, ranges.get(precision))
+    found: np.ndarray = integer_codes(packed, precision, embeddings.shape[1]).astype(np.float32)
+    return found
 
 
 def _block(
@@ -167,6 +163,14 @@ def _block(
 def _packed_bits(embeddings: np.ndarray) -> np.ndarray:
     bits: np.ndarray = quantize_embeddings(embeddings, "ubinary")
     return bits
+
+
+def _fitted(precisions: Iterable[str], embeddings: OnAxes, config: EvaluateConfig) -> dict[str, Range]:
+    """A range for each precision: one of the configured kind for all equal cells, and one of quantiles for all others."""
+    between = [precision for precision in precisions if precision in QUANTILE]
+    equal = [precision for precision in precisions if precision not in QUANTILE]
+    found: dict[str, Range] = dict.fromkeys(equal, fitted_range(embeddings, config)) if equal else {}
+    return found | (dict.fromkeys(between, fitted_quantiles(embeddings)) if between else {})
 
 
 def _own(trained: dict[str, Range], precision: str) -> Range:

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qatlab.processes import average
+from qatlab.quantization.rotations import SHIFT, Rotation
 
 KINDS = ("batch", "running", "learned")
 
@@ -88,12 +89,9 @@ class Centring(nn.Module):
 
         The model that is saved then needs no qatlab, and its float embeddings are those that training has seen.
         """
-        from sentence_transformers.base.modules import Dense
         from sentence_transformers.sentence_transformer.modules import Normalize
 
-        centre = self.centre.detach().cpu()
-        dim = len(centre)
-        shift = Dense(dim, dim, activation_function=nn.Identity(), init_weight=torch.eye(dim), init_bias=0.0 - centre)
+        shift = Rotation(SHIFT, None, self.centre.detach().cpu().numpy()).as_module()
         for module in (shift, Normalize()) if self.unit else (shift,):
             model.append(module.to(self.centre.device))
 

@@ -63,7 +63,7 @@ class QuantizationAwareLoss(nn.Module):
             :class:`CachedMultipleNegativesRankingLoss` or :class:`MatryoshkaLoss`.
         precisions: What is quantized to what, each once: a name for both sides, e.g. ``"int8"``, or queries and
             documents apart, ``("float32", "binary")`` or ``"float32_x_binary"``. The first text column holds the queries.
-            Names: float32, float16, bfloat16, float8_e4m3, int8, uint8, int4, binary, ubinary.
+            Names: float32, float16, bfloat16, float8_e4m3, int8, uint8, int4, int2, int2_quantile, ternary, binary, ubinary.
         weights: One number or :class:`~qatlab.schedules.WeightSchedule` per precision; 1.0 each by default.
         ranges: What int8, uint8 and int4 are laid over: ``"batch"`` (minimum and maximum of all columns of the batch,
             over all processes), a range of :mod:`qatlab.quantization` that is fitted, fixed, running or learned, or a

@@ -1,4 +1,4 @@
-"""The ranges that integer grids are laid over while a loss trains."""
+"""The ranges and quantiles that integer grids have while a loss trains."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,15 +7,24 @@ import torch
 from torch import Tensor, nn
 
 from qatlab.losses.processes import same_in_all_processes
+from qatlab.processes import rows_of_all
 from qatlab.quantization.learned_step import LearnedStep
-from qatlab.quantization.precisions import RANGED
-from qatlab.quantization.ranges import GivenRange, RunningRange, as_range
+from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM
+from qatlab.quantization.ranges import (
+    FRACTIONS,
+    GivenRange,
+    QuantileRange,
+    Range,
+    Running,
+    order_statistics,
+    suited,
+)
 
 BATCH = "batch"
 
 
 class TrainingRanges(nn.Module):
-    """One range a precision: of each batch, or one that is fitted, fixed, running or learned.
+    """One range per precision: of each batch, or one that is fitted, fixed, running or learned.
 
     Args:
         ranges: 'batch', a range, or a dictionary of these by precision.
@@ -26,7 +35,8 @@ class TrainingRanges(nn.Module):
         learned: those that are parameters, by precision.
 
     Raises:
-        ValueError: for a range that is not fitted (a running one need not be), or fitted on another dimension.
+        ValueError: for a range that is not fitted (a running one need not be), fitted on another dimension, or of extremes
+            where a precision needs quantiles or the other way round.
     """
 
     def __init__(self, ranges: Any, used: list[str], dim: int | None) -> None:
@@ -35,7 +45,7 @@ class TrainingRanges(nn.Module):
         for precision in given:
             if precision not in RANGED:
                 raise ValueError(f"ranges are for {', '.join(RANGED)}, not for '{precision}'")
-        chosen = {precision: _checked(given.get(precision, BATCH), dim) for precision in used}
+        chosen = {precision: _checked(given.get(precision, BATCH), precision, dim) for precision in used}
         self.learned = nn.ModuleDict({p: r for p, r in chosen.items() if isinstance(r, LearnedStep)})
         self.others = {p: r for p, r in chosen.items() if not isinstance(r, LearnedStep)}
 
@@ -44,16 +54,20 @@ class TrainingRanges(nn.Module):
         return {**self.others, **dict(self.learned.items())}
 
     def of_batch(self, floats: list[Tensor], learn: bool) -> dict[str, Any]:
-        """What each precision is laid over now. Running ranges first move towards this batch, where `learn`."""
-        running = {id(r): r for r in self.others.values() if isinstance(r, RunningRange) and not r.frozen and learn}
+        """The range of each precision at this step. Running ranges first move towards this batch, where `learn`."""
         by_precision = self.by_precision()
-        if BATCH not in self.others.values() and not running:
+        moving = {id(r): r for r in self._running() if not r.frozen and learn}
+        waiting = [p for p, r in by_precision.items() if isinstance(r, str) or id(r) in moving]
+        if not waiting:
             return by_precision
-        low, high = torch.cat([column.detach().float() for column in floats]).aminmax(dim=0)
-        batch = same_in_all_processes(GivenRange(low, high))
-        for ranges in running.values():
-            ranges.move(batch.low, batch.high)
-        return {precision: batch if isinstance(r, str) else r for precision, r in by_precision.items()}
+        columns = torch.cat([column.detach().float() for column in floats])
+        extremes = _extremes(columns) if set(waiting) & set(UNIFORM) else None
+        quantiles = _quantiles(columns) if set(waiting) & set(QUANTILE) else None
+        for ranges in moving.values():
+            batch: Any = quantiles if isinstance(ranges, QuantileRange) else extremes
+            ranges.move(batch.statistics)
+        of_batch = {p: quantiles if p in QUANTILE else extremes for p in waiting}
+        return {p: of_batch[p] if isinstance(r, str) else r for p, r in by_precision.items()}
 
     def lasting(self) -> dict[str, Any]:
         """Those that are more than a batch's, by precision, to be saved with the model."""
@@ -65,29 +79,44 @@ class TrainingRanges(nn.Module):
             ranges.freeze()
 
     def get_extra_state(self) -> Tensor:
-        """Low and high of the running ranges that have seen a batch, in the order of `others`: (ranges, 2, dim) float32."""
-        bounds = [torch.stack([r.low, r.high]) for r in self._running() if r.low is not None]
-        return torch.stack(bounds) if bounds else torch.empty(0)
+        """Statistics of the running ranges that have seen a batch, in the order of `others`: (rows, dim) float32."""
+        seen = [r.statistics for r in self._running() if r.low is not None]
+        return torch.cat(seen) if seen else torch.empty(0)
 
     def set_extra_state(self, state: Tensor) -> None:
-        """What `get_extra_state` gave, of ranges that were made alike."""
-        for ranges, (low, high) in zip(self._running(), state, strict=len(state) > 0):
-            ranges.low, ranges.high = low, high
+        """Takes what `get_extra_state` gave, of ranges that were made alike."""
+        if len(state):
+            running = self._running()
+            parts = state.split([len(FRACTIONS) if isinstance(r, QuantileRange) else 2 for r in running])
+            for ranges, statistics in zip(running, parts, strict=True):
+                ranges.take(statistics)
 
     def _running(self) -> list[Any]:
-        return [ranges for ranges in self.others.values() if isinstance(ranges, RunningRange)]
+        return [ranges for ranges in self.others.values() if isinstance(ranges, Running)]
 
     def names(self) -> dict[str, str]:
         """'batch' or the class, by precision."""
         return {p: r if isinstance(r, str) else type(r).__name__ for p, r in self.by_precision().items()}
 
 
-def _checked(ranges: Any, dim: int | None) -> Any:
+def _extremes(columns: Tensor) -> Range:
+    """Minima and maxima of the batches of all processes together."""
+    return same_in_all_processes(GivenRange(*columns.aminmax(dim=0)))
+
+
+def _quantiles(columns: Tensor) -> Range:
+    """Quantiles of the batches of all processes together, which have as many rows each. Nothing waits for a GPU."""
+    ranges = QuantileRange()
+    ranges.take(order_statistics(rows_of_all(columns)))
+    return ranges
+
+
+def _checked(ranges: Any, precision: str, dim: int | None) -> Any:
     if isinstance(ranges, str):
         if ranges != BATCH:
             raise ValueError(f"unknown ranges '{ranges}'; give 'batch' or a range of qatlab.quantization")
         return ranges
-    found: Any = as_range(ranges)
-    if dim is not None and not (isinstance(found, RunningRange) and found.low is None):
+    found: Any = suited(ranges, precision)
+    if dim is not None and not (isinstance(found, Running) and found.low is None):
         found.bounds(dim)
     return found

@@ -10,7 +10,7 @@ from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
 from qatlab.config.task import Kind, RecordsTask
 from qatlab.errors import UserError, printable
-from qatlab.evaluation.outputs import fitted_on, outputs
+from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin
@@ -105,7 +105,7 @@ def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, co
     """Scores of an encoding; `of` names its deployment and task."""
     made_from = planner.artifacts[encoded].inputs
     inputs = {"encode": encoded, "task": made_from["task"]}
-    of_axes = any(fitted_on(output) == "training" for output in outputs(config, run.kinds[of[1]]))
+    of_axes = any(output.rotation.fitted_on == "training" for output in outputs(config, run.kinds[of[1]]))
     if of_axes or "training" in config.ranges:
         inputs["training"] = run.training[of[0]] = _plan_training(planner, run, of[0], made_from["deploy"])
     return planner.add("score", "-".join([run.name, *of]), dump(config), inputs, " · ".join([run.name, *of]))

@@ -10,5 +10,10 @@ def is_torch(value: Any) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def on_host(array: Any) -> Any:
+    """A tensor as a NumPy array, without its gradient; anything else as it is."""
+    return array.detach().cpu().numpy() if is_torch(array) else array
+
+
 class NotFiniteError(ValueError):
     """Embeddings hold NaN or Inf: the model that gave them has diverged."""

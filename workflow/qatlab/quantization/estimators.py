@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from qatlab.quantization.precisions import LARGEST, RANGED, is_binary
+from qatlab.quantization.precisions import LARGEST, RANGED, UNIFORM, is_binary
 
 SHORTEST = 1e-12  # below it torch.nn.functional.normalize takes a length for this
 
@@ -94,7 +94,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Clipped:
-    """Straight-through inside the range, 0 outside (Courbariaux et al. 2016, arXiv 1602.02830).
+    """Straight-through inside the range, or the fitted extremes, and 0 outside (Courbariaux et al. 2016, arXiv 1602.02830).
 
     Args:
         limit: for bits, the gradient passes where |value| ≤ limit. Unit-length embeddings of many dimensions
@@ -170,7 +170,8 @@ class Tanh:
 class LearnedStepSize:
     """LSQ: the grid's step is a parameter, trained with the model (Esser et al. 2020, arXiv 1902.08153).
 
-    Needs a `LearnedStep` as the range; what has no step (floats, bits) passes straight through, as with `Identity`.
+    Needs a `LearnedStep` as the range; what has no step (floats, bits, cells between quantiles) passes straight through, as with
+    `Identity`.
     """
 
     anneals: ClassVar[bool] = False
@@ -181,7 +182,7 @@ class LearnedStepSize:
 
     def __call__(self, values: Tensor, on_grid: Tensor, precision: str, ranges: Any) -> Tensor:
         """∂/∂values as clipped; ∂/∂step as in `LearnedStep.surrogate`."""
-        if precision not in RANGED:
+        if precision not in UNIFORM:
             return pass_through(values, on_grid, precision)
         if not hasattr(ranges, "surrogate"):
             raise ValueError(f"the estimator lsq learns a step, so {precision} needs ranges=LearnedStep(…)")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from qatlab.quantization.backend import is_torch
-from qatlab.quantization.grids import dequantize_embeddings, low_and_step, quantize_embeddings
+from qatlab.quantization.grids import dequantize_embeddings, fitted_grid, quantize_embeddings
 from qatlab.quantization.precisions import check_dimension, check_precision
 from qatlab.quantization.ranges import as_range
 
@@ -16,6 +16,7 @@ def fake_quantize(embeddings: Any, precision: str, ranges: Any = None, estimator
         precision: as for `quantize_embeddings`.
         ranges: as for `quantize_embeddings`.
         estimator: how gradients pass: 'identity', 'clipped', 'tanh', 'lsq', or one of `qatlab.quantization.estimators`.
+            lsq is for equal cells; between quantiles there is no step, and it passes straight through, as tanh does but for bits.
             tanh alone changes the forward values too. NumPy arrays have no gradient.
 
     Returns:
@@ -37,6 +38,6 @@ def fake_quantize(embeddings: Any, precision: str, ranges: Any = None, estimator
     dim = embeddings.shape[1]
     check_dimension(precision, dim)
     values = embeddings.float()
-    low, step = low_and_step(ranges, precision, dim, values)
-    on_grid = torch_grid.on_grid(values, precision, low, step)
+    grid = fitted_grid(ranges, precision, dim, values)
+    on_grid = torch_grid.on_grid(values, precision, grid)
     return chosen(values, on_grid, precision, None if ranges is None else as_range(ranges))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from qatlab.quantization.backend import NotFiniteError
-from qatlab.quantization.precisions import CELLS, RANGED, STEPS
+from qatlab.quantization.precisions import CELLS, QUANTILE, STEPS, UNIFORM
 
 SMALLEST = 1e-8
 
@@ -21,14 +21,19 @@ class LearnedStep(nn.Module):
 
     Args:
         dim: dimensions of the embeddings.
-        precision: int8, uint8 or int4.
+        precision: int8, uint8, int4 or int2.
         per_dimension: one step a dimension; otherwise one for all.
     """
 
     def __init__(self, dim: int, precision: str = "int8", per_dimension: bool = True) -> None:
         super().__init__()
-        if precision not in RANGED:
-            raise ValueError(f"a step is learned for {', '.join(RANGED)}, not for {precision}")
+        if precision not in UNIFORM:
+            why = (
+                ", whose cells lie between quantiles; use estimator identity or clipped"
+                if precision in QUANTILE
+                else ""
+            )
+            raise ValueError(f"a step is learned for {', '.join(UNIFORM)}, not for {precision}{why}")
         self.dim = dim
         self.precision = precision
         self.step = nn.Parameter(torch.full((dim if per_dimension else 1,), float("nan")))

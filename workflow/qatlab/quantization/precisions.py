@@ -11,15 +11,23 @@ BITS = {
     "int8": 8,
     "uint8": 8,
     "int4": 4,
+    "int2": 2,
+    "int2_quantile": 2,
+    "ternary": 1.6,
     "binary": 1,
     "ubinary": 1,
 }
 PRECISIONS = tuple(BITS)
-RANGED = ("int8", "uint8", "int4")  # integer grids, laid over a range
-CELLS = {"int8": 256, "uint8": 256, "int4": 16}
+UNIFORM = ("int8", "uint8", "int4", "int2")  # equal cells between a minimum and a maximum
+QUANTILE = ("int2_quantile", "ternary")  # cells between quantiles, which hold equally many values each
+RANGED = (*UNIFORM, *QUANTILE)  # need a fitted range
+CELLS = {"int8": 256, "uint8": 256, "int4": 16, "int2": 4, "int2_quantile": 4, "ternary": 3}
 # int8 and uint8 as in sentence-transformers: 255 steps, so that only the maximum itself reaches the last cell.
-STEPS = {"int8": 255, "uint8": 255, "int4": 16}
+STEPS = {"int8": 255, "uint8": 255, "int4": 16, "int2": 4}
 LARGEST = {"float16": 65504.0, "bfloat16": 3.3895313892515355e38, "float8_e4m3": 448.0}
+# Dimensions that share a byte, where several do. ternary: 3 ** 5 = 243 combinations fit.
+PER_BYTE = {"int4": 2, "int2": 4, "int2_quantile": 4, "ternary": 5, "binary": 8, "ubinary": 8}
+PADDED = ("ternary", "binary", "ubinary")  # the last byte may hold fewer dimensions
 PAIR = "_x_"
 SLOPE_OF_BITS = (2 / math.pi) ** 0.5  # of a similarity, for each of its two sides that is rounded to bits
 
@@ -45,15 +53,22 @@ def sides(name: str) -> tuple[str, str]:
 
 def check_dimension(precision: str, dim: int) -> None:
     """Raises ValueError where a grid cannot hold embeddings of this dimension."""
-    if precision == "int4" and dim % 2:
-        raise ValueError(
-            f"int4 packs two dimensions into a byte, so {dim} dimensions don't fit; truncate to {dim - 1} or use int8"
-        )
+    together = PER_BYTE.get(precision, 1)
+    if precision in PADDED or dim % together == 0:
+        return
+    fitting = dim - dim % together
+    others = "int8" if precision == "int4" or dim % PER_BYTE["int4"] else "int4 or int8"
+    raise ValueError(
+        f"{precision} packs {'two' if together == 2 else 'four'} dimensions into a byte, so {dim} dimensions don't fit; "
+        f"{f'truncate to {fitting} or ' if fitting else ''}use {others}"
+    )
 
 
 def bytes_per_embedding(precision: str, dim: int) -> int:
     """Bytes that one embedding of `dim` dimensions takes, ranges not counted."""
-    return (BITS[precision] * dim + 7) // 8
+    if precision in PER_BYTE:
+        return -(-dim // PER_BYTE[precision])
+    return int(BITS[precision]) // 8 * dim
 
 
 def similarity_slope(query: str, document: str) -> float:

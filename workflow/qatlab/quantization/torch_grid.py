@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from qatlab.quantization.backend import NotFiniteError
-from qatlab.quantization.numpy_grid import NAN
-from qatlab.quantization.precisions import CELLS, LARGEST, is_binary
+from qatlab.quantization.numpy_grid import NAN, SIGN_BITS, cells_by_byte, place_values
+from qatlab.quantization.precisions import CELLS, LARGEST, PER_BYTE, QUANTILE, is_binary
 
 FLOAT_TYPES = {
     "float32": torch.float32,
@@ -18,23 +18,23 @@ FLOAT_TYPES = {
 BIT_SHIFTS = (7, 6, 5, 4, 3, 2, 1, 0)  # the first dimension is the highest bit, as in numpy.packbits
 
 
-def encode(values: Tensor, precision: str, low: Any, step: Any) -> Tensor:
-    """Codes of (n, dim) values; `low` and `step`, float32 (dim,), for integer grids."""
+def encode(values: Tensor, precision: str, grid: Any) -> Tensor:
+    """Codes of (n, dim) values; `grid` is what `grids.fitted_grid` returned."""
     values = checked(values.detach())
     if precision in FLOAT_TYPES:
         return _clipped(values, precision).to(FLOAT_TYPES[precision])
     if is_binary(precision):
-        packed = _packed(values > 0)
+        packed = _packed_bits(values > 0)
         return (packed ^ 128).view(torch.int8) if precision == "binary" else packed
-    cells = _cells(values, low, step, precision).to(torch.uint8)
-    if precision == "int4":
-        signed = cells ^ 8
-        return signed[:, 0::2] | (signed[:, 1::2] << 4)
-    return (cells ^ 128).view(torch.int8) if precision == "int8" else cells
+    cells = _cells_between(values, grid[0]) if precision in QUANTILE else _equal_cells(values, grid, precision)
+    cells = cells.to(torch.uint8) ^ SIGN_BITS.get(precision, 0)
+    if precision in PER_BYTE:
+        return _packed(cells, precision)
+    return cells.view(torch.int8) if precision == "int8" else cells
 
 
-def decode(codes: Tensor, precision: str, low: Any, step: Any, dim: int | None) -> Tensor:
-    """float32 values of codes; `dim` cuts off the padding of packed bits."""
+def decode(codes: Tensor, precision: str, grid: Any, dim: int) -> Tensor:
+    """float32 values of codes, (n, dim)."""
     if precision in FLOAT_TYPES:
         return codes.float()
     if is_binary(precision):
@@ -42,16 +42,32 @@ def decode(codes: Tensor, precision: str, low: Any, step: Any, dim: int | None) 
         shifts = torch.tensor(BIT_SHIFTS, dtype=torch.uint8, device=codes.device)
         bits = (packed.unsqueeze(-1) >> shifts) & 1
         return bits.flatten(1)[:, :dim].float() * 2 - 1
-    if precision == "int8":
-        cells = codes.view(torch.uint8) ^ 128
-    elif precision == "int4":
-        cells = torch.stack([codes & 15, codes >> 4], dim=2).flatten(1) ^ 8
-    else:
-        cells = codes
+    cells = cells_of(codes, precision, dim)
+    if precision in QUANTILE:
+        values: Tensor = grid[1].gather(0, cells.long())
+        return values
+    low, step = grid
     return (cells.float() + 0.5) * step + low
 
 
-def on_grid(values: Tensor, precision: str, low: Any, step: Any) -> Tensor:
+def integers(codes: Tensor, precision: str, dim: int) -> Tensor:
+    """(n, dim) codes of an integer grid as numbers; int8, or uint8 for uint8."""
+    if precision not in PER_BYTE:
+        return codes
+    return cells_of(codes, precision, dim).view(torch.int8) - CELLS[precision] // 2
+
+
+def cells_of(codes: Tensor, precision: str, dim: int) -> Tensor:
+    """The cell of each code of an integer grid, counted from 0: (n, dim) uint8."""
+    if precision not in PER_BYTE:
+        return codes.view(torch.uint8) ^ SIGN_BITS.get(precision, 0)
+    table = torch.from_numpy(cells_by_byte(precision)).to(codes.device)
+    if len(table) < 256 and codes.numel() and int(codes.max()) >= len(table):
+        raise ValueError(f"a byte of {precision} codes is at most {len(table) - 1}, not {int(codes.max())}")
+    return table[codes.long()].flatten(1)[:, :dim]
+
+
+def on_grid(values: Tensor, precision: str, grid: Any) -> Tensor:
     """`decode(encode(values))`, to the bit, without the codes in between; no gradient.
 
     On a GPU a look for NaN would wait for the device in every training step: there NaN stays NaN, and reaches the loss.
@@ -60,9 +76,18 @@ def on_grid(values: Tensor, precision: str, low: Any, step: Any) -> Tensor:
     if precision in FLOAT_TYPES:
         return _clipped(values, precision).to(FLOAT_TYPES[precision]).float()
     if is_binary(precision):
-        signs = torch.where(values > 0, 1.0, -1.0)
-        return torch.where(values.isnan(), values, signs) if values.is_cuda else signs
-    return (_cells(values, low, step, precision) + 0.5) * step + low
+        return _keeping_nan(torch.where(values > 0, 1.0, -1.0), values)
+    if precision in QUANTILE:
+        found, borders = grid[1][0].expand_as(values), grid[0]
+        for border, value in zip(borders, grid[1][1:], strict=True):
+            found = torch.where(values > border, value, found)
+        return _keeping_nan(found, values)
+    low, step = grid
+    return (_equal_cells(values, grid, precision) + 0.5) * step + low
+
+
+def _keeping_nan(found: Tensor, values: Tensor) -> Tensor:
+    return torch.where(values.isnan(), values, found) if values.is_cuda else found
 
 
 def checked(values: Tensor) -> Tensor:
@@ -77,11 +102,27 @@ def _clipped(values: Tensor, precision: str) -> Tensor:
     return values if largest is None else values.clamp(-largest, largest)
 
 
-def _cells(values: Tensor, low: Any, step: Any, precision: str) -> Tensor:
+def _equal_cells(values: Tensor, grid: Any, precision: str) -> Tensor:
+    low, step = grid
     return ((values - low) / step).clamp(0, CELLS[precision] - 1).floor()
 
 
-def _packed(bits: Tensor) -> Tensor:
+def _cells_between(values: Tensor, borders: Tensor) -> Tensor:
+    """The number of borders below each value."""
+    cells = (values > borders[0]).to(torch.uint8)
+    for border in borders[1:]:
+        cells += values > border
+    return cells
+
+
+def _packed_bits(bits: Tensor) -> Tensor:
     padded = torch.nn.functional.pad(bits.to(torch.uint8), (0, -bits.shape[1] % 8))
     shifts = torch.tensor(BIT_SHIFTS, dtype=torch.uint8, device=bits.device)
     return (padded.unflatten(1, (-1, 8)) << shifts).sum(dim=2, dtype=torch.uint8)
+
+
+def _packed(cells: Tensor, precision: str) -> Tensor:
+    """Rows of cells, several to a byte, the last byte filled up with zeros."""
+    places = torch.from_numpy(place_values(precision)).to(cells.device, torch.uint8)
+    padded = torch.nn.functional.pad(cells, (0, -cells.shape[1] % len(places)))
+    return (padded.unflatten(1, (-1, len(places))) * places).sum(dim=2, dtype=torch.uint8)

@@ -23,8 +23,8 @@ from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.centring import Centring, ends_in_unit_length
 from qatlab.quantization.estimators import Clipped, Identity, LearnedStepSize, Tanh
 from qatlab.quantization.learned_step import LearnedStep
-from qatlab.quantization.precisions import PRECISIONS, RANGED, sides
-from qatlab.quantization.ranges import KINDS, FixedRange, RunningRange
+from qatlab.quantization.precisions import PRECISIONS, QUANTILE, RANGED, sides
+from qatlab.quantization.ranges import KINDS, FixedRange, RunningQuantileRange, RunningRange
 from qatlab.schedules import WeightSchedule
 
 MINI_BATCH_SIZE = 32
@@ -73,7 +73,8 @@ def _wrapped_loss(model: SentenceTransformer, config: LossConfig) -> nn.Module:
 def _ranges(config: EmbeddingQuantizationConfig, embeddings: Callable[[], np.ndarray] | None) -> Any:
     used = [p for p in RANGED if any(p in sides(name) for name in config.precisions)]
     if config.ranges.kind == "running":
-        return RunningRange(config.ranges.momentum)
+        equal, between = (kind(config.ranges.momentum) for kind in (RunningRange, RunningQuantileRange))
+        return {p: between if p in QUANTILE else equal for p in used}
     if config.ranges.kind == "fixed":
         return FixedRange(config.ranges.limit)
     if config.ranges.kind == "batch":
