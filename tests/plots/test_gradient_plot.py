@@ -130,6 +130,7 @@ def test_another_value_of_the_matrix_is_a_row_of_its_own():
     assert [axis.get_title().splitlines()[0] for axis in figure.axes[::3]] == [f"model={model}" for model in models]
     assert [points(figure.axes[at])[0][0] for at in (1, 4)] == [1.5, 9.0]
     assert points(figure.axes[4])[0][1] is None  # one seed has no deviation
+    assert all(axis.get_xlim()[0] == 0 < 9.0 < axis.get_xlim()[1] for axis in (figure.axes[1], figure.axes[4]))
 
 
 def test_truths_of_the_matrix_are_found_in_tables_of_texts_and_a_row_without_figures_stays_empty():

@@ -95,6 +95,7 @@ def draw(
             line[2].set_title(_title(name, f"{output} embeddings ({deploy})"))
     axes[-1][0].set_xlabel("optimizer step")
     if tables is not None:
+        axes[-1][1].set_xlim(left=0)  # when all rows are drawn, which share it: a limit that is set is kept
         axes[-1][1].set_xlabel(f"differ from those of {baseline}, same seed (%)")
         axes[-1][2].set_xlabel(f"{metric} less that of {baseline}")
     handles = _legend(looks, lines, tables is None, between=not _known(bits, BETWEEN_SEEDS).empty)
@@ -254,7 +255,6 @@ def _changes(axis: Axes, bits: pd.DataFrame, looks: Mapping[str, Looks]) -> None
     if between:
         axis.axvspan(0, between[0], color=SHADE, alpha=0.6, linewidth=0, zorder=0)
         axis.axvline(between[0], **REFERENCE)
-    axis.set_xlim(left=0)
     _say_if_empty(axis, known.empty)
 
 
@@ -282,7 +282,8 @@ def _point(axis: Axes, looks: Looks, value: float, reach: tuple[list[float], lis
 
 def _say_if_empty(axis: Axes, empty: bool) -> None:
     if empty:
-        axis.text(0.5, 0.5, "no run has figures of this", ha="center", va="center", transform=axis.transAxes)
+        words = axis.text(0.5, 0.5, "no run has figures of this", ha="center", va="center", transform=axis.transAxes)
+        words.set_bbox({"facecolor": "white", "edgecolor": "none"})  # over the line that stands there
 
 
 def _legend(
