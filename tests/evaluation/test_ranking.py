@@ -173,3 +173,20 @@ def test_int4_codes_are_unpacked_before_they_are_compared(sides):
     ]
     expected = by_product(*(side - 8 for side in cells))
     assert np.array_equal(ranked(sides, precisions=["int4"], scoring="codes"), expected)
+
+
+@pytest.mark.parametrize("precision", ["int2", "int2_quantile", "ternary"])
+def test_under_cosine_similarity_values_of_few_cells_have_unit_length(sides, precision):
+    """As embeddings have: how long the decoded values are says where they lie in their cells, and nothing of the text."""
+    config = EvaluateConfig(metrics=["ndcg@10"], precisions=[precision])
+    (output,) = outputs(config)
+    found = []
+    for unit in (True, False):
+        queries, documents = (OnAxes(unit_length(side), unit=unit) for side in sides)
+        ranges = side_ranges([output], queries, documents, config, {})[output.ranges]
+        found.append(rank(queries, documents, output, ranges, 10))
+    ranges = (QuantileRange() if precision != "int2" else MinMaxRange()).fit(unit_length(sides[1]))
+    query, document = (fake_quantize(unit_length(side), precision, ranges) for side in sides)
+    for best, of in zip(found, (unit_length(document), document), strict=True):
+        assert np.array_equal(best, by_product(query, of))
+    assert not np.array_equal(*found)

@@ -102,8 +102,9 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="dequantized: the values that codes stand for (bits against bits: Hamming distance); codes: those of "
-            "int8, uint8, int4, int2, int2_quantile or ternary as they are; rabitq: float queries against bits by RaBitQ's estimator; "
+            description="dequantized: the values that codes stand for (bits against bits: Hamming distance; int2, int2_quantile and "
+            "ternary, where similarity is cosine, at unit length); codes: those of int8, uint8, int4, int2, int2_quantile or ternary as "
+            "they are; rabitq: float queries against bits by RaBitQ's estimator; "
             "scalar_quantizer: float queries against int8, int4 or float16 documents as faiss stores them; "
             "sentence_transformers_compat, mteb_compat: as the evaluators of these libraries score",
         ),

@@ -1,5 +1,7 @@
 """Scores of given pairs of embeddings at an output: each query with one document."""
 
+from functools import partial
+
 import numpy as np
 
 from qatlab.evaluation.axes import OnAxes
@@ -24,7 +26,7 @@ def pair_scores(
         What a search would rank them by (inner product of what is stored), and their cosine similarity; (n,) float64 each.
         Of bits, as ±1, both fall with the Hamming distance.
     """
-    convert = codes if output.scoring == "codes" else values
+    convert = codes if output.scoring == "codes" else partial(values, unit=documents.unit)
     products, similarities = np.empty(len(rows)), np.empty(len(rows))
     for first in range(0, len(rows), PAIRS_AT_ONCE):
         block = slice(first, first + PAIRS_AT_ONCE)

@@ -8,12 +8,12 @@ import numpy as np
 
 from qatlab.config.evaluate import EvaluateConfig, RescoringStep
 from qatlab.evaluation.approximate_search import best_by_scalar_quantizer, best_near_bits, best_near_values
-from qatlab.evaluation.axes import OnAxes, fitted_quantiles, fitted_range
+from qatlab.evaluation.axes import OnAxes, fitted_quantiles, fitted_range, unit_length
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.search import NOTHING, Timed, best_by_hamming, best_by_product, best_by_rabitq, products
 from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.quantization.grids import dequantize_embeddings, integer_codes, quantize_embeddings
-from qatlab.quantization.precisions import QUANTILE, RANGED
+from qatlab.quantization.precisions import COARSE, QUANTILE, RANGED
 from qatlab.quantization.ranges import Range
 
 DOCUMENTS_AT_ONCE = 1 << 14  # that are compared anew
@@ -112,7 +112,7 @@ def _search(
         return best_by_scalar_quantizer(queries, blocks, len(documents), depth, output.document, watch)
     if output.scoring == "rabitq":
         return best_by_rabitq(queries, blocks, len(documents), depth, seed, watch)
-    convert = codes if output.scoring == "codes" else values
+    convert = codes if output.scoring == "codes" else partial(values, unit=documents.unit)
     with watch:
         of_query = convert(queries, output.query, ranges.queries)
     stored = partial(_block, documents, convert=partial(convert, precision=output.document, ranges=ranges.documents))
@@ -129,7 +129,7 @@ def _rescored(
     scores = np.empty(candidates.shape)
     at_once = max(1, DOCUMENTS_AT_ONCE // candidates.shape[1])
     for row in (slice(first, first + at_once) for first in range(0, len(queries), at_once)):
-        chosen = values(documents[candidates[row].ravel()], step.documents, ranges.documents)
+        chosen = values(documents[candidates[row].ravel()], step.documents, ranges.documents, documents.unit)
         with watch:
             scores[row] = products(queries[row], chosen.reshape(*candidates[row].shape, -1))
     with watch:
@@ -138,13 +138,18 @@ def _rescored(
         return np.hstack([np.take_along_axis(candidates, order, axis=1), best[:, step.candidates :]])
 
 
-def values(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:
-    """(n, dim) float32: what the codes of embeddings stand for."""
+def values(embeddings: np.ndarray, precision: str, ranges: dict[str, Range], unit: bool = False) -> np.ndarray:
+    """(n, dim) float32: what the codes of embeddings stand for.
+
+    Args:
+        unit: whether similarity is cosine. Values of COARSE grids, whose lengths differ from one embedding to the next by much
+            more than rounding, are then scaled to unit length; it is computed from the codes and takes no byte.
+    """
     if precision == "float32":
         return embeddings
     made = quantize_embeddings(embeddings, precision, ranges.get(precision))
     found: np.ndarray = dequantize_embeddings(made, precision, ranges.get(precision), dim=embeddings.shape[1])
-    return found
+    return unit_length(found) if unit and precision in COARSE else found
 
 
 def codes(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:

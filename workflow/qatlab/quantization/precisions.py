@@ -21,6 +21,7 @@ PRECISIONS = tuple(BITS)
 UNIFORM = ("int8", "uint8", "int4", "int2")  # equal cells between a minimum and a maximum
 QUANTILE = ("int2_quantile", "ternary")  # cells between quantiles, which hold equally many values each
 RANGED = (*UNIFORM, *QUANTILE)  # need a fitted range
+COARSE = ("int2", *QUANTILE)  # so few cells that the decoded values' length is not the embedding's
 CELLS = {"int8": 256, "uint8": 256, "int4": 16, "int2": 4, "int2_quantile": 4, "ternary": 3}
 # int8 and uint8 as in sentence-transformers: 255 steps, so that only the maximum itself reaches the last cell.
 STEPS = {"int8": 255, "uint8": 255, "int4": 16, "int2": 4}
