@@ -29,7 +29,7 @@ from qatlab.losses.zero_distance import guard_zero_distances
 from qatlab.processes import average, mean
 from qatlab.quantization.estimators import Identity, LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
-from qatlab.quantization.precisions import PAIR, RANGED, check_dimension, is_binary, sides, similarity_slope
+from qatlab.quantization.precisions import PAIR, RANGED, UNIFORM, check_dimension, is_binary, sides, similarity_slope
 from qatlab.quantization.ranges import RunningRange
 from qatlab.schedules import WeightSchedule
 
@@ -65,9 +65,9 @@ class QuantizationAwareLoss(nn.Module):
             documents apart, ``("float32", "binary")`` or ``"float32_x_binary"``. The first text column holds the queries.
             Names: float32, float16, bfloat16, float8_e4m3, int8, uint8, int4, int2, int2_quantile, ternary, binary, ubinary.
         weights: One number or :class:`~qatlab.schedules.WeightSchedule` per precision; 1.0 each by default.
-        ranges: What int8, uint8 and int4 are laid over: ``"batch"`` (minimum and maximum of all columns of the batch,
-            over all processes), a range of :mod:`qatlab.quantization` that is fitted, fixed, running or learned, or a
-            dictionary of these by precision.
+        ranges: What int8, uint8, int4, int2, int2_quantile and ternary are laid over: ``"batch"`` (minimum and maximum of all
+            columns of the batch, over all processes; quantiles for int2_quantile and ternary), a range of
+            :mod:`qatlab.quantization` that is fitted, fixed, running or learned, or a dictionary of these by precision.
         estimator: How gradients pass the rounding: ``"identity"`` (straight-through), ``"clipped"``, ``"tanh"``,
             ``"lsq"``, or one of :mod:`qatlab.quantization.estimators`.
         scales: The wrapped loss's ``scale`` (1 / temperature) by precision, where it should be another.
@@ -423,7 +423,7 @@ class QuantizationAwareLoss(nn.Module):
     def _check_precisions(self, used: list[str], dim: int | None) -> None:
         if isinstance(self.estimator, LearnedStepSize):
             for precision in used:
-                if precision not in self.ranges.learned:
+                if precision in UNIFORM and precision not in self.ranges.learned:
                     raise ValueError(f"the estimator lsq learns a step, so {precision} needs ranges=LearnedStep(…)")
         if dim is not None:
             for pair in self.sides.values():
