@@ -47,7 +47,9 @@ def _losses_alone(device: str, batch: int) -> tuple[Callable[[], None], Callable
 
     from qatlab.losses import QuantizationAwareLoss
 
-    model = SentenceTransformer(modules=[torch.nn.Identity()], device=device)
+    model = SentenceTransformer(
+        modules=[torch.nn.Identity()], device=device, trust_remote_code=False, model_kwargs={"use_safetensors": True}
+    )
     columns = torch.nn.functional.normalize(torch.randn(2, batch, DIM, device=device), dim=2)
 
     def forward_of(every: int) -> Callable[[], None]:
