@@ -1,5 +1,6 @@
 """What a person sees while a stage runs: a few lines on the terminal; everything else goes to the log file."""
 
+import logging
 import os
 import sys
 import time
@@ -44,6 +45,23 @@ def output_to(log: Path | None) -> Iterator[None]:
             os.close(saved)
             os.close(_terminal)
             _terminal = None
+
+
+class _Shown(logging.Handler):
+    """Handler that shows warnings to the person at the terminal."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(logging.WARNING)
+        self.what = what
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show one warning."""
+        say(f"{self.what}: {record.getMessage()}")
+
+
+def show_warnings(logger: str, what: str) -> None:
+    """Show a logger's warnings on the terminal, each after `what`, instead of in the log file alone."""
+    logging.getLogger(logger).handlers = [_Shown(what)]
 
 
 def say(line: str) -> None:

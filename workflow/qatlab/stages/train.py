@@ -22,7 +22,7 @@ from qatlab.losses.wrapped import gather
 from qatlab.models.embedding import load_model
 from qatlab.models.rotated import append_rotation, training_embeddings
 from qatlab.processes import count, from_first, is_first
-from qatlab.progress import say
+from qatlab.progress import say, show_warnings
 from qatlab.quantization.ranges import RANGES
 from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.build_loss import build_loss
@@ -62,6 +62,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     if method.rotation is not None:
         append_rotation(model, folder, method.rotation, inputs["data"], method.rotation.trainable)
     loss = _loss(model, method, lambda: training_embeddings(model, folder, inputs["data"], FIT_ROWS))
+    show_warnings("qatlab.losses", f"train {description['label']}")
     log = TrainingLog(description["label"], loss, list(callbacks))
     if log.loss is not None:
         callbacks.append(QuantizationAwareCallback(log.loss))
