@@ -109,7 +109,7 @@ def test_tables_show_failed_and_nothing_of_the_run_before(failed):
     }  # fmt: skip
     assert runs.loc["hot-seed=1", "failure"].startswith("train hot-seed=1: diverged at step ")
     scores = failed.table("scores")
-    assert len(scores) == 4 * 3 * 5  # runs × precisions × metrics
+    assert len(scores) == 4 * 4 * 5  # runs × outputs (three precisions, and binary once more: centred) × metrics
     assert set(scores.loc[scores["run"] != "baseline-seed=0", "value"]) == {""}
     assert (scores["status"] == "failed").equals(scores["run"] != "baseline-seed=0")
     wide = failed.table("scores_by_precision").set_index("method")
