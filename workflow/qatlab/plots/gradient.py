@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from qatlab.log_columns import GRADIENT_RATIO
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.quantization.precisions import is_binary, sides
 from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED
@@ -20,7 +21,6 @@ from qatlab.tables.differences import DIFFERENCE, JUDGED
 from qatlab.tables.outputs import precision_label
 from qatlab.tables.wide import VARIED_PREFIX
 
-RATIO = "gradient_ratio_"  # columns of log.csv, of which most steps have none
 BITS = (
     "binary",
     "ubinary",
@@ -160,7 +160,7 @@ def _ratios(
         precision = _precision(log) if log is not None and run["method"] in looks else None
         if log is None or precision is None:
             continue
-        ratio = log.set_index("step")[RATIO + precision].dropna()
+        ratio = log.set_index("step")[GRADIENT_RATIO + precision].dropna()
         ratio = ratio[(ratio > 0) & np.isfinite(ratio)]
         if len(ratio):
             found.setdefault(run["method"], (precision, []))[1].append(ratio)
@@ -169,7 +169,7 @@ def _ratios(
 
 def _precision(log: pd.DataFrame) -> str | None:
     """The bits' precision where it was trained on, or else the first precision that is not float32."""
-    names = [column.removeprefix(RATIO) for column in log.columns if column.startswith(RATIO)]
+    names = [column.removeprefix(GRADIENT_RATIO) for column in log.columns if column.startswith(GRADIENT_RATIO)]
     return next(iter([*(n for n in BITS if n in names), *(n for n in names if n != "float32")]), None)
 
 
