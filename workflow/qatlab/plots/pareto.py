@@ -21,6 +21,7 @@ from qatlab.tables.pareto import points, unbeaten
 from qatlab.tables.wide import VARIED_PREFIX, row_keys
 
 PANELS, PER_ROW = 4, 2
+OTHER_HEIGHT = 2.8  # inches: five lines of a title, and a legend of five
 PANEL_WIDTH, PANEL_HEIGHT, LINE_HEIGHT = 4.6, 3.1, 0.15  # inches
 ENTRY_WIDTH = 2.1  # of the legend
 LETTERS = 66  # of a line below a panel
@@ -143,7 +144,7 @@ def _panels(lines: list[int]) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     heights: list[float] = []
     for first in range(0, len(lines), columns):
         heights += [PANEL_HEIGHT, LINE_HEIGHT * max(lines[first : first + columns]) + 0.1]
-    figure = plt.figure(figsize=(0.6 + max(PANEL_WIDTH * columns, 6.0), 1.7 + sum(heights)))
+    figure = plt.figure(figsize=(0.6 + max(PANEL_WIDTH * columns, 6.0), OTHER_HEIGHT + sum(heights)))
     grid = figure.add_gridspec(len(heights), columns, height_ratios=heights)
     panels: list[tuple[Axes, Axes]] = []
     for number in range(len(lines)):
