@@ -177,7 +177,7 @@ def test_int4_codes_are_unpacked_before_they_are_compared(sides):
 
 @pytest.mark.parametrize("precision", ["int2", "int2_quantile", "ternary"])
 def test_under_cosine_similarity_values_of_few_cells_have_unit_length(sides, precision):
-    """As embeddings have: how long the decoded values are says where they lie in their cells, and nothing of the text."""
+    """The length of decoded values depends on where they lie in their cells, which carries no information about the text."""
     config = EvaluateConfig(metrics=["ndcg@10"], precisions=[precision])
     (output,) = outputs(config)
     found = []

@@ -1,4 +1,4 @@
-"""The similarities of quantized embeddings drawn towards those of the float ones."""
+"""Distillation from the similarities of float embeddings to those of quantized ones."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def similarity_divergence(
     gathered: bool = False,
     quantized_scale: Any = None,
 ) -> Tensor:
-    """KL divergence from the float similarities to the quantized ones, mean of the queries, a scalar.
+    """Compute the KL divergence from the float similarities to the quantized ones: a scalar, the mean over queries.
 
     Each query's cosine similarities to all documents of the batch, times `scale`, make a distribution (softmax); the
     float one is the teacher and gets no gradient (Hinton et al. 2015, arXiv 1503.02531).
