@@ -170,7 +170,7 @@ def test_grids_between_quantiles(inputs, tmp_path):
     assert row.loc["ternary", "doc_bytes"].tolist() == [5] * 6  # of 24 dimensions
     for kind, ranges in fitted.items():
         for precision in ("int2_quantile", "ternary"):
-            expected = accuracy(*(fake_quantize(side, precision, ranges) for side in (queries, documents)))
+            expected = accuracy(*(unit_length(fake_quantize(side, precision, ranges)) for side in (queries, documents)))
             assert row.loc[(precision, kind, "dequantized"), "value"] == pytest.approx(expected)
             kept = Range.load(folders["out"] / "quantization_ranges" / f"none-{precision}-{kind}.npz")
             assert np.array_equal(kept.quantiles, ranges.quantiles)
