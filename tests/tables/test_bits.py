@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from qatlab.tables.bits import bits
+from qatlab.tables.differences import judged
 from qatlab.tables.missing import FAILED
 from qatlab.tables.per_query import Figures, Form
 
@@ -95,6 +96,24 @@ def test_methods_are_compared_with_the_baseline_on_the_same_axes_and_it_with_its
         QUERIES.mean() + 0.15, abs=0.01
     )
     assert "±" not in rows.loc[("ITQ", "untrained"), "value"]
+
+
+def test_p_values_of_methods_and_of_axes_are_corrected_each_among_themselves():
+    """Two questions: that of methods is not harder to answer for the axes that stand beside it, nor the reverse."""
+    study, rotations = Study(), list(AXES)
+    for method, shift in (("untrained", 0.0), ("baseline", 0.0), ("ste", 0.008)):
+        for number, rotation in enumerate(rotations):
+            study.put(method, rotation, shift + 0.002 * number, seeds=(None,) if method == "untrained" else (0, 1))
+    rows = study.table().set_index(["axes", "fitted on", "method"])
+    form = study.form
+    families = [
+        [(form("ste", rotation), form("baseline", rotation)) for rotation in rotations],
+        [(form(method, rotation), form(method)) for rotation in rotations[1:] for method in ("untrained", "baseline")],
+    ]
+    together = judged(study.figures, families[0] + families[1])["p (Holm)"].tolist()
+    alone = [p for family in families for p in judged(study.figures, family)["p (Holm)"]]
+    keys = [(AXES[own.rotation], FITTED_ON[own.rotation], own.method) for family in families for own, _ in family]
+    assert rows.loc[keys, "p (Holm)"].tolist() == alone != together
 
 
 def test_rows_are_in_the_order_of_deployments_bytes_outputs_and_axes():

@@ -1,6 +1,7 @@
 """Bits on axes of their own: outputs of few bits a dimension, beside axes that need no training, and what they were fitted on."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,8 +45,8 @@ def bits(figures: Figures, baseline: str, axes: Mapping[str, str], varied: list[
         }
         for form in forms
     ]
-    told_anyway = ["rotation", *(["integer kernel"] if len({form.kernel for form in forms} - {""}) < 2 else [])]
-    table = pd.DataFrame(rows).drop(columns=told_anyway, errors="ignore")
+    redundant = ["rotation", *(["integer kernel"] if len({form.kernel for form in forms} - {""}) < 2 else [])]
+    table = pd.DataFrame(rows).drop(columns=redundant, errors="ignore")
     return pd.concat([table, _judged(figures, forms, others)], axis=1)
 
 
@@ -109,9 +110,16 @@ def _called(form: Form, other: Form | None, figures: Figures, axes: Mapping[str,
 
 
 def _judged(figures: Figures, forms: Sequence[Form], others: Others) -> pd.DataFrame:
-    """The difference of each form to what it is compared with, its interval, p-value and verdict; empty cells where there is none."""
-    pairs = [(form, other) for form in forms if (other := others[form]) is not None]
-    cells = iter(judged(figures, pairs).to_dict("records"))
+    """The difference of each form to what it is compared with, its interval, p-value and verdict; empty cells where there is none.
+
+    Methods against the baseline, and axes against the model's own, are two questions: p-values are corrected within each.
+    """
     columns = (DIFFERENCE, *JUDGED)
-    rows = [dict.fromkeys(columns) if others[form] is None else next(cells) for form in forms]
-    return pd.DataFrame(rows, columns=list(columns))
+    rows: dict[Form, Mapping[Any, Any]] = {form: dict.fromkeys(columns) for form in forms}
+    pairs = [(form, other) for form in forms if (other := others[form]) is not None]
+    methods = [(form, other) for form, other in pairs if other.method != form.method]
+    axes = [(form, other) for form, other in pairs if other.method == form.method]
+    for family in (methods, axes):
+        for (form, _), cells in zip(family, judged(figures, family).to_dict("records"), strict=True):
+            rows[form] = cells
+    return pd.DataFrame(list(rows.values()), columns=list(columns))
