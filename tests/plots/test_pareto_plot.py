@@ -104,10 +104,13 @@ def test_there_is_a_line_for_what_each_may_know_of_the_corpus():
     labels = [text.get_text().replace("\n", " ") for text in figure.legends[0].get_texts()]
     assert labels[-3:] == [
         "frontier of bytes and quality",
-        "frontier of bytes and quality, fitted on training at most",
-        "frontier of bytes and quality, fitted on corpus at most",
+        "frontier of bytes and quality, also fitted on training texts",
+        "frontier of bytes and quality, also fitted on the corpus",
     ]
     assert "faster, and fitted on no more" in figure._suptitle.get_text().replace("\n", " ")
+    extent = figure.legends[0].get_window_extent()
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1
     for artist in (figure._suptitle, figure.legends[0]):
         assert 0 <= artist.get_window_extent().x0 <= artist.get_window_extent().x1 <= figure.bbox.x1
 

@@ -27,7 +27,7 @@ ENTRY_WIDTH = 2.1  # of the legend
 LETTERS = 66  # of a line below a panel
 SMALLEST, LARGEST = 5.0, 13.0  # markers, in points
 LABEL_POINTS = 8
-SOURCES = {"training": "training documents", "corpus": "the corpus"}  # of `fitted_on`, in words
+SOURCES = {"training": "training texts", "corpus": "the corpus"}  # of `fitted_on`, in words
 LINES: dict[str, Literal["-", "--", ":"]] = {"none": "-", "training": "--", "corpus": ":"}
 
 
@@ -116,7 +116,7 @@ class _Looks:
                 "o", "#888888", self.size(min(max(speed, self.speeds[0]), self.speeds[1])), f"{speed:,.0f} queries/s"
             )
         for source in self.sources:
-            fitted = "" if source == FITTED_ON[0] else f",\noutputs fitted on {SOURCES[source]} included"
+            fitted = "" if source == FITTED_ON[0] else f",\nalso fitted on {SOURCES[source]}"
             label = f"frontier of bytes and quality{fitted}"
             yield Line2D([], [], color="black", linestyle=LINES[source], linewidth=1, label=label)
 
