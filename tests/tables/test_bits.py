@@ -99,7 +99,7 @@ def test_methods_are_compared_with_the_baseline_on_the_same_axes_and_it_with_its
 
 
 def test_p_values_of_methods_and_of_axes_are_corrected_each_among_themselves():
-    """Two questions: that of methods is not harder to answer for the axes that stand beside it, nor the reverse."""
+    """Comparisons of axes do not enter the correction of comparisons of methods, nor the reverse."""
     study, rotations = Study(), list(AXES)
     for method, shift in (("untrained", 0.0), ("baseline", 0.0), ("ste", 0.008)):
         for number, rotation in enumerate(rotations):

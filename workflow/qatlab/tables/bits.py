@@ -110,9 +110,9 @@ def _called(form: Form, other: Form | None, figures: Figures, axes: Mapping[str,
 
 
 def _judged(figures: Figures, forms: Sequence[Form], others: Others) -> pd.DataFrame:
-    """The difference of each form to what it is compared with, its interval, p-value and verdict; empty cells where there is none.
+    """Compare each form with its counterpart: difference, interval, p-value and verdict; empty cells for a form without one.
 
-    Methods against the baseline, and axes against the model's own, are two questions: p-values are corrected within each.
+    Methods against the baseline, and axes against the model's own, are two questions. P-values are corrected (Holm) within each.
     """
     columns = (DIFFERENCE, *JUDGED)
     rows: dict[Form, Mapping[Any, Any]] = {form: dict.fromkeys(columns) for form in forms}
