@@ -15,7 +15,8 @@ from qatlab.tables.missing import FAILED, NOT_RUN
 
 @pytest.fixture(scope="module")
 def plan():
-    return load_study(PROJECT / "conf", "quickstart", overrides=["study.matrix.seed=[0,1]"])
+    overrides = ["study.matrix.seed=[0,1]", "evaluate.precisions=[float32,int8,binary]"]
+    return load_study(PROJECT / "conf", "quickstart", overrides=overrides)
 
 
 def followers(plan, path):
