@@ -50,12 +50,12 @@ schema: .venv/.installed  ## write conf/schema.json from the pydantic models
 
 lock:  ## resolve envs/*.txt anew (needs uv)
 	@echo "torch ; sys_platform == 'never'" > .lock-overrides.txt
-	uv pip compile pyproject.toml $(LOCK_OPTIONS) --constraints envs/constraints.txt -o envs/requirements.txt
+	uv pip compile pyproject.toml --extra workflow --extra slurm $(LOCK_OPTIONS) --constraints envs/constraints.txt -o envs/requirements.txt
 	uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) --constraints envs/constraints.txt --constraints envs/requirements.txt -o envs/dev.txt
 	rm .lock-overrides.txt
 	echo "pip-audit>=2.10,<3" | uv pip compile - $(filter-out --overrides .lock-overrides.txt,$(LOCK_OPTIONS)) -o envs/audit.txt
 # torch is left out (envs/torch.txt): one version has many files. Its CUDA packages come with it.
-LOCK_OPTIONS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
+LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--overrides .lock-overrides.txt --no-emit-package torch
 
 clean:  ## remove the environment; results stay

@@ -3,6 +3,7 @@
 import json
 import os
 from collections import Counter
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ AS_IT_IS = {
     "index": "flat",
     "fitted_on": "none",
 }
+
+needs_optimum = pytest.mark.skipif(
+    find_spec("optimum") is None, reason="needs optimum-onnx, which keeps transformers below 5: make test-oldest has it"
+)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -1,7 +1,9 @@
 """Miniatures of models that published studies start from: their architectures and files, with random weights, made on the spot."""
 
 import string
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -93,4 +95,63 @@ def gemma3_with_images(folder: Path) -> Path:
     )
     Gemma3ForConditionalGeneration(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+LONGEST = 64  # tokens of a text that a small encoder takes
+
+
+def _small_encoders() -> dict[str, Callable[[int], Any]]:
+    """By the name of its architecture, what makes an encoder of so many tokens."""
+    import transformers as t
+
+    names = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
+    table, grouped = {"max_position_embeddings": LONGEST}, {"num_key_value_heads": 2, "head_dim": 8}
+    offset = {
+        "max_position_embeddings": LONGEST + 1
+    }  # counting begins behind the padding token's number, which is 0 here,
+    after_one = {"max_position_embeddings": LONGEST + 2}  # and 1 in every MPNet
+    deberta = {"relative_attention": True, "position_buckets": 16, "pos_att_type": ["p2c", "c2p"], **table}
+    local = {"local_attention": 16, "cls_token_id": 2, "sep_token_id": 1, **table}
+    both = {"use_bidirectional_attention": True, "sliding_window": 16, **grouped}
+    distil = {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, **table}
+    t5 = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
+    return {
+        "bert": lambda size: t.BertModel(t.BertConfig(vocab_size=size, **SMALL, **table)),
+        "mpnet": lambda size: t.MPNetModel(t.MPNetConfig(vocab_size=size, **SMALL, **after_one, **names)),
+        "roberta": lambda size: t.RobertaModel(t.RobertaConfig(vocab_size=size, **SMALL, **offset, **names)),
+        "xlm-roberta": lambda size: t.XLMRobertaModel(t.XLMRobertaConfig(vocab_size=size, **SMALL, **offset, **names)),
+        "distilbert": lambda size: t.DistilBertModel(t.DistilBertConfig(vocab_size=size, **distil)),
+        "deberta-v2": lambda size: t.DebertaV2Model(t.DebertaV2Config(vocab_size=size, **SMALL, **deberta)),
+        "modernbert": lambda size: t.ModernBertModel(t.ModernBertConfig(vocab_size=size, **SMALL, **local, **names)),
+        "t5": lambda size: t.T5EncoderModel(t.T5Config(vocab_size=size, **t5, **names)),
+        "gemma3": lambda size: t.Gemma3TextModel(
+            t.Gemma3TextConfig(vocab_size=size, **SMALL, **both, **table, **names)
+        ),
+        "qwen3": lambda size: t.Qwen3Model(t.Qwen3Config(vocab_size=size, **SMALL, **grouped, **table, **names)),
+    }
+
+
+ENCODERS = (
+    "bert", "mpnet", "roberta", "xlm-roberta", "distilbert", "deberta-v2", "modernbert", "t5", "gemma3", "qwen3",
+)  # fmt: skip
+
+
+def encoder(folder: Path, architecture: str, max_tokens: int = LONGEST, pooling: str = "mean") -> Path:
+    """A small encoder of one of ENCODERS with random weights, as a Sentence Transformers folder; a token a character.
+
+    Qwen3's pads on the left, as Qwen3-Embedding's does.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    tokenizer = _gemma_tokenizer(end=True)
+    tokenizer.padding_side = "left" if architecture == "qwen3" else "right"
+    torch.manual_seed(0)
+    plain = folder.with_name(f"{folder.name}_plain")
+    _small_encoders()[architecture](len(tokenizer)).save_pretrained(plain)
+    tokenizer.save_pretrained(plain)
+    modules = [Transformer(str(plain), max_seq_length=max_tokens), Pooling(32, pooling_mode=pooling), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder), create_model_card=False)
     return folder

@@ -40,8 +40,10 @@ def test_one_version_everywhere():
 def test_jobs_have_all_that_they_import():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     conda = yaml.safe_load((PROJECT / "envs/qatlab.yaml").read_text())["dependencies"][-1]["pip"]
-    needed = {Requirement(line).name.lower() for line in project["dependencies"]}
-    assert {name for name in needed if not name.startswith("snakemake")} == set(pins(conda))
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["workflow"], *extras["onnx"]]
+    needed = {Requirement(line).name.lower() for line in lines}
+    assert {name for name in needed if not name.startswith(("snakemake", "qatlab"))} == set(pins(conda))
 
 
 def test_locks_have_hashes_and_no_addresses():

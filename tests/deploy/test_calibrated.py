@@ -9,7 +9,7 @@ import pytest
 from onnx import numpy_helper
 from sentence_transformers import SentenceTransformer
 
-from qatlab.config.deploy import OpenvinoQuantization, StaticQuantization
+from qatlab.config.deploy import OnnxDeployment, OpenvinoQuantization, StaticQuantization
 from qatlab.deploy import onnx_static, openvino
 from qatlab.deploy.calibration import calibration_texts, feeds
 from qatlab.deploy.onnx_export import ONNX_FILE, export
@@ -21,7 +21,7 @@ from qatlab.evaluation.cosine import cosine
 @pytest.fixture(scope="module")
 def exported(tiny_model, tmp_path_factory):
     target = tmp_path_factory.mktemp("onnx") / "model"
-    export(tiny_model, target, 18)
+    export(tiny_model, target, OnnxDeployment(backend="onnx"))
     return target
 
 

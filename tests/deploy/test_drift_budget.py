@@ -58,7 +58,7 @@ def test_no_more_nodes_than_allowed():
 @pytest.fixture(scope="module")
 def exported(tiny_model, tmp_path_factory):
     target = tmp_path_factory.mktemp("onnx") / "model"
-    export(tiny_model, target, 18)
+    export(tiny_model, target, OnnxDeployment(backend="onnx"))
     return target
 
 

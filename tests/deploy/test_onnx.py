@@ -7,7 +7,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 from sentence_transformers import SentenceTransformer
 
 import miniatures
-from qatlab.config.deploy import DynamicQuantization
+from conftest import needs_optimum
+from qatlab.config.deploy import DynamicQuantization, OnnxDeployment
 from qatlab.deploy.onnx_dynamic import quantize
 from qatlab.deploy.onnx_export import ONNX_FILE, export
 from qatlab.encoders.onnx import OnnxEncoder
@@ -16,7 +17,7 @@ from qatlab.encoders.onnx import OnnxEncoder
 @pytest.fixture(scope="module")
 def exported(tiny_model, tmp_path_factory):
     target = tmp_path_factory.mktemp("onnx") / "model"
-    export(tiny_model, target, 18)
+    export(tiny_model, target, OnnxDeployment(backend="onnx"))
     return target
 
 
@@ -38,6 +39,17 @@ def test_export_equals_torch_on_texts_of_all_lengths(tiny_model, exported, pairs
     assert np.abs(ours - expected).max() < 1e-5
 
 
+@needs_optimum
+def test_optimum_writes_a_file_that_computes_the_same(tiny_model, exported, tmp_path, pairs):
+    export(tiny_model, tmp_path / "optimum", OnnxDeployment(backend="onnx", exporter="optimum"))
+    ours, theirs = (OnnxEncoder(folder, 1).encode(texts(pairs), 8) for folder in (exported, tmp_path / "optimum"))
+    assert np.abs(ours - theirs).max() < 1e-5
+    mine, other = (onnx.load(folder / ONNX_FILE).graph for folder in (exported, tmp_path / "optimum"))
+    assert {entry.name for entry in mine.input} == {entry.name for entry in other.input}
+    assert [entry.name for entry in mine.output] == [entry.name for entry in other.output]
+
+
+@needs_optimum
 def test_folders_load_with_the_librarys_onnx_backend(exported, quantized, pairs):
     for folder in (exported, quantized):
         theirs = SentenceTransformer(
@@ -69,17 +81,30 @@ def test_no_torch_weights_are_shipped_with_onnx(exported, quantized):
         assert not list(folder.rglob("*.safetensors"))
 
 
-def test_modules_behind_the_transformer_keep_their_weights(tmp_path):
+GEMMA_TEXTS = ["a short one", "one that is longer than the window of its local attention, which has 32 tokens"]
+
+
+@pytest.fixture(scope="module")
+def gemma(tmp_path_factory):
     """EmbeddingGemma has two linear layers behind its pooling, which Sentence Transformers runs itself."""
-    source = miniatures.embedding_gemma(tmp_path / "model")
-    export(source, tmp_path / "float", 18)
-    quantize(tmp_path / "float", tmp_path / "int8", DynamicQuantization())
-    texts = ["a short one", "one that is longer than the window of its local attention, which has 32 tokens"]
-    wanted = SentenceTransformer(str(source), device="cpu").encode(texts, prompt_name="query")
-    for name, similarity in (("float", 0.99999), ("int8", 0.9)):
-        folder = tmp_path / name
-        assert not (folder / "model.safetensors").exists()
-        found = SentenceTransformer(str(folder), backend="onnx").encode(texts, prompt_name="query")
-        assert (found * wanted).sum(axis=1).min() > similarity
-        ours = OnnxEncoder(folder, 1).encode(["task: search result | query: " + text for text in texts], 2)
-        assert (ours * wanted).sum(axis=1).min() > similarity
+    folder = tmp_path_factory.mktemp("gemma")
+    source = miniatures.embedding_gemma(folder / "model")
+    export(source, folder / "float", OnnxDeployment(backend="onnx"))
+    quantize(folder / "float", folder / "int8", DynamicQuantization())
+    return folder, SentenceTransformer(str(source), device="cpu").encode(GEMMA_TEXTS, prompt_name="query")
+
+
+@pytest.mark.parametrize(("name", "similarity"), [("float", 0.99999), ("int8", 0.9)])
+def test_modules_behind_the_transformer_are_in_the_graph(gemma, name, similarity):
+    folder, wanted = gemma
+    assert not (folder / name / "model.safetensors").exists()
+    ours = OnnxEncoder(folder / name, 1).encode(["task: search result | query: " + text for text in GEMMA_TEXTS], 2)
+    assert (ours * wanted).sum(axis=1).min() > similarity
+
+
+@needs_optimum
+@pytest.mark.parametrize(("name", "similarity"), [("float", 0.99999), ("int8", 0.9)])
+def test_modules_behind_the_transformer_keep_their_weights(gemma, name, similarity):
+    folder, wanted = gemma
+    found = SentenceTransformer(str(folder / name), backend="onnx").encode(GEMMA_TEXTS, prompt_name="query")
+    assert (found * wanted).sum(axis=1).min() > similarity

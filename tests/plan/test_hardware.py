@@ -95,7 +95,22 @@ def test_a_gpu_that_has_it_is_planned_for_and_a_missing_package_is_named(gpu):
         plan("study.matrix.method=[weight_int4_kernel]")
 
 
-def test_a_runtime_that_is_not_installed_is_named(monkeypatch):
-    monkeypatch.setattr("qatlab.plan.hardware._version", lambda package: None)
-    with pytest.raises(UserError, match=r"'openvino_int8' needs openvino and nncf.*pip install"):
-        plan("deploy=[torch_fp32,openvino_int8]", "study.matrix.method=[untrained]")
+@pytest.mark.parametrize(
+    ("deployment", "missing", "named"),
+    [
+        (
+            "openvino_int8",
+            {"openvino", "nncf"},
+            r'needs openvino and nncf, which are not.*pip install "qatlab\[openvino\]"',
+        ),
+        ("onnx_int8", {"onnxscript"}, r'needs onnxscript, which is not installed; pip install "qatlab\[onnx\]"'),
+        ("onnx_fp32", {"optimum-onnx"}, r'needs optimum-onnx, which is not installed; pip install "qatlab\[optimum\]"'),
+    ],
+)
+def test_a_package_that_is_not_installed_is_named(deployment, missing, named, monkeypatch):
+    monkeypatch.setattr("qatlab.plan.hardware._version", lambda package: None if package in missing else (1, 0))
+    others = [f"deploy=[torch_fp32,{deployment}]", "study.matrix.method=[untrained]"]
+    if "optimum-onnx" in missing:
+        others.append(f"++deploy.{deployment}.exporter=optimum")
+    with pytest.raises(UserError, match=f"'{deployment}' {named}"):
+        plan(*others)

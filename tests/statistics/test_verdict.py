@@ -2,8 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
-from qatlab.statistics.verdict import verdicts
+from qatlab.statistics.verdict import holm, verdicts
 
 
 def test_many_differences_of_nothing_are_rarely_called_something():
@@ -48,3 +51,8 @@ def test_differences_that_are_missing_count_in_the_correction():
     assert lacking[0].p == pytest.approx(1000 * alone[0].p)
     assert lacking[0].word == "not separable"
     assert verdicts([], planned=3) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
+def test_holms_correction_is_statsmodels(p_values):
+    assert holm(np.array(p_values)).tolist() == multipletests(p_values, method="holm")[1].tolist()

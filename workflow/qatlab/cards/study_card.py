@@ -124,13 +124,24 @@ def _file(deployment: str, shipped: Shipped) -> str:
 
 def _loading(files: list[str]) -> str:
     quantized = [file for file in files if "_qint8_" in file or "_quint8_" in file]
+    name = (quantized or files)[0]
     lines = [
-        "from sentence_transformers import SentenceTransformer",
+        "import onnxruntime",
+        "from transformers import AutoTokenizer",
         "",
-        f'name = "{(quantized or files)[0]}"',
-        'model = SentenceTransformer(".", backend="onnx", model_kwargs={"file_name": name})  # "." is this folder',
+        'tokenizer = AutoTokenizer.from_pretrained(".")  # "." is this folder',
+        f'session = onnxruntime.InferenceSession("{name}", providers=["CPUExecutionProvider"])',
+        "names = {entry.name for entry in session.get_inputs()}",
+        'texts = ["a text, behind its prompt where the model has one"]',
+        'tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="np")',
+        "inputs = {key: values for key, values in tokens.items() if key in names}",
+        'embeddings = session.run(["sentence_embedding"], inputs)[0]',
     ]
-    return 'With `pip install "sentence-transformers[onnx]"`:\n\n```python\n' + "\n".join(lines) + "\n```"
+    return (
+        "With onnxruntime, pooling and normalization included:\n\n```python\n" + "\n".join(lines) + "\n```\n\n"
+        f'`SentenceTransformer(".", backend="onnx", model_kwargs={{"file_name": "{name}"}})` loads it too, where '
+        "`sentence-transformers[onnx]` is installed, which keeps transformers below 5."
+    )
 
 
 def _figures_of(run: dict[str, Any], config: dict[str, Any], scores: pd.DataFrame) -> str:

@@ -9,6 +9,14 @@ from qatlab.config.precision import FittedRotationConfig
 from qatlab.config.weights import WeightsConfig
 
 CalibrationTexts = Annotated[int, Field(gt=0, description="Training texts, queries and documents in equal parts")]
+Exporter = Annotated[
+    Literal["torch", "optimum"],
+    Field(
+        description="What writes the float file: torch, PyTorch's own exporter; optimum, optimum-onnx, which needs "
+        "`pip install qatlab[optimum]` and transformers below 5"
+    ),
+]
+Opset = Annotated[int, Field(ge=14, le=21, description="ONNX operator set; exporter torch has none below 18")]
 NodeNames = Annotated[list[str], Field(description="Nodes of the float file, by name, that stay float")]
 BUDGET_FILE = "budget.json"  # beside a quantized ONNX deployment's model, where it has a budget
 
@@ -139,7 +147,8 @@ class OnnxDeployment(Strict):
     """An ONNX file run by ONNX Runtime, in float32 or quantized."""
 
     backend: Literal["onnx"]
-    opset: Annotated[int, Field(ge=14, le=21)] = 18
+    exporter: Exporter = "torch"
+    opset: Opset = 18
     quantization: Annotated[DynamicQuantization | StaticQuantization, Field(discriminator="mode")] | None = None
     budget: DriftBudget | None = None
     exact_products: Annotated[
@@ -149,6 +158,11 @@ class OnnxDeployment(Strict):
             "(ONNX Runtime's session.x64quantprecision; slower). Elsewhere it changes nothing"
         ),
     ] = False
+
+    @model_validator(mode="after")
+    def _the_exporter_has_the_opset(self) -> "OnnxDeployment":
+        check_opset(self.exporter, self.opset)
+        return self
 
     @model_validator(mode="after")
     def _a_float_file_has_no_budget(self) -> "OnnxDeployment":
@@ -187,8 +201,14 @@ class OpenvinoDeployment(Strict):
     """An OpenVINO model on the processor, in float32 or int8; needs `pip install qatlab[openvino]`."""
 
     backend: Literal["openvino"]
-    opset: Annotated[int, Field(ge=14, le=21, description="Of the ONNX file that it is made from")] = 18
+    exporter: Annotated[Exporter, Field(description="Of the ONNX file that it is made from, as there")] = "torch"
+    opset: Annotated[Opset, Field(description="Of the ONNX file that it is made from")] = 18
     quantization: OpenvinoQuantization | None = None
+
+    @model_validator(mode="after")
+    def _the_exporter_has_the_opset(self) -> "OpenvinoDeployment":
+        check_opset(self.exporter, self.opset)
+        return self
 
     @property
     def needs_texts(self) -> bool:
@@ -203,6 +223,12 @@ class OpenvinoDeployment(Strict):
     def ships(self, scheme: WeightsConfig) -> bool:
         """No scheme trains for OpenVINO's grid."""
         return False
+
+
+def check_opset(exporter: str, opset: int) -> None:
+    """Raises ValueError for an ONNX operator set that an exporter cannot write."""
+    if exporter == "torch" and opset < 18:
+        raise ValueError(f"exporter torch writes opset 18 or newer, not {opset}; set opset: 18, or exporter: optimum")
 
 
 Deployment = TorchDeployment | OnnxDeployment | OpenvinoDeployment

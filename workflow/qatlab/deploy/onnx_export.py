@@ -1,22 +1,52 @@
-"""Export to ONNX through optimum, pooling and normalization included."""
+"""A model as an ONNX file in a folder that Sentence Transformers loads, pooling and normalization included."""
 
 import shutil
 from pathlib import Path
 
 from qatlab.artifact import read_json
+from qatlab.config.deploy import OnnxDeployment
 from qatlab.models.safe_folder import check_folder
 
 ONNX_FILE = "onnx/model.onnx"
 
 
-def export(source: Path, target: Path, opset: int) -> None:
+def export(source: Path, target: Path, config: OnnxDeployment) -> None:
     """Writes a folder that `SentenceTransformer(target, backend="onnx")` loads; its graph also outputs `sentence_embedding`.
 
     Args:
         source: a plain Sentence Transformers folder.
         target: the folder to write, without safetensors.
-        opset: ONNX operator set.
+        config: the exporter and the ONNX operator set.
+
+    Raises:
+        UserError: for a model that cannot be exported.
     """
+    copy_without_weights(source, target)
+    (target / "onnx").mkdir()
+    if config.exporter == "optimum":
+        _by_optimum(source, target, config.opset)
+    else:
+        from qatlab.deploy.onnx_graph import export_graph
+        from qatlab.models.embedding import load_model
+
+        export_graph(load_model(source, "cpu", "float32"), target / ONNX_FILE, config.opset, source.parent.name)
+
+
+def copy_without_weights(source: Path, target: Path) -> None:
+    """Configuration, tokenizer and modules of a folder, without the weights that its ONNX file has.
+
+    Those of modules after the transformer, such as Dense, stay: Sentence Transformers runs these modules itself.
+    """
+    transformer = source / read_json(source / "modules.json")[0]["path"]
+    weights = shutil.ignore_patterns("*.safetensors", "onnx")
+
+    def left_out(folder: str, names: list[str]) -> set[str]:
+        return {".snakemake_timestamp", *(weights(folder, names) if Path(folder) == transformer else ())}
+
+    shutil.copytree(source, target, ignore=left_out)
+
+
+def _by_optimum(source: Path, target: Path, opset: int) -> None:
     from optimum.exporters.onnx import main_export
 
     check_folder(source, source.parent.name)  # optimum leaves it to Sentence Transformers whether pickles are read
@@ -31,8 +61,6 @@ def export(source: Path, target: Path, opset: int) -> None:
         trust_remote_code=False,
         do_validation=False,
     )
-    copy_without_weights(source, target)
-    (target / "onnx").mkdir()
     _rename_output(scratch / Path(ONNX_FILE).name, "token_embeddings", "last_hidden_state")
     for file in scratch.glob("*.onnx*"):
         file.rename(target / "onnx" / file.name)
@@ -50,17 +78,3 @@ def _rename_output(file: Path, old: str, new: str) -> None:
     for output in model.graph.output:
         output.name = new if output.name == old else output.name
     onnx.save(model, file)
-
-
-def copy_without_weights(source: Path, target: Path) -> None:
-    """Configuration, tokenizer and modules of a folder, without the weights that its ONNX file has.
-
-    Those of modules after the transformer, such as Dense, stay: Sentence Transformers runs these modules itself.
-    """
-    transformer = source / read_json(source / "modules.json")[0]["path"]
-    weights = shutil.ignore_patterns("*.safetensors", "onnx")
-
-    def left_out(folder: str, names: list[str]) -> set[str]:
-        return {".snakemake_timestamp", *(weights(folder, names) if Path(folder) == transformer else ())}
-
-    shutil.copytree(source, target, ignore=left_out)

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from qatlab.config.deploy import OnnxDeployment
-from qatlab.deploy.onnx_export import ONNX_FILE
 
 USUAL = "onnx_int8"  # the deployment that Sentence Transformers' own quantization makes
 
@@ -15,11 +14,13 @@ def shared_names(deployments: Mapping[str, OnnxDeployment]) -> dict[str, str]:
     tells them apart: `onnx/model_qint8_static.onnx`.
     """
     names: dict[str, str] = {}
-    opsets: list[int] = []  # of float files, the first of which needs no name of its own
+    floats: list[OnnxDeployment] = []  # the first of which needs no name of its own
     for deployment, config in deployments.items():
         if config.quantization is None:
-            opsets.append(config.opset)
-            names[deployment] = ONNX_FILE if config.opset == opsets[0] else f"onnx/model_opset{config.opset}.onnx"
+            floats.append(config)
+            exporter = "" if config.exporter == floats[0].exporter else f"_{config.exporter}"
+            opset = "" if config.opset == floats[0].opset else f"_opset{config.opset}"
+            names[deployment] = f"onnx/model{exporter}{opset}.onnx"
             continue
         weights = config.quantization.weight_type.lower()
         told = "quantized" if deployment == USUAL else deployment.removeprefix(f"{USUAL}_")

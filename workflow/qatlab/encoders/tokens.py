@@ -9,6 +9,8 @@ from tokenizers import Tokenizer
 
 from qatlab.artifact import read_json
 
+NO_LIMIT = 1_000_000  # tokens; some tokenizers say 10^30
+
 
 class TokenBatches:
     """The tokenizer of a Sentence Transformers folder.
@@ -66,6 +68,8 @@ def encode_by_length(texts: list[str], batch_size: int, embed: Callable[[list[st
 
 
 def _max_tokens(folder: Path, tokenizer_settings: dict[str, Any]) -> int:
-    """Where Sentence Transformers keeps it: with the module in older versions, with the tokenizer since 5.4."""
+    """As Sentence Transformers has it: with the module in older versions, with the tokenizer since 5.4; never beyond the positions."""
     module_settings = read_json(folder / "sentence_bert_config.json")
-    return int(module_settings.get("max_seq_length") or tokenizer_settings["model_max_length"])
+    limit = module_settings.get("max_seq_length") or tokenizer_settings.get("model_max_length") or NO_LIMIT
+    positions = read_json(folder / "config.json").get("max_position_embeddings") or NO_LIMIT
+    return int(min(limit, positions if positions > 0 else NO_LIMIT, NO_LIMIT))

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from qatlab.config.deploy import OpenvinoDeployment, TorchDeployment
+from qatlab.config.deploy import Deployment, OpenvinoDeployment, TorchDeployment
 from qatlab.config.study import RunConfig
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
@@ -46,10 +46,27 @@ def check_hardware(runs: list[RunConfig]) -> None:
     for scheme in schemes.values():
         _check(scheme, NEEDS[scheme.grid])
     for name, deployment in runs[0].deploy.items():  # the same in all runs
-        if isinstance(deployment, OpenvinoDeployment) and not (_version("openvino") and _version("nncf")):
-            raise UserError(
-                f"deployment '{name}' needs openvino and nncf, which are not installed; pip install -e \".[openvino]\""
-            )
+        for extra, packages in needed_packages(deployment).items():
+            missing = [package for package in packages if _version(package) is None]
+            if missing:
+                raise UserError(
+                    f"deployment '{name}' needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not installed; "
+                    f'pip install "qatlab[{extra}]"'
+                )
+
+
+def needed_packages(deployment: Deployment) -> dict[str, tuple[str, ...]]:
+    """What a deployment needs installed, by the extra of ours that brings it."""
+    if isinstance(deployment, TorchDeployment):
+        return {}
+    needed: dict[str, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime")}
+    if deployment.exporter == "optimum":
+        needed["optimum"] = ("optimum-onnx",)
+    else:
+        needed["onnx"] = (*needed["onnx"], "onnxscript")
+    if isinstance(deployment, OpenvinoDeployment):
+        needed["openvino"] = ("openvino", "nncf")
+    return needed
 
 
 def _check(scheme: WeightsConfig, need: Need) -> None:

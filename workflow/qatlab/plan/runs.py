@@ -181,7 +181,9 @@ def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deploym
     """What is made from an ONNX file is made from the float one, which is exported once whether or not the study lists it."""
     inputs = {"model": run.trained}
     # A float file has no products of integers: exact or not, it is the same.
-    plain = OnnxDeployment(backend="onnx", opset=config.opset) if not isinstance(config, TorchDeployment) else None
+    plain = None
+    if not isinstance(config, TorchDeployment):
+        plain = OnnxDeployment(backend="onnx", exporter=config.exporter, opset=config.opset)
     if plain is not None and config != plain:
         label = f"{run.name} · onnx"
         inputs["float"] = planner.add("deploy", f"{run.name}-onnx", dump(plain), {"model": run.trained}, label)

@@ -46,7 +46,7 @@ def _onnx(config: OnnxDeployment, inputs: dict[str, Path], target: Path, threads
     if config.quantization is None:
         from qatlab.deploy.onnx_export import export
 
-        export(inputs["model"] / "model", target, config.opset)
+        export(inputs["model"] / "model", target, config)
     else:
         from qatlab.deploy.onnx_quantized import deploy
 

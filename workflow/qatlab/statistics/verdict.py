@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from statsmodels.stats.multitest import multipletests
 
 from qatlab.statistics.bootstrap import bootstrap_intervals
 from qatlab.statistics.permutation import permutation_p_values
@@ -43,8 +42,6 @@ def verdicts(
         planned: how many differences the table should have, where runs have failed: it is no less a table of that many, so those
             that are there are corrected as if the others could not be told from none.
 
-    References:
-        Holm 1979, "A simple sequentially rejective multiple test procedure", https://www.jstor.org/stable/4615733
     """
     if not differences:
         return []
@@ -54,11 +51,24 @@ def verdicts(
         ends[alike] = np.stack(bootstrap_intervals(stacked), axis=1)
         p_values[alike] = permutation_p_values(stacked)
     lacking = np.ones((planned or len(differences)) - len(differences))
-    corrected = multipletests(np.concatenate([p_values, lacking]), method="holm")[1][: len(differences)]
+    corrected = holm(np.concatenate([p_values, lacking]))[: len(differences)]
     return [
         _verdict(tasks, low, high, p, lower_is_better)
         for tasks, (low, high), p in zip(differences, ends.tolist(), corrected, strict=True)
     ]
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p-values (n,) corrected for being n: each is below a level only if the chance of any error among them is below it too.
+
+    References:
+        Holm 1979, "A simple sequentially rejective multiple test procedure", https://www.jstor.org/stable/4615733
+    """
+    order = np.argsort(p_values)
+    corrected = np.empty(len(p_values))
+    # The smallest counts n times, the next n − 1 times; none may fall below one before it.
+    corrected[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    return np.minimum(corrected, 1.0)
 
 
 def _by_shape(differences: list[list[np.ndarray]]) -> list[list[int]]:

@@ -1,0 +1,222 @@
+"""The ONNX graph of a whole Sentence Transformers model, by PyTorch's own exporter.
+
+Transformer, pooling, linear layers and normalization become one graph that computes what the modules do, so the file needs neither
+PyTorch nor Sentence Transformers to run. Prompts are text that callers put before their own; the graph does not hold them.
+
+References:
+    https://docs.pytorch.org/docs/stable/onnx_export.html
+"""
+
+import ast
+import inspect
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor, nn
+
+from qatlab.errors import UserError
+
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+OUTPUTS = ("last_hidden_state", "sentence_embedding")  # the names that Sentence Transformers and Optimum look for
+OLDEST_OPSET = 18  # of PyTorch's exporter
+# Two texts of unequal lengths: the exporter takes a dimension of size 1 to be always 1.
+EXAMPLES = ["A text of a few words.", "A longer text, which has more tokens than the first one has, by far."]
+LONGEST_CHECKED = 512  # tokens: the attention of longer texts takes memory that exporting should not
+AGREEMENT = 1e-4  # of embeddings that PyTorch and the file compute; rounding alone stays below 1e-5
+ONE_FILE = 2**31 - 2**24  # bytes of weights: protobuf ends at 2 GiB, and the graph itself needs some
+
+
+class _WholeModel(nn.Module):
+    """A Sentence Transformers model as a function of tensors."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(model)
+
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """(batch, sequence) int64 each to (batch, sequence, hidden) and (batch, dim) float32."""
+        features = {"input_ids": input_ids, "attention_mask": attention_mask}
+        if token_type_ids is not None:
+            features["token_type_ids"] = token_type_ids
+        features = self.steps[0](features)
+        tokens = features["token_embeddings"]
+        for module in self.steps[1:]:
+            features = module(features)
+        return tokens, features["sentence_embedding"]
+
+
+def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) -> None:
+    """Write a model as an ONNX file that takes any number of texts and tokens.
+
+    Its inputs are those of INPUTS that the model takes and its tokenizer makes, (batch, sequence) int64; its outputs are
+    `last_hidden_state`, (batch, sequence, hidden), what the transformer makes of each token, and `sentence_embedding`, (batch, dim),
+    float32 both. Weights of more than 2 GB are in a second file, `<path>.data`.
+
+    Args:
+        model: in float32, on the CPU. Its attention becomes "eager", which the exporter has operators for in every architecture.
+        path: the file to write; its folder exists.
+        opset: ONNX operator set, at least OLDEST_OPSET.
+        name: what messages call the model.
+
+    Raises:
+        UserError: for a model that cannot be exported, or whose file does not compute what it does.
+    """
+    check_exportable(model, name)
+    model.eval()
+    model[0].auto_model.set_attn_implementation("eager")
+    whole = _WholeModel(model).eval()
+    inputs = _tokens(model, EXAMPLES)
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                whole,
+                kwargs=inputs,
+                input_names=list(inputs),
+                output_names=list(OUTPUTS),
+                dynamic_shapes={name: {0: "batch", 1: "sequence"} for name in inputs},
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        raise UserError(
+            f"{name}: PyTorch cannot export this model to ONNX ({_reason(error)}); leave its ONNX deployments out"
+        ) from None
+    assert program is not None
+    _name_by_module(program.model)
+    program.save(path, external_data=_weight_bytes(whole) > ONE_FILE)
+    check_graph(model, path, name)
+
+
+def check_exportable(model: SentenceTransformer, name: str) -> None:
+    """Raises UserError for a model whose embeddings a graph of token ids cannot compute, before anything is exported."""
+    if not hasattr(model[0], "auto_model"):
+        raise UserError(
+            f"{name}: the ONNX file is that of a transformer, and this model begins with {type(model[0]).__name__}; "
+            "leave its ONNX deployments out"
+        )
+    prompted = any(model.prompts.values()) if model.prompts else False
+    if prompted and any(getattr(module, "include_prompt", True) is False for module in model):
+        raise UserError(
+            f"{name}: its pooling leaves the prompt's tokens out (include_prompt: false), which an ONNX file cannot know of; "
+            "leave its ONNX deployments out"
+        )
+    available, asked = positions(model[0].auto_model), model.max_seq_length
+    if available is not None and asked is not None and asked > available:
+        raise UserError(
+            f"{name}: max_seq_length is {asked}, and the model has {available} positions; set model.max_seq_length={available}"
+        )
+
+
+def positions(transformer: nn.Module) -> int | None:
+    """How many tokens a text may have, by the table of positions; None where positions are computed."""
+    for name, module in transformer.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and MPNet begin to count behind the padding token's number.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None
+
+
+def check_graph(model: SentenceTransformer, path: Path, name: str) -> None:
+    """Raises UserError unless a file computes a model's embeddings: of one text, of unequal ones, of one that fills the length."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    whole = _WholeModel(model).eval()
+    longest = min(model.max_seq_length or LONGEST_CHECKED, LONGEST_CHECKED)
+    for texts in (EXAMPLES[:1], EXAMPLES, [" ".join(["word"] * longest)]):
+        inputs = _tokens(model, texts)
+        if inputs["input_ids"].shape[1] > LONGEST_CHECKED:
+            inputs = {key: values[:, :LONGEST_CHECKED] for key, values in inputs.items()}
+        with torch.no_grad():
+            wanted = whole(**inputs)[1].numpy()
+        found = session.run([OUTPUTS[1]], {key: values.numpy() for key, values in inputs.items()})[0]
+        # Embeddings that are not normalized may be of any length.
+        distance = np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())
+        if not distance <= AGREEMENT:
+            raise UserError(
+                f"{name}: its ONNX file is wrong: embeddings differ from PyTorch's by {distance:.1e} ({len(texts)} texts of "
+                f"{inputs['input_ids'].shape[1]} tokens); leave its ONNX deployments out"
+            )
+
+
+def _name_by_module(graph: Any) -> None:
+    """Names nodes and values after the modules that they come from, as PyTorch's older exporter did: /0/encoder/layer.0/…/MatMul.
+
+    By these names a study leaves nodes in float. What else is noted of a node, such as the lines of this machine's files that it
+    comes from, is left out.
+    """
+    counts: Counter[str] = Counter()
+    outputs = {id(value) for value in graph.graph.outputs}
+    for node in graph.graph:
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        base = f"{_path(scopes[-2] if scopes[1:] else '')}/{node.op_type}"
+        node.name = f"{base}_{counts[base]}" if counts[base] else base
+        counts[base] += 1
+        for at, value in enumerate(node.outputs):
+            value.metadata_props.clear()
+            if id(value) not in outputs:
+                value.name = f"{node.name}_output_{at}"
+        node.metadata_props.clear()
+    for value in (*graph.graph.inputs, *graph.graph.initializers.values()):
+        value.metadata_props.clear()
+    graph.metadata_props.clear()
+    graph.graph.metadata_props.clear()
+
+
+def _path(module: str) -> str:
+    """steps.0.model.encoder.layer.0.attention to /0/encoder/layer.0/attention."""
+    parts = module.split(".")
+    if parts[0] != "steps":
+        return ""
+    parts = parts[1:]
+    if parts[1:2] in (["model"], ["auto_model"]):  # what a Sentence Transformers module calls its transformer
+        del parts[1]
+    path = ""
+    for at, part in enumerate(parts):
+        path += f".{part}" if at and part.isdecimal() else f"/{part}"
+    return path
+
+
+def _tokens(model: SentenceTransformer, texts: list[str]) -> dict[str, Tensor]:
+    """What the model's tokenizer makes of texts, as far as the transformer takes it."""
+    taken = inspect.signature(model[0].auto_model.forward).parameters
+    tokens = model.preprocess(texts)
+    return {key: tokens[key] for key in INPUTS if key in tokens and key in taken}
+
+
+def _weight_bytes(module: nn.Module) -> int:
+    return sum(tensor.nbytes for tensor in module.state_dict().values())
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of the innermost cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Withhold what the exporter says of packages and of its own inner workings, none of which a user can act on."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
