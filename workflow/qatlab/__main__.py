@@ -1,4 +1,4 @@
-"""`python -m qatlab STAGE …`: every stage as a command. `python -m qatlab --help` lists them."""
+"""`qatlab STAGE …`, or `python -m qatlab STAGE …`: every stage as a command. `qatlab --help` lists them."""
 
 import argparse
 import importlib
@@ -41,6 +41,7 @@ TRAININGS = ("train", "train_causal_lm")
 # They write into a study's folder, or that of all studies, beside one another.
 STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
 COMMANDS = {
+    "init": "write the workflow and its configuration into a folder",
     "plan": "show a study's runs and artifacts, or write their configurations",
     "schema": "print the JSON Schema of the configuration",
     "bench": "measure time and memory against references",
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = arguments[0] if arguments else "--help"
     try:
         if name in ("-h", "--help"):
-            print("usage: python -m qatlab STAGE [options]\n")
+            print("usage: qatlab STAGE [options]\n")
             for stage, purpose in {**STAGES, **COMMANDS}.items():
                 print(f"  {stage:12} {purpose}")
             return 0
@@ -110,7 +111,7 @@ def _description(path: Path) -> Any:
 
 
 def _options(name: str, arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog=f"python -m qatlab {name}", description=STAGES[name])
+    parser = argparse.ArgumentParser(prog=f"qatlab {name}", description=STAGES[name])
     parser.add_argument(
         "--config",
         type=Path,

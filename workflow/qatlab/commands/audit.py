@@ -44,9 +44,7 @@ class Vulnerability(NamedTuple):
 
 def main(arguments: list[str]) -> int:
     """Prints every known vulnerability with its decision; 1 if one has none."""
-    parser = argparse.ArgumentParser(
-        prog="python -m qatlab audit", description="List known vulnerabilities of the lock."
-    )
+    parser = argparse.ArgumentParser(prog="qatlab audit", description="List known vulnerabilities of the lock.")
     parser.add_argument("--pip-audit", default=".venv-audit/bin/pip-audit", help="the program (make audit installs it)")
     parser.add_argument("--locks", type=Path, nargs="+", default=LOCKS, help="files with name==version")
     parser.add_argument("--decisions", type=Path, default=DECISIONS)

@@ -26,7 +26,7 @@ RESULT = Path("results/bench.csv")
 
 def main(arguments: list[str]) -> int:
     """Runs the benchmarks, writes results/bench.csv and prints it; 1 where a ratio is above its bound."""
-    parser = argparse.ArgumentParser(prog="python -m qatlab bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="qatlab bench", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
     parser.add_argument("--output", type=Path, default=RESULT, help=f"file to write (default: {RESULT})")
     options = parser.parse_args(arguments)

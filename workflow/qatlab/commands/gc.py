@@ -16,7 +16,7 @@ UNITS = ("bytes", "kB", "MB", "GB", "TB")
 def main(arguments: list[str]) -> None:
     """Prints a line for each folder that nothing names, and what they take; with --remove, removes them."""
     parser = argparse.ArgumentParser(
-        prog="python -m qatlab gc",
+        prog="qatlab gc",
         description="List the artifacts that no study names any more. A study names what it needed when it was last started, "
         "at the scale and with the overrides that it had then, for as long as its file is in conf/study.",
     )

@@ -10,7 +10,7 @@ from qatlab.plan.trainings import trainings
 
 def main(arguments: list[str]) -> None:
     """Prints the runs and counts of artifacts; with --write, writes each artifact's configuration below a folder."""
-    parser = argparse.ArgumentParser(prog="python -m qatlab plan", description="Show a study's runs and artifacts.")
+    parser = argparse.ArgumentParser(prog="qatlab plan", description="Show a study's runs and artifacts.")
     parser.add_argument("--study", default="quickstart")
     parser.add_argument("--scale", default=None)
     parser.add_argument(

@@ -13,7 +13,7 @@ from qatlab.upload import repositories, token_from, upload
 def main(arguments: list[str]) -> None:
     """Uploads every folder of --models; writes what was pushed when all are there. The token is HF_TOKEN of the environment."""
     parser = argparse.ArgumentParser(
-        prog="python -m qatlab push",
+        prog="qatlab push",
         description="Upload a study's models to the Hugging Face hub, with the token that HF_TOKEN has.",
     )
     parser.add_argument("--models", type=Path, required=True, help="results/studies/STUDY/models")

@@ -1,0 +1,28 @@
+"""What pyproject.toml cannot say: the wheel holds the workflow and its configuration, which `qatlab init` copies to a user."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from setuptools import setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT / "workflow"))
+
+from qatlab.commands.init import copy_project  # noqa: E402
+
+
+class WithProject(build_py):
+    """Packs the workflow into qatlab/project; an editable installation finds it where it is."""
+
+    def run(self) -> None:
+        """Builds as usual, then adds it."""
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib) / "qatlab" / "project"
+            shutil.rmtree(target, ignore_errors=True)
+            copy_project(ROOT, target)
+
+
+setup(cmdclass={"build_py": WithProject})
