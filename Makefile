@@ -5,10 +5,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
-.PHONY: study report test bench chaos lint format audit lock schema clean help
+.PHONY: study report test test-oldest bench chaos lint format audit lock schema clean help
 
 help:  ## this list
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 study: .venv/.installed  ## run a study (STUDY=quickstart OVERRIDES="key=value …")
 	$(BIN)/snakemake --cores all $(CONFIG)
@@ -21,6 +21,14 @@ report: study  ## one self-contained HTML page of the study
 test: .venv/.dev  ## all tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone
+
+# The wheel itself, beside the oldest releases that it is for.
+test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside sentence-transformers 5.7 and transformers 4.57
+	rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
+	.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-index --force-reinstall dist/*.whl
+	.venv-oldest/bin/python -m pip check
+	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest --numprocesses 2 --dist loadfile $(OLDEST_TESTS)
+OLDEST_TESTS := tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py
 
 bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
 	$(BIN)/python -m qatlab bench
@@ -52,6 +60,7 @@ lock:  ## resolve envs/*.txt anew (needs uv)
 	@echo "torch ; sys_platform == 'never'" > .lock-overrides.txt
 	uv pip compile pyproject.toml --extra workflow --extra slurm $(LOCK_OPTIONS) --constraints envs/constraints.txt -o envs/requirements.txt
 	uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) --constraints envs/constraints.txt --constraints envs/requirements.txt -o envs/dev.txt
+	uv pip compile pyproject.toml envs/oldest.in --extra onnx $(LOCK_OPTIONS) -o envs/oldest.txt
 	rm .lock-overrides.txt
 	echo "pip-audit>=2.10,<3" | uv pip compile - $(filter-out --overrides .lock-overrides.txt,$(LOCK_OPTIONS)) -o envs/audit.txt
 # torch is left out (envs/torch.txt): one version has many files. Its CUDA packages come with it.
@@ -59,7 +68,7 @@ LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-h
 	--overrides .lock-overrides.txt --no-emit-package torch
 
 clean:  ## remove the environment; results stay
-	rm -rf .venv .venv-audit
+	rm -rf .venv .venv-oldest .venv-audit
 
 .venv/.installed: envs/torch.txt envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "qatlab needs Python 3.11 or newer; name one with make PYTHON=…" >&2; exit 1; }
@@ -73,6 +82,13 @@ clean:  ## remove the environment; results stay
 
 .venv/.dev: envs/dev.txt .venv/.installed
 	@$(PIP) --no-deps --require-hashes -r envs/dev.txt
+	@touch $@
+
+.venv-oldest/.installed: envs/torch.txt envs/oldest.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "qatlab needs Python 3.11 or newer; name one with make PYTHON=…" >&2; exit 1; }
+	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet -r envs/torch.txt
+	@.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r envs/oldest.txt
 	@touch $@
 
 # Apart: what audits an environment is no part of it.
