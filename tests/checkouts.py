@@ -84,12 +84,6 @@ def tables(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in found if not path.name.startswith(TIMED)}
 
 
-def plots(folder: Path) -> dict[str, bytes]:
-    """The study's plots without timings, by file name."""
-    found = (folder / "results" / "studies" / "tiny" / "plots").iterdir()
-    return {path.name: path.read_bytes() for path in found if not path.name.startswith(TIMED)}
-
-
 class Checkout:
     """A copy of the project with a study of a test's own in its conf/."""
 

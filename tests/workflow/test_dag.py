@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from checkouts import NOTHING, Checkout
+from checkouts import NOTHING, PARTS, Checkout, snakemake
 from failing import check_nothing_is_blank, read, shown_without
 from hub_server import serve
 from hub_uploads import READER, WRITER, UploadHub
@@ -34,7 +34,8 @@ study:
 model: {{name: "{model}", max_seq_length: 32}}
 data: {{path: "{files}/pairs.jsonl"}}
 task: {{beir: {{path: "{files}/task"}}}}
-trainer: {{batch_size: 16, learning_rate: 1.0e-3}}
+trainer: {{batch_size: 16, learning_rate: 1.0e-3, threads: 1}}
+encode: {{threads: 1}}
 evaluate: {{bit_axes: [centred]}}
 """
 
@@ -66,7 +67,7 @@ def edited():
 def test_a_study_says_how_many_cores_its_jobs_compute_with(finished):
     """So that two cores train two models at once, where there is no GPU."""
     words = ("-n", "-p", "--workflow-profile", "none", "--forceall")
-    for overrides, cores in (("", "2"), ("trainer.threads=1 encode.threads=1", "1")):
+    for overrides, cores in (("trainer.threads=null encode.threads=null", "2"), ("", "1")):
         shown = finished.snakemake(*words, overrides=overrides)
         assert shown.returncode == 0, shown.stdout
         commands = re.findall(r"python -m qatlab (train|encode) .*--threads (\d+)", shown.stdout)
@@ -343,18 +344,52 @@ def test_another_lock_reruns_everything(finished, edited):
     assert {"model", "data", "task", "train", "plots"} <= finished.would_run()
 
 
-def test_the_same_study_from_scratch_gives_the_same_bytes(finished, tmp_path, tiny_model, tiny_files):
-    again = Checkout(tmp_path, STUDY.format(model=tiny_model, files=tiny_files))
-    result = again.snakemake()
-    assert result.returncode == 0, result.stdout
+# Of jobs only: Snakemake compares its clock with the times of files.
+ANOTHER_DAY = """
+import sys, time
+if "qatlab" in sys.orig_argv:
+    shift, now = 86400 * 4000.25, time.time
+    time.time = lambda: now() + shift
+    for name in ("localtime", "gmtime"):
+        setattr(time, name, lambda seconds=None, call=getattr(time, name): call(time.time() if seconds is None else seconds))
+"""
+ELSEWHERE = {
+    "LC_ALL": "C",
+    "TZ": "Pacific/Kiritimati",
+    "PYTHONHASHSEED": "4711",
+    "COLUMNS": "40",
+    "HOME": "/nonexistent",
+}
+
+
+def test_the_same_study_from_scratch_elsewhere_gives_the_same_bytes(finished, tmp_path, tiny_model, tiny_files):
+    """Clock, locale, hash seed, working directory, order of jobs and cores change no table and no plot."""
+    folder = tmp_path / "a path with spaces, ümlauts & more" / "project"
+    Checkout(folder, STUDY.format(model=tiny_model, files=tiny_files))
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(ANOTHER_DAY)
+    results = tmp_path / "working directory"
+    surroundings = {**ELSEWHERE, "PYTHONPATH": str(tmp_path / "clock"), "MPLCONFIGDIR": str(tmp_path / "matplotlib")}
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # what this process starts has the same
+    try:
+        where = ("--snakefile", str(folder / "Snakefile"), "--directory", str(results))
+        first = snakemake(folder.parent, "--cores", "1", *where, "--until", "drift", more=surroundings)
+        assert first.returncode == 0, first.stdout
+        result = snakemake(folder.parent, "--cores", "1", "--scheduler", "greedy", *where, more=surroundings)
+        assert result.returncode == 0, result.stdout
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(PARTS)  # nothing is written beside the code
     timed = ("cost", "search")  # what they hold is never the same
     names = sorted(path.name for path in finished.tables().iterdir() if not path.name.startswith(timed))
     assert len(names) == 2 + 3 * 8
+    there = results / "results" / "studies" / finished.name
     for name in names:
-        assert (again.tables() / name).read_bytes() == (finished.tables() / name).read_bytes(), name
-    plots = [plot for plot in (again.tables().parent / "plots").iterdir() if plot.stem != "pareto"]  # shows timings
-    assert len(plots) == 2 * 4
-    for plot in plots:
+        assert (there / "tables" / name).read_bytes() == (finished.tables() / name).read_bytes(), name
+    drawn = [plot for plot in (there / "plots").iterdir() if plot.stem != "pareto"]  # shows timings
+    assert len(drawn) == 2 * 4
+    for plot in drawn:
         assert plot.read_bytes() == (finished.tables().parent / "plots" / plot.name).read_bytes(), plot.name
 
 
