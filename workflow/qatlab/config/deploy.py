@@ -158,6 +158,20 @@ class OnnxDeployment(Strict):
             "(ONNX Runtime's session.x64quantprecision; slower). Elsewhere it changes nothing"
         ),
     ] = False
+    output: Annotated[
+        Literal["float32", "int8", "binary"],
+        Field(
+            description="int8 or binary: the file also outputs the codes that an index stores, `sentence_embedding_int8` or "
+            "`sentence_embedding_binary`, those of quantize_embeddings; int8 over training's ranges, or those of training documents"
+        ),
+    ] = "float32"
+    range_texts: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="Training documents that the ranges of output int8 are fitted on, where training left none",
+        ),
+    ] = 1000
 
     @model_validator(mode="after")
     def _the_exporter_has_the_opset(self) -> "OnnxDeployment":
@@ -173,7 +187,7 @@ class OnnxDeployment(Strict):
     @property
     def needs_texts(self) -> bool:
         """Whether training texts are needed to make it."""
-        return isinstance(self.quantization, StaticQuantization) or self.budget is not None
+        return isinstance(self.quantization, StaticQuantization) or self.budget is not None or self.output == "int8"
 
     @property
     def integer_arithmetic(self) -> bool:

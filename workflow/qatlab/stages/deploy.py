@@ -1,5 +1,6 @@
 """deploy: a trained model as it is shipped."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,17 @@ def _torch(config: TorchDeployment, source: Path, target: Path, data: Path | Non
 
 
 def _onnx(config: OnnxDeployment, inputs: dict[str, Path], target: Path, threads: int | None, label: str) -> None:
-    if config.quantization is None:
-        from qatlab.deploy.onnx_export import export
-
-        export(inputs["model"] / "model", target, config)
-    else:
+    if config.quantization is not None:
         from qatlab.deploy.onnx_quantized import deploy
 
         deploy(inputs["float"] / "model", target, config, inputs.get("data"), threads, label)
+    elif "float" in inputs:
+        shutil.copytree(inputs["float"] / "model", target, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
+    else:
+        from qatlab.deploy.onnx_export import export
+
+        export(inputs["model"] / "model", target, config)
+    if config.output != "float32":
+        from qatlab.deploy.onnx_codes import finish_with_codes
+
+        finish_with_codes(target, config.output, inputs.get("data"), config.range_texts, threads)
