@@ -58,7 +58,7 @@ class UploadHub(Hub):
         name = f"{asked['organization']}/{asked['name']}"
         there = name in self.private
         if not there:
-            self.private[name] = asked["private"]
+            self.private[name] = asked["visibility"] == "private"
             self.models[name] = {COMMIT: self.folder / COMMIT}
             (self.folder / COMMIT).mkdir(exist_ok=True)
             self.main[name] = COMMIT

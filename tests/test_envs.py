@@ -47,7 +47,7 @@ def test_jobs_have_all_that_they_import():
 
 
 def test_locks_have_hashes_and_no_addresses():
-    for name in ("requirements.txt", "dev.txt", "audit.txt"):
+    for name in ("requirements.txt", "dev.txt", "oldest.txt", "audit.txt"):
         text = (PROJECT / "envs" / name).read_text()
         assert "://" not in text
         # Each an exact version, and hashes until the next.
@@ -60,7 +60,7 @@ def test_locks_have_hashes_and_no_addresses():
 def test_what_has_no_hash_is_torch_alone():
     """One version of it has several files."""
     files = {path.name for path in (PROJECT / "envs").glob("*.txt")}
-    assert files == {"requirements.txt", "dev.txt", "audit.txt", "torch.txt", "constraints.txt"}
+    assert files == {"requirements.txt", "dev.txt", "oldest.txt", "audit.txt", "torch.txt", "constraints.txt"}
     assert set(read("torch.txt")) == {"torch"}
     makefile = (PROJECT / "Makefile").read_text()
-    assert makefile.count("--require-hashes -r envs/") == 3
+    assert makefile.count("--require-hashes -r envs/") == 4

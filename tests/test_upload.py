@@ -131,7 +131,9 @@ def test_a_hub_that_stays_broken_or_is_down_is_one_line_and_nothing_is_said_to_b
     (models.parent / "pushed.json").write_text("{}")  # of an earlier push
     hub.faults = {"seed-1/commit/": [500] * 10}
     result = push(hub, models)
-    assert refused(result).startswith("'me/tiny-ste-seed-1' could not be pushed: the hub answered (500 Server Error")
+    assert refused(result).startswith(
+        "'me/tiny-ste-seed-1' could not be pushed: the hub answered (Server error '500 Internal Server Error'"
+    )
     assert hub.commits == 1
     hub.address = "http://127.0.0.1:9"
     assert refused(push(hub, models)).startswith(

@@ -1,5 +1,9 @@
 """Codes that an ONNX graph outputs, against those of quantize_embeddings, bit for bit."""
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import onnxruntime
 import pyarrow as pa
@@ -53,9 +57,6 @@ embeddings = st.integers(1, 20).flatmap(
 @given(embeddings)
 def test_codes_are_those_of_quantize_embeddings(pair):
     """Values between the ranges' ends, at them, beyond them, and zeros of both signs; dimensions that fill no byte."""
-    import tempfile
-    from pathlib import Path
-
     fitted_on, values = pair
     values = np.concatenate([values, fitted_on, np.zeros_like(values[:1]), -np.zeros_like(values[:1])])
     ranges, dim = MinMaxRange().fit(fitted_on), values.shape[1]
@@ -112,7 +113,7 @@ def test_the_ranges_of_training_come_first(made):
     folder, _ = made
     trained = MinMaxRange().fit(np.array([[-0.5] * 32, [0.25] * 32], dtype=np.float32))
     source = folder / "with_ranges"
-    run(folder, "with_ranges", {}, {"model": folder / "trained"})
+    shutil.copytree(folder / "float", folder / "with_ranges")
     (source / "model" / RANGES).mkdir()
     trained.save(source / "model" / RANGES / "int8.npz")
     target = run(folder, "codes_of_training", {"output": "int8"}, {"float": source, "data": folder / "data"})

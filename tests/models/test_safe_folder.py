@@ -208,7 +208,7 @@ def test_a_tokenizer_with_code_of_its_own_is_refused(folder, marker):
         (folder / name).unlink(missing_ok=True)
     settings = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["tokenization_evil.Evil", None]}}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
-    edited(folder / "config.json", model_type="timm_wrapper")  # one that Transformers has no tokenizer of
+    edited(folder / "config.json", model_type="vit")  # one that Transformers has no tokenizer of
     with pytest.raises(UserError, match="needs code of its own"):
         load_tokenizer(folder)
     assert not marker.exists()
@@ -237,5 +237,5 @@ def test_the_fixtures_would_run(marker, folder, tmp_path):
     assert marker.exists()
     marker.unlink()
     class_in_the_folder(folder, marker)
-    SentenceTransformer(str(folder), device="cpu", trust_remote_code=False)
+    SentenceTransformer(str(folder), device="cpu", trust_remote_code=True)
     assert marker.exists()

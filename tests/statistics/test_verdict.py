@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
@@ -53,6 +53,7 @@ def test_differences_that_are_missing_count_in_the_correction():
     assert verdicts([], planned=3) == []
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=60))
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_holms_correction_is_statsmodels(p_values):
     assert holm(np.array(p_values)).tolist() == multipletests(p_values, method="holm")[1].tolist()

@@ -1,5 +1,7 @@
 """The Hugging Face hub: asked again where it is busy, and its errors in words a user can act on."""
 
+import importlib
+import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,7 +10,6 @@ from typing import Any, TypeVar
 from huggingface_hub import HfApi
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
     HFValidationError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
@@ -35,6 +36,15 @@ BUSY = (408, 429)
 BROKEN = (500, 502, 503, 504)  # where files are fetched, the client itself asks again after these, for half a minute
 
 
+# What huggingface_hub speaks HTTP with: httpx2 since its release 2, httpx in 1. Their errors are not among its own.
+_HTTP = [importlib.import_module(name) for name in ("httpx2", "httpx") if importlib.util.find_spec(name)]
+HUB_ERRORS: tuple[type[Exception], ...] = (OSError, *(http.TransportError for http in _HTTP))
+OURS: tuple[type[Exception], ...] = (  # which asking again does not mend
+    *(FileNotFoundError, PermissionError, HFValidationError),
+    *(error for http in _HTTP for error in (http.LocalProtocolError, http.UnsupportedProtocol)),
+)
+
+
 def patiently(ask: Callable[[], Answer], passing: tuple[int, ...] = BUSY) -> Answer:
     """What `ask` returns, asked again where the hub is busy or out of reach for a while, or a file came cut off.
 
@@ -46,7 +56,7 @@ def patiently(ask: Callable[[], Answer], passing: tuple[int, ...] = BUSY) -> Ans
     for wait in WAITS:
         try:
             return ask()
-        except OSError as error:  # all of the client's errors are, and requests' too
+        except HUB_ERRORS as error:
             if not _passes(error, passing):
                 raise
             pause = min(_asked_for(error) or wait, LONGEST_WAIT)
@@ -74,19 +84,19 @@ def commit_of(kind: str, name: str, revision: str) -> str | None:
             return None
 
 
-def _passes(error: OSError, passing: tuple[int, ...]) -> bool:
+def _passes(error: BaseException, passing: tuple[int, ...]) -> bool:
     """Whether the same question may be answered later."""
     if isinstance(error, OfflineModeIsEnabled):
         return False
     response = getattr(error, "response", None)
     if response is not None:
         return response.status_code in passing
-    if isinstance(error.__cause__, OSError):  # "not in the cache and cannot be reached", because of this
+    if isinstance(error.__cause__, HUB_ERRORS):  # "not in the cache and cannot be reached", because of this
         return _passes(error.__cause__, passing)
-    return not isinstance(error, (FileNotFoundError, PermissionError, HFValidationError))
+    return not isinstance(error, OURS)
 
 
-def _asked_for(error: OSError) -> float | None:
+def _asked_for(error: BaseException) -> float | None:
     """Seconds that a busy hub asks to wait."""
     response = getattr(error, "response", None)
     asked = response.headers.get("Retry-After", "") if response is not None else ""
@@ -106,16 +116,16 @@ def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
         raise UserError(f"{kind} '{name}' is gated: accept its terms on the hub and set HF_TOKEN") from None
     except RepositoryNotFoundError:
         raise UserError(f"the hub has no {kind} '{name}' (or it is private: set HF_TOKEN)") from None
-    except (HfHubHTTPError, OSError) as error:  # OSError: no network, HF_HUB_OFFLINE, nothing in the cache
+    except HUB_ERRORS as error:  # OSError: HF_HUB_OFFLINE, nothing in the cache
         raise UserError(
             f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({reason(error)}); "
             f"to work offline, {OFFLINE_WAYS[kind]}"
         ) from None
 
 
-def reason(error: OSError) -> str:
-    """The first line of what began it: "429 Client Error: Too Many Requests", not "an error happened"."""
-    if isinstance(error.__cause__, OSError):
+def reason(error: BaseException) -> str:
+    """The first line of what began it: "Client error '429 Too Many Requests'", not "an error happened"; without the address."""
+    if isinstance(error.__cause__, HUB_ERRORS):
         return reason(error.__cause__)
-    text = without_secrets(str(error)).strip().partition("\n")[0]
+    text = without_secrets(str(error)).strip().partition("\n")[0].partition(" for url")[0]
     return (text or type(error).__name__)[:REASON_LENGTH]

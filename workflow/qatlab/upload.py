@@ -11,7 +11,7 @@ from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 from huggingface_hub.utils import validate_repo_id
 
 from qatlab.errors import UserError, without_secrets
-from qatlab.hub import BROKEN, BUSY, patiently, reason
+from qatlab.hub import BROKEN, BUSY, HUB_ERRORS, patiently, reason
 from qatlab.progress import say
 
 TOKEN = "HF_TOKEN"
@@ -83,7 +83,7 @@ def _ask(ask: Callable[[], Any]) -> Any:
         try:
             return ask()
         except RuntimeError as error:  # what an upload of a large file raises, whatever it comes from
-            raise (error.__cause__ if isinstance(error.__cause__, OSError) else error) from None
+            raise (error.__cause__ if isinstance(error.__cause__, HUB_ERRORS) else error) from None
 
     return patiently(unwrapped, BUSY + BROKEN)
 
@@ -95,7 +95,7 @@ def _errors_explained(repository: str) -> Iterator[None]:
         yield
     except OfflineModeIsEnabled:
         raise UserError("pushing needs the network, which HF_HUB_OFFLINE=1 keeps it from; unset it") from None
-    except OSError as error:  # all of the client's errors are, and requests' too
+    except HUB_ERRORS as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in REFUSED:
             raise UserError(REFUSED[status].format(token=TOKEN, repository=repository)) from None

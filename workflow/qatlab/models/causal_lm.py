@@ -10,6 +10,9 @@ from qatlab.config.model import DecoderConfig
 from qatlab.errors import UserError
 from qatlab.models.safe_folder import check_folder, code_refused
 
+# What weights for text are called beside those for images, and alone.
+TEXT_PART = {r"^(model\.)?language_model\.(model\.)?": "model."}
+
 
 def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole: bool = True) -> PreTrainedModel:
     """In evaluation mode; safetensors only, no code of the folder's own. Of a model for images too, the part for text.
@@ -26,6 +29,7 @@ def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole:
             trust_remote_code=False,
             use_safetensors=True,
             dtype=getattr(torch, dtype),
+            key_mapping=TEXT_PART if _for_images_too(folder) else None,
             output_loading_info=True,
         )
     missing = sorted(loaded["missing_keys"])
@@ -36,6 +40,10 @@ def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole:
         )
     found: PreTrainedModel = model.to(device).eval()
     return found
+
+
+def _for_images_too(folder: Path) -> bool:
+    return hasattr(AutoConfig.from_pretrained(str(folder), trust_remote_code=False), "vision_config")
 
 
 def _text_config(folder: Path) -> Any:

@@ -48,7 +48,7 @@ def _onnx(config: OnnxDeployment, inputs: dict[str, Path], target: Path, threads
         from qatlab.deploy.onnx_quantized import deploy
 
         deploy(inputs["float"] / "model", target, config, inputs.get("data"), threads, label)
-    elif "float" in inputs:
+    elif config.output != "float32":
         shutil.copytree(inputs["float"] / "model", target, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     else:
         from qatlab.deploy.onnx_export import export

@@ -41,8 +41,7 @@ def training_arguments(
         "learning_rate": learning_rate,
         "lr_scheduler_type": config.lr_scheduler_type,
         "lr_scheduler_kwargs": config.lr_scheduler_kwargs.model_dump() if config.lr_scheduler_kwargs else {},
-        "warmup_ratio": config.warmup_ratio if config.warmup_steps is None else 0.0,
-        "warmup_steps": config.warmup_steps or 0,
+        "warmup_steps": config.warmup_ratio if config.warmup_steps is None else config.warmup_steps,  # below 1: a share
         "weight_decay": config.weight_decay,
         "adam_epsilon": config.adam_epsilon,
         "max_grad_norm": config.max_grad_norm,
