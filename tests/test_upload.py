@@ -40,6 +40,7 @@ def hub(tmp_path):
 
 def environment(hub, tmp_path, token=WRITER):
     more = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0", "HF_TOKEN": token}
+    more["HF_HUB_DISABLE_XET"] = "1"  # whose storage the hub on loopback does not have
     return {**os.environ, **more}
 
 

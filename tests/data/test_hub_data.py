@@ -130,7 +130,7 @@ def test_passing_faults_are_waited_out(hub, stage, tmp_path):
     assert result.returncode == 0, result.stderr
     assert texts_of(tmp_path / "out") == ["an apple", "a pear", "a plum", "a fig"]
     assert not any(hub.faults.values())
-    assert "the hub: Client error '429 Too Many Requests'" in result.stderr + result.stdout
+    assert "the hub: 429 Too Many Requests" in result.stderr + result.stdout
 
 
 @pytest.mark.parametrize("fault", [500, "cut"])

@@ -32,6 +32,8 @@ def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole:
             key_mapping=TEXT_PART if _for_images_too(folder) else None,
             output_loading_info=True,
         )
+    if hasattr(model, "_weight_conversions"):
+        del model._weight_conversions  # or it would be saved under the names that it has beside the part for images
     missing = sorted(loaded["missing_keys"])
     if whole and missing:
         raise UserError(
