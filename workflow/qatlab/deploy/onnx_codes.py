@@ -20,6 +20,7 @@ from qatlab.quantization.ranges import RANGES, MinMaxRange, Range
 
 RANGES_FILE = "onnx/int8_ranges.npz"
 BATCH_SIZE = 32
+Steps = list[tuple[str, list[str | None], dict[str, Any]]]  # operator, inputs (None: what is before it), attributes
 
 
 def append_codes(path: Path, precision: str, dim: int, ranges: Range | None = None) -> None:
@@ -76,7 +77,7 @@ def saved_ranges(folder: Path, data: Path | None, texts: int, threads: int | Non
 def _int8(graph: Any, codes: str, low: np.ndarray, step: np.ndarray) -> None:
     """⌊(x − low) / step⌋ within 0 and 255, less 128."""
     name = _constants(graph, codes, low=low, step=step, least=np.float32(0), most=np.float32(255), half=np.int32(128))
-    steps = [
+    steps: Steps = [
         ("Sub", [OUTPUT, name["low"]], {}),
         ("Div", [None, name["step"]], {}),
         ("Clip", [None, name["least"], name["most"]], {}),
@@ -100,7 +101,7 @@ def _binary(graph: Any, codes: str, dim: int) -> None:
         axis=np.array([2], dtype=np.int64),
         half=np.int32(128),
     )
-    steps = [
+    steps: Steps = [
         ("Greater", [OUTPUT, name["zero"]], {}),
         ("Cast", [None], {"to": TensorProto.INT32}),
         *([("Pad", [None, name["pads"]], {})] if lacking else []),
@@ -120,7 +121,7 @@ def _constants(graph: Any, codes: str, **arrays: Any) -> dict[str, str]:
     return names
 
 
-def _chain(graph: Any, codes: str, steps: list[tuple[str, list[str | None], dict[str, Any]]]) -> None:
+def _chain(graph: Any, codes: str, steps: Steps) -> None:
     """Adds operators, each of which takes the one before it where an input is None; the last one's output is `codes`."""
     before = ""
     for at, (operator, inputs, attributes) in enumerate(steps):

@@ -102,6 +102,11 @@ def _check_file(path: Path, name: str, size: int, modified: int) -> None:
         with path.open("rb") as stream:
             _check_events(yaml.parse(stream, Loader=Loader), name)
     except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        if (
+            "maximum nesting depth" in str(error) and mark is not None
+        ):  # PyYAML's own limit comes before the first event
+            raise UserError(f"{name}, line {mark.line + 1}: nested more than {DEEPEST} deep") from None
         raise UserError(f"{name} is not YAML: {printable(' '.join(str(error).split()))}") from None
 
 

@@ -8,7 +8,6 @@ from sentence_transformers import SentenceTransformerTrainer
 from torch.utils.data import DataLoader
 
 from qatlab.losses import QuantizationAwareLoss
-from qatlab.processes import count
 from qatlab.training.resumable import Resumable
 
 
@@ -24,19 +23,14 @@ class Trainer(Resumable, SentenceTransformerTrainer):
         return nullcontext()
 
     def get_train_dataloader(self) -> DataLoader:
-        """In several processes accelerate (1.15) keeps the epoch from the sampler, so that all epochs had the first one's order."""
+        """In several processes accelerate (1.15) keeps the epoch from the sampler, so that all epochs had the first one's order.
+
+        Transformers asks the part of the sampler for it, also behind what skips batches where a training goes on.
+        """
         loader = super().get_train_dataloader()
-        if count() == 1:
-            return loader
-        sampler: Any = loader.batch_sampler
-        sampler = sampler.batch_sampler if isinstance(sampler, BatchSamplerShard) else sampler
-        as_it_was = loader.set_epoch
-
-        def set_epoch(epoch: int) -> None:
-            as_it_was(epoch)
-            sampler.set_epoch(epoch)
-
-        loader.set_epoch = set_epoch
+        part: Any = loader.batch_sampler
+        if isinstance(part, BatchSamplerShard):
+            part.set_epoch = part.batch_sampler.set_epoch
         return loader
 
     def _padding(self) -> tuple[int, bool]:
