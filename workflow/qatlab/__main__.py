@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import alone, checkpoint_folder, read_json, scratch_folder, written_aside
+from qatlab.bundle import KINDS, add_option, in_use
 from qatlab.disk import full
 from qatlab.errors import Stopped, UserError, printable, unknown
 from qatlab.failures import mark, unmark
@@ -47,6 +48,7 @@ COMMANDS = {
     "bench": "measure time and memory against references",
     "push": "upload a study's models to the hub",
     "audit": "list known vulnerabilities of the lock, and what is done about each",
+    "bundle": "gather what a study needs from outside, for machines without network",
     "gc": "list or remove artifacts that no study names any more",
 }
 
@@ -134,6 +136,8 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
         default=None,
         help="folder of the artifacts that --config names (default: the one two above --output)",
     )
+    if name in KINDS:
+        add_option(parser)
     options = parser.parse_args(arguments)
     if options.results is None:
         options.results = options.output.parent.parent
@@ -189,7 +193,9 @@ def _run(
     output: Path,
     node: Any,
 ) -> None:
-    if node is None:
+    if name in KINDS and (bundle := in_use()) is not None:
+        bundle.copy(f"{description['kind']}/{description['name']}", output)
+    elif node is None:
         importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, output, options.threads)
     else:
         importlib.import_module("qatlab.training.launch").launch(

@@ -14,6 +14,7 @@ from typing import Any
 from qatlab.disk import full
 
 HASH_DIGITS = 12
+UNITS = ("bytes", "kB", "MB", "GB", "TB")
 LONGEST_SLUG = 160  # file systems take 255 bytes, of which a hash and what stands around it need some
 
 
@@ -44,6 +45,15 @@ def sha256_of(path: Path) -> str:
 def folder_bytes(folder: Path) -> int:
     """Sum of the sizes of all files below a folder, in bytes."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def readable_bytes(size: float) -> str:
+    """A number of bytes for people: 512 bytes, 45.4 MB."""
+    for unit in UNITS:
+        if size < 1000 or unit == UNITS[-1]:
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
+from qatlab.bundle import run_from
 from qatlab.errors import UserError, printable
 from qatlab.plan.environment import use_this_python
 from qatlab.plan.outline import (
@@ -38,11 +39,11 @@ def overrides():
 
 def check_config():
     unknown = sorted(
-        set(config) - {"study", "scale", "overrides", "push", "push_public"}
+        set(config) - {"study", "scale", "overrides", "bundle", "push", "push_public"}
     )
     if unknown:
         raise WorkflowError(
-            f"--config takes study, scale, overrides, push and push_public, not '{unknown[0]}'; "
+            f"--config takes study, scale, overrides, bundle, push and push_public, not '{unknown[0]}'; "
             'other keys go into overrides="key=value"'
         )
 
@@ -83,6 +84,8 @@ report: "../report/workflow.rst"
 
 
 try:
+    if "bundle" in config:
+        run_from(Path(str(config["bundle"])))
     PLANS = planned()
     STUDIES, CODE = outlined()
 except UserError as error:

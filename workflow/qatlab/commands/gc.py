@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qatlab.artifact import folder_bytes, read_json
+from qatlab.artifact import folder_bytes, read_json, readable_bytes
 from qatlab.errors import UserError
 
 CHECKPOINTS, FAILED = ".checkpoints", ".failed.json"
-UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
 def main(arguments: list[str]) -> None:
@@ -41,7 +40,7 @@ def main(arguments: list[str]) -> None:
     for path in unnamed:
         size = folder_bytes(path)
         total += size
-        print(f"{_readable(size):>10}  {path}")
+        print(f"{readable_bytes(size):>10}  {path}")
         if options.remove:
             _remove(path, options.results)
     if options.remove:
@@ -52,7 +51,7 @@ def main(arguments: list[str]) -> None:
                 mark.unlink()
     kept = f"studies {', '.join(path.stem for path in there)}" if there else "no study"
     done = "removed" if options.remove else "to be removed with --remove"
-    print(f"{len(unnamed)} folders, {_readable(total)}: {done}; what {kept} name{'' if there else 's'} is kept")
+    print(f"{len(unnamed)} folders, {readable_bytes(total)}: {done}; what {kept} name{'' if there else 's'} is kept")
 
 
 def named(plans: Path, studies: list[Path]) -> set[str]:
@@ -109,11 +108,3 @@ def _check_nothing_runs(results: Path) -> None:
         raise UserError(
             f"a workflow runs on these results, or was killed ({locks} has locks); remove nothing until it ended"
         )
-
-
-def _readable(size: float) -> str:
-    for unit in UNITS:
-        if size < 1000 or unit == UNITS[-1]:
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"

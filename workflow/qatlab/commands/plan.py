@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from qatlab.bundle import add_option
 from qatlab.plan.safe_files import split_overrides
 from qatlab.plan.study import load_study, write_descriptions
 from qatlab.plan.trainings import trainings
@@ -24,6 +25,7 @@ def main(arguments: list[str]) -> None:
         metavar="FOLDER",
         help="write <kind>/<artifact>.json for the stages' --config",
     )
+    add_option(parser)
     options = parser.parse_args(arguments)
     plan = load_study(options.conf, options.study, options.scale, split_overrides(options.overrides))
     print(f"{plan.study}: {plan.title}")

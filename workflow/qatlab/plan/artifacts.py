@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from qatlab.artifact import identity
+from qatlab.bundle import Bundle, Gathering
 
 LOCAL_PATHS = ("path", "paths")
 
@@ -41,9 +42,14 @@ class Artifact:
 
 
 class Planner:
-    """Collects artifacts; the same content gives the same artifact, made once."""
+    """Collects artifacts; the same content gives the same artifact, made once.
 
-    def __init__(self) -> None:
+    Args:
+        bundle: what knows the origins of things outside, or remembers them; without one, they are looked up.
+    """
+
+    def __init__(self, bundle: Bundle | Gathering | None = None) -> None:
+        self.bundle = bundle
         self.artifacts: dict[str, Artifact] = {}
         self.origins: dict[str, Any] = {}
 
@@ -51,7 +57,7 @@ class Planner:
         """`lookup(config)`, asked once for equal configurations."""
         key = f"{lookup.__name__} {config.model_dump_json()}"
         if key not in self.origins:
-            self.origins[key] = lookup(config)
+            self.origins[key] = self.bundle.origin(key, lookup, config) if self.bundle else lookup(config)
         return self.origins[key]
 
     def add(

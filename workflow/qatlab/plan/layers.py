@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import read_json
+from qatlab.bundle import in_use
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.weights import WeightsConfig
@@ -90,6 +91,9 @@ def _folder(base: Artifact, config: ModelConfig, results: Path) -> Path | None:
     fetched = results / base.path / "model"
     if fetched.is_dir():
         return fetched
+    bundle = in_use()
+    if bundle is not None:
+        return bundle.folder / base.path / "model"
     source = model_source(config)
     if source == "local":
         return Path(config.name).expanduser()

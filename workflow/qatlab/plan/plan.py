@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from qatlab.bundle import Bundle, Gathering
 from qatlab.config.evaluate import COMPAT
 from qatlab.config.precision import RotationConfig
 from qatlab.config.study import RunConfig
@@ -148,11 +149,15 @@ class Plan:
         }
 
 
-def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
-    """The plan of composed runs. Raises UserError for local files, packages or checksums that are not as configured."""
+def make_plan(cells: list[tuple[dict[str, Any], RunConfig]], bundle: Bundle | Gathering | None = None) -> Plan:
+    """The plan of composed runs. Raises UserError for local files, packages or checksums that are not as configured.
+
+    Args:
+        bundle: where things from outside are taken from, or gathered.
+    """
     check_trackers(cells[0][1].trainer)
     check_hardware([config for _, config in cells])
-    planner = Planner()
+    planner = Planner(bundle)
     runs: dict[str, Run] = {}
     for cell, config in cells:
         run = (plan_causal_run if config.model.kind == "causal_lm" else plan_run)(planner, cell, config)
@@ -167,6 +172,8 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]]) -> Plan:
             plan_decomposition(planner, run)
     if all(run.config.model.kind == "embedding" for run in runs.values()):
         plan_bit_changes(planner, list(runs.values()), study.baseline)
+    if bundle is not None:
+        bundle.check(planner.artifacts.values())
     return Plan(study.name, study.title, study.baseline, list(runs.values()), planner.artifacts)
 
 

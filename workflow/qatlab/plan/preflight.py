@@ -5,6 +5,7 @@ from pathlib import Path
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
+from qatlab.bundle import in_use
 from qatlab.hub import hub_errors_explained, info
 from qatlab.models.hub import ALLOWED_FILES, IGNORED_FILES
 from qatlab.plan.artifacts import Artifact
@@ -13,6 +14,8 @@ from qatlab.plan.plan import Plan
 
 def check_hub(plan: Plan, results: Path) -> None:
     """Raises UserError for a hub name, revision or network that would fail a job. Artifacts that exist are not asked for."""
+    if in_use() is not None:  # the plan has found all in it
+        return
     for artifact in plan.artifacts.values():
         at = _on_hub(artifact)
         if at is not None and not (results / artifact.path).exists():

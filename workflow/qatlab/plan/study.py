@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from qatlab.artifact import write_json
+from qatlab.bundle import Gathering, in_use
 from qatlab.plan.answers import planned_answers
 from qatlab.plan.compose import FULL_SCALE, compose_runs, stands_for
 from qatlab.plan.plan import Plan, make_plan
@@ -15,10 +16,20 @@ from qatlab.plan.safe_files import check_files
 ALL = "all"
 
 
-def load_study(conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()) -> Plan:
-    """The valid plan of a study. Raises UserError, before anything is written, for what a user can mend."""
+def load_study(
+    conf: Path,
+    study: str,
+    scale: str | None = None,
+    overrides: Iterable[str] = (),
+    gathering: Gathering | None = None,
+) -> Plan:
+    """The valid plan of a study. Raises UserError, before anything is written, for what a user can mend.
+
+    Args:
+        gathering: a bundle to make of it; without one, it is run, from the bundle in use if there is one.
+    """
     cells = compose_runs(conf, study, scale, overrides)
-    plan = make_plan(cells)
+    plan = make_plan(cells, gathering or in_use())
     settings = cells[0][1].study
     plan.scale, plan.question = scale or FULL_SCALE, settings.question
     if settings.published is None and not settings.answers:

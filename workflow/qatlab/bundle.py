@@ -1,0 +1,191 @@
+"""Bundles: a folder with all that a study needs from outside, to run it on machines without network.
+
+    bundle.json       what it was gathered for, the origins that its plan found, and the SHA-256 of each artifact
+    model/ data/ …    the artifacts themselves, as their stages write them
+    packages/         wheels, if they were asked for
+
+A study that is run from a bundle looks up and fetches nothing: origins (versions, checksums, revisions) are those of the machine
+that gathered it, so artifacts have the same names on both. In half precision, a bundle holds the float32 weights of models
+rounded to float16; they are float32 again in results/. Such a model is another one: its origin says so.
+"""
+
+import argparse
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from qatlab.artifact import link_or_copy_tree, read_json, sha256_of, write_json
+from qatlab.errors import UserError
+
+VARIABLE = "QATLAB_BUNDLE"  # of the environment: the folder
+INDEX = "bundle.json"
+KINDS = ("model", "data", "task", "texts")  # of artifacts that come from outside; a task may be mined with a model
+NAMES = ("name", "package", "path")  # of the configuration of what comes from outside: one of them tells a person which
+HALF = "float16"
+LARGEST_HALF = 65504.0
+
+
+def run_from(folder: Path) -> None:
+    """Has this process, and those that it starts, run from a bundle, and leave the network alone. Raises UserError."""
+    Bundle(folder)
+    os.environ[VARIABLE] = str(folder.resolve())
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """--bundle FOLDER, which has the command run from it."""
+
+    class Use(argparse.Action):
+        def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+            run_from(values)
+
+    parser.add_argument(
+        "--bundle",
+        type=Path,
+        action=Use,
+        metavar="FOLDER",
+        help=f"run from what qatlab bundle has gathered there, without network (default: {VARIABLE} of the environment)",
+    )
+
+
+def in_use() -> "Bundle | None":
+    """The bundle that this process runs from, if any. Raises UserError where it is none."""
+    folder = os.environ.get(VARIABLE)
+    return Bundle(Path(folder)) if folder else None
+
+
+class Bundle:
+    """One that has been gathered. Raises UserError for a folder that is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not folder.is_dir():
+            raise UserError(
+                f"bundle '{folder}' does not exist; make it with qatlab bundle --study NAME --output FOLDER"
+            )
+        try:
+            index = read_json(folder / INDEX)
+            self.study: str = index["study"]
+            self.origins: dict[str, Any] = index["origins"]
+            self.artifacts: dict[str, dict[str, Any]] = index["artifacts"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            raise UserError(
+                f"bundle '{folder}' has no {INDEX} that can be read; make it anew with qatlab bundle --study NAME --output FOLDER"
+            ) from None
+
+    def origin(self, key: str, lookup: Callable[[Any], Any], config: Any) -> Any:
+        """What the lookup found where the bundle was gathered."""
+        if key not in self.origins:
+            named = (getattr(config, key, None) for key in NAMES)
+            raise self._lacks(lookup.__name__.removesuffix("_origin"), next(filter(None, named), None))
+        return self.origins[key]
+
+    def check(self, artifacts: Iterable[Any]) -> None:
+        """Raises UserError unless it holds all that comes from outside."""
+        for artifact in artifacts:
+            if artifact.kind in KINDS and not (artifact.path in self.artifacts and self._at(artifact.path).is_dir()):
+                raise self._lacks(artifact.kind, artifact.label)
+
+    def _lacks(self, kind: str, name: str | None) -> UserError:
+        what = f"{kind} '{name}'" if name else f"a {kind}"
+        return UserError(
+            f"bundle '{self.folder}' lacks {what} as the study has it (it was made for: {self.study}); "
+            "make one with the study, scale and overrides that are to run: qatlab bundle"
+        )
+
+    def _at(self, path: str) -> Path:
+        return self.folder / path
+
+    def copy(self, path: str, output: Path) -> None:
+        """Puts an artifact where its stage would have made it.
+
+        Args:
+            path: `<kind>/<name>`.
+            output: a folder that exists.
+
+        Raises:
+            UserError: for an artifact that is not there, or not as it was gathered.
+        """
+        entry = self.artifacts.get(path)
+        if entry is None or not self._at(path).is_dir():
+            raise self._lacks(*path.split("/", 1))
+        if sha256_of(self._at(path)) != entry["sha256"]:
+            raise UserError(
+                f"{self._at(path)} is not as it was gathered (its SHA-256 is another); copy the bundle again"
+            )
+        if "half" not in entry:
+            link_or_copy_tree(self._at(path), output)
+            return
+        shutil.copytree(self._at(path), output, dirs_exist_ok=True)
+        for file in sorted(output.rglob("*.safetensors")):
+            _cast(file, entry["half"].get(file.relative_to(output).as_posix(), []), "float32")
+        _note_half(output)
+
+
+class Gathering:
+    """A bundle that is being made: it remembers the origins that a plan looks up, and what artifacts are like."""
+
+    def __init__(self, folder: Path, study: str, half: bool) -> None:
+        self.folder, self.study, self.half = folder, study, half
+        self.origins: dict[str, Any] = {}
+        self.artifacts: dict[str, dict[str, Any]] = {}
+
+    def origin(self, key: str, lookup: Callable[[Any], Any], config: Any) -> Any:
+        """What the lookup finds here; of a model in half precision, with its dtype."""
+        found = lookup(config)
+        if self.half and lookup.__name__ == "model_origin":
+            found = {"of": found, "weights": HALF}
+        self.origins[key] = found
+        return found
+
+    def check(self, artifacts: Iterable[Any]) -> None:
+        """Nothing is asked of a bundle that is being made."""
+
+    def add(self, path: str) -> None:
+        """Takes an artifact in that its stage has written below the folder. Raises UserError for weights out of float16's range."""
+        halved = _halve(self.folder / path) if self.half and path.startswith("model/") else {}
+        self.artifacts[path] = {"sha256": sha256_of(self.folder / path)} | ({"half": halved} if halved else {})
+
+    def close(self) -> None:
+        """Writes the index, which makes it a bundle."""
+        write_json(self.folder / INDEX, {"study": self.study, "origins": self.origins, "artifacts": self.artifacts})
+
+
+def _halve(artifact: Path) -> dict[str, list[str]]:
+    """Rounds a model's float32 weights to float16; the names of their tensors, by file."""
+    from safetensors import safe_open
+
+    halved = {}
+    for file in sorted(artifact.rglob("*.safetensors")):
+        with safe_open(file, framework="pt") as stored:
+            names = [name for name in stored.keys() if stored.get_slice(name).get_dtype() == "F32"]  # noqa: SIM118
+        if names:
+            _cast(file, names, HALF)
+            halved[file.relative_to(artifact).as_posix()] = names
+    return halved
+
+
+def _cast(file: Path, names: list[str], dtype: str) -> None:
+    """Gives tensors of a safetensors file another floating-point type; others, and what the file says of itself, stay."""
+    import torch
+    from safetensors import safe_open
+    from safetensors.torch import load_file, save_file
+
+    with safe_open(file, framework="pt") as stored:
+        said = stored.metadata()
+    tensors = load_file(file)
+    for name in names:
+        if dtype == HALF and (tensors[name].abs() > LARGEST_HALF).any():
+            raise UserError(
+                f"{file.name}: {name} has values beyond {LARGEST_HALF:.0f}, float16's largest; leave --half out"
+            )
+        tensors[name] = tensors[name].to(getattr(torch, dtype))
+    save_file(tensors, file, metadata=said)
+
+
+def _note_half(artifact: Path) -> None:
+    """In the manifest, whose checksum is that of the model as it is now."""
+    manifest = read_json(artifact / "manifest.json")
+    write_json(artifact / "manifest.json", {**manifest, "weights": HALF, "sha256": sha256_of(artifact / "model")})

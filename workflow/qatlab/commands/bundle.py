@@ -1,0 +1,161 @@
+"""bundle: all that a study needs from outside, in one folder, for machines without network."""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from qatlab.artifact import folder_bytes, readable_bytes, write_json, written_aside
+from qatlab.bundle import KINDS, Gathering
+from qatlab.commands.init import project
+from qatlab.errors import UserError, printable
+from qatlab.plan.artifacts import Artifact
+from qatlab.plan.plan import Plan
+from qatlab.plan.safe_files import split_overrides
+from qatlab.plan.study import load_study
+from qatlab.progress import say
+
+PACKAGES = "packages"
+OLDEST_GLIBC = 5  # of manylinux' tags: manylinux_2_5
+# What pip builds qatlab itself with, from a checkout.
+BUILT_WITH = ("setuptools>=77", "wheel")
+
+
+def main(arguments: list[str]) -> int:
+    """Writes the folder, which appears only when it is complete; returns the exit code."""
+    options = _options(arguments)
+    if options.output.exists():
+        raise UserError(f"--output: '{options.output}' exists; remove it, or name another folder")
+    if not options.python_packages and (options.python or options.platform):
+        raise UserError("--python and --platform say which packages to gather; add --python-packages")
+    study, overrides = options.study, split_overrides(options.overrides)
+    said = " ".join([study, *([f"scale={options.scale}"] if options.scale else []), *overrides])
+    try:
+        with written_aside(options.output) as folder:
+            gathering = Gathering(folder, said, options.half)
+            plan = load_study(options.conf, study, options.scale, overrides, gathering)
+            _gather(plan, gathering)
+            if options.python_packages:
+                _download(folder / PACKAGES, options.python, options.platform)
+            gathering.close()
+    except _StageFailed as failed:
+        return failed.code
+    _describe(plan, options)
+    return 0
+
+
+class _StageFailed(Exception):
+    """A stage has said why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="qatlab bundle",
+        description="Gather what a study needs from outside (base models, training data, tasks, texts), to run it on machines "
+        "without network.",
+    )
+    parser.add_argument("--study", required=True)
+    parser.add_argument("--scale", default=None)
+    parser.add_argument("--overrides", default="", help="as for the study's run; the bundle serves this study alone")
+    parser.add_argument("--conf", type=Path, default=Path("conf"))
+    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="float16 weights of base models: half the size, and not quite the same models",
+    )
+    parser.add_argument(
+        "--python-packages", action="store_true", help="wheels too: of the locked packages, and of qatlab itself"
+    )
+    parser.add_argument("--python", metavar="VERSION", help="of the other machine, such as 3.12 (default: this one's)")
+    parser.add_argument(
+        "--platform", metavar="TAG", help="of the other machine, such as manylinux_2_28_x86_64 (default: this one's)"
+    )
+    return parser.parse_args(arguments)
+
+
+def _gather(plan: Plan, gathering: Gathering) -> None:
+    """Runs the stages that reach outside."""
+    from qatlab.__main__ import main as stage
+
+    for artifact in outside(plan):
+        with tempfile.TemporaryDirectory() as aside:
+            description = Path(aside) / "config.json"
+            write_json(description, artifact.description)
+            output = gathering.folder / artifact.path
+            say(f"{artifact.kind} {printable(artifact.label)}")
+            code = stage([artifact.kind, "--config", str(description), "--output", str(output)])
+        if code:
+            raise _StageFailed(code)
+        gathering.add(artifact.path)
+
+
+def outside(plan: Plan) -> list[Artifact]:
+    """A plan's artifacts that come from outside; models first, with which tasks are mined."""
+    there = [artifact for artifact in plan.artifacts.values() if artifact.kind in KINDS]
+    return sorted(there, key=lambda artifact: KINDS.index(artifact.kind))
+
+
+def _download(folder: Path, python: str | None, platform: str | None) -> None:
+    """Wheels of the locked packages and their torch, of qatlab, and of what builds it.
+
+    Raises:
+        UserError: with pip's own words, for a package that the index has no wheel of.
+    """
+    where = ["--dest", str(folder), *target(python, platform)]
+    envs = project() / "envs"
+    _pip("download", "--no-deps", "--require-hashes", "-r", str(envs / "requirements.txt"), *where)
+    _pip("download", "-r", str(envs / "torch.txt"), *where)
+    _pip("download", "--no-deps", *BUILT_WITH, *where)
+    if (project() / "pyproject.toml").is_file():
+        _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(project()))
+
+
+def target(python: str | None, platform: str | None) -> list[str]:
+    """Options of pip for a machine other than this one.
+
+    A manylinux tag names the glibc that a wheel needs at least: a machine that takes one takes those of older ones too.
+    """
+    if not python and not platform:
+        return []
+    chosen = ["--only-binary", ":all:", *(["--python-version", python] if python else [])]
+    if platform is None:
+        return chosen
+    tags = [platform]
+    parts = platform.split("_", 3)
+    if len(parts) == 4 and parts[:2] == ["manylinux", "2"] and parts[2].isdigit():
+        tags = [f"manylinux_2_{minor}_{parts[3]}" for minor in range(int(parts[2]), OLDEST_GLIBC - 1, -1)]
+        tags += [f"{name}_{parts[3]}" for name in ("manylinux2014", "manylinux2010", "manylinux1")]
+    return [*chosen, *(part for tag in tags for part in ("--platform", tag))]
+
+
+def _pip(*arguments: str) -> None:
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode:
+        errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
+        why = errors[-1].removeprefix("ERROR: ") if errors else f"pip {arguments[0]} failed"
+        raise UserError(f"--python-packages: {why}")
+
+
+def _describe(plan: Plan, options: argparse.Namespace) -> None:
+    """What is in it, and how to use it."""
+    folder = options.output
+    for artifact in outside(plan):
+        print(
+            f"{readable_bytes(folder_bytes(folder / artifact.path)):>10}  {artifact.kind} {printable(artifact.label)}"
+        )
+    if options.python_packages:
+        count = len(list((folder / PACKAGES).iterdir()))
+        print(f"{readable_bytes(folder_bytes(folder / PACKAGES)):>10}  {count} packages")
+        print("To make the environment there:")
+        print(f"  PIP_NO_INDEX=1 PIP_FIND_LINKS=$PWD/{folder}/{PACKAGES} make .venv/.installed")
+    print(f"{readable_bytes(folder_bytes(folder)):>10}  in all. To run the study there:")
+    scale = f" scale={options.scale}" if options.scale else ""
+    overrides = f' overrides="{options.overrides}"' if options.overrides else ""
+    print(f"  snakemake --cores all --config study={plan.study} bundle={folder}{scale}{overrides}")
