@@ -27,8 +27,8 @@ test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside s
 	rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
-	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest --numprocesses 2 --dist loadfile $(OLDEST_TESTS)
-OLDEST_TESTS := tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py
+	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile $(OLDEST_TESTS)
+OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py
 
 bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
 	$(BIN)/python -m qatlab bench

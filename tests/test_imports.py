@@ -1,0 +1,40 @@
+"""What the library's imports bring with them, and how long they take: someone else's program pays for them."""
+
+import subprocess
+import sys
+
+import pytest
+
+TIMED = "import time; start = time.perf_counter(); import qatlab.quantization; print(time.perf_counter() - start)"
+HEAVY = {"torch", "transformers", "sentence_transformers", "scipy", "pandas", "faiss"}
+OF_THE_WORKFLOW = {"pydantic", "snakemake", "mteb", "hydra", "omegaconf", "faiss", "onnx", "onnxruntime", "optimum"}
+
+
+def output_of(code):
+    """What a Python process of its own prints."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def imported(module):
+    """The packages that importing one brings."""
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    return set(output_of(code).split())
+
+
+def test_grids_need_numpy_alone():
+    there = imported("qatlab.quantization")
+    assert "numpy" in there
+    assert not there & HEAVY
+
+
+def test_losses_bring_nothing_of_the_workflow():
+
+    there = imported("qatlab.losses")
+    assert "sentence_transformers" in there
+    # What Sentence Transformers itself imports where it is installed is its own affair.
+    assert not (there - imported("sentence_transformers")) & OF_THE_WORKFLOW
+
+
+@pytest.mark.alone
+def test_grids_are_there_at_once():
+    assert min(float(output_of(TIMED)) for _ in range(3)) <= 0.2
