@@ -64,6 +64,15 @@ def test_integer_codes_equal_sentence_transformers(embeddings, others):
             assert np.array_equal(quantize_embeddings(torch.from_numpy(embeddings), precision, ranges), expected)
 
 
+def test_codes_outside_the_range_are_those_of_its_ends():
+    """As in Sentence Transformers, from 5.7 on at the latest: wrapped around, the largest value would have the smallest code."""
+    ranges = np.array([[0, 0], [255, 255]], np.float32)
+    values = np.array([[-9, 0, 100.5, 255, 300]], np.float32).repeat(2, axis=0).T.copy()
+    for precision, codes in (("int8", [-128, -128, -28, 127, 127]), ("uint8", [0, 0, 100, 255, 255])):
+        assert quantize_embeddings(values, precision, ranges)[:, 0].tolist() == codes
+        assert reference(values, precision=precision, ranges=ranges)[:, 0].tolist() == codes
+
+
 @given(ARRAYS)
 @settings(deadline=None, max_examples=100)
 def test_bits_equal_sentence_transformers(embeddings):
