@@ -91,6 +91,21 @@ def bert(tmp_path_factory):
     return miniatures.encoder(tmp_path_factory.mktemp("refused") / "model", "bert")
 
 
+def test_onnx_runtime_runs_gelu_as_one_operator_and_normalization_apart(bert, tmp_path):
+    """Its fusion of a sum with the layer normalization behind it is slow, and there must be none of it in any session."""
+    export(bert, tmp_path / "float", FLOAT)
+    quantize(tmp_path / "float", tmp_path / "int8", DynamicQuantization())
+    for kind in ("float", "int8"):
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.optimized_model_filepath = str(tmp_path / f"{kind}.onnx")
+        onnxruntime.InferenceSession(str(tmp_path / kind / ONNX_FILE), options, providers=["CPUExecutionProvider"])
+        run = [node.op_type for node in onnx.load(tmp_path / f"{kind}.onnx").graph.node]
+        assert run.count("Gelu") + run.count("BiasGelu") == miniatures.SMALL["num_hidden_layers"]
+        assert run.count("LayerNormalization") == 1 + 2 * miniatures.SMALL["num_hidden_layers"]
+        assert not {"Erf", "SkipLayerNormalization"} & set(run)
+
+
 def edited(source, target, file, change):
     shutil.copytree(source, target)
     values = read_json(target / file)

@@ -275,7 +275,7 @@ def test_onnx_files_have_names_of_their_own():
         "mine": dynamic,
     }
     deployments = {n: OnnxDeployment(backend="onnx", quantization=q) for n, q in quantizations.items()}
-    deployments["onnx_new"] = OnnxDeployment(backend="onnx", opset=20)
+    deployments["onnx_new"] = OnnxDeployment(backend="onnx", opset=21)
     deployments["onnx_old"] = OnnxDeployment(backend="onnx", exporter="optimum", opset=14)
     assert shared_names(deployments) == {
         "onnx_fp32": "onnx/model.onnx",
@@ -284,6 +284,6 @@ def test_onnx_files_have_names_of_their_own():
         "onnx_int8_static": "onnx/model_quint8_static.onnx",
         "onnx_int8_quantized": "onnx/model_qint8_onnx_int8_quantized.onnx",
         "mine": "onnx/model_qint8_mine.onnx",
-        "onnx_new": "onnx/model_opset20.onnx",
+        "onnx_new": "onnx/model_opset21.onnx",
         "onnx_old": "onnx/model_optimum_opset14.onnx",
     }

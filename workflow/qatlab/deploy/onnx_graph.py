@@ -93,6 +93,7 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
             f"{name}: PyTorch cannot export this model to ONNX ({_reason(error)}); leave its ONNX deployments out"
         ) from None
     assert program is not None
+    _keep_normalization_fast(program.model)
     _name_by_module(program.model)
     program.save(path, external_data=_weight_bytes(whole) > ONE_FILE)
     check_graph(model, path, name)
@@ -150,6 +151,19 @@ def check_graph(model: SentenceTransformer, path: Path, name: str) -> None:
                 f"{name}: its ONNX file is wrong: embeddings differ from PyTorch's by {distance:.1e} ({len(texts)} texts of "
                 f"{inputs['input_ids'].shape[1]} tokens); leave its ONNX deployments out"
             )
+
+
+def _keep_normalization_fast(graph: Any) -> None:
+    """Sums before a layer normalization are written as Sum, not Add, which is the same.
+
+    ONNX Runtime turns Add and LayerNormalization into its SkipLayerNormalization, which on processors takes three times as long as
+    the two (release 1.32, all-MiniLM-L6-v2), a fifth of what an int8 model takes in all.
+    """
+    for node in graph.graph:
+        if node.op_type == "LayerNormalization" and node.inputs[0] is not None:
+            added = node.inputs[0].producer()
+            if added is not None and added.op_type == "Add":
+                added.op_type = "Sum"
 
 
 def _name_by_module(graph: Any) -> None:
