@@ -1,6 +1,9 @@
 """What a person sees while a stage runs."""
 
 import logging
+import os
+import subprocess
+import sys
 
 from qatlab.progress import show_warnings
 
@@ -13,3 +16,17 @@ def test_warnings_of_a_library_are_shown_with_what_they_are_about(capsys):
     logging.getLogger("shown.part").info("nothing to see")
     logger.handlers = []
     assert capsys.readouterr().err == "train second: the gradient of binary is weak\n"
+
+
+def test_a_log_has_no_progress_bars(tiny_model, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from qatlab.progress import output_to\n"
+        "with output_to(Path(sys.argv[1])):\n"
+        "    from qatlab.models.embedding import load_model\n"
+        "    load_model(Path(sys.argv[2])).save_pretrained(sys.argv[3])\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_DISABLE_PROGRESS_BARS"}
+    command = [sys.executable, "-c", code, tmp_path / "log", tiny_model, tmp_path / "saved"]
+    subprocess.run(command, env=environment, check=True)
+    assert "%|" not in (tmp_path / "log").read_text(encoding="utf-8")
+    assert (tmp_path / "saved" / "modules.json").is_file()
