@@ -181,8 +181,8 @@ def test_a_package_that_the_index_lacks(index, project, sources, tmp_path, capsy
 
 def test_a_platform_takes_the_wheels_of_older_ones(monkeypatch):
     assert bundle.target(None, None) == []
-    assert bundle.target("3.12", "win_amd64")[-4:] == ["--python-version", "3.12", "--platform", "win_amd64"]
-    tags = bundle.target(None, "manylinux_2_28_x86_64")[3::2]
+    assert bundle.target("3.12", "win_amd64") == ["--python-version", "3.12", "--platform", "win_amd64"]
+    tags = bundle.target(None, "manylinux_2_28_x86_64")[1::2]
     assert tags[:1] == ["manylinux_2_28_x86_64"]
     assert {"manylinux_2_17_x86_64", "manylinux2014_x86_64", "manylinux1_x86_64"} <= set(tags)
     assert "manylinux_2_31_x86_64" not in tags

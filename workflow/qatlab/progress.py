@@ -26,7 +26,9 @@ def output_to(log: Path | None) -> Iterator[None]:
     if log is None:
         yield
         return
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # of Transformers too: in a file, they are thousands of lines
+    os.environ.setdefault(
+        "HF_HUB_DISABLE_PROGRESS_BARS", "1"
+    )  # of Transformers too: in a file, they are thousands of lines
     log.parent.mkdir(parents=True, exist_ok=True)
     _terminal = os.dup(2)
     saved = os.dup(1)

@@ -102,15 +102,15 @@ def outside(plan: Plan) -> list[Artifact]:
 
 
 def _download(folder: Path, python: str | None, platform: str | None) -> None:
-    """Wheels of the locked packages and their torch, of qatlab, and of what builds it.
+    """The locked packages and their torch, qatlab, and what builds it; as source what there is no wheel of.
 
     Raises:
-        UserError: with pip's own words, for a package that the index has no wheel of.
+        UserError: with pip's own words, for a package that the index does not have.
     """
     where = ["--dest", str(folder), *target(python, platform)]
     envs = project() / "envs"
     _pip("download", "--no-deps", "--require-hashes", "-r", str(envs / "requirements.txt"), *where)
-    _pip("download", "-r", str(envs / "torch.txt"), *where)
+    _pip("download", "--only-binary", ":all:", "-r", str(envs / "torch.txt"), *where)
     _pip("download", "--no-deps", *BUILT_WITH, *where)
     if (project() / "pyproject.toml").is_file():
         _pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(project()))
@@ -123,7 +123,7 @@ def target(python: str | None, platform: str | None) -> list[str]:
     """
     if not python and not platform:
         return []
-    chosen = ["--only-binary", ":all:", *(["--python-version", python] if python else [])]
+    chosen = ["--python-version", python] if python else []
     if platform is None:
         return chosen
     tags = [platform]
@@ -151,10 +151,14 @@ def _describe(plan: Plan, options: argparse.Namespace) -> None:
             f"{readable_bytes(folder_bytes(folder / artifact.path)):>10}  {artifact.kind} {printable(artifact.label)}"
         )
     if options.python_packages:
-        count = len(list((folder / PACKAGES).iterdir()))
-        print(f"{readable_bytes(folder_bytes(folder / PACKAGES)):>10}  {count} packages")
+        files = sorted(path.name for path in (folder / PACKAGES).iterdir())
+        print(f"{readable_bytes(folder_bytes(folder / PACKAGES)):>10}  {len(files)} packages")
+        sources = [name for name in files if not name.endswith(".whl")]
+        if sources:
+            print(f"            of which as source, to be built there: {', '.join(sources)}")
         print("To make the environment there:")
-        print(f"  PIP_NO_INDEX=1 PIP_FIND_LINKS=$PWD/{folder}/{PACKAGES} make .venv/.installed")
+        where = folder if folder.is_absolute() else f"$PWD/{folder}"
+        print(f"  PIP_NO_INDEX=1 PIP_FIND_LINKS={where}/{PACKAGES} make .venv/.installed")
     print(f"{readable_bytes(folder_bytes(folder)):>10}  in all. To run the study there:")
     scale = f" scale={options.scale}" if options.scale else ""
     overrides = f' overrides="{options.overrides}"' if options.overrides else ""

@@ -16,7 +16,14 @@ Exporter = Annotated[
         "`pip install qatlab[optimum]` and transformers below 5"
     ),
 ]
-Opset = Annotated[int, Field(ge=14, le=21, description="ONNX operator set; exporter torch has none below 18; from 20 on GELU is one operator, and faster")]
+Opset = Annotated[
+    int,
+    Field(
+        ge=14,
+        le=21,
+        description="ONNX operator set; exporter torch has none below 18; from 20 on GELU is one operator, and faster",
+    ),
+]
 NodeNames = Annotated[list[str], Field(description="Nodes of the float file, by name, that stay float")]
 BUDGET_FILE = "budget.json"  # beside a quantized ONNX deployment's model, where it has a budget
 
