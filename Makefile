@@ -28,7 +28,7 @@ test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside s
 	.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
 	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile $(OLDEST_TESTS)
-OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py
+OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
 
 bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
 	$(BIN)/python -m qatlab bench

@@ -17,8 +17,12 @@ GEMMA = {
 }  # fmt: skip
 
 
-def _gemma_tokenizer(end: bool) -> PreTrainedTokenizerFast:
-    """A token a character, behind <bos>, as Gemma's; EmbeddingGemma's ends with <eos>."""
+def _gemma_tokenizer(end: bool, segments: bool = False) -> PreTrainedTokenizerFast:
+    """A token a character, behind <bos>, as Gemma's; EmbeddingGemma's ends with <eos>.
+
+    Args:
+        segments: it says too which of a pair of texts a token is in, as BERT's and DeBERTa's do.
+    """
     vocabulary = {token: at for at, token in enumerate([*SPECIAL, "▁", *string.printable.strip(), "é", "à"])}
     tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -26,7 +30,8 @@ def _gemma_tokenizer(end: bool) -> PreTrainedTokenizerFast:
     single = "<bos> $A <eos>" if end else "<bos> $A"
     tokenizer.post_processor = TemplateProcessing(single=single, special_tokens=[("<bos>", 2), ("<eos>", 1)])
     names = {"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"}
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    inputs = ["input_ids", *(["token_type_ids"] if segments else []), "attention_mask"]
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_input_names=inputs, **names)
 
 
 def mpnet(folder: Path, words: list[str]) -> Path:
@@ -146,7 +151,7 @@ def encoder(folder: Path, architecture: str, max_tokens: int = LONGEST, pooling:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
 
-    tokenizer = _gemma_tokenizer(end=True)
+    tokenizer = _gemma_tokenizer(end=True, segments=architecture in ("bert", "deberta-v2"))
     tokenizer.padding_side = "left" if architecture == "qwen3" else "right"
     torch.manual_seed(0)
     plain = folder.with_name(f"{folder.name}_plain")
