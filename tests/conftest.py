@@ -35,10 +35,15 @@ needs_optimum = pytest.mark.skipif(
 )
 
 
+LONGEST_FIRST = ("workflow", "training", "deploy", "stages", "losses")  # folders
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Beside one another, files of long tests begin first: the last one would run alone."""
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: item.path.parent.name != "workflow")
+        items.sort(
+            key=lambda item: LONGEST_FIRST.index(part) if (part := item.path.parent.name) in LONGEST_FIRST else 9
+        )
 
 
 @pytest.fixture(scope="session")
