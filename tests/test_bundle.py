@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -91,6 +91,20 @@ def test_half_is_another_model_and_says_so(tmp_path, weights):
     assert manifest["sha256"] == sha256_of(tmp_path / "there" / "model")
 
 
+def test_tasks_are_mined_with_the_weights_that_come_out(tmp_path, weights):
+    artifact(tmp_path / "bundle", weights)
+    gathering = Gathering(tmp_path / "bundle", "quickstart", True)
+    gathering.add(PATH)
+    file = tmp_path / "bundle" / PATH / "model" / "model.safetensors"
+    mined_with = load_file(file)
+    gathering.close()
+    assert load_file(file)["float32"].dtype == torch.float16
+    found = copied(Bundle(tmp_path / "bundle"), tmp_path / "there")
+    assert all(torch.equal(found[name], tensor) for name, tensor in mined_with.items())
+    assert not torch.equal(found["float32"], weights["float32"])
+
+
+@settings(deadline=None, max_examples=20)
 @given(st.floats(min_value=2.0**16, max_value=2.0**127, width=32), st.sampled_from([1, -1]))
 def test_half_refuses_what_float16_cannot_hold(tmp_path_factory, value, sign):
     folder = tmp_path_factory.mktemp("bundle")

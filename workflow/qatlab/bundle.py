@@ -121,7 +121,6 @@ class Bundle:
         shutil.copytree(self._at(path), output, dirs_exist_ok=True)
         for file in sorted(output.rglob("*.safetensors")):
             _cast(file, entry["half"].get(file.relative_to(output).as_posix(), []), "float32")
-        _note_half(output)
 
 
 class Gathering:
@@ -144,27 +143,41 @@ class Gathering:
         """Nothing is asked of a bundle that is being made."""
 
     def add(self, path: str) -> None:
-        """Takes an artifact in that its stage has written below the folder. Raises UserError for weights out of float16's range."""
-        halved = _halve(self.folder / path) if self.half and path.startswith("model/") else {}
-        self.artifacts[path] = {"sha256": sha256_of(self.folder / path)} | ({"half": halved} if halved else {})
+        """Takes an artifact in that its stage has written below the folder. Raises UserError for weights out of float16's range.
+
+        A model's weights are rounded at once, so that tasks are mined with the model that the study will have.
+        """
+        self.artifacts[path] = {}
+        if self.half and path.startswith("model/"):
+            rounded = _float32_tensors(self.folder / path)
+            self._cast_all(path, rounded, HALF)
+            self._cast_all(path, rounded, "float32")
+            _note_half(self.folder / path)
+            self.artifacts[path] = {"half": rounded}
+
+    def _cast_all(self, path: str, tensors: dict[str, list[str]], dtype: str) -> None:
+        for file, names in tensors.items():
+            _cast(self.folder / path / file, names, dtype)
 
     def close(self) -> None:
-        """Writes the index, which makes it a bundle."""
+        """Stores weights as they are to be carried, and writes the index, which makes it a bundle."""
+        for path, entry in self.artifacts.items():
+            self._cast_all(path, entry.get("half", {}), HALF)
+            entry["sha256"] = sha256_of(self.folder / path)
         write_json(self.folder / INDEX, {"study": self.study, "origins": self.origins, "artifacts": self.artifacts})
 
 
-def _halve(artifact: Path) -> dict[str, list[str]]:
-    """Rounds a model's float32 weights to float16; the names of their tensors, by file."""
+def _float32_tensors(artifact: Path) -> dict[str, list[str]]:
+    """The names of a model's float32 tensors, by file; without files that have none."""
     from safetensors import safe_open
 
-    halved = {}
+    found = {}
     for file in sorted(artifact.rglob("*.safetensors")):
         with safe_open(file, framework="pt") as stored:
             names = [name for name in stored.keys() if stored.get_slice(name).get_dtype() == "F32"]  # noqa: SIM118
         if names:
-            _cast(file, names, HALF)
-            halved[file.relative_to(artifact).as_posix()] = names
-    return halved
+            found[file.relative_to(artifact).as_posix()] = names
+    return found
 
 
 def _cast(file: Path, names: list[str], dtype: str) -> None:
@@ -182,10 +195,12 @@ def _cast(file: Path, names: list[str], dtype: str) -> None:
                 f"{file.name}: {name} has values beyond {LARGEST_HALF:.0f}, float16's largest; leave --half out"
             )
         tensors[name] = tensors[name].to(getattr(torch, dtype))
-    save_file(tensors, file, metadata=said)
+    aside = file.with_suffix(".new")  # tensors that stay are still read from the file itself
+    save_file(tensors, aside, metadata=said)
+    aside.replace(file)
 
 
 def _note_half(artifact: Path) -> None:
-    """In the manifest, whose checksum is that of the model as it is now."""
+    """In the manifest, whose checksum is that of the rounded model in float32."""
     manifest = read_json(artifact / "manifest.json")
     write_json(artifact / "manifest.json", {**manifest, "weights": HALF, "sha256": sha256_of(artifact / "model")})
