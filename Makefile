@@ -1,7 +1,9 @@
 # What a newcomer types. Everything runs in .venv, made from the lock in envs/.
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v))) python3)
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+# Python compiles what is imported when it is; compiling all of it takes longer than the rest of the installation.
+INSTALL := -m pip --disable-pip-version-check install --quiet --no-compile
+PIP := $(BIN)/python $(INSTALL)
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
@@ -25,7 +27,7 @@ test: .venv/.dev  ## all tests
 # The wheel itself, beside the oldest releases that it is for.
 test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside sentence-transformers 5.7 and transformers 4.57
 	rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
-	.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --no-index --force-reinstall dist/*.whl
+	.venv-oldest/bin/python $(INSTALL) --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
 	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile $(OLDEST_TESTS)
 OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
@@ -87,12 +89,12 @@ clean:  ## remove the environment; results stay
 .venv-oldest/.installed: envs/torch.txt envs/oldest.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "qatlab needs Python 3.11 or newer; name one with make PYTHON=…" >&2; exit 1; }
 	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
-	@.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet -r envs/torch.txt
-	@.venv-oldest/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r envs/oldest.txt
+	@.venv-oldest/bin/python $(INSTALL) -r envs/torch.txt
+	@.venv-oldest/bin/python $(INSTALL) --no-deps --require-hashes -r envs/oldest.txt
 	@touch $@
 
 # Apart: what audits an environment is no part of it.
 .venv-audit/.installed: envs/audit.txt
 	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
-	@.venv-audit/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --require-hashes -r envs/audit.txt
+	@.venv-audit/bin/python $(INSTALL) --no-deps --require-hashes -r envs/audit.txt
 	@touch $@
