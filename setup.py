@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the wheel holds the workflow and its configuration, which `qatlab init` copies to a user."""
+"""Build step that pyproject.toml cannot express: packing the workflow and its configuration, which `qatlab init` copies, into the wheel."""
 
 import shutil
 import sys

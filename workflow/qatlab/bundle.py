@@ -1,12 +1,13 @@
 """Bundles: a folder with all that a study needs from outside, to run it on machines without network.
 
-    bundle.json       what it was gathered for, the origins that its plan found, and the SHA-256 of each artifact
-    model/ data/ …    the artifacts themselves, as their stages write them
-    packages/         wheels, if they were asked for
+    bundle.json       the study it was made for, the origins that planning looked up, and the SHA-256 of each artifact
+    model/ data/ …    the artifacts, as their stages write them
+    packages/         wheels, with --python-packages
 
-A study that is run from a bundle looks up and fetches nothing: origins (versions, checksums, revisions) are those of the machine
-that gathered it, so artifacts have the same names on both. In half precision, a bundle holds the float32 weights of models
-rounded to float16; they are float32 again in results/. Such a model is another one: its origin says so.
+A study that runs from a bundle neither looks up nor downloads anything: the origins (versions, checksums, revisions) are those of the
+machine that made the bundle, so artifacts have the same names on both machines. With --half, the float32 weights of models are rounded
+and stored as float16, and converted back to float32 in results/. The origin of such a model records that it was rounded, so its
+artifact has a name of its own.
 """
 
 import argparse
@@ -22,20 +23,20 @@ from qatlab.errors import UserError
 VARIABLE = "QATLAB_BUNDLE"  # of the environment: the folder
 INDEX = "bundle.json"
 KINDS = ("model", "data", "task", "texts")  # of artifacts that come from outside; a task may be mined with a model
-NAMES = ("name", "package", "path")  # of the configuration of what comes from outside: one of them tells a person which
+NAMES = ("name", "package", "path")  # configuration keys that identify a source in error messages
 HALF = "float16"
 LARGEST_HALF = 65504.0
 
 
 def run_from(folder: Path) -> None:
-    """Has this process, and those that it starts, run from a bundle, and leave the network alone. Raises UserError."""
+    """Make this process and its child processes use a bundle and no network. Raises UserError for a folder that is no bundle."""
     Bundle(folder)
     os.environ[VARIABLE] = str(folder.resolve())
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """--bundle FOLDER, which has the command run from it."""
+    """Add the option --bundle FOLDER to a command."""
 
     class Use(argparse.Action):
         def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
@@ -51,13 +52,13 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def in_use() -> "Bundle | None":
-    """The bundle that this process runs from, if any. Raises UserError where it is none."""
+    """Return the bundle that this process uses, or None. Raises UserError if the environment names a folder that is no bundle."""
     folder = os.environ.get(VARIABLE)
     return Bundle(Path(folder)) if folder else None
 
 
 class Bundle:
-    """One that has been gathered. Raises UserError for a folder that is none."""
+    """A complete bundle. Raises UserError for a folder that is no bundle."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -76,14 +77,14 @@ class Bundle:
             ) from None
 
     def origin(self, key: str, lookup: Callable[[Any], Any], config: Any) -> Any:
-        """What the lookup found where the bundle was gathered."""
+        """Return the origin that the lookup found on the machine that made the bundle."""
         if key not in self.origins:
             named = (getattr(config, key, None) for key in NAMES)
             raise self._lacks(lookup.__name__.removesuffix("_origin"), next(filter(None, named), None))
         return self.origins[key]
 
     def check(self, artifacts: Iterable[Any]) -> None:
-        """Raises UserError unless it holds all that comes from outside."""
+        """Raise UserError unless the bundle holds every artifact of KINDS that a plan needs."""
         for artifact in artifacts:
             if artifact.kind in KINDS and not (artifact.path in self.artifacts and self._at(artifact.path).is_dir()):
                 raise self._lacks(artifact.kind, artifact.label)
@@ -99,14 +100,14 @@ class Bundle:
         return self.folder / path
 
     def copy(self, path: str, output: Path) -> None:
-        """Puts an artifact where its stage would have made it.
+        """Copy an artifact to the folder in which its stage would have written it.
 
         Args:
             path: `<kind>/<name>`.
             output: a folder that exists.
 
         Raises:
-            UserError: for an artifact that is not there, or not as it was gathered.
+            UserError: for an artifact that is missing, or whose checksum has changed.
         """
         entry = self.artifacts.get(path)
         if entry is None or not self._at(path).is_dir():
@@ -124,7 +125,7 @@ class Bundle:
 
 
 class Gathering:
-    """A bundle that is being made: it remembers the origins that a plan looks up, and what artifacts are like."""
+    """A bundle under construction, which records the origins that planning looks up and the checksums of artifacts."""
 
     def __init__(self, folder: Path, study: str, half: bool) -> None:
         self.folder, self.study, self.half = folder, study, half
@@ -132,7 +133,7 @@ class Gathering:
         self.artifacts: dict[str, dict[str, Any]] = {}
 
     def origin(self, key: str, lookup: Callable[[Any], Any], config: Any) -> Any:
-        """What the lookup finds here; of a model in half precision, with its dtype."""
+        """Look up and record an origin; that of a model to be rounded names the type it is rounded to."""
         found = lookup(config)
         if self.half and lookup.__name__ == "model_origin":
             found = {"of": found, "weights": HALF}
@@ -140,12 +141,13 @@ class Gathering:
         return found
 
     def check(self, artifacts: Iterable[Any]) -> None:
-        """Nothing is asked of a bundle that is being made."""
+        """Accept any plan: its artifacts are about to be added."""
 
     def add(self, path: str) -> None:
-        """Takes an artifact in that its stage has written below the folder. Raises UserError for weights out of float16's range.
+        """Add an artifact that its stage has written below the folder. Raises UserError for weights beyond float16's range.
 
-        A model's weights are rounded at once, so that tasks are mined with the model that the study will have.
+        With --half, weights are rounded here but stay float32 until `close`, so that hard negatives are mined with the same model
+        that the study will use.
         """
         self.artifacts[path] = {}
         if self.half and path.startswith("model/"):
@@ -160,7 +162,7 @@ class Gathering:
             _cast(self.folder / path / file, names, dtype)
 
     def close(self) -> None:
-        """Stores weights as they are to be carried, and writes the index, which makes it a bundle."""
+        """Store rounded weights as float16 and write the index, which completes the bundle."""
         for path, entry in self.artifacts.items():
             self._cast_all(path, entry.get("half", {}), HALF)
             entry["sha256"] = sha256_of(self.folder / path)
@@ -168,7 +170,7 @@ class Gathering:
 
 
 def _float32_tensors(artifact: Path) -> dict[str, list[str]]:
-    """The names of a model's float32 tensors, by file; without files that have none."""
+    """Return the names of a model's float32 tensors by file, without files that have none."""
     from safetensors import safe_open
 
     found = {}
@@ -181,13 +183,13 @@ def _float32_tensors(artifact: Path) -> dict[str, list[str]]:
 
 
 def _cast(file: Path, names: list[str], dtype: str) -> None:
-    """Gives tensors of a safetensors file another floating-point type; others, and what the file says of itself, stay."""
+    """Convert the named tensors of a safetensors file to another type; its other tensors and its metadata stay the same."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import load_file, save_file
 
     with safe_open(file, framework="pt") as stored:
-        said = stored.metadata()
+        metadata = stored.metadata()
     tensors = load_file(file)
     for name in names:
         if dtype == HALF and (tensors[name].abs() > LARGEST_HALF).any():
@@ -196,11 +198,11 @@ def _cast(file: Path, names: list[str], dtype: str) -> None:
             )
         tensors[name] = tensors[name].to(getattr(torch, dtype))
     aside = file.with_suffix(".new")  # tensors that stay are still read from the file itself
-    save_file(tensors, aside, metadata=said)
+    save_file(tensors, aside, metadata=metadata)
     aside.replace(file)
 
 
 def _note_half(artifact: Path) -> None:
-    """In the manifest, whose checksum is that of the rounded model in float32."""
+    """Record in a model's manifest that it was rounded, with the checksum of the rounded float32 model."""
     manifest = read_json(artifact / "manifest.json")
     write_json(artifact / "manifest.json", {**manifest, "weights": HALF, "sha256": sha256_of(artifact / "model")})
