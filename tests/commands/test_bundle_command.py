@@ -42,7 +42,7 @@ def gathered(project, sources):
 
 @pytest.fixture
 def away(gathered, sources):
-    """Those bundles, while the sources are gone."""
+    """The two bundles, while the model and the files that they were made from are moved away."""
     sources.rename(sources.with_name("gone"))
     yield gathered
     sources.with_name("gone").rename(sources)
@@ -121,11 +121,10 @@ def test_a_stage_that_fails_leaves_no_bundle(project, sources, tmp_path, capsys)
 
 
 def test_models_are_gathered_before_the_tasks_that_are_mined_with_them():
-    task = [f"task.withheld.path={PROJECT / 'README.md'}"]
-    made = load_study(PROJECT / "conf", "quickstart", overrides=["task=[networkx_withheld,stdlib]"])
-    kinds = [artifact.kind for artifact in bundle.outside(made)]
+    plan = load_study(PROJECT / "conf", "quickstart", overrides=["task=[networkx_withheld,stdlib]"])
+    kinds = [artifact.kind for artifact in bundle.outside(plan)]
     assert kinds == sorted(kinds, key=KINDS.index)
-    assert {"model", "data", "task"} == set(kinds), task
+    assert set(kinds) == {"model", "data", "task"}
 
 
 # Packages

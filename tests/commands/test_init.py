@@ -85,7 +85,7 @@ def test_nothing_is_overwritten(site, tmp_path):
 
 
 def test_what_studies_need_is_all_there(tmp_path):
-    """As git has it, so that no file is forgotten."""
+    """Compare the copied files with those that git tracks."""
     init.copy_project(init.project(), tmp_path)
     tracked = subprocess.run(["git", "ls-files", *init.PARTS], cwd=PROJECT, capture_output=True, text=True)
     if tracked.returncode:

@@ -23,7 +23,7 @@ BUILT_WITH = ("setuptools>=77", "wheel")
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the folder, which appears only when it is complete; returns the exit code."""
+    """Write the bundle's folder, which appears only when it is complete; return the exit code."""
     options = _options(arguments)
     if options.output.exists():
         raise UserError(f"--output: '{options.output}' exists; remove it, or name another folder")
@@ -46,7 +46,7 @@ def main(arguments: list[str]) -> int:
 
 
 class _StageFailed(Exception):
-    """A stage has said why."""
+    """Failure of a stage, which has already printed the reason."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -80,7 +80,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 
 def _gather(plan: Plan, gathering: Gathering) -> None:
-    """Runs the stages that reach outside."""
+    """Run the stages whose artifacts come from outside."""
     from qatlab.__main__ import main as stage
 
     for artifact in outside(plan):
@@ -96,16 +96,16 @@ def _gather(plan: Plan, gathering: Gathering) -> None:
 
 
 def outside(plan: Plan) -> list[Artifact]:
-    """A plan's artifacts that come from outside; models first, with which tasks are mined."""
+    """Return a plan's artifacts that come from outside, models first: hard negatives of tasks are mined with them."""
     there = [artifact for artifact in plan.artifacts.values() if artifact.kind in KINDS]
     return sorted(there, key=lambda artifact: KINDS.index(artifact.kind))
 
 
 def _download(folder: Path, python: str | None, platform: str | None) -> None:
-    """The locked packages and their torch, qatlab, and what builds it; as source what there is no wheel of.
+    """Download the locked packages, torch, and what builds qatlab, and build qatlab's wheel; packages without a wheel come as source.
 
     Raises:
-        UserError: with pip's own words, for a package that the index does not have.
+        UserError: with pip's message, for a package that the index does not have.
     """
     where = ["--dest", str(folder), *target(python, platform)]
     envs = project() / "envs"
@@ -117,9 +117,9 @@ def _download(folder: Path, python: str | None, platform: str | None) -> None:
 
 
 def target(python: str | None, platform: str | None) -> list[str]:
-    """Options of pip for a machine other than this one.
+    """Return pip's options for a machine other than this one.
 
-    A manylinux tag names the glibc that a wheel needs at least: a machine that takes one takes those of older ones too.
+    A manylinux tag names the oldest glibc that a wheel works with, so a machine also accepts the wheels of lower tags.
     """
     if not python and not platform:
         return []
@@ -144,7 +144,7 @@ def _pip(*arguments: str) -> None:
 
 
 def _describe(plan: Plan, options: argparse.Namespace) -> None:
-    """What is in it, and how to use it."""
+    """Print the sizes of the bundle's parts, and the commands that use it."""
     folder = options.output
     for artifact in outside(plan):
         print(
