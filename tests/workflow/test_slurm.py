@@ -16,8 +16,6 @@ from checkouts import tables, tiny_study
 from planted import files_with_secrets
 from slurm_cluster import environment, slurm_cluster, why_not
 
-pytestmark = pytest.mark.alone
-
 chaos = pytest.mark.skipif("QATLAB_KILLS" not in os.environ, reason="minutes of waiting for Slurm: make chaos")
 
 

@@ -8,8 +8,6 @@ from checkouts import tiny_study
 from qatlab.artifact import read_json
 from slurm_cluster import environment, slurm_cluster, why_not
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
