@@ -15,6 +15,7 @@ from qatlab.bundle import KINDS, add_option, in_use
 from qatlab.disk import full
 from qatlab.errors import Stopped, UserError, printable, unknown
 from qatlab.failures import mark, unmark
+from qatlab.fork_server import run_there
 from qatlab.progress import last_lines, output_to, say
 
 STAGES = {
@@ -67,7 +68,8 @@ def main(arguments: list[str] | None = None) -> int:
             return int(importlib.import_module(f"qatlab.commands.{name}").main(arguments[1:]) or 0)
         if name not in STAGES:
             raise unknown("stage", name, [*STAGES, *COMMANDS])
-        return _run_stage(name, arguments[1:])
+        code = run_there(arguments)
+        return _run_stage(name, arguments[1:]) if code is None else code
     except UserError as error:
         print(f"qatlab: {printable(error)}", file=sys.stderr)
         return 2

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from qatlab.bundle import run_from
 from qatlab.errors import UserError, printable
+from qatlab.fork_server import start as start_fork_server
 from qatlab.plan.environment import use_this_python
 from qatlab.plan.outline import (
     TRAININGS,
@@ -167,3 +168,5 @@ if not workflow.is_main_process and not PLANNED_ELSEWHERE:
 onstart:
     check_what_is_asked_for()
     write_plans()
+    if not workflow.non_local_exec and gpus_here() == 0:
+        start_fork_server()

@@ -1,0 +1,301 @@
+"""Runs jobs in processes forked from one that has imported PyTorch: a job then begins in .1 s instead of 6.
+
+The workflow starts the server for its own jobs (`start`), and each job asks it to run the stage (`run_there`). Jobs run by
+themselves where there is no server: on clusters, beside GPUs (a forked process cannot use CUDA that its parent has looked
+at), on other systems than Linux, in other environments than the workflow's, and where QATLAB_FORK_SERVER is empty.
+
+A job connects to a Unix socket and sends its arguments, environment, working directory and standard streams; then one byte
+for each signal that it gets. The server answers with the process's number and, at its end, with its wait status. A job that
+is killed ends its process; a workflow that is killed leaves its jobs to end by themselves, as without a server.
+"""
+
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+ADDRESS = "QATLAB_FORK_SERVER"  # environment variable: the socket's path
+FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+TORCH_STAGES = ("train", "train_causal_lm", "deploy", "deploy_causal_lm", "encode", "predict")
+# Not onnxruntime, nor anything else that starts threads of its own when it is imported: a forked process lacks them.
+PRELOADED = ("faiss", "numpy", "pandas", "pyarrow.parquet", "pydantic.main", "pydantic.type_adapter", "scipy.stats")
+PRELOADED_WITH_TORCH = (
+    "torch",
+    "transformers.modeling_utils",
+    "transformers.trainer",
+    "sentence_transformers",
+    "sentence_transformers.sentence_transformer.trainer",
+)
+SOCKET = "socket"
+LENGTH = struct.Struct("!I")
+NO_HANDLER = -1
+PATIENCE = 10.0  # seconds for a request, which is sent as a whole
+
+_started: subprocess.Popen[bytes] | None = None
+
+
+def start() -> None:
+    """Start a server for the jobs of this process, which find it by their environment; it ends after this process does.
+
+    Nothing is started on other systems than Linux, and where the environment names a server already, or none.
+    """
+    global _started
+    if sys.platform != "linux" or ADDRESS in os.environ:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="qatlab-"))
+    address = folder / SOCKET
+    with socket.socket(socket.AF_UNIX) as listener:
+        try:
+            listener.bind(str(address))  # before any job looks for it
+        except OSError:  # such as a path that is too long for a socket
+            folder.rmdir()
+            return
+        listener.listen(128)
+        _started = subprocess.Popen(
+            [sys.executable, "-m", "qatlab.fork_server", str(listener.fileno()), str(folder)],
+            stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            env={
+                "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+                **os.environ,
+            },  # read when the library is imported: jobs write to logs
+            start_new_session=True,  # Ctrl-C is for the jobs, which pass it on
+        )
+    os.environ[ADDRESS] = str(address)
+
+
+def run_there(arguments: Sequence[str]) -> int | None:
+    """Return the exit code of a stage that the server ran; None where there is none, or none that can run it."""
+    address = os.environ.get(ADDRESS)
+    if not address:
+        return None
+    request = {
+        "arguments": list(arguments),
+        "environment": {name: value for name, value in os.environ.items() if name != ADDRESS},
+        "folder": str(Path.cwd()),
+        "installation": _installation(),
+    }
+    with socket.socket(socket.AF_UNIX) as connection:
+        try:
+            connection.connect(address)
+            body = json.dumps(request).encode()
+            socket.send_fds(connection, [LENGTH.pack(len(body))], [0, 1, 2])
+            connection.sendall(body)
+        except OSError:
+            return None
+        return _wait(connection)
+
+
+def _wait(connection: socket.socket) -> int | None:
+    """Wait for the process to end, passing signals on; None where the server refuses to make one."""
+
+    def pass_on(number: int, frame: FrameType | None) -> None:
+        with suppress(OSError):
+            connection.send(bytes([number]))
+
+    before = {
+        number: signal.signal(number, pass_on) for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN
+    }
+    try:
+        with connection.makefile("rb") as answers:
+            process = answers.readline()
+            if not process:
+                return None
+            status = answers.readline()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if not status:  # the server was killed, and cannot say how the process ended
+        with suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGKILL)
+        return 1
+    code = os.waitstatus_to_exitcode(int(status))
+    if code < 0:
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _installation() -> list[str]:
+    """What a server and its jobs must have in common: the Python and this library."""
+    return [sys.prefix, sys.version, str(Path(__file__).resolve())]
+
+
+class ForkServer:
+    """Serves the jobs of one workflow until its process has ended and all of them have.
+
+    Args:
+        listener: a listening Unix socket.
+        run: given the arguments of a job, in its process: returns the exit code.
+        prepare: given the same, in the server, before it forks: imports what the job would.
+    """
+
+    def __init__(
+        self, listener: socket.socket, run: Callable[[list[str]], int], prepare: Callable[[list[str]], None]
+    ) -> None:
+        self.listener, self.run, self.prepare = listener, run, prepare
+        self.jobs: dict[int, socket.socket] = {}  # by the process's number
+        self.selector = selectors.DefaultSelector()
+        self.ended, self.wake = socket.socketpair()
+
+    def serve(self) -> int | None:
+        """Return, in the process of a job, its exit code; in the server, None."""
+        self.ended.setblocking(False)
+        self.wake.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(self.wake.fileno())
+        for stream in (self.listener, self.ended, sys.stdin):
+            self.selector.register(stream, selectors.EVENT_READ)
+        serving = True
+        while serving or self.jobs:
+            for key, _ in self.selector.select():
+                if key.fileobj is self.listener:
+                    if (code := self._accept()) is not None:
+                        return code
+                elif key.fileobj is self.ended:
+                    self._reap()
+                elif key.fileobj is sys.stdin:  # the workflow has ended
+                    serving = False
+                    self.selector.unregister(sys.stdin)
+                    self.selector.unregister(self.listener)
+                    self.listener.close()
+                elif key.data in self.jobs:
+                    self._listen(key.data)
+        return None
+
+    def _accept(self) -> int | None:
+        """Fork a process for a job; returns its exit code there, and None in the server."""
+        connection, _ = self.listener.accept()
+        connection.settimeout(PATIENCE)
+        streams: list[int] = []
+        try:
+            length, streams, _, _ = socket.recv_fds(connection, LENGTH.size, 3)
+            request = _request(connection, length)
+            self.prepare(request["arguments"])
+            gc.freeze()  # what is shared is not collected, so not copied
+            process: int | None = os.fork()
+        except Exception:  # the job then runs by itself, and says what is wrong
+            process, request = None, {}
+        if process == 0:
+            connection.close()
+            return self._become(request, streams)
+        for stream in streams:
+            os.close(stream)
+        if process is None:
+            connection.close()
+            return None
+        self.jobs[process] = connection
+        self.selector.register(connection, selectors.EVENT_READ, process)
+        with suppress(OSError):  # the job has gone, which is seen next
+            connection.sendall(b"%d\n" % process)
+        return None
+
+    def _become(self, request: dict[str, Any], streams: list[int]) -> int:
+        """Turn a forked process into that of a job, and run it."""
+        signal.set_wakeup_fd(NO_HANDLER)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.selector.close()
+        for held in (self.listener, self.ended, self.wake, *self.jobs.values()):
+            held.close()
+        os.setsid()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        os.environ.clear()
+        os.environ.update(request["environment"])
+        os.chdir(request["folder"])
+        _limit_threads()
+        sys.argv[1:] = request["arguments"]
+        return self.run(request["arguments"])
+
+    def _listen(self, process: int) -> None:
+        """Pass on a signal that a job got; end the process of a job that has gone."""
+        try:
+            numbers = self.jobs[process].recv(64)
+        except OSError:
+            numbers = b""
+        for number in numbers or [signal.SIGKILL]:
+            with suppress(ProcessLookupError):
+                os.kill(process, number)
+        if not numbers:
+            self.selector.unregister(self.jobs[process])
+
+    def _reap(self) -> None:
+        """Tell the jobs whose processes have ended."""
+        with suppress(BlockingIOError):
+            self.ended.recv(4096)
+        for process, connection in list(self.jobs.items()):
+            done, status = os.waitpid(process, os.WNOHANG)
+            if done:
+                with suppress(OSError):
+                    connection.sendall(b"%d\n" % status)
+                with suppress(KeyError):  # of a job that has gone
+                    self.selector.unregister(connection)
+                connection.close()
+                del self.jobs[process]
+
+
+def _request(connection: socket.socket, length: bytes) -> dict[str, Any]:
+    """Read a job's message. Raises ValueError if it was cut off, or comes from another installation."""
+    (size,) = LENGTH.unpack(length)
+    with connection.makefile("rb") as stream:
+        request: dict[str, Any] = json.loads(stream.read(size))
+    if request["installation"] != _installation():
+        raise ValueError("another installation")
+    return request
+
+
+def _limit_threads() -> None:
+    """Have libraries that are loaded already compute with as many threads as the environment says."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    if given.isdecimal():
+        from threadpoolctl import threadpool_limits
+
+        threadpool_limits(int(given))
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(int(given))
+
+
+def preload(arguments: Sequence[str]) -> None:
+    """Import what a stage needs of other libraries; of qatlab nothing, which may change while a workflow runs."""
+    with_torch = bool(arguments) and arguments[0] in TORCH_STAGES
+    for module in (*PRELOADED, *(PRELOADED_WITH_TORCH if with_torch else ())):
+        importlib.import_module(module)
+
+
+def _run(arguments: list[str]) -> int:
+    from qatlab.__main__ import main
+
+    return main(arguments)
+
+
+def main() -> int:
+    """Serve, given the number of a listening socket and the folder to remove at the end; returns the exit code."""
+    descriptor, folder = int(sys.argv[1]), Path(sys.argv[2])
+    code = ForkServer(socket.socket(fileno=descriptor), _run, preload).serve()
+    if code is not None:
+        return code
+    with suppress(OSError):
+        (folder / SOCKET).unlink()
+        folder.rmdir()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
