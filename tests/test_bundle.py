@@ -181,3 +181,6 @@ def test_running_from_it_reaches_other_processes_and_leaves_the_network_alone(tm
     run_from((tmp_path / "bundle").relative_to(tmp_path))
     assert (os.environ["QATLAB_BUNDLE"], os.environ["HF_HUB_OFFLINE"]) == (str(tmp_path / "bundle"), "1")
     assert in_use().study == "quickstart"
+    monkeypatch.delenv("HF_HUB_OFFLINE")  # as where the environment names the bundle
+    assert in_use().study == "quickstart"
+    assert os.environ["HF_HUB_OFFLINE"] == "1"

@@ -3,9 +3,14 @@
 import subprocess
 import sys
 
-import pytest
-
-TIMED = "import time; start = time.perf_counter(); import qatlab.quantization; print(time.perf_counter() - start)"
+TIMED = """
+import time
+start = time.perf_counter()
+import numpy
+between = time.perf_counter()
+import qatlab.quantization
+print((time.perf_counter() - between) / (between - start))
+"""
 HEAVY = {"torch", "transformers", "sentence_transformers", "scipy", "pandas", "faiss"}
 OF_THE_WORKFLOW = {"pydantic", "snakemake", "mteb", "hydra", "omegaconf", "faiss", "onnx", "onnxruntime", "optimum"}
 
@@ -35,6 +40,6 @@ def test_losses_bring_nothing_of_the_workflow():
     assert not (there - imported("sentence_transformers")) & OF_THE_WORKFLOW
 
 
-@pytest.mark.alone
 def test_grids_are_there_at_once():
-    assert min(float(output_of(TIMED)) for _ in range(3)) <= 0.2
+    """In less time than NumPy, which they need, takes: .03 s beside .07 s where both together may take .2."""
+    assert min(float(output_of(TIMED)) for _ in range(3)) <= 1

@@ -1,5 +1,7 @@
 """ONNX deployments against Sentence Transformers' own backends and ONNX Runtime's own quantizer."""
 
+import shutil
+
 import numpy as np
 import onnx
 import pytest
@@ -11,6 +13,7 @@ from conftest import needs_optimum
 from qatlab.config.deploy import DynamicQuantization, OnnxDeployment
 from qatlab.deploy.onnx_dynamic import quantize
 from qatlab.deploy.onnx_export import ONNX_FILE, export
+from qatlab.deploy.onnx_names import shared_names
 from qatlab.encoders.onnx import OnnxEncoder
 
 
@@ -59,6 +62,22 @@ def test_folders_load_with_the_librarys_onnx_backend(exported, quantized, pairs)
         one_by_one = np.concatenate([OnnxEncoder(folder, 1).encode([text], 1) for text in texts(pairs)])
         expected = np.concatenate([theirs.encode([text]) for text in texts(pairs)])
         assert np.abs(one_by_one - expected).max() < 1e-5
+
+
+@needs_optimum
+def test_one_folder_of_all_files_loads_each_by_its_name(exported, quantized, tmp_path, pairs):
+    """As the stage `models` gathers them."""
+    deployments = {"onnx_fp32": OnnxDeployment(backend="onnx")}
+    deployments["onnx_int8"] = OnnxDeployment(backend="onnx", quantization=DynamicQuantization())
+    shutil.copytree(exported, tmp_path / "model")
+    names = shared_names(deployments)
+    for folder, name in zip((exported, quantized), names.values(), strict=True):
+        shutil.copyfile(folder / ONNX_FILE, tmp_path / "model" / name)
+    for folder, name in zip((exported, quantized), names.values(), strict=True):
+        kwargs = {"file_name": name, "provider": "CPUExecutionProvider"}
+        theirs = SentenceTransformer(str(tmp_path / "model"), backend="onnx", device="cpu", model_kwargs=kwargs)
+        one_by_one = np.concatenate([OnnxEncoder(folder, 1).encode([text], 1) for text in texts(pairs)])
+        assert np.abs(one_by_one - np.concatenate([theirs.encode([text]) for text in texts(pairs)])).max() < 1e-5
 
 
 def test_quantization_is_onnx_runtimes_with_the_published_parameters(exported, quantized, tmp_path):

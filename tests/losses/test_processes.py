@@ -109,7 +109,8 @@ def train_half(rank, folder, pairs, name, results):
 
 def spawn(tiny_model, pairs, name, tmp_path):
     arguments = (str(tiny_model), pairs[:ROWS], name, str(tmp_path / "store"), str(tmp_path))
-    mp.spawn(half, arguments, nprocs=2)
+    mp.set_forkserver_preload(["sentence_transformers"])  # imported once for all tests
+    mp.start_processes(half, arguments, nprocs=2, start_method="forkserver")
     return [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
 
 

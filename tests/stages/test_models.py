@@ -10,10 +10,8 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import quantize_embeddings
 
-from conftest import needs_optimum
 from qatlab.config.deploy import DynamicQuantization, OnnxDeployment, StaticQuantization
 from qatlab.deploy.onnx_names import shared_names
-from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.quantization import Range
 from qatlab.quantization import quantize_embeddings as our_codes
 from qatlab.stages import deploy, models, train
@@ -149,16 +147,6 @@ def tables_of(text):
 def test_it_loads_in_torch_as_it_was_trained(made, results, texts):
     trained = SentenceTransformer(str(results / "train/ste/model"), device="cpu").encode(texts)
     assert np.array_equal(SentenceTransformer(str(made), device="cpu").encode(texts), trained)
-
-
-@needs_optimum
-def test_it_loads_in_the_librarys_onnx_backend_as_it_was_deployed(made, results, texts):
-    for deployment, name in {"onnx_fp32": "onnx/model.onnx", "onnx_int8": "onnx/model_qint8_quantized.onnx"}.items():
-        kwargs = {"file_name": name, "provider": "CPUExecutionProvider"}
-        shared = SentenceTransformer(str(made), backend="onnx", device="cpu", model_kwargs=kwargs)
-        encoder = OnnxEncoder(results / "deploy" / deployment / "model", 1)
-        one_by_one = np.concatenate([encoder.encode([text], 1) for text in texts])
-        assert np.abs(np.concatenate([shared.encode([text]) for text in texts]) - one_by_one).max() < 1e-5
 
 
 def test_files_are_links_to_what_was_made_and_not_to_paths(made, results):

@@ -52,9 +52,15 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def in_use() -> "Bundle | None":
-    """Return the bundle that this process uses, or None. Raises UserError if the environment names a folder that is no bundle."""
+    """Return the bundle that this process uses, without network, or None.
+
+    Raises UserError if the environment names a folder that is no bundle.
+    """
     folder = os.environ.get(VARIABLE)
-    return Bundle(Path(folder)) if folder else None
+    if not folder:
+        return None
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    return Bundle(Path(folder))
 
 
 class Bundle:

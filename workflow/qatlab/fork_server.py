@@ -54,7 +54,7 @@ def start() -> None:
     global _started
     if sys.platform != "linux" or ADDRESS in os.environ:
         return
-    folder = Path(tempfile.mkdtemp(prefix="qatlab-"))
+    folder = Path(tempfile.mkdtemp(prefix="qatlab-jobs-"))
     address = folder / SOCKET
     with socket.socket(socket.AF_UNIX) as listener:
         try:

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,6 +66,20 @@ class _Shown(logging.Handler):
 def show_warnings(logger: str, what: str) -> None:
     """Show a logger's warnings on the terminal, each after `what`, instead of in the log file alone."""
     logging.getLogger(logger).handlers = [_Shown(what)]
+
+
+@contextmanager
+def warnings_withheld(logger: str) -> Iterator[None]:
+    """Withhold Python's warnings, and a logger's of less than errors, while open."""
+    withheld = logging.getLogger(logger)
+    level = withheld.level
+    withheld.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        withheld.setLevel(level)
 
 
 def say(line: str) -> None:

@@ -9,11 +9,7 @@ References:
 
 import ast
 import inspect
-import logging
-import warnings
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from qatlab.errors import UserError
+from qatlab.progress import warnings_withheld
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUTS = ("last_hidden_state", "sentence_embedding")  # the names that Sentence Transformers and Optimum look for
@@ -77,7 +74,8 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
     whole = _WholeModel(model).eval()
     inputs = _tokens(model, EXAMPLES)
     try:
-        with _quiet(), torch.no_grad():
+        # Of packages and of its own inner workings, none of which a user can act on.
+        with warnings_withheld("torch.onnx"), torch.no_grad():
             program = torch.onnx.export(
                 whole,
                 kwargs=inputs,
@@ -220,17 +218,3 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Withhold what the exporter says of packages and of its own inner workings, none of which a user can act on."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

@@ -4,7 +4,6 @@ Its own code quantizes (CompressionWrapper: 2^bits − 1 steps over the range of
 1), ranks, and counts (trec_eval, whose ties go to the later name).
 """
 
-import logging
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from mteb.types import OutputDType, PromptType
 
 from qatlab.evaluation.metrics import name_and_cutoff
 from qatlab.evaluation.task import Task
+from qatlab.progress import warnings_withheld
 
 DTYPES = {
     "float16": OutputDType.FLOAT16,
@@ -161,15 +161,11 @@ def _metadata(kind: str, main_score: str) -> TaskMetadata:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without mteb's and datasets' progress bars and advice."""
-    logger, shown = logging.getLogger("mteb"), is_progress_bar_enabled()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    shown = is_progress_bar_enabled()
     disable_progress_bar()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings_withheld("mteb"):
             yield
     finally:
-        logger.setLevel(level)
         if shown:
             enable_progress_bar()
