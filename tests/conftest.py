@@ -38,18 +38,18 @@ needs_optimum = pytest.mark.skipif(
 LONGEST_FIRST = ("workflow", "training", "deploy", "stages", "losses")  # folders
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Beside one another, files stay whole, and those of Slurm together: a machine has one Slurm.
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Beside one another, files stay whole, and those of Slurm together: a machine has one Slurm."""
+    name = item.path.name
+    item.add_marker(pytest.mark.xdist_group("slurm" if name.startswith("test_slurm") else name))
 
-    Files of long tests begin first: the last one would run alone.
-    """
-    if not hasattr(config, "workerinput"):
-        return
-    for item in items:
-        file = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group("slurm" if item.path.name.startswith("test_slurm") else file))
-    items.sort(key=lambda item: LONGEST_FIRST.index(part) if (part := item.path.parent.name) in LONGEST_FIRST else 9)
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Beside one another, files of long tests begin first: the last one would run alone."""
+    if hasattr(config, "workerinput"):
+        items.sort(
+            key=lambda item: LONGEST_FIRST.index(part) if (part := item.path.parent.name) in LONGEST_FIRST else 9
+        )
 
 
 @pytest.fixture(scope="session")
