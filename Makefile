@@ -21,7 +21,7 @@ report: study  ## one self-contained HTML page of the study
 
 # Three files at once, of which one often waits; threads wait without spinning: they share the cores.
 test: .venv/.dev  ## all tests
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone
 
 # The wheel itself, beside the oldest releases that it is for.
@@ -29,7 +29,7 @@ test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside s
 	rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	.venv-oldest/bin/python $(INSTALL) --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
-	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 3 --dist loadgroup $(OLDEST_TESTS)
+	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile $(OLDEST_TESTS)
 OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
 
 bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv

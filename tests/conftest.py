@@ -38,12 +38,6 @@ needs_optimum = pytest.mark.skipif(
 LONGEST_FIRST = ("workflow", "training", "deploy", "stages", "losses")  # folders
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Beside one another, files stay whole, and those of Slurm together: a machine has one Slurm."""
-    name = item.path.name
-    item.add_marker(pytest.mark.xdist_group("slurm" if name.startswith("test_slurm") else name))
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Beside one another, files of long tests begin first: the last one would run alone."""
     if hasattr(config, "workerinput"):

@@ -1,4 +1,7 @@
-"""A study on a real Slurm cluster (one node, made on the spot): the same tables, byte for byte, as on this machine alone."""
+"""A study on a real Slurm cluster, made on the spot: the same tables, byte for byte, as on this machine alone.
+
+All tests of Slurm are in this file, whose tests run one after another: a machine has one Slurm.
+"""
 
 import csv
 import os
@@ -8,24 +11,31 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 
 import checkouts
 from checkouts import tables, tiny_study
 from planted import files_with_secrets
+from qatlab.artifact import read_json
 from slurm_cluster import environment, slurm_cluster, why_not
 
 chaos = pytest.mark.skipif("QATLAB_KILLS" not in os.environ, reason="minutes of waiting for Slurm: make chaos")
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(request, tmp_path_factory):
+    """Of as many nodes as the parameter says."""
     reason = why_not()
     if reason:
         pytest.skip(f"no Slurm cluster can be made here: {reason}")
-    with slurm_cluster(tmp_path_factory.mktemp("slurm")) as made:
+    with slurm_cluster(tmp_path_factory.mktemp("slurm"), nodes=request.param) as made:
         yield made
+
+
+one_node = pytest.mark.parametrize("cluster", [1], indirect=True, ids=["one node"])
+two_nodes = pytest.mark.parametrize("cluster", [2], indirect=True, ids=["two nodes"])
 
 
 def snakemake(folder, *arguments, **config):
@@ -94,6 +104,7 @@ def lose_the_node(cluster, job):
     cluster.run("slurmd", "-D")
 
 
+@one_node
 def test_a_job_starved_and_cancelled_ends_in_the_tables_of_one_machine(
     cluster, undisturbed, tiny_model, tiny_files, tmp_path
 ):
@@ -120,6 +131,7 @@ def test_a_job_starved_and_cancelled_ends_in_the_tables_of_one_machine(
     assert not files_with_secrets(folder)
 
 
+@one_node
 @chaos
 def test_what_a_node_had_running_is_made_again(cluster, undisturbed, tiny_model, tiny_files, tmp_path):
     folder = tiny_study(tmp_path, tiny_model, tiny_files)
@@ -129,6 +141,7 @@ def test_what_a_node_had_running_is_made_again(cluster, undisturbed, tiny_model,
     assert tables(folder) == tables(undisturbed)
 
 
+@one_node
 @chaos
 def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model, tiny_files, tmp_path):
     """Slurm ends it after a minute, with a signal first; the next try has half an hour."""
@@ -149,3 +162,20 @@ def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model,
     (second,) = (there / "results" / "logs" / "train").glob("*.log")
     assert second.read_text().count("'loss':") == epochs * steps_of_one - int(saved[1])
     assert tables(there) == tables(here)
+
+
+@two_nodes
+def test_a_training_runs_on_two_nodes(cluster, tiny_model, tiny_files, tmp_path):
+    """Snakemake's plugin asks for them, srun starts the command on each."""
+    folder = tiny_study(tmp_path / "there", tiny_model, tiny_files)
+    study = folder / "conf" / "study" / "tiny.yaml"
+    study.write_text(study.read_text().replace("trainer: {", "trainer: {distributed: {nodes: 2}, "))
+    result = snakemake(folder, *on_slurm("--retries", "0", "--until", "train"))
+    assert result.returncode == 0, result.stdout
+    (trained,) = (folder / "results" / "train").glob("*baseline*")
+    cost = read_json(trained / "cost.json")
+    assert (cost["nodes"], cost["processes"], cost["device"][:7]) == (2, 1, "2 × cpu")
+    assert len(pd.read_csv(trained / "log.csv")) == cost["steps"]
+    (second,) = (folder / "results" / "logs" / "train").glob("*.node-1.log")
+    assert f"{trained.name}.node-1.log" == second.name
+    assert cluster.ask("squeue", "--noheader") == ""
