@@ -1,8 +1,7 @@
 # What a newcomer types. Everything runs in .venv, made from the lock in envs/.
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v))) python3)
 BIN := .venv/bin
-# Python compiles what is imported when it is; compiling all of it takes longer than the rest of the installation.
-INSTALL := -m pip --disable-pip-version-check install --quiet --no-compile
+INSTALL := -m pip --disable-pip-version-check install --quiet
 PIP := $(BIN)/python $(INSTALL)
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
