@@ -1,5 +1,6 @@
 """Jobs in forked processes: for the person and for Snakemake, the same as jobs that run by themselves."""
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import psutil
 import pytest
 
 from conftest import PROJECT
+from qatlab import fork_server
 from qatlab.fork_server import ADDRESS
 
 # A server of which a job is Python code; one that begins with "refuse" makes preparing fail.
@@ -136,6 +138,25 @@ def test_a_signal_is_passed_on(server, number):
     job.send_signal(number)
     assert job.communicate(timeout=SECONDS)[0] == "heard\n"
     assert job.returncode == 7
+
+
+def test_a_signal_right_behind_the_request_is_passed_on(server, tmp_path):
+    """As where the server imports for another job meanwhile, and reads both at once."""
+    request = {
+        "arguments": ["import time; time.sleep(60)"],
+        "environment": {},
+        "folder": str(tmp_path),
+        "installation": fork_server._installation(),
+    }
+    body = json.dumps(request).encode()
+    with socket.socket(socket.AF_UNIX) as connection, Path(os.devnull).open("r+b") as nothing:
+        connection.settimeout(SECONDS)
+        connection.connect(str(server.address))
+        socket.send_fds(connection, [fork_server.LENGTH.pack(len(body))], [nothing.fileno()] * 3)
+        connection.sendall(body + bytes([signal.SIGTERM]))
+        with connection.makefile() as answers:
+            assert int(answers.readline()) > 0
+            assert os.waitstatus_to_exitcode(int(answers.readline())) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])

@@ -254,8 +254,13 @@ class ForkServer:
 def _request(connection: socket.socket, length: bytes) -> dict[str, Any]:
     """Read a job's message. Raises ValueError if it was cut off, or comes from another installation."""
     (size,) = LENGTH.unpack(length)
-    with connection.makefile("rb") as stream:
-        request: dict[str, Any] = json.loads(stream.read(size))
+    body = b""
+    while len(body) < size:  # and no further: what follows are signals
+        part = connection.recv(size - len(body))
+        if not part:
+            raise ValueError("cut off")
+        body += part
+    request: dict[str, Any] = json.loads(body)
     if request["installation"] != _installation():
         raise ValueError("another installation")
     return request
