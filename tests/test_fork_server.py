@@ -86,7 +86,7 @@ def run(*arguments, **options) -> tuple[int, str, str]:
 
 
 def ends(pid: int) -> bool:
-    """Whether a process ends soon; nobody waits for one whose parent is gone."""
+    """Return whether a process ends within SECONDS; one that nobody has waited for is a zombie then."""
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
@@ -141,7 +141,7 @@ def test_a_signal_is_passed_on(server, number):
 
 
 def test_a_signal_right_behind_the_request_is_passed_on(server, tmp_path):
-    """As where the server imports for another job meanwhile, and reads both at once."""
+    """A job may be told to end before the server, busy with imports, has read its request."""
     request = {
         "arguments": ["import time; time.sleep(60)"],
         "environment": {},

@@ -66,7 +66,7 @@ def test_folders_load_with_the_librarys_onnx_backend(exported, quantized, pairs)
 
 @needs_optimum
 def test_one_folder_of_all_files_loads_each_by_its_name(exported, quantized, tmp_path, pairs):
-    """As the stage `models` gathers them."""
+    """The stage `models` puts all ONNX files of a model into one folder."""
     deployments = {"onnx_fp32": OnnxDeployment(backend="onnx")}
     deployments["onnx_int8"] = OnnxDeployment(backend="onnx", quantization=DynamicQuantization())
     shutil.copytree(exported, tmp_path / "model")

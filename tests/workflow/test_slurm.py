@@ -26,7 +26,7 @@ chaos = pytest.mark.skipif("QATLAB_KILLS" not in os.environ, reason="minutes of 
 
 @pytest.fixture(scope="module")
 def cluster(request, tmp_path_factory):
-    """Of as many nodes as the parameter says."""
+    """A running Slurm cluster; the parameter is its number of nodes."""
     reason = why_not()
     if reason:
         pytest.skip(f"no Slurm cluster can be made here: {reason}")

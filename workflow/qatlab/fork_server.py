@@ -1,4 +1,4 @@
-"""Runs jobs in processes forked from one that has imported PyTorch: a job then begins in .1 s instead of 6.
+"""Runs jobs in processes forked from one that has imported PyTorch, so that a job need not import it.
 
 The workflow starts the server for its own jobs (`start`), and each job asks it to run the stage (`run_there`). Jobs run by
 themselves where there is no server: on clusters, beside GPUs (a forked process cannot use CUDA that its parent has looked
@@ -29,7 +29,8 @@ from typing import Any
 ADDRESS = "QATLAB_FORK_SERVER"  # environment variable: the socket's path
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TORCH_STAGES = ("train", "train_causal_lm", "deploy", "deploy_causal_lm", "encode", "predict")
-# Not onnxruntime, nor anything else that starts threads of its own when it is imported: a forked process lacks them.
+# A forked process lacks the threads of its parent. Those of OpenBLAS and Arrow start again in it; ONNX Runtime, which also starts
+# one when it is imported, is left to the jobs.
 PRELOADED = ("faiss", "numpy", "pandas", "pyarrow.parquet", "pydantic.main", "pydantic.type_adapter", "scipy.stats")
 PRELOADED_WITH_TORCH = (
     "torch",
@@ -69,10 +70,8 @@ def start() -> None:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
-            env={
-                "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-                **os.environ,
-            },  # read when the library is imported: jobs write to logs
+            # huggingface_hub reads this when it is imported. Jobs write to logs, where progress bars are thousands of lines.
+            env={"HF_HUB_DISABLE_PROGRESS_BARS": "1", **os.environ},
             start_new_session=True,  # Ctrl-C is for the jobs, which pass it on
         )
     os.environ[ADDRESS] = str(address)
@@ -132,7 +131,7 @@ def _wait(connection: socket.socket) -> int | None:
 
 
 def _installation() -> list[str]:
-    """What a server and its jobs must have in common: the Python and this library."""
+    """Identify the Python environment and the copy of qatlab: a server runs jobs of its own installation only."""
     return [sys.prefix, sys.version, str(Path(__file__).resolve())]
 
 
@@ -175,7 +174,7 @@ class ForkServer:
                     self.selector.unregister(self.listener)
                     self.listener.close()
                 elif key.data in self.jobs:
-                    self._listen(key.data)
+                    self._forward_signals(key.data)
         return None
 
     def _accept(self) -> int | None:
@@ -193,7 +192,7 @@ class ForkServer:
             process, request = None, {}
         if process == 0:
             connection.close()
-            return self._become(request, streams)
+            return self._run_as_job(request, streams)
         for stream in streams:
             os.close(stream)
         if process is None:
@@ -205,8 +204,8 @@ class ForkServer:
             connection.sendall(b"%d\n" % process)
         return None
 
-    def _become(self, request: dict[str, Any], streams: list[int]) -> int:
-        """Turn a forked process into that of a job, and run it."""
+    def _run_as_job(self, request: dict[str, Any], streams: list[int]) -> int:
+        """Take over a job's streams, environment and folder in the forked process, and run its stage; returns the exit code."""
         signal.set_wakeup_fd(NO_HANDLER)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -224,8 +223,8 @@ class ForkServer:
         sys.argv[1:] = request["arguments"]
         return self.run(request["arguments"])
 
-    def _listen(self, process: int) -> None:
-        """Pass on a signal that a job got; end the process of a job that has gone."""
+    def _forward_signals(self, process: int) -> None:
+        """Send a job's signals to its process; kill the process if the job has closed its connection."""
         try:
             numbers = self.jobs[process].recv(64)
         except OSError:
@@ -237,7 +236,7 @@ class ForkServer:
             self.selector.unregister(self.jobs[process])
 
     def _reap(self) -> None:
-        """Tell the jobs whose processes have ended."""
+        """Collect processes that have ended, and send each exit status to its job."""
         with suppress(BlockingIOError):
             self.ended.recv(4096)
         for process, connection in list(self.jobs.items()):

@@ -70,7 +70,7 @@ def show_warnings(logger: str, what: str) -> None:
 
 @contextmanager
 def warnings_withheld(logger: str) -> Iterator[None]:
-    """Withhold Python's warnings, and a logger's of less than errors, while open."""
+    """Hide Python's warnings, and messages of a logger below the level of errors, while open."""
     withheld = logging.getLogger(logger)
     level = withheld.level
     withheld.setLevel(logging.ERROR)

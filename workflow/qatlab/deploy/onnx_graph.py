@@ -74,7 +74,7 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
     whole = _WholeModel(model).eval()
     inputs = _tokens(model, EXAMPLES)
     try:
-        # Of packages and of its own inner workings, none of which a user can act on.
+        # The exporter warns of packages and of its own internals, about which a user can do nothing.
         with warnings_withheld("torch.onnx"), torch.no_grad():
             program = torch.onnx.export(
                 whole,

@@ -160,7 +160,7 @@ def _metadata(kind: str, main_score: str) -> TaskMetadata:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without mteb's and datasets' progress bars and advice."""
+    """Hide warnings of mteb and progress bars of datasets while open."""
     shown = is_progress_bar_enabled()
     disable_progress_bar()
     try:
