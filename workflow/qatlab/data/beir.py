@@ -1,11 +1,15 @@
 """Retrieval tasks in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv (Thakur et al. 2021)."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from qatlab.data.local import read_records
+from qatlab.data.local import numbered_records, read_rows
 from qatlab.errors import UserError
+
+TREC_COLUMNS = 4
 
 
 def check_layout(folder: Path, split: str) -> None:
@@ -20,33 +24,105 @@ def check_layout(folder: Path, split: str) -> None:
 
 
 def load(folder: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(documents: id, text), (queries: id, text), (judgements: query_id, doc_id, relevance)."""
+    """(documents: id, text), (queries: id, text), (judgements: query_id, doc_id, relevance).
+
+    A document's text is its title and its text with a blank between them, as BEIR's own loader joins them; one of the two
+    may be missing.
+
+    Raises:
+        UserError: for a missing file, and for an id, text or judgement that is none, with its line.
+    """
     check_layout(folder, split)
-    documents = pd.DataFrame(
-        [
-            (str(r["_id"]), " ".join(part for part in (r.get("title", ""), r["text"]) if part))
-            for r in read_records(folder / "corpus.jsonl")
-        ],
-        columns=["id", "text"],
+    documents = [(_id(record, place), _document(record, place)) for place, record in _placed(folder / "corpus.jsonl")]
+    queries = [(_id(record, place), _query(record, place)) for place, record in _placed(folder / "queries.jsonl")]
+    return (
+        pd.DataFrame(documents, columns=["id", "text"]),
+        pd.DataFrame(queries, columns=["id", "text"]),
+        _judgements(folder / f"qrels/{split}.tsv"),
     )
-    queries = pd.DataFrame(
-        [(str(r["_id"]), r["text"]) for r in read_records(folder / "queries.jsonl")], columns=["id", "text"]
-    )
-    return documents, queries, _judgements(folder / f"qrels/{split}.tsv")
+
+
+def _placed(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"{path}, line {number}", record) for number, record in numbered_records(path)]
+
+
+def _id(record: dict[str, Any], place: str) -> str:
+    """A text that is not empty, or a whole number."""
+    if "_id" not in record:
+        hint = ", but 'id': BEIR calls it _id" if "id" in record else f"; it has: {', '.join(record)}"
+        raise UserError(f"{place}: no '_id'{hint}")
+    value = record["_id"]
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise UserError(f"{place}: _id is {_shown(value)}; it must be a text or a whole number")
+    return str(value)
+
+
+def _document(record: dict[str, Any], place: str) -> str:
+    for key in ("title", "text"):
+        if not isinstance(record.get(key), str | None):
+            raise UserError(f"{place}: {key} is {_shown(record[key])}; it must be a text")
+    title, text = record.get("title"), record.get("text")
+    if text is None and not title:
+        has = "text is null" if "text" in record else f"no 'text'; it has: {', '.join(record)}"
+        raise UserError(f"{place}: {has}")
+    return " ".join(part for part in (title, text) if part)
+
+
+def _query(record: dict[str, Any], place: str) -> str:
+    text = record.get("text")
+    if not isinstance(text, str) or not text.strip():
+        has = f"text is {_shown(text)}" if "text" in record else f"no 'text'; it has: {', '.join(record)}"
+        raise UserError(f"{place}: {has}; a query must be a text, and not empty")
+    return text
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return "a list" if isinstance(value, list) else "an object"
+    return {None: "null", "": "empty"}.get(value, repr(value))
 
 
 def _judgements(path: Path) -> pd.DataFrame:
     """Three columns, with a header (as BEIR has it) or without one."""
-    table = pd.read_csv(path, sep="\t", dtype=str, header=None, keep_default_na=False)
-    if table.shape[1] != 3:
-        raise UserError(
-            f"'{path}' has {table.shape[1]} columns; it needs query-id, corpus-id and score, separated by tabs"
-        )
-    table.columns = ["query_id", "doc_id", "relevance"]
-    grades = pd.to_numeric(table["relevance"], errors="coerce")
-    if pd.isna(grades.iloc[0]):
-        table, grades = table.iloc[1:], grades.iloc[1:]
-    wrong = grades.isna() | (grades != grades.round())
-    if wrong.any():
-        raise UserError(f"'{path}': score '{table.loc[wrong, 'relevance'].iloc[0]}' is no whole number")
-    return table.assign(relevance=grades.astype(int)).reset_index(drop=True)
+    rows: list[tuple[str, str, int]] = []
+    judged: dict[tuple[str, str], tuple[int, int]] = {}  # the grade of each pair, and the line that says so first
+    for position, (number, fields) in enumerate(read_rows(path, "\t")):
+        if len(fields) != 3:
+            raise UserError(f"{path}, line {number}: {_wrong_columns(fields)}")
+        query, document, score = fields
+        if position == 0 and not _is_number(score):
+            continue  # the header
+        grade = _grade(score)
+        if grade is None:
+            raise UserError(f"{path}, line {number}: score '{score}' is no whole number")
+        before, line = judged.setdefault((query, document), (grade, number))
+        if before != grade:
+            raise UserError(
+                f"{path}, line {number}: document '{document}' is {grade} for query '{query}', and {before} in line {line}"
+            )
+        rows.append((query, document, grade))
+    return pd.DataFrame(rows, columns=["query_id", "doc_id", "relevance"])
+
+
+def _wrong_columns(fields: list[str]) -> str:
+    needed = "three are needed, query-id, corpus-id and score, separated by tabs"
+    if len(fields) == 1 and len(fields[0].split()) > 1:
+        words = fields[0].split()
+        trec = " (TREC's format, of query, iteration, document and relevance?)" * (len(words) == TREC_COLUMNS)
+        return f"one column{trec}; {needed}"
+    trec = " (TREC's, of query, iteration, document and relevance?)" * (len(fields) == TREC_COLUMNS)
+    return f"{len(fields)} column{'s'[: len(fields) != 1]}{trec}; {needed}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _grade(score: str) -> int | None:
+    """The whole number that a text is, such as 2 or 2.0; None for what is none."""
+    number = float(score) if _is_number(score) else math.nan
+    return int(number) if math.isfinite(number) and number == round(number) else None

@@ -1,12 +1,10 @@
 """Texts and their translations, from files of the user's own: two files line by line, or two columns of one table."""
 
-import gzip
-import zlib
 from pathlib import Path
 
 import pandas as pd
 
-from qatlab.data.local import SUFFIXES, read_columns
+from qatlab.data.local import SUFFIXES, read_columns, read_lines, without_end
 from qatlab.errors import UserError
 
 
@@ -45,18 +43,7 @@ def _lines(path: Path, key: str) -> list[str]:
         raise UserError(f"data file '{path}' does not exist")
     if path.name.lower().endswith(SUFFIXES):
         raise UserError(f"{path}: a table holds both sides; name it alone in {key}.paths, or two files of plain text")
-    try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
-            text = stream.read().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: not UTF-8") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    return [line.removesuffix("\r") for line in lines]
+    return [without_end(line) for line in read_lines(path)]
 
 
 def _check_sides(paths: list[Path], sources: list[str], targets: list[str]) -> None:

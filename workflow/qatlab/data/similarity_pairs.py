@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from qatlab.data.local import read_columns, read_table
+from qatlab.data.local import check_columns, read_columns, read_table
 from qatlab.errors import UserError
 
 
@@ -12,20 +13,17 @@ def load(path: Path, columns: list[str], task: str) -> pd.DataFrame:
     """The columns first, second (texts) and score (float), a row a pair; raises UserError for what is not such a file."""
     texts = read_columns(path, columns[:2], f"task.{task}.columns")
     table = read_table(path)
-    if columns[2] not in table.columns:
+    check_columns(path, table, columns[2:], f"task.{task}.columns")
+    scores = pd.to_numeric(table[columns[2]], errors="coerce").astype(float)
+    wrong = scores.index[~np.isfinite(scores)]
+    if len(wrong):
+        value = table[columns[2]].loc[wrong[0]]
         raise UserError(
-            f"{path}: no column '{columns[2]}'; the file has: {', '.join(map(str, table.columns))} "
-            f"(task.{task}.columns says which are used)"
+            f"{path}: column '{columns[2]}' has no number in {table.index.name} {wrong[0]}, but '{value}' ({len(wrong)} such rows)"
         )
-    scores = pd.to_numeric(table[columns[2]], errors="coerce")
-    if scores.isna().any():
-        row = int(scores.isna().to_numpy().argmax())
-        raise UserError(
-            f"{path}: column '{columns[2]}' has no number in row {row + 1}, but '{table[columns[2]].iloc[row]}'"
-        )
-    return pd.DataFrame(
-        {"first": texts[columns[0]], "second": texts[columns[1]], "score": scores.astype(float)}
-    ).reset_index(drop=True)
+    return pd.DataFrame({"first": texts[columns[0]], "second": texts[columns[1]], "score": scores}).reset_index(
+        drop=True
+    )
 
 
 def as_task(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from qatlab.config.task import HubWithheldTask, WithheldTask
-from qatlab.data.local import read_records
+from qatlab.data.local import numbered_records
 from qatlab.errors import UserError
 
 
@@ -29,21 +29,23 @@ def load(path: Path, config: WithheldTask, task: str) -> list[Record]:
     """
     if not path.is_file():
         raise UserError(f"task file '{path}' does not exist")
-    return as_records(read_records(path), config, str(path), task)
+    placed = [(f"{path}, line {number}", record) for number, record in numbered_records(path)]
+    return as_records(placed, config, str(path), task)
 
 
 def as_records(
-    found: Iterable[dict[str, Any]], config: WithheldTask | HubWithheldTask, where: str, task: str
+    found: Iterable[tuple[str, dict[str, Any]]], config: WithheldTask | HubWithheldTask, where: str, task: str
 ) -> list[Record]:
     """Records of what is read, a dictionary each.
 
     Args:
+        found: the place of each, for messages, and the dictionary.
         where: the file or data set, for messages.
 
     Raises:
         UserError: for a missing key, texts that are none, no records, or records without negatives where none are mined.
     """
-    records = [_record(each, f"{where}, record {number}", config) for number, each in enumerate(found, start=1)]
+    records = [_record(each, place, config) for place, each in found]
     if not records:
         raise UserError(f"{where}: no records")
     without = sum(not record.negatives for record in records)

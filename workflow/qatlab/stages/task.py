@@ -137,8 +137,12 @@ def _records(name: str, config: RecordsTask) -> tuple[list["Record"], str | None
 
         table, commit = load_split(config.name, config.subset, config.split, config.revision, "task")
         listed = table.map(lambda value: value.tolist() if isinstance(value, np.ndarray) else value)
-        rows: list[dict[str, Any]] = [dict(zip(listed.columns, row, strict=True)) for row in listed.to_numpy()]
-        return as_records(rows, config, f"task '{config.name}'", name), commit
+        where = f"task '{config.name}'"
+        rows = [
+            (f"{where}, record {number}", dict(zip(listed.columns, row, strict=True)))
+            for number, row in enumerate(listed.to_numpy(), start=1)
+        ]
+        return as_records(rows, config, where, name), commit
     from qatlab.data.docstrings import extract
 
     return [Record(pair.summary, [pair.code], []) for pair in extract(config.package)], None
