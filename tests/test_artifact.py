@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatlab.artifact import canonical_json, identity, sha256_of, written_aside
+from qatlab.artifact import canonical_json, files_below, folder_bytes, identity, sha256_of, written_aside
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -56,6 +56,23 @@ def test_checksum_of_a_folder_follows_names_and_contents(tmp_path):
     first = sha256_of(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
     assert sha256_of(tmp_path) != first
+
+
+def test_checksums_and_sizes_follow_links(tmp_path):
+    """What a linked folder holds is what is read."""
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
+    elsewhere.mkdir()
+    folder.mkdir()
+    (elsewhere / "model.safetensors").write_text("weights")
+    (folder / "1_Dense").symlink_to(elsewhere)
+    (folder / "again").symlink_to(folder)
+    (folder / "nowhere").symlink_to(tmp_path / "nothing")
+    assert files_below(folder) == [folder / "1_Dense" / "model.safetensors"]
+    first = sha256_of(folder)
+    assert folder_bytes(folder) == len("weights")
+    (elsewhere / "model.safetensors").write_text("other weights")
+    assert sha256_of(folder) != first
+    assert folder_bytes(folder) == len("other weights")
 
 
 def test_two_stages_of_a_study_may_write_at_once(tmp_path):

@@ -127,6 +127,25 @@ def test_what_the_environment_tells_accelerate_changes_nothing(inputs, tmp_path,
     assert all(torch.equal(plain[name], told[name]) for name in plain)
 
 
+def test_columns_may_have_names_that_mean_something_else_to_sentence_transformers(inputs, tmp_path):
+    """Their texts are texts; they were taken for numbers."""
+    logs = []
+    for anchor, positive in (("anchor", "positive"), ("label", "score")):
+        data = tmp_path / f"data-{anchor}"
+        shutil.copytree(inputs["data"], data)
+        table = pd.read_parquet(data / "train.parquet")
+        table.rename(columns={"anchor": anchor, "positive": positive}).to_parquet(data / "train.parquet")
+        output = tmp_path / anchor
+        output.mkdir()
+        prompts = {anchor: "query: "}
+        logs.append(trained({**inputs, "data": data}, output, {}, prompts=prompts))
+    pd.testing.assert_frame_equal(*logs, check_exact=True)
+
+
+def test_a_new_name_is_no_other_columns():
+    assert train.names_of_texts(["label", "label_text", "text"]) == {"label": "label_text_text"}
+
+
 def test_a_cached_loss_trains_as_the_plain_one_does(inputs, tmp_path):
     """The tiny model's dropout is replayed, so only float rounding separates them."""
     losses = []

@@ -30,10 +30,10 @@ def identity(slug: str, content: Any) -> str:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's relative file names and contents."""
+    """SHA-256 of a file, or of a folder's relative file names and contents, links followed."""
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        for file in files_below(path):
             digest.update(f"{file.relative_to(path).as_posix()}\0{sha256_of(file)}\n".encode())
     else:
         with path.open("rb") as stream:
@@ -42,9 +42,21 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files of a folder, sorted; of linked folders too, but none of a folder that holds the link itself."""
+    found, holders = [], {folder: {folder.resolve()}}
+    for place, below, names in os.walk(folder, followlinks=True):
+        at = Path(place)
+        found += [at / name for name in names if (at / name).is_file()]
+        real = {name: (at / name).resolve() for name in below}
+        below[:] = [name for name in below if real[name] not in holders[at]]
+        holders |= {at / name: {*holders[at], real[name]} for name in below}
+    return sorted(found)
+
+
 def folder_bytes(folder: Path) -> int:
     """Sum of the sizes of all files below a folder, in bytes."""
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    return sum(file.stat().st_size for file in files_below(folder))
 
 
 def readable_bytes(size: float) -> str:

@@ -36,6 +36,7 @@ from qatlab.training.share import take_share
 from qatlab.training.trainer import Trainer
 
 FIT_ROWS = 2048  # training documents that learned ranges start from
+RESERVED = ("label", "labels", "score", "scores", "dataset_name", "return_loss")  # no texts to Sentence Transformers
 LIVE_TEXTS = 8  # training texts that prove the fake quantizers of weights live
 
 
@@ -47,7 +48,9 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     learning_rate = method.learning_rate or trainer_config.learning_rate
     take_share(trainer_config, threads)
     set_seed(seed)
-    rows = Dataset.from_pandas(pd.read_parquet(inputs["data"] / "train.parquet"), preserve_index=False)
+    table = pd.read_parquet(inputs["data"] / "train.parquet")
+    names = names_of_texts(list(table.columns))
+    rows = Dataset.from_pandas(table.rename(columns=names), preserve_index=False)
     if trainer_config.dataloader_drop_last and len(rows) < trainer_config.batch_size:
         raise UserError(
             f"trainer.batch_size={trainer_config.batch_size} is more than the {len(rows)} training rows; lower it or raise data.rows"
@@ -70,7 +73,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         model=model,
         args=SentenceTransformerTrainingArguments(
             batch_sampler="no_duplicates",
-            prompts=trainer_config.prompts,
+            prompts={names.get(column, column): text for column, text in (trainer_config.prompts or {}).items()}
+            or None,
             **training_arguments(
                 trainer_config, learning_rate, seed, output, description["name"], len(rows), method.extra_steps
             ),
@@ -106,6 +110,18 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     card = training_card(description["config"], model_is, data_are, took, gradients_of(rows_of_steps))
     (output / "model" / FILE).write_text(card, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
+
+
+def names_of_texts(columns: list[str]) -> dict[str, str]:
+    """What columns are called whose own names mean something else than a text to Sentence Transformers' trainer."""
+    names = {}
+    for column in columns:
+        if column in RESERVED:
+            name = f"{column}_text"
+            while name in columns:
+                name += "_text"
+            names[column] = name
+    return names
 
 
 def _quantize_weights(model: SentenceTransformer, method: MethodConfig, rows: Dataset) -> TrainerCallback:
