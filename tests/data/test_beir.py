@@ -4,8 +4,10 @@ import json
 
 import pytest
 
-from qatlab.data.beir import load
+from qatlab.config.task import LocalTask
+from qatlab.data.beir import check, load
 from qatlab.errors import UserError
+from qatlab.plan.origin import task_origin
 
 CORPUS = [{"_id": "d1", "title": "", "text": "one"}, {"_id": "d2", "text": "two"}]
 QUERIES = [{"_id": "q1", "text": "which"}]
@@ -13,7 +15,7 @@ QRELS = "query-id\tcorpus-id\tscore\nq1\td1\t1\n"
 
 
 def written(folder, corpus=CORPUS, queries=QUERIES, qrels=QRELS):
-    (folder / "qrels").mkdir()
+    (folder / "qrels").mkdir(parents=True)
     for name, records in {"corpus": corpus, "queries": queries}.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (folder / "qrels" / "test.tsv").write_text(qrels, encoding="utf-8", newline="")
@@ -128,3 +130,34 @@ def test_what_is_no_judgement_is_refused_with_its_line(tmp_path, qrels):
     with pytest.raises(UserError) as refused:
         load(tmp_path, "test")
     assert str(refused.value).startswith(f"{tmp_path / 'qrels' / 'test.tsv'}, {JUDGEMENTS[qrels]}")
+
+
+WHOLES = {
+    "ids twice": ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl: _id 'd1' is there twice (1 such); ids must be unique"),
+    "queries twice": ({"queries": [*QUERIES, *QUERIES]}, "queries.jsonl: _id 'q1' is there twice"),
+    "an unknown document": (
+        {"qrels": QRELS + "q1\td9\t1\n"},
+        "qrels/test.tsv: judges document 'd9', which corpus.jsonl does not hold (1 such)",
+    ),
+    "a blank behind an id": ({"qrels": "q1\td1 \t1\n"}, "qrels/test.tsv: judges document 'd1 ', which corpus.jsonl"),
+    "an unknown query": ({"qrels": QRELS + "q9\td1\t1\n"}, "qrels/test.tsv: judges query 'q9', which queries.jsonl"),
+    "nothing relevant": ({"qrels": "q1\td1\t0\n"}, "qrels/test.tsv: no query has a relevant document"),
+    "no judgements": ({"qrels": ""}, "qrels/test.tsv: no query has a relevant document"),
+    "no documents": ({"corpus": []}, "corpus.jsonl: no rows"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WHOLES)
+def test_files_that_do_not_belong_together_are_refused(tmp_path, case):
+    parts, message = WHOLES[case]
+    check(written(tmp_path / "whole"), "test")
+    with pytest.raises(UserError) as refused:
+        check(written(tmp_path / "broken", **parts), "test")
+    assert str(refused.value).startswith(f"{tmp_path / 'broken'}/{message}")
+
+
+def test_a_plan_looks_at_the_files(tmp_path):
+    """Before any job, not in that of the task."""
+    folder = written(tmp_path / "broken", qrels=QRELS + "q1\td9\t1\n")
+    with pytest.raises(UserError, match="judges document 'd9'"):
+        task_origin(LocalTask(source="local", path=str(folder)))

@@ -42,6 +42,30 @@ def load(folder: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
     )
 
 
+def check(folder: Path, split: str) -> None:
+    """Raises UserError for what is no such task: what `load` refuses, ids that stand twice or for nothing, nothing relevant."""
+    documents, queries, judgements = load(folder, split)
+    qrels = folder / f"qrels/{split}.tsv"
+    for file, table, kind, column in (
+        ("corpus.jsonl", documents, "document", "doc_id"),
+        ("queries.jsonl", queries, "query", "query_id"),
+    ):
+        twice = table.loc[table["id"].duplicated(), "id"]
+        if len(twice):
+            raise UserError(
+                f"{folder / file}: _id '{twice.iloc[0]}' is there twice ({len(twice)} such); ids must be unique"
+            )
+        if table.empty:
+            raise UserError(f"{folder / file}: no rows")
+        unknown = judgements.loc[~judgements[column].isin(set(table["id"])), column]
+        if len(unknown):
+            raise UserError(
+                f"{qrels}: judges {kind} '{unknown.iloc[0]}', which {file} does not hold ({unknown.nunique()} such)"
+            )
+    if not (judgements["relevance"] > 0).any():
+        raise UserError(f"{qrels}: no query has a relevant document, which is one with a score above 0")
+
+
 def _placed(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{path}, line {number}", record) for number, record in numbered_records(path)]
 

@@ -8,7 +8,7 @@ from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.origin import task_kind, task_origin
-from qatlab.plan.runs import Run, plan_data, plan_model, run_name
+from qatlab.plan.runs import Run, check_rows, plan_data, plan_model, run_name
 
 CAUSAL_KINDS = ("translation", "language_modelling")
 
@@ -27,6 +27,7 @@ def plan_causal_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -
         )
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
         inputs = {"model": model, "data": plan_data(planner, config)}
+        check_rows(planner, config)
         trained = planner.add("train_causal_lm", slug, dump(slice_), inputs, name)
     run = Run(name, cell, config, trained)
     for deployment, section in config.deploy.items():

@@ -4,6 +4,7 @@ Looking it up is also the check that local things are there, before any job star
 """
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
+from qatlab.plan.remembered import remembered
 
 
 def model_origin(config: ModelConfig) -> Any:
@@ -50,8 +52,7 @@ def model_origin(config: ModelConfig) -> Any:
         return {"transformers": package_version("transformers"), "torch": package_version("torch")}
     if source == "local":
         folder = Path(config.name).expanduser()
-        check_folder(folder, config.name)
-        return {"sha256": sha256_of(folder)}
+        return _checked("model", folder, lambda: check_folder(folder, config.name))
     if source == "package":
         packaged = packaged_folder(config.name)
         assert packaged is not None
@@ -64,17 +65,51 @@ def data_origin(config: AnyData) -> Any:
     """Versions of the packages read, the checksums of local files, or that of the grammar."""
     if isinstance(config, DocstringData | PackageTextData):
         return {package: package_version(package) for package in sorted({*config.packages, *config.held_out})}
-    if isinstance(config, LocalData):
-        from qatlab.data.local import read_columns  # pandas: only a plan with local data pays for it
-
-        path = Path(config.path).expanduser()
-        read_columns(path, config.columns)
-        return {"sha256": sha256_of(path)}
+    if isinstance(config, LocalData | ParallelData):
+        return {"sha256": training_rows(config)["sha256"]}
     if isinstance(config, GrammarData):
         return _grammar_origin()
-    if isinstance(config, ParallelData):
-        return _parallel_origin(config.paths, config.columns, "data")
     return "hub"
+
+
+def training_rows(config: AnyData) -> Any:
+    """Of files of the user's own: their checksum, how many rows they have and are kept, and different texts of each column.
+
+    None of data from elsewhere, whose rows are known when they are there.
+    """
+    if not isinstance(config, LocalData | ParallelData):
+        return None
+    names = [config.path] if isinstance(config, LocalData) else config.paths
+    paths = [Path(name).expanduser() for name in names]
+
+    def find_out() -> dict[str, Any]:
+        from qatlab.data.local import read_columns  # pandas: only a plan with local data pays for it
+        from qatlab.data.parallel import load
+        from qatlab.data.sample import kept_rows
+
+        local = isinstance(config, LocalData)
+        table = read_columns(paths[0], config.columns) if local else load(paths, config.columns, "data")
+        kept = table.iloc[kept_rows(len(table), config.shuffle_seed, config.rows)]
+        checksums = [sha256_of(path) for path in paths]
+        return {
+            "sha256": checksums[0] if local else checksums,
+            "rows": len(table),
+            "kept": len(kept),
+            "distinct": {column: int(kept[column].nunique()) for column in kept.columns},
+        }
+
+    return remembered(f"training rows {config.model_dump_json()}", paths, find_out)
+
+
+def _checked(question: str, path: Path, check: Callable[[], Any]) -> dict[str, str]:
+    """The checksum of a local file or folder that passes a check."""
+
+    def find_out() -> dict[str, str]:
+        check()
+        return {"sha256": sha256_of(path)}
+
+    found: dict[str, str] = remembered(question, [path], find_out)
+    return found
 
 
 def _grammar_origin() -> dict[str, str]:
@@ -87,8 +122,13 @@ def _parallel_origin(names: list[str], columns: list[str], key: str) -> dict[str
     from qatlab.data.parallel import load
 
     paths = [Path(name).expanduser() for name in names]
-    load(paths, columns, key)
-    return {"sha256": [sha256_of(path) for path in paths]}
+
+    def find_out() -> dict[str, list[str]]:
+        load(paths, columns, key)
+        return {"sha256": [sha256_of(path) for path in paths]}
+
+    found: dict[str, list[str]] = remembered(f"parallel texts {columns}", paths, find_out)
+    return found
 
 
 def check_trackers(config: TrainerConfig) -> None:
@@ -105,21 +145,20 @@ def task_origin(config: AnyTask) -> Any:
     if isinstance(config, TranslationTask | TextTask):
         return _generation_origin(config)
     if isinstance(config, LocalTask):
-        from qatlab.data.beir import check_layout
+        from qatlab.data.beir import check
 
         folder = Path(config.path).expanduser()
-        check_layout(folder, config.split)
-        return {"sha256": sha256_of(folder)}
+        return _checked(f"BEIR {config.split}", folder, lambda: check(folder, config.split))
     if isinstance(config, PairsTask):
         from qatlab.data.similarity_pairs import load
 
-        load(Path(config.path).expanduser(), config.columns, "NAME")
-        return {"sha256": sha256_of(Path(config.path).expanduser())}
+        path = Path(config.path).expanduser()
+        return _checked(f"pairs {config.columns}", path, lambda: load(path, config.columns, "NAME"))
     if isinstance(config, WithheldTask):
         from qatlab.data.withheld import load as load_records
 
-        load_records(Path(config.path).expanduser(), config, "NAME")
-        return {"sha256": sha256_of(Path(config.path).expanduser())}
+        path = Path(config.path).expanduser()
+        return _checked(f"records {config.model_dump_json()}", path, lambda: load_records(path, config, "NAME"))
     if isinstance(config, MtebTask):
         from qatlab.data.mteb_tasks import look_up
 
@@ -136,8 +175,7 @@ def _generation_origin(config: TranslationTask | TextTask) -> Any:
         from qatlab.data.local import read_columns
 
         path = Path(config.path).expanduser()
-        read_columns(path, [config.column], "task.NAME.column")
-        return {"sha256": sha256_of(path)}
+        return _checked(f"texts {config.column}", path, lambda: read_columns(path, [config.column], "task.NAME.column"))
     return "hub"
 
 
@@ -163,6 +201,7 @@ def texts_origin(config: DocstringTexts | LocalTexts | HubTexts) -> Any:
         from qatlab.data.local import read_columns
 
         path = Path(config.path).expanduser()
-        read_columns(path, [config.column], "texts.NAME.column")
-        return {"sha256": sha256_of(path)}
+        return _checked(
+            f"texts {config.column}", path, lambda: read_columns(path, [config.column], "texts.NAME.column")
+        )
     return "hub"

@@ -9,11 +9,12 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
 from qatlab.config.task import Kind, RecordsTask
+from qatlab.data.sample import check_batches, check_count
 from qatlab.errors import UserError, printable
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
-from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin
+from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows
 from qatlab.tables.names import is_simulation, simulation
 
 
@@ -52,6 +53,7 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     trained, name = model, run_name(cell, config)
     if config.method.train:
         data = plan_data(planner, config)
+        check_rows(planner, config)
         slice_ = {"method": dump(config.method), "trainer": dump(config.trainer), "seed": config.seed}
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
         trained = planner.add("train", slug, slice_, {"model": model, "data": data}, name)
@@ -65,6 +67,15 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     for task, role in run.tasks.items():
         _plan_task(planner, run, task, role)
     return run
+
+
+def check_rows(planner: Planner, config: RunConfig) -> None:
+    """Raises UserError where data that a plan can read have too few rows, or too few different texts for a batch."""
+    found = planner.origin(training_rows, config.data)
+    if found is not None:
+        check_count(config.data.name, found["rows"], config.data.rows)
+        if config.model.kind != "causal_lm":
+            check_batches(found["kept"], found["distinct"], config.trainer)
 
 
 def plan_model(planner: Planner, config: ModelConfig) -> str:

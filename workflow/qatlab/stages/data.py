@@ -1,6 +1,5 @@
 """data: training rows, from wherever they come, as Parquet with a manifest."""
 
-import random
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,15 @@ from qatlab.config.data import (
     PackageTextData,
     ParallelData,
 )
-from qatlab.errors import UserError
+from qatlab.data.sample import check_count, kept_rows
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes train.parquet (one text column per role) and manifest.json (source, rows, SHA-256)."""
     config: AnyData = TypeAdapter(DataConfig).validate_python(description["config"])
     table, commit = _load(config)
-    if table.empty:
-        raise UserError(f"data '{config.name}' has no rows")
-    table = table.iloc[_shuffled(len(table), config.shuffle_seed, config.rows)].reset_index(drop=True)
-    if config.rows is not None and len(table) < config.rows:
-        raise UserError(f"data '{config.name}' has {len(table)} rows, fewer than data.rows={config.rows}")
+    check_count(config.name, len(table), config.rows)
+    table = table.iloc[kept_rows(len(table), config.shuffle_seed, config.rows)].reset_index(drop=True)
     table.to_parquet(output / "train.parquet", index=False)
     manifest = {
         "source": config.source,
@@ -80,9 +76,3 @@ def _docstring_pairs(config: DocstringData) -> pd.DataFrame:
                 seen_codes.add(pair.code)
                 rows.append((pair.summary, pair.code))
     return pd.DataFrame(rows, columns=config.columns)
-
-
-def _shuffled(count: int, seed: int, kept: int | None) -> list[int]:
-    order = list(range(count))
-    random.Random(seed).shuffle(order)
-    return order[:kept]

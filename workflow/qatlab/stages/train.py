@@ -16,6 +16,7 @@ from qatlab.artifact import checkpoint_folder, write_json
 from qatlab.cards.training_card import FILE, gradients_of, known, training_card
 from qatlab.config.method import LoraConfig, MethodConfig, WeightStartConfig
 from qatlab.config.trainer import TrainerConfig
+from qatlab.data.sample import check_batches
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.losses.wrapped import gather
@@ -51,10 +52,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     table = pd.read_parquet(inputs["data"] / "train.parquet")
     names = names_of_texts(list(table.columns))
     rows = Dataset.from_pandas(table.rename(columns=names), preserve_index=False)
-    if trainer_config.dataloader_drop_last and len(rows) < trainer_config.batch_size:
-        raise UserError(
-            f"trainer.batch_size={trainer_config.batch_size} is more than the {len(rows)} training rows; lower it or raise data.rows"
-        )
+    check_batches(len(table), {str(column): table[column].nunique() for column in table}, trainer_config)
     folder = inputs["model"] / "model"
     model = load_model(folder, device_name())
     callbacks: list[TrainerCallback] = []

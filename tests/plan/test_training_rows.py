@@ -1,0 +1,68 @@
+"""What files of the user's own say of a training, before any job: rows, and different texts for a batch."""
+
+import os
+import time
+
+import pytest
+
+from conftest import PROJECT
+from qatlab.data import local
+from qatlab.errors import UserError
+from qatlab.plan import remembered
+from qatlab.plan.study import load_study
+
+SMALL = ("deploy=[torch_fp32]", "study.matrix.method=[baseline]", "study.decomposition=[]", "data=local")
+
+
+def plan(path, *overrides):
+    return load_study(PROJECT / "conf", "quickstart", overrides=[*SMALL, f"data.path={path}", *overrides])
+
+
+def written(path, rows):
+    path.write_text("anchor,positive\n" + "".join(f"{anchor},{positive}\n" for anchor, positive in rows))
+    return path
+
+
+@pytest.fixture
+def few_questions(tmp_path):
+    """Four questions, with sixteen answers each."""
+    return written(tmp_path / "pairs.csv", [(f"question {i % 4}", f"answer {i}") for i in range(64)])
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return written(tmp_path / "pairs.csv", [(f"question {i}", f"answer {i}") for i in range(64)])
+
+
+def test_more_rows_than_there_are(pairs):
+    message = "data 'local' has 64 rows, fewer than data.rows=1024; data.rows=null takes as many as there are"
+    with pytest.raises(UserError, match=message):
+        plan(pairs, "data.rows=1024")
+
+
+def test_a_batch_of_more_rows_than_there_are(pairs):
+    with pytest.raises(
+        UserError, match=r"trainer\.batch_size=32 is more than the 20 training rows; lower it or raise data\.rows"
+    ):
+        plan(pairs, "data.rows=20", "trainer.batch_size=32")
+    assert plan(pairs, "data.rows=20", "trainer.batch_size=20")
+
+
+def test_a_batch_of_more_rows_than_different_questions(few_questions):
+    message = "column 'anchor' has 4 different texts in 64 training rows, fewer than trainer.batch_size=16, and a batch has no text twice"
+    with pytest.raises(UserError, match=message):
+        plan(few_questions, "data.rows=null", "trainer.batch_size=16")
+    assert plan(few_questions, "data.rows=null", "trainer.batch_size=4")
+    assert plan(few_questions, "data.rows=null", "trainer.batch_size=16", "trainer.dataloader_drop_last=false")
+
+
+def test_an_untrained_model_needs_none(few_questions):
+    assert plan(few_questions, "data.rows=null", "trainer.batch_size=16", "study.matrix.method=[untrained]")
+
+
+def test_a_second_plan_reads_no_file(pairs, tmp_path, monkeypatch):
+    monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / name)
+    os.utime(pairs, (time.time() - 60,) * 2)
+    first = plan(pairs, "data.rows=null", "trainer.batch_size=16")
+    monkeypatch.setattr(local, "read_columns", None)
+    assert plan(pairs, "data.rows=null", "trainer.batch_size=16").artifacts == first.artifacts
