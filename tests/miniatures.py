@@ -160,3 +160,29 @@ def encoder(folder: Path, architecture: str, max_tokens: int = LONGEST, pooling:
     modules = [Transformer(str(plain), max_seq_length=max_tokens), Pooling(32, pooling_mode=pooling), Normalize()]
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder), create_model_card=False)
     return folder
+
+
+def decoder_encoder(folder: Path, pad: str | None, **tokenizer: Any) -> Path:
+    """An encoder made of a decoder, with last-token pooling; a token a character.
+
+    Args:
+        pad: its padding token; None for a tokenizer that has none.
+        tokenizer: what tokenizer_config.json says besides, such as add_eos_token.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import LlamaTokenizerFast, MistralConfig, MistralModel
+
+    whole = _gemma_tokenizer(end=False).backend_tokenizer
+    names = {"eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>", "padding_side": "left"}
+    made = LlamaTokenizerFast(tokenizer_object=whole, add_bos_token=True, **names, **tokenizer)
+    if pad is not None:
+        made.pad_token = pad
+    torch.manual_seed(0)
+    config = MistralConfig(vocab_size=len(made), num_key_value_heads=2, head_dim=8, sliding_window=None, **SMALL)
+    plain = folder.with_name(f"{folder.name}_plain")
+    MistralModel(config).save_pretrained(plain)
+    made.save_pretrained(plain)
+    modules = [Transformer(str(plain), max_seq_length=64), Pooling(32, pooling_mode="lasttoken"), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder), create_model_card=False)
+    return folder

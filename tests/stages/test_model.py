@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
+import miniatures
+from qatlab.artifact import folder_bytes
+from qatlab.encoders.tokens import TokenBatches
 from qatlab.errors import UserError
+from qatlab.models.embedding import load_model
 from qatlab.stages import model as stage
 
 
@@ -54,6 +58,86 @@ def test_the_first_layers_are_kept_as_they_are(tiny_model, tmp_path, capfd):
     assert "not used" not in capfd.readouterr().err
     with pytest.raises(UserError, match="num_hidden_layers=3, but the model has 2"):
         run(tiny_model, tmp_path / "more", num_hidden_layers=3)
+
+
+def edit(path, **values):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+def check_tokens(folder, texts):
+    """What runtimes without Transformers read is what Sentence Transformers computes with."""
+    ours = TokenBatches(folder).feed(texts, {"input_ids", "attention_mask"})
+    theirs = SentenceTransformer(str(folder), device="cpu").preprocess(texts)
+    for name, values in ours.items():
+        assert np.array_equal(values, theirs[name].numpy()), name
+    return ours["input_ids"]
+
+
+@pytest.mark.parametrize("file", ["tokenizer_config.json", "sentence_bert_config.json"])
+def test_casing_that_stands_outside_of_the_tokenizer_is_in_it(tiny_model, tmp_path, file):
+    source, texts = tmp_path / "source", ["Return THE Message", "a"]
+    shutil.copytree(tiny_model, source)
+    tokenizer = json.loads((source / "tokenizer.json").read_text())
+    edit(source / "tokenizer.json", normalizer={**tokenizer["normalizer"], "lowercase": False})
+    edit(source / "tokenizer_config.json", do_lower_case=False)
+    edit(source / file, do_lower_case=True)
+    found = check_tokens(run(source, tmp_path / "out"), texts)
+    assert np.array_equal(found, check_tokens(run(tiny_model, tmp_path / "plain"), [text.lower() for text in texts]))
+    assert not np.array_equal(found, TokenBatches(source).feed(texts, {"input_ids"})["input_ids"])
+
+
+def test_an_end_token_that_is_added_on_loading_is_in_the_tokenizer(tmp_path):
+    """As e5-mistral has it: tokenizer_config.json says so, tokenizer.json does not."""
+    source = miniatures.decoder_encoder(tmp_path / "source", pad="<pad>", add_eos_token=True)
+    edit(source / "tokenizer.json", post_processor=None)
+    target = run(source, tmp_path / "out", max_seq_length=64)
+    found = check_tokens(target, ["one text", "a longer text"])
+    assert (found[:, -1] == 1).all()  # <eos>, padded on the left
+    assert not (TokenBatches(source).feed(["one text"], {"input_ids"})["input_ids"][:, -1] == 1).any()
+
+
+def test_a_decoder_without_a_padding_token_is_padded_with_its_end(tmp_path):
+    source = miniatures.decoder_encoder(tmp_path / "source", pad=None)
+    target = run(source, tmp_path / "out", max_seq_length=64)
+    texts = ["one text", "a longer text"]
+    check_tokens(target, texts)
+    model = load_model(target)
+    together, apart = model.encode(texts), np.concatenate([model.encode([text]) for text in texts])
+    assert np.abs(together - apart).max() < 1e-5
+
+
+def test_the_layout_of_old_folders_is_left_behind(tiny_model, tmp_path, texts):
+    """Sizes on disk are those of the model, not of two."""
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    below = source / "0_Transformer"
+    below.mkdir()
+    for file in list(source.iterdir()):
+        if file.is_file() and file.name not in ("modules.json", "config_sentence_transformers.json"):
+            file.rename(below / file.name)
+    modules = json.loads((source / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (source / "modules.json").write_text(json.dumps(modules))
+    old, plain = run(source, tmp_path / "old"), run(tiny_model, tmp_path / "plain")
+    assert not (old / "0_Transformer").exists()
+    assert folder_bytes(old) < 1.02 * folder_bytes(plain)
+    embeddings = [SentenceTransformer(str(folder), device="cpu").encode(texts) for folder in (old, plain)]
+    assert np.array_equal(*embeddings)
+
+
+@pytest.mark.parametrize("architecture", ["gemma3", "qwen3", "modernbert"])
+def test_layers_of_several_types_are_cut_with_their_types(tmp_path, architecture):
+    source = miniatures.encoder(tmp_path / "source", architecture, max_tokens=32)
+    target = run(source, tmp_path / "out", num_hidden_layers=1)
+    assert load_model(target).encode(["a text"]).shape[0] == 1
+    assert json.loads((target / "config.json").read_text())["num_hidden_layers"] == 1
+
+
+def test_more_tokens_than_positions_are_refused(tiny_model, tmp_path):
+    run(tiny_model, tmp_path / "as many", max_seq_length=64)
+    message = "model.max_seq_length=65, but model '.*' has 64 positions; set model.max_seq_length=64 or less"
+    with pytest.raises(UserError, match=message):
+        run(tiny_model, tmp_path / "more", max_seq_length=65)
 
 
 def classes(folder):

@@ -25,10 +25,14 @@ def load_model(
     name = folder.parent.name if folder.name == "model" else folder.name
     check_folder(folder, name)
     with code_refused(name):
-        return SentenceTransformer(
+        model = SentenceTransformer(
             str(folder),
             device=device,
             trust_remote_code=False,
             model_kwargs={"use_safetensors": True} | ({"dtype": dtype} if dtype else {}),
             config_kwargs=config,
         )
+    tokenizer = getattr(model[0], "tokenizer", None)
+    if getattr(tokenizer, "pad_token", "") is None:  # of decoders that were never trained on batches
+        tokenizer.pad_token = tokenizer.eos_token
+    return model

@@ -40,6 +40,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
+from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
 from qatlab.plan.remembered import remembered
@@ -52,11 +53,17 @@ def model_origin(config: ModelConfig) -> Any:
         return {"transformers": package_version("transformers"), "torch": package_version("torch")}
     if source == "local":
         folder = Path(config.name).expanduser()
-        return _checked("model", folder, lambda: check_folder(folder, config.name))
+
+        def check() -> None:
+            check_folder(folder, config.name)
+            check_positions(folder, config.max_seq_length, config.name)
+
+        return _checked(f"model of {config.max_seq_length} tokens", folder, check)
     if source == "package":
         packaged = packaged_folder(config.name)
         assert packaged is not None
         verify(config.name, packaged)
+        check_positions(packaged, config.max_seq_length, config.name)
         return {"sha256": sha256_of(packaged / "model.safetensors")}
     return "hub"
 

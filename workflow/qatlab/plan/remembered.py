@@ -20,7 +20,8 @@ from qatlab.artifact import files_below
 
 FRESH_SECONDS = 2.0
 KEPT = 1000  # answers; the oldest go first
-READERS = Path(__file__).resolve().parent.parent / "data"
+PACKAGE = Path(__file__).resolve().parent.parent
+READERS = ("data", "models")  # packages with what is asked of files
 
 
 def remembered(question: str, paths: Iterable[Path], find_out: Callable[[], Any]) -> Any:
@@ -54,7 +55,7 @@ def _files(path: Path) -> list[Path]:
 def _readers() -> str:
     """Of the code that reads files: another version may refuse what this one takes."""
     digest = hashlib.sha256()
-    for file in sorted(READERS.glob("*.py")):
+    for file in sorted(file for name in READERS for file in (PACKAGE / name).glob("*.py")):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

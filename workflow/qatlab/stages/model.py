@@ -10,6 +10,7 @@ from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder, verify
+from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import MODULES, check_folder
 from qatlab.models.source import model_source
 
@@ -51,15 +52,28 @@ def _found(config: ModelConfig, source: str) -> Path:
 
 
 def _complete_encoder(target: Path, config: ModelConfig) -> None:
-    """A Sentence Transformers folder, with as many layers and tokens as asked for, and normalized or not."""
+    """A Sentence Transformers folder, with as many layers and tokens as asked for, and normalized or not.
+
+    Its tokenizer.json is the tokenizer as Sentence Transformers has it: what other files of the folder change of it when it is
+    loaded (an end token that is added, casing) is in it, for runtimes that read nothing else.
+    """
     if config.num_hidden_layers:
-        with _layers_kept(target, config.num_hidden_layers):
-            _save_anew(target, num_hidden_layers=config.num_hidden_layers)
-    elif not (target / MODULES).exists() or not (target / "tokenizer.json").exists():
+        with _layers_kept(target, config.num_hidden_layers) as kept:
+            _save_anew(target, **kept)
+    elif not (target / "tokenizer.json").exists() or not _holds_its_transformer(target):
         _save_anew(target)
+    else:
+        _save_tokenizer(target)
+    check_positions(target, config.max_seq_length, config.name)
     _set_max_seq_length(target, config.max_seq_length)
     if config.normalize is not None:
         _set_normalize(target, config.normalize, config.name)
+
+
+def _holds_its_transformer(folder: Path) -> bool:
+    """Whether the first module's files are in the folder itself, not below it, as in folders before 2021."""
+    modules = folder / MODULES
+    return modules.exists() and read_json(modules)[0]["path"] == ""
 
 
 def _complete_decoder(target: Path, config: ModelConfig) -> None:
@@ -67,13 +81,9 @@ def _complete_decoder(target: Path, config: ModelConfig) -> None:
     if config.num_hidden_layers:
         from transformers import AutoModelForCausalLM
 
-        with _layers_kept(target, config.num_hidden_layers):
+        with _layers_kept(target, config.num_hidden_layers) as kept:
             model = AutoModelForCausalLM.from_pretrained(
-                str(target),
-                trust_remote_code=False,
-                use_safetensors=True,
-                num_hidden_layers=config.num_hidden_layers,
-                dtype="auto",
+                str(target), trust_remote_code=False, use_safetensors=True, dtype="auto", **kept
             )
         for shard in target.glob("model*.safetensors*"):
             shard.unlink()
@@ -89,24 +99,31 @@ def _copy_plain_files(folder: Path, target: Path) -> None:
 
 
 @contextmanager
-def _layers_kept(folder: Path, layers: int) -> Iterator[None]:
-    """While a model is loaded with its first layers alone. Raises UserError where it has fewer."""
+def _layers_kept(folder: Path, layers: int) -> Iterator[dict[str, Any]]:
+    """While a model is loaded with its first layers alone; yields the keys of its configuration that say so.
+
+    Raises:
+        UserError: where it has fewer.
+    """
     from transformers import AutoConfig
     from transformers.utils import logging
 
-    there = AutoConfig.from_pretrained(str(folder), trust_remote_code=False).num_hidden_layers
-    if layers > there:
-        raise UserError(f"model.num_hidden_layers={layers}, but the model has {there}")
-    said = logging.get_verbosity()
+    config = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+    if layers > config.num_hidden_layers:
+        raise UserError(f"model.num_hidden_layers={layers}, but the model has {config.num_hidden_layers}")
+    types = getattr(config, "layer_types", None)
+    shown = logging.get_verbosity()
     logging.set_verbosity_error()  # or each weight that is left out is named
     try:
-        yield
+        yield {"num_hidden_layers": layers, **({"layer_types": list(types[:layers])} if types else {})}
     finally:
-        logging.set_verbosity(said)
+        logging.set_verbosity(shown)
 
 
 def _save_anew(folder: Path, **config: Any) -> None:
     """Sentence Transformers gives a plain Transformers encoder mean pooling, and a slow tokenizer its tokenizer.json.
+
+    Nothing else stays in the folder: no shards of other weights, no folder of an older layout.
 
     Args:
         config: keys of the model's config.json that are to have other values.
@@ -114,7 +131,20 @@ def _save_anew(folder: Path, **config: Any) -> None:
     from qatlab.models.embedding import load_model
 
     model = load_model(folder, config=config)
-    model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
+    aside = folder.with_name(f"{folder.name}.anew")
+    model.save_pretrained(str(aside), safe_serialization=True, create_model_card=False)
+    shutil.rmtree(folder)
+    aside.rename(folder)
+
+
+def _save_tokenizer(folder: Path) -> None:
+    from transformers import PreTrainedTokenizerBase
+
+    from qatlab.models.embedding import load_model
+
+    tokenizer = load_model(folder).tokenizer
+    if isinstance(tokenizer, PreTrainedTokenizerBase):  # static embeddings have one of another library
+        tokenizer.save_pretrained(str(folder))
 
 
 def _set_normalize(folder: Path, normalize: bool, name: str) -> None:
