@@ -87,13 +87,22 @@ def test_casing_that_stands_outside_of_the_tokenizer_is_in_it(tiny_model, tmp_pa
 
 
 def test_an_end_token_that_is_added_on_loading_is_in_the_tokenizer(tmp_path):
-    """As e5-mistral has it: tokenizer_config.json says so, tokenizer.json does not."""
-    source = miniatures.decoder_encoder(tmp_path / "source", pad="<pad>", add_eos_token=True)
+    """As e5-mistral has it: tokenizer_config.json says so, tokenizer.json does not. Transformers 4 adds it, 5 does not."""
+    source = miniatures.decoder_encoder(tmp_path / "source", pad="<pad>")
     edit(source / "tokenizer.json", post_processor=None)
-    target = run(source, tmp_path / "out", max_seq_length=64)
-    found = check_tokens(target, ["one text", "a longer text"])
-    assert (found[:, -1] == 1).all()  # <eos>, padded on the left
-    assert not (TokenBatches(source).feed(["one text"], {"input_ids"})["input_ids"][:, -1] == 1).any()
+    edit(source / "tokenizer_config.json", tokenizer_class="LlamaTokenizerFast", add_eos_token=True, add_bos_token=True)
+    check_tokens(run(source, tmp_path / "out", max_seq_length=64), ["one text", "a longer text"])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_long_texts_are_cut_where_the_tokenizer_says(tiny_model, tmp_path, pairs, side):
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    edit(source / "tokenizer_config.json", truncation_side=side)
+    long = " ".join(summary for summary, _ in pairs[:20])
+    ids = check_tokens(run(source, tmp_path / "out"), [long])[0]
+    whole = SentenceTransformer(str(tiny_model), device="cpu").tokenizer(long)["input_ids"]
+    assert ids[1:-1].tolist() == (whole[-23:-1] if side == "left" else whole[1:23])
 
 
 def test_a_decoder_without_a_padding_token_is_padded_with_its_end(tmp_path):

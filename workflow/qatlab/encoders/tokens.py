@@ -30,7 +30,7 @@ class TokenBatches:
             "direction": settings.get("padding_side", "right"),
         }
         self.max_tokens = _max_tokens(folder, settings)
-        self.tokenizer.enable_truncation(self.max_tokens)
+        self.tokenizer.enable_truncation(self.max_tokens, direction=settings.get("truncation_side", "right"))
         self.pad_to(None)
 
     def pad_to(self, length: int | None) -> None:
