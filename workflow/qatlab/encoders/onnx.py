@@ -33,9 +33,9 @@ class OnnxEncoder:
         self.input_names = {entry.name for entry in self.session.get_inputs()}
         self.device = f"cpu ({platform.machine()}, {threads or 'all'} threads)"
 
-    def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
-        """(n, dim) float32, in the order of the texts. Batches hold texts of similar length, longest first."""
-        return encode_by_length(texts, batch_size, self._embed)
+    def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
+        """(n, dim) float32, in the order of the texts, each behind the prompt. Batches hold texts of similar length, longest first."""
+        return encode_by_length([prompt + text for text in texts], batch_size, self._embed)
 
     def _embed(self, texts: list[str]) -> np.ndarray:
         vectors: np.ndarray = self.session.run([OUTPUT], self.tokens.feed(texts, self.input_names))[0]

@@ -23,9 +23,9 @@ class OpenvinoEncoder:
         self.input_names = {name for entry in self.model.inputs for name in entry.names}
         self.device = f"cpu ({platform.machine()}, {threads or 'all'} threads)"
 
-    def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
-        """(n, dim) float32, in the order of the texts. Batches hold texts of similar length, longest first."""
-        return encode_by_length(texts, batch_size, self._embed)
+    def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
+        """(n, dim) float32, in the order of the texts, each behind the prompt. Batches hold texts of similar length, longest first."""
+        return encode_by_length([prompt + text for text in texts], batch_size, self._embed)
 
     def _embed(self, texts: list[str]) -> np.ndarray:
         vectors: np.ndarray = self.model(self.tokens.feed(texts, self.input_names))[OUTPUT]

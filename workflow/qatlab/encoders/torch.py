@@ -35,13 +35,18 @@ class TorchEncoder:
         self.model.eval()
         self.device = describe_device(device)
 
-    def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
-        """(n, dim) float32, in the order of the texts. Batches hold texts of similar length, longest first."""
-        return encode_by_length(texts, batch_size, self._embed)
+    def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
+        """(n, dim) float32, in the order of the texts. Batches hold texts of similar length, longest first.
 
-    def _embed(self, texts: list[str]) -> np.ndarray:
-        vectors = self.model.encode(
-            texts, batch_size=len(texts), prompt="", convert_to_tensor=True, show_progress_bar=False
-        )
-        values: np.ndarray = vectors.float().cpu().numpy()
-        return values
+        Args:
+            prompt: stands before each text, and is left out of pooling by a model that says so.
+        """
+
+        def embed(some: list[str]) -> np.ndarray:
+            vectors = self.model.encode(
+                some, batch_size=len(some), prompt=prompt, convert_to_tensor=True, show_progress_bar=False
+            )
+            values: np.ndarray = vectors.float().cpu().numpy()
+            return values
+
+        return encode_by_length(texts, batch_size, embed)

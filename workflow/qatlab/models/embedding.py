@@ -32,7 +32,7 @@ def load_model(
             model_kwargs={"use_safetensors": True} | ({"dtype": dtype} if dtype else {}),
             config_kwargs=config,
         )
-    tokenizer = getattr(model[0], "tokenizer", None)
+    tokenizer: Any = getattr(model[0], "tokenizer", None)
     if getattr(tokenizer, "pad_token", "") is None:  # of decoders that were never trained on batches
         tokenizer.pad_token = tokenizer.eos_token
     return model

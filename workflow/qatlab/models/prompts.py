@@ -15,5 +15,5 @@ def prompt_for(folder: Path, texts: str) -> str:
     prompts = settings.get("prompts") or {}
     for name in (*PROMPT_NAMES[texts], settings.get("default_prompt_name")):
         if name in prompts:
-            return str(prompts[name])
+            return str(prompts[name] or "")
     return ""

@@ -43,11 +43,10 @@ def training_embeddings(model: SentenceTransformer, folder: Path, data: Path, ro
     """The model's embeddings of the first training documents, (rows, dim) float32."""
     table = pq.read_table(data / "train.parquet")
     texts = table.column(1).slice(0, rows).to_pylist()
-    prompt = prompt_for(folder, "documents")
     return model.encode(
-        [prompt + text for text in texts],
+        texts,
         batch_size=BATCH_SIZE,
-        prompt="",
+        prompt=prompt_for(folder, "documents"),
         convert_to_numpy=True,
         show_progress_bar=False,
     ).astype(np.float32)

@@ -38,9 +38,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     count, seconds = 0, 0.0
     for table, texts in _texts(inputs, config).items():
         prompt = prompt_for(folder, "pairs" if _are_pairs(inputs) else table)
-        texts = [prompt + text for text in texts]
         began = time.monotonic()
-        embeddings = _encode(encoder, texts, config.batch_size, f"encode {description['label']}: {table}")
+        embeddings = _encode(encoder, texts, prompt, config.batch_size, f"encode {description['label']}: {table}")
         seconds += time.monotonic() - began
         count += len(texts)
         if not np.isfinite(embeddings).all():
@@ -74,7 +73,7 @@ def _are_pairs(inputs: dict[str, Path]) -> bool:
 
 
 def load_encoder(folder: Path, threads: int | None, config: Deployment) -> Any:
-    """What runs a deployment: `encode(texts, batch_size)` gives (n, dim) float32, and `device` says where."""
+    """What runs a deployment: `encode(texts, batch_size, prompt)` gives (n, dim) float32, and `device` says where."""
     if isinstance(config, TorchDeployment):
         from qatlab.encoders.torch import TorchEncoder
 
@@ -88,7 +87,7 @@ def load_encoder(folder: Path, threads: int | None, config: Deployment) -> Any:
     return OpenvinoEncoder(folder, threads)
 
 
-def _encode(encoder: Any, texts: list[str], batch_size: int, label: str) -> np.ndarray:
+def _encode(encoder: Any, texts: list[str], prompt: str, batch_size: int, label: str) -> np.ndarray:
     """Longest first, over all texts, so that little is padded; in blocks, so that someone waiting sees progress."""
     block = max(len(texts) // 10, batch_size * BATCHES_AT_ONCE)
     order = np.argsort([-len(text) for text in texts], kind="stable")
@@ -97,7 +96,7 @@ def _encode(encoder: Any, texts: list[str], batch_size: int, label: str) -> np.n
     pace.due()
     for start in range(0, len(texts), block):
         some = [texts[row] for row in order[start : start + block]]
-        parts.append(encoder.encode(some, batch_size))
+        parts.append(encoder.encode(some, batch_size, prompt))
         done += sum(map(len, some))
         if pace.due() and 0 < done < letters:
             left = (time.monotonic() - began) / done * (letters - done)
