@@ -62,6 +62,16 @@ MISTAKES = [
     ("+study.exclude=[{methd: ste}]", "exclude names 'methd', which is not a key of the matrix"),
     ("data=local", "'data.path' has no value yet; add data.path=VALUE"),
     ("trainer={", "override not understood"),
+    ("seed", "override not understood: seed (missing EQUAL at '<EOF>'); write key=value, as in Hydra"),
+    (
+        "model.name=My models (v2), a=b",
+        'needs quotes that Hydra sees: overrides="model.name=\\"\'My models (v2), a=b\'\\""',
+    ),
+    (
+        "++task.beir.path=elsewhere",
+        "'task.beir' has keys but no source: it is set and not chosen; add beir to task=[…], or remove what sets it",
+    ),
+    ("++data.source=sql", "data.source: 'sql' is none; valid: 'docstrings', 'local', 'hub', 'grammar'"),
     ("evaluate.metrics=[f1@1]", "unknown metric 'f1@1'"),
     ("drift.reference=nothing", "drift.reference 'nothing' is not a deployment"),
     ("seed=x", "'seed' is swept"),

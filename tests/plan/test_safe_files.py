@@ -82,6 +82,11 @@ def test_a_hostile_file_is_refused_at_its_line(conf, tmp_path, what, monkeypatch
         published_studies(conf)
 
 
+def test_a_byte_order_mark_is_named(conf):
+    (conf / "study" / "mine.yaml").write_text("\ufeff" + STUDY, encoding="utf-8")
+    assert refused(conf) == "conf/study/mine.yaml begins with a byte-order mark; save it as UTF-8 without one"
+
+
 def test_files_of_any_group_are_looked_at(conf):
     (conf / "method" / "evil.yaml").write_text("name: evil\n_target_: os.system\n")
     with pytest.raises(UserError, match=r"^conf/method/evil\.yaml, line 2: '_target_'"):

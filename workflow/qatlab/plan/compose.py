@@ -205,14 +205,27 @@ def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str,
 
 def _parsed(overrides: list[str]) -> list[Override]:
     check_overrides(overrides)
-    try:
-        parsed = list(OverridesParser.create().parse_overrides(overrides))
-    except HydraException as error:
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"override not understood: {first} (write key=value, as in Hydra)") from None
+    parser = OverridesParser.create()
+    parsed = [_parse(parser, override) for override in overrides]
     for override in parsed:
         check_override(override.key_or_group, override.value())
     return parsed
+
+
+def _parse(parser: OverridesParser, override: str) -> Override:
+    try:
+        return parser.parse_override(override)
+    except HydraException as error:
+        reason = str(error).strip().splitlines()[0]
+        key, equals, value = override.partition("=")
+        shown = override if len(override) <= LONGEST_SHOWN else f"{override[:LONGEST_SHOWN]}…"
+        hint = "write key=value, as in Hydra"
+        if equals and len(override) <= LONGEST_SHOWN and "'" not in value:
+            hint = (
+                "a value with blanks, commas, parentheses or = needs quotes that Hydra sees: "
+                f'overrides="{key}=\\"\'{value}\'\\""'
+            )
+        raise UserError(f"override not understood: {shown} ({reason}); {hint}") from None
 
 
 def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
@@ -311,6 +324,13 @@ def describe(error: ValidationError, values: Any, prefix: str = "") -> str:
         return f"unknown key '{key}'{hint}{more}"
     if first["type"] == "missing":
         return f"'{key}' is missing{more}"
+    if first["type"] == "union_tag_not_found":
+        group, _, name = key.rpartition(".")
+        tag = first["ctx"]["discriminator"].strip("'")
+        return f"'{key}' has keys but no {tag}: it is set and not chosen; add {name} to {group}=[…], or remove what sets it{more}"
+    if first["type"] == "union_tag_invalid":
+        tag = first["ctx"]["discriminator"].strip("'")
+        return f"{key}.{tag}: '{first['ctx']['tag']}' is none; valid: {first['ctx']['expected_tags']}{more}"
     message = first["msg"].removeprefix("Value error, ")
     shown = repr(first["input"])
     shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"

@@ -3,6 +3,7 @@
 What is left is data: maps, lists, texts and numbers, of a size that a person writes.
 """
 
+import codecs
 import re
 import shlex
 from collections.abc import Iterable, Iterator
@@ -100,6 +101,11 @@ def _check_file(path: Path, name: str, size: int, modified: int) -> None:
         raise UserError(f"{name} has {size:,} bytes; a file of the configuration has at most {LARGEST_FILE:,}")
     try:
         with path.open("rb") as stream:
+            if (
+                stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
+            ):  # Hydra does not see the file's first line behind it
+                raise UserError(f"{name} begins with a byte-order mark; save it as UTF-8 without one")
+            stream.seek(0)
             _check_events(yaml.parse(stream, Loader=Loader), name)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
