@@ -1,5 +1,6 @@
 """ONNX deployments against Sentence Transformers' own backends and ONNX Runtime's own quantizer."""
 
+import json
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from qatlab.deploy.onnx_dynamic import quantize
 from qatlab.deploy.onnx_export import ONNX_FILE, export
 from qatlab.deploy.onnx_names import shared_names
 from qatlab.encoders.onnx import OnnxEncoder
+from qatlab.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,20 @@ def test_quantization_is_onnx_runtimes_with_the_published_parameters(exported, q
     kinds = {node.op_type for node in ours.graph.node}
     assert {"MatMulInteger", "DynamicQuantizeLinear"} <= kinds
     assert (quantized / ONNX_FILE).stat().st_size < 0.6 * (exported / ONNX_FILE).stat().st_size
+
+
+def test_dimensions_that_a_model_cuts_are_cut_in_the_file(tiny_model, tmp_path, pairs):
+    """A Matryoshka model may say how many of its dimensions are an embedding."""
+    source = tmp_path / "model" / "model"
+    shutil.copytree(tiny_model, source)
+    settings = source / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "truncate_dim": 12}))
+    expected = SentenceTransformer(str(source), device="cpu").encode(texts(pairs))
+    assert expected.shape[1] == 12
+    export(source, tmp_path / "onnx", OnnxDeployment(backend="onnx"))
+    assert np.abs(OnnxEncoder(tmp_path / "onnx", 1).encode(texts(pairs), 8) - expected).max() < 1e-5
+    with pytest.raises(UserError, match=r"truncate_dim.*set exporter: torch"):
+        export(source, tmp_path / "optimum", OnnxDeployment(backend="onnx", exporter="optimum"))
 
 
 def test_no_torch_weights_are_shipped_with_onnx(exported, quantized):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from qatlab.artifact import read_json
 from qatlab.config.deploy import OnnxDeployment
+from qatlab.errors import UserError
 from qatlab.models.safe_folder import check_folder
 
 ONNX_FILE = "onnx/model.onnx"
@@ -24,6 +25,12 @@ def export(source: Path, target: Path, config: OnnxDeployment) -> None:
     copy_without_weights(source, target)
     (target / "onnx").mkdir()
     if config.exporter == "optimum":
+        settings = target / "config_sentence_transformers.json"
+        if settings.exists() and read_json(settings).get("truncate_dim"):
+            raise UserError(
+                f"{source.parent.name} keeps the first dimensions alone (truncate_dim), which optimum's file does not; "
+                "set exporter: torch"
+            )
         _by_optimum(source, target, config.opset)
     else:
         from qatlab.deploy.onnx_graph import export_graph

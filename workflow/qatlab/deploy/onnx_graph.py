@@ -37,11 +37,12 @@ class _WholeModel(nn.Module):
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         self.steps = nn.ModuleList(model)
+        self.kept = model.truncate_dim  # the first dimensions, of a Matryoshka model that says so; None for all
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(batch, sequence) int64 each to (batch, sequence, hidden) and (batch, dim) float32."""
+        """(batch, sequence) int64 each to (batch, sequence, hidden) and (batch, kept dimensions) float32."""
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             features["token_type_ids"] = token_type_ids
@@ -49,7 +50,8 @@ class _WholeModel(nn.Module):
         tokens = features["token_embeddings"]
         for module in self.steps[1:]:
             features = module(features)
-        return tokens, features["sentence_embedding"]
+        embeddings = features["sentence_embedding"]
+        return tokens, embeddings if self.kept is None else embeddings[:, : self.kept]
 
 
 def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) -> None:
