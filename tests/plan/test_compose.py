@@ -206,3 +206,25 @@ def test_a_mistake_in_a_later_cell_is_said_as_in_the_first():
 def test_an_interpolation_follows_the_matrix():
     composed = runs("+study.matrix.trainer.learning_rate=[1e-4,2e-5]", "trainer.warmup_ratio=${trainer.learning_rate}")
     assert {config.trainer.warmup_ratio for _, config in composed} == {1e-4, 2e-5}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "# @package _global_\ndefaults: 3\n",
+            "Invalid defaults list in 'study/mine', defaults must be a list .got int.",
+        ),
+        ("# @package _global_\ndefaults: [3]\n", "Unsupported type in defaults : int"),
+        ("# @package _global_\ndefaults:\n", "defaults must be a list .got NoneType."),
+        ("# @package _global_\ndefaults: [nothing]\n", "Could not load 'study/nothing'.$"),
+        ("- a\n", ""),
+        ("# @package _global_\n- a\n", ""),
+    ],
+)
+def test_a_study_file_that_hydra_cannot_read_is_one_line(tmp_path, text, message):
+    conf = tmp_path / "conf"
+    shutil.copytree(CONF, conf)
+    (conf / "study" / "mine.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"^configuration cannot be composed: .*{message}"):
+        compose_runs(conf, "mine", overrides=["study.matrix.method=[baseline]"])

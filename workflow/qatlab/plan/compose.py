@@ -25,6 +25,8 @@ from qatlab.plan.safe_files import check_files, check_override, check_overrides
 
 Model = TypeVar("Model", bound=BaseModel)
 
+# Hydra raises Python's own errors for defaults lists and files that are none.
+LIBRARY_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, AssertionError)
 # What decides which model is trained may be swept; every run is then deployed and evaluated in all ways the study lists.
 FULL_SCALE = "full"
 LONGEST_SHOWN = 100  # characters of a value that is refused
@@ -240,12 +242,12 @@ def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
         return compose(config_name="config", overrides=overrides)
     except yaml.YAMLError as error:
         raise UserError(f"a file of conf/ is not YAML: {' '.join(str(error).split())}") from None
-    except (HydraException, OmegaConfBaseException) as error:
+    except LIBRARY_ERRORS as error:
         raise _as_user_error(error, overrides) from None
 
 
 def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
-    text = " ".join(str(error).split())
+    text = " ".join(str(error).split()).partition(" Config search path:")[0]
     key = re.search(r"Could not override '([^']+)'", text)
     if key and "@study." in key.group(1):
         study = re.search(r"In '([^']+)'", text)
