@@ -83,7 +83,9 @@ def tables(tmp_path_factory):
         run = f"ste-rate={rate}-seed={seed}"
         of = {"run": run, "method": "ste", "seed": seed}
         for deployment in DEPLOY:
-            cost.append({**of, "deploy": deployment, "bytes_on_disk": 1000 + len(cost)})
+            counts = ("900", "1000") if deployment.endswith("int8") else ("", "")
+            of_weights = dict(zip(("quantized_weights", "linear_weights"), counts, strict=True))
+            cost.append({**of, "deploy": deployment, "bytes_on_disk": 1000 + len(cost), **of_weights})
             drift.append(
                 {**of, "reference": "simulated:int8", "deploy": deployment, "task": "code", "min": 0.9, "mean": 0.95}
                 | {"mean_distance": len(drift) / 1000, "n": 40, "top10_overlap": None, "integer_kernel": None}
@@ -205,6 +207,8 @@ def test_figures_are_those_of_the_tables(made, tables):
     ships = shown["How it ships"].set_index("shipped as")
     cost = pd.read_csv(tables / "cost.csv", dtype=str).query("run == @RUN").set_index("deploy")
     assert ships["bytes on disk"].to_dict() == cost["bytes_on_disk"].to_dict()
+    part = "900 of 1,000, those of linear layers"
+    assert ships["weights quantized"].tolist() == ["none", "none", part, part]
     assert ships["file"].to_dict() == {
         "torch_fp32": "this folder",
         "onnx_fp32": "`onnx/model.onnx`",

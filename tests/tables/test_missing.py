@@ -124,9 +124,10 @@ def cost(status):
                  **dict.fromkeys(("seconds_per_step", "examples_per_second", "peak_memory_bytes", "trained_parameters"),
                                  (2.0 if method == "qat" else 1.0) if trained and seed is not None else None),
                  "bytes_on_disk": 1e6 if trained and deployed else None, "texts_per_second": 10.0 if trained and deployed else None,
-                 "status": OK if trained and deployed else FAILED}
+                 "quantized_weights": None, "linear_weights": None, "status": OK if trained and deployed else FAILED}
             )  # fmt: skip
-    return pd.DataFrame(rows).astype({"seed": "Int64", "seconds_per_step": float, "bytes_on_disk": float})
+    types = {"quantized_weights": "Int64", "linear_weights": "Int64"}
+    return pd.DataFrame(rows).astype({"seed": "Int64", "seconds_per_step": float, "bytes_on_disk": float, **types})
 
 
 COST = {"method": "qat", "against": "baseline", "deploy": "", "against_deploy": None, "precision": "float32",

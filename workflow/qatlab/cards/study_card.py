@@ -104,6 +104,7 @@ def _files(cost: pd.DataFrame, run: dict[str, Any], shipped: Shipped) -> str:
             "shipped as": row["deploy"],
             "file": _file(row["deploy"], shipped),
             "bytes on disk": row["bytes_on_disk"],
+            "weights quantized": _quantized(row),
         }
         for row in own.to_dict("records")
     ]
@@ -111,6 +112,13 @@ def _files(cost: pd.DataFrame, run: dict[str, Any], shipped: Shipped) -> str:
     if shipped.onnx:
         parts.append(_loading(list(shipped.onnx.values())))
     return "\n\n".join(parts)
+
+
+def _quantized(row: dict[Any, Any]) -> str:
+    """How many weights of linear layers a deployment quantizes, of how many."""
+    if pd.isna(row["quantized_weights"]):
+        return "none"
+    return f"{int(row['quantized_weights']):,} of {int(row['linear_weights']):,}, those of linear layers"
 
 
 def _file(deployment: str, shipped: Shipped) -> str:

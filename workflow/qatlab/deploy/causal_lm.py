@@ -6,27 +6,31 @@ from typing import TYPE_CHECKING
 from qatlab.artifact import link_or_copy_tree
 from qatlab.config.deploy import TorchDeployment
 from qatlab.config.weights import WeightsConfig
+from qatlab.weights.coverage import Coverage
 
 if TYPE_CHECKING:  # a float model is copied in no time, and Transformers takes seconds to load
     from transformers import PreTrainedModel
 
 
-def deploy(source: Path, target: Path, config: TorchDeployment) -> None:
-    """Writes a folder that `load_deployed` reads; Transformers too, unless torchao has quantized its weights.
+def deploy(source: Path, target: Path, config: TorchDeployment) -> Coverage | None:
+    """Write a folder that `load_deployed` reads; Transformers too, unless torchao has quantized its weights.
+
+    Returns, of quantized weights, how many of those of linear layers are quantized.
 
     Raises UserError if a scheme does not fit the model.
     """
     if config.weights is not None:
         from qatlab.deploy import torchao
 
-        torchao.deploy(source, target, config.weights, _load)
-    elif config.dtype == "float32":
+        return torchao.deploy(source, target, config.weights, _load)
+    if config.dtype == "float32":
         link_or_copy_tree(source, target)
     else:
         from qatlab.models.causal_lm import load_model, load_tokenizer
 
         load_model(source, dtype=config.dtype).save_pretrained(str(target), safe_serialization=True)
         load_tokenizer(source).save_pretrained(str(target))
+    return None
 
 
 def load_deployed(folder: Path, config: TorchDeployment, device: str) -> "PreTrainedModel":

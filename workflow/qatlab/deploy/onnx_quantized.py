@@ -1,5 +1,6 @@
 """A quantized ONNX file, by its configuration; within a drift budget, or with the names of the nodes that break it."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,25 +18,64 @@ from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
 from qatlab.progress import say
+from qatlab.weights.coverage import LEAST_SHARE, Coverage
 
 BATCH_SIZE = 32
 
 
 def deploy(
     source: Path, target: Path, config: OnnxDeployment, data: Path | None, threads: int | None, label: str
-) -> None:
-    """Writes the folder `source` of a float ONNX deployment with its file quantized; budget.json beside it, with a budget.
+) -> Coverage:
+    """Write the folder `source` of a float ONNX deployment with its file quantized; budget.json beside it, with a budget.
 
-    Raises UserError for a float file that is not whole, and for nodes to exclude that it does not have.
+    Returns how many weights of matrix products are quantized, of how many.
+
+    Raises UserError for a float file that is not whole, for nodes to exclude that it does not have, and where less than half of
+    the weights are quantized though no node is excluded.
     """
     assert config.quantization is not None
-    there = {node.name for node in _load(source / ONNX_FILE).graph.node}
+    plain = _load(source / ONNX_FILE)
+    there = {node.name for node in plain.graph.node}
     for name in config.quantization.nodes_to_exclude:
         if name not in there:
             raise UserError(f"quantization.nodes_to_exclude names '{name}', which is not a node of the ONNX file")
     _quantize(source, target, config.quantization, data)
-    if config.budget is None:
-        return
+    if config.budget is not None:
+        _keep_within_budget(source, target, config, data, threads, label)
+    weights = float_weights(plain)
+    counts = Coverage(weights - float_weights(onnx.load(target / ONNX_FILE, load_external_data=False)), weights)
+    if counts.share < LEAST_SHARE and not _leaves_products_out(config):
+        raise UserError(
+            f"ONNX Runtime quantizes {counts.quantized_weights:,} of the {counts.linear_weights:,} weights of matrix products in the "
+            "file of this model; leave its quantized ONNX deployments out"
+        )
+    return counts
+
+
+def _leaves_products_out(config: OnnxDeployment) -> bool:
+    """Whether the configuration itself says that matrix products stay in float."""
+    quantization = config.quantization
+    operators = quantization.op_types if isinstance(quantization, StaticQuantization) else ["MatMul"]
+    excluded = quantization.nodes_to_exclude if quantization is not None else []
+    return bool(excluded) or config.budget is not None or "MatMul" not in operators
+
+
+def float_weights(model: Any) -> int:
+    """Return how many float weights the matrix products of an ONNX model have."""
+    names = {node.input[1] for node in model.graph.node if node.op_type in ("MatMul", "Gemm")}
+    return sum(
+        math.prod(tensor.dims)
+        for tensor in model.graph.initializer
+        if tensor.name in names and tensor.data_type == onnx.TensorProto.FLOAT
+    )
+
+
+def _keep_within_budget(
+    source: Path, target: Path, config: OnnxDeployment, data: Path | None, threads: int | None, label: str
+) -> None:
+    """Write budget.json beside a quantized folder, and quantize it anew without the nodes that the budget leaves out."""
+    assert config.quantization is not None
+    assert config.budget is not None
     assert data is not None
     finding = _search(source, target.with_name("try"), config, data, threads)
     left_out = [name for name, _ in finding.nodes] if config.budget.leave_out else []

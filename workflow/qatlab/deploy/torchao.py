@@ -17,13 +17,16 @@ from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model
 from qatlab.weights.convert import convert
+from qatlab.weights.coverage import Coverage
 
 Load = Callable[[Path, WeightsConfig], Any]
 TORCHAO_FILE = "torchao.safetensors"  # the quantized weights, beside what stays float
 
 
-def deploy(source: Path, target: Path, config: WeightsConfig, load: Load | None = None) -> None:
-    """Writes the folder `source` with the scheme's layers quantized; `load_quantized` completes the model loaded from it.
+def deploy(source: Path, target: Path, config: WeightsConfig, load: Load | None = None) -> Coverage:
+    """Write the folder `source` with the scheme's layers quantized; `load_quantized` completes the model loaded from it.
+
+    Returns how many weights of linear layers are quantized, of how many.
 
     Transformers 4.57 itself stores only float8 of torchao's tensors in safetensors; the rest it would pickle.
 
@@ -35,7 +38,7 @@ def deploy(source: Path, target: Path, config: WeightsConfig, load: Load | None 
     """
     model = (load or _load)(source, config)
     try:
-        layers = convert(model, config)
+        layers, counts = convert(model, config)
     except ValueError as error:
         raise UserError(str(error)) from None
     state = model.state_dict()
@@ -47,6 +50,7 @@ def deploy(source: Path, target: Path, config: WeightsConfig, load: Load | None 
     for file in target.rglob("model.safetensors"):
         kept = {name: _stored(tensor, config) for name, tensor in load_file(file).items() if name not in bare}
         save_file(kept, file, {"format": "pt"})
+    return counts
 
 
 def load_quantized(folder: Path, config: WeightsConfig, load: Load | None = None) -> Any:

@@ -11,9 +11,10 @@ from qatlab.deploy.causal_lm import deploy
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes model/ and cost.json (bytes of the weights)."""
+    """Write model/ and cost.json: bytes of the weights and, of quantized ones, how many of those of linear layers are quantized."""
     config = TypeAdapter(DeployConfig).validate_python(description["config"])
     assert isinstance(config, TorchDeployment)
-    deploy(inputs["model"] / "model", output / "model", config)
+    counts = deploy(inputs["model"] / "model", output / "model", config)
     files = (output / "model").rglob("*.safetensors")
-    write_json(output / "cost.json", {"bytes": sum(file.stat().st_size for file in files)})
+    size = sum(file.stat().st_size for file in files)
+    write_json(output / "cost.json", {"bytes": size, **(counts._asdict() if counts else {})})

@@ -64,10 +64,12 @@ DRIFT_COLUMNS = [
     "reduce_range",
     STATUS,
 ]
+# Of a deployment with quantized weights: how many of those of linear layers are quantized, and how many there are.
+OF_COVERAGE = ("quantized_weights", "linear_weights")
 COST_COLUMNS = [
     "run", "method", "seed", "deploy", "seconds_per_step", "examples_per_second", "steps", "train_seconds", "peak_memory_bytes",
     "bytes_on_disk", "texts_per_second", "train_device", "encode_device", "scheme", "tuning", "trained_parameters",
-    "records_per_second", "records_seconds", STATUS,
+    "records_per_second", "records_seconds", *OF_COVERAGE, STATUS,
 ]  # fmt: skip
 
 SEARCH_COLUMNS = [
@@ -194,7 +196,9 @@ def _cost_of_deployment(
     scored = [entry["score"] for entry in entries if entry["task"] in withheld]
     told: dict[str, Any] = {STATUS: missing.status(deployed, *encoded, *scored)}
     if missing.status(deployed) == OK:
-        told["bytes_on_disk"] = read_json(results / deployed / "cost.json")["bytes"]
+        of_deployment = read_json(results / deployed / "cost.json")
+        told["bytes_on_disk"] = of_deployment["bytes"]
+        told |= {key: of_deployment.get(key) for key in OF_COVERAGE}
     if missing.status(*encoded) == OK:
         took = [read_json(results / path / "cost.json") for path in encoded]
         told["texts_per_second"] = sum(e["texts"] for e in took) / sum(e["seconds"] for e in took)
@@ -294,6 +298,7 @@ def _ordered(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
     table["seed"] = table["seed"].astype("Int64")  # an untrained model has none
     if "dimensions" in table:
         table["dimensions"] = table["dimensions"].astype("Int64")  # where none were cut off
+    table = table.astype({column: "Int64" for column in OF_COVERAGE if column in table})  # floats have none
     if table.get(STATUS, pd.Series(OK)).ne(OK).any():
         table = table.astype({column: "Int64" for column in COUNTS if column in table})
         table = table.astype({column: float for column in FIGURES if column in table})

@@ -72,6 +72,9 @@ def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
     return with_gaps(shown, statuses, keys)
 
 
+COVERAGE = "weights quantized"  # of those of linear layers
+
+
 def cost_summary(cost: pd.DataFrame, records: bool = False) -> pd.DataFrame:
     """Cost per method and deployment, medians over seeds, in units people read.
 
@@ -79,14 +82,24 @@ def cost_summary(cost: pd.DataFrame, records: bool = False) -> pd.DataFrame:
         cost: cost.csv.
         records: whether there are withheld records, whose rates have columns of their own.
     """
-    cost = with_status(cost)
+    cost = with_status(cost).assign(
+        weights_quantized=lambda table: 100 * (table["quantized_weights"] / table["linear_weights"]).astype(float)
+    )
     keys = [*row_keys(cost), "deploy"]
     columns = ["seconds_per_step", "examples_per_second", "peak_memory_bytes", "bytes_on_disk", "texts_per_second"]
     withheld = ["records_per_second", "records_seconds"] if records else []
-    columns += withheld
+    columns += [*withheld, "weights_quantized"]
     table = cost.groupby(keys, sort=False, dropna=False)[columns].median().reset_index()
     table[["peak_memory_bytes", "bytes_on_disk"]] /= 1e6
-    shown = ["s/step", "examples/s", "peak memory (MB)", "on disk (MB)", "texts/s", *WITHHELD[: len(withheld)]]
+    shown = [
+        "s/step",
+        "examples/s",
+        "peak memory (MB)",
+        "on disk (MB)",
+        "texts/s",
+        *WITHHELD[: len(withheld)],
+        COVERAGE,
+    ]
     table.columns = pd.Index([*keys, *shown])
     formats = {
         "s/step": "%.2f",
@@ -95,6 +108,7 @@ def cost_summary(cost: pd.DataFrame, records: bool = False) -> pd.DataFrame:
         "on disk (MB)": "%.1f",
         "texts/s": "%.0f",
     } | dict.fromkeys(WITHHELD[: len(withheld)], "%.1f")
+    formats[COVERAGE] = "%.1f %%"
     return _with_gaps_of_cost(_formatted(table, formats), cost, keys, dict(zip(columns, shown, strict=True)))
 
 

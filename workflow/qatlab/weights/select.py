@@ -7,12 +7,50 @@ from torch import nn
 
 from qatlab.config.method import LoraConfig
 from qatlab.config.weights import WeightsConfig
+from qatlab.weights.coverage import LEAST_SHARE, Coverage
+
+ALL = WeightsConfig.model_fields["modules"].default
+
+
+def coverage(model: nn.Module, chosen: Iterable[nn.Module]) -> Coverage:
+    """Count the weights of linear layers, whatever class these are of, and those of the chosen ones.
+
+    They are all parameters of two dimensions or more that are no embedding table, nor an output head that shares one.
+    """
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    linear = {
+        id(weight): weight.numel() for weight in model.parameters() if weight.dim() > 1 and id(weight) not in tables
+    }
+    weights = {id(module.weight) for module in chosen}
+    return Coverage(sum(count for key, count in linear.items() if key in weights), sum(linear.values()))
+
+
+def _check_share(model: nn.Module, config: WeightsConfig, chosen: dict[str, nn.Linear | nn.Embedding]) -> None:
+    """Raises ValueError where a scheme for all layers knows few of a model's."""
+    counts = coverage(model, chosen.values())
+    if config.modules != ALL or counts.share >= LEAST_SHARE:
+        return
+    weights = {id(module.weight) for module in chosen.values()}
+    others = {
+        type(module).__name__: name
+        for name, module in model.named_modules()
+        if not isinstance(module, nn.Embedding)
+        for weight in module.parameters(recurse=False)
+        if weight.dim() > 1 and id(weight) not in weights
+    }
+    kind, example = next(iter(others.items()))
+    raise ValueError(
+        f"weight scheme '{config.name}' quantizes {counts.quantized_weights:,} of the {counts.linear_weights:,} weights of the "
+        f"model's linear layers: it cannot quantize layers of the class {kind}, such as {example}; to quantize the others alone, "
+        "name them by modules (a regular expression)"
+    )
 
 
 def selected(model: nn.Module, config: WeightsConfig) -> dict[str, nn.Linear | nn.Embedding]:
     """Linear layers, and embedding tables if the scheme has them, whose whole name matches `config.modules`.
 
-    Raises ValueError if there are none, or if the group size does not divide one's inputs.
+    Raises ValueError if there are none, if the group size does not divide one's inputs, and where `config.modules` is the
+    default and the layers have less than half of the weights that linear layers have.
     """
     kinds = (nn.Linear, nn.Embedding) if config.embeddings else (nn.Linear,)
     offered = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
@@ -30,6 +68,7 @@ def selected(model: nn.Module, config: WeightsConfig) -> dict[str, nn.Linear | n
                 f"weight scheme '{config.name}': group_size {config.group_size} does not divide the {inputs} inputs of {name}; "
                 f"these do: {sizes}; or leave group_size out, or the layer (modules)"
             )
+    _check_share(model, config, chosen)
     return chosen
 
 
