@@ -36,7 +36,8 @@ def test_every_output_and_metric_in_the_same_order(tmp_path):
     rows = [{"query_id": f"queries{i:02}", "doc_id": f"documents{i:02}", "relevance": 1} for i in range(20)]
     pd.DataFrame(rows).to_parquet(task / "qrels.parquet")
     (task / "manifest.json").write_text(json.dumps({"kind": "retrieval"}))
-    score.run({"config": CONFIG}, {"encode": encode, "task": task, "training": training}, scored, 1)
+    (encode / "similarity.json").write_text(json.dumps({"similarity": "cosine"}))
+    score.run({"label": "tried", "config": CONFIG}, {"encode": encode, "task": task, "training": training}, scored, 1)
     written = [{key: row[key] for key in row if key not in FIGURES} for row in read_scores(scored)]
     planned = [{key: row[key] for key in row if key not in FIGURES} for row in planned_scores(CONFIG, "retrieval")]
     assert planned == written

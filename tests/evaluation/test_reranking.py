@@ -22,6 +22,7 @@ def inputs(tmp_path):
     for folder in ("encode", "task"):
         (tmp_path / folder).mkdir()
     np.save(tmp_path / "encode/queries.npy", queries)
+    (tmp_path / "encode/similarity.json").write_text(json.dumps({"similarity": "cosine"}))
     np.save(tmp_path / "encode/documents.npy", texts)
     pd.DataFrame({"id": [f"t{at:03}" for at in range(len(texts))]}).to_parquet(tmp_path / "task/documents.parquet")
     pd.DataFrame({"id": [f"q{at:02}" for at in range(RECORDS)]}).to_parquet(tmp_path / "task/queries.parquet")
@@ -40,7 +41,7 @@ def test_figures_of_records(inputs, tmp_path):
     folders, queries, texts = inputs
     (tmp_path / "out").mkdir()
     config = {"metrics": ["ndcg@10"], "precisions": ["float32", "binary"], "scoring": ["dequantized", "mteb_compat"]}
-    score.run({"config": config}, folders, tmp_path / "out", 1)
+    score.run({"label": "tried", "config": config}, folders, tmp_path / "out", 1)
     rows = pd.DataFrame(read_scores(tmp_path / "out"))
     assert set(rows["metric"]) == set(FIGURES)
     assert set(rows["scoring"]) == {"dot", "hamming"}  # others have no such evaluation
@@ -64,6 +65,8 @@ def test_what_cannot_be_told_apart_is_no_answer(inputs, tmp_path):
     folders, _, _ = inputs
     np.save(folders["encode"] / "documents.npy", np.ones((RECORDS * (NEGATIVES + 1), DIM), dtype=np.float32))
     (tmp_path / "out").mkdir()
-    score.run({"config": {"metrics": ["ndcg@10"], "precisions": ["float32"]}}, folders, tmp_path / "out", 1)
+    score.run(
+        {"label": "tried", "config": {"metrics": ["ndcg@10"], "precisions": ["float32"]}}, folders, tmp_path / "out", 1
+    )
     found = {row["metric"]: row["value"] for row in read_scores(tmp_path / "out")}
     assert (found["rank"], found["accuracy@1"], found["margin"]) == (NEGATIVES + 1, 0, 0)

@@ -60,6 +60,7 @@ def inputs(tmp_path):
     for folder in ("encode", "task"):
         (tmp_path / folder).mkdir()
     np.save(tmp_path / "encode/queries.npy", first)
+    (tmp_path / "encode/similarity.json").write_text(json.dumps({"similarity": "cosine"}))
     np.save(tmp_path / "encode/documents.npy", second)
     ids = [f"pair-{number:02}" for number in range(70)]
     for name in ("queries", "documents"):
@@ -80,7 +81,7 @@ def test_every_precision_from_one_encoding(inputs, tmp_path):
         "scoring": ["dequantized", "codes", "rabitq", "sentence_transformers_compat"],
         "rescoring": ["none", "float32"],
     }
-    score.run({"config": config}, folders, output, 1)
+    score.run({"label": "tried", "config": config}, folders, output, 1)
     rows = pd.DataFrame(read_scores(output))
     found = rows[rows["metric"] == "spearman"].set_index(["query_precision", "scoring"])["value"]
     assert set(found.index) == {

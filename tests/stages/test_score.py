@@ -26,6 +26,7 @@ def inputs(tmp_path):
     task.mkdir()
     np.save(encode / "documents.npy", documents)
     np.save(encode / "queries.npy", queries)
+    (encode / "similarity.json").write_text('{"similarity": "cosine"}')
     pd.DataFrame({"id": [f"d{i}" for i in range(DOCUMENTS)]}).to_parquet(task / "documents.parquet")
     pd.DataFrame({"id": [f"q{i}" for i in range(QUERIES)]}).to_parquet(task / "queries.parquet")
     rows = [{"query_id": f"q{i}", "doc_id": f"d{i}", "relevance": 1} for i in range(QUERIES)]
@@ -44,6 +45,20 @@ def scored(inputs, output, **config):
 
 def accuracy(queries, documents):
     return float(((queries @ documents.T).argmax(axis=1) == np.arange(QUERIES)).mean())
+
+
+def test_embeddings_are_compared_as_their_model_says(inputs, tmp_path):
+    documents, queries = inputs["documents"], inputs["queries"]
+    by_cosine, by_product = accuracy(unit_length(queries), unit_length(documents)), accuracy(queries, documents)
+    assert by_cosine != by_product
+    for named, expected in (("cosine", by_cosine), ("dot", by_product)):
+        (inputs["encode"] / "similarity.json").write_text(json.dumps({"similarity": named}))
+        assert scored(inputs, tmp_path / named, precisions=["float32"])["value"].item() == pytest.approx(expected)
+    (inputs["encode"] / "similarity.json").write_text(json.dumps({"similarity": "euclidean"}))
+    with pytest.raises(UserError, match="tried: the model compares embeddings by 'euclidean'"):
+        scored(inputs, tmp_path / "euclidean", precisions=["float32"])
+    table = scored(inputs, tmp_path / "set", precisions=["float32"], similarity="dot")
+    assert table["value"].item() == pytest.approx(by_product)
 
 
 def test_pairs_and_rotations_have_rows_of_their_own(inputs, tmp_path):

@@ -111,10 +111,13 @@ def test_chains_are_read_as_the_score_stage_wrote_them(tmp_path):
     (tmp_path / "task" / "manifest.json").write_text('{"kind": "retrieval"}')
     for encode, kernel in (("float", None), ("shipped", "avx2")):
         (tmp_path / encode / "machine.json").write_text(json.dumps({"features": [], "integer_kernel": kernel}))
+        (tmp_path / encode / "similarity.json").write_text(json.dumps({"similarity": "cosine"}))
         output = tmp_path / f"scored-{encode}"
         output.mkdir()
         config = {"metrics": ["ndcg@10"], "precisions": ["float32", "int8"] if kernel else ["float32"]}
-        score.run({"config": config}, {"encode": tmp_path / encode, "task": tmp_path / "task"}, output, 1)
+        score.run(
+            {"label": "tried", "config": config}, {"encode": tmp_path / encode, "task": tmp_path / "task"}, output, 1
+        )
     steps = [
         {"component": component, "output": output, "scores": {"stdlib": f"scored-{encode}"}}
         for component, encode, output in (

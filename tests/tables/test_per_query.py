@@ -25,12 +25,13 @@ def test_columns_go_with_their_scores(tmp_path):
     pd.DataFrame(rows).to_parquet(task / "qrels.parquet")
     (task / "manifest.json").write_text('{"kind": "retrieval"}')
     (encode / "machine.json").write_text(json.dumps({"features": [], "integer_kernel": "avx2"}))
+    (encode / "similarity.json").write_text(json.dumps({"similarity": "cosine"}))
     config = {
         "metrics": ["ndcg@10", "mrr@10"],
         "precisions": ["float32", "float32_x_binary", "binary"],
         "rotations": ["none", "itq"],
     }
-    score.run({"config": config}, {"encode": encode, "task": task}, scored, 1)
+    score.run({"label": "tried", "config": config}, {"encode": encode, "task": task}, scored, 1)
     run = {"method": "baseline", "seed": 3, "varied": {"matrix.trainer.batch_size": 32}}
     run["evaluations"] = [{"deploy": "onnx_int8", "task": "stdlib", "encode": "e", "score": "s"}]
     figures = per_query([run], results, {"stdlib": "mrr@10"})

@@ -93,8 +93,12 @@ class EvaluateConfig(Strict):
     metrics: Annotated[list[str], Field(min_length=1, description="ndcg@k, mrr@k, recall@k, accuracy@k")]
     precisions: Annotated[list[PrecisionName], Field(min_length=1)] = ["float32", "int8", "binary"]
     similarity: Annotated[
-        Literal["cosine", "dot"], Field(description="cosine scales embeddings to unit length first")
-    ] = "cosine"
+        Literal["model", "cosine", "dot"],
+        Field(
+            description="model: the one that the model's own configuration names (cosine where it names none); cosine scales "
+            "embeddings to unit length first"
+        ),
+    ] = "model"
     scoring: Annotated[
         list[
             Literal["dequantized", "codes", "rabitq", "scalar_quantizer", "sentence_transformers_compat", "mteb_compat"]

@@ -8,6 +8,7 @@ import numpy as np
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
+from qatlab.models.similarity import SCORED
 from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, QuantileRange, Range, SymmetricRange
 from qatlab.quantization.rotations import SHIFT, Rotation, fit_rotation
 
@@ -86,8 +87,10 @@ def on_axes(
 
     Raises:
         TooFewEmbeddings: for principal axes, where there are fewer documents than dimensions.
-        ValueError: where more dimensions are to be kept than there are.
+        ValueError: where more dimensions are to be kept than there are, and for another similarity.
     """
+    if similarity not in SCORED:
+        raise ValueError(f"similarity '{similarity}' is none of {', '.join(SCORED)}")
     dim = documents.shape[1]
     if dimensions is not None and dimensions > dim:
         raise ValueError(f"embeddings have {dim} dimensions, so {dimensions} cannot be kept")

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatlab.arrays import load_array, numbers_alone
-from qatlab.artifact import write_json
+from qatlab.artifact import read_json, write_json
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.errors import UserError
@@ -21,6 +21,7 @@ from qatlab.evaluation.ranking import SideRanges, side_ranges
 from qatlab.evaluation.scores_file import standard_error, write_scores
 from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.evaluation.task import Task, load_task
+from qatlab.models.similarity import SIMILARITY_FILE, check_similarity
 from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES, Range
 from qatlab.quantization.rotations import TooFewEmbeddings
@@ -41,7 +42,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     over.
     """
     faiss.omp_set_num_threads(threads or 1)
-    config = EvaluateConfig.model_validate(description["config"])
+    config = _with_similarity(EvaluateConfig.model_validate(description["config"]), inputs["encode"], description)
     task = load_task(inputs["task"])
     embeddings = _embeddings(inputs["encode"], task)
     trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
@@ -86,6 +87,14 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     pq.write_table(pa.table(columns), output / "per_query.parquet")
     write_scores(output, scores)
     write_json(output / "timings.json", timings)
+
+
+def _with_similarity(config: EvaluateConfig, encoding: Path, description: dict[str, Any]) -> EvaluateConfig:
+    """Return the configuration with cosine or dot for "model": the similarity of the model whose embeddings are scored."""
+    if config.similarity != "model":
+        return config
+    named = read_json(encoding / SIMILARITY_FILE)["similarity"]
+    return config.model_copy(update={"similarity": check_similarity(named, description["label"])})
 
 
 def _range(path: Path) -> Range:

@@ -1,0 +1,28 @@
+"""The similarity that a model's own configuration names, by which Sentence Transformers compares its embeddings."""
+
+from pathlib import Path
+
+from qatlab.artifact import read_json
+from qatlab.errors import UserError
+
+SETTINGS = "config_sentence_transformers.json"
+SIMILARITY_FILE = "similarity.json"  # of an encoding
+SCORED = ("cosine", "dot")
+DEFAULT = "cosine"  # of Sentence Transformers, where a model names none
+
+
+def named_similarity(folder: Path) -> str:
+    """Return `similarity_fn_name` of a Sentence Transformers folder, or the default where there is none."""
+    path = folder / SETTINGS
+    settings = read_json(path) if path.exists() else {}
+    return str(settings.get("similarity_fn_name") or DEFAULT)
+
+
+def check_similarity(name: str, model: str) -> str:
+    """Return the name of a similarity. Raises UserError for one that is not scored."""
+    if name not in SCORED:
+        raise UserError(
+            f"{model}: the model compares embeddings by '{name[:40]}', which is not scored; "
+            f"set evaluate.similarity={SCORED[0]} or {SCORED[1]}"
+        )
+    return name
