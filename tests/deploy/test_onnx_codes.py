@@ -116,7 +116,12 @@ def test_the_ranges_of_training_come_first(made):
     shutil.copytree(folder / "float", folder / "with_ranges")
     (source / "model" / RANGES).mkdir()
     trained.save(source / "model" / RANGES / "int8.npz")
-    target = run(folder, "codes_of_training", {"output": "int8"}, {"float": source, "data": folder / "data"})
+    target = run(
+        folder,
+        "codes_of_training",
+        {"output": "int8"},
+        {"model": folder / "trained", "float": source, "data": folder / "data"},
+    )
     found = Range.load(target / RANGES_FILE)
     assert np.array_equal(found.low, trained.low)
     assert np.array_equal(found.high, trained.high)

@@ -11,6 +11,7 @@ from torch import nn
 
 from qatlab.config.deploy import TorchDeployment
 from qatlab.config.weights import WeightsConfig
+from qatlab.encoders.load import load_encoder
 from qatlab.evaluation.cosine import cosine
 from qatlab.stages import deploy, encode
 from qatlab.weights.prepare import prepare
@@ -173,7 +174,7 @@ def test_a_gpu_is_asked_for_where_it_can_be_used():
 
 def test_rows_are_in_the_order_of_the_texts_whatever_they_are_batched_by(tiny_model, pairs):
     texts = [text for pair in pairs[:20] for text in pair]
-    encoder = encode.load_encoder(tiny_model, 1, TorchDeployment(backend="torch"))
-    together = encode._encode(encoder, texts, 2, "some")  # in blocks of 16
+    encoder = load_encoder(tiny_model, 1, TorchDeployment(backend="torch"))
+    together = encode._encode(encoder, texts, "", 2, "some")  # in blocks of 16
     alone = np.concatenate([encoder.encode([text], 1) for text in texts])
     assert np.allclose(together, alone, atol=1e-5)

@@ -187,7 +187,7 @@ def test_a_rotation_that_training_data_cannot_fit_is_one_line(inputs, tmp_path):
 
 def test_a_deployment_can_rotate_what_was_trained(inputs, tmp_path):
     config = {"backend": "torch", "rotation": {"kind": "itq", "center": True}}
-    deploy.run({"config": config}, inputs, tmp_path, 2)
+    deploy.run({"label": "tried", "config": config}, inputs, tmp_path, 2)
     texts = ["def f(): pass", "import os", "class A: ..."]
     plain = SentenceTransformer(str(inputs["model"] / "model"), device="cpu").encode(texts)
     turned = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(texts)
@@ -199,7 +199,8 @@ def test_a_deployment_can_rotate_what_was_trained(inputs, tmp_path):
 
 def test_a_deployment_can_be_centred(inputs, tmp_path):
     """Its mean embedding of training documents is 0, but for what rounding leaves."""
-    deploy.run({"config": {"backend": "torch", "rotation": {"center": "mean"}}}, inputs, tmp_path, 2)
+    config = {"backend": "torch", "rotation": {"center": "mean"}}
+    deploy.run({"label": "tried", "config": config}, inputs, tmp_path, 2)
     texts = pq.read_table(inputs["data"] / "train.parquet").column(1).to_pylist()
     plain, centred = (SentenceTransformer(str(p / "model"), device="cpu") for p in (inputs["model"], tmp_path))
     assert np.abs(centred.encode(texts).mean(axis=0)).max() < 1e-5 < np.abs(plain.encode(texts).mean(axis=0)).max()

@@ -327,7 +327,8 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
         ("evaluation/metrics.py", {"score", "tables", "plots", "models", "index"}),
         ("tables/wide.py", {"tables", "plots", "models", "index"}),
         ("plots/drift.py", {"plots"}),
-        ("encoders/openvino.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),
+        ("stages/encode.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),
+        ("encoders/openvino.py", {"deploy", "encode", "score", "drift", "tables", "plots", "models", "index"}),
         ("tables/parity.py", {"tables", "plots", "models", "index"}),
         ("evaluation/search_drift.py", {"drift", "tables", "plots", "models", "index"}),
         (
@@ -397,10 +398,10 @@ def test_the_same_study_from_scratch_elsewhere_gives_the_same_bytes(finished, tm
 
 def test_a_failing_job_shows_its_own_words_and_its_log(finished):
     before = finished.files()
-    result = finished.snakemake(overrides="trainer.batch_size=500")
+    result = finished.snakemake(overrides="trainer.learning_rate=1e30")
     assert result.returncode != 0
     assert re.search(
-        r"^train \S+ failed: trainer.batch_size=500 is more than the 80 training rows; .* \(log: results/logs/train/\S+\.log\)$",
+        r"^train \S+ failed: \S+ diverged at step \d: .* \(log: results/logs/train/\S+\.log\)$",
         result.stdout,
         re.MULTILINE,
     )

@@ -12,8 +12,11 @@ from pydantic import TypeAdapter
 from qatlab.artifact import read_json, write_json
 from qatlab.config.deploy import DeployConfig, Deployment, OnnxDeployment, TorchDeployment
 from qatlab.config.encode import EncodeConfig, EncodeTrainingConfig
+from qatlab.deploy.agreement import check_agreement
+from qatlab.encoders.load import load_encoder
 from qatlab.evaluation.task import MANIFEST
 from qatlab.models.prompts import prompt_for
+from qatlab.models.similarity import SIMILARITY_FILE, named_similarity
 from qatlab.processor import features, integer_kernel
 from qatlab.progress import Pace, clock, say
 from qatlab.quantization.ranges import RANGES
@@ -33,6 +36,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     )
     encoder = load_encoder(folder, config.threads or threads, deployment)
     encoder.encode(["warm up"], config.batch_size)
+    if isinstance(deployment, TorchDeployment) and not deployment.simulated:
+        check_agreement(encoder, encoder.model, folder, f"encode {description['label']}")
     if (folder / RANGES).is_dir():
         shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring
     count, seconds = 0, 0.0
@@ -45,6 +50,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         if not np.isfinite(embeddings).all():
             raise ValueError(f"the model gives NaN or Inf for some of the {table}")
         np.save(output / f"{table}.npy", embeddings)
+    write_json(output / SIMILARITY_FILE, {"similarity": named_similarity(folder)})
     write_json(
         output / "cost.json",
         {"texts": count, "seconds": seconds, "texts_per_second": count / seconds, "device": encoder.device},
@@ -70,21 +76,6 @@ def _texts(inputs: dict[str, Path], config: EncodeConfig) -> dict[str, list[str]
 def _are_pairs(inputs: dict[str, Path]) -> bool:
     """Whether the texts of a task are alike, neither queries nor documents."""
     return "task" in inputs and read_json(inputs["task"] / MANIFEST)["kind"] == "similarity"
-
-
-def load_encoder(folder: Path, threads: int | None, config: Deployment) -> Any:
-    """What runs a deployment: `encode(texts, batch_size, prompt)` gives (n, dim) float32, and `device` says where."""
-    if isinstance(config, TorchDeployment):
-        from qatlab.encoders.torch import TorchEncoder
-
-        return TorchEncoder(folder, threads, config)
-    if isinstance(config, OnnxDeployment):
-        from qatlab.encoders.onnx import OnnxEncoder
-
-        return OnnxEncoder(folder, threads, config.exact_products)
-    from qatlab.encoders.openvino import OpenvinoEncoder
-
-    return OpenvinoEncoder(folder, threads)
 
 
 def _encode(encoder: Any, texts: list[str], prompt: str, batch_size: int, label: str) -> np.ndarray:
