@@ -44,6 +44,7 @@ def mpnet(folder: Path, words: list[str]) -> Path:
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    sizes |= {"max_position_embeddings": 514}  # of which two stand for padding
     MPNetForMaskedLM(MPNetConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
     MPNetTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     return folder

@@ -114,7 +114,9 @@ def test_a_stage_that_fails_leaves_no_bundle(project, sources, tmp_path, capsys)
     study = (project / "conf" / "study" / "tiny.yaml").read_text()
     conf = tmp_path / "conf"
     shutil.copytree(project / "conf", conf)
-    (conf / "study" / "tiny.yaml").write_text(study.replace("max_seq_length: 32", "num_hidden_layers: 9"))
+    (conf / "study" / "tiny.yaml").write_text(
+        study.replace("max_seq_length: 32", "max_seq_length: 32, num_hidden_layers: 9")
+    )
     assert gather(tmp_path, tmp_path / "bundle") == 2
     assert "failed: model.num_hidden_layers=9, but the model has 2" in capsys.readouterr().err
     assert not (tmp_path / "bundle").exists()

@@ -15,7 +15,9 @@ from qatlab.plan.study import load_study
 
 
 def check(tiny_model, tmp_path, *overrides):
-    plan = load_study(PROJECT / "conf", "quickstart", overrides=[f"model.name={tiny_model}", *overrides])
+    plan = load_study(
+        PROJECT / "conf", "quickstart", overrides=[f"model.name={tiny_model}", "model.max_seq_length=24", *overrides]
+    )
     check_layers(plan, tmp_path)
     return plan
 
@@ -55,7 +57,9 @@ def test_what_fits_or_is_made_already_passes(tiny_model, tmp_path):
         tiny_model, tmp_path, "study.matrix.method=[weight_int4,weight_int4_lora]", "deploy=[torch_fp32,torchao_int4]"
     )
     overrides = ("study.matrix.method=[lora]", "+method.lora.target_modules=q_proj")
-    plan = load_study(PROJECT / "conf", "quickstart", overrides=[f"model.name={tiny_model}", *overrides])
+    plan = load_study(
+        PROJECT / "conf", "quickstart", overrides=[f"model.name={tiny_model}", "model.max_seq_length=24", *overrides]
+    )
     (trained,) = [artifact for artifact in plan.artifacts.values() if artifact.kind == "train"]
     (tmp_path / trained.path).mkdir(parents=True)
     check_layers(plan, tmp_path)

@@ -95,12 +95,13 @@ def test_a_quantized_file_brings_its_float_source_along():
 def test_local_data_is_known_by_content_not_by_path_or_date(tmp_path, tiny_files):
     copy = tmp_path / "elsewhere.jsonl"
     shutil.copyfile(tiny_files / "pairs.jsonl", copy)
-    one = plan("data=local", f"data.path={tiny_files / 'pairs.jsonl'}")
-    other = plan("data=local", f"data.path={copy}")
+    every_row = ("data=local", "data.rows=null")
+    one = plan(*every_row, f"data.path={tiny_files / 'pairs.jsonl'}")
+    other = plan(*every_row, f"data.path={copy}")
     assert paths(one, "data") == paths(other, "data")
     with copy.open("a") as stream:
         stream.write('{"anchor": "one", "positive": "more"}\n')
-    assert paths(one, "data") != paths(plan("data=local", f"data.path={copy}"), "data")
+    assert paths(one, "data") != paths(plan(*every_row, f"data.path={copy}"), "data")
 
 
 def test_local_mistakes_are_found_before_any_job(tmp_path):
@@ -108,7 +109,7 @@ def test_local_mistakes_are_found_before_any_job(tmp_path):
         "missing.csv": (None, "does not exist"),
         "empty.csv": ("anchor,positive\n", "no rows"),
         "columns.csv": ("question,answer\na,b\n", "no column 'anchor'; the file has: question, answer"),
-        "blank.csv": ("anchor,positive\na,\n", "column 'positive' has no text in row 1"),
+        "blank.csv": ("anchor,positive\na,\n", "column 'positive' has no text in line 2"),
         "broken.jsonl": ("{\n", "line 1: not JSON"),
         "table.xlsx": ("x", "unknown file type"),
     }

@@ -1,12 +1,13 @@
 """Others' figures: files that are checked before anything starts, and what names at a small scale stand for."""
 
 import shutil
+from functools import cache
 
 import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan.compose import compose_runs, group_options, stands_for
+from qatlab.plan.compose import group_options, stands_for
 from qatlab.plan.published import check_published
 from qatlab.plan.study import load_study
 from qatlab.tables.published import read_published
@@ -14,6 +15,12 @@ from qatlab.tables.published import read_published
 CONF = PROJECT / "conf"
 HEADER = "table,method,trainer.batch_size,deploy,task,precision,metric,value,source\n"
 LINE = "scores,ste,64,torch_fp32,mean,int8,ndcg@10,0.5,a paper\n"
+
+
+@cache
+def planned(study, scale=None):
+    """A study of ours, planned once for all tests of it."""
+    return load_study(CONF, study, scale)
 
 
 @pytest.fixture
@@ -74,7 +81,7 @@ def test_an_unknown_file_has_the_nearest_named(conf):
 
 @pytest.mark.parametrize("study", group_options(CONF)["study"])
 def test_every_published_figure_of_ours_is_of_something_that_the_study_does(study):
-    plan = load_study(CONF, study)
+    plan = planned(study)
     if plan.published is None:
         return
     theirs = read_published(plan.published.file)
@@ -91,10 +98,10 @@ def test_every_published_figure_of_ours_is_of_something_that_the_study_does(stud
 
 @pytest.mark.parametrize("study", group_options(CONF)["study"])
 def test_a_small_scale_keeps_the_matrix(study):
-    plan = load_study(CONF, study)
+    plan = planned(study)
     if plan.published is None:
         return
-    small = load_study(CONF, study, "small")
+    small = planned(study, "small")
     assert set(small.published.stands_for) == set(plan.published.stands_for)
     assert len(small.runs) == len(plan.runs)
     assert small.view_names() == plan.view_names()
@@ -104,9 +111,9 @@ def test_a_small_scale_keeps_the_matrix(study):
 @pytest.mark.parametrize("scale", [None, "small"])
 @pytest.mark.parametrize("study", group_options(CONF)["study"])
 def test_every_answer_of_ours_is_of_something_that_the_study_does(study, scale):
-    asked = compose_runs(CONF, study)[0][1].study
+    asked = planned(study).runs[0].config.study
     if scale is None or scale in asked.scales:
-        assert len(load_study(CONF, study, scale).answers) == len(asked.answers)
+        assert len(planned(study, scale).answers) == len(asked.answers)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,10 @@ import time
 import pytest
 
 from conftest import PROJECT
+from qatlab.artifact import sha256_of
 from qatlab.data import local
 from qatlab.errors import UserError
-from qatlab.plan import remembered
+from qatlab.plan import origin, remembered
 from qatlab.plan.study import load_study
 
 SMALL = ("deploy=[torch_fp32]", "study.matrix.method=[baseline]", "study.decomposition=[]", "data=local")
@@ -66,3 +67,19 @@ def test_a_second_plan_reads_no_file(pairs, tmp_path, monkeypatch):
     first = plan(pairs, "data.rows=null", "trainer.batch_size=16")
     monkeypatch.setattr(local, "read_columns", None)
     assert plan(pairs, "data.rows=null", "trainer.batch_size=16").artifacts == first.artifacts
+
+
+def test_very_large_files_are_left_to_their_jobs(pairs, tmp_path, monkeypatch, capsys):
+    """The plan takes their checksum alone, and says so; a second plan has it already."""
+    monkeypatch.setattr(origin, "LARGEST_READ", 100)
+    monkeypatch.setattr(local, "read_table", None)  # nothing is parsed
+    monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / name)
+    os.utime(pairs, (time.time() - 60,) * 2)
+    found = plan(pairs, "data.rows=100000")
+    size = pairs.stat().st_size
+    message = f"{pairs}: {size / 1e9:.1f} GB; its rows are read and checked by the job 'data', and only its checksum by the plan"
+    assert capsys.readouterr().err.count(message) == 1
+    (data,) = [artifact for artifact in found.artifacts.values() if artifact.kind == "data"]
+    assert data.origin == {"sha256": sha256_of(pairs)}
+    plan(pairs, "data.rows=100000")
+    assert capsys.readouterr().err == ""

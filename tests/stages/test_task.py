@@ -65,7 +65,10 @@ def test_titles_grades_and_strange_line_ends(made, header, capsys):
         ({"qrels": [*QRELS, ("q1", "d9", 1)]}, "judgements name document 'd9', which the corpus does not hold .1 such"),
         ({"qrels": [*QRELS, ("q9", "d1", 1)]}, "judgements name query 'q9', which is no query .1 such"),
         ({"qrels": [("q1", "d1", 0)]}, "task 'mine' has no query with a relevant document"),
-        ({"qrels": [("q1", 0, "d1", 1)], "header": ""}, "has 4 columns; it needs query-id, corpus-id and score"),
+        (
+            {"qrels": [("q1", 0, "d1", 1)], "header": ""},
+            r"line 1: 4 columns .TREC's, .*three are needed, query-id, corpus-id and score, separated by tabs",
+        ),
         ({"qrels": [("q1", "d1", 1), ("q2", "d2", "yes")]}, "score 'yes' is no whole number"),
         ({"qrels": [("q1", "d1", 1), ("q2", "d2", 0.5)]}, "score '0.5' is no whole number"),
     ],

@@ -70,9 +70,9 @@ def test_fewer_queries_leave_others_texts_out(made):
             {},
             "1 of 1 records have no 'negatives'; add them, or have them mined .task.mine.",
         ),
-        ([{"question": "a", "positive": "b"}], {}, "record 1: no 'query'; it has: question, positive"),
-        ([{"query": "a", "positive": ""}], {}, "record 1: queries, positives and negatives must be texts"),
-        ([{"query": "a", "positive": "b", "negatives": [3]}], {}, "record 1: queries, positives and negatives must be"),
+        ([{"question": "a", "positive": "b"}], {}, "line 1: no 'query'; it has: question, positive"),
+        ([{"query": "a", "positive": ""}], {}, "line 1: queries, positives and negatives must be texts"),
+        ([{"query": "a", "positive": "b", "negatives": [3]}], {}, "line 1: queries, positives and negatives must be"),
         ([{"query": "a", "positive": "b"}], {"mined": {"bm25": 3}}, "1 are too few for 3 beside 1 positives"),
     ],
 )

@@ -138,13 +138,15 @@ def code(stage):
 
 
 def check_what_is_asked_for():
-    """What a plan alone cannot tell: whether hubs are within reach, and schemes fit the models' layers."""
+    """What a plan alone cannot tell: whether hubs are within reach, and deployments, scores and schemes fit the models."""
     from qatlab.plan.layers import check_layers
+    from qatlab.plan.model_checks import check_models
     from qatlab.plan.preflight import check_hub
 
     try:
         for plan in PLANS:
             check_hub(plan, Path("results"))
+            check_models(plan, Path("results"))
             check_layers(plan, Path("results"))
     except UserError as error:
         raise WorkflowError(printable(error))

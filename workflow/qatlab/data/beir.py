@@ -42,8 +42,12 @@ def load(folder: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
     )
 
 
-def check(folder: Path, split: str) -> None:
-    """Raises UserError for what is no such task: what `load` refuses, ids that stand twice or for nothing, nothing relevant."""
+def check(folder: Path, split: str) -> dict[str, int]:
+    """Return how many documents and queries a task has.
+
+    Raises:
+        UserError: for what is no such task: what `load` refuses, ids that stand twice or for nothing, nothing relevant.
+    """
     documents, queries, judgements = load(folder, split)
     qrels = folder / f"qrels/{split}.tsv"
     for file, table, kind, column in (
@@ -64,6 +68,7 @@ def check(folder: Path, split: str) -> None:
             )
     if not (judgements["relevance"] > 0).any():
         raise UserError(f"{qrels}: no query has a relevant document, which is one with a score above 0")
+    return {"documents": len(documents), "queries": len(queries)}
 
 
 def _placed(path: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import read_json
-from qatlab.bundle import in_use
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
-from qatlab.models.packaged import packaged_folder
-from qatlab.models.source import model_source
 from qatlab.plan.artifacts import Artifact
+from qatlab.plan.model_folder import base_model, folder_of
 from qatlab.plan.plan import Plan
 from qatlab.progress import output_to
 
@@ -31,7 +29,7 @@ def check_layers(plan: Plan, results: Path) -> None:
         asked = _asked(artifact)
         if not asked or (results / artifact.path).exists() or _appends_a_layer(plan, artifact):
             continue
-        base = _base(plan, artifact)
+        base = base_model(plan, artifact)
         if base.path not in models:
             models[base.path] = _shapes(base, results)
         if models[base.path] is not None:
@@ -66,16 +64,10 @@ def _check(model: Any, asked: MethodConfig | WeightsConfig) -> None:
         raise UserError(str(error)) from None
 
 
-def _base(plan: Plan, artifact: Artifact) -> Artifact:
-    """The base model that an artifact is made from, through its training if there is one."""
-    made_from = plan.artifacts[artifact.inputs["model"]]
-    return made_from if made_from.kind == "model" else plan.artifacts[made_from.inputs["model"]]
-
-
 def _shapes(base: Artifact, results: Path) -> Any:
     """Its modules by their names, with shapes only; None where nothing here tells them."""
     config = ModelConfig.model_validate(base.config)
-    folder = _folder(base, config, results)
+    folder = None if config.decoder is not None else folder_of(base, results)
     if folder is None and config.decoder is None:
         return None
     if config.kind == "embedding":
@@ -85,19 +77,6 @@ def _shapes(base: Artifact, results: Path) -> Any:
         from qatlab.models.causal_lm import without_weights
 
         return without_weights(folder, config.decoder)
-
-
-def _folder(base: Artifact, config: ModelConfig, results: Path) -> Path | None:
-    fetched = results / base.path / "model"
-    if fetched.is_dir():
-        return fetched
-    bundle = in_use()
-    if bundle is not None:
-        return bundle.folder / base.path / "model"
-    source = model_source(config)
-    if source == "local":
-        return Path(config.name).expanduser()
-    return packaged_folder(config.name) if source == "package" else None
 
 
 def _without_weights(folder: Path) -> Any:

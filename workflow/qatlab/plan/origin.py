@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qatlab.artifact import sha256_of
+from qatlab.artifact import files_below, sha256_of
 from qatlab.config.data import (
     AnyData,
     DocstringData,
@@ -39,11 +39,15 @@ from qatlab.config.texts import DocstringTexts, HubTexts, LocalTexts
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
+from qatlab.models.dense_encoder import check_dense_encoder
 from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
 from qatlab.plan.remembered import remembered
+from qatlab.progress import say
+
+LARGEST_READ = 1 << 30  # bytes of data files that a plan parses, at some 30 MB a second
 
 
 def model_origin(config: ModelConfig) -> Any:
@@ -56,9 +60,11 @@ def model_origin(config: ModelConfig) -> Any:
 
         def check() -> None:
             check_folder(folder, config.name)
+            if config.kind == "embedding":
+                check_dense_encoder(folder, config.name)
             check_positions(folder, config.max_seq_length, config.name)
 
-        return _checked(f"model of {config.max_seq_length} tokens", folder, check)
+        return _checked(f"{config.kind} model of {config.max_seq_length} tokens", folder, check, job=None)
     if source == "package":
         packaged = packaged_folder(config.name)
         assert packaged is not None
@@ -95,11 +101,12 @@ def training_rows(config: AnyData) -> Any:
         from qatlab.data.sample import kept_rows
 
         local = isinstance(config, LocalData)
+        if not _is_read(paths, "data"):
+            return {"sha256": sha256_of(paths[0]) if local else [sha256_of(path) for path in paths]}
         table = read_columns(paths[0], config.columns) if local else load(paths, config.columns, "data")
         kept = table.iloc[kept_rows(len(table), config.shuffle_seed, config.rows)]
-        checksums = [sha256_of(path) for path in paths]
         return {
-            "sha256": checksums[0] if local else checksums,
+            "sha256": sha256_of(paths[0]) if local else [sha256_of(path) for path in paths],
             "rows": len(table),
             "kept": len(kept),
             "distinct": {column: int(kept[column].nunique()) for column in kept.columns},
@@ -108,14 +115,32 @@ def training_rows(config: AnyData) -> Any:
     return remembered(f"training rows {config.model_dump_json()}", paths, find_out)
 
 
-def _checked(question: str, path: Path, check: Callable[[], Any]) -> dict[str, str]:
-    """The checksum of a local file or folder that passes a check."""
+def _is_read(paths: list[Path], job: str) -> bool:
+    """Whether a plan reads files as a whole; a line says so where they are too large for that."""
+    files = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    if size > LARGEST_READ:
+        say(
+            f"{paths[0]}{' …' * (len(paths) > 1)}: {size / 1e9:.1f} GB; its rows are read and checked by the job '{job}', and only its "
+            "checksum by the plan"
+        )
+    return size <= LARGEST_READ
 
-    def find_out() -> dict[str, str]:
-        check()
-        return {"sha256": sha256_of(path)}
 
-    found: dict[str, str] = remembered(question, [path], find_out)
+def _checked(question: str, path: Path, check: Callable[[], Any], job: str | None = "task") -> dict[str, Any]:
+    """The checksum of a local file or folder that passes a check, and the counts that the check returns in a dictionary.
+
+    Args:
+        question: what is checked, with all that the answer depends on.
+        check: raises UserError.
+        job: the kind of job that checks very large files instead; None where the plan always does.
+    """
+
+    def find_out() -> dict[str, Any]:
+        counts = check() if job is None or _is_read([path], job) else None
+        return {"sha256": sha256_of(path), **(counts if isinstance(counts, dict) else {})}
+
+    found: dict[str, Any] = remembered(question, [path], find_out)
     return found
 
 
@@ -131,7 +156,8 @@ def _parallel_origin(names: list[str], columns: list[str], key: str) -> dict[str
     paths = [Path(name).expanduser() for name in names]
 
     def find_out() -> dict[str, list[str]]:
-        load(paths, columns, key)
+        if _is_read(paths, "task"):
+            load(paths, columns, key)
         return {"sha256": [sha256_of(path) for path in paths]}
 
     found: dict[str, list[str]] = remembered(f"parallel texts {columns}", paths, find_out)
@@ -209,6 +235,6 @@ def texts_origin(config: DocstringTexts | LocalTexts | HubTexts) -> Any:
 
         path = Path(config.path).expanduser()
         return _checked(
-            f"texts {config.column}", path, lambda: read_columns(path, [config.column], "texts.NAME.column")
+            f"texts {config.column}", path, lambda: read_columns(path, [config.column], "texts.NAME.column"), "texts"
         )
     return "hub"

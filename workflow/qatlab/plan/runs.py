@@ -72,7 +72,7 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
 def check_rows(planner: Planner, config: RunConfig) -> None:
     """Raises UserError where data that a plan can read have too few rows, or too few different texts for a batch."""
     found = planner.origin(training_rows, config.data)
-    if found is not None:
+    if found is not None and "rows" in found:
         check_count(config.data.name, found["rows"], config.data.rows)
         if config.model.kind != "causal_lm":
             check_batches(found["kept"], found["distinct"], config.trainer)

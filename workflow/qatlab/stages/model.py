@@ -9,6 +9,7 @@ from typing import Any
 from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
+from qatlab.models.dense_encoder import check_dense_encoder
 from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import MODULES, check_folder
@@ -30,6 +31,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     else:
         _copy_plain_files(_found(config, source), target)
         check_folder(target, config.name)
+        if config.kind == "embedding":
+            check_dense_encoder(target, config.name)
         (_complete_decoder if config.kind == "causal_lm" else _complete_encoder)(target, config)
     write_json(
         output / "manifest.json",

@@ -1,0 +1,129 @@
+"""Properties of a Sentence Transformers folder that decide what can be done with it, read from its JSON files alone."""
+
+from pathlib import Path
+from typing import Any
+
+from qatlab.artifact import read_json
+from qatlab.errors import UserError
+from qatlab.models.safe_folder import MODULES
+from qatlab.models.similarity import SETTINGS
+
+DENSE = "SentenceTransformer"
+ROUTERS = ("Router", "Asym")
+SPARSE = ("SpladePooling", "SparseAutoEncoder", "SparseStaticEmbedding", "MLMTransformer")
+UNCHANGED_SIZE = ("Normalize", "Dropout", "LayerNorm")
+
+
+def check_dense_encoder(folder: Path, name: str) -> None:
+    """Raises UserError for a model that does not turn each text into one dense vector, whoever asks.
+
+    Args:
+        folder: a Sentence Transformers folder, or a plain encoder's.
+        name: what messages call the model.
+    """
+    model_type = _settings(folder).get("model_type") or DENSE
+    if model_type != DENSE:
+        raise UserError(
+            f"model '{name}' is a {model_type} of Sentence Transformers; qatlab trains models of one dense vector"
+        )
+    classes = _classes(folder)
+    sparse = next((entry for entry in classes if entry in SPARSE), None)
+    if sparse is not None:
+        raise UserError(
+            f"model '{name}' has the module {sparse}, of sparse models; qatlab trains models of one dense vector"
+        )
+    router = next((entry for entry in classes if entry in ROUTERS), None)
+    if router is not None:
+        raise UserError(
+            f"model '{name}' has the module {router}, whose modules for queries and documents differ; "
+            "qatlab encodes both with the same modules"
+        )
+    if not classes:
+        _check_no_classifier(folder, name)
+
+
+def _check_no_classifier(folder: Path, name: str) -> None:
+    """Raises UserError for a plain folder with a classifier, such as a cross-encoder's."""
+    for architecture in _read(folder / "config.json").get("architectures") or []:
+        if str(architecture).endswith("ForSequenceClassification"):
+            raise UserError(
+                f"model '{name}' is a classifier of texts or pairs ({architecture}), such as cross-encoders are; "
+                "choose a model that embeds texts"
+            )
+
+
+def hindrance_to_export(folder: Path) -> str | None:
+    """Return the reason why a graph of token ids cannot compute a model's embeddings, as far as its files tell; None if none.
+
+    Args:
+        folder: a Sentence Transformers folder, or a plain encoder's.
+    """
+    classes = _classes(folder)
+    if classes and classes[0] != "Transformer":
+        return f"the ONNX file is that of a transformer, and this model begins with {classes[0]}"
+    prompted = any((_settings(folder).get("prompts") or {}).values())
+    if prompted and any(_read(place / "config.json").get("include_prompt") is False for place in _places(folder)):
+        return "its pooling leaves the prompt's tokens out (include_prompt: false), which an ONNX file cannot know of"
+    return None
+
+
+def embedding_dimension(folder: Path) -> int | None:
+    """Return how many dimensions a model's embeddings have; None where its JSON files do not say.
+
+    Args:
+        folder: a Sentence Transformers folder, or a plain encoder's.
+    """
+    truncated = _settings(folder).get("truncate_dim")
+    if truncated:
+        return int(truncated)
+    classes = _classes(folder)
+    if not classes:
+        return _number(_read(folder / "config.json").get("hidden_size"))
+    for kind, place in reversed(list(zip(classes, _places(folder), strict=True))):
+        settings = _read(place / "config.json")
+        if kind == "Dense":
+            return _number(settings.get("out_features"))
+        if kind == "Pooling":
+            return _pooled_dimension(settings)
+        if kind not in UNCHANGED_SIZE:
+            return None
+    return None
+
+
+def _pooled_dimension(settings: dict[str, Any]) -> int | None:
+    """Several pooling modes are written one behind another."""
+    size = _number(settings.get("embedding_dimension") or settings.get("word_embedding_dimension"))
+    modes = settings.get("pooling_mode")
+    if modes is None:  # before release 5.4: one key per mode
+        count = sum(1 for key, value in settings.items() if key.startswith("pooling_mode_") and value)
+    else:
+        count = len(modes) if isinstance(modes, list) else 1
+    return size * count if size and count else None
+
+
+def _number(value: Any) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _classes(folder: Path) -> list[str]:
+    """The class names of the modules, in order; empty for a plain encoder's folder."""
+    return [entry["type"].rpartition(".")[2] for entry in _modules(folder)]
+
+
+def _places(folder: Path) -> list[Path]:
+    """The folders of the modules, in order."""
+    return [folder / entry["path"] for entry in _modules(folder)]
+
+
+def _modules(folder: Path) -> list[dict[str, str]]:
+    path = folder / MODULES
+    return list(read_json(path)) if path.exists() else []
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    return _read(folder / SETTINGS)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values = read_json(path) if path.exists() else {}
+    return values if isinstance(values, dict) else {}

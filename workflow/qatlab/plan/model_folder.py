@@ -1,0 +1,37 @@
+"""Where a plan finds the files of a base model."""
+
+from pathlib import Path
+
+from qatlab.bundle import in_use
+from qatlab.config.model import ModelConfig
+from qatlab.models.packaged import packaged_folder
+from qatlab.models.source import model_source
+from qatlab.plan.artifacts import Artifact
+from qatlab.plan.plan import Plan
+
+
+def base_model(plan: Plan, artifact: Artifact) -> Artifact:
+    """Return the base model that a training or deployment is made from."""
+    while artifact.kind != "model":
+        artifact = plan.artifacts[artifact.inputs["model"]]
+    return artifact
+
+
+def folder_of(base: Artifact, results: Path) -> Path | None:
+    """Return the folder of a base model: fetched, bundled, local or of an installed package; None for one of the hub that is not here.
+
+    Args:
+        base: an artifact of the kind "model", not one that is made on the spot.
+        results: where artifacts are.
+    """
+    fetched = results / base.path / "model"
+    if fetched.is_dir():
+        return fetched
+    bundle = in_use()
+    if bundle is not None:
+        return bundle.folder / base.path / "model"
+    config = ModelConfig.model_validate(base.config)
+    source = model_source(config)
+    if source == "local":
+        return Path(config.name).expanduser()
+    return packaged_folder(config.name) if source == "package" else None
