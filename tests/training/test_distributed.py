@@ -21,6 +21,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from qatlab import fork_server
 from qatlab.artifact import checkpoint_folder, read_json, write_json
 from qatlab.failures import read_mark
 from qatlab.models.byte_decoder import make
@@ -48,6 +49,18 @@ METHODS = {
 }
 # Torchao's symmetric grid ends just where a group's largest weight lies: the last digit of a sum decides whether it has a gradient.
 STEPS = {"int4_weights": 2}  # the first has no learning rate yet: one update, from the very same weights
+
+
+@pytest.fixture(scope="module", autouse=True)
+def server():
+    """Launchers and processes are forked from one that has imported PyTorch, as a workflow's are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv(fork_server.ADDRESS, raising=False)
+        patch.setattr(fork_server, "_started", None)
+        fork_server.start()
+        assert fork_server.ADDRESS in os.environ
+        yield
+        fork_server._started.stdin.close()
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +201,7 @@ def test_two_nodes_are_two_launchers(without_dropout, tmp_path):
         port = listener.getsockname()[1]
     told = description({}, distributed={"processes": 1, "nodes": 2})
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    place[fork_server.ADDRESS] = ""  # and processes that nobody forks
     nodes = [started(without_dropout, tmp_path / "two", told, NODE_RANK=str(rank), **place) for rank in range(2)]
     (first, said), (second, silence) = map(ended, nodes)
     assert (first, second) == (0, 0), said + silence
@@ -229,14 +243,28 @@ def test_a_processs_mistake_is_one_line(training_inputs, tmp_path):
     assert read_mark(tmp_path / "out")["reason"] == reason
 
 
-def test_a_process_that_is_killed_ends_the_training(training_inputs, tmp_path):
+def running(training_inputs, tmp_path, forked):
+    """A training whose steps have begun, and its two processes that train."""
+    environment = {} if forked else {fork_server.ADDRESS: ""}
     told = description({}, max_steps=100_000, **TWO)
-    process = started(training_inputs, tmp_path / "out", told)
+    process = started(training_inputs, tmp_path / "out", told, **environment)
     for line in process.stderr:
         if "step " in line:
             break
-    workers = psutil.Process(process.pid).children()
+    # The server has forked the launcher first.
+    server = psutil.Process(fork_server._started.pid)
+    workers = (
+        sorted(server.children(), key=psutil.Process.create_time)[1:]
+        if forked
+        else psutil.Process(process.pid).children()
+    )
     assert len(workers) == 2
+    return process, workers
+
+
+@pytest.mark.parametrize("forked", [True, False])
+def test_a_process_that_is_killed_ends_the_training(training_inputs, tmp_path, forked):
+    process, workers = running(training_inputs, tmp_path, forked)
     workers[1].kill()
     began = time.monotonic()
     code, said = ended(process)
@@ -248,13 +276,9 @@ def test_a_process_that_is_killed_ends_the_training(training_inputs, tmp_path):
     )
 
 
-def test_no_process_outlives_its_launcher(training_inputs, tmp_path):
-    process = started(training_inputs, tmp_path / "out", description({}, max_steps=100_000, **TWO))
-    for line in process.stderr:
-        if "step " in line:
-            break
-    workers = psutil.Process(process.pid).children()
-    assert len(workers) == 2
+@pytest.mark.parametrize("forked", [True, False])
+def test_no_process_outlives_its_launcher(training_inputs, tmp_path, forked):
+    process, workers = running(training_inputs, tmp_path, forked)
     process.kill()
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive

@@ -1,6 +1,7 @@
 """Runs jobs in processes forked from one that has imported PyTorch, so that a job need not import it.
 
-The workflow starts the server for its own jobs (`start`), and each job asks it to run the stage (`run_there`). Jobs run by
+The workflow starts the server for its own jobs (`start`), and each job asks it to run the stage (`run_there`); so does each
+process of a distributed training. Jobs run by
 themselves where there is no server: on clusters, beside GPUs (a forked process cannot use CUDA that its parent has looked
 at), on other systems than Linux, in other environments than the workflow's, and where QATLAB_FORK_SERVER is empty.
 
@@ -27,8 +28,10 @@ from types import FrameType
 from typing import Any
 
 ADDRESS = "QATLAB_FORK_SERVER"  # environment variable: the socket's path
+OF_JOB = "QATLAB_FORK_SERVER_OF_JOB"  # the same in a forked job, for the processes that it starts itself
+WORKER = "worker"  # the first argument of a process of a distributed training
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-TORCH_STAGES = ("train", "train_causal_lm", "deploy", "deploy_causal_lm", "encode", "predict")
+TORCH_STAGES = ("train", "train_causal_lm", "deploy", "deploy_causal_lm", "encode", "predict", WORKER)
 # A forked process lacks the threads of its parent. Those of OpenBLAS and Arrow start again in it; ONNX Runtime, which also starts
 # one when it is imported, is left to the jobs.
 PRELOADED = ("faiss", "numpy", "pandas", "pyarrow.parquet", "pydantic.main", "pydantic.type_adapter", "scipy.stats")
@@ -84,7 +87,7 @@ def run_there(arguments: Sequence[str]) -> int | None:
         return None
     request = {
         "arguments": list(arguments),
-        "environment": {name: value for name, value in os.environ.items() if name != ADDRESS},
+        "environment": {OF_JOB if name == ADDRESS else name: value for name, value in os.environ.items()},
         "folder": str(Path.cwd()),
         "installation": _installation(),
     }
@@ -283,7 +286,17 @@ def preload(arguments: Sequence[str]) -> None:
         importlib.import_module(module)
 
 
+def open_to_workers() -> None:
+    """Let the processes that this job starts find the server that has forked it, if one has."""
+    if OF_JOB in os.environ:
+        os.environ[ADDRESS] = os.environ[OF_JOB]
+
+
 def _run(arguments: list[str]) -> int:
+    if arguments[:1] == [WORKER]:
+        from qatlab.training.worker import run_and_exit
+
+        run_and_exit(Path(arguments[1]))
     from qatlab.__main__ import main
 
     return main(arguments)

@@ -7,11 +7,13 @@ import threading
 import time
 import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from qatlab import progress
 from qatlab.artifact import read_json, write_json
 from qatlab.disk import full
 from qatlab.errors import Stopped, UserError
+from qatlab.fork_server import WORKER, run_there
 from qatlab.training.worker_folder import SAID, TASK, VARIABLE, report_of
 
 PARENT_SECONDS = 1.0
@@ -21,7 +23,6 @@ def main(folder: Path) -> int:
     """Runs the stage; returns the exit code. What was raised is left for the launcher."""
     os.environ[VARIABLE] = str(folder)
     rank = int(os.environ["RANK"])
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     task = read_json(folder / TASK)
     progress.leave_in(folder / SAID if rank == 0 else None)
     output = Path(task["output"])
@@ -51,9 +52,20 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-if __name__ == "__main__":
-    code = main(Path(sys.argv[1]))
+def run_and_exit(folder: Path) -> NoReturn:
+    """Run the stage, and end this process, which ends too when its parent does."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    _exit(main(folder))
+
+
+def _exit(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     # Freeing a gloo group can deadlock: it waits for its thread while holding Python's lock, which that thread may want.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    forked = run_there([WORKER, sys.argv[1]])  # the launcher's end closes the connection, which ends the forked process
+    _exit(main(Path(sys.argv[1])) if forked is None else forked)
