@@ -6,7 +6,7 @@ PIP := $(BIN)/python $(INSTALL)
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
-.PHONY: study report test test-oldest bench chaos lint format audit lock schema clean help
+.PHONY: study report test test-oldest fuzz bench chaos lint format audit lock schema clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,7 +21,7 @@ report: study  ## one self-contained HTML page of the study
 # Three files at once, of which one often waits; threads wait without spinning: they share the cores.
 test: .venv/.dev  ## all tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -m alone tests/bench
 
 # The wheel itself, beside the oldest releases that it is for.
 test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside sentence-transformers 5.7 and transformers 4.57
@@ -30,6 +30,11 @@ test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside s
 	.venv-oldest/bin/python -m pip check
 	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile $(OLDEST_TESTS)
 OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
+
+# FUZZ multiplies what `make test` tries; another QATLAB_FUZZ_SEED generates other inputs.
+FUZZ ?= 100
+fuzz: .venv/.dev  ## generated inputs: 10,000 configurations, 65,000 files, 300 models (two hours; FUZZ=10 for a tenth)
+	QATLAB_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --dist load
 
 bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
 	$(BIN)/python -m qatlab bench
