@@ -1,5 +1,6 @@
 """A tiny real model, pairs and a retrieval task, made on the spot: no test needs a network."""
 
+import gc
 import json
 import os
 from collections import Counter
@@ -44,6 +45,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(
             key=lambda item: LONGEST_FIRST.index(part) if (part := item.path.parent.name) in LONGEST_FIRST else 9
         )
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is imported by now stays. Garbage collections, which trainers and others ask for, take a second to look through it."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

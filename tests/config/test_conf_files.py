@@ -43,15 +43,18 @@ def choices():
     return [(group, choice) for group, options in GROUPS.items() for choice in options]
 
 
+ONE_METHOD = ["study.matrix.method=[baseline]", "study.decomposition=[]"]  # what all runs have alike is composed once
+
+
 @pytest.mark.parametrize(("group", "choice"), choices())
 def test_composes_and_validates(group, choice):
-    needed = NEEDED.get((group, choice), [])
+    needed = [*ONE_METHOD, *NEEDED.get((group, choice), [])]
     if group == "study":
         runs = compose_runs(CONF, choice)
     elif group == "method":
         runs = compose_runs(CONF, "quickstart", overrides=[f"study.matrix.method=[{choice}]"])
     elif group == "deploy":
-        runs = compose_runs(CONF, "quickstart", overrides=[f"deploy={sorted({'torch_fp32', choice})}".replace("'", "")])
+        runs = compose_runs(CONF, "quickstart", overrides=[f"deploy=[torch_fp32,{choice}]", *ONE_METHOD])
     elif group == "weights":
         overrides = ["study.matrix.method=[baseline]", f"+weights@method.weight_quantization={choice}"]
         runs = compose_runs(CONF, "quickstart", overrides=overrides)
