@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 
 from qatlab.errors import printable
 
@@ -15,14 +15,20 @@ TIMES = float(os.environ.get("QATLAB_FUZZ", "1"))
 SEED = int(os.environ.get("QATLAB_FUZZ_SEED", "0"))
 
 
-def fuzz(examples: int) -> Callable[[Any], Any]:
-    """Decorate a property with so many generated inputs, times QATLAB_FUZZ."""
+def fuzz(examples: int, shrink: bool = True) -> Callable[[Any], Any]:
+    """Decorate a property with so many generated inputs, times QATLAB_FUZZ.
+
+    Args:
+        shrink: whether the smallest input that fails is looked for; False where an input takes seconds.
+    """
+    phases = [phase for phase in Phase if shrink or phase not in (Phase.shrink, Phase.explain)]
     chosen = settings(
         max_examples=round(examples * TIMES),
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
         print_blob=True,
+        phases=phases,
     )
 
     def decorate(test: Any) -> Any:
