@@ -199,3 +199,17 @@ def test_prompts_of_a_model_are_found(tmp_path, texts):
     assert prompt_for(tmp_path, texts) == {"queries": "query: ", "documents": "passage: "}[texts]
     (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"prompts": {"query": "", "document": ""}}))
     assert prompt_for(tmp_path, texts) == ""
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"), [(None, {}), ({"query": None, "document": "d: "}, {"query": "", "document": "d: "})]
+)
+def test_prompts_that_are_null_are_none(tiny_model, tmp_path, prompts, expected):
+    """Sentence Transformers cannot load a folder whose prompts are null."""
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    settings = source / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "prompts": prompts}))
+    loaded = SentenceTransformer(str(run(source, tmp_path / "out")), device="cpu")
+    assert expected.items() <= loaded.prompts.items()
+    assert all(prompt == "" for name, prompt in loaded.prompts.items() if name not in expected)

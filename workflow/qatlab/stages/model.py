@@ -13,6 +13,7 @@ from qatlab.models.dense_encoder import check_dense_encoder
 from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import MODULES, check_folder
+from qatlab.models.similarity import SETTINGS
 from qatlab.models.source import model_source
 
 NORMALIZE = "sentence_transformers.models.Normalize"  # every release of Sentence Transformers knows it by this name
@@ -60,6 +61,7 @@ def _complete_encoder(target: Path, config: ModelConfig) -> None:
     Its tokenizer.json is the tokenizer as Sentence Transformers has it: what other files of the folder change of it when it is
     loaded (an end token that is added, casing) is in it, for runtimes that read nothing else.
     """
+    _set_prompts(target)
     if config.num_hidden_layers:
         with _layers_kept(target, config.num_hidden_layers) as kept:
             _save_anew(target, **kept)
@@ -173,6 +175,15 @@ def _set_normalize(folder: Path, normalize: bool, name: str) -> None:
         if removed["path"]:
             shutil.rmtree(folder / removed["path"], ignore_errors=True)
     write_json(path, modules)
+
+
+def _set_prompts(folder: Path) -> None:
+    """Write no prompts where a folder says null, which Sentence Transformers cannot load, and empty ones for prompts that are null."""
+    path = folder / SETTINGS
+    settings = read_json(path) if path.exists() else {}
+    if "prompts" in settings:
+        prompts = settings["prompts"] or {}
+        write_json(path, {**settings, "prompts": {name: prompt or "" for name, prompt in prompts.items()}})
 
 
 def _set_max_seq_length(folder: Path, max_seq_length: int) -> None:
