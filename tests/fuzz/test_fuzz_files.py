@@ -12,6 +12,7 @@ import string
 from contextlib import suppress
 
 import pandas as pd
+from datasets import Dataset
 from effort import assert_one_line, fuzz
 from hypothesis import given
 from hypothesis import strategies as st
@@ -98,6 +99,16 @@ def test_what_is_no_such_file_is_refused(file, change, tmp_path_factory):
     path = tmp_path_factory.mktemp("f") / f"a.{suffix}"
     path.write_bytes(HARMFUL[change](data))
     assert rows_of(path) is None
+
+
+@fuzz(8)
+@given(file=written("jsonl"))
+def test_the_datasets_library_reads_the_same_rows(file, tmp_path_factory):
+    rows, data = file
+    folder = tmp_path_factory.mktemp("f")
+    (folder / "a.jsonl").write_bytes(data)
+    table = Dataset.from_json(str(folder / "a.jsonl"), cache_dir=str(folder / "cache"))
+    assert [tuple(row[column] for column in COLUMNS) for row in table] == rows == rows_of(folder / "a.jsonl")
 
 
 @st.composite
