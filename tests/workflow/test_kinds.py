@@ -27,7 +27,7 @@ model: {{name: "{model}", max_seq_length: 32}}
 data: {{path: "{files}/pairs.jsonl"}}
 task:
   withheld: {{path: "{folder}/records.jsonl", mined: {{bm25: 2, model: 1, searcher: {{name: "{model}", max_seq_length: 32}}}}}}
-  sentence_pairs: {{path: "{folder}/pairs.tsv"}}
+  sentence_pairs: {{path: "{folder}/pairs.csv"}}
 evaluate:
   ranges: [corpus, training]
   bit_axes: [centred, {{center: median, fitted_on: training}}]
@@ -42,7 +42,7 @@ def checkout(tmp_path_factory, tiny_model, tiny_files, pairs):
     (folder / "sts").mkdir()
     (folder / "sts/test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scored))
     (folder / "sts/README.md").write_text(card(default=("test", "test.jsonl")))
-    pd.DataFrame(scored[:20]).to_csv(folder / "pairs.tsv", sep="\t", index=False)
+    pd.DataFrame(scored[:20]).to_csv(folder / "pairs.csv", index=False)
     records = [{"query": summary, "positive": code} for summary, code in pairs[40:60]]
     (folder / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     revision = "309f1d1ae3ae2e092444a8a0c25bed59b82318bc"
