@@ -142,4 +142,6 @@ def _encode_and_score(deployed: Path, task: Path, output: Path) -> None:
     description = {"label": "of the benchmark", "config": {"batch_size": BATCH}}
     encode.run(description, {"deploy": deployed, "task": task}, encoded, None)
     config = {"metrics": METRICS, "precisions": PRECISIONS}
-    score.run({"config": config}, {"encode": encoded, "task": task}, scored, os.cpu_count())
+    score.run(
+        {"label": "of the benchmark", "config": config}, {"encode": encoded, "task": task}, scored, os.cpu_count()
+    )

@@ -49,6 +49,7 @@ def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, A
     import pandas as pd
 
     from qatlab.evaluation.axes import unit_length
+    from qatlab.models.similarity import SIMILARITY_FILE
 
     for name in ("encode", "task", "score"):
         (folder / name).mkdir()
@@ -67,7 +68,8 @@ def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, A
     table = pd.DataFrame(judgements, columns=["query_id", "doc_id", "relevance"])
     table.to_parquet(folder / "task" / "qrels.parquet")
     write_json(folder / "task" / MANIFEST, {"kind": "retrieval"})
-    write_json(folder / "config.json", {"config": config})
+    write_json(folder / "encode" / SIMILARITY_FILE, {"similarity": "cosine"})
+    write_json(folder / "config.json", {"label": "of the benchmark", "config": config})
 
 
 def _score(folder: Path) -> None:
