@@ -48,7 +48,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """What is imported by now stays. Garbage collections, which trainers and others ask for, take a second to look through it."""
+    """Exempt imported libraries from garbage collection: each collection that a trainer requests would scan them for a second."""
     gc.freeze()
 
 

@@ -63,8 +63,8 @@ def test_judgements_have_a_header_or_none(tmp_path, qrels):
 
 def test_grades_are_whole_numbers_and_the_same_pair_may_stand_twice(tmp_path):
     qrels = "q1\td1\t3\nq1\td2\t-2\nq1\td1\t3\n"
-    found = load(written(tmp_path, qrels=qrels), "test")[2].to_numpy().tolist()
-    assert found == [["q1", "d1", 3], ["q1", "d2", -2], ["q1", "d1", 3]]
+    judgements = load(written(tmp_path, qrels=qrels), "test")[2].to_numpy().tolist()
+    assert judgements == [["q1", "d1", 3], ["q1", "d2", -2], ["q1", "d1", 3]]
 
 
 DOCUMENTS = {

@@ -75,7 +75,7 @@ def rows_of(path):
 
 
 def is_quoted(rows):
-    """Whether a field of a tab-separated file looks as if a program had quoted it, which is refused."""
+    """Return whether a field is quoted in the way that CSV writers quote, which the TSV reader refuses."""
     return any(text[0] == text[-1] == '"' and '""' in text[1:-1] for row in rows for text in row)
 
 
@@ -145,19 +145,19 @@ def test_damaged_bytes_give_what_pandas_reads_or_one_line(file, data, tmp_path_f
     damaged = bytearray(content)
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(damaged) - 1))
-        what = data.draw(st.sampled_from(["change", "insert", "delete"]))
+        operation = data.draw(st.sampled_from(["change", "insert", "delete"]))
         byte = data.draw(st.sampled_from(list(b"\"',;\t\n\r{}[]:\\ \x00\xffa1")))
-        damaged[at : at + (what != "insert")] = b"" if what == "delete" else bytes([byte])
+        damaged[at : at + (operation != "insert")] = b"" if operation == "delete" else bytes([byte])
         damaged = damaged or bytearray(b"a")
     path = tmp_path_factory.mktemp("f") / f"a.{suffix}"
     path.write_bytes(damaged)
-    found = rows_of(path)
-    if found is not None:
-        assert found == by_pandas(path, suffix)
+    rows = rows_of(path)
+    if rows is not None:
+        assert rows == by_pandas(path, suffix)
 
 
 def by_pandas(path, suffix):
-    """The same rows by another reader, which drops none and takes nothing for missing."""
+    """Read the same rows with an independent reader that keeps every row and every text."""
     if suffix == "jsonl":
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
         records = [json.loads(line) for line in lines if line.strip()]
@@ -200,7 +200,7 @@ JUDGED = st.lists(
 
 
 def survives(read):
-    """Whether what was read is right is for other tests: here, all that it may raise is one line."""
+    """Check that a reader either returns or raises a UserError with a message of one line."""
     try:
         read()
     except UserError as error:
@@ -247,11 +247,11 @@ def test_parallel_texts_stay_beside_one_another(sides, end, tmp_path_factory):
     for path, side in zip(paths, sides, strict=True):
         path.write_bytes("".join(text + end for text in side).encode())
     try:
-        found = parallel.load(paths, ["source", "target"], "data")
+        table = parallel.load(paths, ["source", "target"], "data")
     except UserError as error:
         assert_one_line(error)
         both = [bool(a.strip()) for a in sides[0]], [bool(b.strip()) for b in sides[1]]
         assert both[0] != both[1] or not any(both[0])
     else:
         kept = [(a, b) for a, b in zip(*sides, strict=True) if a.strip()]
-        assert [tuple(row) for row in found.to_numpy()] == kept
+        assert [tuple(row) for row in table.to_numpy()] == kept

@@ -7,7 +7,7 @@ from qatlab.config.deploy import Deployment, OnnxDeployment, TorchDeployment
 
 
 def load_encoder(folder: Path, threads: int | None, config: Deployment) -> Any:
-    """What runs a deployment: `encode(texts, batch_size, prompt)` gives (n, dim) float32, and `device` says where."""
+    """Return the encoder of a deployment: its `encode(texts, batch_size, prompt)` returns (n, dim) float32, its `device` is a name."""
     if isinstance(config, TorchDeployment):
         from qatlab.encoders.torch import TorchEncoder
 
