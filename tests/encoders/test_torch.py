@@ -37,6 +37,28 @@ def test_prompts_are_pooled_or_left_out_as_the_model_says(tiny_model, tmp_path, 
     assert (np.abs(ours(folder, texts, "queries") - together).max() < 1e-6) == include_prompt
 
 
+@pytest.mark.parametrize(
+    "prompts",
+    [
+        {"query": "q: ", "passage": "p: "},
+        {"query": "q: ", "corpus": "c: "},
+        {"passage": "p: ", "document": None},
+        {"passage": "p: "},
+        {"default": "d: "},
+        {},
+    ],
+)
+def test_prompts_are_those_that_sentence_transformers_applies(tiny_model, tmp_path, texts, prompts):
+    """Including where encode_document does not apply a prompt that is called passage."""
+    folder = folder_with(tiny_model, tmp_path / "model", prompts, True)
+    settings = folder / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "default_prompt_name": next(iter(prompts), None)}))
+    model = SentenceTransformer(str(folder), device="cpu")
+    assert np.abs(ours(folder, texts, "queries") - model.encode_query(texts)).max() < 1e-6
+    assert np.abs(ours(folder, texts, "documents") - model.encode_document(texts)).max() < 1e-6
+    assert np.abs(ours(folder, texts, "pairs") - model.encode(texts)).max() < 1e-6
+
+
 def test_a_prompt_that_is_null_is_none(tiny_model, tmp_path, texts):
     folder = folder_with(tiny_model, tmp_path / "model", {"query": None, "document": ""}, True)
     expected = SentenceTransformer(str(tiny_model), device="cpu").encode(texts)

@@ -54,6 +54,7 @@ PROMPTS = st.sampled_from(
         {"query": "query: ", "document": "passage: "},
         {"query": "ask: "},
         {"query": None, "passage": "p: "},
+        {"query": "q: ", "passage": "p: ", "corpus": "c: "},
         {"document": ""},
     ]
 )
@@ -130,7 +131,7 @@ def reference(folder, tokens):
     """Sentence Transformers' own embeddings of queries and documents, or None where it cannot give any."""
     try:
         model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": "float32"})
-        model.max_seq_length = min(tokens, model.max_seq_length or tokens)
+        model.max_seq_length = tokens  # a study's own length holds, whatever the model's files say
         sides = {
             "queries": model.encode_query(TEXTS, convert_to_tensor=True).float().numpy(),
             "documents": model.encode_document(TEXTS, convert_to_tensor=True).float().numpy(),

@@ -190,6 +190,21 @@ def test_a_manifest_says_where_it_came_from(tiny_model, tmp_path):
     assert len(manifest["sha256"]) == 64
 
 
+@pytest.mark.parametrize(
+    ("prompts", "remark"),
+    [({"query": "q: ", "passage": "p: "}, "'passage'"), ({"query": "q: ", "document": "d: ", "passage": "p: "}, None)],
+)
+def test_a_prompt_that_sentence_transformers_does_not_apply_is_reported(tiny_model, tmp_path, capfd, prompts, remark):
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    settings = source / "config_sentence_transformers.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "prompts": prompts}))
+    run(source, tmp_path / "out")
+    printed = capfd.readouterr().err
+    assert ("does not apply its prompt" in printed) == (remark is not None)
+    assert (remark or "") in printed
+
+
 @pytest.mark.parametrize("texts", ["queries", "documents"])
 def test_prompts_of_a_model_are_found(tmp_path, texts):
     from qatlab.models.prompts import prompt_for

@@ -1,19 +1,39 @@
 """Prompts that a model wants before queries and documents, as its own configuration gives them."""
 
 from pathlib import Path
+from typing import Any
 
 from qatlab.artifact import read_json
+from qatlab.models.similarity import SETTINGS
 
-# The names Sentence Transformers' encode_query and encode_document try, in this order.
-PROMPT_NAMES = {"queries": ("query",), "documents": ("document", "passage", "corpus"), "pairs": ()}
+# Sentence Transformers gives every model a prompt "query" and a prompt "document", empty unless the model's own settings say
+# otherwise (SentenceTransformer._default_prompts, 5.2 to 6.2). So encode_document, which looks for "document", "passage" and
+# "corpus" in this order, never comes to the latter two, and neither method comes to the default prompt.
+NAMES = {"queries": "query", "documents": "document"}
+UNREACHED = ("passage", "corpus")
 
 
 def prompt_for(folder: Path, texts: str) -> str:
-    """The prompt for 'queries', 'documents', or 'pairs' of either, of a Sentence Transformers folder; '' if it has none."""
-    path = folder / "config_sentence_transformers.json"
-    settings = read_json(path) if path.exists() else {}
-    prompts = settings.get("prompts") or {}
-    for name in (*PROMPT_NAMES[texts], settings.get("default_prompt_name")):
-        if name in prompts:
-            return str(prompts[name] or "")
-    return ""
+    """Return the prompt that Sentence Transformers' methods put before texts.
+
+    Args:
+        folder: a Sentence Transformers folder.
+        texts: 'queries' (of `encode_query`), 'documents' (`encode_document`), or 'pairs' (`encode`: texts that are compared).
+
+    Returns:
+        The prompt; '' if there is none.
+    """
+    settings = _settings(folder)
+    name = settings.get("default_prompt_name") if texts == "pairs" else NAMES[texts]
+    return str((settings.get("prompts") or {}).get(name) or "")
+
+
+def unused_prompts(folder: Path) -> list[str]:
+    """Return the names of prompts that the model's author meant for documents, and that `encode_document` does not apply."""
+    prompts = _settings(folder).get("prompts") or {}
+    return [] if "document" in prompts else [name for name in UNREACHED if prompts.get(name)]
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    return dict(read_json(path)) if path.exists() else {}

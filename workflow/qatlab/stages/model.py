@@ -12,9 +12,11 @@ from qatlab.errors import UserError
 from qatlab.models.dense_encoder import check_dense_encoder
 from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.positions import check_positions
+from qatlab.models.prompts import unused_prompts
 from qatlab.models.safe_folder import MODULES, check_folder
 from qatlab.models.similarity import SETTINGS
 from qatlab.models.source import model_source
+from qatlab.progress import say
 
 NORMALIZE = "sentence_transformers.models.Normalize"  # every release of Sentence Transformers knows it by this name
 PLAIN_FILES = (".json", ".txt", ".safetensors", ".model")
@@ -62,6 +64,11 @@ def _complete_encoder(target: Path, config: ModelConfig) -> None:
     loaded (an end token that is added, casing) is in it, for runtimes that read nothing else.
     """
     _set_prompts(target)
+    if unused := unused_prompts(target):
+        say(
+            f"model '{config.name}': encode_document of Sentence Transformers does not apply its prompt '{unused[0]}', so documents "
+            "are encoded without one; to apply it, name it 'document' in config_sentence_transformers.json"
+        )
     if config.num_hidden_layers:
         with _layers_kept(target, config.num_hidden_layers) as kept:
             _save_anew(target, **kept)
