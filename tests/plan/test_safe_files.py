@@ -175,3 +175,17 @@ def test_overrides_with_an_open_quote_are_one_line():
     assert split_overrides("a=1 b='c d'") == ["a=1", "b=c d"]
     with pytest.raises(UserError, match='overrides "a=\'b": no closing quotation'):
         split_overrides("a='b")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a=1", "a='b c'", 'a="b c"', "a=\"'b (c), d'\"", "a='\"b c\"'", 'a="b\\"c"', "a='it' b='c d'", "", "a=b\\'c"],
+)
+def test_quotes_that_snakemake_strips_from_the_end_are_put_back(value):
+    from snakemake.cli import parse_config
+
+    from qatlab.plan.safe_files import split_overrides, with_closing_quotes
+
+    arrived = parse_config([f"overrides={value}"])["overrides"] or ""
+    assert split_overrides(with_closing_quotes(arrived)) == split_overrides(value)
+    assert with_closing_quotes(value) == value

@@ -432,7 +432,8 @@ MISTAKES = [
     ),
     ({"overrides": "method.name='\"../x\"' trainer.batch_size=16"}, "error: method.name: a name has ASCII letters"),
     ({"overrides": "model.revision=${oc.env:HF_TOKEN}"}, "error: model.revision: '${oc.env:HF_TOKEN}' would look up"),
-    ({"overrides": "model.name='a"}, 'error: overrides "model.name=\'a": no closing quotation'),
+    ({"overrides": "data.path='no where.csv'"}, "error: data file 'no where.csv' does not exist"),
+    ({"overrides": "data.path=\"'no (w), here.csv'\""}, "error: data file 'no (w), here.csv' does not exist"),
     ({"overrides": "trainer.report_to=[trackio]"}, "error: trainer.report_to names trackio, which is not installed"),
 ]
 

@@ -32,9 +32,9 @@ use_this_python(BASE / "workflow")
 def overrides():
     given = config.get("overrides", "")
     if isinstance(given, str):
-        from qatlab.plan.safe_files import split_overrides
+        from qatlab.plan.safe_files import split_overrides, with_closing_quotes
 
-        return split_overrides(given)
+        return split_overrides(with_closing_quotes(given))
     return [str(item) for item in given]
 
 

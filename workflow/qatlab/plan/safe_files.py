@@ -37,11 +37,39 @@ def check_files(conf: Path) -> None:
 
 
 def split_overrides(text: str) -> list[str]:
-    """The overrides of a command line's `overrides="key=value key2=value2"`; raises UserError for quotes that don't close."""
+    """Split the value of a command line's `overrides="key=value key2=value2"` at its blanks, as a shell does.
+
+    Raises:
+        UserError: for quotes that do not close.
+    """
     try:
         return shlex.split(text)
     except ValueError as error:
         raise UserError(f'overrides "{text[:80]}": {str(error).lower()}') from None
+
+
+def with_closing_quotes(text: str) -> str:
+    """Return the value of an entry of `--config` with the quotes at its end that Snakemake removed.
+
+    Snakemake strips quotation marks from both ends of each value, so that `overrides="data.path='my file.csv'"` arrives without
+    the last one.
+    """
+    outer, others, escaped = "", 0, False
+    for character in text:
+        if escaped:
+            escaped = False
+        elif character == "\\" and outer != "'":
+            escaped = True
+        elif character == outer:
+            outer = ""
+        elif character in "'\"" and not outer:
+            outer, others = character, 0
+        elif character in "'\"":
+            others += 1
+    if not outer:
+        return text
+    inner = {"'": '"', '"': "'"}[outer] if others % 2 else ""
+    return text + inner + outer
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
