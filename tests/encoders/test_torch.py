@@ -52,7 +52,9 @@ def test_prompts_are_those_that_sentence_transformers_applies(tiny_model, tmp_pa
     """Including where encode_document does not apply a prompt that is called passage."""
     folder = folder_with(tiny_model, tmp_path / "model", prompts, True)
     settings = folder / "config_sentence_transformers.json"
-    settings.write_text(json.dumps({**json.loads(settings.read_text()), "default_prompt_name": next(iter(prompts), None)}))
+    settings.write_text(
+        json.dumps({**json.loads(settings.read_text()), "default_prompt_name": next(iter(prompts), None)})
+    )
     model = SentenceTransformer(str(folder), device="cpu")
     assert np.abs(ours(folder, texts, "queries") - model.encode_query(texts)).max() < 1e-6
     assert np.abs(ours(folder, texts, "documents") - model.encode_document(texts)).max() < 1e-6

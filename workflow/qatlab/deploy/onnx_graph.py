@@ -19,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from qatlab.errors import UserError
+from qatlab.models.dense_encoder import export_hindrance
 from qatlab.progress import warnings_withheld
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -101,17 +102,10 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
 
 def check_exportable(model: SentenceTransformer, name: str) -> None:
     """Raises UserError for a model whose embeddings a graph of token ids cannot compute, before anything is exported."""
-    if not hasattr(model[0], "auto_model"):
-        raise UserError(
-            f"{name}: the ONNX file is that of a transformer, and this model begins with {type(model[0]).__name__}; "
-            "leave its ONNX deployments out"
-        )
-    prompted = any(model.prompts.values()) if model.prompts else False
-    if prompted and any(getattr(module, "include_prompt", True) is False for module in model):
-        raise UserError(
-            f"{name}: its pooling leaves the prompt's tokens out (include_prompt: false), which an ONNX file cannot know of; "
-            "leave its ONNX deployments out"
-        )
+    pooled = all(getattr(module, "include_prompt", True) for module in model)
+    hindrance = export_hindrance(type(model[0]).__name__, model.prompts or {}, pooled)
+    if hindrance is not None:
+        raise UserError(f"{name}: {hindrance}; leave its ONNX deployments out")
     available, asked = positions(model[0].auto_model), model.max_seq_length
     if available is not None and asked is not None and asked > available:
         raise UserError(

@@ -58,11 +58,22 @@ def hindrance_to_export(folder: Path) -> str | None:
     Args:
         folder: a Sentence Transformers folder, or a plain encoder's.
     """
-    classes = _classes(folder)
-    if classes and classes[0] != "Transformer":
-        return f"the ONNX file is that of a transformer, and this model begins with {classes[0]}"
-    prompted = any((_settings(folder).get("prompts") or {}).values())
-    if prompted and any(_read(place / "config.json").get("include_prompt") is False for place in _places(folder)):
+    left_out = any(_read(place / "config.json").get("include_prompt") is False for place in _places(folder))
+    classes = _classes(folder) or ["Transformer"]
+    return export_hindrance(classes[0], _settings(folder).get("prompts") or {}, prompts_pooled=not left_out)
+
+
+def export_hindrance(first_module: str, prompts: dict[str, str | None], prompts_pooled: bool) -> str | None:
+    """Return the reason why a graph of token ids cannot compute a model's embeddings; None if none.
+
+    Args:
+        first_module: class name of the module that tokenizes.
+        prompts: by name; None and '' are none.
+        prompts_pooled: whether pooling includes the prompt's tokens.
+    """
+    if first_module != "Transformer":
+        return f"the ONNX file is that of a transformer, and this model begins with {first_module}"
+    if any(prompts.values()) and not prompts_pooled:
         return "its pooling leaves the prompt's tokens out (include_prompt: false), which an ONNX file cannot know of"
     return None
 
