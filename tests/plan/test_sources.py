@@ -4,13 +4,16 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
+from conftest import PROJECT
 from qatlab.__main__ import STAGES
-from qatlab.plan import sources
-from qatlab.plan.sources import PACKAGE, stage_sources
+from qatlab.plan import remembered, sources
+from qatlab.plan.sources import PACKAGE, stage_modules
 
 
 def names(stage):
-    return {path.relative_to(PACKAGE).as_posix() for path in stage_sources(stage)}
+    return {f"{module.removeprefix('qatlab.').replace('.', '/')}.py" for module in stage_modules(stage)}
 
 
 def test_each_stage_has_its_own_module_and_configuration():
@@ -51,25 +54,74 @@ def test_scoring_never_imports_torch():
     assert not {"quantization/fake.py", "quantization/estimators.py"} & names("score")
 
 
-def test_code_changes_with_a_stages_files_and_the_lock_and_with_nothing_else(tmp_path, monkeypatch):
-    package = tmp_path / "qatlab"
-    shutil.copytree(PACKAGE, package)
-    monkeypatch.setattr(sources, "PACKAGE", package)
-    lock = tmp_path / "requirements.txt"
-    lock.write_text("torch==2.11\n")
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package whose files may be edited."""
+    shutil.copytree(PACKAGE, tmp_path / "qatlab", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(sources, "PACKAGE", tmp_path / "qatlab")
+    monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / "cache")
+    yield tmp_path / "qatlab"
+    sources._modules.cache_clear()
 
-    def codes():
-        sources._imports.cache_clear()
-        return {stage: sources.stage_code(stage, lock) for stage in ("train", "drift")}
 
+LOCK = PROJECT / "envs" / "requirements.txt"
+
+
+def codes(lock=LOCK):
+    sources._modules.cache_clear()
+    return {stage: sources.stage_code(stage, lock) for stage in STAGES}
+
+
+def changed(package, module, old, new):
+    """The stages that another version of a module reruns."""
+    before = codes()
+    file = package / module
+    text = file.read_text()
+    assert text.count(old) == 1, f"{old!r} is there {text.count(old)} times"
+    file.write_text(text.replace(old, new))
+    after = codes()
+    file.write_text(text)
+    return {stage for stage in STAGES if before[stage] != after[stage]}
+
+
+REWORDED = [
+    ("quantization/grids.py", '"""', '"""In other words. ', 1),
+    ("stages/drift.py", "def run(", "# a comment\ndef run(", 1),
+    ("stages/train.py", "-> None:", "-> object:", 1),
+    ("evaluation/axes.py", "cannot be kept", "cannot stay", 1),
+    ("config/trainer.py", "description=", "description='New: ' + ", 1),
+    ("stages/score.py", "are left out", "are not scored", 1),
+]
+
+
+@pytest.mark.parametrize(("module", "old", "new", "count"), REWORDED)
+def test_rewording_reruns_nothing(package, module, old, new, count):
+    before = codes()
+    file = package / module
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, count))
+    assert codes() == before
+
+
+def test_a_constant_or_an_operator_reruns_exactly_the_stages_that_compute_with_it(package):
+    users = {stage for stage in STAGES if "evaluation/axes.py" in names(stage)}
+    assert users >= {"score"}
+    assert not users & {"train", "deploy", "encode", "model", "data"}
+    assert changed(package, "evaluation/axes.py", "FITTED_ON = 1 << 16", "FITTED_ON = 1 << 15") == users
+    assert (
+        changed(package, "evaluation/axes.py", 'unit = similarity == "cosine"', 'unit = similarity != "dot"') == users
+    )
+
+
+def test_code_changes_with_the_lock(package, tmp_path):
     first = codes()
-    (package / "stages" / "drift.py").touch()
-    assert codes() == first
-    with (package / "stages" / "drift.py").open("a") as stream:
-        stream.write("\n# edited\n")
-    second = codes()
-    assert second["train"] == first["train"]
-    assert second["drift"] != first["drift"]
+    lock = tmp_path / "requirements.txt"
     lock.write_text("torch==2.12\n")
-    assert {stage for stage, code in codes().items() if code != second[stage]} == {"train", "drift"}
-    sources._imports.cache_clear()
+    assert all(first[stage] != code for stage, code in codes(lock).items())
+
+
+def test_a_second_plan_parses_no_module(package, monkeypatch):
+    first = codes()
+    monkeypatch.setattr(sources, "meaning", None)
+    assert codes() == first

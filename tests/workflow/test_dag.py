@@ -338,8 +338,14 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
     ],
 )
 def test_editing_a_module_reruns_its_stage_and_what_follows(finished, edited, module, rules):
-    edited(finished.folder / "workflow" / "qatlab" / module, "\n# edited\n")
+    edited(finished.folder / "workflow" / "qatlab" / module, "\nEDITED = 1\n")
     assert finished.would_run() == rules
+
+
+def test_rewording_modules_reruns_nothing(finished, edited):
+    for module in ("stages/drift.py", "evaluation/metrics.py", "losses/quantization_aware.py", "config/data.py"):
+        edited(finished.folder / "workflow" / "qatlab" / module, "\n# A comment.\n")
+    assert finished.would_run() == set()
 
 
 def test_another_lock_reruns_everything(finished, edited):

@@ -1,48 +1,81 @@
 """Which Python files a stage runs: its module and all of qatlab that it imports, directly or through others.
 
-Their content is a parameter of the stage's rule, so that editing one reruns the stages that use it and nothing else.
+What they compute is a parameter of the stage's rule: changing that reruns the stages that use it and nothing else, and rewording
+reruns nothing.
 """
 
 import ast
 import hashlib
+import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from qatlab.artifact import HASH_DIGITS
+from qatlab.plan.meaning import meaning
+from qatlab.plan.remembered import remembered
 
 PACKAGE = Path(__file__).resolve().parent.parent
 # Starts every stage without shaping what it computes.
-LEFT_OUT = {"qatlab.progress", "qatlab.errors", "qatlab.disk", "qatlab.plan.sources", "qatlab"}
+LEFT_OUT = {
+    "qatlab.progress",
+    "qatlab.errors",
+    "qatlab.disk",
+    "qatlab.plan.sources",
+    "qatlab.plan.meaning",
+    "qatlab.plan.remembered",
+    "qatlab",
+}
 # Another wording of a card is no other training; the stage `models` writes each card anew.
 CARDS = {"qatlab.cards.training_card", "qatlab.cards.causal_card"}
 LEFT_OUT_OF = {"train": CARDS, "train_causal_lm": CARDS}
 
 
-def stage_sources(stage: str) -> list[Path]:
-    """The files of a stage, sorted."""
-    found: set[str] = set()
+def stage_modules(stage: str) -> list[str]:
+    """Return the names of the modules of a stage, sorted."""
+    names: set[str] = set()
     waiting, left_out = [f"qatlab.stages.{stage}"], LEFT_OUT | LEFT_OUT_OF.get(stage, set())
     while waiting:
         module = waiting.pop()
-        if module not in found | left_out:
-            found.add(module)
-            waiting.extend(_imports(module))
-    return sorted(_file(module) for module in found)
+        if module not in names | left_out:
+            names.add(module)
+            waiting.extend(_modules()[module]["imports"])
+    return sorted(names)
+
+
+def stage_meaning(stage: str) -> str:
+    """Return a digest of what the modules of a stage compute, 64 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for module in stage_modules(stage):
+        digest.update(f"{module}\0{_modules()[module]['meaning']}\0".encode())
+    return digest.hexdigest()
 
 
 def stage_code(stage: str, lock: Path) -> str:
-    """Changes with the content of a stage's files, and of the file that locks the packages it runs with."""
-    digest = hashlib.sha256(lock.read_bytes())
-    for file in stage_sources(stage):
-        digest.update(f"{file.relative_to(PACKAGE).as_posix()}\0".encode() + file.read_bytes())
-    return digest.hexdigest()[:HASH_DIGITS]
+    """Return what changes with what a stage computes, and with the file that locks the packages it runs with."""
+    return hashlib.sha256(lock.read_bytes() + stage_meaning(stage).encode()).hexdigest()[:HASH_DIGITS]
 
 
 @cache
-def _imports(module: str) -> tuple[str, ...]:
+def _modules() -> dict[str, dict[str, Any]]:
+    """The meaning and the imports of each module of qatlab, by its name; remembered by the content of all of them."""
+    texts = {_name(file): file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py"))}
+    digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()
+
+    def parse() -> dict[str, dict[str, Any]]:
+        return {
+            module: {"meaning": hashlib.sha256(meaning(text).encode()).hexdigest(), "imports": _imports(text)}
+            for module, text in texts.items()
+        }
+
+    modules: dict[str, dict[str, Any]] = remembered(f"meaning of modules {digest} {sys.version_info[:2]}", [], parse)
+    return modules
+
+
+def _imports(text: str) -> list[str]:
     """Modules of qatlab that a module names in import statements anywhere, or in strings (for imports by name)."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(_file(module).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -52,7 +85,7 @@ def _imports(module: str) -> tuple[str, ...]:
                 names.add(node.module)  # something defined in it, not only modules that it contains
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names.add(node.value)
-    return tuple(sorted(name for name in names if name.startswith("qatlab.") and _exists(name)))
+    return sorted(name for name in names if name.startswith("qatlab.") and _exists(name))
 
 
 def _exists(module: str) -> bool:
@@ -61,9 +94,10 @@ def _exists(module: str) -> bool:
     return _path(module).with_suffix(".py").is_file() or (_path(module) / "__init__.py").is_file()
 
 
-def _file(module: str) -> Path:
-    path = _path(module)
-    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+def _name(file: Path) -> str:
+    """The module of a file."""
+    parts = file.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join([PACKAGE.name, *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
 
 def _path(module: str) -> Path:

@@ -3,7 +3,6 @@
 They stand beside the training's folder, which Snakemake empties before each try, and go when the training is complete.
 """
 
-import hashlib
 import json
 import os
 import shutil
@@ -21,7 +20,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from qatlab.artifact import read_json, sha256_of, sync, write_json
 from qatlab.errors import Stopped, UserError
-from qatlab.plan.sources import stage_sources
+from qatlab.plan.sources import stage_meaning
 from qatlab.processes import from_first, is_first, largest
 from qatlab.progress import say
 from qatlab.training.callbacks import TrainingLog
@@ -50,10 +49,9 @@ def seconds_between() -> float:
 
 def made_by(stage: str, description: dict[str, Any], inputs: dict[str, Path]) -> dict[str, Any]:
     """All that a training follows from: its configuration, what it is made from, this code and the libraries below it."""
-    code = hashlib.sha256(b"".join(path.read_bytes() for path in stage_sources(stage))).hexdigest()
     manifests = {role: sha256_of(path / "manifest.json") for role, path in inputs.items()}
     versions = {package: version(package) for package in PACKAGES}
-    return {"config": description["config"], "inputs": manifests, "code": code, "versions": versions}
+    return {"config": description["config"], "inputs": manifests, "code": stage_meaning(stage), "versions": versions}
 
 
 class Checkpoints(TrainerCallback):
