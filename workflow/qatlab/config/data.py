@@ -10,9 +10,6 @@ Rows = Annotated[int | None, Field(gt=0, description="Rows kept after shuffling;
 ShuffleSeed = Annotated[
     int, Field(ge=0, lt=2**32, description="Which rows are kept, and in which order they are stored")
 ]
-MaxCharacters = Annotated[
-    int | None, Field(ge=24, description="Of the English: longer sentences are left out; null keeps all")
-]
 Packages = Annotated[list[Name], Field(min_length=1, description="Packages to train on")]
 
 TEXT = "text"  # the column of texts without a counterpart
@@ -106,14 +103,13 @@ class HubData(Strict):
     shuffle_seed: ShuffleSeed = 0
 
 
-class GrammarData(Strict):
-    """English sentences and their French, made by a grammar (no network)."""
+class NumeralData(Strict):
+    """Numbers and dates in words, English and French, made on the spot (no network)."""
 
-    source: Literal["grammar"]
+    source: Literal["numerals"]
     name: Name
-    rows: Annotated[int, Field(gt=0, le=2_000_000, description="Sentences made, all of them different")] = 20_000
-    shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which sentences are made")] = 0
-    max_characters: MaxCharacters = None
+    rows: Annotated[int, Field(gt=0, le=1_000_000, description="Texts made, all of them different")] = 20_000
+    shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which texts are made")] = 0
 
     @property
     def columns(self) -> list[str]:
@@ -148,5 +144,5 @@ class PackageTextData(Strict):
         return [TEXT]
 
 
-AnyData = DocstringData | LocalData | HubData | GrammarData | ParallelData | PackageTextData
+AnyData = DocstringData | LocalData | HubData | NumeralData | ParallelData | PackageTextData
 DataConfig = Annotated[AnyData, Field(discriminator="source")]

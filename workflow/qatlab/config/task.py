@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
-from qatlab.config.data import SOURCE_AND_TARGET, TEXT, MaxCharacters, Paths, TwoColumns
+from qatlab.config.data import SOURCE_AND_TARGET, TEXT, Paths, TwoColumns
 from qatlab.config.model import ModelConfig
 
 Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]
@@ -137,13 +137,12 @@ class MtebTask(Strict):
     shuffle_seed: ShuffleSeed = 0
 
 
-class GrammarTask(Strict):
-    """Translate sentences of the grammar that training never sees, into French."""
+class NumeralTask(Strict):
+    """Translate numbers and dates in words that training never sees, from English into French."""
 
-    source: Literal["grammar"]
-    queries: Annotated[int, Field(gt=0, le=100_000, description="Sentences made, all of them different")] = 1000
-    shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which sentences are made")] = 0
-    max_characters: MaxCharacters = None
+    source: Literal["numerals"]
+    queries: Annotated[int, Field(gt=0, le=100_000, description="Texts made, all of them different")] = 1000
+    shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which texts are made")] = 0
 
 
 class ParallelTask(Strict):
@@ -210,7 +209,7 @@ class HubTextTask(Strict):
     shuffle_seed: ShuffleSeed = 0
 
 
-TranslationTask = GrammarTask | ParallelTask | HubParallelTask
+TranslationTask = NumeralTask | ParallelTask | HubParallelTask
 TextTask = PackageTextTask | LocalTextTask | HubTextTask
 RecordsTask = WithheldTask | HubWithheldTask | DocstringWithheldTask
 AnyTask = DocstringTask | LocalTask | PairsTask | RecordsTask | HubTask | MtebTask | TranslationTask | TextTask

@@ -12,7 +12,7 @@ from qatlab.artifact import files_below, sha256_of
 from qatlab.config.data import (
     AnyData,
     DocstringData,
-    GrammarData,
+    NumeralData,
     LocalData,
     PackageTextData,
     ParallelData,
@@ -22,7 +22,7 @@ from qatlab.config.task import (
     AnyTask,
     DocstringTask,
     DocstringWithheldTask,
-    GrammarTask,
+    NumeralTask,
     Kind,
     LocalTask,
     LocalTextTask,
@@ -75,13 +75,13 @@ def model_origin(config: ModelConfig) -> Any:
 
 
 def data_origin(config: AnyData) -> Any:
-    """Versions of the packages read, the checksums of local files, or that of the grammar."""
+    """Versions of the packages read, the checksums of local files, or 'generated'."""
     if isinstance(config, DocstringData | PackageTextData):
         return {package: package_version(package) for package in sorted({*config.packages, *config.held_out})}
     if isinstance(config, LocalData | ParallelData):
         return {"sha256": training_rows(config)["sha256"]}
-    if isinstance(config, GrammarData):
-        return _grammar_origin()
+    if isinstance(config, NumeralData):
+        return "generated"
     return "hub"
 
 
@@ -144,12 +144,6 @@ def _checked(question: str, path: Path, check: Callable[[], Any], job: str | Non
     return found
 
 
-def _grammar_origin() -> dict[str, str]:
-    from qatlab.data.grammar import version
-
-    return {"grammar": version()}
-
-
 def _parallel_origin(names: list[str], columns: list[str], key: str) -> dict[str, list[str]]:
     from qatlab.data.parallel import load
 
@@ -200,8 +194,8 @@ def task_origin(config: AnyTask) -> Any:
 
 
 def _generation_origin(config: TranslationTask | TextTask) -> Any:
-    if isinstance(config, GrammarTask):
-        return _grammar_origin()
+    if isinstance(config, NumeralTask):
+        return "generated"
     if isinstance(config, ParallelTask):
         return _parallel_origin(config.paths, config.columns, "task.NAME")
     if isinstance(config, LocalTextTask):

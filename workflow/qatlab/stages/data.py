@@ -11,7 +11,7 @@ from qatlab.config.data import (
     AnyData,
     DataConfig,
     DocstringData,
-    GrammarData,
+    NumeralData,
     LocalData,
     PackageTextData,
     ParallelData,
@@ -44,11 +44,10 @@ def _load(config: AnyData) -> tuple[pd.DataFrame, str | None]:
         from qatlab.data.local import read_columns
 
         return read_columns(Path(config.path).expanduser(), config.columns), None
-    if isinstance(config, GrammarData):
-        from qatlab.data.grammar import sentences
+    if isinstance(config, NumeralData):
+        from qatlab.data.numerals import pairs
 
-        made = sentences("train", config.shuffle_seed, config.rows, config.max_characters)
-        return pd.DataFrame(made, columns=config.columns), None
+        return pd.DataFrame(pairs("train", config.shuffle_seed, config.rows), columns=config.columns), None
     if isinstance(config, ParallelData):
         from qatlab.data.parallel import load
 

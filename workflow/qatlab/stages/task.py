@@ -13,7 +13,7 @@ from qatlab.artifact import sha256_of, write_json
 from qatlab.config.task import (
     AnyTask,
     DocstringTask,
-    GrammarTask,
+    NumeralTask,
     HubParallelTask,
     HubTask,
     HubTextTask,
@@ -152,10 +152,10 @@ def _translation_task(name: str, config: TranslationTask) -> Loaded:
     from qatlab.data.counterparts import as_task
 
     commit = None
-    if isinstance(config, GrammarTask):
-        from qatlab.data.grammar import sentences
+    if isinstance(config, NumeralTask):
+        from qatlab.data.numerals import pairs
 
-        texts = pd.DataFrame(sentences("test", config.shuffle_seed, config.queries, config.max_characters))
+        texts = pd.DataFrame(pairs("test", config.shuffle_seed, config.queries))
     elif isinstance(config, ParallelTask):
         from qatlab.data.parallel import load
 
