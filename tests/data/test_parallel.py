@@ -6,9 +6,9 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.config.data import ParallelData
+from qatlab.config.data import ParallelData, ParallelTexts
 from qatlab.config.task import LocalTextTask, ParallelTask
-from qatlab.data.parallel import load
+from qatlab.data import parallel
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Planner
 from qatlab.plan.origin import data_origin, task_kind, task_origin
@@ -29,12 +29,17 @@ def two_files(tmp_path):
     return [written(tmp_path / "corpus.en", ENGLISH), written(tmp_path / "corpus.fr.gz", FRENCH)]
 
 
+def load(paths, columns=("source", "target"), **more):
+    config = ParallelTexts(paths=[str(path) for path in paths], columns=list(columns), **more)
+    return parallel.load(config, "data")
+
+
 def rows(table):
     return list(table.itertuples(index=False, name=None))
 
 
 def test_lines_belong_together_and_empty_pairs_are_left_out(two_files):
-    table = load(two_files, ["source", "target"], "data")
+    table = load(two_files)
     assert list(table.columns) == ["source", "target"]
     assert rows(table) == PAIRS
 
@@ -42,7 +47,7 @@ def test_lines_belong_together_and_empty_pairs_are_left_out(two_files):
 def test_line_ends_of_other_systems_and_a_last_line_without_one(tmp_path):
     written(tmp_path / "a", ["one", "two"], "\r\n")
     (tmp_path / "b").write_bytes("\ufeffun\ndeux".encode())
-    assert rows(load([tmp_path / "a", tmp_path / "b"], ["source", "target"], "data")) == [
+    assert rows(load([tmp_path / "a", tmp_path / "b"])) == [
         ("one", "un"),
         ("two", "deux"),
     ]
@@ -58,11 +63,11 @@ def test_one_table_with_two_columns(tmp_path, name):
         table.to_parquet(path)
     else:
         written(path, [json.dumps(row, ensure_ascii=False) for row in table.to_dict("records")])
-    assert rows(load([path], ["en", "fr"], "data")) == PAIRS
+    assert rows(load([path], ["en", "fr"])) == PAIRS
     with pytest.raises(
         UserError, match=r"no column 'source'; the file has: en, fr \(data\.columns says which are used\)"
     ):
-        load([path], ["source", "target"], "data")
+        load([path])
 
 
 def test_what_is_wrong_is_one_line(tmp_path):
@@ -86,7 +91,7 @@ def test_what_is_wrong_is_one_line(tmp_path):
         ([nothing, nothing], r"no lines with text"),
     ]:
         with pytest.raises(UserError, match=message) as caught:
-            load(paths, ["source", "target"], "data")
+            load(paths)
         assert "\n" not in str(caught.value)
 
 

@@ -17,6 +17,7 @@ from effort import assert_one_line, fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qatlab.config.data import ParallelTexts
 from qatlab.config.task import WithheldTask
 from qatlab.data import beir, parallel, similarity_pairs, withheld
 from qatlab.data.local import read_columns
@@ -247,7 +248,7 @@ def test_parallel_texts_stay_beside_one_another(sides, end, tmp_path_factory):
     for path, side in zip(paths, sides, strict=True):
         path.write_bytes("".join(text + end for text in side).encode())
     try:
-        table = parallel.load(paths, ["source", "target"], "data")
+        table = parallel.load(ParallelTexts(paths=[str(path) for path in paths]), "data")
     except UserError as error:
         assert_one_line(error)
         both = [bool(a.strip()) for a in sides[0]], [bool(b.strip()) for b in sides[1]]

@@ -1,8 +1,8 @@
 """What a model is trained on (conf/data): pairs, tuples with negatives, or texts, one row an example."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
 
@@ -56,7 +56,8 @@ Paths = Annotated[
     Field(
         min_length=1,
         max_length=2,
-        description="Two files of plain text whose lines belong together (also gzipped), or one table with two columns",
+        description="Two files of plain text whose lines belong together (also gzipped), one table with two columns, or message "
+        "catalogues (.po, .mo) and folders of them",
     ),
 ]
 
@@ -117,13 +118,33 @@ class NumeralData(Strict):
         return SOURCE_AND_TARGET
 
 
-class ParallelData(Strict):
-    """Texts and their translations, line by line in two files, or in two columns of one."""
+class ParallelTexts(Strict):
+    """Texts and their translations: of two files line by line, of two columns of a table, or of message catalogues."""
+
+    paths: Paths | None = None
+    packages: Annotated[
+        list[Name] | None, Field(min_length=1, description="Installed packages whose message catalogues are read")
+    ] = None
+    language: Annotated[
+        Name | None,
+        Field(description="Language of the message catalogues in folders and packages, such as fr or pt_BR"),
+    ] = None
+    columns: TwoColumns = SOURCE_AND_TARGET
+
+    @model_validator(mode="after")
+    def _names_texts(self) -> Self:
+        if (self.paths is None) == (self.packages is None):
+            raise ValueError("set either paths or packages")
+        if self.packages is not None and self.language is None:
+            raise ValueError("packages hold several languages; set language, such as fr")
+        return self
+
+
+class ParallelData(ParallelTexts):
+    """Texts and their translations to train on."""
 
     source: Literal["parallel"]
     name: Name
-    paths: Paths
-    columns: TwoColumns = SOURCE_AND_TARGET
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
-from qatlab.config.data import SOURCE_AND_TARGET, TEXT, Paths, TwoColumns
+from qatlab.config.data import SOURCE_AND_TARGET, TEXT, ParallelTexts, TwoColumns
 from qatlab.config.model import ModelConfig
 
 Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]
@@ -145,12 +145,10 @@ class NumeralTask(Strict):
     shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which texts are made")] = 0
 
 
-class ParallelTask(Strict):
-    """Translate texts of a file of your own; the reference is the same line of another file, or another column."""
+class ParallelTask(ParallelTexts):
+    """Translate texts of your own; the reference is the same line of another file, another column, or the catalogue's message."""
 
     source: Literal["parallel"]
-    paths: Paths
-    columns: TwoColumns = SOURCE_AND_TARGET
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
 

@@ -1,23 +1,43 @@
-"""Texts and their translations, from files of the user's own: two files line by line, or two columns of one table."""
+"""Texts and their translations: two files line by line, two columns of one table, or message catalogues."""
 
 from pathlib import Path
 
 import pandas as pd
 
+from qatlab.config.data import ParallelTexts
+from qatlab.data import catalogues
+from qatlab.data.docstrings import package_root
 from qatlab.data.local import SUFFIXES, read_columns, read_lines, without_end
 from qatlab.errors import UserError
 
 
-def load(paths: list[Path], columns: list[str], key: str) -> pd.DataFrame:
-    """Both sides as columns, a row a pair. Pairs that are empty on both sides, as between paragraphs, are left out.
+def local_paths(config: ParallelTexts, key: str) -> list[Path]:
+    """Return the files that a configuration names; of folders and packages, their message catalogues.
+
+    Raises:
+        UserError: for folders and packages without any of the language.
+    """
+    if config.packages is None:
+        paths = [Path(path).expanduser() for path in config.paths or []]
+    else:
+        paths = [package_root(package) for package in config.packages]
+    return [file for path in paths for file in catalogues.files(path, config.language, key)]
+
+
+def load(config: ParallelTexts, key: str) -> pd.DataFrame:
+    """Read both sides as columns, one row per pair.
+
+    Pairs that are empty on both sides, as between paragraphs, are left out.
 
     Args:
-        columns: of one file, which are read; of two, what they are called.
-        key: the part of the configuration that says so, such as data.
+        key: the part of the configuration that it stands in, such as data.
 
     Raises:
         UserError: for missing files, different numbers of lines, or a text without a counterpart.
     """
+    paths, columns = local_paths(config, key), config.columns
+    if any(path.suffix.lower() in catalogues.SUFFIXES for path in paths):
+        return catalogues.load(paths, columns, key)
     if len(paths) == 1:
         if paths[0].is_file() and not paths[0].name.lower().endswith(SUFFIXES):
             raise UserError(

@@ -12,8 +12,8 @@ from qatlab.artifact import files_below, sha256_of
 from qatlab.config.data import (
     AnyData,
     DocstringData,
-    NumeralData,
     LocalData,
+    NumeralData,
     PackageTextData,
     ParallelData,
 )
@@ -22,11 +22,11 @@ from qatlab.config.task import (
     AnyTask,
     DocstringTask,
     DocstringWithheldTask,
-    NumeralTask,
     Kind,
     LocalTask,
     LocalTextTask,
     MtebTask,
+    NumeralTask,
     PackageTextTask,
     PairsTask,
     ParallelTask,
@@ -86,32 +86,37 @@ def data_origin(config: AnyData) -> Any:
 
 
 def training_rows(config: AnyData) -> Any:
-    """Of files of the user's own: their checksum, how many rows they have and are kept, and different texts of each column.
+    """Return the checksums of local files, how many rows they have and are kept, and how many different texts each column has.
 
     None of data from elsewhere, whose rows are known when they are there.
     """
     if not isinstance(config, LocalData | ParallelData):
         return None
-    names = [config.path] if isinstance(config, LocalData) else config.paths
-    paths = [Path(name).expanduser() for name in names]
 
     def find_out() -> dict[str, Any]:
         from qatlab.data.local import read_columns  # pandas: only a plan with local data pays for it
         from qatlab.data.parallel import load
         from qatlab.data.sample import kept_rows
 
-        local = isinstance(config, LocalData)
+        checksums = [sha256_of(path) for path in paths]
+        checksum = checksums[0] if isinstance(config, LocalData) else checksums
         if not _is_read(paths, "data"):
-            return {"sha256": sha256_of(paths[0]) if local else [sha256_of(path) for path in paths]}
-        table = read_columns(paths[0], config.columns) if local else load(paths, config.columns, "data")
+            return {"sha256": checksum}
+        table = read_columns(paths[0], config.columns) if isinstance(config, LocalData) else load(config, "data")
         kept = table.iloc[kept_rows(len(table), config.shuffle_seed, config.rows)]
         return {
-            "sha256": sha256_of(paths[0]) if local else [sha256_of(path) for path in paths],
+            "sha256": checksum,
             "rows": len(table),
             "kept": len(kept),
             "distinct": {column: int(kept[column].nunique()) for column in kept.columns},
         }
 
+    if isinstance(config, ParallelData):
+        from qatlab.data.parallel import local_paths
+
+        paths = local_paths(config, "data")
+    else:
+        paths = [Path(config.path).expanduser()]
     return remembered(f"training rows {config.model_dump_json()}", paths, find_out)
 
 
@@ -144,18 +149,18 @@ def _checked(question: str, path: Path, check: Callable[[], Any], job: str | Non
     return found
 
 
-def _parallel_origin(names: list[str], columns: list[str], key: str) -> dict[str, list[str]]:
-    from qatlab.data.parallel import load
+def _parallel_origin(config: ParallelTask) -> dict[str, list[str]]:
+    from qatlab.data.parallel import load, local_paths
 
-    paths = [Path(name).expanduser() for name in names]
+    paths = local_paths(config, "task.NAME")
 
     def find_out() -> dict[str, list[str]]:
         if _is_read(paths, "task"):
-            load(paths, columns, key)
+            load(config, "task.NAME")
         return {"sha256": [sha256_of(path) for path in paths]}
 
-    found: dict[str, list[str]] = remembered(f"parallel texts {columns}", paths, find_out)
-    return found
+    origin: dict[str, list[str]] = remembered(f"parallel texts {config.model_dump_json()}", paths, find_out)
+    return origin
 
 
 def check_trackers(config: TrainerConfig) -> None:
@@ -197,7 +202,7 @@ def _generation_origin(config: TranslationTask | TextTask) -> Any:
     if isinstance(config, NumeralTask):
         return "generated"
     if isinstance(config, ParallelTask):
-        return _parallel_origin(config.paths, config.columns, "task.NAME")
+        return _parallel_origin(config)
     if isinstance(config, LocalTextTask):
         from qatlab.data.local import read_columns
 

@@ -11,8 +11,8 @@ from qatlab.config.data import (
     AnyData,
     DataConfig,
     DocstringData,
-    NumeralData,
     LocalData,
+    NumeralData,
     PackageTextData,
     ParallelData,
 )
@@ -51,7 +51,7 @@ def _load(config: AnyData) -> tuple[pd.DataFrame, str | None]:
     if isinstance(config, ParallelData):
         from qatlab.data.parallel import load
 
-        return load([Path(path).expanduser() for path in config.paths], config.columns, "data"), None
+        return load(config, "data"), None
     if isinstance(config, PackageTextData):
         from qatlab.data.package_texts import extract_all
 

@@ -13,7 +13,6 @@ from qatlab.artifact import sha256_of, write_json
 from qatlab.config.task import (
     AnyTask,
     DocstringTask,
-    NumeralTask,
     HubParallelTask,
     HubTask,
     HubTextTask,
@@ -22,6 +21,7 @@ from qatlab.config.task import (
     LocalTask,
     LocalTextTask,
     MtebTask,
+    NumeralTask,
     PackageTextTask,
     PairsTask,
     ParallelTask,
@@ -159,7 +159,7 @@ def _translation_task(name: str, config: TranslationTask) -> Loaded:
     elif isinstance(config, ParallelTask):
         from qatlab.data.parallel import load
 
-        texts = load([Path(path).expanduser() for path in config.paths], config.columns, f"task.{name}")
+        texts = load(config, f"task.{name}")
     else:
         texts, commit = _hub_texts(config, config.columns)
     sides = [texts[column].tolist() for column in texts.columns]
