@@ -68,10 +68,34 @@ def test_where_things_lay_on_this_machine_is_not_said():
 
 
 def test_packages_are_named_that_rows_are_from_and_not_those_withheld():
-    data = {**HUB_DATA, "source": "docstrings", "packages": ["numpy"], "origin": {"numpy": "2.1", "networkx": "3.4"}}
+    data = {
+        **HUB_DATA,
+        "source": "docstrings",
+        "name": "docstrings",
+        "packages": ["numpy"],
+        "origin": {"numpy": "2.1", "networkx": "3.4"},
+    }
     text = card({}, data=data).text
     assert "Python packages: numpy 2.1." in text
     assert "networkx" not in text
+
+
+ROWS_OF = {
+    "package_texts": ({"packages": ["numpy"], "origin": {"numpy": "2.1"}}, "the source files of Python packages: numpy 2.1."),
+    "numerals": ({}, "numbers and dates in English words with their French"),
+    "parallel": ({"paths": ["/home/someone/a.en", "/home/someone/a.fr"]}, "of local files: texts and their translations"),
+    "catalogues": ({"source": "parallel", "packages": ["django"], "language": "fr"}, "messages of django and their translations (fr)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("source", ROWS_OF)
+def test_rows_are_of_where_they_come_from(source):
+    """Not of "a local file" whatever the source."""
+    more, words = ROWS_OF[source]
+    made = card({}, data={**HUB_DATA, "source": source, "name": "rows", **more})
+    assert words in made.text
+    assert "/home" not in made.content
+    assert made.data.datasets is None
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,12 @@ import polib
 import pytest
 from pydantic import ValidationError
 
-from qatlab.config.data import ParallelData, ParallelTexts
+from qatlab.config.fields import ParallelTexts
 from qatlab.config.task import ParallelTask
 from qatlab.data.parallel import load
 from qatlab.errors import UserError
 from qatlab.plan.origin import data_origin, task_origin, training_rows
+from qatlab.sources.parallel import Parallel
 
 CATALOGUE = r"""
 msgid ""
@@ -93,7 +94,7 @@ def test_a_compiled_file_beside_its_source_is_left_out(folder):
 def test_an_installed_package_is_found(folder, monkeypatch):
     (folder / "__init__.py").write_text("raise SystemExit('it is not imported')")
     monkeypatch.syspath_prepend(folder.parent)
-    config = ParallelData(source="parallel", name="mine", packages=[folder.name], language="fr")
+    config = Parallel(source="parallel", name="mine", packages=[folder.name], language="fr")
     assert len(load(config, "data")) == len(PAIRS)
     assert training_rows(config)["rows"] == len(PAIRS)
     origin = data_origin(config)

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from hub_server import COMMIT, Hub, card, serve
-from qatlab.config.data import HubData
 from qatlab.config.task import HubParallelTask, HubTextTask, HubWithheldTask
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.origin import data_origin, task_kind, task_origin
 from qatlab.plan.plan import Plan
 from qatlab.plan.preflight import check_hub
+from qatlab.sources.hub import HubDataset
 
 OPUS, WMT, WIKI = "Helsinki-NLP/opus-100", "google/wmt24pp", "Salesforce/wikitext"
 RECORDS = "someone/records"
@@ -75,7 +75,7 @@ def stage(hub, tmp_path):
 
 def opus(**more):
     columns = ["translation.en", "translation.fr"]
-    return HubData(source="hub", name=OPUS, subset="en-fr", columns=columns, **more)
+    return HubDataset(source="hub", name=OPUS, subset="en-fr", columns=columns, **more)
 
 
 def wmt(**more):
@@ -103,7 +103,7 @@ def test_a_pair_without_a_text_is_left_out(stage, tmp_path):
 
 
 def test_one_column_for_language_modelling(stage, tmp_path):
-    config = HubData(source="hub", name=WIKI, subset="wikitext-2-raw-v1", split="test", columns=["text"])
+    config = HubDataset(source="hub", name=WIKI, subset="wikitext-2-raw-v1", split="test", columns=["text"])
     result = stage("data", config)
     assert result.returncode == 0, result.stderr
     assert sorted(pd.read_parquet(tmp_path / "out/train.parquet")["text"]) == [" = Title = \n", "A paragraph.\n"]
@@ -200,7 +200,7 @@ def test_names_are_checked_before_the_first_job(hub, monkeypatch, tmp_path):
 
 def test_a_column_is_named_once():
     with pytest.raises(ValueError, match="names a column twice: text, text"):
-        HubData(source="hub", name="a/b", columns=["en.text", "fr.text"])
+        HubDataset(source="hub", name="a/b", columns=["en.text", "fr.text"])
 
 
 def test_user_errors_have_one_line():

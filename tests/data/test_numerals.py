@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatlab.config.data import NumeralData
 from qatlab.data.numerals import english_date, english_number, french_date, french_number, pairs
+from qatlab.sources.numerals import Numerals
 from qatlab.stages import data
 
 # As num2words 0.5.14 and grammars have them: every irregularity once.
@@ -91,7 +91,7 @@ def test_all_are_different_and_none_is_in_both_parts():
 
 
 def test_they_are_training_rows(tmp_path):
-    config = NumeralData(source="numerals", name="numerals_enfr", rows=50)
+    config = Numerals(source="numerals", name="numerals_enfr", rows=50)
     data.run({"config": config.model_dump(), "origin": "generated"}, {}, tmp_path, None)
     rows = pd.read_parquet(tmp_path / "train.parquet")
     assert sorted(rows.itertuples(index=False, name=None)) == sorted(pairs("train", 0, 50))

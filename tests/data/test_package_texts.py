@@ -5,11 +5,11 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.config.data import PackageTextData
 from qatlab.config.task import PackageTextTask
 from qatlab.data import docstrings, package_texts
 from qatlab.errors import UserError
 from qatlab.plan.origin import data_origin, task_kind, task_origin
+from qatlab.sources.package_texts import PackageTexts
 from qatlab.stages import data, task
 
 
@@ -45,7 +45,7 @@ def test_files_are_whole_distinct_and_sorted():
 def test_what_a_held_out_package_has_too_is_no_training_text(tmp_path):
     assert package_texts.extract_all(["one"], held_out=["other"]) == ["a = 'é'\n", "b = 1\n"]
     (tmp_path / "out").mkdir()
-    config = PackageTextData(source="package_texts", name="texts", packages=["one"], held_out=["other"])
+    config = PackageTexts(source="package_texts", name="texts", packages=["one"], held_out=["other"])
     assert data_origin(config) == {"one": "1.0", "other": "1.0"}
     data.run({"config": config.model_dump(), "origin": None}, {}, tmp_path / "out", 1)
     table = pd.read_parquet(tmp_path / "out/train.parquet")

@@ -6,12 +6,13 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.config.data import ParallelData, ParallelTexts
+from qatlab.config.fields import ParallelTexts
 from qatlab.config.task import LocalTextTask, ParallelTask
 from qatlab.data import parallel
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Planner
 from qatlab.plan.origin import data_origin, task_kind, task_origin
+from qatlab.sources.parallel import Parallel
 from qatlab.stages import data, task
 
 ENGLISH, FRENCH = ["a\u2028line", "two", "", "three"], ["une\u0085ligne", "deux", " ", "trois"]
@@ -97,7 +98,7 @@ def test_what_is_wrong_is_one_line(tmp_path):
 
 def test_as_training_data(two_files, tmp_path):
     (tmp_path / "out").mkdir()
-    config = ParallelData(source="parallel", name="mine", paths=[str(path) for path in two_files], columns=["en", "fr"])
+    config = Parallel(source="parallel", name="mine", paths=[str(path) for path in two_files], columns=["en", "fr"])
     data.run({"config": config.model_dump(), "origin": data_origin(config)}, {}, tmp_path / "out", 1)
     table = pd.read_parquet(tmp_path / "out/train.parquet")
     assert sorted(rows(table)) == sorted(PAIRS)

@@ -17,7 +17,7 @@ from effort import assert_one_line, fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatlab.config.data import ParallelTexts
+from qatlab.config.fields import ParallelTexts
 from qatlab.config.task import WithheldTask
 from qatlab.data import beir, parallel, similarity_pairs, withheld
 from qatlab.data.local import read_columns

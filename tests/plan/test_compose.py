@@ -71,7 +71,10 @@ MISTAKES = [
         "++task.beir.path=elsewhere",
         "'task.beir' has keys but no source: it is set and not chosen; add beir to task=[…], or remove what sets it",
     ),
-    ("++data.source=sql", "data.source: 'sql' is none; valid: 'docstrings', 'local', 'hub', 'numerals'"),
+    (
+        "++data.source=sql",
+        "data.source: 'sql' is none; valid: 'docstrings', 'hub', 'local', 'numerals', 'package_texts', 'parallel'",
+    ),
     ("evaluate.metrics=[f1@1]", "unknown metric 'f1@1'"),
     ("drift.reference=nothing", "drift.reference 'nothing' is not a deployment"),
     ("seed=x", "'seed' is swept"),

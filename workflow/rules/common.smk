@@ -17,7 +17,7 @@ from qatlab.plan.outline import (
     read_outlines,
     write_outlines,
 )
-from qatlab.plan.sources import stage_code
+from qatlab.stage_code import stage_code
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
@@ -130,11 +130,22 @@ def description(kind):
     return f"{DESCRIPTIONS}/{kind}/{{id}}.json"
 
 
-def code(stage):
+def code(stage, modules=()):
     """A parameter of every rule: another one reruns what it made."""
-    if stage not in CODE:
-        CODE[stage] = stage_code(stage, LOCK)
-    return CODE[stage]
+    key = " ".join([stage, *modules])
+    if key not in CODE:
+        CODE[key] = stage_code(stage, LOCK, modules)
+    return CODE[key]
+
+
+def code_of_job(kind):
+    """The same, where an artifact is made by the module of its own kind of source."""
+
+    @asked_often
+    def parameter(wildcards):
+        return code(kind, job(kind, wildcards).modules)
+
+    return parameter
 
 
 def check_what_is_asked_for():

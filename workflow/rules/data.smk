@@ -9,6 +9,6 @@ rule data:
     threads: 1
     params:
         config=description("data"),
-        code=code("data"),
+        code=code_of_job("data"),
     shell:
         "python -m qatlab data --config {params.config} --output {output} --threads {threads} --log {log}"

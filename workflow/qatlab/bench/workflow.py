@@ -13,8 +13,8 @@ from pathlib import Path
 from qatlab.__main__ import STAGES
 from qatlab.bench.row import Row, medians
 from qatlab.plan.outline import outline, write_outlines
-from qatlab.plan.sources import stage_code
 from qatlab.plan.study import load_study
+from qatlab.stage_code import stage_code
 
 PROJECT = Path(__file__).resolve().parents[3]
 RUNS, PAIRS = (10, 100, 1000), 3

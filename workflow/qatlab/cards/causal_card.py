@@ -10,6 +10,7 @@ from qatlab.cards.training_card import (
     base_name,
     rows_in_words,
     settings,
+    source_of,
     with_front_matter,
 )
 from qatlab.cards.words import causal_method_in_words
@@ -64,7 +65,7 @@ def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any],
             *([QAT_TAG] if method.weight_quantization else []),
             f"dataset_size:{data['rows']}",
         ],
-        datasets=[data["name"]] if data["source"] == "hub" else None,
+        datasets=source_of(data).hub_ids(),
         **base,
     )
 

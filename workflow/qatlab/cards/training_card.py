@@ -14,6 +14,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
 from qatlab.quantization.precisions import QUANTILE, sides
 from qatlab.quantization.ranges import RANGES
+from qatlab.sources.source import SOURCES, Source
 from qatlab.tables.harmless import in_code, in_markdown
 from qatlab.tables.outputs import precision_label
 
@@ -101,7 +102,7 @@ def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any])
             f"dataset_size:{data['rows']}",
             *(f"loss:{loss}" for loss in losses),
         ],
-        datasets=[data["name"]] if data["source"] == "hub" else None,
+        datasets=source_of(data).hub_ids(),
         **base,
     )
 
@@ -141,13 +142,13 @@ def base_in_words(model: dict[str, Any]) -> str:
 def rows_in_words(data: dict[str, Any]) -> str:
     """How many training rows there were, and where they come from."""
     rows = f"{data['rows']:,} rows ({', '.join(map(in_markdown, data['columns']))})"
-    if data["source"] == "hub":
-        commit = f" at commit `{data['commit']}`" if data.get("commit") else ""
-        return f"{rows} of [{data['name']}](https://huggingface.co/datasets/{data['name']}){commit}"
-    if data["source"] == "docstrings":
-        packages = ", ".join(f"{name} {data['origin'][name]}" for name in data["packages"])
-        return f"{rows}, docstrings and code of Python packages: {packages}"
-    return f"{rows} of a local file"
+    return rows + source_of(data).describe(data)
+
+
+def source_of(data: dict[str, Any]) -> Source:
+    """Return the source of training rows, from its configuration and manifest in one."""
+    source = SOURCES.get(data["source"])
+    return source.model_validate({name: data[name] for name in source.model_fields if name in data})
 
 
 def _loading(method: MethodConfig) -> str:

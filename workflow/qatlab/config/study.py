@@ -7,11 +7,12 @@ from pydantic import Field, field_validator, model_validator
 
 from qatlab.config.base import LONGEST_NAME, FullLine, Line, Name, Strict
 from qatlab.config.causal_lm import PredictConfig
-from qatlab.config.data import DataConfig, column_name
+from qatlab.config.data import DataConfig
 from qatlab.config.deploy import DeployConfig, TorchDeployment
 from qatlab.config.drift import DriftConfig
 from qatlab.config.encode import EncodeConfig
 from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.fields import column_name
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.task import TaskConfig

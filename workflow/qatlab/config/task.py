@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
-from qatlab.config.data import SOURCE_AND_TARGET, TEXT, ParallelTexts, TwoColumns
+from qatlab.config.fields import SOURCE_AND_TARGET, TEXT, ParallelTexts, TwoColumns
 from qatlab.config.model import ModelConfig
 
 Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]

@@ -11,7 +11,7 @@ from datasets import load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
-from qatlab.config.data import column_name
+from qatlab.config.fields import column_name
 from qatlab.errors import UserError
 from qatlab.hub import commit_of, hub_errors_explained, patiently
 

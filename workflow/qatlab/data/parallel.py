@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qatlab.config.data import ParallelTexts
+from qatlab.config.fields import ParallelTexts
 from qatlab.data import catalogues
 from qatlab.data.docstrings import package_root
 from qatlab.data.local import SUFFIXES, read_columns, read_lines, without_end

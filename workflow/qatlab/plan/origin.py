@@ -8,15 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from qatlab.artifact import files_below, sha256_of
-from qatlab.config.data import (
-    AnyData,
-    DocstringData,
-    LocalData,
-    NumeralData,
-    PackageTextData,
-    ParallelData,
-)
+from qatlab.artifact import sha256_of
 from qatlab.config.model import ModelConfig
 from qatlab.config.task import (
     AnyTask,
@@ -38,16 +30,15 @@ from qatlab.config.task import (
 from qatlab.config.texts import DocstringTexts, HubTexts, LocalTexts
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
+from qatlab.data.limits import is_read
 from qatlab.errors import UserError
 from qatlab.models.dense_encoder import check_dense_encoder
 from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
-from qatlab.plan.remembered import remembered
-from qatlab.progress import say
-
-LARGEST_READ = 1 << 30  # bytes of data files that a plan parses, at some 30 MB a second
+from qatlab.remembered import remembered
+from qatlab.sources.source import Source
 
 
 def model_origin(config: ModelConfig) -> Any:
@@ -74,62 +65,14 @@ def model_origin(config: ModelConfig) -> Any:
     return "hub"
 
 
-def data_origin(config: AnyData) -> Any:
-    """Versions of the packages read, the checksums of local files, or 'generated'."""
-    if isinstance(config, DocstringData | PackageTextData):
-        return {package: package_version(package) for package in sorted({*config.packages, *config.held_out})}
-    if isinstance(config, LocalData | ParallelData):
-        return {"sha256": training_rows(config)["sha256"]}
-    if isinstance(config, NumeralData):
-        return "generated"
-    return "hub"
+def data_origin(config: Source) -> Any:
+    """Return what decides the rows of a source besides its fields."""
+    return config.fingerprint()
 
 
-def training_rows(config: AnyData) -> Any:
-    """Return the checksums of local files, how many rows they have and are kept, and how many different texts each column has.
-
-    None of data from elsewhere, whose rows are known when they are there.
-    """
-    if not isinstance(config, LocalData | ParallelData):
-        return None
-
-    def find_out() -> dict[str, Any]:
-        from qatlab.data.local import read_columns  # pandas: only a plan with local data pays for it
-        from qatlab.data.parallel import load
-        from qatlab.data.sample import kept_rows
-
-        checksums = [sha256_of(path) for path in paths]
-        checksum = checksums[0] if isinstance(config, LocalData) else checksums
-        if not _is_read(paths, "data"):
-            return {"sha256": checksum}
-        table = read_columns(paths[0], config.columns) if isinstance(config, LocalData) else load(config, "data")
-        kept = table.iloc[kept_rows(len(table), config.shuffle_seed, config.rows)]
-        return {
-            "sha256": checksum,
-            "rows": len(table),
-            "kept": len(kept),
-            "distinct": {column: int(kept[column].nunique()) for column in kept.columns},
-        }
-
-    if isinstance(config, ParallelData):
-        from qatlab.data.parallel import local_paths
-
-        paths = local_paths(config, "data")
-    else:
-        paths = [Path(config.path).expanduser()]
-    return remembered(f"training rows {config.model_dump_json()}", paths, find_out)
-
-
-def _is_read(paths: list[Path], job: str) -> bool:
-    """Whether a plan reads files as a whole; a line says so where they are too large for that."""
-    files = [file for path in paths for file in (files_below(path) if path.is_dir() else [path])]
-    size = sum(file.stat().st_size for file in files if file.is_file())
-    if size > LARGEST_READ:
-        say(
-            f"{paths[0]}{' …' * (len(paths) > 1)}: {size / 1e9:.1f} GB; its rows are read and checked by the job '{job}', and only its "
-            "checksum by the plan"
-        )
-    return size <= LARGEST_READ
+def training_rows(config: Source) -> dict[str, Any] | None:
+    """Return how many rows a source has and keeps, and different texts by column, where a plan can count them."""
+    return config.counts()
 
 
 def _checked(question: str, path: Path, check: Callable[[], Any], job: str | None = "task") -> dict[str, Any]:
@@ -142,7 +85,7 @@ def _checked(question: str, path: Path, check: Callable[[], Any], job: str | Non
     """
 
     def find_out() -> dict[str, Any]:
-        counts = check() if job is None or _is_read([path], job) else None
+        counts = check() if job is None or is_read([path], job) else None
         return {"sha256": sha256_of(path), **(counts if isinstance(counts, dict) else {})}
 
     found: dict[str, Any] = remembered(question, [path], find_out)
@@ -155,7 +98,7 @@ def _parallel_origin(config: ParallelTask) -> dict[str, list[str]]:
     paths = local_paths(config, "task.NAME")
 
     def find_out() -> dict[str, list[str]]:
-        if _is_read(paths, "task"):
+        if is_read(paths, "task"):
             load(config, "task.NAME")
         return {"sha256": [sha256_of(path) for path in paths]}
 

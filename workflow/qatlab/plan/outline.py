@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qatlab.artifact import identity, read_json
 
@@ -25,6 +25,7 @@ class Job:
         threads: as many as the study says; None for all.
         processes: of a training, on each of its nodes.
         nodes: machines that a training is spread over.
+        modules: the registered modules that make it besides its stage's own.
     """
 
     inputs: dict[str, str]
@@ -32,6 +33,7 @@ class Job:
     threads: int | None
     processes: int = 1
     nodes: int = 1
+    modules: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -75,11 +77,14 @@ def outline(plan: "Plan") -> Outline:
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
+    from qatlab.sources.source import SOURCES
 
     threads = artifact.config.get("trainer", artifact.config).get("threads")
     if artifact.kind in TRAININGS:
         spread = artifact.config["trainer"].get("distributed", {})
         return Job(artifact.inputs, True, threads, spread.get("processes", 1), spread.get("nodes", 1))
+    if artifact.kind == "data":
+        return Job(artifact.inputs, False, threads, modules=(SOURCES.get(artifact.config["source"]).__module__,))
     if artifact.kind == "deploy":
         # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
         return Job(artifact.inputs, made_on_gpu(artifact), None if "data" in artifact.inputs else 1)
@@ -100,10 +105,14 @@ def read_outlines(folder: Path, asked_for: str) -> tuple[list[Outline], dict[str
     """What the workflow that submitted this job has written: of its studies, and of its stages' code."""
     written = read_json(outline_file(folder, asked_for))
     outlines = [
-        Outline(**{**values, "jobs": {name: Job(**job) for name, job in values["jobs"].items()}})
+        Outline(**{**values, "jobs": {name: _read_job(job) for name, job in values["jobs"].items()}})
         for values in written["studies"]
     ]
     return outlines, written["code"]
+
+
+def _read_job(values: dict[str, Any]) -> Job:
+    return Job(**{**values, "modules": tuple(values["modules"])})
 
 
 def outline_file(folder: Path, asked_for: str) -> Path:

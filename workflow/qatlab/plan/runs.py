@@ -71,11 +71,11 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
 
 def check_rows(planner: Planner, config: RunConfig) -> None:
     """Raises UserError where data that a plan can read have too few rows, or too few different texts for a batch."""
-    found = planner.origin(training_rows, config.data)
-    if found is not None and "rows" in found:
-        check_count(config.data.name, found["rows"], config.data.rows)
+    counts = planner.origin(training_rows, config.data)
+    if counts is not None:
+        check_count(config.data.name, counts["rows"], config.data.rows)
         if config.model.kind != "causal_lm":
-            check_batches(found["kept"], found["distinct"], config.trainer)
+            check_batches(counts["kept"], counts["distinct"], config.trainer)
 
 
 def plan_model(planner: Planner, config: ModelConfig) -> str:
@@ -179,7 +179,12 @@ def _reference(name: str, run: Run, runs: list[Run]) -> tuple[Run, str]:
 def plan_data(planner: Planner, config: RunConfig) -> str:
     """What it is trained on."""
     return planner.add(
-        "data", config.data.name, dump(config.data), {}, config.data.name, planner.origin(data_origin, config.data)
+        "data",
+        config.data.name,
+        dump(config.data),
+        {},
+        config.data.name,
+        planner.origin(data_origin, config.data),
     )
 
 

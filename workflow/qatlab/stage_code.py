@@ -6,24 +6,26 @@ reruns nothing.
 
 import ast
 import hashlib
+import importlib.util
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import HASH_DIGITS
-from qatlab.plan.meaning import meaning
-from qatlab.plan.remembered import remembered
+from qatlab.meaning import meaning
+from qatlab.remembered import remembered
 
-PACKAGE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
 # Starts every stage without shaping what it computes.
 LEFT_OUT = {
     "qatlab.progress",
     "qatlab.errors",
     "qatlab.disk",
-    "qatlab.plan.sources",
-    "qatlab.plan.meaning",
-    "qatlab.plan.remembered",
+    "qatlab.stage_code",
+    "qatlab.meaning",
+    "qatlab.remembered",
     "qatlab",
 }
 # Another wording of a card is no other training; the stage `models` writes each card anew.
@@ -31,29 +33,44 @@ CARDS = {"qatlab.cards.training_card", "qatlab.cards.causal_card"}
 LEFT_OUT_OF = {"train": CARDS, "train_causal_lm": CARDS}
 
 
-def stage_modules(stage: str) -> list[str]:
-    """Return the names of the modules of a stage, sorted."""
+def stage_modules(stage: str, registered: Sequence[str] = ()) -> list[str]:
+    """Return the names of the modules of a stage, sorted.
+
+    Args:
+        registered: modules of registered classes that a job uses, which no stage imports by name.
+    """
     names: set[str] = set()
-    waiting, left_out = [f"qatlab.stages.{stage}"], LEFT_OUT | LEFT_OUT_OF.get(stage, set())
+    waiting = [f"qatlab.stages.{stage}", *registered]
+    left_out = LEFT_OUT | LEFT_OUT_OF.get(stage, set())
     while waiting:
         module = waiting.pop()
         if module not in names | left_out:
             names.add(module)
-            waiting.extend(_modules()[module]["imports"])
+            waiting.extend(_module(module)["imports"])
     return sorted(names)
 
 
-def stage_meaning(stage: str) -> str:
+def stage_meaning(stage: str, registered: Sequence[str] = ()) -> str:
     """Return a digest of what the modules of a stage compute, 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    for module in stage_modules(stage):
-        digest.update(f"{module}\0{_modules()[module]['meaning']}\0".encode())
+    for module in stage_modules(stage, registered):
+        digest.update(f"{module}\0{_module(module)['meaning']}\0".encode())
     return digest.hexdigest()
 
 
-def stage_code(stage: str, lock: Path) -> str:
+def stage_code(stage: str, lock: Path, registered: Sequence[str] = ()) -> str:
     """Return what changes with what a stage computes, and with the file that locks the packages it runs with."""
-    return hashlib.sha256(lock.read_bytes() + stage_meaning(stage).encode()).hexdigest()[:HASH_DIGITS]
+    return hashlib.sha256(lock.read_bytes() + stage_meaning(stage, registered).encode()).hexdigest()[:HASH_DIGITS]
+
+
+def _module(name: str) -> dict[str, Any]:
+    """The meaning and the imports of a module of qatlab, or of a plugin's, whose own imports are not followed."""
+    if name in _modules():
+        return _modules()[name]
+    spec = importlib.util.find_spec(name)
+    assert spec is not None and spec.origin is not None, name
+    text = Path(spec.origin).read_text(encoding="utf-8")
+    return {"meaning": hashlib.sha256(meaning(text).encode()).hexdigest(), "imports": _imports(text)}
 
 
 @cache

@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from conftest import PROJECT
+from qatlab import remembered, stage_code
 from qatlab.__main__ import STAGES
-from qatlab.plan import remembered, sources
-from qatlab.plan.sources import PACKAGE, stage_modules
+from qatlab.stage_code import PACKAGE, stage_modules
 
 
 def names(stage):
@@ -58,18 +58,18 @@ def test_scoring_never_imports_torch():
 def package(tmp_path, monkeypatch):
     """A copy of the package whose files may be edited."""
     shutil.copytree(PACKAGE, tmp_path / "qatlab", ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(sources, "PACKAGE", tmp_path / "qatlab")
+    monkeypatch.setattr(stage_code, "PACKAGE", tmp_path / "qatlab")
     monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / "cache")
     yield tmp_path / "qatlab"
-    sources._modules.cache_clear()
+    stage_code._modules.cache_clear()
 
 
 LOCK = PROJECT / "envs" / "requirements.txt"
 
 
 def codes(lock=LOCK):
-    sources._modules.cache_clear()
-    return {stage: sources.stage_code(stage, lock) for stage in STAGES}
+    stage_code._modules.cache_clear()
+    return {stage: stage_code.stage_code(stage, lock) for stage in STAGES}
 
 
 def changed(package, module, old, new):
@@ -123,5 +123,5 @@ def test_code_changes_with_the_lock(package, tmp_path):
 
 def test_a_second_plan_parses_no_module(package, monkeypatch):
     first = codes()
-    monkeypatch.setattr(sources, "meaning", None)
+    monkeypatch.setattr(stage_code, "meaning", None)
     assert codes() == first

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from qatlab.plan.meaning import meaning
-from qatlab.plan.sources import PACKAGE
+from qatlab.meaning import meaning
+from qatlab.stage_code import PACKAGE
 
 SAME = {
     "a docstring": ('def f():\n    "One."\n    return 1', 'def f():\n    "Two."\n    return 1'),
@@ -62,7 +62,7 @@ def test_every_module_has_one_that_is_python():
 
 def test_it_is_the_same_in_every_process():
     """Not of the kind that depends on the seed of hashes."""
-    code = "import sys; from qatlab.plan.sources import stage_meaning; print(stage_meaning('train'))"
+    code = "import sys; from qatlab.stage_code import stage_meaning; print(stage_meaning('train'))"
     runs = [
         subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(PACKAGE.parent)},
                        capture_output=True, text=True, check=True).stdout

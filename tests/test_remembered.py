@@ -5,9 +5,9 @@ import time
 
 import pytest
 
+from qatlab import remembered as module
 from qatlab.errors import UserError
-from qatlab.plan import remembered as module
-from qatlab.plan.remembered import remembered
+from qatlab.remembered import remembered
 
 
 @pytest.fixture(autouse=True)

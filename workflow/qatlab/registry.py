@@ -1,0 +1,120 @@
+"""Registries: classes of one concept by the name that configurations give them, each registered where it is defined.
+
+Other packages add classes by entry points, without touching a file of qatlab:
+
+    [project.entry-points."qatlab.sources"]
+    my_source = "my_package.my_module:MySource"
+
+Their modules are imported when a configuration names them, and not before.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from functools import cached_property, reduce
+from importlib.metadata import EntryPoint, entry_points
+from operator import or_
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, WrapValidator
+from pydantic_core import PydanticCustomError
+
+from qatlab.errors import UserError, unknown
+
+T = TypeVar("T", bound=type[BaseModel])
+
+
+class Registry(Generic[T]):
+    """Configuration classes of one concept, by name.
+
+    Args:
+        concept: what messages call one, such as 'source of training data'.
+        package: the package whose modules register classes when they are imported; its name is also the group of entry points.
+        key: the field of the configuration that holds the name.
+    """
+
+    def __init__(self, concept: str, package: str, key: str = "source") -> None:
+        self.concept, self.package, self.key = concept, package, key
+        self._classes: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Return a decorator that registers a class.
+
+        Raises:
+            ValueError: for a name that another class has.
+        """
+
+        def decorate(cls: T) -> T:
+            other = self._classes.setdefault(name, cls)
+            if other is not cls:
+                raise ValueError(f"{self.concept} '{name}' is already registered, by {other.__module__}")
+            return cls
+
+        return decorate
+
+    def get(self, name: str) -> T:
+        """Return the class of a name, of qatlab or of a plugin, which is imported.
+
+        Raises:
+            UserError: for an unknown name, and for a plugin that cannot be imported.
+        """
+        if name in self.built_in:
+            return self.built_in[name]
+        if name not in self._plugins:
+            raise UserError(unknown(self.concept, name, self.names()))
+        return self._load(self._plugins[name])
+
+    def names(self) -> list[str]:
+        """Return the names of all classes, those of qatlab first. Plugins are not imported."""
+        return [*self.built_in, *self._plugins]
+
+    @cached_property
+    def built_in(self) -> dict[str, T]:
+        """Classes of qatlab itself, in the order of their modules."""
+        package = importlib.import_module(self.package)
+        modules = [f"{self.package}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+        for module in modules:
+            importlib.import_module(module)
+        return {name: cls for name, cls in self._classes.items() if cls.__module__ in modules}
+
+    def config_type(self) -> Any:
+        """Return the type of a configuration's field that takes any registered class, chosen by the key."""
+        classes: Any = reduce(or_, self.built_in.values())
+        built_in: Any = Annotated[classes, Field(discriminator=self.key)]
+
+        def choose(value: Any, validate: Callable[[Any], Any]) -> Any:
+            name = value.get(self.key) if isinstance(value, dict) else getattr(value, self.key, None)
+            if name in self.built_in or name not in self._plugins:
+                return validate(value)
+            try:
+                return self.get(name).model_validate(value)
+            except ValidationError as error:
+                first = error.errors()[0]
+                place = ".".join(map(str, first["loc"]))
+                raise PydanticCustomError("plugin", f"{place}: {first['msg']}".removeprefix(": ")) from None
+
+        return Annotated[built_in, SerializeAsAny(), WrapValidator(choose)]
+
+    @cached_property
+    def _plugins(self) -> dict[str, EntryPoint]:
+        points = sorted(entry_points(group=self.package), key=lambda point: point.name)
+        return {point.name: point for point in points if point.name not in self.built_in}
+
+    def _load(self, point: EntryPoint) -> T:
+        try:
+            cls: T = point.load()
+        except Exception as error:  # whatever a stranger's module raises
+            package = point.dist.name if point.dist else point.value
+            raise UserError(
+                f"{self.concept} '{point.name}' of package {package} cannot be imported: {type(error).__name__}: {error}"
+            ) from error
+        return self.register(point.name)(cls)
+
+
+def distribution(cls: type) -> dict[str, str]:
+    """Return the name and version of the installed package that a plugin's class is of; nothing for a class of qatlab."""
+    top = cls.__module__.partition(".")[0]
+    if top == "qatlab":
+        return {}
+    names = importlib.metadata.packages_distributions().get(top, [])
+    return {name: importlib.metadata.version(name) for name in sorted(set(names))}

@@ -1,0 +1,56 @@
+"""Docstring → code pairs of installed packages, after the CodeSearchNet protocol (https://arxiv.org/abs/1909.09436)."""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from qatlab.config.base import Name
+from qatlab.config.fields import Packages
+from qatlab.sources.source import SOURCES, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@SOURCES.register("docstrings")
+class Docstrings(Source):
+    """Docstring → code pairs of installed packages (no network)."""
+
+    source: Literal["docstrings"]
+    packages: Packages
+    held_out: Annotated[
+        list[Name], Field(description="Packages whose functions are removed wherever they reappear")
+    ] = []
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are written."""
+        return ["anchor", "positive"]
+
+    def origin(self) -> dict[str, str]:
+        """Return the version of every package read."""
+        from qatlab.data.docstrings import package_version
+
+        return {package: package_version(package) for package in sorted({*self.packages, *self.held_out})}
+
+    def load(self) -> "tuple[pd.DataFrame, None]":
+        """Return pairs of the training packages, without those whose docstring or code stands in a held-out package too."""
+        import pandas as pd
+
+        from qatlab.data.docstrings import extract
+
+        held_out = [pair for package in self.held_out for pair in extract(package)]
+        seen_summaries, seen_codes = {pair.summary for pair in held_out}, {pair.code for pair in held_out}
+        rows = []
+        for package in self.packages:
+            for pair in extract(package):
+                if pair.summary not in seen_summaries and pair.code not in seen_codes:
+                    seen_summaries.add(pair.summary)
+                    seen_codes.add(pair.code)
+                    rows.append((pair.summary, pair.code))
+        return pd.DataFrame(rows, columns=self.columns), None
+
+    def describe(self, manifest: dict[str, Any]) -> str:
+        """Name the packages and their versions."""
+        packages = ", ".join(f"{name} {manifest['origin'][name]}" for name in self.packages)
+        return f", docstrings and code of Python packages: {packages}"
