@@ -1,5 +1,6 @@
 """Registries know qatlab's own classes and those of installed packages, which they import when one is named and not before."""
 
+import subprocess
 import sys
 from typing import Literal
 
@@ -75,6 +76,16 @@ def test_every_source_of_qatlab_is_registered_by_the_name_that_its_field_holds()
     for name, source in SOURCES.built_in.items():
         assert source.model_fields["source"].annotation == Literal[name]
     assert SOURCES.get("docstrings") is Docstrings
+
+
+def test_the_order_of_imports_changes_nothing():
+    """Messages and schemas list sources in the order of their modules."""
+    code = "{}; from qatlab.config.study import RunConfig; print(RunConfig.model_json_schema())"
+    printed = [
+        subprocess.run([sys.executable, "-c", code.format(first)], check=True, capture_output=True, text=True).stdout
+        for first in ("pass", "import qatlab.sources.parallel, qatlab.tasks.withheld")
+    ]
+    assert printed[0] == printed[1]
 
 
 def test_an_unknown_name_is_one_line_with_those_that_are_known():

@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from qatlab.config.task import LocalTask
 from qatlab.data.beir import check, load
 from qatlab.errors import UserError
 from qatlab.plan.origin import task_origin
+from qatlab.tasks.beir import BeirFolder
 
 CORPUS = [{"_id": "d1", "title": "", "text": "one"}, {"_id": "d2", "text": "two"}]
 QUERIES = [{"_id": "q1", "text": "which"}]
@@ -160,4 +160,4 @@ def test_a_plan_looks_at_the_files(tmp_path):
     """Before any job, not in that of the task."""
     folder = written(tmp_path / "broken", qrels=QRELS + "q1\td9\t1\n")
     with pytest.raises(UserError, match="judges document 'd9'"):
-        task_origin(LocalTask(source="local", path=str(folder)))
+        task_origin(BeirFolder(source="local", path=str(folder)))

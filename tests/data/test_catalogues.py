@@ -8,11 +8,11 @@ import pytest
 from pydantic import ValidationError
 
 from qatlab.config.fields import ParallelTexts
-from qatlab.config.task import ParallelTask
 from qatlab.data.parallel import load
 from qatlab.errors import UserError
 from qatlab.plan.origin import data_origin, task_origin, training_rows
 from qatlab.sources.parallel import Parallel
+from qatlab.tasks.translation import ParallelTask
 
 CATALOGUE = r"""
 msgid ""

@@ -9,13 +9,15 @@ import pandas as pd
 import pytest
 
 from hub_server import COMMIT, Hub, card, serve
-from qatlab.config.task import HubParallelTask, HubTextTask, HubWithheldTask
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.origin import data_origin, task_kind, task_origin
 from qatlab.plan.plan import Plan
 from qatlab.plan.preflight import check_hub
 from qatlab.sources.hub import HubDataset
+from qatlab.tasks.texts import HubTextTask
+from qatlab.tasks.translation import HubParallelTask
+from qatlab.tasks.withheld import HubWithheldTask
 
 OPUS, WMT, WIKI = "Helsinki-NLP/opus-100", "google/wmt24pp", "Salesforce/wikitext"
 RECORDS = "someone/records"

@@ -11,13 +11,12 @@ import pytest
 from test_hub_data import STAGE
 
 from hub_server import OTHER_COMMIT, Hub, card, serve
-from qatlab.config.task import MtebTask
 from qatlab.data.mteb_tasks import look_up
 from qatlab.errors import UserError
 
 
 def source_of(name, **more):
-    return look_up(MtebTask(source="mteb", name=name, **more))
+    return look_up(name, **more)
 
 
 SCIFACT, STSB, SCIDOCS = (source_of(name) for name in ("NanoSciFactRetrieval", "STSBenchmark", "SciDocsRR"))

@@ -5,12 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.config.task import PackageTextTask
 from qatlab.data import docstrings, package_texts
 from qatlab.errors import UserError
 from qatlab.plan.origin import data_origin, task_kind, task_origin
 from qatlab.sources.package_texts import PackageTexts
 from qatlab.stages import data, task
+from qatlab.tasks.texts import PackageTextTask
 
 
 @pytest.fixture

@@ -7,13 +7,14 @@ import pandas as pd
 import pytest
 
 from qatlab.config.fields import ParallelTexts
-from qatlab.config.task import LocalTextTask, ParallelTask
 from qatlab.data import parallel
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Planner
 from qatlab.plan.origin import data_origin, task_kind, task_origin
 from qatlab.sources.parallel import Parallel
 from qatlab.stages import data, task
+from qatlab.tasks.texts import LocalTextTask
+from qatlab.tasks.translation import ParallelTask
 
 ENGLISH, FRENCH = ["a\u2028line", "two", "", "three"], ["une\u0085ligne", "deux", " ", "trois"]
 PAIRS = [("a\u2028line", "une\u0085ligne"), ("two", "deux"), ("three", "trois")]

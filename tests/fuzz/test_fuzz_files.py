@@ -18,10 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qatlab.config.fields import ParallelTexts
-from qatlab.config.task import WithheldTask
 from qatlab.data import beir, parallel, similarity_pairs, withheld
 from qatlab.data.local import read_columns
 from qatlab.errors import UserError
+from qatlab.tasks.withheld import WithheldTask
 
 COLUMNS = ["anchor", "positive"]
 ODD = list("\u2028\u0085\x0b\x1c\u200b\ufeff\"',;\t|\\é漢🙂=#\x00\n")
@@ -231,7 +231,7 @@ def test_records_and_scored_pairs_are_read_or_one_line(lines, columns, tmp_path_
     path = tmp_path_factory.mktemp("f") / "a.jsonl"
     path.write_text(lines)
     config = WithheldTask(source="withheld", path=str(path), query="query", positive="positive", negatives="negative")
-    survives(lambda: withheld.load(path, config, "mine"))
+    survives(lambda: withheld.load(path, config, config.mined.mines, "mine"))
     survives(lambda: similarity_pairs.load(path, columns, "mine"))
     survives(lambda: read_columns(path, columns))
 

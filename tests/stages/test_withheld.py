@@ -5,12 +5,13 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.config.task import DocstringWithheldTask, MiningConfig
+from qatlab.config.mining import MiningConfig
 from qatlab.data.docstrings import extract
 from qatlab.data.mining import mine
 from qatlab.data.withheld import Record
 from qatlab.errors import UserError
 from qatlab.stages import task
+from qatlab.tasks.withheld import DocstringWithheldTask
 
 RECORDS = [
     {"query": "what is a bear?", "positive": "a large animal", "negatives": ["a small bird", "a stone"]},

@@ -9,7 +9,6 @@ import pytest
 from checkouts import Checkout
 from failing import check_nothing_is_blank, read, shown_without
 from hub_server import Hub, card, nano, serve
-from qatlab.config.task import MtebTask
 from qatlab.data.mteb_tasks import look_up
 from qatlab.plan.study import load_study
 
@@ -37,7 +36,7 @@ evaluate:
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory, tiny_model, tiny_files, pairs):
     folder = tmp_path_factory.mktemp("kinds")
-    sts = look_up(MtebTask(source="mteb", name="STSBenchmark"))
+    sts = look_up("STSBenchmark")
     scored = [{"sentence1": a, "sentence2": pairs[i % 7][0], "score": i % 5} for i, (a, _) in enumerate(pairs[:30])]
     (folder / "sts").mkdir()
     (folder / "sts/test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in scored))

@@ -75,7 +75,8 @@ class Registry(Generic[T]):
         modules = [f"{self.package}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
         for module in modules:
             importlib.import_module(module)
-        return {name: cls for name, cls in self._classes.items() if cls.__module__ in modules}
+        own = [(name, cls) for name, cls in self._classes.items() if cls.__module__ in modules]
+        return dict(sorted(own, key=lambda item: modules.index(item[1].__module__)))  # whichever was imported first
 
     def config_type(self) -> Any:
         """Return the type of a configuration's field that takes any registered class, chosen by the key."""

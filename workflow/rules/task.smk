@@ -11,6 +11,6 @@ rule task:
     threads: 1
     params:
         config=description("task"),
-        code=code("task"),
+        code=code_of_job("task"),
     shell:
         "python -m qatlab task --config {params.config} --output {output} --threads {threads} --log {log}"

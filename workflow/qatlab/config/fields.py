@@ -81,3 +81,11 @@ class ParallelTexts(Strict):
         if self.packages is not None and self.language is None:
             raise ValueError("packages hold several languages; set language, such as fr")
         return self
+
+
+class RecordKeys(Strict):
+    """What the keys or columns of evaluation records are called."""
+
+    query: Annotated[FullLine, Field(description="The query's key")] = "query"
+    positive: Annotated[FullLine, Field(description="The key of its answer, or of a list of answers")] = "positive"
+    negatives: Annotated[FullLine, Field(description="The key of a list of texts, or of one")] = "negatives"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlab.config.task import MiningConfig
+from qatlab.config.mining import MiningConfig
 from qatlab.data.withheld import Record
 from qatlab.errors import UserError
 

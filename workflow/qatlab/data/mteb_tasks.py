@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
-from qatlab.config.task import Kind, MtebTask
 from qatlab.data.hub import check_commit, unreadable_explained
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
 from qatlab.hub import commit_of, hub_errors_explained, patiently
+from qatlab.tasks.kind import Kind
 
 KINDS: dict[str, Kind] = {"Retrieval": "retrieval", "Reranking": "reranking", "STS": "similarity"}
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -46,27 +46,27 @@ class Source:
         return asdict(self)
 
 
-def look_up(config: MtebTask) -> Source:
+def look_up(name: str, split: str | None = None, subset: str | None = None) -> Source:
     """What mteb says of a task, without network.
 
     Raises:
         UserError: for a name, split or subset that it does not know, or a kind of task that is not scored here.
     """
-    task = _task(config.name)
+    task = _task(name)
     metadata = task.metadata
     kind = KINDS.get(metadata.type)
     if kind is None or list(metadata.modalities) != ["text"]:
         raise UserError(
-            f"mteb's task '{config.name}' is of type {metadata.type} ({', '.join(metadata.modalities)}); "
+            f"mteb's task '{name}' is of type {metadata.type} ({', '.join(metadata.modalities)}); "
             f"valid types: {', '.join(KINDS)}, of text"
         )
     return Source(
-        name=config.name,
+        name=name,
         kind=kind,
         dataset=metadata.dataset["path"],
         revision=metadata.dataset["revision"],
-        split=_one("split", config.split, list(task.eval_splits), config.name),
-        subset=_one("subset", config.subset, list(task.hf_subsets), config.name),
+        split=_one("split", split, list(task.eval_splits), name),
+        subset=_one("subset", subset, list(task.hf_subsets), name),
         main_score=metadata.main_score,
         ignore_identical_ids=bool(getattr(task, "ignore_identical_ids", False)),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from qatlab.config.task import HubWithheldTask, WithheldTask
+from qatlab.config.fields import RecordKeys
 from qatlab.data.local import numbered_records
 from qatlab.errors import UserError
 
@@ -21,7 +21,7 @@ class Record:
     negatives: list[str]
 
 
-def load(path: Path, config: WithheldTask, task: str) -> list[Record]:
+def load(path: Path, keys: RecordKeys, mines: bool, task: str) -> list[Record]:
     """All records of a JSON Lines file.
 
     Raises:
@@ -30,39 +30,40 @@ def load(path: Path, config: WithheldTask, task: str) -> list[Record]:
     if not path.is_file():
         raise UserError(f"task file '{path}' does not exist")
     placed = [(f"{path}, line {number}", record) for number, record in numbered_records(path)]
-    return as_records(placed, config, str(path), task)
+    return as_records(placed, keys, mines, str(path), task)
 
 
 def as_records(
-    found: Iterable[tuple[str, dict[str, Any]]], config: WithheldTask | HubWithheldTask, where: str, task: str
+    found: Iterable[tuple[str, dict[str, Any]]], keys: RecordKeys, mines: bool, where: str, task: str
 ) -> list[Record]:
     """Records of what is read, a dictionary each.
 
     Args:
         found: the place of each, for messages, and the dictionary.
+        mines: whether negatives are mined where records have none.
         where: the file or data set, for messages.
 
     Raises:
         UserError: for a missing key, texts that are none, no records, or records without negatives where none are mined.
     """
-    records = [_record(each, place, config) for place, each in found]
+    records = [_record(each, place, keys) for place, each in found]
     if not records:
         raise UserError(f"{where}: no records")
     without = sum(not record.negatives for record in records)
-    if without and not config.mined.mines:
+    if without and not mines:
         raise UserError(
-            f"{where}: {without} of {len(records)} records have no '{config.negatives}'; "
+            f"{where}: {without} of {len(records)} records have no '{keys.negatives}'; "
             f"add them, or have them mined (task.{task}.mined.bm25=4 task.{task}.mined.model=4)"
         )
     return records
 
 
-def _record(found: dict[str, Any], where: str, config: WithheldTask | HubWithheldTask) -> Record:
-    for key in (config.query, config.positive):
+def _record(found: dict[str, Any], where: str, keys: RecordKeys) -> Record:
+    for key in (keys.query, keys.positive):
         if key not in found:
             raise UserError(f"{where}: no '{key}'; it has: {', '.join(found)}")
-    query, positives = found[config.query], _texts(found[config.positive])
-    negatives = [text for text in _texts(found.get(config.negatives) or []) if text not in positives]
+    query, positives = found[keys.query], _texts(found[keys.positive])
+    negatives = [text for text in _texts(found.get(keys.negatives) or []) if text not in positives]
     texts = [query, *positives, *negatives]
     if not positives or not all(isinstance(text, str) and text.strip() for text in texts):
         raise UserError(f"{where}: queries, positives and negatives must be texts, and not empty")

@@ -7,8 +7,8 @@ from typing import Any
 
 from qatlab.config.evaluate import CODES, COMPAT, EvaluateConfig, IndexConfig, RescoringStep
 from qatlab.config.precision import RotationConfig
-from qatlab.config.task import Kind
 from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, sides
+from qatlab.tasks.kind import Kind
 
 RABITQ_FACTORS = 8  # bytes: two floats beside each document's bits
 LINK, POSITION = 4, 8  # bytes: a neighbour in a graph's lowest layer, a document's number in a list

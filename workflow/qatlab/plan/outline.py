@@ -77,14 +77,15 @@ def outline(plan: "Plan") -> Outline:
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
-    from qatlab.sources.source import SOURCES
+    from qatlab.plan.registries import REGISTRIES
 
     threads = artifact.config.get("trainer", artifact.config).get("threads")
     if artifact.kind in TRAININGS:
         spread = artifact.config["trainer"].get("distributed", {})
         return Job(artifact.inputs, True, threads, spread.get("processes", 1), spread.get("nodes", 1))
-    if artifact.kind == "data":
-        return Job(artifact.inputs, False, threads, modules=(SOURCES.get(artifact.config["source"]).__module__,))
+    if artifact.kind in REGISTRIES:
+        made_by = REGISTRIES[artifact.kind].get(artifact.config["source"])
+        return Job(artifact.inputs, False, threads, modules=(made_by.__module__,))
     if artifact.kind == "deploy":
         # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
         return Job(artifact.inputs, made_on_gpu(artifact), None if "data" in artifact.inputs else 1)

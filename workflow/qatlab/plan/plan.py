@@ -7,7 +7,6 @@ from qatlab.bundle import Bundle, Gathering
 from qatlab.config.evaluate import COMPAT
 from qatlab.config.precision import RotationConfig
 from qatlab.config.study import RunConfig
-from qatlab.config.task import HubTask, MtebTask
 from qatlab.errors import UserError
 from qatlab.evaluation.outputs import has_few_bits, outputs
 from qatlab.plan.artifacts import Artifact, Planner
@@ -76,12 +75,7 @@ class Plan:
 
     def has_mteb_results(self) -> bool:
         """Whether mteb knows a task of the study, and how it is scored."""
-        return any(
-            (isinstance(task, MtebTask) and run.kinds[name] != "reranking")
-            or (isinstance(task, HubTask) and task.mteb_name is not None)
-            for run in self.runs
-            for name, task in run.config.task.items()
-        )
+        return any(task.in_mteb(run.kinds[name]) for run in self.runs for name, task in run.config.task.items())
 
     def trained_runs(self) -> list[Run]:
         """The runs with a model of their own."""

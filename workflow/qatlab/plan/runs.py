@@ -8,7 +8,6 @@ from qatlab.config.deploy import Deployment, OnnxDeployment, TorchDeployment
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
-from qatlab.config.task import Kind, RecordsTask
 from qatlab.data.sample import check_batches, check_count
 from qatlab.errors import UserError, printable
 from qatlab.evaluation.outputs import outputs
@@ -16,6 +15,8 @@ from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows
 from qatlab.tables.names import is_simulation, simulation
+from qatlab.tasks.kind import Kind
+from qatlab.tasks.task import Task
 
 
 @dataclass
@@ -89,7 +90,7 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
     """Encodings and, of a task, scores of every deployment; what training saw is encoded for tasks alone."""
     config = run.config
     section, lookup = (config.task[task], task_origin) if role == "task" else (config.texts[task], texts_origin)
-    searcher = _searcher(planner, section)
+    searcher = _searcher(planner, config.task[task]) if role == "task" else {}
     task_path = planner.add(role, task, {role: task, **dump(section)}, searcher, task, planner.origin(lookup, section))
     if role == "task":
         run.kinds[task] = task_kind(config.task[task], planner.artifacts[task_path].origin)
@@ -122,10 +123,10 @@ def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, co
     return planner.add("score", "-".join([run.name, *of]), dump(config), inputs, " · ".join([run.name, *of]))
 
 
-def _searcher(planner: Planner, section: Any) -> dict[str, str]:
+def _searcher(planner: Planner, task: Task) -> dict[str, str]:
     """The model that hard negatives are mined with, if any are."""
-    mines = isinstance(section, RecordsTask) and section.mined.model
-    return {"model": plan_model(planner, section.mined.searcher)} if mines else {}
+    mining = task.mines_with()
+    return {"model": plan_model(planner, mining.searcher)} if mining else {}
 
 
 def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import sha256_of
-from qatlab.data.limits import is_read
+from qatlab.data.checksums import is_read
 from qatlab.remembered import remembered
 from qatlab.sources.source import Source
 
@@ -26,9 +26,8 @@ def look_at(source: Source, files: list[Path]) -> dict[str, Any]:
     def find_out() -> dict[str, Any]:
         from qatlab.data.sample import kept_rows  # pandas: only a plan with local data pays for it
 
-        checksums = [sha256_of(file) for file in files]
         if not is_read(files, "data"):
-            return {"sha256": checksums, "counts": None}
+            return {"sha256": [sha256_of(file) for file in files], "counts": None}
         table, _ = source.load()
         kept = table.iloc[kept_rows(len(table), source.shuffle_seed, source.rows)]
         counts = {
@@ -36,7 +35,7 @@ def look_at(source: Source, files: list[Path]) -> dict[str, Any]:
             "kept": len(kept),
             "distinct": {column: int(kept[column].nunique()) for column in kept.columns},
         }
-        return {"sha256": checksums, "counts": counts}
+        return {"sha256": [sha256_of(file) for file in files], "counts": counts}
 
     answer: dict[str, Any] = remembered(f"training rows {source.model_dump_json()}", files, find_out)
     return answer

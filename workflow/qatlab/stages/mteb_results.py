@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from mteb import ResultCache, TaskResult, get_task
 from mteb.models import ModelMeta
+from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json
+from qatlab.config.task import TaskConfig
 from qatlab.data.mteb_tasks import mteb_metric
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.progress import say
@@ -66,26 +68,9 @@ def _results(runs: list[dict[str, Any]], results: Path) -> Iterator[Result]:
 def _source(results: Path, entry: dict[str, Any]) -> dict[str, Any] | None:
     """Of a task that mteb knows and that is scored as it does: its name there, and what was read of it."""
     folder = results / read_json(results / entry["encode"] / "config.json")["inputs"]["task"]
-    manifest, config = read_json(folder / "manifest.json"), read_json(folder / "config.json")["config"]
-    if manifest["kind"] == "reranking":
-        return None  # its figures there are of ranks among all candidates (MAP), ours of the best-placed positive
-    if config["source"] == "mteb":
-        known = manifest["mteb"]
-        return {
-            "task": known["name"],
-            "dataset_revision": known["revision"],
-            "split": known["split"],
-            "subset": known["subset"],
-        }
-    if config.get("mteb_name"):
-        revision = manifest.get("commit") or config["revision"]
-        return {
-            "task": config["mteb_name"],
-            "dataset_revision": revision,
-            "split": config["split"],
-            "subset": "default",
-        }
-    return None
+    manifest, values = read_json(folder / "manifest.json"), read_json(folder / "config.json")["config"]
+    task = TypeAdapter(TaskConfig).validate_python({key: value for key, value in values.items() if key != "task"})
+    return task.mteb_source(manifest) if task.in_mteb(manifest["kind"]) else None
 
 
 def _outputs(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:

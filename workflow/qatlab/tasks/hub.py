@@ -1,0 +1,48 @@
+"""Retrieval tasks on the Hugging Face hub."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from qatlab.config.base import FullLine, HubId, Line
+from qatlab.tasks.kind import Kind
+from qatlab.tasks.task import TASKS, Loaded, Task
+
+
+@TASKS.register("hub")
+class HubTask(Task):
+    """A data set of the hub with the subsets corpus, queries and qrels, as NanoBEIR publishes them."""
+
+    source: Literal["hub"]
+    name: Annotated[HubId, Field(description="Hub id, owner/name")]
+    revision: Line = "main"
+    split: FullLine = "train"
+    mteb_name: Annotated[Line | None, Field(description="What mteb calls it; for results in mteb's format")] = None
+
+    def origin(self) -> str:
+        """Return 'hub': the revision is looked up there."""
+        return "hub"
+
+    def load(self, name: str, model: Path | None) -> Loaded:
+        """Return the three subsets of the split; relevant pairs without grades have grade 1, as NanoBEIR lists them."""
+        from qatlab.data.hub import load_splits
+
+        subsets, commit = load_splits(self.name, ["corpus", "queries", "qrels"], self.split, self.revision, "task")
+        documents, queries = (table.rename(columns={"_id": "id"})[["id", "text"]] for table in subsets[:2])
+        qrels = subsets[2].rename(columns={"query-id": "query_id", "corpus-id": "doc_id", "score": "relevance"})
+        if "relevance" not in qrels.columns:
+            qrels["relevance"] = 1
+        more = {"commit": commit} if commit else {}
+        return Loaded("retrieval", documents, queries, qrels[["query_id", "doc_id", "relevance"]], more)
+
+    def in_mteb(self, kind: Kind) -> bool:
+        """Return whether the configuration says what mteb calls the task."""
+        return self.mteb_name is not None
+
+    def mteb_source(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        """Return what the configuration says, at the commit that was read."""
+        if self.mteb_name is None:
+            return None
+        revision = manifest.get("commit") or self.revision
+        return {"task": self.mteb_name, "dataset_revision": revision, "split": self.split, "subset": "default"}

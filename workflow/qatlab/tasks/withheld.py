@@ -1,0 +1,123 @@
+"""Records withheld from training: a query, its positive, and hard negatives among which it must be found."""
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name
+from qatlab.config.fields import RecordKeys
+from qatlab.config.mining import MiningConfig
+from qatlab.tasks.kind import Kind
+from qatlab.tasks.task import TASKS, Loaded, Task
+
+if TYPE_CHECKING:
+    from qatlab.data.withheld import Record
+
+
+class Records(Task):
+    """Records, with negatives of their own or mined ones."""
+
+    kind: ClassVar[Kind] = "reranking"
+
+    mined: Annotated[MiningConfig, Field(description="Where records have no negatives")] = MiningConfig()
+
+    @abstractmethod
+    def records(self, name: str) -> "tuple[list[Record], str | None]":
+        """Return the records and, of the hub, the commit that they are of."""
+
+    def load(self, name: str, model: Path | None) -> Loaded:
+        """Return the records as a task, their missing negatives mined."""
+        from qatlab.data.mining import mine
+        from qatlab.data.withheld import as_task
+
+        records, commit = self.records(name)
+        mined = sum(not record.negatives for record in records)
+        more = {"records_with_mined_negatives": mined} | ({"commit": commit} if commit else {})
+        return Loaded("reranking", *as_task(mine(records, self.mined, model)), more)
+
+    def mines_with(self) -> MiningConfig | None:
+        """Return the configuration of mining, where a model takes part in it."""
+        return self.mined if self.mined.model else None
+
+
+@TASKS.register("withheld")
+class WithheldTask(RecordKeys, Records):
+    """Records withheld from training, as JSON Lines: a query, its positive, and hard negatives."""
+
+    source: Literal["withheld"]
+    path: LocalPath
+
+    def origin(self) -> dict[str, Any]:
+        """Return the file's SHA-256."""
+        from qatlab.data.checksums import checked
+        from qatlab.data.withheld import load
+
+        path = Path(self.path).expanduser()
+        return checked(f"records {self.model_dump_json()}", path, lambda: load(path, self, self.mined.mines, "NAME"))
+
+    def records(self, name: str) -> "tuple[list[Record], None]":
+        """Return the records of the file."""
+        from qatlab.data.withheld import load
+
+        return load(Path(self.path).expanduser(), self, self.mined.mines, name), None
+
+
+@TASKS.register("hub_withheld")
+class HubWithheldTask(RecordKeys, Records):
+    """Records withheld from training, as rows of a data set of the hub."""
+
+    source: Literal["hub_withheld"]
+    name: Annotated[HubId, Field(description="Hub id, owner/name")]
+    subset: Annotated[Line | None, Field(description="The configuration of the data set, where it has several")] = None
+    split: FullLine = "test"
+    revision: Line = "main"
+
+    def origin(self) -> str:
+        """Return 'hub': the revision is looked up there."""
+        return "hub"
+
+    def records(self, name: str) -> "tuple[list[Record], str | None]":
+        """Return the rows of the split as records, and their commit."""
+        import numpy as np
+
+        from qatlab.data.hub import load_split
+        from qatlab.data.withheld import as_records
+
+        table, commit = load_split(self.name, self.subset, self.split, self.revision, "task")
+        listed = table.map(lambda value: value.tolist() if isinstance(value, np.ndarray) else value)
+        where = f"task '{self.name}'"
+        rows = [
+            (f"{where}, record {number}", dict(zip(listed.columns, row, strict=True)))
+            for number, row in enumerate(listed.to_numpy(), start=1)
+        ]
+        return as_records(rows, self, self.mined.mines, where, name), commit
+
+
+@TASKS.register("docstring_withheld")
+class DocstringWithheldTask(Records):
+    """Functions of an installed package: a docstring summary, its code, and codes of others as negatives."""
+
+    source: Literal["docstring_withheld"]
+    package: Annotated[Name, Field(description="An installed package, or 'stdlib'")]
+    mined: MiningConfig = MiningConfig(bm25=4)
+
+    @model_validator(mode="after")
+    def _mines(self) -> "DocstringWithheldTask":
+        if not self.mined.mines:
+            raise ValueError("functions have no negatives; set mined.bm25 or mined.model above 0")
+        return self
+
+    def origin(self) -> dict[str, str]:
+        """Return the package's version."""
+        from qatlab.data.docstrings import package_version
+
+        return {self.package: package_version(self.package)}
+
+    def records(self, name: str) -> "tuple[list[Record], None]":
+        """Return one record per function, without negatives."""
+        from qatlab.data.docstrings import extract
+        from qatlab.data.withheld import Record
+
+        return [Record(pair.summary, [pair.code], []) for pair in extract(self.package)], None
