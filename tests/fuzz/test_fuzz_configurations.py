@@ -76,8 +76,8 @@ SMALL = ["study.matrix.method=[baseline]", "study.decomposition=[]"]
 
 @pytest.fixture(scope="module")
 def allowed():
-    """Seconds of CPU time. What the first plan of a process imports is counted to no input."""
-    plan([])
+    """Seconds of CPU time. What a process imports once, mteb among it, is counted to no input."""
+    plan(["task=[stsbenchmark]"])
     began = time.process_time()
     plan([])
     return max(SECONDS, 5 * (time.process_time() - began))
