@@ -9,6 +9,6 @@ rule texts:
     threads: 1
     params:
         config=description("texts"),
-        code=code("texts"),
+        code=code_of_job("texts"),
     shell:
         "python -m qatlab texts --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -9,7 +9,6 @@ from typing import Any
 
 from qatlab.artifact import sha256_of
 from qatlab.config.model import ModelConfig
-from qatlab.config.texts import DocstringTexts, HubTexts, LocalTexts
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.checksums import checked
 from qatlab.data.docstrings import package_version
@@ -22,6 +21,7 @@ from qatlab.models.source import model_source
 from qatlab.sources.source import Source
 from qatlab.tasks.kind import Kind
 from qatlab.tasks.task import Task
+from qatlab.text_sets.text_set import TextSet
 
 
 def model_origin(config: ModelConfig) -> Any:
@@ -75,15 +75,6 @@ def task_kind(config: Task, origin: Any) -> Kind:
     return config.kind_of(origin["origin"] if isinstance(origin, dict) and "plugin" in origin else origin)
 
 
-def texts_origin(config: DocstringTexts | LocalTexts | HubTexts) -> Any:
-    """The version of the package read, or the checksum of the local file."""
-    if isinstance(config, DocstringTexts):
-        return {config.package: package_version(config.package)}
-    if isinstance(config, LocalTexts):
-        from qatlab.data.local import read_columns
-
-        path = Path(config.path).expanduser()
-        return checked(
-            f"texts {config.column}", path, lambda: read_columns(path, [config.column], "texts.NAME.column"), "texts"
-        )
-    return "hub"
+def texts_origin(config: TextSet) -> Any:
+    """Return what decides a set of texts besides its fields."""
+    return config.fingerprint()

@@ -1,0 +1,59 @@
+"""A column of a local file or of a data set of the hub as a set of texts."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from qatlab.config.base import FullLine, HubId, Line, LocalPath
+from qatlab.errors import UserError
+from qatlab.text_sets.text_set import TEXT_SETS, TextSet
+
+Column = Annotated[FullLine, Field(description="The column that holds the texts")]
+
+
+@TEXT_SETS.register("local")
+class LocalTexts(TextSet):
+    """A column of a CSV, TSV, JSON Lines or Parquet file."""
+
+    source: Literal["local"]
+    path: LocalPath
+    column: Column = "text"
+
+    def origin(self) -> dict[str, Any]:
+        """Return the file's SHA-256."""
+        from qatlab.data.checksums import checked
+
+        return checked(f"texts {self.column}", Path(self.path).expanduser(), lambda: self.load("NAME"), "texts")
+
+    def load(self, name: str) -> tuple[list[str], None]:
+        """Return the column."""
+        from qatlab.data.local import read_columns
+
+        table = read_columns(Path(self.path).expanduser(), [self.column], f"texts.{name}.column")
+        return table[self.column].tolist(), None
+
+
+@TEXT_SETS.register("hub")
+class HubTexts(TextSet):
+    """A column of a data set of the Hugging Face hub."""
+
+    source: Literal["hub"]
+    name: Annotated[HubId, Field(description="Hub id, owner/name")]
+    subset: Line | None = None
+    split: FullLine = "train"
+    revision: Line = "main"
+    column: Column = "text"
+
+    def origin(self) -> str:
+        """Return 'hub': the revision is looked up there."""
+        return "hub"
+
+    def load(self, name: str) -> tuple[list[str], str | None]:
+        """Return the column of the split, and its commit."""
+        from qatlab.data.hub import load_split
+
+        table, commit = load_split(self.name, self.subset, self.split, self.revision, "texts")
+        if self.column not in table.columns:
+            raise UserError(f"texts '{name}': no column '{self.column}'; '{self.name}' has: {', '.join(table.columns)}")
+        return table[self.column].tolist(), commit
