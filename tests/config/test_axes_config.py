@@ -4,10 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from conftest import PROJECT
-from qatlab.config.deploy import TorchDeployment
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodRotationConfig
 from qatlab.config.precision import FittedRotationConfig, RotationConfig
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.plan.compose import compose_runs
 
 NAMES = [

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from qatlab.config.deploy import OnnxDeployment, TorchDeployment
 from qatlab.deploy import agreement
 from qatlab.deploy.onnx_export import export
-from qatlab.encoders.load import load_encoder
+from qatlab.deployments.onnx import OnnxDeployment
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model
 from qatlab.stages import deploy
@@ -36,7 +36,7 @@ def exported(source, tmp_path_factory):
 
 
 def check(folder, source, deployment=ONNX):
-    agreement.check_agreement(load_encoder(folder, 1, deployment), load_model(source / "model"), folder, "deploy mine")
+    agreement.check_agreement(deployment.encoder(folder, 1), load_model(source / "model"), folder, "deploy mine")
 
 
 def test_what_agrees_passes(source, exported):
@@ -47,7 +47,7 @@ def test_what_agrees_passes(source, exported):
 def test_other_tokens_are_named(source, exported, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(exported, folder)
-    encoder = load_encoder(folder, 1, ONNX)
+    encoder = ONNX.encoder(folder, 1)
     encoder.tokens.tokenizer.post_processor = TemplateProcessing(single="[CLS] $A", special_tokens=[("[CLS]", 2)])
     with pytest.raises(
         UserError, match=r"deploy mine: .* differs from .* by 0\.\d+ .*tokens differ .*that end in .* against"
@@ -56,7 +56,7 @@ def test_other_tokens_are_named(source, exported, tmp_path):
 
 
 def test_padding_that_counts_is_named(source, exported):
-    encoder = load_encoder(exported, 1, ONNX)
+    encoder = ONNX.encoder(exported, 1)
     feed = encoder.tokens.feed
 
     def unmasked(texts, names):
@@ -69,7 +69,7 @@ def test_padding_that_counts_is_named(source, exported):
 
 
 def test_another_graph_is_named(source, exported, monkeypatch):
-    encoder = load_encoder(exported, 1, ONNX)
+    encoder = ONNX.encoder(exported, 1)
     embed = encoder._embed
     monkeypatch.setattr(encoder, "_embed", lambda texts: embed(texts)[:, ::-1])
     with pytest.raises(UserError, match="the file computes something else"):
@@ -80,7 +80,7 @@ def test_another_graph_is_named(source, exported, monkeypatch):
 
 
 def test_prompts_that_are_left_out_are_named(source, tmp_path):
-    encoder = load_encoder(source / "model", 1, TorchDeployment(backend="torch"))
+    encoder = TorchDeployment(backend="torch").encoder(source / "model", 1)
     model = load_model(source / "model")
     model.prompts = {"query": "query: ", "document": "passage: "}
     with pytest.raises(UserError, match="its prompts, or what pooling makes of them"):
@@ -93,7 +93,7 @@ def test_a_quantized_file_has_the_tokens_of_its_float_file(source, exported, tmp
         config = {"backend": "onnx", "quantization": quantization}
         inputs = {"model": source, "float": tmp_path / "plain"}
         deploy.run({"config": config, "label": "mine"}, inputs, tmp_path / name, 1)
-    encoders = [load_encoder(tmp_path / name / "model", 1, ONNX) for name in ("int8", "plain")]
+    encoders = [ONNX.encoder(tmp_path / name / "model", 1) for name in ("int8", "plain")]
     agreement.check_quantized(*encoders, "deploy mine")
     assert "mean cosine similarity" not in capsys.readouterr().err
     embed = encoders[0]._embed

@@ -9,10 +9,11 @@ import pytest
 from onnx import numpy_helper
 from sentence_transformers import SentenceTransformer
 
-from qatlab.config.deploy import OnnxDeployment, OpenvinoQuantization, StaticQuantization
 from qatlab.deploy import onnx_static, openvino
 from qatlab.deploy.calibration import calibration_texts, feeds
 from qatlab.deploy.onnx_export import ONNX_FILE, export
+from qatlab.deployments.onnx import OnnxDeployment, StaticQuantization
+from qatlab.deployments.openvino import OpenvinoQuantization
 from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.encoders.openvino import OpenvinoEncoder
 from qatlab.evaluation.cosine import cosine

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatlab.config.deploy import DriftBudget, OnnxDeployment
 from qatlab.deploy import onnx_quantized
 from qatlab.deploy.drift_budget import search
 from qatlab.deploy.onnx_export import ONNX_FILE, export
+from qatlab.deployments.onnx import DriftBudget, OnnxDeployment
 from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine

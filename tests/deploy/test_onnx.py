@@ -11,10 +11,10 @@ from sentence_transformers import SentenceTransformer
 
 import miniatures
 from conftest import needs_optimum
-from qatlab.config.deploy import DynamicQuantization, OnnxDeployment
 from qatlab.deploy.onnx_dynamic import quantize
 from qatlab.deploy.onnx_export import ONNX_FILE, export
 from qatlab.deploy.onnx_names import shared_names
+from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
 from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.errors import UserError
 

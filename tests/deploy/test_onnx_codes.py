@@ -15,9 +15,9 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, save
 
 import miniatures
-from qatlab.config.deploy import DynamicQuantization, OnnxDeployment
 from qatlab.deploy.onnx_codes import RANGES_FILE, append_codes
 from qatlab.deploy.onnx_export import ONNX_FILE
+from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
 from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.quantization import MinMaxRange, Range, quantize_embeddings
 from qatlab.quantization.ranges import RANGES

@@ -11,10 +11,10 @@ from sentence_transformers import SentenceTransformer
 
 import miniatures
 from qatlab.artifact import read_json, write_json
-from qatlab.config.deploy import DynamicQuantization, OnnxDeployment
 from qatlab.deploy import onnx_graph
 from qatlab.deploy.onnx_dynamic import quantize
 from qatlab.deploy.onnx_export import ONNX_FILE, export
+from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
 from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model

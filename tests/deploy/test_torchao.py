@@ -4,9 +4,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from qatlab.config.deploy import TorchDeployment
 from qatlab.config.weights import ClipConfig, WeightsConfig
 from qatlab.deploy import torchao
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.encoders.torch import TorchEncoder
 from qatlab.errors import UserError
 from qatlab.weights.convert import convert

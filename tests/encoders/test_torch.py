@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from qatlab.config.deploy import TorchDeployment
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.encoders.torch import TorchEncoder
 from qatlab.models.prompts import prompt_for
 

@@ -19,8 +19,8 @@ from sentence_transformers import SentenceTransformer
 
 import miniatures
 from qatlab.artifact import read_json, write_json
-from qatlab.config.deploy import OnnxDeployment, TorchDeployment
-from qatlab.encoders.load import load_encoder
+from qatlab.deployments.onnx import OnnxDeployment
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError
 from qatlab.models.prompts import prompt_for
 from qatlab.stages import deploy
@@ -170,7 +170,7 @@ def test_deployments_give_sentence_transformers_embeddings(
         try:
             description = {"config": json.loads(deployment.model_dump_json()), "label": "tried"}
             deploy.run(description, {"model": place / "model"}, folder, 1)
-            encoder = load_encoder(folder / "model", 1, deployment)
+            encoder = deployment.encoder(folder / "model", 1)
             found = {
                 side: encoder.encode(TEXTS, len(TEXTS), prompt_for(folder / "model", side))
                 for side in ("queries", "documents")

@@ -9,9 +9,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
-from qatlab.config.deploy import TorchDeployment
 from qatlab.config.weights import WeightsConfig
-from qatlab.encoders.load import load_encoder
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.evaluation.cosine import cosine
 from qatlab.stages import deploy, encode
 from qatlab.weights.prepare import prepare
@@ -169,12 +168,12 @@ def test_a_gpu_is_asked_for_where_it_can_be_used():
         TorchDeployment.model_validate({"backend": "torch", **config})
         for config in ({}, {"weights": INT4, "simulated": True}, {"weights": INT4})
     )
-    assert (torch_.on_gpu, simulated.on_gpu, converted.on_gpu) == (True, True, False)
+    assert (torch_.runs_on_gpu, simulated.runs_on_gpu, converted.runs_on_gpu) == (True, True, False)
 
 
 def test_rows_are_in_the_order_of_the_texts_whatever_they_are_batched_by(tiny_model, pairs):
     texts = [text for pair in pairs[:20] for text in pair]
-    encoder = load_encoder(tiny_model, 1, TorchDeployment(backend="torch"))
+    encoder = TorchDeployment(backend="torch").encoder(tiny_model, 1)
     together = encode._encode(encoder, texts, "", 2, "some")  # in blocks of 16
     alone = np.concatenate([encoder.encode([text], 1) for text in texts])
     assert np.allclose(together, alone, atol=1e-5)

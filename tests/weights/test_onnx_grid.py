@@ -12,10 +12,10 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from sentence_transformers import SentenceTransformer
 
-from qatlab.config.deploy import DynamicQuantization, OnnxDeployment
 from qatlab.config.weights import WeightsConfig
 from qatlab.deploy.onnx_dynamic import quantize
 from qatlab.deploy.onnx_export import ONNX_FILE, export
+from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
 from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.encoders.tokens import TokenBatches
 from qatlab.evaluation.cosine import cosine

@@ -15,6 +15,6 @@ rule deploy:
         runtime=growing(30),
     params:
         config=description("deploy"),
-        code=code("deploy"),
+        code=code_of_job("deploy"),
     shell:
         "python -m qatlab deploy --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -16,6 +16,6 @@ rule encode:
         runtime=growing(120),
     params:
         config=description("encode"),
-        code=code("encode"),
+        code=code_of_job("encode"),
     shell:
         "python -m qatlab encode --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -57,7 +57,7 @@ def _encoders(runs: list[dict[str, str]]) -> tuple[Any, Any, list[str]]:
     import pyarrow.parquet as pq
 
     from qatlab.artifact import read_json
-    from qatlab.config.deploy import TorchDeployment
+    from qatlab.deployments.torch import TorchDeployment
     from qatlab.encoders.onnx import OnnxEncoder
     from qatlab.encoders.torch import TorchEncoder
 

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from qatlab.config.base import LONGEST_NAME, FullLine, Line, Name, Strict
 from qatlab.config.causal_lm import PredictConfig
 from qatlab.config.data import DataConfig
-from qatlab.config.deploy import DeployConfig, TorchDeployment
+from qatlab.config.deploy import DeployConfig
 from qatlab.config.drift import DriftConfig
 from qatlab.config.encode import EncodeConfig
 from qatlab.config.evaluate import EvaluateConfig
@@ -174,7 +174,7 @@ class RunConfig(Strict):
                 raise ValueError(
                     f"drift.reference '{reference}' is not a deployment of this study ({', '.join(self.deploy)})"
                 )
-            if isinstance(deployment, TorchDeployment) and deployment.rotated:
+            if deployment.rotated:
                 raise ValueError(f"drift.reference '{reference}' rotates embeddings; compare with one that does not")
         return self
 
@@ -198,7 +198,7 @@ class RunConfig(Strict):
             if getattr(self.method, name) is not None:
                 raise ValueError(f"{has}: method '{self.method.name}' cannot train it with {name}")
         for name, deployment in self.deploy.items():
-            if not isinstance(deployment, TorchDeployment) or deployment.rotated:
+            if not deployment.serves_causal_lm:
                 raise ValueError(f"{has}: deployment '{name}' is not for it; use torch_fp32, torch_bf16 or torchao_…")
         if self.texts or self.study.decomposition:
             raise ValueError(f"{has}: leave {'texts' if self.texts else 'study.decomposition'} empty")

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from qatlab.deployments.deployment import Deployment
 from qatlab.errors import UserError
 from qatlab.models.prompts import prompt_for
 from qatlab.progress import say
@@ -48,6 +49,25 @@ def check_agreement(encoder: Any, model: Any, folder: Path, label: str) -> None:
         _compare(sides, texts, together, f"among {table}, encoded in a batch", label)
         if table == "documents":
             _compare(sides, LONG, [sides.encode(list(LONG.values()))], f"among {table}", label)
+
+
+def check_files(config: Deployment, inputs: dict[str, Path], folder: Path, threads: int | None, label: str) -> None:
+    """Compare a deployed folder's files with what they were made from.
+
+    A float deployment is compared with Sentence Transformers, a quantized one with the float deployment (role `float`).
+
+    Raises:
+        UserError: where they compute something else.
+    """
+    encoder = config.encoder(folder, threads)
+    if config.quantized:
+        plain = config.made_from()
+        assert plain is not None
+        check_quantized(encoder, plain.encoder(inputs["float"] / "model", threads), label)
+        return
+    from qatlab.models.embedding import load_model
+
+    check_agreement(encoder, load_model(inputs["model"] / "model", "cpu", "float32"), folder, label)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatlab.artifact import link_or_copy_tree
-from qatlab.config.deploy import TorchDeployment
 from qatlab.config.weights import WeightsConfig
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.weights.coverage import Coverage
 
 if TYPE_CHECKING:  # a float model is copied in no time, and Transformers takes seconds to load

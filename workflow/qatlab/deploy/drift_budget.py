@@ -7,7 +7,7 @@ the file is quantized again with part of the nodes left in float, and the part t
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from qatlab.config.deploy import DriftBudget
+from qatlab.deployments.onnx import DriftBudget
 
 
 @dataclass

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from qatlab.config.deploy import DynamicQuantization
 from qatlab.deploy.onnx_export import ONNX_FILE, copy_without_weights
+from qatlab.deployments.onnx import DynamicQuantization
 
 
 def quantize(source: Path, target: Path, config: DynamicQuantization) -> None:

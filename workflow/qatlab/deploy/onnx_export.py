@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from qatlab.artifact import read_json
-from qatlab.config.deploy import OnnxDeployment
+from qatlab.deployments.onnx import OnnxDeployment
 from qatlab.errors import UserError
 from qatlab.models.safe_folder import check_folder
 

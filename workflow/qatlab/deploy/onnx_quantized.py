@@ -9,11 +9,11 @@ import numpy as np
 import onnx
 
 from qatlab.artifact import write_json
-from qatlab.config.deploy import BUDGET_FILE, DriftBudget, DynamicQuantization, OnnxDeployment, StaticQuantization
 from qatlab.deploy import onnx_dynamic, onnx_static
 from qatlab.deploy.calibration import calibration_texts
 from qatlab.deploy.drift_budget import Finding, search
 from qatlab.deploy.onnx_export import ONNX_FILE
+from qatlab.deployments.onnx import BUDGET_FILE, DriftBudget, DynamicQuantization, OnnxDeployment, StaticQuantization
 from qatlab.encoders.onnx import OnnxEncoder
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine

@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
-from qatlab.config.deploy import StaticQuantization
 from qatlab.deploy.calibration import feeds
 from qatlab.deploy.onnx_export import ONNX_FILE, copy_without_weights
+from qatlab.deployments.onnx import StaticQuantization
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax,

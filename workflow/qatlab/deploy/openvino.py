@@ -4,9 +4,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from qatlab.config.deploy import OpenvinoQuantization
 from qatlab.deploy.calibration import feeds
 from qatlab.deploy.onnx_export import ONNX_FILE, copy_without_weights
+from qatlab.deployments.openvino import OpenvinoQuantization
 
 OPENVINO_FILE = "openvino/openvino_model.xml"  # as Optimum and Sentence Transformers call it
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from qatlab.artifact import link_or_copy_tree
-from qatlab.config.deploy import TorchDeployment
+from qatlab.deployments.torch import TorchDeployment
 
 
 def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | None, threads: int | None) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlab.config.deploy import TorchDeployment
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.encoders.tokens import encode_by_length
 from qatlab.models.embedding import load_model
 from qatlab.training.device import describe_device, device_name, use_threads
@@ -15,10 +15,10 @@ class TorchEncoder:
     """A trained model as it is deployed: in float32 or bfloat16, fake-quantized, or with weights that torchao has quantized."""
 
     def __init__(self, folder: Path, threads: int | None, config: TorchDeployment) -> None:
-        if config.on_gpu:
+        if config.runs_on_gpu:
             claim_gpu(visible_gpus())
         use_threads(threads)
-        device = device_name() if config.on_gpu else "cpu"
+        device = device_name() if config.runs_on_gpu else "cpu"
         if config.weights is not None and not config.simulated:
             from qatlab.deploy.torchao import load_quantized
 

@@ -2,9 +2,9 @@
 
 from itertools import combinations
 
-from qatlab.config.deploy import TorchDeployment
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.plan.artifacts import Planner
-from qatlab.plan.runs import Run, of_model, same_axes
+from qatlab.plan.runs import Run, of_model
 from qatlab.quantization.precisions import is_binary, sides
 
 COMPARED_KINDS = ("retrieval", "reranking")
@@ -37,7 +37,7 @@ def plan_bit_changes(planner: Planner, runs: list[Run], baseline: str) -> None:
 
 def bits_deployment(run: Run) -> str | None:
     """Name the deployment whose bits are compared: the first plain float32 one in PyTorch, or else the first on the model's own axes."""
-    on_own_axes = [name for name, config in run.config.deploy.items() if same_axes(config)]
+    on_own_axes = [name for name, config in run.config.deploy.items() if not config.rotated]
     plain = [name for name in on_own_axes if run.config.deploy[name] == PLAIN]
     return next(iter([*plain, *on_own_axes]), None)
 

@@ -7,10 +7,10 @@ evaluations compare them.
 
 from typing import NamedTuple
 
-from qatlab.config.deploy import Deployment, TorchDeployment
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.study import RunConfig
-from qatlab.config.weights import ONNX_INT8, WeightsConfig
+from qatlab.deployments.deployment import Deployment
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, unknown
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Planner
@@ -51,8 +51,8 @@ def check_decomposition(runs: list[Run]) -> None:
         deployments = runs[0].config.deploy  # the same in all runs
         if deployment not in deployments:
             raise unknown(f"deployment of study.decomposition '{entry}':", deployment, deployments)
-        if not _is_quantized(deployments[deployment]):
-            fitting = [name for name, config in deployments.items() if _is_quantized(config)]
+        if not deployments[deployment].quantized:
+            fitting = [name for name, config in deployments.items() if config.quantized]
             raise UserError(
                 f"study.decomposition '{entry}': '{deployment}' ships no quantized weights, so there is nothing to decompose; "
                 f"those that do: {', '.join(fitting) or 'none in this study'}"
@@ -94,9 +94,9 @@ def _precisions(config: RunConfig) -> list[str]:
 def _forms(run: Run, deployment: str) -> dict[str, tuple[str, Deployment]]:
     """By component: the name of the form that adds it, and how it is made; the last is what is shipped."""
     first, shipped = float_deployment(run), (deployment, run.config.deploy[deployment])
-    plain = _is_plain(run.config.deploy[first])
+    plain = run.config.deploy[first].plain
     start = {FROM_FLOAT: (first, run.config.deploy[first]) if plain else TRAINED}
-    scheme = _scheme(run.config.deploy[deployment])
+    scheme = run.config.deploy[deployment].simulated_by()
     if scheme is None:
         return {**start, "weights, activations and export": shipped}
     full = TorchDeployment(backend="torch", weights=scheme, simulated=True)
@@ -107,13 +107,6 @@ def _forms(run: Run, deployment: str) -> dict[str, tuple[str, Deployment]]:
         return {**start, "weights": together, "export": shipped}
     alone = (simulation(scheme.name, activations=False), full.model_copy(update={"activations": False}))
     return {**start, "weights": alone, "activations": together, "export": shipped}
-
-
-def _scheme(config: Deployment) -> WeightsConfig | None:
-    """What simulates a deployment's grid; None where nothing here does."""
-    if isinstance(config, TorchDeployment):
-        return config.weights
-    return ONNX_INT8 if config.ships(ONNX_INT8) else None
 
 
 def _outputs(precision: str) -> dict[str, Comparison]:
@@ -162,17 +155,3 @@ def _evaluation(config: RunConfig, precisions: list[str], how: Comparison) -> Ev
 def _output(config: RunConfig, how: Comparison) -> str:
     (made,) = outputs(_evaluation(config, [how.precision], how))
     return made.name
-
-
-def _is_quantized(config: Deployment) -> bool:
-    """Whether weights are shipped quantized: a simulation ships nothing."""
-    if isinstance(config, TorchDeployment):
-        return config.weights is not None and not config.simulated
-    return config.quantization is not None
-
-
-def _is_plain(config: Deployment) -> bool:
-    """Whether a deployment gives what the trained model gives: float32, on its own axes."""
-    if isinstance(config, TorchDeployment):
-        return config.weights is None and not config.rotated and config.dtype == "float32"
-    return config.quantization is None

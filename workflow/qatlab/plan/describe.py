@@ -3,7 +3,6 @@
 from dataclasses import asdict
 from typing import Any
 
-from qatlab.config.deploy import Deployment, OnnxDeployment
 from qatlab.config.method import MethodConfig
 from qatlab.plan.runs import Run, of_model
 
@@ -69,7 +68,7 @@ def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
         "twin": twins[run.config.method.name],
         "references": run.references,
         "budgets": budgets(run),
-        "reduce_range": {name: _reduce_range(config) for name, config in run.config.deploy.items()},
+        "reduce_range": {name: config.reduce_range for name, config in run.config.deploy.items()},
         "evaluations": [
             {"deploy": deploy, "task": task, "encode": path}
             | ({"score": run.scored[deploy, task]} if (deploy, task) in run.scored else {})
@@ -91,9 +90,4 @@ def _bit_changes(run: Run, deploy: str, task: str) -> dict[str, dict[str, str]]:
 
 def budgets(run: Run) -> list[str]:
     """The deployments whose drift was held against a budget."""
-    return [name for name, config in run.config.deploy.items() if isinstance(config, OnnxDeployment) and config.budget]
-
-
-def _reduce_range(config: Deployment) -> bool | None:
-    """Whether weights of an ONNX int8 file have 7 bits, so that processors without VNNI don't saturate; None for other kinds."""
-    return config.quantization.reduce_range if isinstance(config, OnnxDeployment) and config.quantization else None
+    return [name for name, config in run.config.deploy.items() if config.has_budget]

@@ -4,7 +4,6 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from qatlab.config.deploy import Deployment, OpenvinoDeployment, TorchDeployment
 from qatlab.config.study import RunConfig
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
@@ -39,34 +38,20 @@ def check_hardware(runs: list[RunConfig]) -> None:
     """Raises UserError for a scheme that this machine's GPU or packages do not have, or a runtime that is not installed."""
     schemes: dict[str, WeightsConfig] = {}
     for config in runs:
-        deployed = [d.weights for d in config.deploy.values() if isinstance(d, TorchDeployment)]
+        deployed = [deployment.simulated_by() for deployment in config.deploy.values()]
         schemes |= {
             s.name: s for s in (config.method.weight_quantization, *deployed) if s is not None and s.grid in NEEDS
         }
     for scheme in schemes.values():
         _check(scheme, NEEDS[scheme.grid])
     for name, deployment in runs[0].deploy.items():  # the same in all runs
-        for extra, packages in needed_packages(deployment).items():
+        for extra, packages in deployment.needed_packages().items():
             missing = [package for package in packages if _version(package) is None]
             if missing:
                 raise UserError(
                     f"deployment '{name}' needs {' and '.join(missing)}, which {'are' if missing[1:] else 'is'} not installed; "
                     f'pip install "qatlab[{extra}]"'
                 )
-
-
-def needed_packages(deployment: Deployment) -> dict[str, tuple[str, ...]]:
-    """What a deployment needs installed, by the extra of ours that brings it."""
-    if isinstance(deployment, TorchDeployment):
-        return {}
-    needed: dict[str, tuple[str, ...]] = {"onnx": ("onnx", "onnxruntime")}
-    if deployment.exporter == "optimum":
-        needed["optimum"] = ("optimum-onnx",)
-    else:
-        needed["onnx"] = (*needed["onnx"], "onnxscript")
-    if isinstance(deployment, OpenvinoDeployment):
-        needed["openvino"] = ("openvino", "nncf")
-    return needed
 
 
 def _check(scheme: WeightsConfig, need: Need) -> None:

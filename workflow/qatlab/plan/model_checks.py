@@ -5,7 +5,6 @@ Models of the hub that are not here yet are left to their jobs.
 
 from pathlib import Path
 
-from qatlab.config.deploy import TorchDeployment
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
@@ -30,7 +29,7 @@ def check_models(plan: Plan, results: Path) -> None:
 
 def _check_run(plan: Plan, run: Run, folder: Path, model: str) -> None:
     hindrance = hindrance_to_export(folder)
-    exported = [name for name, config in run.config.deploy.items() if not isinstance(config, TorchDeployment)]
+    exported = [name for name, config in run.config.deploy.items() if config.exported]
     if hindrance and exported:
         raise UserError(f"{model}: {hindrance}; leave its deployments out: {', '.join(exported)}")
     if run.config.evaluate.similarity == "model":

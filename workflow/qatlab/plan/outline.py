@@ -77,20 +77,21 @@ def outline(plan: "Plan") -> Outline:
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
-    from qatlab.plan.registries import REGISTRIES
+    from qatlab.plan.registries import registered_modules
 
     threads = artifact.config.get("trainer", artifact.config).get("threads")
     if artifact.kind in TRAININGS:
         spread = artifact.config["trainer"].get("distributed", {})
         return Job(artifact.inputs, True, threads, spread.get("processes", 1), spread.get("nodes", 1))
-    if artifact.kind in REGISTRIES:
-        made_by = REGISTRIES[artifact.kind].get(artifact.config["source"])
-        return Job(artifact.inputs, False, threads, modules=(made_by.__module__,))
     if artifact.kind == "deploy":
         # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
-        return Job(artifact.inputs, made_on_gpu(artifact), None if "data" in artifact.inputs else 1)
-    deployed = deployments.get(artifact.inputs.get("deploy", "")) if artifact.kind in ("encode", "predict") else None
-    return Job(artifact.inputs, deployed is not None and runs_on_gpu(deployed), threads)
+        threads = None if "data" in artifact.inputs else 1
+        return Job(artifact.inputs, made_on_gpu(artifact), threads, modules=registered_modules(artifact))
+    if artifact.kind in ("encode", "predict"):
+        deployed = deployments.get(artifact.inputs.get("deploy", ""))
+        on_gpu = deployed is not None and runs_on_gpu(deployed)
+        return Job(artifact.inputs, on_gpu, threads, modules=registered_modules(deployed) if deployed else ())
+    return Job(artifact.inputs, False, threads, modules=registered_modules(artifact))
 
 
 def write_outlines(outlines: list[Outline], code: dict[str, str], folder: Path, asked_for: str) -> None:

@@ -1,10 +1,27 @@
-"""Which registry an artifact's configuration is of."""
+"""Which registered class an artifact is made by."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from qatlab.deployments.deployment import DEPLOYMENTS
 from qatlab.registry import Registry
 from qatlab.sources.source import SOURCES
 from qatlab.tasks.task import TASKS
 from qatlab.text_sets.text_set import TEXT_SETS
 
-REGISTRIES: dict[str, Registry[Any]] = {"data": SOURCES, "task": TASKS, "texts": TEXT_SETS}  # by the kind of artifact
+if TYPE_CHECKING:
+    from qatlab.plan.artifacts import Artifact
+
+REGISTRIES: dict[str, Registry[Any]] = {  # by the kind of artifact
+    "data": SOURCES,
+    "task": TASKS,
+    "texts": TEXT_SETS,
+    "deploy": DEPLOYMENTS,
+}
+
+
+def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
+    """Return the module of the registered class that makes an artifact; nothing for kinds without a registry."""
+    registry = REGISTRIES.get(artifact.kind)
+    if registry is None:
+        return ()
+    return (registry.get(artifact.config[registry.key]).__module__,)

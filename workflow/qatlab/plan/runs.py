@@ -4,11 +4,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qatlab.config.deploy import Deployment, OnnxDeployment, TorchDeployment
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
 from qatlab.data.sample import check_batches, check_count
+from qatlab.deployments.deployment import Deployment
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, printable
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Planner, dump
@@ -145,7 +146,7 @@ def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
     run.references = {name: (other.name, deployed) for name, (other, deployed) in references.items()}
     for reference, (other, deployed) in references.items():
         for deployment, config in run.config.deploy.items():
-            if run.deployed[deployment] == other.deployed[deployed] or not same_axes(config):
+            if run.deployed[deployment] == other.deployed[deployed] or config.rotated:
                 continue
             for task, role in run.tasks.items():
                 if (deployed, task) not in other.encoded:
@@ -189,24 +190,17 @@ def plan_data(planner: Planner, config: RunConfig) -> str:
     )
 
 
-def same_axes(config: Deployment) -> bool:
-    """Whether embeddings can be compared with another deployment's coordinate by coordinate."""
-    return not isinstance(config, TorchDeployment) or not config.rotated
-
-
 def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deployment) -> str:
     """What is made from an ONNX file is made from the float one, which is exported once whether or not the study lists it."""
     inputs = {"model": run.trained}
-    # A float file has no products of integers: exact or not, it is the same.
-    plain = None
-    if not isinstance(config, TorchDeployment):
-        plain = OnnxDeployment(backend="onnx", exporter=config.exporter, opset=config.opset)
-    if plain is not None and config != plain:
-        label = f"{run.name} · onnx"
-        inputs["float"] = planner.add("deploy", f"{run.name}-onnx", dump(plain), {"model": run.trained}, label)
+    plain = config.made_from()
+    if plain is not None:
+        label = f"{run.name} · {plain.backend}"
+        slug = f"{run.name}-{plain.backend}"
+        inputs["float"] = planner.add("deploy", slug, dump(plain), {"model": run.trained}, label)
     if config.needs_texts:
         inputs["data"] = plan_data(planner, run.config)
-    slug = f"{run.name}-onnx" if config == plain else f"{run.name}-{deployment}"
+    slug = f"{run.name}-{config.backend if config.exported and plain is None else deployment}"
     return planner.add("deploy", slug, dump(config), inputs, f"{run.name} · {deployment}")
 
 

@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from qatlab.artifact import write_json
-from qatlab.config.deploy import DeployConfig, TorchDeployment
+from qatlab.config.deploy import DeployConfig
 from qatlab.deploy.causal_lm import deploy
+from qatlab.deployments.torch import TorchDeployment
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:

@@ -10,10 +10,8 @@ import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json, write_json
-from qatlab.config.deploy import DeployConfig, Deployment, OnnxDeployment, TorchDeployment
+from qatlab.config.deploy import DeployConfig
 from qatlab.config.encode import EncodeConfig, EncodeTrainingConfig
-from qatlab.deploy.agreement import check_agreement
-from qatlab.encoders.load import load_encoder
 from qatlab.evaluation.task import MANIFEST
 from qatlab.models.prompts import prompt_for
 from qatlab.models.similarity import SIMILARITY_FILE, named_similarity
@@ -31,13 +29,10 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     """
     config = (EncodeTrainingConfig if "data" in inputs else EncodeConfig).model_validate(description["config"])
     folder = inputs["deploy"] / "model"
-    deployment: Deployment = TypeAdapter(DeployConfig).validate_python(
-        read_json(inputs["deploy"] / "config.json")["config"]
-    )
-    encoder = load_encoder(folder, config.threads or threads, deployment)
+    deployment = TypeAdapter(DeployConfig).validate_python(read_json(inputs["deploy"] / "config.json")["config"])
+    encoder = deployment.encoder(folder, config.threads or threads)
     encoder.encode(["warm up"], config.batch_size)
-    if isinstance(deployment, TorchDeployment) and not deployment.simulated:
-        check_agreement(encoder, encoder.model, folder, f"encode {description['label']}")
+    deployment.check_encoder(encoder, folder, f"encode {description['label']}")
     if (folder / RANGES).is_dir():
         shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring
     count, seconds = 0, 0.0
@@ -56,8 +51,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         {"texts": count, "seconds": seconds, "texts_per_second": count / seconds, "device": encoder.device},
     )
     found = features()
-    exact = isinstance(deployment, OnnxDeployment) and deployment.exact_products
-    integers = integer_kernel(found, exact) if deployment.integer_arithmetic else None
+    integers = integer_kernel(found, deployment.sums_are_exact) if deployment.integer_arithmetic else None
     write_json(output / "machine.json", {"features": found, "integer_kernel": integers})
 
 

@@ -11,9 +11,10 @@ from qatlab.cards.causal_card import causal_card
 from qatlab.cards.study_card import Shipped, study_card
 from qatlab.cards.training_card import FILE, gradients_of, known, training_card
 from qatlab.config.causal_lm import CausalTrainingConfig
-from qatlab.config.deploy import DeployConfig, Deployment, OnnxDeployment, TorchDeployment
+from qatlab.config.deploy import DeployConfig
 from qatlab.deploy.onnx_export import ONNX_FILE
 from qatlab.deploy.onnx_names import shared_names
+from qatlab.deployments.deployment import Deployment
 from qatlab.tables.names import model_folder
 
 FOLDER = "models"
@@ -54,24 +55,13 @@ def _ship(run: dict[str, Any], results: Path, folder: Path) -> Shipped:
         name: adapter.validate_python(read_json(results / path / "config.json")["config"])
         for name, path in run["deployed"].items()
     }
-    onnx = {name: config for name, config in deployed.items() if isinstance(config, OnnxDeployment)}
-    names = shared_names(onnx)
+    names = shared_names(deployed)
     for deployment, name in names.items():
         _place(results / run["deployed"][deployment] / "model" / ONNX_FILE, folder / name)
     return Shipped(
-        plain=next((name for name, config in deployed.items() if _is_plain(config)), None),
+        plain=next((name for name, config in deployed.items() if config.plain and not config.exported), None),
         onnx=names,
-        notes={name: EXACT for name, config in onnx.items() if config.exact_products and config.quantization},
-    )
-
-
-def _is_plain(config: Deployment) -> bool:
-    """Whether it is what training wrote."""
-    return (
-        isinstance(config, TorchDeployment)
-        and config.weights is None
-        and not config.rotated
-        and config.dtype == "float32"
+        notes={name: EXACT for name, config in deployed.items() if config.sums_are_exact and config.quantized},
     )
 
 

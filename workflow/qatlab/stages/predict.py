@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json, write_json
 from qatlab.config.causal_lm import PredictionConfig
-from qatlab.config.deploy import DeployConfig, TorchDeployment
+from qatlab.config.deploy import DeployConfig
 from qatlab.deploy.causal_lm import load_deployed
+from qatlab.deployments.torch import TorchDeployment
 from qatlab.evaluation.task import MANIFEST
 from qatlab.models.causal_lm import load_tokenizer
 from qatlab.processor import features
@@ -30,8 +31,8 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     config = PredictionConfig.model_validate(description["config"])
     deployment = TypeAdapter(DeployConfig).validate_python(read_json(inputs["deploy"] / "config.json")["config"])
     assert isinstance(deployment, TorchDeployment)
-    device = device_name() if deployment.on_gpu else "cpu"
-    if deployment.on_gpu:
+    device = device_name() if deployment.runs_on_gpu else "cpu"
+    if deployment.runs_on_gpu:
         claim_gpu(visible_gpus())
     use_threads(threads)
     folder = inputs["deploy"] / "model"

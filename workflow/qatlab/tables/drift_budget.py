@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from qatlab.artifact import read_json
-from qatlab.config.deploy import BUDGET_FILE
+from qatlab.deployments.onnx import BUDGET_FILE
 from qatlab.tables.missing import OK, WHOLE, Missing
 
 FIGURES = ("budget", "drift", "worst nodes (drift without them)", "left in float")

@@ -1,0 +1,1 @@
+"""Deployments: one class per backend, with its fields, requirements, files and encoder."""

@@ -1,0 +1,80 @@
+"""OpenVINO on the CPU, in float32 or int8."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from qatlab.config.base import Strict
+from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
+from qatlab.deployments.onnx import CalibrationTexts, Exporter, OnnxDeployment, Opset, check_opset, packages_of
+
+
+class OpenvinoQuantization(Strict):
+    """NNCF's post-training quantization to int8, by ranges that are fitted on training texts; named as in `nncf.quantize`."""
+
+    preset: Annotated[
+        Literal["mixed", "performance"],
+        Field(description="Activations asymmetric, weights symmetric; or both symmetric"),
+    ] = "mixed"
+    fast_bias_correction: bool = True
+    calibration_texts: CalibrationTexts = 128
+
+
+@DEPLOYMENTS.register("openvino")
+class OpenvinoDeployment(Deployment):
+    """An OpenVINO model on the processor, in float32 or int8; needs `pip install qatlab[openvino]`."""
+
+    backend: Literal["openvino"]
+    exporter: Annotated[Exporter, Field(description="Of the ONNX file that it is made from, as there")] = "torch"
+    opset: Annotated[Opset, Field(description="Of the ONNX file that it is made from")] = 20
+    quantization: OpenvinoQuantization | None = None
+
+    @model_validator(mode="after")
+    def _the_exporter_has_the_opset(self) -> "OpenvinoDeployment":
+        check_opset(self.exporter, self.opset)
+        return self
+
+    @property
+    def needs_texts(self) -> bool:
+        """Whether training texts are needed to make it."""
+        return self.quantization is not None
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights are integers."""
+        return self.quantization is not None
+
+    @property
+    def integer_arithmetic(self) -> bool:
+        """Whether the CPU multiplies integers."""
+        return self.quantization is not None
+
+    def made_from(self) -> OnnxDeployment:
+        """Return the float ONNX file that is converted."""
+        return OnnxDeployment(backend="onnx", exporter=self.exporter, opset=self.opset)
+
+    def needed_packages(self) -> dict[str, tuple[str, ...]]:
+        """Return OpenVINO, NNCF and what the ONNX file needs."""
+        return {**packages_of(self.exporter), "openvino": ("openvino", "nncf")}
+
+    def build(self, inputs: dict[str, Path], target: Path, threads: int | None, label: str) -> None:
+        """Convert the float ONNX file, quantized where a quantization is configured."""
+        from qatlab.deploy import calibration, openvino
+
+        source, texts = inputs["float"] / "model", []
+        if self.quantization is not None:
+            texts = calibration.calibration_texts(source, inputs["data"], self.quantization.calibration_texts)
+        openvino.deploy(source, target, self.quantization, texts)
+
+    def encoder(self, folder: Path, threads: int | None) -> Encoder:
+        """Return what encodes with OpenVINO."""
+        from qatlab.encoders.openvino import OpenvinoEncoder
+
+        return OpenvinoEncoder(folder, threads)
+
+    def check(self, inputs: dict[str, Path], folder: Path, threads: int | None, label: str) -> None:
+        """Compare a float model with Sentence Transformers, and a quantized one with the float ONNX file."""
+        from qatlab.deploy.agreement import check_files
+
+        check_files(self, inputs, folder, threads, label)
