@@ -15,6 +15,7 @@ CONF = PROJECT / "conf"
 GROUPS = group_options(CONF)
 # What each choice needs from a user before it is complete.
 NEEDED = {
+    ("data", "catalogues"): ["data.packages=[django]", "data.language=fr"],
     ("data", "local"): ["data.path=pairs.csv"],
     ("data", "parallel"): ["data.paths=[corpus.en,corpus.fr]"],
     ("task", "beir"): ["task.beir.path=folder"],
