@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 from mteb import ResultCache, TaskResult, get_task
 from mteb.models import ModelMeta
-from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json
-from qatlab.config.task import TaskConfig
 from qatlab.data.mteb_tasks import mteb_metric
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.progress import say
+from qatlab.tasks.task import TASKS
 
 USUAL = ("none", "flat", "mteb_compat", None)
 AXES = ("scoring", "ranges", "rotation", "rescoring", "dimensions", "index")
@@ -69,7 +68,7 @@ def _source(results: Path, entry: dict[str, Any]) -> dict[str, Any] | None:
     """Of a task that mteb knows and that is scored as it does: its name there, and what was read of it."""
     folder = results / read_json(results / entry["encode"] / "config.json")["inputs"]["task"]
     manifest, values = read_json(folder / "manifest.json"), read_json(folder / "config.json")["config"]
-    task = TypeAdapter(TaskConfig).validate_python({key: value for key, value in values.items() if key != "task"})
+    task = TASKS.get(values["source"]).model_construct(**{key: values[key] for key in values if key != "task"})
     return task.mteb_source(manifest) if task.in_mteb(manifest["kind"]) else None
 
 
