@@ -1,11 +1,14 @@
 """Copies of the project with a small study of local files, for tests through real Snakemake."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from conftest import PROJECT
@@ -66,7 +69,9 @@ def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
 def snakemake(
     folder: Path, *arguments: str, more: Mapping[str, str] = {}, **config: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the study; what it printed is in stdout."""
+    """Runs the study; what it printed is in stdout. Dry runs are forks, which import nothing anew."""
+    if "-n" in arguments and not more:
+        return dry_run(folder, command(*arguments, **config), environment(more))
     return subprocess.run(
         command(*arguments, **config),
         cwd=folder,
@@ -76,6 +81,32 @@ def snakemake(
         stderr=subprocess.STDOUT,
         timeout=1200,
     )
+
+
+def dry_run(folder: Path, words: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """The same as a process of its own, by a fork of one that has imported Snakemake."""
+    server = _forking()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with tempfile.NamedTemporaryFile("r") as output:
+        arguments = words[words.index("snakemake") + 1 :]
+        request = {
+            "folder": str(folder),
+            "arguments": arguments,
+            "environment": dict(variables),
+            "output": output.name,
+        }
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+        code = int(server.stdout.readline())
+        return subprocess.CompletedProcess(words, code, output.read())
+
+
+@cache
+def _forking() -> subprocess.Popen[str]:
+    """One for all tests of a process; it ends with them, when its standard input closes."""
+    file = Path(__file__).with_name("forked_snakemake.py")
+    return subprocess.Popen([sys.executable, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def tables(folder: Path) -> dict[str, bytes]:
