@@ -36,8 +36,9 @@ if code is None:
 sys.exit(code or 0)
 """
 JOB = """
-import sys
+import signal, sys
 from qatlab import fork_server
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
 {before}
 code = fork_server.run_there(sys.argv[1:])
 sys.exit(99 if code is None else code)
