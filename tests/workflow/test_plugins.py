@@ -1,0 +1,215 @@
+"""A package that adds a source, a task, a set of texts and a backend by entry points alone, installed and used by a study."""
+
+import json
+import subprocess
+import sys
+import sysconfig
+
+import pandas as pd
+import pytest
+
+from checkouts import Checkout, environment
+
+PYPROJECT = """
+[build-system]
+requires = ["setuptools"]
+build-backend = "setuptools.build_meta"
+
+[project]
+name = "counting-for-qatlab"
+version = "1.2"
+
+[project.entry-points."qatlab.sources"]
+counted = "counting:Counted"
+
+[project.entry-points."qatlab.tasks"]
+next_number = "counting:NextNumber"
+
+[project.entry-points."qatlab.text_sets"]
+numbers = "counting:Numbers"
+
+[project.entry-points."qatlab.deployments"]
+halved = "counting:Halved"
+
+[tool.setuptools]
+py-modules = ["counting"]
+"""
+PLUGIN = '''
+"""Pairs of a number and the next one, in words; a backend that rounds embeddings to float16."""
+
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import Field
+
+from qatlab.deployments.deployment import Deployment
+from qatlab.sources.source import Source
+from qatlab.tasks.task import Loaded, Task
+from qatlab.text_sets.text_set import TextSet
+
+WORDS = "zero one two three four five six seven eight nine".split()
+
+
+def words(number):
+    return " ".join(WORDS[int(digit)] for digit in str(number))
+
+
+class Counted(Source):
+    source: Literal["counted"]
+    columns: list[str] = ["anchor", "positive"]
+    upto: Annotated[int, Field(gt=0)] = 100
+
+    def origin(self):
+        return "counted"
+
+    def load(self):
+        return pd.DataFrame([(words(n), words(n + 1)) for n in range(self.upto)], columns=self.columns), None
+
+    def describe(self, manifest):
+        return ", counted by a plugin"
+
+
+class NextNumber(Task):
+    source: Literal["next_number"]
+
+    def origin(self):
+        return "counted"
+
+    def load(self, name, model):
+        numbers = range(200, 220)
+        documents = pd.DataFrame([(f"d{n}", words(n + 1)) for n in numbers], columns=["id", "text"])
+        queries = pd.DataFrame([(f"q{n}", words(n)) for n in numbers], columns=["id", "text"])
+        judged = pd.DataFrame([(f"q{n}", f"d{n}", 1) for n in numbers], columns=["query_id", "doc_id", "relevance"])
+        return Loaded("retrieval", documents, queries, judged)
+
+
+class Numbers(TextSet):
+    source: Literal["numbers"]
+
+    def origin(self):
+        return "counted"
+
+    def load(self, name):
+        return [words(n) for n in range(300, 320)], None
+
+
+class Rounding:
+    """Rounds what another encoder gives."""
+
+    def __init__(self, encoder):
+        self.inner, self.device = encoder, encoder.device
+
+    def encode(self, texts, batch_size, prompt=""):
+        return self.inner.encode(texts, batch_size, prompt).astype(np.float16).astype(np.float32)
+
+
+class Halved(Deployment):
+    backend: Literal["halved"]
+
+    @property
+    def exported(self):
+        return False
+
+    def build(self, inputs, target, threads, label):
+        from qatlab.artifact import link_or_copy_tree
+
+        link_or_copy_tree(inputs["model"] / "model", target)
+
+    def encoder(self, folder, threads):
+        from qatlab.deployments.torch import TorchDeployment
+
+        return Rounding(TorchDeployment(backend="torch").encoder(folder, threads))
+'''
+STUDY = """
+# @package _global_
+defaults:
+  - override /data: counted
+  - override /task: [next_number]
+  - override /texts: [numbers]
+  - override /deploy: [torch_fp32, halved]
+study:
+  name: plugged
+  title: A study of plugins
+  matrix: {{method: [untrained, baseline], seed: [0]}}
+model: {{name: "{model}", max_seq_length: 32}}
+trainer: {{batch_size: 16, max_steps: 2, threads: 1}}
+encode: {{threads: 1}}
+"""
+CHOICES = {
+    "data": "source: counted\nname: numbers\nrows: 64\n",
+    "task": "next_number:\n  source: next_number\n",
+    "texts": "numbers:\n  source: numbers\n",
+    "deploy": "halved:\n  backend: halved\n",
+}
+
+
+@pytest.fixture(scope="module")
+def python(tmp_path_factory):
+    """A scratch environment above this one, with the package installed."""
+    folder = tmp_path_factory.mktemp("environment")
+    package = folder / "package"
+    package.mkdir()
+    (package / "pyproject.toml").write_text(PYPROJECT)
+    (package / "counting.py").write_text(PLUGIN)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    site = folder / "venv" / "lib" / version / "site-packages"
+    (site / "below.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
+    python = folder / "venv" / "bin" / "python"
+    install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", package]
+    subprocess.run([python, *install], check=True)
+    return python
+
+
+@pytest.fixture(scope="module")
+def study(tiny_model, tmp_path_factory, python):
+    """A finished study that names all of the package's classes."""
+    checkout = Checkout(tmp_path_factory.mktemp("checkout"), STUDY.format(model=tiny_model), "plugged")
+    for group, text in CHOICES.items():
+        name = {"data": "counted", "task": "next_number", "texts": "numbers", "deploy": "halved"}[group]
+        (checkout.folder / "conf" / group / f"{name}.yaml").write_text(text)
+    run = snakemake(python, checkout)
+    assert run.returncode == 0, run.stdout
+    return checkout
+
+
+def snakemake(python, checkout, *arguments, **config):
+    given = [f"{key}={value}" for key, value in config.items()]
+    return subprocess.run(
+        [python, "-m", "snakemake", "--cores", "2", *arguments, "--config", "study=plugged", *given],
+        cwd=checkout.folder, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
+    )  # fmt: skip
+
+
+def test_a_study_uses_them_all(study):
+    scores = pd.read_csv(study.tables() / "scores.csv")
+    assert set(scores["deploy"]) == {"torch_fp32", "halved"}
+    assert set(scores["task"]) == {"next_number"}
+    assert set(scores["data"].dropna()) == {"numbers"}
+    drift = pd.read_csv(study.tables() / "drift.csv").query("task == 'numbers' and deploy == 'halved'")
+    assert ((drift["mean"] > 0.9999) & (drift["mean"] < 1)).all()  # rounded, and not the same
+
+
+def test_their_package_is_part_of_what_artifacts_are(study):
+    for kind in ("data", "task", "texts"):
+        (folder,) = (study.folder / "results" / kind).iterdir()
+        assert json.loads((folder / "config.json").read_text())["origin"]["plugin"] == {"counting-for-qatlab": "1.2"}
+
+
+def test_a_models_card_says_where_its_rows_come_from(study):
+    (card,) = (study.folder / "results" / "studies" / "plugged" / "models").glob("baseline*/README.md")
+    assert "64 rows (anchor, positive), counted by a plugin" in card.read_text()
+
+
+def test_their_configuration_is_validated(study, python):
+    run = snakemake(python, study, "-n", overrides="++data.upto=-1")
+    assert run.returncode != 0
+    assert "upto: Input should be greater than 0" in run.stdout
+    assert "Traceback" not in run.stdout
+
+
+def test_without_the_package_the_names_are_unknown(study):
+    run = study.snakemake("-n")
+    assert run.returncode != 0
+    assert "'counted' is none; valid: 'docstrings', 'hub'" in run.stdout
