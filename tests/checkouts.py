@@ -84,7 +84,7 @@ def snakemake(
 
 
 def dry_run(folder: Path, words: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """The same as a process of its own, by a fork of one that has imported Snakemake."""
+    """Run Snakemake in a fork of a process that has imported it; return what `subprocess.run` would."""
     server = _forking()
     assert server.stdin is not None
     assert server.stdout is not None
@@ -104,7 +104,7 @@ def dry_run(folder: Path, words: list[str], variables: Mapping[str, str]) -> sub
 
 @cache
 def _forking() -> subprocess.Popen[str]:
-    """One for all tests of a process; it ends with them, when its standard input closes."""
+    """Start the process that forks, once per test process; it ends when its standard input closes."""
     file = Path(__file__).with_name("forked_snakemake.py")
     return subprocess.Popen([sys.executable, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

@@ -10,6 +10,7 @@ Their modules are imported when a configuration names them, and not before.
 
 import importlib
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property, reduce
 from importlib.metadata import EntryPoint, entry_points
@@ -19,6 +20,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
+from qatlab.config.base import Strict
 from qatlab.errors import UserError, unknown
 
 T = TypeVar("T", bound=type[BaseModel])
@@ -110,6 +112,25 @@ class Registry(Generic[T]):
                 f"{self.concept} '{point.name}' of package {package} cannot be imported: {type(error).__name__}: {error}"
             ) from error
         return self.register(point.name)(cls)
+
+
+class Registered(Strict, ABC):
+    """A configuration whose content is decided by more than its fields: a source, a task, a set of texts."""
+
+    @abstractmethod
+    def origin(self) -> Any:
+        """Return all that decides the content besides the fields, as JSON: checksums, versions of packages.
+
+        'hub' stands for what the hub holds at the revision, which is looked up before any job.
+
+        Raises:
+            UserError: for local files and packages that are missing or cannot be read.
+        """
+
+    def fingerprint(self) -> Any:
+        """Return the origin, with the version of the installed package that a plugin's class is of."""
+        package = distribution(type(self))
+        return {"plugin": package, "origin": self.origin()} if package else self.origin()
 
 
 def distribution(cls: type) -> dict[str, str]:

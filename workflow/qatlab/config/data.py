@@ -1,4 +1,4 @@
-"""What a model is trained on (conf/data): any registered source."""
+"""Configuration of the training data (conf/data): any registered source."""
 
 from typing import TYPE_CHECKING, TypeAlias
 

@@ -1,4 +1,4 @@
-"""How a model is served (conf/deploy): any registered deployment backend, one entry per deployment, by its name."""
+"""Configuration of the deployments (conf/deploy): any registered backend, one entry per deployment, by its name."""
 
 from typing import TYPE_CHECKING, TypeAlias
 

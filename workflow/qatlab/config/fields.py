@@ -23,7 +23,7 @@ def _distinct(columns: list[str]) -> list[str]:
 
 
 def column_name(column: str) -> str:
-    """What a column of the hub is called in Parquet: its last part, of `translation.en` en."""
+    """Return the name that a column of the hub has in Parquet files: its last part, such as en for `translation.en`."""
     return column.rpartition(".")[2]
 
 
@@ -84,7 +84,7 @@ class ParallelTexts(Strict):
 
 
 class RecordKeys(Strict):
-    """What the keys or columns of evaluation records are called."""
+    """Names of the keys or columns of evaluation records."""
 
     query: Annotated[FullLine, Field(description="The query's key")] = "query"
     positive: Annotated[FullLine, Field(description="The key of its answer, or of a list of answers")] = "positive"

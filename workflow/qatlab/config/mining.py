@@ -19,5 +19,5 @@ class MiningConfig(Strict):
 
     @property
     def mines(self) -> bool:
-        """Whether any are looked for."""
+        """Whether negatives are mined at all."""
         return self.bm25 + self.model > 0

@@ -1,4 +1,4 @@
-"""What a model is evaluated on (conf/task): any registered task."""
+"""Configuration of the evaluation tasks (conf/task): any registered task."""
 
 from typing import TYPE_CHECKING, TypeAlias
 

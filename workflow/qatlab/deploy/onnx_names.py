@@ -1,4 +1,4 @@
-"""What the files of one model's deployments are called in a Sentence Transformers folder that has them all."""
+"""Names of the files of one model's deployments in a Sentence Transformers folder that has them all."""
 
 from collections.abc import Mapping
 

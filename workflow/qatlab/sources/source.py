@@ -1,17 +1,17 @@
 """What every source of training data supplies, and the registry of them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from qatlab.config.base import Name, Strict
+from qatlab.config.base import Name
 from qatlab.config.fields import Rows, ShuffleSeed
-from qatlab.registry import Registry, distribution
+from qatlab.registry import Registered, Registry
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Source(Strict, ABC):
+class Source(Registered):
     """A source of training data, as a configuration chooses it by `data.source`.
 
     A subclass adds its fields, the text columns that it writes, and the methods below. Modules of sources import what reads data
@@ -28,13 +28,6 @@ class Source(Strict, ABC):
         @property
         def columns(self) -> list[str]:
             """The text columns that are written."""
-
-    @abstractmethod
-    def origin(self) -> Any:
-        """Return all that decides the rows besides the fields, as JSON: checksums, versions of packages.
-
-        'hub' stands for what the hub holds at the revision, which is looked up before any job.
-        """
 
     @abstractmethod
     def load(self) -> "tuple[pd.DataFrame, str | None]":
@@ -59,11 +52,6 @@ class Source(Strict, ABC):
     def counts(self) -> dict[str, Any] | None:
         """Return `rows`, `kept` and `distinct` (different texts by column) where a plan can count them; else None."""
         return None
-
-    def fingerprint(self) -> Any:
-        """Return the origin, with the version of the package that a plugin's source is of."""
-        package = distribution(type(self))
-        return {"plugin": package, "origin": self.origin()} if package else self.origin()
 
 
 SOURCES: Registry[type[Source]] = Registry("source of training data", "qatlab.sources")

@@ -1,15 +1,14 @@
 """What every evaluation task supplies, and the registry of them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from qatlab.config.base import Strict
 from qatlab.config.mining import MiningConfig
-from qatlab.registry import Registry, distribution
+from qatlab.registry import Registered, Registry
 from qatlab.tasks.kind import Kind
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class Loaded:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-class Task(Strict, ABC):
+class Task(Registered):
     """An evaluation task, as a configuration chooses it by `task.NAME.source`.
 
     A subclass adds its fields and the methods below. Modules of tasks import what reads data inside of these methods: the plan
@@ -53,16 +52,6 @@ class Task(Strict, ABC):
     source: str
     queries: Queries = None
     shuffle_seed: ShuffleSeed = 0
-
-    @abstractmethod
-    def origin(self) -> Any:
-        """Return all that decides the texts besides the fields, as JSON: checksums, versions of packages.
-
-        'hub' stands for what the hub holds at the revision, which is looked up before any job.
-
-        Raises:
-            UserError: for local files that cannot be read as the task needs them.
-        """
 
     @abstractmethod
     def load(self, name: str, model: Path | None) -> Loaded:
@@ -92,11 +81,6 @@ class Task(Strict, ABC):
             manifest: the task artifact's.
         """
         return None
-
-    def fingerprint(self) -> Any:
-        """Return the origin, with the version of the package that a plugin's task is of."""
-        package = distribution(type(self))
-        return {"plugin": package, "origin": self.origin()} if package else self.origin()
 
 
 TASKS: Registry[type[Task]] = Registry("source of an evaluation task", "qatlab.tasks")
