@@ -3,7 +3,7 @@
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -79,13 +79,43 @@ class DriftBudget(Strict):
     leave_out: Annotated[bool, Field(description="Keep those that are named in float")] = False
 
 
+class ExportedDeployment(Deployment):
+    """A deployment whose files begin with an ONNX export of the model, in float32 or with integer weights."""
+
+    exporter: Exporter = "torch"
+    opset: Opset = 20
+    quantization: Strict | None = None
+
+    @model_validator(mode="after")
+    def _the_exporter_has_the_opset(self) -> Self:
+        if self.exporter == "torch" and self.opset < 18:
+            raise ValueError(
+                f"exporter torch writes opset 18 or newer, not {self.opset}; set opset: 18, or exporter: optimum"
+            )
+        return self
+
+    @property
+    def quantized(self) -> bool:
+        """Whether weights are integers."""
+        return self.quantization is not None
+
+    @property
+    def integer_arithmetic(self) -> bool:
+        """Whether the CPU multiplies integers."""
+        return self.quantization is not None
+
+    def check(self, inputs: dict[str, Path], folder: Path, threads: int | None, label: str) -> None:
+        """Compare a float deployment with Sentence Transformers, and a quantized one with its float ONNX file."""
+        from qatlab.deploy.agreement import check_files
+
+        check_files(self, inputs, folder, threads, label)
+
+
 @DEPLOYMENTS.register("onnx")
-class OnnxDeployment(Deployment):
+class OnnxDeployment(ExportedDeployment):
     """An ONNX file run by ONNX Runtime, in float32 or quantized."""
 
     backend: Literal["onnx"]
-    exporter: Exporter = "torch"
-    opset: Opset = 20
     quantization: Annotated[DynamicQuantization | StaticQuantization, Field(discriminator="mode")] | None = None
     budget: DriftBudget | None = None
     exact_products: Annotated[
@@ -111,11 +141,6 @@ class OnnxDeployment(Deployment):
     ] = 1000
 
     @model_validator(mode="after")
-    def _the_exporter_has_the_opset(self) -> "OnnxDeployment":
-        check_opset(self.exporter, self.opset)
-        return self
-
-    @model_validator(mode="after")
     def _a_float_file_has_no_budget(self) -> "OnnxDeployment":
         if self.budget is not None and self.quantization is None:
             raise ValueError("budget is for quantized files; add quantization or remove it")
@@ -125,16 +150,6 @@ class OnnxDeployment(Deployment):
     def needs_texts(self) -> bool:
         """Whether training texts are needed to make it."""
         return isinstance(self.quantization, StaticQuantization) or self.budget is not None or self.output == "int8"
-
-    @property
-    def quantized(self) -> bool:
-        """Whether weights are integers."""
-        return self.quantization is not None
-
-    @property
-    def integer_arithmetic(self) -> bool:
-        """Whether the CPU multiplies integers."""
-        return self.quantization is not None
 
     @property
     def has_budget(self) -> bool:
@@ -185,12 +200,6 @@ class OnnxDeployment(Deployment):
 
         return OnnxEncoder(folder, threads, self.exact_products)
 
-    def check(self, inputs: dict[str, Path], folder: Path, threads: int | None, label: str) -> None:
-        """Compare a float file with Sentence Transformers, and a quantized one with its float file."""
-        from qatlab.deploy.agreement import check_files
-
-        check_files(self, inputs, folder, threads, label)
-
     def shared_file(self, name: str, others: Mapping[str, tuple[Deployment, str]]) -> str:
         """Return its name as Sentence Transformers names its exports.
 
@@ -217,12 +226,6 @@ class OnnxDeployment(Deployment):
         """Return whether it is on the grid of a scheme: onnx_int8 is that of the default parameters."""
         whole = self.budget is None or not self.budget.leave_out
         return scheme.grid == "onnx_int8" and self.quantization == DynamicQuantization() and whole
-
-
-def check_opset(exporter: str, opset: int) -> None:
-    """Raises ValueError for an ONNX operator set that an exporter cannot write."""
-    if exporter == "torch" and opset < 18:
-        raise ValueError(f"exporter torch writes opset 18 or newer, not {opset}; set opset: 18, or exporter: optimum")
 
 
 def packages_of(exporter: str) -> dict[str, tuple[str, ...]]:

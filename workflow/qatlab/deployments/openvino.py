@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from qatlab.config.base import Strict
-from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
-from qatlab.deployments.onnx import CalibrationTexts, Exporter, OnnxDeployment, Opset, check_opset, packages_of
+from qatlab.deployments.deployment import DEPLOYMENTS, Encoder
+from qatlab.deployments.onnx import CalibrationTexts, ExportedDeployment, Exporter, OnnxDeployment, Opset, packages_of
 
 
 class OpenvinoQuantization(Strict):
@@ -22,7 +22,7 @@ class OpenvinoQuantization(Strict):
 
 
 @DEPLOYMENTS.register("openvino")
-class OpenvinoDeployment(Deployment):
+class OpenvinoDeployment(ExportedDeployment):
     """An OpenVINO model on the processor, in float32 or int8; needs `pip install qatlab[openvino]`."""
 
     backend: Literal["openvino"]
@@ -30,24 +30,9 @@ class OpenvinoDeployment(Deployment):
     opset: Annotated[Opset, Field(description="Of the ONNX file that it is made from")] = 20
     quantization: OpenvinoQuantization | None = None
 
-    @model_validator(mode="after")
-    def _the_exporter_has_the_opset(self) -> "OpenvinoDeployment":
-        check_opset(self.exporter, self.opset)
-        return self
-
     @property
     def needs_texts(self) -> bool:
         """Whether training texts are needed to make it."""
-        return self.quantization is not None
-
-    @property
-    def quantized(self) -> bool:
-        """Whether weights are integers."""
-        return self.quantization is not None
-
-    @property
-    def integer_arithmetic(self) -> bool:
-        """Whether the CPU multiplies integers."""
         return self.quantization is not None
 
     def made_from(self) -> OnnxDeployment:
@@ -72,9 +57,3 @@ class OpenvinoDeployment(Deployment):
         from qatlab.encoders.openvino import OpenvinoEncoder
 
         return OpenvinoEncoder(folder, threads)
-
-    def check(self, inputs: dict[str, Path], folder: Path, threads: int | None, label: str) -> None:
-        """Compare a float model with Sentence Transformers, and a quantized one with the float ONNX file."""
-        from qatlab.deploy.agreement import check_files
-
-        check_files(self, inputs, folder, threads, label)
