@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from qatlab.config.base import FullLine, LocalPath, Name, Strict
+from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
 
 Rows = Annotated[int | None, Field(gt=0, description="Rows kept after shuffling; null keeps all")]
 ShuffleSeed = Annotated[
@@ -89,3 +89,16 @@ class RecordKeys(Strict):
     query: Annotated[FullLine, Field(description="The query's key")] = "query"
     positive: Annotated[FullLine, Field(description="The key of its answer, or of a list of answers")] = "positive"
     negatives: Annotated[FullLine, Field(description="The key of a list of texts, or of one")] = "negatives"
+
+
+class HubSplit(Strict):
+    """A split of a data set of the Hugging Face hub."""
+
+    name: Annotated[HubId, Field(description="Hub id, owner/name")]
+    subset: Annotated[Line | None, Field(description="The configuration of the data set, where it has several")] = None
+    split: FullLine = "test"
+    revision: Annotated[Line, Field(description="Hub branch, tag or commit")] = "main"
+
+    def origin(self) -> str:
+        """Return 'hub': the revision is looked up there."""
+        return "hub"

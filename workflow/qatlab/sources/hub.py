@@ -1,11 +1,9 @@
 """Data sets of the Hugging Face hub."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
-from qatlab.config.base import FullLine, HubId, Line
-from qatlab.config.fields import HubColumns
+from qatlab.config.base import FullLine
+from qatlab.config.fields import HubColumns, HubSplit
 from qatlab.sources.source import SOURCES, Source
 
 if TYPE_CHECKING:
@@ -13,19 +11,12 @@ if TYPE_CHECKING:
 
 
 @SOURCES.register("hub")
-class HubDataset(Source):
+class HubDataset(HubSplit, Source):
     """A data set of the Hugging Face hub."""
 
     source: Literal["hub"]
-    name: Annotated[HubId, Field(description="Hub id, owner/name")]
-    subset: Annotated[Line | None, Field(description="The configuration of the data set, where it has several")] = None
     split: FullLine = "train"
-    revision: Annotated[Line, Field(description="Hub branch, tag or commit")] = "main"
     columns: HubColumns = ["anchor", "positive"]
-
-    def origin(self) -> str:
-        """Return 'hub': the revision is looked up there."""
-        return "hub"
 
     def load(self) -> "tuple[pd.DataFrame, str | None]":
         """Return the rows of the split and the commit that they are of."""

@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name
-from qatlab.config.fields import TEXT
+from qatlab.config.base import FullLine, LocalPath, Name
+from qatlab.config.fields import TEXT, HubSplit
 from qatlab.tasks.kind import Kind
 from qatlab.tasks.task import TASKS, Loaded, Task
 
@@ -75,19 +75,11 @@ class LocalTextTask(LanguageModelling):
 
 
 @TASKS.register("hub_texts")
-class HubTextTask(LanguageModelling):
+class HubTextTask(HubSplit, LanguageModelling):
     """Predict the texts of a column of a data set of the hub."""
 
     source: Literal["hub_texts"]
-    name: Annotated[HubId, Field(description="Hub id, owner/name")]
-    subset: Annotated[Line | None, Field(description="The configuration of the data set, where it has several")] = None
-    split: FullLine = "test"
-    revision: Line = "main"
     column: Annotated[FullLine, Field(description="The column that holds the texts")] = TEXT
-
-    def origin(self) -> str:
-        """Return 'hub': the revision is looked up there."""
-        return "hub"
 
     def texts(self, name: str) -> tuple[list[str], str | None]:
         """Return the column of the split, and its commit."""

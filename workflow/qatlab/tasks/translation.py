@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import FullLine, HubId, Line
-from qatlab.config.fields import SOURCE_AND_TARGET, ParallelTexts, TwoColumns
+from qatlab.config.base import FullLine, Line
+from qatlab.config.fields import SOURCE_AND_TARGET, HubSplit, ParallelTexts, TwoColumns
 from qatlab.tasks.kind import Kind
 from qatlab.tasks.task import TASKS, Loaded, Task
 
@@ -78,14 +78,10 @@ class ParallelTask(ParallelTexts, Translation):
 
 
 @TASKS.register("hub_parallel")
-class HubParallelTask(Translation):
+class HubParallelTask(HubSplit, Translation):
     """Translate texts of a data set of the hub."""
 
     source: Literal["hub_parallel"]
-    name: Annotated[HubId, Field(description="Hub id, owner/name")]
-    subset: Annotated[Line | None, Field(description="The configuration of the data set, where it has several")] = None
-    split: FullLine = "test"
-    revision: Line = "main"
     columns: Annotated[
         TwoColumns, Field(description="COLUMN.KEY is a key of a column that holds dictionaries, as in translation.en")
     ] = SOURCE_AND_TARGET
@@ -93,10 +89,6 @@ class HubParallelTask(Translation):
         dict[FullLine, Value],
         Field(description="Rows that are left out: those that have such a value in such a column"),
     ] = {}
-
-    def origin(self) -> str:
-        """Return 'hub': the revision is looked up there."""
-        return "hub"
 
     def texts(self, name: str) -> "tuple[pd.DataFrame, str | None]":
         """Return both columns of the split, and its commit."""

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name
-from qatlab.config.fields import RecordKeys
+from qatlab.config.base import LocalPath, Name
+from qatlab.config.fields import HubSplit, RecordKeys
 from qatlab.config.mining import MiningConfig
 from qatlab.tasks.kind import Kind
 from qatlab.tasks.task import TASKS, Loaded, Task
@@ -65,18 +65,10 @@ class WithheldTask(RecordKeys, Records):
 
 
 @TASKS.register("hub_withheld")
-class HubWithheldTask(RecordKeys, Records):
+class HubWithheldTask(HubSplit, RecordKeys, Records):
     """Records withheld from training, as rows of a data set of the hub."""
 
     source: Literal["hub_withheld"]
-    name: Annotated[HubId, Field(description="Hub id, owner/name")]
-    subset: Annotated[Line | None, Field(description="The configuration of the data set, where it has several")] = None
-    split: FullLine = "test"
-    revision: Line = "main"
-
-    def origin(self) -> str:
-        """Return 'hub': the revision is looked up there."""
-        return "hub"
 
     def records(self, name: str) -> "tuple[list[Record], str | None]":
         """Return the rows of the split as records, and their commit."""

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import FullLine, HubId, Line, LocalPath
+from qatlab.config.base import FullLine, LocalPath
+from qatlab.config.fields import HubSplit
 from qatlab.errors import UserError
 from qatlab.text_sets.text_set import TEXT_SETS, TextSet
 
@@ -35,19 +36,12 @@ class LocalTexts(TextSet):
 
 
 @TEXT_SETS.register("hub")
-class HubTexts(TextSet):
+class HubTexts(HubSplit, TextSet):
     """A column of a data set of the Hugging Face hub."""
 
     source: Literal["hub"]
-    name: Annotated[HubId, Field(description="Hub id, owner/name")]
-    subset: Line | None = None
     split: FullLine = "train"
-    revision: Line = "main"
     column: Column = "text"
-
-    def origin(self) -> str:
-        """Return 'hub': the revision is looked up there."""
-        return "hub"
 
     def load(self, name: str) -> tuple[list[str], str | None]:
         """Return the column of the split, and its commit."""
