@@ -151,8 +151,8 @@ def test_a_method_is_told_in_words():
             "estimator": {"name": "tanh"},
             "distillation": 0.25,
         },
-        "weight_quantization": {**SCHEME, "activations": "int8", "clip": {"kind": "percentile", "share": 0.999}},
-        "weight_quantization_start": {"weights": {"fraction": 0.5}, "activations": {"steps": 300}},
+        "weights": {**SCHEME, "activations": "int8", "clip": {"kind": "percentile", "share": 0.999}},
+        "weights_start": {"weights": {"fraction": 0.5}, "activations": {"steps": 300}},
         "lora": {"r": 8, "quantized": "merged", "target_modules": ".*query"},
     }
     assert method_in_words(MethodConfig.model_validate(method)).splitlines() == [

@@ -7,9 +7,18 @@ import yaml
 
 from conftest import PROJECT
 from qatlab.commands.schema import schema
-from qatlab.config.weights import ONNX_INT8, WeightsConfig
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.method import MethodConfig
+from qatlab.config.model import ModelConfig
+from qatlab.config.trainer import TrainerConfig
+from qatlab.config.weights import SCHEMES, WeightsConfig
+from qatlab.deployments.deployment import DEPLOYMENTS
 from qatlab.errors import UserError
 from qatlab.plan.compose import compose_runs, group_options
+from qatlab.plan.schemes import TORCHAO_DEPLOYMENTS
+from qatlab.sources.source import SOURCES
+from qatlab.tasks.task import TASKS
+from qatlab.text_sets.text_set import TEXT_SETS
 
 CONF = PROJECT / "conf"
 GROUPS = group_options(CONF)
@@ -27,6 +36,7 @@ NEEDED = {
     ("task", "withheld"): ["task.withheld.path=records.jsonl"],
     ("texts", "texts_file"): ["texts.texts_file.path=reviews.csv"],
 }
+NEED_A_SCHEME = ("late_start", "lora_merged")
 
 
 # Causal language models are shipped by torch, and learn by the clock if they are to.
@@ -53,13 +63,10 @@ def test_composes_and_validates(group, choice):
     if group == "study":
         runs = compose_runs(CONF, choice)
     elif group == "method":
-        runs = compose_runs(CONF, "quickstart", overrides=[f"study.matrix.method=[{choice}]"])
+        scheme = ":int4" if choice in NEED_A_SCHEME else ""
+        runs = compose_runs(CONF, "quickstart", overrides=[f"study.matrix.method=[{choice}{scheme}]"])
     elif group == "deploy":
         runs = compose_runs(CONF, "quickstart", overrides=[f"deploy=[torch_fp32,{choice}]", *ONE_METHOD])
-    elif group == "weights":
-        overrides = ["study.matrix.method=[baseline]", f"+weights@method.weight_quantization={choice}"]
-        runs = compose_runs(CONF, "quickstart", overrides=overrides)
-        assert runs[0][1].method.weight_quantization.name == choice
     elif group in ("task", "texts"):
         runs = compose_runs(CONF, "quickstart", overrides=[f"{group}=[{choice}]", *needed])
     else:
@@ -107,23 +114,52 @@ def test_extra_steps_that_cannot_be_are_refused(overrides, message):
         compose_runs(CONF, "quickstart", overrides=overrides)
 
 
-@pytest.mark.parametrize(("group", "choice"), [pair for pair in choices() if pair[0] in ("method", "weights")])
-def test_a_method_or_scheme_is_called_as_its_file(group, choice):
-    assert yaml.safe_load((CONF / group / f"{choice}.yaml").read_text())["name"] == choice
+@pytest.mark.parametrize("choice", GROUPS["method"])
+def test_a_method_is_called_as_its_file(choice):
+    assert yaml.safe_load((CONF / "method" / f"{choice}.yaml").read_text())["name"] == choice
 
 
-@pytest.mark.parametrize("scheme", GROUPS["weights"])
+@pytest.mark.parametrize("choice", [choice for choice in GROUPS["deploy"] if choice not in TORCHAO_DEPLOYMENTS])
+def test_a_deployment_is_called_as_its_file(choice):
+    assert list(yaml.safe_load((CONF / "deploy" / f"{choice}.yaml").read_text())) == [choice]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
 def test_every_scheme_can_be_trained_for_and_shipped_on_its_grid(scheme):
-    """So that training for it has a post-training twin."""
-    deployment = "onnx_int8" if scheme == "onnx_int8" else f"torchao_{scheme}"
-    overrides = [f"study.matrix.method=[weight_{scheme}]", f"deploy=[{deployment}]", f"drift.reference={deployment}"]
+    """So that training for it has a PTQ counterpart."""
+    deployment = "onnx_int8" if scheme == "onnx_int8" else f"torchao:{scheme}"
+    overrides = [f"study.matrix.method=[baseline:{scheme}]", f"deploy=[{deployment}]", f"drift.reference={deployment}"]
     ((_, config),) = compose_runs(CONF, "quickstart", overrides=overrides)
-    assert config.deploy[deployment].ships(config.method.weight_quantization)
+    assert config.method.name == f"baseline:{scheme}"
+    assert config.method.weights == WeightsConfig(name=scheme, **SCHEMES[scheme].fields)
+    assert config.deploy[deployment].ships(config.method.weights)
 
 
-def test_the_scheme_of_onnx_runtime_is_what_deployments_are_simulated_by():
-    written = yaml.safe_load((CONF / "weights" / "onnx_int8.yaml").read_text())
-    assert WeightsConfig.model_validate(written) == ONNX_INT8
+SECTIONS = {
+    "method": lambda values: MethodConfig,
+    "model": lambda values: ModelConfig,
+    "trainer": lambda values: TrainerConfig,
+    "evaluate": lambda values: EvaluateConfig,
+    "data": lambda values: SOURCES.get(values["source"]),
+    "deploy": lambda values: DEPLOYMENTS.get(values["backend"]),
+    "task": lambda values: TASKS.get(values["source"]),
+    "texts": lambda values: TEXT_SETS.get(values["source"]),
+}
+
+
+@pytest.mark.parametrize(("group", "choice"), [pair for pair in choices() if pair[0] in SECTIONS])
+def test_a_file_holds_only_what_differs_from_the_defaults(group, choice):
+    """Unless it inherits from another file, whose values it may set back."""
+    if choice in TORCHAO_DEPLOYMENTS:
+        return
+    values = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
+    if "defaults" in values:
+        return
+    for section in values.values() if group in ("deploy", "task", "texts") else [values]:
+        fields = SECTIONS[group](section).model_fields
+        defaults = {name: fields[name].get_default(call_default_factory=True) for name in section if name in fields}
+        same = [name for name, default in defaults.items() if section[name] == default]
+        assert not same, f"conf/{group}/{choice}.yaml repeats the default of {', '.join(same)}"
 
 
 @pytest.mark.parametrize("choice", GROUPS["study"])

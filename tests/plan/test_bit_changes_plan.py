@@ -6,7 +6,7 @@ from conftest import PROJECT
 from qatlab.plan.study import load_study
 
 CONF = PROJECT / "conf"
-METHODS = "study.matrix.method=[untrained,baseline,ste,weight_int8]"
+METHODS = "study.matrix.method=[untrained,baseline,ste,baseline:int8]"
 SEEDS = "study.matrix.seed=[0,1,2]"
 SMALL = ("deploy=[torch_fp32]", "study.decomposition=[]")
 
@@ -29,7 +29,7 @@ def test_each_trained_run_is_compared_with_the_baseline_of_its_seed_and_the_base
 
     of_methods = {
         f"{method}-seed={seed}": against(f"baseline-seed={seed}")
-        for method in ("ste", "weight_int8")
+        for method in ("ste", "baseline:int8")
         for seed in range(3)
     }
     assert compared(made) == {
@@ -84,7 +84,7 @@ def test_an_untrained_baseline_is_one_run_for_every_seed_and_training():
     "overrides",
     [
         ["study.matrix.method=[untrained,ste]"],  # no baseline
-        ["study.matrix.method=[baseline,weight_int8]", SEEDS],  # nothing is trained for quantized embeddings
+        ["study.matrix.method=[baseline,baseline:int8]", SEEDS],  # nothing is trained for quantized embeddings
         [METHODS, "evaluate.precisions=[float32,int8]"],  # no bits
     ],
 )
@@ -115,7 +115,7 @@ def test_a_method_with_axes_of_its_own_is_compared_with_nothing():
 
 def test_what_is_left_out_of_the_matrix_is_compared_with_nothing():
     made = plan(METHODS, "study.matrix.seed=[0,1]", "++study.exclude=[{method: baseline, seed: 1}]", *SMALL)
-    assert set(compared(made)) == {"ste-seed=0", "weight_int8-seed=0"}
+    assert set(compared(made)) == {"ste-seed=0", "baseline:int8-seed=0"}
 
 
 def test_tables_find_the_paths():

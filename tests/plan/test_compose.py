@@ -46,7 +46,16 @@ def test_cells_reach_the_configuration():
 
 MISTAKES = [
     ("trainer.batchsize=3", "unknown key 'trainer.batchsize'; did you mean 'trainer.batch_size'"),
-    ("+trainer.batchsize=3", "unknown key 'trainer.batchsize'; did you mean 'batch_size'"),
+    ("+trainer.batchsize=3", "unknown key 'trainer.batchsize'; did you mean 'trainer.batch_size'"),
+    ("learning_rate=1e-5", "unknown key 'learning_rate'; did you mean 'method.learning_rate'"),
+    ("trainr.learning_rate=1e-5", "unknown key 'trainr'; did you mean 'trainer'"),
+    ("deploy.onnx_int8.opsett=18", "unknown key 'deploy.onnx_int8.opsett'; did you mean 'deploy.onnx_int8.opset'"),
+    ("deploy.onnx_int4.opset=18", "'deploy.onnx_int4' has keys but no backend: it is set and not chosen"),
+    (
+        "task.stdlib.zzz=1",
+        "unknown key 'task.stdlib.zzz'; valid here: source, queries, shuffle_seed, package, documents",
+    ),
+    ("seed.x=1", "unknown key 'seed.x': 'seed' is one value, swept by the study's matrix"),
     ("trainer.batch_size=-3", "trainer.batch_size: Input should be greater than or equal to 2, not -3"),
     ("data.rows=0", "data.rows: Input should be greater than 0, not 0"),
     ("trainer.batch_size=many", "trainer.batch_size: Input should be a valid integer"),
@@ -57,7 +66,7 @@ MISTAKES = [
     ("method=ste", "write study.matrix.method=[ste] instead"),
     ("study.matrix.seed=[]", "matrix.seed is empty"),
     ("study.matrix.seed=[1,1]", "lists a value twice"),
-    ("+study.matrix.deploy=[torch_fp32]", "only model, data, method, trainer, seed"),
+    ("+study.matrix.deploy=[torch_fp32]", "only model, data, method, weights, trainer, seed"),
     ("+study.matrix.trainer.batchsize=[16]", "unknown key 'trainer.batchsize'"),
     ("+study.exclude=[{methd: ste}]", "exclude names 'methd', which is not a key of the matrix"),
     ("data=local", "'data.path' has no value yet; add data.path=VALUE"),
@@ -98,6 +107,26 @@ def test_a_mistake_is_one_line_that_says_what_would_be_right(override, message):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "override",
+    [
+        "deploy.onnx_int8.exact_products=true",
+        "data.shuffle_seed=3",
+        "encode.threads=1",
+        "predict.num_beams=2",
+        "evaluate.range_kind=percentile",
+        "method.loss.scale=30.0",
+        "trainer.distributed.processes=2",
+    ],
+)
+def test_every_key_can_be_overridden_whether_or_not_a_file_sets_it(override):
+    ((_, config),) = runs("study.matrix.method=[baseline]", override)
+    key, _, value = override.partition("=")
+    for part in key.split("."):
+        config = config[part] if isinstance(config, dict) else getattr(config, part)
+    assert str(config).lower() == value
+
+
 def test_unknown_study_and_scale():
     with pytest.raises(UserError, match=r"unknown study 'quickstrt' \(did you mean 'quickstart'"):
         compose_runs(CONF, "quickstrt")
@@ -110,7 +139,7 @@ def test_a_method_file_with_a_mistake_is_named(tmp_path):
     shutil.copytree(CONF, conf)
     (conf / "method" / "mine.yaml").write_text("name: mine\nembedding_quantisation: {precisions: {int8: {}}}\n")
     with pytest.raises(
-        UserError, match=r"unknown key 'method.embedding_quantisation'; did you mean 'embedding_quantization'"
+        UserError, match=r"unknown key 'method.embedding_quantisation'; did you mean 'method.embedding_quantization'"
     ):
         compose_runs(conf, "quickstart", overrides=["study.matrix.method=[mine]"])
     (conf / "method" / "mine.yaml").write_text("name: [mine\n")
@@ -164,8 +193,8 @@ def test_a_mistake_in_a_method_is_one_line(tmp_path, quantization, message):
 
 def test_what_was_composed_is_valid_when_a_stage_reads_it_back():
     """Stages validate what a plan has dumped, with every default written out."""
-    late = "++method.weight_quantization_start.weights.fraction=0.5"
-    ((_, config),) = runs("study.matrix.method=[weight_int8]", late)
+    late = "++method.weights_start.weights.fraction=0.5"
+    ((_, config),) = runs("study.matrix.method=[baseline:int8]", late)
     assert MethodConfig.model_validate(config.method.model_dump(mode="json")) == config.method
 
 

@@ -96,7 +96,7 @@ def test_the_rest_of_the_study_is_the_same_with_it_and_without():
 
 def test_what_is_there_is_made_once():
     """A run that was trained for the grid has its simulation already; int8 and binary share all before the rounding."""
-    made = plan("study.matrix.method=[weight_onnx_int8]", "study.decomposition=[weight_onnx_int8/onnx_int8]")
+    made = plan("study.matrix.method=[baseline:onnx_int8]", "study.decomposition=[baseline:onnx_int8/onnx_int8]")
     (run,) = made.runs
     steps = chains(made)["onnx_int8", "int8"]
     simulated = made.artifacts[steps[2].scores["stdlib"]].inputs["encode"]
@@ -109,8 +109,8 @@ def test_what_is_there_is_made_once():
 @pytest.mark.parametrize(
     ("deployment", "expected"),
     [
-        ("torchao_int4", ["weights", "export"]),
-        ("torchao_int8_int8", ["weights", "activations", "export"]),
+        ("torchao:int4", ["weights", "export"]),
+        ("torchao:int8_int8", ["weights", "activations", "export"]),
         ("onnx_int8_static", ["weights, activations and export"]),
         ("onnx_int8_budget", ["weights, activations and export"]),  # which keeps some nodes in float
     ],
@@ -137,8 +137,8 @@ def test_what_other_parameters_make_of_the_onnx_file_is_simulated_by_nothing():
 
 def test_block_formats_quantize_weights_and_activations_in_one(monkeypatch):
     monkeypatch.setenv("QATLAB_COMPUTE_CAPABILITY", "10.0")
-    made = plan("deploy=[torch_fp32,torchao_mxfp8]", "study.decomposition=[baseline/torchao_mxfp8]")
-    steps = chains(made)["torchao_mxfp8", "binary"]
+    made = plan("deploy=[torch_fp32,torchao:mxfp8]", "study.decomposition=[baseline/torchao:mxfp8]")
+    steps = chains(made)["torchao:mxfp8", "binary"]
     assert components(steps) == ["float", "weights and activations", "export", "output rounding", "scorer"]
 
 

@@ -83,16 +83,16 @@ def test_methods_and_deployments_are_refused_without_a_gpu(no_gpu, scheme, neede
 def test_an_older_gpu_is_named(gpu):
     gpu("8.0")
     with pytest.raises(UserError, match=r"compute capability 8\.9 \(Ada, Hopper or newer\); this machine's has 8\.0"):
-        plan("study.matrix.method=[weight_float8]")
+        plan("study.matrix.method=[baseline:float8]")
 
 
 def test_a_gpu_that_has_it_is_planned_for_and_a_missing_package_is_named(gpu):
     gpu("9.0")
-    made = plan("study.matrix.method=[baseline,weight_float8]", "deploy=[torch_fp32,torchao_float8]")
+    made = plan("study.matrix.method=[baseline,baseline:float8]", "deploy=[torch_fp32,torchao:float8]")
     matched = {run["method"]: run["matched"] for run in made.study_description()["config"]["runs"]}
-    assert matched["weight_float8"] == {"torchao_float8": "float8"}
+    assert matched["baseline:float8"] == {"torchao:float8": "float8"}
     with pytest.raises(UserError, match=r"'int4_kernel' needs the package mslk 1\.0 or newer"):
-        plan("study.matrix.method=[weight_int4_kernel]")
+        plan("study.matrix.method=[baseline:int4_kernel]")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def check(tiny_model, tmp_path, *overrides):
     ("overrides", "message"),
     [
         (
-            ("study.matrix.method=[weight_int8]", "+method.weight_quantization.modules=decoder"),
+            ("study.matrix.method=[baseline:int8]", "+method.weights.modules=decoder"),
             r"'int8' quantizes nothing: modules 'decoder' matches no layer .*it has 13, such as 0.model.encoder.layer.0.",
         ),
         (
@@ -34,13 +34,13 @@ def check(tiny_model, tmp_path, *overrides):
             "lora.target_modules 'q_proj' matches no linear layer of the model .it has 13",
         ),
         (
-            ("study.matrix.method=[weight_int4]", "++method.weight_quantization.group_size=24"),
+            ("study.matrix.method=[baseline:int4]", "++method.weights.group_size=24"),
             "group_size 24 does not divide the 32 inputs of 0.model.encoder.layer.0.attention.self.query; these do: 32, 16, 8",
         ),
         (
             (
                 "study.matrix.method=[untrained]",
-                "deploy=[torch_fp32,torchao_int4]",
+                "deploy=[torch_fp32,torchao:int4]",
                 "deploy.torchao_int4.weights.group_size=24",
             ),
             "group_size 24 does not divide",
@@ -53,9 +53,7 @@ def test_what_does_not_fit_is_one_line(tiny_model, tmp_path, overrides, message)
 
 
 def test_what_fits_or_is_made_already_passes(tiny_model, tmp_path):
-    check(
-        tiny_model, tmp_path, "study.matrix.method=[weight_int4,weight_int4_lora]", "deploy=[torch_fp32,torchao_int4]"
-    )
+    check(tiny_model, tmp_path, "study.matrix.method=[baseline:int4,lora:int4]", "deploy=[torch_fp32,torchao:int4]")
     overrides = ("study.matrix.method=[lora]", "+method.lora.target_modules=q_proj")
     plan = load_study(
         PROJECT / "conf", "quickstart", overrides=[f"model.name={tiny_model}", "model.max_seq_length=24", *overrides]
@@ -102,5 +100,5 @@ def test_a_model_that_cannot_be_foreseen_is_left_to_its_job(tmp_path):
 
 
 def test_a_filter_may_mean_the_layer_that_a_rotation_appends(tiny_model, tmp_path):
-    head = ("study.matrix.method=[overcomplete_head]", "+weights@method.weight_quantization=int8")
-    check(tiny_model, tmp_path, *head, "++method.weight_quantization.modules=2.linear", "deploy=[torch_fp32]")
+    head = ("study.matrix.method=[overcomplete_head]", "+weights@method.weights=int8")
+    check(tiny_model, tmp_path, *head, "++method.weights.modules=2.linear", "deploy=[torch_fp32]")

@@ -28,7 +28,7 @@ def test_counts_of_quickstart():
         "data": 1,
         "task": 2,
         "train": 4,
-        "deploy": 18,  # with the forward pass that weight_int8 is trained in, and two of the decomposition
+        "deploy": 18,  # with the forward pass that baseline:int8 is trained in, and two of the decomposition
         "encode": 51,  # 15 of them of training documents, on which axes of bits are fitted
         "score": 42,  # 12 of the decomposition: three forms in one way each, the shipped one in three, on two tasks
         "drift": 26,
@@ -62,7 +62,7 @@ def test_a_model_with_and_without_normalization_are_two(tmp_path):
     study = (conf / "study" / "quickstart.yaml").read_text()
     matrix = "    model: [minilm, minilm_unnormalized]\n    method: [untrained, baseline]"
     study = study.replace("name: quickstart", "name: lengths")
-    study = study.replace("    method: [untrained, baseline, ste, ste_warmup, weight_int8]", matrix)
+    study = study.replace("    method: [untrained, baseline, ste, ste_warmup, baseline:int8]", matrix)
     (conf / "study" / "lengths.yaml").write_text(study)
     made = load_study(conf, "lengths")
     models = ["minilm", "minilm_unnormalized"]
@@ -225,7 +225,7 @@ def test_a_study_with_one_deployment_has_no_drift_to_show():
 
 def test_gradients_are_drawn_where_a_method_trains_for_quantized_embeddings():
     assert "gradient" in plan("deploy=[torch_fp32]", "study.matrix.method=[ste]", "study.decomposition=[]").plot_names()
-    assert "gradient" not in plan("deploy=[torch_fp32]", "study.matrix.method=[weight_int8]").plot_names()
+    assert "gradient" not in plan("deploy=[torch_fp32]", "study.matrix.method=[baseline:int8]").plot_names()
 
 
 def test_bytes_are_weighed_where_there_is_more_than_one_output():
@@ -248,28 +248,28 @@ def test_differences_are_shown_where_there_are_any():
 
 
 def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():
-    methods = "study.matrix.method=[baseline,weight_int4,weight_onnx_int8]"
-    made = plan("deploy=[torch_fp32,torchao_int4,torchao_int8,onnx_int8]", methods)
+    methods = "study.matrix.method=[baseline,baseline:int4,baseline:onnx_int8]"
+    made = plan("deploy=[torch_fp32,torchao:int4,torchao:int8,onnx_int8]", methods)
     matched = {run["method"]: run["matched"] for run in made.study_description()["config"]["runs"]}
     assert matched == {
         "baseline": {},
-        "weight_int4": {"torchao_int4": "int4"},
-        "weight_onnx_int8": {"onnx_int8": "onnx_int8"},
+        "baseline:int4": {"torchao:int4": "int4"},
+        "baseline:onnx_int8": {"onnx_int8": "onnx_int8"},
     }
     assert "qat_minus_ptq" in made.view_names()
     assert (
         "qat_minus_ptq"
-        not in plan("deploy=[torch_fp32,torchao_int4]", "study.matrix.method=[weight_int4]").view_names()
+        not in plan("deploy=[torch_fp32,torchao:int4]", "study.matrix.method=[baseline:int4]").view_names()
     )
     assert "qat_minus_ptq" not in plan("deploy=[torch_fp32]", methods).view_names()
 
 
 def test_the_twin_of_a_run_is_trained_alike_without_the_scheme():
-    methods = "study.matrix.method=[baseline,lora,weight_int4,weight_int4_lora,weight_int4_lora_merged]"
-    made = plan("deploy=[torch_fp32,torchao_int4]", methods)
+    methods = "study.matrix.method=[baseline,lora,baseline:int4,lora:int4,lora_merged:int4]"
+    made = plan("deploy=[torch_fp32,torchao:int4]", methods)
     twins = {run["method"]: run["twin"] for run in made.study_description()["config"]["runs"]}
-    lora = {"weight_int4_lora": "lora", "weight_int4_lora_merged": "lora"}
-    assert twins == {"baseline": None, "lora": None, "weight_int4": "baseline", **lora}
+    lora = {"lora:int4": "lora", "lora_merged:int4": "lora"}
+    assert twins == {"baseline": None, "lora": None, "baseline:int4": "baseline", **lora}
 
 
 def drifts(made, method):
@@ -278,9 +278,11 @@ def drifts(made, method):
 
 
 def test_every_deployment_is_compared_with_what_training_saw():
-    made = plan("deploy=[torch_fp32,torchao_int8,onnx_int8]", "study.matrix.method=[baseline,weight_int8]")
-    seen = {(deploy, task) for reference, deploy, task in drifts(made, "weight_int8") if reference == "simulated:int8"}
-    assert seen == {(d, t) for d in ("torch_fp32", "torchao_int8", "onnx_int8") for t in ("stdlib", "networkx")}
+    made = plan("deploy=[torch_fp32,torchao:int8,onnx_int8]", "study.matrix.method=[baseline,baseline:int8]")
+    seen = {
+        (deploy, task) for reference, deploy, task in drifts(made, "baseline:int8") if reference == "simulated:int8"
+    }
+    assert seen == {(d, t) for d in ("torch_fp32", "torchao:int8", "onnx_int8") for t in ("stdlib", "networkx")}
     assert not [reference for reference, _, _ in drifts(made, "baseline") if reference != "torch_fp32"]
     assert "parity" in made.view_names()
     assert "parity" not in plan("study.matrix.method=[baseline]").view_names()
@@ -302,13 +304,13 @@ def test_references_of_drift_are_deployments_of_the_run_or_of_another_methods():
 
 
 def test_sets_of_texts_are_embedded_and_compared_but_not_scored():
-    made = plan("texts=[sqlalchemy]", "study.matrix.method=[weight_int8]", "task=[stdlib]")
+    made = plan("texts=[sqlalchemy]", "study.matrix.method=[baseline:int8]", "task=[stdlib]")
     (run,) = made.runs
     assert set(run.encoded) == {(d, t) for d in run.config.deploy for t in ("stdlib", "sqlalchemy")} | {
         ("simulated:int8", "stdlib")
     }
     assert {task for _, task in run.scored} == {"stdlib"}
-    inputs = [set(a.inputs) for (_, _, task), a in drifts(made, "weight_int8").items() if task == "sqlalchemy"]
+    inputs = [set(a.inputs) for (_, _, task), a in drifts(made, "baseline:int8").items() if task == "sqlalchemy"]
     assert inputs == [{"reference", "encode"}] * 2
     with pytest.raises(UserError, match="'stdlib' is a task and a set of texts"):
         plan("texts=[sqlalchemy]", "+texts.stdlib=${texts.sqlalchemy}")

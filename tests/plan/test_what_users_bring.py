@@ -186,11 +186,11 @@ MODELS = {
     "49 no padding token": ("decoder", ["model.max_seq_length=32"], None),
     "50 fewer layers of a model with layer types": ("qwen3", ["model.max_seq_length=32", "model.num_hidden_layers=1"], None),
     "59 groups that do not divide": (
-        "bert", ["model.max_seq_length=32", "deploy=[torch_fp32,torchao_int4]", "deploy.torchao_int4.weights.group_size=24"],
+        "bert", ["model.max_seq_length=32", "deploy=[torch_fp32,torchao:int4]", "deploy.torchao_int4.weights.group_size=24"],
         r"group_size 24 does not divide the 32 inputs",
     ),
     "56 GPT-2 and int4": (
-        "gpt2", ["model.max_seq_length=64", *CAUSAL, "deploy=[torch_fp32,torchao_int4]"],
+        "gpt2", ["model.max_seq_length=64", *CAUSAL, "deploy=[torch_fp32,torchao:int4]"],
         r"quantizes 0 of the 24,576 weights .* of the class Conv1D",
     ),
 }  # fmt: skip

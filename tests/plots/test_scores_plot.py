@@ -57,7 +57,7 @@ def test_a_place_is_in_the_middle_of_its_methods_though_some_have_nothing_there(
 
 
 def test_long_names_have_room_beside_one_another():
-    long = ("torch_fp32", "torchao_int8_percentile", "torchao_int6_percentile")
+    long = ("torch_fp32", "torchao:int8_percentile", "torchao:int6_percentile")
     figure = draw(scores(precisions=("text",), deployments=long), "ndcg@10", "title", "chrF")
     figure.draw_without_rendering()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]

@@ -11,7 +11,7 @@ from qatlab.plots.training_loss import draw
 def test_long_names_of_runs_do_not_overlap():
     use_style()
     log = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
-    names = [f"weight_int8_percentile_late-trainer=wall_clock_short-seed={seed}" for seed in range(4)]
+    names = [f"late_start:int8_percentile-trainer=wall_clock_short-seed={seed}" for seed in range(4)]
     figure = draw(dict.fromkeys(names, log), "title")
     figure.draw_without_rendering()
     titles = [axis.title for axis in figure.axes]

@@ -16,16 +16,16 @@ TRAINER = {"batch_size": 8, "learning_rate": 3e-3, "precision": "fp32", "max_ste
 PROJECTIONS = r".*(q|k|v|o|gate|up|down)_proj"
 METHODS = {
     "plain": {},
-    "int8": {"weight_quantization": {"name": "int8"}},
-    "int8_int4": {"weight_quantization": {"name": "int8_int4", "bits": 4, "group_size": 32, "activations": "int8"}},
+    "int8": {"weights": {"name": "int8"}},
+    "int8_int4": {"weights": {"name": "int8_int4", "bits": 4, "group_size": 32, "activations": "int8"}},
     "late": {
-        "weight_quantization": {"name": "int6", "bits": 6, "clip": {"kind": "percentile"}},
-        "weight_quantization_start": {"weights": {"fraction": 0.5}},
+        "weights": {"name": "int6", "bits": 6, "clip": {"kind": "percentile"}},
+        "weights_start": {"weights": {"fraction": 0.5}},
     },
     "lora": {"lora": {"r": 4}},
     "lora_int4": {
         "lora": {"r": 4, "target_modules": PROJECTIONS},
-        "weight_quantization": {"name": "int4", "bits": 4, "group_size": 32, "modules": PROJECTIONS},
+        "weights": {"name": "int4", "bits": 4, "group_size": 32, "modules": PROJECTIONS},
     },
 }
 NUMBERS = {
@@ -35,8 +35,8 @@ NUMBERS = {
 DEPLOYMENTS = {
     "torch_fp32": {},
     "torch_bf16": {"dtype": "bfloat16"},
-    "torchao_int8": {"weights": METHODS["int8"]["weight_quantization"]},
-    "torchao_int8_int4": {"weights": METHODS["int8_int4"]["weight_quantization"]},
+    "torchao:int8": {"weights": METHODS["int8"]["weights"]},
+    "torchao:int8_int4": {"weights": METHODS["int8_int4"]["weights"]},
 }
 
 
@@ -116,7 +116,7 @@ def test_every_method_learns_and_leaves_a_plain_folder(inputs, tmp_path, method)
     assert cost["steps"] == 12
     assert (cost["trained_parameters"] < model.num_parameters() / 2) == method.startswith("lora")
     card = ModelCard.load(tmp_path / "out" / "model" / "README.md")
-    assert ("quantization-aware-training" in card.data.tags) == ("weight_quantization" in METHODS[method])
+    assert ("quantization-aware-training" in card.data.tags) == ("weights" in METHODS[method])
     assert "2 layers of 32 with random weights and a token a byte" in card.text
     assert str(tmp_path) not in card.text
     if method == "late":
@@ -152,9 +152,9 @@ def test_what_torchao_ships_is_what_training_saw(inputs, tmp_path, pairs):
     from qatlab.weights.prepare import prepare
 
     trained(inputs, tmp_path / "trained", METHODS["int8_int4"])
-    deployed(tmp_path / "trained", tmp_path / "deployed", **DEPLOYMENTS["torchao_int8_int4"])
+    deployed(tmp_path / "trained", tmp_path / "deployed", **DEPLOYMENTS["torchao:int8_int4"])
     model = load_model(tmp_path / "trained" / "model")
-    prepare(model, WeightsConfig.model_validate(DEPLOYMENTS["torchao_int8_int4"]["weights"]))
+    prepare(model, WeightsConfig.model_validate(DEPLOYMENTS["torchao:int8_int4"]["weights"]))
     texts = [code[:60] for _, code in pairs[:5]]  # one window, so that rows have the same scales
     simulated = nats(model, load_tokenizer(tmp_path / "trained" / "model"), texts, 64, 1)
     found = scored(tmp_path / "deployed", task(tmp_path / "task", "language_modelling", texts), tmp_path / "scores")
@@ -198,7 +198,7 @@ MISTAKES = [
     ({"method": {"lora": {"r": 2, "target_modules": "lm_head"}}}, "matches no linear layer of the model"),
     ({"method": {"lora": {"r": 2, "target_modules": "query"}}}, "matches no linear layer of the model"),
     (
-        {"method": {"weight_quantization": {"name": "x", "bits": 4, "group_size": 48}}},
+        {"method": {"weights": {"name": "x", "bits": 4, "group_size": 48}}},
         "group_size 48 does not divide the 32 inputs",
     ),
 ]

@@ -27,7 +27,7 @@ STUDIES = {
     ],
     "embeddinggemma_int8": [
         *SHORT,
-        "study.matrix.method=[weight_int8]",
+        "study.matrix.method=[baseline:int8]",
         "data.rows=20",
         "data.split='train[12:]'",
         "task.miriad_withheld.split='train[:12]'",
@@ -37,7 +37,7 @@ STUDIES = {
     "weight_schemes_memory": [
         *SHORT[:2],
         "study.exclude=[]",
-        "study.matrix.method=[weight_int8_lora_256]",
+        "study.matrix.method=[lora_256:int8]",
         "study.matrix.model=[gemma3_270m_it,gemma3_4b_it]",
         "model.max_seq_length=64",
         "data.rows=20",
@@ -45,13 +45,13 @@ STUDIES = {
     ],
     "translation_qat_ptq": [
         *SHORT,
-        "study.matrix.method=[weight_int4_g128]",
+        "study.matrix.method=[baseline:int4_g128]",
         "data.rows=24",
         "predict.max_new_tokens=8",
     ],
     "int8_overhead": [
         *SHORT[1:],
-        "study.matrix.method=[weight_int6_percentile]",
+        "study.matrix.method=[baseline:int6_percentile]",
         "study.matrix.trainer=[equal_steps]",
         "trainer.max_steps=2",
         "trainer.gradient_accumulation_steps=1",

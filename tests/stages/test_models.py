@@ -22,7 +22,7 @@ DEPLOY = {
     "torch_fp32": {"backend": "torch"},
     "onnx_fp32": {"backend": "onnx"},
     "onnx_int8": {"backend": "onnx", "quantization": {"mode": "IntegerOps"}, "exact_products": True},
-    "torchao_int8": {"backend": "torch", "weights": {"name": "int8"}},
+    "torchao:int8": {"backend": "torch", "weights": {"name": "int8"}},
 }
 DESCRIBED = {
     "run": RUN,
@@ -213,7 +213,7 @@ def test_figures_are_those_of_the_tables(made, tables):
         "torch_fp32": "this folder",
         "onnx_fp32": "`onnx/model.onnx`",
         "onnx_int8": f"`onnx/model_qint8_quantized.onnx` ({models.EXACT})",
-        "torchao_int8": "made from it in the study, not in this folder",
+        "torchao:int8": "made from it in the study, not in this folder",
     }
     assert "Study `tiny` (A tiny study), at scale `small`; this model is its run `ste-rate=0.001-seed=1`" in card.text
     assert "over queries and 2 seeds; ±" in card.text

@@ -110,7 +110,7 @@ def test_gradient_accumulation_is_one_step_of_the_same_schedule(inputs, tmp_path
     log = trained(
         inputs, tmp_path, {"embedding_quantization": config}, batch_size=8, gradient_accumulation_steps=2, max_steps=4
     )
-    assert log["weight_int8"].tolist() == [0, 0.5, 1, 1]
+    assert log["baseline:int8"].tolist() == [0, 0.5, 1, 1]
 
 
 def test_what_the_environment_tells_accelerate_changes_nothing(inputs, tmp_path, monkeypatch):
@@ -212,7 +212,7 @@ def weights(**scheme):
 
 def test_weight_quantization_trains_leaves_plain_layers_and_starts_when_told(inputs, tmp_path):
     start = {"weights": {"fraction": 0.5}, "activations": {"steps": 3}}
-    method = {"weight_quantization": weights(activations="int8"), "weight_quantization_start": start}
+    method = {"weights": weights(activations="int8"), "weights_start": start}
     log = trained(inputs, tmp_path, method)
     assert log["weights_quantized"].tolist() == [0, 0, 1, 1]
     assert log["activations_quantized"].tolist() == [0, 0, 0, 1]
@@ -225,7 +225,7 @@ def test_weight_quantization_trains_leaves_plain_layers_and_starts_when_told(inp
 def test_adapters_are_trained_beside_quantized_weights_and_merged(inputs, tmp_path, quantized):
     method = {
         "lora": {"r": 4, "quantized": quantized, "target_modules": r".*\.(query|value)"},
-        "weight_quantization": weights(activations="int8"),
+        "weights": weights(activations="int8"),
         "learning_rate": 1e-2,
     }
     log = trained(inputs, tmp_path, method)
@@ -249,7 +249,7 @@ def test_late_quantization_trains_as_without_until_it_begins(inputs, tmp_path):
     losses = {}
     for name, method in {
         "none": {},
-        "late": {"weight_quantization": weights(bits=2), "weight_quantization_start": {"weights": {"steps": 2}}},
+        "late": {"weights": weights(bits=2), "weights_start": {"weights": {"steps": 2}}},
     }.items():
         (tmp_path / name).mkdir()
         losses[name] = trained(inputs, tmp_path / name, method)["loss"].tolist()
@@ -259,23 +259,23 @@ def test_late_quantization_trains_as_without_until_it_begins(inputs, tmp_path):
 
 def test_a_scheme_that_matches_nothing_ends_the_run_before_training(inputs, tmp_path):
     with pytest.raises(UserError, match="'tried' quantizes nothing: modules 'decoder"):
-        trained(inputs, tmp_path, {"weight_quantization": weights(modules=r"decoder\..*")})
+        trained(inputs, tmp_path, {"weights": weights(modules=r"decoder\..*")})
     assert not (tmp_path / "model").exists()
 
 
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ({"weight_quantization_start": {"weights": {"steps": 1}}}, "starts nothing"),
+        ({"weights_start": {"weights": {"steps": 1}}}, "starts nothing"),
         (
-            {"weight_quantization": weights(), "weight_quantization_start": {"activations": {"steps": 1}}},
+            {"weights": weights(), "weights_start": {"activations": {"steps": 1}}},
             "leaves activations in float",
         ),
         (
-            {"weight_quantization": weights(), "weight_quantization_start": {"weights": {"steps": 1, "fraction": 0.5}}},
+            {"weights": weights(), "weights_start": {"weights": {"steps": 1, "fraction": 0.5}}},
             "steps or fraction, not both",
         ),
-        ({"weight_quantization": weights(modules="(")}, "not a regular expression"),
+        ({"weights": weights(modules="(")}, "not a regular expression"),
     ],
 )
 def test_weight_quantization_that_cannot_be_is_refused(method, message):

@@ -8,7 +8,7 @@ from qatlab.tables.cost_of_training import cost_of_training
 def test_ratios_are_to_the_twin():
     memory = {
         "baseline": (100e6, 110e6, 300e6),
-        "weight_int8": (121e6, 120e6, 130e6),
+        "baseline:int8": (121e6, 120e6, 130e6),
         "lora": (50e6,),
         "untrained": (None,),
     }
@@ -20,9 +20,9 @@ def test_ratios_are_to_the_twin():
         for seed, peak in enumerate(peaks)
         for deploy in ("torch_fp32", "onnx_int8")
     ]  # fmt: skip
-    runs = [{"method": "weight_int8", "twin": "baseline"}, {"method": "baseline", "twin": None}]
+    runs = [{"method": "baseline:int8", "twin": "baseline"}, {"method": "baseline", "twin": None}]
     table = cost_of_training(pd.DataFrame(rows), runs).set_index("method")
-    assert list(table.index) == ["baseline", "weight_int8", "lora"]
+    assert list(table.index) == ["baseline", "baseline:int8", "lora"]
     assert table["peak memory (MB)"].tolist() == ["110.00", "121.00", "50.00"]
     assert table["memory / without"].fillna("").tolist() == ["", "1.100", ""]
     assert table["s/step / without"].fillna("").tolist() == ["", "1.000", ""]

@@ -19,13 +19,13 @@ def queries(*means, count=50):
 
 RUNS = [
     {"method": "baseline", "matched": {}, "twin": None},
-    {"method": "weight_int4", "matched": {"torchao_int4": "int4"}, "twin": "baseline"},
+    {"method": "baseline:int4", "matched": {"torchao:int4": "int4"}, "twin": "baseline"},
 ]
 FIGURES = {
-    form("baseline", "torchao_int4"): {0: queries(0.50, 0.60), 1: queries(0.40, 0.50), 2: queries(0.1, 0.1)},
+    form("baseline", "torchao:int4"): {0: queries(0.50, 0.60), 1: queries(0.40, 0.50), 2: queries(0.1, 0.1)},
     form("baseline", "torch_fp32"): {0: queries(0.90, 0.90)},
-    form("weight_int4", "torchao_int4"): {0: queries(0.52, 0.64), 1: queries(0.41, 0.51)},
-    form("weight_int4", "torch_fp32"): {1: queries(0.80, 0.80)},
+    form("baseline:int4", "torchao:int4"): {0: queries(0.52, 0.64), 1: queries(0.41, 0.51)},
+    form("baseline:int4", "torch_fp32"): {1: queries(0.80, 0.80)},
 }
 
 
@@ -36,9 +36,9 @@ def test_differences_are_paired_by_seed_on_the_matching_deployment():
     assert high == pytest.approx(0.02 + 2**0.5 * 0.01, abs=2e-3)
     assert row == {
         "scheme": "int4",
-        "QAT method": "weight_int4",
+        "QAT method": "baseline:int4",
         "PTQ of": "baseline",
-        "deploy": "torchao_int4",
+        "deploy": "torchao:int4",
         "output precision": "float32",
         "PTQ": "0.5000 ± 0.0707",
         "QAT": "0.5200 ± 0.0849",

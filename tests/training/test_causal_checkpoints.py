@@ -15,12 +15,12 @@ from qatlab.training.checkpoints import INTERVAL
 METHODS = {
     "plain": {},
     "late": {
-        "weight_quantization": {"name": "int6", "bits": 6, "clip": {"kind": "percentile"}},
-        "weight_quantization_start": {"weights": {"fraction": 0.5}},
+        "weights": {"name": "int6", "bits": 6, "clip": {"kind": "percentile"}},
+        "weights_start": {"weights": {"fraction": 0.5}},
     },
     "lora_int4": {
         "lora": {"r": 4, "lora_dropout": 0.1},
-        "weight_quantization": {"name": "int4", "bits": 4, "group_size": 32},
+        "weights": {"name": "int4", "bits": 4, "group_size": 32},
     },
 }
 

@@ -42,10 +42,8 @@ METHODS = {
             "learned_scales": ["int8"],
         },
     },
-    "int4_weights": {"weight_quantization": INT4},
-    "onnx_weights": {
-        "weight_quantization": {"name": "tried", "grid": "onnx_int8", "activations": "int8", "embeddings": True}
-    },
+    "int4_weights": {"weights": INT4},
+    "onnx_weights": {"weights": {"name": "tried", "grid": "onnx_int8", "activations": "int8", "embeddings": True}},
 }
 # Torchao's symmetric grid ends just where a group's largest weight lies: the last digit of a sum decides whether it has a gradient.
 STEPS = {"int4_weights": 2}  # the first has no learning rate yet: one update, from the very same weights

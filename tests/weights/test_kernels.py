@@ -102,7 +102,7 @@ def test_what_kernels_do_not_have_is_refused():
     scheme = BLOCKS["nvfp4"].model_dump()
     for method, message in (
         ({"lora": {"quantized": "merged"}}, "set lora.quantized: base"),
-        ({"weight_quantization_start": {"activations": {"steps": 3}}}, "leave start.activations out"),
+        ({"weights_start": {"activations": {"steps": 3}}}, "leave start.activations out"),
     ):
         with pytest.raises(ValueError, match=message):
-            MethodConfig.model_validate({"name": "mine", "weight_quantization": scheme, **method})
+            MethodConfig.model_validate({"name": "mine", "weights": scheme, **method})

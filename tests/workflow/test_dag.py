@@ -29,7 +29,7 @@ study:
   name: tiny
   title: A tiny study
   matrix:
-    method: [untrained, ste_warmup, weight_int8]
+    method: [untrained, ste_warmup, baseline:int8]
     seed: [0]
 model: {{name: "{model}", max_seq_length: 32}}
 data: {{path: "{files}/pairs.jsonl"}}
@@ -175,7 +175,7 @@ def test_what_a_search_costs_is_in_the_documented_form(finished):
     [
         "model/",
         "task/",
-        "train/model-local-weight_int8",
+        "train/model-local-baseline:int8",
         "deploy/untrained-onnx-",
         "encode/ste_warmup",
         "score/untrained",
@@ -198,7 +198,7 @@ def test_whatever_fails_no_table_is_blank_and_every_plot_is_drawn(finished, tmp_
 
 
 def test_a_trained_folder_loads_without_qatlab(finished):
-    (trained,) = (finished.folder / "results" / "train").glob("*weight_int8*")
+    (trained,) = (finished.folder / "results" / "train").glob("*baseline:int8*")
     code = (
         "import sys; from sentence_transformers import SentenceTransformer as S; "
         "print(S(sys.argv[1]).encode('a').shape, 'qatlab' in sys.modules)"
@@ -245,7 +245,7 @@ def test_views_and_plots_are_there(finished):
 
 def test_each_trained_model_has_a_folder_with_its_figures(finished):
     folders = {path.name: path for path in (finished.tables().parent / "models").iterdir() if path.is_dir()}
-    assert set(folders) == {"ste_warmup-seed=0", "weight_int8-seed=0"}
+    assert set(folders) == {"ste_warmup-seed=0", "baseline:int8-seed=0"}
     scores = pd.read_csv(finished.tables() / "scores.csv").query("deploy == 'torch_fp32' and metric == 'ndcg@10'")
     scores = scores[scores["rotation"] == "none"]
     for run, folder in folders.items():
@@ -275,7 +275,7 @@ def test_models_are_pushed_when_asked_for_and_the_token_is_in_no_file(finished, 
         assert not pushed.exists()
         result = finished.snakemake("push", environment={**network, "HF_TOKEN": WRITER}, push="me")
         assert result.returncode == 0, result.stdout
-        assert hub.private == {"me/tiny-ste_warmup-seed-0": True, "me/tiny-weight_int8-seed-0": True}
+        assert hub.private == {"me/tiny-ste_warmup-seed-0": True, "me/tiny-baseline:int8-seed-0": True}
         assert {made["repository"]: made["commit"] for made in json.loads(pushed.read_text()).values()} == hub.main
         again = finished.snakemake("push", environment={**network, "HF_TOKEN": WRITER}, push="me")
         assert NOTHING in again.stdout
@@ -560,7 +560,7 @@ def test_a_study_of_one_deployment_has_its_tables_and_plots(finished):
     assert not (finished.tables() / "drift_summary.csv").exists()
     assert (finished.tables() / "scores_by_precision.csv").exists()
     bits = pd.read_csv(finished.tables() / "bits_changed.csv").set_index("method")
-    assert list(bits.index) == ["ste_warmup", "weight_int8"]
+    assert list(bits.index) == ["ste_warmup", "baseline:int8"]
     assert bits["bits changed (%)"].between(0.01, 60).all()
     runs = pd.read_csv(finished.tables().parent / "runs.csv").set_index("run")
     path = finished.folder / "results" / runs.loc["ste_warmup-seed=0", "bit_changes"] / "bit_changes.json"

@@ -83,12 +83,12 @@ def test_translations_of_ones_own(project, monkeypatch):
     tables = run(project, "translate", f"overrides={overrides}")
     scores = pd.read_csv(tables / "scores.csv")
     assert set(scores["metric"]) == {"chrf", "bleu"}
-    assert set(scores["deploy"]) == {"torch_fp32", "torchao_int4"}
-    assert "weight_int4" in (tables / "qat_minus_ptq.md").read_text()
-    assert set(pd.read_csv(tables / "cost.csv")["method"]) == {"baseline", "weight_int4"}
+    assert set(scores["deploy"]) == {"torch_fp32", "torchao:int4"}
+    assert "baseline:int4" in (tables / "qat_minus_ptq.md").read_text()
+    assert set(pd.read_csv(tables / "cost.csv")["method"]) == {"baseline", "baseline:int4"}
     monkeypatch.chdir(project)
     plan = load_study(project / "conf", "translate", overrides=overrides.split())
-    trained = next(path for path in plan.artifacts if path.startswith("train") and "weight_int4" in path)
+    trained = next(path for path in plan.artifacts if path.startswith("train") and "baseline:int4" in path)
     shown = shown_without(plan, project / "results", trained, project / "shown")
     check_nothing_is_blank(shown, read(tables.parent))
     assert set(shown["qat_minus_ptq"]["verdict"]) == {"failed"}

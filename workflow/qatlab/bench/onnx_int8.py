@@ -1,6 +1,6 @@
 """Encoding with the ONNX int8 file of a model trained for it, against PyTorch in float32: texts, time and what it loses.
 
-Trains and deploys by the workflow itself (study quickstart, method weight_onnx_int8), so that what exists already is not made again.
+Trains and deploys by the workflow itself (study quickstart, method baseline:onnx_int8), so that what exists already is not made again.
 Where the processor's sums would saturate, weights have 7 bits (reduce_range), as ONNX Runtime advises there.
 """
 
@@ -20,7 +20,7 @@ STUDY, METRIC = "bench_onnx_int8", "ndcg@10"
 SEEDS = (0, 1, 2)
 OVERRIDES = (
     f"study.name={STUDY}",
-    "study.matrix.method=[weight_onnx_int8]",
+    "study.matrix.method=[baseline:onnx_int8]",
     f"study.matrix.seed=[{','.join(map(str, SEEDS))}]",
     "deploy=[torch_fp32,onnx_int8]",
 )

@@ -28,7 +28,7 @@ def causal_card(config: CausalTrainingConfig, model: dict[str, Any], data: dict[
         cost: what it took.
     """
     method, translates = config.method, len(data["columns"]) > 1
-    aware = " with its weights quantized in training" if method.weight_quantization else ""
+    aware = " with its weights quantized in training" if method.weights else ""
     sections = [
         f"# {in_markdown(base_name(model))}, trained by `{method.name}`",
         f"A causal language model: {_base(model)}, trained{aware} on {rows_in_words(data)}, in "
@@ -62,7 +62,7 @@ def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any],
         pipeline_tag="translation" if translates else "text-generation",
         tags=[
             "text-generation",
-            *([QAT_TAG] if method.weight_quantization else []),
+            *([QAT_TAG] if method.weights else []),
             f"dataset_size:{data['rows']}",
         ],
         datasets=source_of(data).hub_ids(),

@@ -87,7 +87,7 @@ def base_name(model: dict[str, Any]) -> str:
 
 
 def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) -> ModelCardData:
-    quantizes = method.embedding_quantization is not None or method.weight_quantization is not None
+    quantizes = method.embedding_quantization is not None or method.weights is not None
     losses = [*([QUANTIZED_LOSS] if method.embedding_quantization else []), LOSSES[method.loss.name]]
     # A folder has no name on the hub that a card could point to.
     base = {} if model["source"] == "local" else {"base_model": model["name"], "base_model_relation": "finetune"}
@@ -117,7 +117,7 @@ def _budget(trainer: TrainerConfig) -> dict[str, str]:
 def _summary(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) -> str:
     quantized = [
         *(["its embeddings"] if method.embedding_quantization else []),
-        *(["its weights"] if method.weight_quantization else []),
+        *(["its weights"] if method.weights else []),
     ]
     aware = f" with {' and '.join(quantized)} quantized in training" if quantized else ""
     return (

@@ -83,13 +83,13 @@ def _of_embeddings(method: MethodConfig) -> Iterator[str]:
 
 
 def _of_weights(method: MethodConfig) -> Iterator[str]:
-    if method.weight_quantization is not None:
-        yield f"* Weights: fake-quantized in training ({_scheme(method.weight_quantization)}), saved in float."
+    if method.weights is not None:
+        yield f"* Weights: fake-quantized in training ({_scheme(method.weights)}), saved in float."
         yield from _starts(method)
     else:
         yield "* Weights were not quantized in training."
     if method.lora is not None:
-        yield f"* LoRA: {_lora(method.lora, method.weight_quantization is not None)}."
+        yield f"* LoRA: {_lora(method.lora, method.weights is not None)}."
 
 
 def _loss(config: LossConfig) -> str:
@@ -162,7 +162,7 @@ def _scheme(config: WeightsConfig) -> str:
 
 
 def _starts(method: MethodConfig) -> Iterator[str]:
-    start = method.weight_quantization_start
+    start = method.weights_start
     if start is None:
         return
     for what, config in (("weights", start.weights), ("activations", start.activations)):

@@ -16,8 +16,8 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
 from qatlab.config.base import FullLine, Name, Strict
+from qatlab.config.mistakes import describe
 from qatlab.errors import UserError, printable
-from qatlab.plan.compose import describe
 
 LOCKS = [Path("envs") / name for name in ("requirements.txt", "torch.txt", "dev.txt", "audit.txt")]
 DECISIONS = Path("envs/audit.yaml")
@@ -78,7 +78,7 @@ def read_decisions(path: Path) -> list[Decision]:
     try:
         return TypeAdapter(list[Decision]).validate_python(values)
     except ValidationError as error:
-        raise UserError(f"{path}: {describe(error, values)}") from None
+        raise UserError(f"{path}: {describe(error, Decision, values)}") from None
 
 
 def version_sets(lines: Iterable[str]) -> list[dict[str, str]]:

@@ -24,6 +24,12 @@ def is_name(text: str) -> bool:
     return bool(NAME.fullmatch(text)) and ".." not in text and len(text) <= LONGEST_NAME
 
 
+def is_variant(text: str) -> bool:
+    """Whether it is a name, or NAME:SCHEME, such as a method with the weights that it trains for: `baseline:int8`."""
+    parts = text.split(":")
+    return len(parts) <= 2 and all(map(is_name, parts)) and len(text) <= LONGEST_NAME
+
+
 def is_hub_id(text: str) -> bool:
     """Whether it is OWNER/NAME, or the NAME of one of the hub's oldest repositories, which have no owner."""
     parts = text.split("/")
@@ -34,6 +40,15 @@ def _name(text: str) -> str:
     if not is_name(text):
         raise ValueError(
             f"a name has ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), at most {LONGEST_NAME} of them"
+        )
+    return text
+
+
+def _variant(text: str) -> str:
+    if not is_variant(text):
+        raise ValueError(
+            "a name has ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), and at most one ':' before a "
+            f"scheme of weights; at most {LONGEST_NAME} characters"
         )
     return text
 
@@ -51,6 +66,7 @@ def _plain(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+VariantName = Annotated[str, AfterValidator(_variant)]
 HubId = Annotated[str, AfterValidator(_hub_id)]
 Line = Annotated[str, Field(max_length=LONGEST_LINE), AfterValidator(_plain)]
 FullLine = Annotated[Line, Field(min_length=1)]

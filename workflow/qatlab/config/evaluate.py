@@ -90,7 +90,12 @@ Rescoring = Annotated[tuple[RescoringStep, ...], BeforeValidator(_steps)]
 class EvaluateConfig(Strict):
     """Which figures, at which output precisions: every combination of what is listed that makes sense is scored."""
 
-    metrics: Annotated[list[str], Field(min_length=1, description="ndcg@k, mrr@k, recall@k, accuracy@k")]
+    metrics: Annotated[
+        list[str],
+        Field(
+            min_length=1, description="ndcg@k, mrr@k, recall@k, accuracy@k; the first one is the study's main metric"
+        ),
+    ] = ["ndcg@10", "mrr@10", "recall@10", "recall@100", "accuracy@1"]
     precisions: Annotated[list[PrecisionName], Field(min_length=1)] = ["float32", "int8", "binary"]
     similarity: Annotated[
         Literal["model", "cosine", "dot"],

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from qatlab.config.base import Name, Strict
+from qatlab.config.base import Strict, VariantName
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
-from qatlab.config.weights import Expression, WeightsConfig
+from qatlab.config.weights import Expression, Scheme
 from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM, sides, similarity_slope
 
 
@@ -203,7 +203,7 @@ class LoraConfig(Strict):
     quantized: Annotated[
         Literal["base", "merged"],
         Field(
-            description="With weight_quantization: what is fake-quantized. base: the frozen weight, the adapter's share in float "
+            description="With a scheme of weights: what is fake-quantized. base: the frozen weight, the adapter's share in float "
             "beside it (as unsloth does); merged: the sum of both, so that what is trained is what is merged and shipped"
         ),
     ] = "base"
@@ -238,7 +238,7 @@ class WeightStartConfig(Strict):
 class MethodConfig(Strict):
     """One training recipe."""
 
-    name: Annotated[Name, Field(description="As the file is called; stands in tables")]
+    name: Annotated[VariantName, Field(description="As the file is called; stands in tables")]
     train: Annotated[bool, Field(description="false evaluates the model as it comes")] = True
     loss: LossConfig = LossConfig()
     rotation: MethodRotationConfig | None = None
@@ -256,12 +256,15 @@ class MethodConfig(Strict):
             "all steps, and further passes over the rows follow where one is not enough",
         ),
     ] = None
-    weight_quantization: Annotated[
-        WeightsConfig | None,
-        Field(description="A scheme of conf/weights: `defaults: [/weights@weight_quantization: int8]`"),
+    weights: Annotated[
+        Scheme | None,
+        Field(
+            description="The scheme that weights are fake-quantized to in training: a name, such as int4, or a mapping of fields"
+        ),
     ] = None
-    weight_quantization_start: Annotated[
-        WeightStartConfig | None, Field(description="At the first step by default")
+    weights_start: Annotated[
+        WeightStartConfig | None,
+        Field(description="When fake quantization begins; null is at the first step"),
     ] = None
 
     @model_validator(mode="after")
@@ -274,7 +277,7 @@ class MethodConfig(Strict):
                 "lora",
                 "learning_rate",
                 "extra_steps",
-                "weight_quantization",
+                "weights",
             )
             if getattr(self, name) is not None
         ]
@@ -284,13 +287,15 @@ class MethodConfig(Strict):
 
     @model_validator(mode="after")
     def _what_is_merged_can_be(self) -> "MethodConfig":
-        if self.lora is not None and self.lora.quantized == "merged" and self.weight_quantization is None:
-            raise ValueError("lora.quantized is merged, but there is no weight_quantization; leave quantized out")
+        if self.lora is not None and self.lora.quantized == "merged" and self.weights is None:
+            raise ValueError(
+                "lora.quantized is merged, but there is no scheme of weights; set weights: int4, say, or leave quantized out"
+            )
         return self
 
     @model_validator(mode="after")
     def _blocks_are_whole(self) -> "MethodConfig":
-        scheme, start = self.weight_quantization, self.weight_quantization_start
+        scheme, start = self.weights, self.weights_start
         if scheme is None or not scheme.in_blocks:
             return self
         if self.lora is not None and self.lora.quantized == "merged":
@@ -305,17 +310,15 @@ class MethodConfig(Strict):
 
     @model_validator(mode="after")
     def _what_starts_is_there(self) -> "MethodConfig":
-        if self.weight_quantization_start is None:
+        if self.weights_start is None:
             return self
-        if self.weight_quantization is None:
+        if self.weights is None:
             raise ValueError(
-                "weight_quantization_start without weight_quantization starts nothing; remove it or add a scheme"
+                "weights_start without weights starts nothing; set a scheme, such as weights: int4, or leave it out"
             )
-        late = self.weight_quantization_start.activations != StartConfig()
-        if late and not self.weight_quantization.activated:
-            raise ValueError(
-                f"weight_quantization_start.activations: scheme '{self.weight_quantization.name}' leaves activations in float"
-            )
+        late = self.weights_start.activations != StartConfig()
+        if late and not self.weights.activated:
+            raise ValueError(f"weights_start.activations: scheme '{self.weights.name}' leaves activations in float")
         return self
 
     @property

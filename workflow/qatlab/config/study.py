@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from qatlab.config.base import LONGEST_NAME, FullLine, Line, Name, Strict
+from qatlab.config.base import LONGEST_NAME, FullLine, Line, Name, Strict, VariantName
 from qatlab.config.causal_lm import PredictConfig
 from qatlab.config.data import DataConfig
 from qatlab.config.deploy import DeployConfig
@@ -24,8 +24,8 @@ from qatlab.quantization.precisions import RANGED, sides
 class AnswerConfig(Strict):
     """A comparison that answers a study's question, by names as the study's file has them."""
 
-    method: Name
-    against: Annotated[Name, Field(description="Another method, or the same shipped otherwise")] = "baseline"
+    method: VariantName
+    against: Annotated[VariantName, Field(description="Another method, or the same shipped otherwise")] = "baseline"
     deploy: Annotated[Line, Field(description="The deployment whose scores are compared")] = ""
     against_deploy: Annotated[Line | None, Field(description="The other method's, where it is another")] = None
     precision: Annotated[Line, Field(description="Output precision, as tables call it")] = "float32"
@@ -64,7 +64,7 @@ class StudyConfig(Strict):
     scales: Annotated[
         dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
     ] = {}
-    baseline: Annotated[Name, Field(description="The method that differences refer to")] = "baseline"
+    baseline: Annotated[VariantName, Field(description="The method that differences refer to")] = "baseline"
     question: Annotated[Line | None, Field(description="What it asks, for results/studies/index.md")] = None
     answers: Annotated[list[AnswerConfig], Field(description="The comparisons that answer it")] = []
     published: Annotated[
@@ -137,13 +137,13 @@ class RunConfig(Strict):
     data: DataConfig
     method: MethodConfig
     trainer: TrainerConfig
-    deploy: Annotated[dict[Name, DeployConfig], Field(min_length=1)]
+    deploy: Annotated[dict[VariantName, DeployConfig], Field(min_length=1)]
     task: Annotated[dict[Name, TaskConfig], Field(min_length=1)]
     texts: Annotated[dict[Name, TextsConfig], Field(description="Embedded for drift alone")] = {}
-    encode: EncodeConfig
+    encode: EncodeConfig = EncodeConfig()
     predict: PredictConfig = PredictConfig()
-    evaluate: EvaluateConfig
-    drift: DriftConfig
+    evaluate: EvaluateConfig = EvaluateConfig()
+    drift: DriftConfig = DriftConfig()
 
     @model_validator(mode="after")
     def _pairs_where_needed(self) -> "RunConfig":
@@ -199,7 +199,9 @@ class RunConfig(Strict):
                 raise ValueError(f"{has}: method '{self.method.name}' cannot train it with {name}")
         for name, deployment in self.deploy.items():
             if not deployment.serves_causal_lm:
-                raise ValueError(f"{has}: deployment '{name}' is not for it; use torch_fp32, torch_bf16 or torchao_…")
+                raise ValueError(
+                    f"{has}: deployment '{name}' is not for it; use torch_fp32, torch_bf16 or torchao:SCHEME"
+                )
         if self.texts or self.study.decomposition:
             raise ValueError(f"{has}: leave {'texts' if self.texts else 'study.decomposition'} empty")
         return self

@@ -1,11 +1,13 @@
-"""Weight quantization (conf/weights): one scheme, the same for training, for its post-training twin and for deployment."""
+"""Schemes of weight quantization: one is the same in training, after training and in what is deployed."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from qatlab.config.base import Strict
+from qatlab.errors import unknown
 
 
 def _is_an_expression(modules: str) -> str:
@@ -37,10 +39,114 @@ KERNEL_GRIDS: dict[str, tuple[int, tuple[int | None, ...], str]] = {
 }
 
 
-class WeightsConfig(Strict):
-    """A scheme: the grid of the weights, that of the activations, and the modules that it is for."""
+class NamedScheme(NamedTuple):
+    """A scheme that configurations choose by its name: what it is, in one line, and the fields that differ from the defaults."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$", description="As the file is called; stands in tables")]
+    description: str
+    fields: Mapping[str, object]
+
+
+_GOLF_CLIP = {"kind": "percentile", "share": 0.9999984}
+SCHEMES: Mapping[str, NamedScheme] = {
+    "int8": NamedScheme("int8 weights, one scale per output channel (weight-only; unsloth's int8 scheme)", {}),
+    "int8_embeddings": NamedScheme(
+        "int8 weights, one scale per output channel, and int8 embedding tables, one scale per token",
+        {"embeddings": True},
+    ),
+    "int8_int8": NamedScheme(
+        "int8 weights, one scale per output channel, and int8 activations per token, with ranges found at run time",
+        {"activations": "int8"},
+    ),
+    "int8_int8_embeddings": NamedScheme(
+        "int8 weights, int8 activations per token and int8 embedding tables",
+        {"activations": "int8", "embeddings": True},
+    ),
+    "int8_percentile": NamedScheme(
+        "int8 weights, each row clipped at its exact .9999984 percentile, as in openai/parameter-golf's export and its pull "
+        "request 145",
+        {"clip": _GOLF_CLIP},
+    ),
+    "int6": NamedScheme("6-bit weights, one scale per output channel", {"bits": 6}),
+    "int6_embeddings": NamedScheme(
+        "6-bit weights, one scale per output channel, and 6-bit embedding tables, one scale per token",
+        {"bits": 6, "embeddings": True},
+    ),
+    "int6_percentile": NamedScheme(
+        "6-bit weights, each row clipped at its exact .9999984 percentile, as in openai/parameter-golf's pull request 128",
+        {"bits": 6, "clip": _GOLF_CLIP},
+    ),
+    "int4": NamedScheme("int4 weights in groups of 32 inputs (weight-only)", {"bits": 4, "group_size": 32}),
+    "int4_embeddings": NamedScheme(
+        "int4 weights and embedding tables, both in groups of 32", {"bits": 4, "group_size": 32, "embeddings": True}
+    ),
+    "int4_g128": NamedScheme("int4 weights in groups of 128 inputs (weight-only)", {"bits": 4, "group_size": 128}),
+    "int4_g128_embeddings": NamedScheme(
+        "int4 weights and embedding tables, both in groups of 128", {"bits": 4, "group_size": 128, "embeddings": True}
+    ),
+    "int4_mse": NamedScheme(
+        "int4 weights in groups of 32, each clipped where its squared error is smallest",
+        {"bits": 4, "group_size": 32, "clip": {"kind": "mse"}},
+    ),
+    "int8_int4": NamedScheme(
+        "int8 activations per token, with ranges found at run time, and int4 weights in groups of 32",
+        {"bits": 4, "group_size": 32, "activations": "int8"},
+    ),
+    "int8_int4_embeddings": NamedScheme(
+        "int8 activations per token, int4 weights and int4 embedding tables in groups of 32",
+        {"bits": 4, "group_size": 32, "activations": "int8", "embeddings": True},
+    ),
+    "int3": NamedScheme("3-bit weights in groups of 32 inputs", {"bits": 3, "group_size": 32}),
+    "int3_embeddings": NamedScheme(
+        "3-bit weights and embedding tables, both in groups of 32", {"bits": 3, "group_size": 32, "embeddings": True}
+    ),
+    "int2": NamedScheme("2-bit weights in groups of 32 inputs", {"bits": 2, "group_size": 32}),
+    "int2_embeddings": NamedScheme(
+        "2-bit weights and embedding tables, both in groups of 32", {"bits": 2, "group_size": 32, "embeddings": True}
+    ),
+    "onnx_int8": NamedScheme(
+        "the grid of the deployment onnx_int8 (ONNX Runtime's dynamic quantization): train for the file that ships",
+        {"grid": "onnx_int8", "activations": "int8", "embeddings": True},
+    ),
+    "float8": NamedScheme(
+        "float8 (e4m3) weights, one scale per output channel, and float8 activations per token: unsloth's fp8-fp8; compute "
+        "capability 8.9",
+        {"grid": "float8", "activations": "float8"},
+    ),
+    "float8_int4": NamedScheme(
+        "int4 weights in groups of 128 and float8 activations per token: unsloth's fp8-int4; compute capability 9.0, package mslk",
+        {"grid": "float8_int4", "bits": 4, "group_size": 128, "activations": "float8"},
+    ),
+    "int4_kernel": NamedScheme(
+        "int4 weights in groups of 128 on the grid of a GPU's int4 kernels: unsloth's int4; compute capability 9.0, package mslk",
+        {"grid": "int4_kernel", "bits": 4, "group_size": 128},
+    ),
+    "nvfp4": NamedScheme(
+        "NVFP4: fp4 (e2m1) weights and activations in blocks of 16 with float8 scales; compute capability 10.0",
+        {"grid": "nvfp4", "bits": 4, "group_size": 16, "activations": "nvfp4"},
+    ),
+    "mxfp8": NamedScheme(
+        "MXFP8: float8 weights and activations in blocks of 32 with power-of-two scales (OCP microscaling); compute capability 10.0",
+        {"grid": "mxfp8", "group_size": 32, "activations": "mxfp8"},
+    ),
+    "mxfp4": NamedScheme(
+        "MXFP4: fp4 weights and activations in blocks of 32 with power-of-two scales (OCP microscaling); compute capability 10.0",
+        {"grid": "mxfp4", "bits": 4, "group_size": 32, "activations": "mxfp4"},
+    ),
+}
+
+
+class WeightsConfig(Strict):
+    """A scheme: the grid of the weights, that of the activations, and the modules that it is for.
+
+    `{name: int4, group_size: 64}` is the scheme `int4` with other groups: fields that are left out are those of the named scheme.
+    """
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9_]*$", description="A known scheme, or a name of your own; it stands in tables"
+        ),
+    ]
     grid: Annotated[
         Literal["torchao", "onnx_int8", "float8", "float8_int4", "int4_kernel", "nvfp4", "mxfp8", "mxfp4"],
         Field(
@@ -63,6 +169,18 @@ class WeightsConfig(Strict):
         Field(description="Regular expression that a module's whole name must match, as in peft's target_modules"),
     ] = ".*"
     clip: ClipConfig | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _like_the_named_scheme(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        name = values.get("name")
+        if isinstance(name, str) and name in SCHEMES:
+            return {**SCHEMES[name].fields, **values}
+        if set(values) == {"name"}:
+            raise ValueError(f"{unknown('scheme', name, SCHEMES)}; one of your own needs more fields than a name")
+        return values
 
     @model_validator(mode="after")
     def _grid_is_one(self) -> "WeightsConfig":
@@ -106,5 +224,9 @@ class WeightsConfig(Strict):
         return self.grid in KERNEL_GRIDS
 
 
-# What ONNX Runtime's dynamic quantization with default parameters does (conf/weights/onnx_int8.yaml).
-ONNX_INT8 = WeightsConfig(name="onnx_int8", grid="onnx_int8", bits=8, activations="int8", embeddings=True)
+def _by_name(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+Scheme = Annotated[WeightsConfig, BeforeValidator(_by_name, json_schema_input_type=str | WeightsConfig)]
+ONNX_INT8 = WeightsConfig(name="onnx_int8")  # what ONNX Runtime's dynamic quantization with default parameters does

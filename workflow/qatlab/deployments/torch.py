@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from qatlab.config.precision import FittedRotationConfig
-from qatlab.config.weights import WeightsConfig
+from qatlab.config.weights import Scheme, WeightsConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ class TorchDeployment(Deployment):
     )
     rotation: FittedRotationConfig | None = None
     weights: Annotated[
-        WeightsConfig | None, Field(description="A scheme of conf/weights, by torchao, whether trained for it or not")
+        Scheme | None,
+        Field(description="The scheme that torchao quantizes weights to, whether the model was trained for it or not"),
     ] = None
     simulated: Annotated[
         bool, Field(description="Weights stay float and are fake-quantized as in training, instead of being converted")

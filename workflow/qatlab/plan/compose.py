@@ -4,7 +4,6 @@ import copy
 import itertools
 import re
 from collections.abc import Iterable
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,16 +11,23 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
-from qatlab.config.base import Strict
+from qatlab.config.mistakes import LONGEST_SHOWN, describe
 from qatlab.config.study import RunConfig, StudyConfig
 from qatlab.errors import UserError, unknown
 from qatlab.plan.safe_files import check_files, check_override, check_overrides
+from qatlab.plan.schemes import (
+    TORCHAO_DEPLOYMENTS,
+    check_choice,
+    method_overrides,
+    store_deployments,
+    with_methods,
+)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -29,17 +35,18 @@ Model = TypeVar("Model", bound=BaseModel)
 LIBRARY_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, AssertionError)
 # What decides which model is trained may be swept; every run is then deployed and evaluated in all ways the study lists.
 FULL_SCALE = "full"
-LONGEST_SHOWN = 100  # characters of a value that is refused
-SWEEPABLE = ("model", "data", "method", "trainer", "seed")
+SWEEPABLE = ("model", "data", "method", "weights", "trainer", "seed")
+store_deployments()
 
 
 def group_options(conf: Path) -> dict[str, list[str]]:
-    """The Hydra groups of a configuration folder and the choices in each."""
-    return {
+    """Return the Hydra groups of a configuration folder and the choices in each, deployments of schemes included."""
+    groups = {
         folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
         for folder in sorted(conf.iterdir())
         if folder.is_dir()
     }
+    return {**groups, "deploy": [*groups.get("deploy", []), *TORCHAO_DEPLOYMENTS]}
 
 
 def compose_runs(
@@ -78,12 +85,12 @@ def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, di
     groups = group_options(conf)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
         try:
-            written = _named(_compose([f"study={study}"], groups))
+            written = _named(_compose([f"study={study}"], groups), groups)
             if scale in (None, FULL_SCALE):
                 scaled = written
             else:
                 scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales
-                scaled = _named(_compose([f"study={study}", *scales[scale]], groups))
+                scaled = _named(_compose([f"study={study}", *scales[scale]], groups), groups)
         finally:
             GlobalHydra.instance().clear()
     return {
@@ -93,18 +100,32 @@ def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, di
     }
 
 
-def _named(config: DictConfig) -> dict[str, list[Any]]:
+def _named(config: DictConfig, groups: dict[str, list[str]]) -> dict[str, list[Any]]:
     """The values of each matrix key, and the names of deployments, tasks and sets of texts."""
-    groups = {group: list(config.get(group, {})) for group in ("deploy", "task", "texts")}
-    return {**_section(StudyConfig, config, "study").matrix, **groups}
+    listed = {group: list(config.get(group, {})) for group in ("deploy", "task", "texts")}
+    return {**_settings(config, [], groups).matrix, **listed}
+
+
+def _settings(config: DictConfig, base: list[str], groups: dict[str, list[str]]) -> StudyConfig:
+    """Return a study's settings, with the schemes that its matrix sweeps as methods."""
+    settings = _section(StudyConfig, config, "study")
+    if "weights" not in settings.matrix:
+        return settings
+
+    def trains(method: str) -> bool:
+        check_choice("method", method, groups)
+        return bool(_compose([*base, f"method={method}"], groups).method.get("train", True))
+
+    return with_methods(settings, config.method.name, trains)
 
 
 def _matrix_runs(
     study: str, overrides: list[str], groups: dict[str, list[str]]
 ) -> list[tuple[dict[str, Any], RunConfig]]:
     base = [f"study={study}", *overrides]
-    settings = _section(StudyConfig, _compose(base, groups), "study")
-    _check_matrix(settings, overrides, groups)
+    composed_base = _compose(base, groups)
+    _check_matrix(_section(StudyConfig, composed_base, "study"), overrides, groups)
+    settings = _settings(composed_base, base, groups)
     choices_of = {key: values for key, values in settings.matrix.items() if key in groups}
     scalars_of = {key: values for key, values in settings.matrix.items() if key not in groups}
     composed: dict[tuple[Any, ...], _Composed] = {}
@@ -134,8 +155,6 @@ class _Composed:
 
     def __init__(self, config: DictConfig, scalars: list[str]) -> None:
         self.config = config
-        for key in scalars:
-            _check_there(config, key)
         written = yaml.safe_dump(OmegaConf.to_container(config))
         values: Any = OmegaConf.to_container(config, resolve=True) if "${" not in written else None
         self.values: dict[str, Any] | None = values
@@ -147,7 +166,7 @@ class _Composed:
         if not self.sections or self.values is None:
             config = copy.deepcopy(self.config)
             for key, value in scalars.items():
-                OmegaConf.update(config, key, value, merge=False)
+                OmegaConf.update(config, key, value, merge=False, force_add=True)
             run = _validated(RunConfig, config)
             self.sections = {name: section for name, section in run if name not in self.changing}
             return run
@@ -159,7 +178,7 @@ class _Composed:
 
 def _with(values: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
     """A copy with another value; what is not on its path is shared."""
-    inner = value if len(path) == 1 else _with(values[path[0]], path[1:], value)
+    inner = value if len(path) == 1 else _with(values.get(path[0]) or {}, path[1:], value)
     return {**values, path[0]: inner}
 
 
@@ -195,9 +214,13 @@ def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str,
             )
         if key in groups:
             for value in values:
-                if value not in groups[key]:
-                    raise unknown(key, value, groups[key])
+                check_choice(key, value, groups)
     for override in _parsed(overrides):
+        swept = [key for key in settings.matrix if key not in groups and override.key_or_group.startswith(f"{key}.")]
+        if swept:
+            raise UserError(
+                f"unknown key '{override.key_or_group}': '{swept[0]}' is one value, swept by the study's matrix"
+            )
         if override.key_or_group in settings.matrix:
             values = override.value()
             raise UserError(
@@ -231,19 +254,33 @@ def _parse(parser: OverridesParser, override: str) -> Override:
 
 
 def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
+    choices: list[str] = []
+    values: list[str] = []
     for override in _parsed(overrides):
         group = override.key_or_group
-        if group in groups:
-            value = override.value()
-            for choice in value if isinstance(value, list) else [value]:
-                if choice not in groups[group]:
-                    raise unknown(group, choice, groups[group])
+        if group not in groups:
+            values.append(_forced(override))
+            continue
+        value = override.value()
+        for choice in value if isinstance(value, list) else [value]:
+            check_choice(group, choice, groups)
+        if group == "method" and override.type == OverrideType.CHANGE:
+            choice, *of_scheme = method_overrides(str(value))
+            choices.append(choice)
+            values = [*of_scheme, *values]  # first, so that keys of the scheme can be overridden
+        else:
+            choices.append(override.input_line)
     try:
-        return compose(config_name="config", overrides=overrides)
+        return compose(config_name="config", overrides=[*choices, *values])
     except yaml.YAMLError as error:
         raise UserError(f"a file of conf/ is not YAML: {' '.join(str(error).split())}") from None
     except LIBRARY_ERRORS as error:
         raise _as_user_error(error, overrides) from None
+
+
+def _forced(override: Override) -> str:
+    """Return an override that also sets a key that no file sets; which keys there are is what the models say."""
+    return f"++{override.input_line}" if override.type == OverrideType.CHANGE else str(override.input_line)
 
 
 def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
@@ -255,39 +292,7 @@ def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
         return UserError(
             f"{file} must begin with the line '# @package _global_', for its defaults to be those of all groups"
         )
-    if key:
-        return _unknown_key(
-            key.group(1),
-            _keys(compose(config_name="config", overrides=[o for o in overrides if o.startswith("study=")])),
-        )
     return UserError(f"configuration cannot be composed: {text[:300]}")
-
-
-def _unknown_key(key: str, valid: list[str]) -> UserError:
-    siblings = [name for name in valid if name.rpartition(".")[0] == key.rpartition(".")[0]]
-    if key.rpartition(".")[2] in _accepted_keys():
-        return UserError(f"key '{key}' is not set in conf/; write ++{key}=VALUE to add it")
-    near = get_close_matches(key, valid, n=1, cutoff=0.6)
-    hint = f"; did you mean '{near[0]}'?" if near else f"; valid here: {', '.join(siblings)}" if siblings else ""
-    return UserError(f"unknown key '{key}'{hint}")
-
-
-def _keys(config: DictConfig, prefix: str = "") -> list[str]:
-    keys = []
-    for key in config:
-        name = prefix + str(key)
-        keys.append(name)
-        node = config._get_node(key)
-        if isinstance(node, DictConfig) and not node._is_none():
-            keys.extend(_keys(node, f"{name}."))
-    return keys
-
-
-def _check_there(config: DictConfig, key: str) -> None:
-    parent, _, leaf = key.rpartition(".")
-    section = OmegaConf.select(config, parent) if parent else config
-    if not isinstance(section, DictConfig) or leaf not in section:
-        raise _unknown_key(key, _keys(config))
 
 
 def _section(model: type[Model], config: DictConfig, name: str) -> Model:
@@ -311,52 +316,4 @@ def _valid(model: type[Model], given: Any, values: Any, prefix: str = "") -> Mod
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        raise UserError(describe(error, values, prefix)) from None
-
-
-def describe(error: ValidationError, values: Any, prefix: str = "") -> str:
-    """The first mistake of a validation error in one line, and how many more there are."""
-    first = error.errors()[0]
-    path = [str(part) for part in _real_path(first["loc"], values) if part != "[key]"]
-    key = prefix + ".".join(path)
-    more = f" (and {len(error.errors()) - 1} more)" if len(error.errors()) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        near = get_close_matches(path[-1], _accepted_keys(), n=1, cutoff=0.6)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
-        return f"unknown key '{key}'{hint}{more}"
-    if first["type"] == "missing":
-        return f"'{key}' is missing{more}"
-    if first["type"] == "union_tag_not_found":
-        group, _, name = key.rpartition(".")
-        tag = first["ctx"]["discriminator"].strip("'")
-        return f"'{key}' has keys but no {tag}: it is set and not chosen; add {name} to {group}=[…], or remove what sets it{more}"
-    if first["type"] == "union_tag_invalid":
-        tag = first["ctx"]["discriminator"].strip("'")
-        return f"{key}.{tag}: '{first['ctx']['tag']}' is none; valid: {first['ctx']['expected_tags']}{more}"
-    message = first["msg"].removeprefix("Value error, ")
-    shown = repr(first["input"])
-    shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
-    given = "" if isinstance(first["input"], dict | list) else f", not {shown}"
-    return f"{key.rstrip('.') or 'configuration'}: {message}{given}{more}"
-
-
-def _real_path(location: tuple[int | str, ...], values: Any) -> list[int | str]:
-    """An error's location without the tags that pydantic adds for discriminated unions."""
-    path: list[int | str] = []
-    for index, part in enumerate(location):
-        if isinstance(values, dict) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
-            values = values[part]
-        elif index < len(location) - 1:
-            continue  # a union's tag
-        path.append(part)
-    return path
-
-
-def _accepted_keys() -> set[str]:
-    """Every key that some section accepts, for suggestions."""
-    sections = list(Strict.__subclasses__())
-    for section in sections:  # it grows by those that derive from others
-        sections += section.__subclasses__()
-    return {field for section in sections for field in section.model_fields}
+        raise UserError(describe(error, model, values, prefix)) from None

@@ -12,18 +12,15 @@ def twins(runs: list[Run], baseline: str) -> dict[str, str | None]:
     methods = {run.config.method.name: run.config.method for run in runs}
     plain: dict[str, str] = {}
     for name, method in methods.items():
-        if method.weight_quantization is None:
+        if method.weights is None:
             plain.setdefault(_recipe(method), name)
     otherwise = baseline if baseline in methods else None
-    return {
-        name: plain.get(_recipe(method), otherwise) if method.weight_quantization else None
-        for name, method in methods.items()
-    }
+    return {name: plain.get(_recipe(method), otherwise) if method.weights else None for name, method in methods.items()}
 
 
 def _recipe(method: MethodConfig) -> str:
     """How a method trains, apart from quantizing weights."""
-    without: dict[str, Any] = {"name": "", "weight_quantization": None, "weight_quantization_start": None}
+    without: dict[str, Any] = {"name": "", "weights": None, "weights_start": None}
     if method.lora is not None:
         without["lora"] = method.lora.model_copy(update={"quantized": "base"})
     return method.model_copy(update=without).model_dump_json()
@@ -31,7 +28,7 @@ def _recipe(method: MethodConfig) -> str:
 
 def matched(run: Run) -> dict[str, str]:
     """The deployments on the very grid that a run's weights were trained for, and the scheme's name."""
-    scheme = run.config.method.weight_quantization
+    scheme = run.config.method.weights
     if scheme is None:
         return {}
     return {deployment: scheme.name for deployment, config in run.config.deploy.items() if config.ships(scheme)}
@@ -45,7 +42,7 @@ def float_deployment(run: Run) -> str:
 
 def run_description(run: Run, twins: dict[str, str | None]) -> dict[str, Any]:
     """A run as builtin values; `twins` by method."""
-    trained, scheme, lora = run.config.method.train, run.config.method.weight_quantization, run.config.method.lora
+    trained, scheme, lora = run.config.method.train, run.config.method.weights, run.config.method.lora
     quantized = run.config.method.embedding_quantization
     tuning = f"LoRA-{lora.r}" if lora else "full"
     return {

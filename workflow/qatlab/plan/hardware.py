@@ -39,9 +39,7 @@ def check_hardware(runs: list[RunConfig]) -> None:
     schemes: dict[str, WeightsConfig] = {}
     for config in runs:
         deployed = [deployment.simulated_by() for deployment in config.deploy.values()]
-        schemes |= {
-            s.name: s for s in (config.method.weight_quantization, *deployed) if s is not None and s.grid in NEEDS
-        }
+        schemes |= {s.name: s for s in (config.method.weights, *deployed) if s is not None and s.grid in NEEDS}
     for scheme in schemes.values():
         _check(scheme, NEEDS[scheme.grid])
     for name, deployment in runs[0].deploy.items():  # the same in all runs

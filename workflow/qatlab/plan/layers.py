@@ -39,7 +39,7 @@ def check_layers(plan: Plan, results: Path) -> None:
 def _asked(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
     if artifact.kind.startswith("train"):
         method = MethodConfig.model_validate(artifact.config["method"])
-        return method if method.weight_quantization or method.lora else None
+        return method if method.weights or method.lora else None
     weights = artifact.config.get("weights") if artifact.kind.startswith("deploy") else None
     return WeightsConfig.model_validate(weights) if weights else None
 
@@ -56,8 +56,8 @@ def _check(model: Any, asked: MethodConfig | WeightsConfig) -> None:
         if isinstance(asked, WeightsConfig):
             selected(model, asked)
             return
-        if asked.weight_quantization is not None:
-            selected(model, asked.weight_quantization)
+        if asked.weights is not None:
+            selected(model, asked.weights)
         if asked.lora is not None:
             adapted(model, asked.lora)
     except ValueError as error:

@@ -62,7 +62,7 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
     run = Run(name, cell, config, trained)
     for deployment in config.deploy:
         run.deployed[deployment] = plan_deployment(planner, run, deployment, config.deploy[deployment])
-    scheme = config.method.weight_quantization
+    scheme = config.method.weights
     if scheme is not None:
         as_trained = TorchDeployment(backend="torch", weights=scheme, simulated=True)
         run.deployed[simulation(scheme.name)] = plan_deployment(planner, run, simulation(scheme.name), as_trained)

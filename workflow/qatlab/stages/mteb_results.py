@@ -3,6 +3,7 @@
 `mteb.ResultCache("results/studies/<study>/mteb").load_results(load_experiments="match_name")` reads them.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +58,8 @@ def _results(runs: list[dict[str, Any]], results: Path) -> Iterator[Result]:
             source = _source(results, entry) if "score" in entry else None
             if source is None:
                 continue
-            name = f"{Path(run['model']).name}-{run['run'].replace('=', '-')}-{entry['deploy']}"
+            name = f"{Path(run['model']).name}-{run['run']}-{entry['deploy']}"
+            name = re.sub("[=:]", "-", name)
             revision = run["deployed"][entry["deploy"]].rpartition("-")[2]
             seconds = read_json(results / entry["encode"] / "cost.json")["seconds"]
             for experiment, scores in _outputs(results / entry["score"]):

@@ -56,7 +56,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     folder = inputs["model"] / "model"
     model = load_model(folder, device_name())
     callbacks: list[TrainerCallback] = []
-    if method.weight_quantization is not None:
+    if method.weights is not None:
         callbacks.append(_quantize_weights(model, method, rows))
     if method.lora is not None:
         _add_adapters(model, method.lora)
@@ -94,7 +94,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         from qatlab.training.lora import merge_adapters
 
         merge_adapters(model)
-    if method.weight_quantization is not None:
+    if method.weights is not None:
         from qatlab.weights.prepare import strip
 
         strip(model)
@@ -128,15 +128,15 @@ def _quantize_weights(model: SentenceTransformer, method: MethodConfig, rows: Da
     from qatlab.weights.live import check_live
     from qatlab.weights.prepare import prepare
 
-    assert method.weight_quantization is not None
+    assert method.weights is not None
     try:
-        layers = prepare(model, method.weight_quantization)
+        layers = prepare(model, method.weights)
     except ValueError as error:
         raise UserError(str(error)) from None
     texts = rows[rows.column_names[0]][:LIVE_TEXTS]
     check_live(model, lambda: model.encode(texts, convert_to_tensor=True, show_progress_bar=False))
-    say(f"weights: {len(layers)} layers are fake-quantized ({method.weight_quantization.name})")
-    return WeightQuantizationCallback(method.weight_quantization_start or WeightStartConfig())
+    say(f"weights: {len(layers)} layers are fake-quantized ({method.weights.name})")
+    return WeightQuantizationCallback(method.weights_start or WeightStartConfig())
 
 
 def _loss(model: SentenceTransformer, method: MethodConfig, embeddings: Callable[[], np.ndarray]) -> nn.Module:

@@ -42,7 +42,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     model = load_model(folder, device_name())
     clock = WallClock(trainer_config.max_seconds) if trainer_config.max_seconds is not None else None
     callbacks: list[Any] = []
-    if method.weight_quantization is not None:
+    if method.weights is not None:
         callbacks.append(_quantize_weights(model, method, examples, clock))
     if method.lora is not None:
         _add_adapters(model, method.lora)
@@ -71,7 +71,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         from qatlab.training.lora import merge_adapters
 
         merge_adapters(model)
-    if method.weight_quantization is not None:
+    if method.weights is not None:
         from qatlab.weights.prepare import strip
 
         strip(model)
@@ -111,16 +111,16 @@ def _quantize_weights(model: PreTrainedModel, method: MethodConfig, examples: An
     from qatlab.weights.live import check_live
     from qatlab.weights.prepare import prepare
 
-    assert method.weight_quantization is not None
+    assert method.weights is not None
     try:
-        layers = prepare(model, method.weight_quantization)
+        layers = prepare(model, method.weights)
     except ValueError as error:
         raise UserError(str(error)) from None
     tokens = torch.tensor([examples[0]["input_ids"]], device=model.device)
     with torch.no_grad():
         check_live(model, lambda: model(tokens).logits)
-    say(f"weights: {len(layers)} layers are fake-quantized ({method.weight_quantization.name})")
-    start = method.weight_quantization_start or WeightStartConfig()
+    say(f"weights: {len(layers)} layers are fake-quantized ({method.weights.name})")
+    start = method.weights_start or WeightStartConfig()
     return WeightQuantizationCallback(start, clock.progress if clock else None)
 
 

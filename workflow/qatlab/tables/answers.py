@@ -154,7 +154,7 @@ def _interval(logs: np.ndarray) -> tuple[float, float]:
 
 
 def _asked(entry: dict[str, Any]) -> dict[str, str]:
-    """'weight_int8 against baseline, onnx_int8, int8, data.rows=90000'."""
+    """'baseline:int8 against baseline, onnx_int8, int8, data.rows=90000'."""
     deploys = [entry["deploy"]] if entry["deploy"] else []
     if entry["against_deploy"]:
         deploys = [f"{entry['deploy']} against {entry['against_deploy']}"]

@@ -69,8 +69,11 @@ def is_simulation(deployment: str) -> bool:
 
 
 def model_folder(run: str) -> str:
-    """The folder of a run in a study's models/, in letters and of a length that all file systems and shells take."""
-    folder = re.sub(r"[^\w.=+-]+", "-", run)
-    if folder == run.replace("/", "-") and len(folder.encode()) <= LONGEST_FOLDER:
+    """The folder of a run in a study's models/, in letters and of a length that all file systems and shells take.
+
+    The run of METHOD:SCHEME has METHOD+SCHEME, which no other method can be called.
+    """
+    folder = re.sub(r"[^\w.=+-]+", "-", run.replace(":", "+"))
+    if folder == run.replace("/", "-").replace(":", "+") and len(folder.encode()) <= LONGEST_FOLDER:
         return folder
     return f"{folder[: LONGEST_FOLDER // 4].rstrip('-.')}-{hashlib.sha256(run.encode()).hexdigest()[:12]}"

@@ -14,7 +14,7 @@ IGNORED = -100  # in labels
 
 def sees_padding(method: MethodConfig) -> bool:
     """Whether what stands behind a text's end counts: in a range over all activations of a batch it does."""
-    scheme = method.weight_quantization
+    scheme = method.weights
     return scheme is not None and scheme.grid == "onnx_int8"
 
 

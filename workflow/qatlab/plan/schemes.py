@@ -1,0 +1,132 @@
+"""Schemes of weights in the names that a study chooses by: METHOD:SCHEME for trainings, torchao:SCHEME for deployments.
+
+`baseline:int4` is the method `baseline` with `weights: int4`. `weights: [none, int8, int4]` in a study's matrix is short for every
+method with each of these schemes. `torchao:int4` is a deployment in PyTorch whose weights torchao quantizes to the scheme.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from qatlab.config.study import StudyConfig
+from qatlab.config.weights import SCHEMES
+from qatlab.errors import UserError, unknown
+
+TORCHAO = "torchao"
+NO_SCHEME = ("none", None)
+FORMER_METHOD = re.compile(r"weight_(?P<scheme>\w+?)(?P<recipe>_lora_256|_lora_merged|_lora|_late)?")
+FORMER_RECIPES = {
+    None: "baseline",
+    "_lora": "lora",
+    "_lora_256": "lora_256",
+    "_lora_merged": "lora_merged",
+    "_late": "late_start",
+}
+
+# torchao has no layers on the grid of ONNX Runtime, which the deployment onnx_int8 ships.
+TORCHAO_DEPLOYMENTS = {f"{TORCHAO}:{name}": name for name in SCHEMES if name != "onnx_int8"}
+
+
+def store_deployments() -> None:
+    """Let Hydra find `deploy=torchao:SCHEME` beside the files of conf/deploy."""
+    for name, scheme in TORCHAO_DEPLOYMENTS.items():
+        node = {name: {"backend": "torch", "weights": {"name": scheme}}}
+        ConfigStore.instance().store(group="deploy", name=name, node=node)
+
+
+def method_overrides(choice: str) -> list[str]:
+    """Return the overrides in Hydra's grammar that choose a method by METHOD or METHOD:SCHEME.
+
+    Raises:
+        UserError: for an unknown scheme.
+    """
+    method, colon, scheme = choice.partition(":")
+    if not colon:
+        return [f"method={method}"]
+    check_scheme(scheme)
+    return [f"method={method}", f"++method.name='{choice}'", f"++method.weights={{name:{scheme}}}"]
+
+
+def check_scheme(name: object) -> None:
+    """Raise UserError unless it is the name of a scheme."""
+    if name not in SCHEMES:
+        raise unknown("scheme of weights", name, SCHEMES)
+
+
+def check_choice(group: str, choice: Any, groups: Mapping[str, list[str]]) -> None:
+    """Raise UserError unless a configuration group has a choice; a name of before there were schemes yields the new one."""
+    name, colon, scheme = str(choice).partition(":")
+    if group == "method" and colon:
+        check_scheme(scheme)
+        choice = name
+    if choice in groups[group]:
+        return
+    renamed = current_name(group, str(choice))
+    if renamed:
+        raise UserError(f"{group} '{choice}' is called {renamed} now; write {group}: {renamed}")
+    if group == "deploy" and name == TORCHAO and colon:
+        check_scheme(scheme)
+        raise UserError(
+            f"{group} '{choice}': scheme {scheme} is ONNX Runtime's grid, not torchao's; deploy it as onnx_int8"
+        )
+    raise unknown(group, choice, groups[group])
+
+
+def current_name(group: str, name: str) -> str | None:
+    """Return what a method or deployment is called that had a file of its own for its scheme; None for any other name."""
+    if group == "deploy":
+        renamed = f"{TORCHAO}:{name.removeprefix('torchao_')}"
+        return renamed if name.startswith("torchao_") and renamed in TORCHAO_DEPLOYMENTS else None
+    former = FORMER_METHOD.fullmatch(name)
+    if group != "method" or former is None or former["scheme"] not in SCHEMES:
+        return None
+    return f"{FORMER_RECIPES[former['recipe']]}:{former['scheme']}"
+
+
+def with_methods(settings: StudyConfig, default: str, trains: Callable[[str], bool]) -> StudyConfig:
+    """Return a study's settings with `weights` of its matrix and excluded cells written as methods.
+
+    Args:
+        settings: of the study.
+        default: the study's method, where its matrix has none.
+        trains: whether a method trains; one that does not has no weights to train for, and stands once.
+
+    Raises:
+        UserError: for an unknown scheme, and for a method that names a scheme already.
+    """
+    matrix = dict(settings.matrix)
+    if "weights" not in matrix:
+        return settings
+    schemes = matrix.pop("weights")
+    for scheme in schemes:
+        if scheme not in NO_SCHEME:
+            check_scheme(scheme)
+    variants: dict[str, dict[str, Any]] = {}
+    for method in matrix.get("method", [default]):
+        if ":" in str(method):
+            raise UserError(
+                f"study.matrix.method: '{method}' names a scheme, and study.matrix.weights sweeps schemes; leave one of them out"
+            )
+        used = schemes if trains(method) else [None]
+        for scheme in used:
+            name = method if scheme in NO_SCHEME else f"{method}:{scheme}"
+            variants[name] = {"method": method, "weights": "none" if scheme in NO_SCHEME else scheme}
+    exclude = [_of_methods(entry, variants) for entry in settings.exclude]
+    matrix = {"method": list(variants), **{key: values for key, values in matrix.items() if key != "method"}}
+    return settings.model_copy(update={"matrix": matrix, "exclude": exclude})
+
+
+def _of_methods(entry: dict[str, Any], variants: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return an entry of `exclude` with the names of the methods that its method and weights mean."""
+    asked = {key: _listed(entry[key]) for key in ("method", "weights") if key in entry}
+    if not asked:
+        return entry
+    names = [name for name, keys in variants.items() if all(keys[key] in values for key, values in asked.items())]
+    return {"method": names, **{key: value for key, value in entry.items() if key not in asked}}
+
+
+def _listed(value: Any) -> list[Any]:
+    values = value if isinstance(value, list) else [value]
+    return ["none" if item is None else item for item in values]
