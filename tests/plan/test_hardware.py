@@ -75,9 +75,9 @@ def test_without_a_gpu_it_is_none_and_a_login_node_can_say(no_gpu, monkeypatch):
 def test_methods_and_deployments_are_refused_without_a_gpu(no_gpu, scheme, needed):
     message = f"weight scheme '{scheme}' needs a GPU of compute capability {needed} .*this machine has none"
     with pytest.raises(UserError, match=message):
-        plan(f"study.matrix.method=[weight_{scheme}]")
+        plan(f"study.matrix.method=[baseline:{scheme}]")
     with pytest.raises(UserError, match=message):
-        plan(f"deploy=[torch_fp32,torchao_{scheme}]", "study.matrix.method=[untrained]")
+        plan(f"deploy=[torch_fp32,torchao:{scheme}]", "study.matrix.method=[untrained]")
 
 
 def test_an_older_gpu_is_named(gpu):

@@ -41,7 +41,7 @@ def check(tiny_model, tmp_path, *overrides):
             (
                 "study.matrix.method=[untrained]",
                 "deploy=[torch_fp32,torchao:int4]",
-                "deploy.torchao_int4.weights.group_size=24",
+                "deploy.torchao:int4.weights.group_size=24",
             ),
             "group_size 24 does not divide",
         ),
@@ -100,5 +100,5 @@ def test_a_model_that_cannot_be_foreseen_is_left_to_its_job(tmp_path):
 
 
 def test_a_filter_may_mean_the_layer_that_a_rotation_appends(tiny_model, tmp_path):
-    head = ("study.matrix.method=[overcomplete_head]", "+weights@method.weights=int8")
+    head = ("study.matrix.method=[overcomplete_head:int8]",)
     check(tiny_model, tmp_path, *head, "++method.weights.modules=2.linear", "deploy=[torch_fp32]")

@@ -43,10 +43,10 @@ def test_keys_of_a_named_scheme_can_be_overridden():
         "study.matrix.method=[baseline:int4]",
         "method.weights.group_size=64",
         "deploy=[torch_fp32,torchao:int4]",
-        "deploy.torch_fp32.dtype=bfloat16",
+        "deploy.torchao:int4.weights.group_size=128",
     )
     assert (config.method.weights.bits, config.method.weights.group_size) == (4, 64)
-    assert config.deploy["torchao:int4"].weights == WeightsConfig(name="int4")
+    assert config.deploy["torchao:int4"].weights == WeightsConfig(name="int4", group_size=128)
 
 
 def test_a_scheme_is_a_name_or_fields_on_top_of_a_named_one():
@@ -72,6 +72,9 @@ def test_a_scheme_is_a_name_or_fields_on_top_of_a_named_one():
         ("deploy=[torch_fp32,torchao_int8_int4]", "deploy 'torchao_int8_int4' is called torchao:int8_int4 now"),
         ("deploy=[torch_fp32,torchao:int5]", "unknown scheme of weights 'int5'"),
         ("deploy=[torch_fp32,torchao:onnx_int8]", "scheme onnx_int8 is ONNX Runtime's grid, not torchao's"),
+        ("deploy.torchao:int4.dtype=int4", "'deploy.torchao:int4' has keys but no backend: it is set and not chosen"),
+        ("deploy.torchao:int4=", "Input should be a valid dictionary"),
+        ("deploy.torchao:int4={", "override not understood: deploy.torchao:int4={"),
         ("+study.matrix.weights=[int5]", "unknown scheme of weights 'int5'"),
     ],
 )

@@ -186,7 +186,7 @@ MODELS = {
     "49 no padding token": ("decoder", ["model.max_seq_length=32"], None),
     "50 fewer layers of a model with layer types": ("qwen3", ["model.max_seq_length=32", "model.num_hidden_layers=1"], None),
     "59 groups that do not divide": (
-        "bert", ["model.max_seq_length=32", "deploy=[torch_fp32,torchao:int4]", "deploy.torchao_int4.weights.group_size=24"],
+        "bert", ["model.max_seq_length=32", "deploy=[torch_fp32,torchao:int4]", "deploy.torchao:int4.weights.group_size=24"],
         r"group_size 24 does not divide the 32 inputs",
     ),
     "56 GPT-2 and int4": (
@@ -207,7 +207,6 @@ OVERRIDES = {
         "data.path=/a b, (c).csv",
         r"needs quotes that Hydra sees: overrides=\"data\.path=",
     ),
-    "60 another task, and a key of the first": ("task.beir.path=elsewhere", r"task\.beir"),
     "60 a Windows path": ("data.path=C:\\Users\\me\\pairs.csv", r"data file '.*pairs\.csv' does not exist"),
 }
 
@@ -216,3 +215,9 @@ OVERRIDES = {
 def test_overrides(tmp_path, case):
     override, expected = OVERRIDES[case]
     check(outcome(tmp_path, "data=local", override), expected)
+
+
+def test_a_key_of_a_task_that_is_not_chosen(tmp_path):
+    check(
+        outcome(tmp_path, "task.beir.path=elsewhere"), r"'task\.beir' has keys but no source: it is set and not chosen"
+    )

@@ -36,6 +36,7 @@ LIBRARY_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError,
 # What decides which model is trained may be swept; every run is then deployed and evaluated in all ways the study lists.
 FULL_SCALE = "full"
 SWEEPABLE = ("model", "data", "method", "weights", "trainer", "seed")
+COLON = "__colon__"  # in keys such as deploy.torchao:int4.dtype while Hydra parses them: its grammar has no ':' there
 store_deployments()
 
 
@@ -238,11 +239,13 @@ def _parsed(overrides: list[str]) -> list[Override]:
 
 
 def _parse(parser: OverridesParser, override: str) -> Override:
+    key, equals, value = override.partition("=")
     try:
-        return parser.parse_override(override)
+        parsed = parser.parse_override(key.replace(":", COLON) + equals + value)
+        parsed.key_or_group = parsed.key_or_group.replace(COLON, ":")
+        return parsed
     except HydraException as error:
-        reason = str(error).strip().splitlines()[0]
-        key, equals, value = override.partition("=")
+        reason = str(error).strip().splitlines()[0].replace(COLON, ":")
         shown = override if len(override) <= LONGEST_SHOWN else f"{override[:LONGEST_SHOWN]}…"
         hint = "write key=value, as in Hydra"
         if equals and len(override) <= LONGEST_SHOWN and "'" not in value:
@@ -256,8 +259,12 @@ def _parse(parser: OverridesParser, override: str) -> Override:
 def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
     choices: list[str] = []
     values: list[str] = []
+    of_schemes: dict[str, Any] = {}
     for override in _parsed(overrides):
         group = override.key_or_group
+        if ":" in group:
+            of_schemes[group] = override.value()
+            continue
         if group not in groups:
             values.append(_forced(override))
             continue
@@ -271,7 +278,10 @@ def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
         else:
             choices.append(override.input_line)
     try:
-        return compose(config_name="config", overrides=[*choices, *values])
+        config = compose(config_name="config", overrides=[*choices, *values])
+        for key, value in of_schemes.items():
+            OmegaConf.update(config, key, value, force_add=True)
+        return config
     except yaml.YAMLError as error:
         raise UserError(f"a file of conf/ is not YAML: {' '.join(str(error).split())}") from None
     except LIBRARY_ERRORS as error:
