@@ -9,20 +9,30 @@ import pytest
 from conftest import PROJECT
 from qatlab import remembered, stage_code
 from qatlab.__main__ import STAGES
+from qatlab.families import parts
+from qatlab.families.parts import card_modules, part_name
 from qatlab.stage_code import PACKAGE, stage_modules
 
+# By name, a stage and the modules of its code that it does not import by name: those of model families.
+JOBS = {stage: (stage, ()) for stage in STAGES if stage not in parts.STAGES} | {
+    f"{stage} of {family}": (stage, (part_name(family, stage),)) for stage in parts.STAGES for family in parts.FAMILIES
+}
+JOBS["models"] = ("models", card_modules())
 
-def names(stage, *registered):
-    return {f"{module.removeprefix('qatlab.').replace('.', '/')}.py" for module in stage_modules(stage, registered)}
+
+def names(job, *registered):
+    stage, modules = JOBS.get(job, (job, ()))
+    found = stage_modules(stage, (*modules, *registered))
+    return {f"{module.removeprefix('qatlab.').replace('.', '/')}.py" for module in found}
 
 
 def test_each_stage_has_its_own_module_and_configuration():
-    for stage in STAGES:
-        assert f"stages/{stage}.py" in names(stage)
+    for job, (stage, _) in JOBS.items():
+        assert f"stages/{stage}.py" in names(job)
 
 
 def test_training_does_not_depend_on_what_follows():
-    training = names("train")
+    training = names("train of embedding")
     assert {
         "losses/quantization_aware.py",
         "quantization/grids.py",
@@ -35,24 +45,32 @@ def test_training_does_not_depend_on_what_follows():
 
 
 def test_another_wording_of_a_card_is_no_other_training():
-    assert not {name for name in names("train") | names("train_causal_lm") if name.startswith("cards/")}
-    assert {"cards/training_card.py", "cards/causal_card.py", "cards/words.py"} <= names("models")
+    trainings = names("train of embedding") | names("train of causal_lm")
+    assert not {name for name in trainings if name.startswith("cards/") or name.endswith("/card.py")}
+    cards = {"cards/training_card.py", "cards/words.py", "families/embedding/card.py", "families/causal_lm/card.py"}
+    assert cards <= names("models")
+
+
+def test_a_family_does_not_depend_on_the_other():
+    for stage in parts.STAGES:
+        assert not {name for name in names(f"{stage} of embedding") if "causal" in name}
+        assert not {name for name in names(f"{stage} of causal_lm") if name.startswith("families/embedding")}
 
 
 def test_modules_named_in_strings_count():
-    assert "encoders/onnx.py" in names("encode", "qatlab.deployments.onnx")
-    assert not {"encoders/onnx.py", "encoders/torch.py"} & names("encode")
+    assert "encoders/onnx.py" in names("encode of embedding", "qatlab.deployments.onnx")
+    assert not {"encoders/onnx.py", "encoders/torch.py"} & names("encode of embedding")
 
 
 def test_scoring_never_imports_torch():
     """Nor anything else that takes long to import, so that it starts in a fraction of a second."""
-    code = "import sys, qatlab.__main__, qatlab.stages.score; print(*sys.modules)"
+    code = "import sys, qatlab.__main__, qatlab.stages.score, qatlab.families.embedding.score; print(*sys.modules)"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     )
     assert "qatlab.stages.score" in loaded
     assert not {"torch", "pandas", "scipy", "statsmodels", "sentence_transformers", "transformers", "mteb"} & loaded
-    assert not {"quantization/fake.py", "quantization/estimators.py"} & names("score")
+    assert not {"quantization/fake.py", "quantization/estimators.py"} & names("score of embedding")
 
 
 @pytest.fixture
@@ -70,11 +88,11 @@ LOCK = PROJECT / "envs" / "requirements.txt"
 
 def codes(lock=LOCK):
     stage_code._modules.cache_clear()
-    return {stage: stage_code.stage_code(stage, lock) for stage in STAGES}
+    return {job: stage_code.stage_code(stage, lock, modules) for job, (stage, modules) in JOBS.items()}
 
 
 def changed(package, module, old, new):
-    """The stages that another version of a module reruns."""
+    """The jobs that another version of a module reruns."""
     before = codes()
     file = package / module
     text = file.read_text()
@@ -82,7 +100,7 @@ def changed(package, module, old, new):
     file.write_text(text.replace(old, new))
     after = codes()
     file.write_text(text)
-    return {stage for stage in STAGES if before[stage] != after[stage]}
+    return {job for job in JOBS if before[job] != after[job]}
 
 
 REWORDED = [
@@ -91,7 +109,7 @@ REWORDED = [
     ("stages/train.py", "-> None:", "-> object:", 1),
     ("evaluation/axes.py", "cannot be kept", "cannot stay", 1),
     ("config/trainer.py", "description=", "description='New: ' + ", 1),
-    ("stages/score.py", "are left out", "are not scored", 1),
+    ("families/embedding/score.py", "are left out", "are not scored", 1),
 ]
 
 
@@ -106,9 +124,9 @@ def test_rewording_reruns_nothing(package, module, old, new, count):
 
 
 def test_a_constant_or_an_operator_reruns_exactly_the_stages_that_compute_with_it(package):
-    users = {stage for stage in STAGES if "evaluation/axes.py" in names(stage)}
-    assert users >= {"score"}
-    assert not users & {"train", "deploy", "encode", "model", "data"}
+    users = {job for job in JOBS if "evaluation/axes.py" in names(job)}
+    assert users >= {"score of embedding"}
+    assert not users & {"train of embedding", "encode of embedding", "score of causal_lm", "model", "data"}
     assert changed(package, "evaluation/axes.py", "FITTED_ON = 1 << 16", "FITTED_ON = 1 << 15") == users
     assert (
         changed(package, "evaluation/axes.py", 'unit = similarity == "cosine"', 'unit = similarity != "dot"') == users

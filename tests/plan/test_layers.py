@@ -10,7 +10,8 @@ from sentence_transformers import SentenceTransformer
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan.layers import _without_weights, check_layers
+from qatlab.families.embedding.family import modules_of
+from qatlab.plan.layers import check_layers
 from qatlab.plan.study import load_study
 
 
@@ -81,7 +82,7 @@ def test_the_names_are_those_of_the_real_model(tiny_model, tmp_path):
     (folder / entry["path"] / "config.json").write_text(json.dumps(shape))
     weights = {"linear.weight": torch.zeros(16, 32), "linear.bias": torch.zeros(16)}
     save_file(weights, folder / entry["path"] / "model.safetensors")
-    real, foreseen = SentenceTransformer(str(folder), device="cpu"), _without_weights(folder)
+    real, foreseen = SentenceTransformer(str(folder), device="cpu"), modules_of(folder)
     names, shapes = (
         {
             n: tuple(m.weight.shape)
@@ -96,7 +97,7 @@ def test_the_names_are_those_of_the_real_model(tiny_model, tmp_path):
 
 def test_a_model_that_cannot_be_foreseen_is_left_to_its_job(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "of_tomorrow"}')
-    assert _without_weights(tmp_path) is None
+    assert modules_of(tmp_path) is None
 
 
 def test_a_filter_may_mean_the_layer_that_a_rotation_appends(tiny_model, tmp_path):

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qatlab.errors import UserError
-from qatlab.stages import deploy_causal_lm, predict, score_predictions, train_causal_lm
+from qatlab.stages import deploy, encode, score, train
 
 TRAINER = {"batch_size": 8, "learning_rate": 3e-3, "precision": "fp32", "max_steps": 12}
 PROJECTIONS = r".*(q|k|v|o|gate|up|down)_proj"
@@ -71,8 +71,8 @@ def trained(inputs, output, method=None, data="text", **trainer):
         "max_seq_length": 64,
         "prompt": "{source}>",
     }
-    description = {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
-    train_causal_lm.run(description, {"model": inputs / "model", "data": inputs / data}, output, 2)
+    description = {"name": "tried", "label": "tried", "family": "causal_lm", "config": json.loads(json.dumps(config))}
+    train.run(description, {"model": inputs / "model", "data": inputs / data}, output, 2)
     return pd.read_csv(output / "log.csv")
 
 
@@ -80,7 +80,7 @@ def deployed(trained_folder, output, **config):
     output.mkdir()
     config = {"backend": "torch", **config}
     (output / "config.json").write_text(json.dumps({"config": config}))
-    deploy_causal_lm.run({"config": config}, {"model": trained_folder}, output, 2)
+    deploy.run({"label": "tried", "family": "causal_lm", "config": config}, {"model": trained_folder}, output, 2)
     return output
 
 
@@ -94,12 +94,13 @@ def task(folder, kind, texts, references=None):
 
 
 def scored(deployment, task_folder, output):
-    for name in ("predict", "score"):
+    for name in ("encode", "score"):
         (output / name).mkdir(parents=True)
     config = {"predict": {"batch_size": 4, "max_new_tokens": 24}, "max_seq_length": 64, "prompt": "{source}>"}
     roles = {"deploy": deployment, "task": task_folder}
-    predict.run({"label": "tried", "config": config}, roles, output / "predict", 2)
-    score_predictions.run({"config": {}}, {"predict": output / "predict", "task": task_folder}, output / "score", 2)
+    encode.run({"label": "tried", "family": "causal_lm", "config": config}, roles, output / "encode", 2)
+    roles = {"encode": output / "encode", "task": task_folder}
+    score.run({"label": "tried", "family": "causal_lm", "config": {}}, roles, output / "score", 2)
     return {row["metric"]: row for row in json.loads((output / "score" / "scores.json").read_text())["scores"]}
 
 
@@ -158,7 +159,7 @@ def test_what_torchao_ships_is_what_training_saw(inputs, tmp_path, pairs):
     texts = [code[:60] for _, code in pairs[:5]]  # one window, so that rows have the same scales
     simulated = nats(model, load_tokenizer(tmp_path / "trained" / "model"), texts, 64, 1)
     found = scored(tmp_path / "deployed", task(tmp_path / "task", "language_modelling", texts), tmp_path / "scores")
-    shipped = pd.read_parquet(tmp_path / "scores" / "predict" / "predictions.parquet")["nats"]
+    shipped = pd.read_parquet(tmp_path / "scores" / "encode" / "predictions.parquet")["nats"]
     assert shipped.tolist() == pytest.approx(simulated, rel=1e-4)
     assert found["bits_per_byte"]["value"] > 0
 
@@ -215,6 +216,6 @@ def test_another_tasks_predictions_are_refused(inputs, tmp_path):
     first, second = (task(tmp_path / f"task{n}", "language_modelling", ["abc"] * n) for n in (5, 6))
     scored(deployment, first, tmp_path / "scores")
     (tmp_path / "other").mkdir()
-    roles = {"predict": tmp_path / "scores" / "predict", "task": second}
+    roles = {"encode": tmp_path / "scores" / "encode", "task": second}
     with pytest.raises(UserError, match="predictions are not of this task's texts"):
-        score_predictions.run({"config": {}}, roles, tmp_path / "other", 2)
+        score.run({"label": "tried", "family": "causal_lm", "config": {}}, roles, tmp_path / "other", 2)

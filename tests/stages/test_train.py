@@ -15,6 +15,7 @@ from sentence_transformers import SentenceTransformer
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import Diverged, UserError
+from qatlab.families.embedding.train import names_of_texts
 from qatlab.quantization import Range, quantize_embeddings
 from qatlab.stages import deploy, train
 
@@ -143,7 +144,7 @@ def test_columns_may_have_names_that_mean_something_else_to_sentence_transformer
 
 
 def test_a_new_name_is_no_other_columns():
-    assert train.names_of_texts(["label", "label_text", "text"]) == {"label": "label_text_text"}
+    assert names_of_texts(["label", "label_text", "text"]) == {"label": "label_text_text"}
 
 
 def test_a_cached_loss_trains_as_the_plain_one_does(inputs, tmp_path):

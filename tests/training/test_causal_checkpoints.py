@@ -9,7 +9,7 @@ import pytest
 from killing import Killed, at_step, kill
 from qatlab.artifact import sha256_of, write_json
 from qatlab.models.byte_decoder import make
-from qatlab.stages import train_causal_lm
+from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL
 
 METHODS = {
@@ -55,8 +55,8 @@ def trained(inputs, output, method, **trainer):
         "max_seq_length": 64,
         "prompt": "{source}>",
     }
-    told = {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
-    train_causal_lm.run(told, inputs, output, 2)
+    told = {"name": "tried", "label": "tried", "family": "causal_lm", "config": json.loads(json.dumps(config))}
+    train.run(told, inputs, output, 2)
     return sha256_of(output / "model" / "model.safetensors"), pd.read_csv(output / "log.csv")
 
 

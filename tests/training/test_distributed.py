@@ -25,7 +25,7 @@ from qatlab import fork_server
 from qatlab.artifact import checkpoint_folder, read_json, write_json
 from qatlab.failures import read_mark
 from qatlab.models.byte_decoder import make
-from qatlab.stages import train, train_causal_lm
+from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL
 
 TWO = {"distributed": {"processes": 2}}
@@ -108,7 +108,7 @@ def description(method, **trainer):
 def causal(method, **trainer):
     told = description(method, batch_size=8, **trainer)
     told["config"] |= {"max_seq_length": 96, "prompt": "{source}>"}
-    return told
+    return {**told, "family": "causal_lm"}
 
 
 def words(inputs, output, told, stage="train"):
@@ -186,8 +186,8 @@ def test_two_processes_train_what_one_does(without_dropout, in_doubles, tmp_path
 def test_a_causal_language_model_too(decoder, tmp_path):
     """Tokens of the two parts differ in number, and count alike all the same; gradients are accumulated besides."""
     sizes = {"gradient_accumulation_steps": 2}
-    one = in_one(decoder, tmp_path / "one", causal({}, **sizes), train_causal_lm)
-    two, _ = in_two(decoder, tmp_path / "two", causal({}, **sizes, **TWO), "train_causal_lm")
+    one = in_one(decoder, tmp_path / "one", causal({}, **sizes), train)
+    two, _ = in_two(decoder, tmp_path / "two", causal({}, **sizes, **TWO), "train")
     assert len(one[1]) == 5
     assert_same(two, one)
 

@@ -23,14 +23,10 @@ STAGES = {
     "data": "write training rows as Parquet",
     "task": "write an evaluation task as Parquet",
     "texts": "write a set of texts that are only embedded, as Parquet",
-    "train": "train an embedding model",
-    "train_causal_lm": "train a causal language model",
-    "deploy": "turn a trained embedding model into what is shipped",
-    "deploy_causal_lm": "turn a trained causal language model into what is shipped",
-    "encode": "run a deployed model over the texts of a task or set",
-    "predict": "run a deployed causal language model over a task",
-    "score": "score embeddings at every output precision",
-    "score_predictions": "score what a causal language model predicted",
+    "train": "train a model",
+    "deploy": "turn a trained model into what is shipped",
+    "encode": "run a deployed model over the texts of a task or set: embeddings, translations or probabilities",
+    "score": "score embeddings at every output precision, or translations and probabilities",
     "drift": "compare a deployment's embeddings with a reference's",
     "bit_changes": "count the bits in which two models' embeddings differ",
     "tables": "gather a study's figures",
@@ -39,7 +35,6 @@ STAGES = {
     "models": "gather a study's trained models, each with its ONNX files and its card",
     "index": "list all studies with their answers",
 }
-TRAININGS = ("train", "train_causal_lm")
 # They write into a study's folder, or that of all studies, beside one another.
 STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
 COMMANDS = {
@@ -150,7 +145,7 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
 
 def _node(name: str, description: dict[str, Any]) -> Any:
     """Which node this is of a training in several processes; None for what runs in this one."""
-    several = description["config"]["trainer"].get("distributed") if name in TRAININGS else None
+    several = description["config"]["trainer"].get("distributed") if name == "train" else None
     if several is None:
         return None
     from qatlab.config.trainer import DistributedConfig

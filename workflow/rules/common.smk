@@ -8,10 +8,10 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from qatlab.bundle import run_from
 from qatlab.errors import UserError, printable
+from qatlab.families.parts import card_modules
 from qatlab.fork_server import start as start_fork_server
 from qatlab.plan.environment import use_this_python
 from qatlab.plan.outline import (
-    TRAININGS,
     outline,
     outline_file,
     read_outlines,
@@ -96,7 +96,6 @@ JOBS_OF = {  # by the kind of artifact that they make
     kind: [JOBS[path] for path in paths]
     for kind, paths in groupby(sorted(JOBS), key=lambda path: path.partition("/")[0])
 }
-DEPLOYMENTS = ("deploy", "deploy_causal_lm")
 
 
 def asked_often(function):

@@ -5,22 +5,18 @@ from typing import Annotated
 from pydantic import Field
 
 from qatlab.config.base import Strict
-from qatlab.config.method import MethodConfig
-from qatlab.config.trainer import TrainerConfig
+from qatlab.config.training import TrainingConfig
 
 
-class CausalTrainingConfig(Strict):
-    """One training."""
+class CausalTrainingConfig(TrainingConfig):
+    """One training of a causal language model."""
 
-    method: MethodConfig
-    trainer: TrainerConfig
-    seed: int
     max_seq_length: Annotated[int, Field(gt=0, description="Tokens of a block of text, or of a pair with its prompt")]
     prompt: str
 
 
 class PredictConfig(Strict):
-    """One pass of a model over a task (conf/predict): its translations, or how likely it finds its texts."""
+    """One pass of a causal language model over a task: its translations, or the probabilities of its texts."""
 
     batch_size: Annotated[int, Field(gt=0, description="Texts, or windows of a text, at once")] = 32
     max_new_tokens: Annotated[int, Field(gt=0, description="Tokens of a translation at most")] = 128
@@ -28,7 +24,7 @@ class PredictConfig(Strict):
 
 
 class PredictionConfig(Strict):
-    """The same, with what the model is asked."""
+    """One pass over a task, with the prompt of the model."""
 
     predict: PredictConfig
     max_seq_length: Annotated[int, Field(gt=0, description="Tokens of a window of text")]

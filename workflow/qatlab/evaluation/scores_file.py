@@ -1,7 +1,7 @@
 """scores.json, what the score stage writes and tables read: rows of figures, and the version of their columns."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,20 @@ from qatlab.errors import UserError
 
 FILE = "scores.json"
 SCHEMA = 3  # 1 was a bare list, without the column index; 2 had no column fitted_on
+
+
+class Scored(NamedTuple):
+    """What the figures of a task are written from.
+
+    Attributes:
+        columns: per query, pair or text: `query_id`, and `<output>/<metric>` for each figure.
+        scores: one row per output and metric, as `write_scores` takes them.
+        timings: one row per output that is searched.
+    """
+
+    columns: dict[str, Any]
+    scores: list[dict[str, Any]]
+    timings: list[dict[str, Any]]
 
 
 def write_scores(folder: Path, rows: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ class Artifact:
     inputs: dict[str, str]  # role → path below results/
     label: str  # what a person watching the terminal reads
     origin: Any = None  # content outside the configuration: versions, checksums
+    family: str | None = None  # of the model that it is made from, which its inputs decide
 
     @property
     def description(self) -> dict[str, Any]:
@@ -33,6 +34,7 @@ class Artifact:
             "config": self.config,
             "inputs": self.inputs,
             "origin": self.origin,
+            **({"family": self.family} if self.family else {}),
         }
 
     @property
@@ -61,7 +63,14 @@ class Planner:
         return self.origins[key]
 
     def add(
-        self, kind: str, slug: str, config: dict[str, Any], inputs: dict[str, str], label: str, origin: Any = None
+        self,
+        kind: str,
+        slug: str,
+        config: dict[str, Any],
+        inputs: dict[str, str],
+        label: str,
+        origin: Any = None,
+        family: str | None = None,
     ) -> str:
         """The path of an artifact. A local path is no part of its identity: the content it leads to is."""
         content = {
@@ -69,7 +78,7 @@ class Planner:
             "inputs": inputs,
             "origin": origin,
         }
-        artifact = Artifact(kind, identity(slug, content), config, inputs, label, origin)
+        artifact = Artifact(kind, identity(slug, content), config, inputs, label, origin, family)
         self.artifacts.setdefault(artifact.path, artifact)
         return artifact.path
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from qatlab.plan.artifacts import Artifact
     from qatlab.plan.plan import Plan
 
-TRAININGS = ("train", "train_causal_lm")
-
 
 @dataclass(frozen=True)
 class Job:
@@ -79,19 +77,21 @@ def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
     from qatlab.plan.registries import registered_modules
 
+    modules = registered_modules(artifact)
     threads = artifact.config.get("trainer", artifact.config).get("threads")
-    if artifact.kind in TRAININGS:
+    if artifact.kind == "train":
         spread = artifact.config["trainer"].get("distributed", {})
-        return Job(artifact.inputs, True, threads, spread.get("processes", 1), spread.get("nodes", 1))
+        return Job(artifact.inputs, True, threads, spread.get("processes", 1), spread.get("nodes", 1), modules)
     if artifact.kind == "deploy":
         # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
         threads = None if "data" in artifact.inputs else 1
-        return Job(artifact.inputs, made_on_gpu(artifact), threads, modules=registered_modules(artifact))
-    if artifact.kind in ("encode", "predict"):
+        return Job(artifact.inputs, made_on_gpu(artifact), threads, modules=modules)
+    if artifact.kind == "encode":
         deployed = deployments.get(artifact.inputs.get("deploy", ""))
         on_gpu = deployed is not None and runs_on_gpu(deployed)
-        return Job(artifact.inputs, on_gpu, threads, modules=registered_modules(deployed) if deployed else ())
-    return Job(artifact.inputs, False, threads, modules=registered_modules(artifact))
+        of_deployment = registered_modules(deployed)[:1] if deployed else ()
+        return Job(artifact.inputs, on_gpu, threads, modules=(*of_deployment, *modules))
+    return Job(artifact.inputs, False, threads, modules=modules)
 
 
 def write_outlines(outlines: list[Outline], code: dict[str, str], folder: Path, asked_for: str) -> None:

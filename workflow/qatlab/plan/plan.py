@@ -11,7 +11,6 @@ from qatlab.errors import UserError
 from qatlab.evaluation.outputs import has_few_bits, outputs
 from qatlab.plan.artifacts import Artifact, Planner
 from qatlab.plan.bit_changes import plan_bit_changes
-from qatlab.plan.causal_lm import plan_causal_run
 from qatlab.plan.compose import FULL_SCALE
 from qatlab.plan.decomposition import check_decomposition, plan_decomposition
 from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
@@ -42,7 +41,7 @@ class Plan:
         names = {
             "published": self.published is not None,
             "scores": True,
-            "training_loss": any(a.kind.startswith("train") for a in self.artifacts.values()),
+            "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
             "gradient": any(run.config.method.embedding_quantization is not None for run in self.runs),
             "drift": self._compares(),
             "waterfall": any(run.chains for run in self.runs),
@@ -99,12 +98,12 @@ class Plan:
         """Whether an output takes so few bits a dimension that its axes matter."""
         run = self.runs[0]  # all are evaluated alike
         scored = (made for kind in run.kinds.values() for made in outputs(run.config.evaluate, kind))
-        return run.config.model.kind == "embedding" and any(has_few_bits(made.described(1)) for made in scored)
+        return run.family.has_embeddings and any(has_few_bits(made.described(1)) for made in scored)
 
     def _axes(self) -> dict[str, Any]:
         """The labels and words of the study's axes, in order; and the labels of those that `evaluate.rotations` lists."""
         evaluate = self.runs[0].config.evaluate
-        if self.runs[0].config.model.kind == "causal_lm":
+        if not self.runs[0].family.has_embeddings:
             return {"axes": [], "chosen_axes": [RotationConfig().label]}
         words = {axes.label: axes.in_words for axes in (*evaluate.rotations, *evaluate.bit_axes)}
         axes = [{"label": label, "words": words[label]} for label in words]
@@ -112,7 +111,7 @@ class Plan:
 
     def _shipped_otherwise(self, run: Run) -> bool:
         """Whether a run's float32 embeddings are scored, and something else is."""
-        if run.config.model.kind == "causal_lm":
+        if not run.family.has_embeddings:
             return len(run.config.deploy) > 1
         scored = outputs(run.config.evaluate)
         return len(run.config.deploy) * len(scored) > 1 and any(output.plain for output in scored)
@@ -154,17 +153,17 @@ def make_plan(cells: list[tuple[dict[str, Any], RunConfig]], bundle: Bundle | Ga
     planner = Planner(bundle)
     runs: dict[str, Run] = {}
     for cell, config in cells:
-        run = (plan_causal_run if config.model.kind == "causal_lm" else plan_run)(planner, cell, config)
+        run = plan_run(planner, cell, config)
         runs.setdefault(run.trained, run)  # an untrained model is the same for every seed: one run
     study = cells[0][1].study
     _check_names(runs.values())
     _check_kinds(list(runs.values()))
     check_decomposition(list(runs.values()))
     for run in runs.values():
-        if run.config.model.kind == "embedding":
+        if run.family.has_embeddings:
             plan_drift(planner, run, list(runs.values()))
             plan_decomposition(planner, run)
-    if all(run.config.model.kind == "embedding" for run in runs.values()):
+    if all(run.family.has_embeddings for run in runs.values()):
         plan_bit_changes(planner, list(runs.values()), study.baseline)
     if bundle is not None:
         bundle.check(planner.artifacts.values())
@@ -175,7 +174,7 @@ def _check_kinds(runs: list[Run]) -> None:
     if len({run.config.model.kind for run in runs}) > 1:
         raise UserError("the study's models are of both kinds, embedding and causal_lm; give each a study of its own")
     kinds = dict.fromkeys(runs[0].kinds.values())
-    if runs[0].config.model.kind == "causal_lm" and len(kinds) > 1:
+    if not runs[0].family.has_embeddings and len(kinds) > 1:
         raise UserError(
             f"the study's tasks are of {' and '.join(kinds)}, whose figures have no mean; give each a study of its own"
         )

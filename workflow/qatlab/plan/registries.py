@@ -1,8 +1,9 @@
-"""Which registered class an artifact is made by."""
+"""Which registered class, and which part of a model family, an artifact is made by."""
 
 from typing import TYPE_CHECKING, Any
 
 from qatlab.deployments.deployment import DEPLOYMENTS
+from qatlab.families.parts import STAGES, part_name
 from qatlab.registry import Registry
 from qatlab.sources.source import SOURCES
 from qatlab.tasks.task import TASKS
@@ -20,8 +21,8 @@ REGISTRIES: dict[str, Registry[Any]] = {  # by the kind of artifact
 
 
 def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
-    """Return the module of the registered class that makes an artifact; nothing for kinds without a registry."""
+    """Return the modules that make an artifact besides its stage's own: of its registered class, then of its model's family."""
     registry = REGISTRIES.get(artifact.kind)
-    if registry is None:
-        return ()
-    return (registry.get(artifact.config[registry.key]).__module__,)
+    own = (registry.get(artifact.config[registry.key]).__module__,) if registry else ()
+    part = next((stage for stage in STAGES if stage == artifact.kind), None)
+    return (*own, part_name(artifact.family, part)) if artifact.family and part else own

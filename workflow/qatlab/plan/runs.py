@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.study import RunConfig
@@ -12,6 +14,7 @@ from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, printable
 from qatlab.evaluation.outputs import outputs
+from qatlab.families.family import Family, family_of
 from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows
@@ -28,6 +31,7 @@ class Run:
     cell: dict[str, Any]
     config: RunConfig
     trained: str
+    family: Family
     deployed: dict[str, str] = field(default_factory=dict)  # deployment → path
     encoded: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task or set of texts) → path
     scored: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task) → path
@@ -50,20 +54,25 @@ class Run:
 
 
 def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
-    """A cell's run, its drift apart, which may refer to other runs."""
+    """Plan a cell's run, its drift apart, which may refer to other runs.
+
+    Raises:
+        UserError: for tasks that models of its family are not evaluated on.
+    """
+    family = family_of(config.model.kind)
     model = plan_model(planner, config.model)
     trained, name = model, run_name(cell, config)
     if config.method.train:
         data = plan_data(planner, config)
         check_rows(planner, config)
-        slice_ = {"method": dump(config.method), "trainer": dump(config.trainer), "seed": config.seed}
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
-        trained = planner.add("train", slug, slice_, {"model": model, "data": data}, name)
-    run = Run(name, cell, config, trained)
+        inputs = {"model": model, "data": data}
+        trained = planner.add("train", slug, dump(family.training(config)), inputs, name, family=family.name)
+    run = Run(name, cell, config, trained, family)
     for deployment in config.deploy:
         run.deployed[deployment] = plan_deployment(planner, run, deployment, config.deploy[deployment])
     scheme = config.method.weights
-    if scheme is not None:
+    if scheme is not None and family.has_embeddings:
         as_trained = TorchDeployment(backend="torch", weights=scheme, simulated=True)
         run.deployed[simulation(scheme.name)] = plan_deployment(planner, run, simulation(scheme.name), as_trained)
     for task, role in run.tasks.items():
@@ -76,7 +85,7 @@ def check_rows(planner: Planner, config: RunConfig) -> None:
     counts = planner.origin(training_rows, config.data)
     if counts is not None:
         check_count(config.data.name, counts["rows"], config.data.rows)
-        if config.model.kind != "causal_lm":
+        if family_of(config.model.kind).has_embeddings:
             check_batches(counts["kept"], counts["distinct"], config.trainer)
 
 
@@ -94,14 +103,21 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
     searcher = _searcher(planner, config.task[task]) if role == "task" else {}
     task_path = planner.add(role, task, {role: task, **dump(section)}, searcher, task, planner.origin(lookup, section))
     if role == "task":
-        run.kinds[task] = task_kind(config.task[task], planner.artifacts[task_path].origin)
+        kind = run.kinds[task] = task_kind(config.task[task], planner.artifacts[task_path].origin)
+        if kind not in run.family.kinds:
+            *others, last = run.family.kinds
+            raise UserError(
+                f"task '{task}' is of {kind}, and model '{config.model.name}' is {run.family.in_words}; give it tasks of "
+                f"{', '.join(others)} or {last}"
+            )
     for deployment, deployed in run.deployed.items():
         if is_simulation(deployment) and role == "texts":
             continue
         encoded = plan_encoding(planner, run, deployment, {"deploy": deployed, role: task_path}, task)
         run.encoded[deployment, task] = encoded
         if role == "task" and not is_simulation(deployment):
-            run.scored[deployment, task] = plan_score(planner, run, (deployment, task), encoded, config.evaluate)
+            scoring = run.family.scoring(config)
+            run.scored[deployment, task] = plan_score(planner, run, (deployment, task), encoded, scoring)
 
 
 def plan_encoding(planner: Planner, run: Run, deployment: str, inputs: dict[str, str], task: str) -> str:
@@ -111,17 +127,29 @@ def plan_encoding(planner: Planner, run: Run, deployment: str, inputs: dict[str,
         inputs: the deployed model (`deploy`), and the texts in their role.
     """
     slug, what = f"{run.name}-{deployment}-{task}", f"{run.name} · {deployment} · {task}"
-    return planner.add("encode", slug, dump(run.config.encode), inputs, what)
+    config = dump(run.family.encoding(run.config))
+    return planner.add("encode", slug, config, inputs, what, family=run.family.name)
 
 
-def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, config: EvaluateConfig) -> str:
-    """Scores of an encoding; `of` names its deployment and task."""
+def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, config: BaseModel | None) -> str:
+    """Plan the scores of an encoding.
+
+    Args:
+        of: its deployment and task.
+        config: what scores follow from besides the encoding; None for nothing.
+    """
     made_from = planner.artifacts[encoded].inputs
     inputs = {"encode": encoded, "task": made_from["task"]}
-    of_axes = any(output.rotation.fitted_on == "training" for output in outputs(config, run.kinds[of[1]]))
-    if of_axes or "training" in config.ranges:
+    if isinstance(config, EvaluateConfig) and _fits_on_training(config, run.kinds[of[1]]):
         inputs["training"] = run.training[of[0]] = _plan_training(planner, run, of[0], made_from["deploy"])
-    return planner.add("score", "-".join([run.name, *of]), dump(config), inputs, " · ".join([run.name, *of]))
+    values, label = dump(config) if config else {}, " · ".join([run.name, *of])
+    return planner.add("score", "-".join([run.name, *of]), values, inputs, label, family=run.family.name)
+
+
+def _fits_on_training(config: EvaluateConfig, kind: Kind) -> bool:
+    """Return whether ranges or axes of a task's outputs are fitted on embeddings of training documents."""
+    of_axes = any(output.rotation.fitted_on == "training" for output in outputs(config, kind))
+    return of_axes or "training" in config.ranges
 
 
 def _searcher(planner: Planner, task: Task) -> dict[str, str]:
@@ -136,7 +164,8 @@ def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -
     slice_ = {**dump(config.encode), "rows": config.evaluate.range_rows}
     inputs = {"deploy": deployed, "data": plan_data(planner, config)}
     label = f"{run.name} · {deployment} · training documents"
-    return planner.add("encode", f"{run.name}-{deployment}-training", slice_, inputs, label)
+    slug = f"{run.name}-{deployment}-training"
+    return planner.add("encode", slug, slice_, inputs, label, family=run.family.name)
 
 
 def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
@@ -197,11 +226,13 @@ def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deploym
     if plain is not None:
         label = f"{run.name} · {plain.backend}"
         slug = f"{run.name}-{plain.backend}"
-        inputs["float"] = planner.add("deploy", slug, dump(plain), {"model": run.trained}, label)
+        inputs["float"] = planner.add(
+            "deploy", slug, dump(plain), {"model": run.trained}, label, family=run.family.name
+        )
     if config.needs_texts:
         inputs["data"] = plan_data(planner, run.config)
     slug = f"{run.name}-{config.backend if config.exported and plain is None else deployment}"
-    return planner.add("deploy", slug, dump(config), inputs, f"{run.name} · {deployment}")
+    return planner.add("deploy", slug, dump(config), inputs, f"{run.name} · {deployment}", family=run.family.name)
 
 
 def run_name(cell: dict[str, Any], config: RunConfig) -> str:

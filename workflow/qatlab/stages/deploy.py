@@ -7,19 +7,19 @@ from pydantic import TypeAdapter
 
 from qatlab.artifact import write_json
 from qatlab.config.deploy import DeployConfig
+from qatlab.families.parts import part_of
 
 WEIGHTS = (".safetensors", ".onnx", ".data", ".onnx_data", ".bin")
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Write model/ (a folder Sentence Transformers loads with the same backend) and cost.json.
+    """Write model/ (a folder that the family's library loads) and cost.json.
 
     cost.json has the bytes of the weights and, of quantized weights, how many of those of linear layers are quantized.
     """
     config = TypeAdapter(DeployConfig).validate_python(description["config"])
     target = output / "model"
-    counts = config.build(inputs, target, threads, description["label"])
-    config.check(inputs, target, threads, f"deploy {description['label']}")
+    counts = part_of(description, "deploy").build(config, inputs, target, threads, description["label"])
     files = [file for file in target.rglob("*") if file.suffix in WEIGHTS]
     size = sum(file.stat().st_size for file in files)
     write_json(output / "cost.json", {"bytes": size, **(counts._asdict() if counts else {})})

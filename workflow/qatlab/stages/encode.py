@@ -1,90 +1,30 @@
-"""encode: one pass of a deployed model over a task's documents and queries, or over a set of texts."""
+"""encode: one pass of a deployed model over a task or a set of texts: its embeddings, or its predictions."""
 
-import shutil
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json, write_json
 from qatlab.config.deploy import DeployConfig
-from qatlab.config.encode import EncodeConfig, EncodeTrainingConfig
-from qatlab.evaluation.task import MANIFEST
-from qatlab.models.prompts import prompt_for
-from qatlab.models.similarity import SIMILARITY_FILE, named_similarity
+from qatlab.evaluation.one_pass import Pass
+from qatlab.families.parts import part_of
 from qatlab.processor import features, integer_kernel
-from qatlab.progress import Pace, clock, say
-from qatlab.quantization.ranges import RANGES
-
-BATCHES_AT_ONCE = 8
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes documents.npy and, of a task, queries.npy, (n, dim) float32 in the order of the tables; cost.json, machine.json.
-
-    Of training data, the first documents are encoded, for ranges and axes that are fitted on them.
-    """
-    config = (EncodeTrainingConfig if "data" in inputs else EncodeConfig).model_validate(description["config"])
-    folder = inputs["deploy"] / "model"
+    """Write what the family's model gives for the texts; cost.json, machine.json."""
     deployment = TypeAdapter(DeployConfig).validate_python(read_json(inputs["deploy"] / "config.json")["config"])
-    encoder = deployment.encoder(folder, config.threads or threads)
-    encoder.encode(["warm up"], config.batch_size)
-    deployment.check_encoder(encoder, folder, f"encode {description['label']}")
-    if (folder / RANGES).is_dir():
-        shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring
-    count, seconds = 0, 0.0
-    for table, texts in _texts(inputs, config).items():
-        prompt = prompt_for(folder, "pairs" if _are_pairs(inputs) else table)
-        began = time.monotonic()
-        embeddings = _encode(encoder, texts, prompt, config.batch_size, f"encode {description['label']}: {table}")
-        seconds += time.monotonic() - began
-        count += len(texts)
-        if not np.isfinite(embeddings).all():
-            raise ValueError(f"the model gives NaN or Inf for some of the {table}")
-        np.save(output / f"{table}.npy", embeddings)
-    write_json(output / SIMILARITY_FILE, {"similarity": named_similarity(folder)})
+    taken: Pass = part_of(description, "encode").encode(description, deployment, inputs, output, threads)
     write_json(
         output / "cost.json",
-        {"texts": count, "seconds": seconds, "texts_per_second": count / seconds, "device": encoder.device},
+        {
+            "texts": taken.texts,
+            "seconds": taken.seconds,
+            "texts_per_second": taken.texts / taken.seconds,
+            "device": taken.device,
+        },
     )
     found = features()
     integers = integer_kernel(found, deployment.sums_are_exact) if deployment.integer_arithmetic else None
     write_json(output / "machine.json", {"features": found, "integer_kernel": integers})
-
-
-def _texts(inputs: dict[str, Path], config: EncodeConfig) -> dict[str, list[str]]:
-    """What is encoded: a task's documents and queries, a set of texts, or documents of training data."""
-    if isinstance(config, EncodeTrainingConfig):
-        rows = pq.read_table(inputs["data"] / "train.parquet").column(1)  # the column of the documents
-        return {"documents": rows.slice(0, config.rows).to_pylist()}
-    role, tables = ("task", ("documents", "queries")) if "task" in inputs else ("texts", ("documents",))
-    return {
-        table: pq.read_table(inputs[role] / f"{table}.parquet", columns=["text"])["text"].to_pylist()
-        for table in tables
-    }
-
-
-def _are_pairs(inputs: dict[str, Path]) -> bool:
-    """Whether the texts of a task are alike, neither queries nor documents."""
-    return "task" in inputs and read_json(inputs["task"] / MANIFEST)["kind"] == "similarity"
-
-
-def _encode(encoder: Any, texts: list[str], prompt: str, batch_size: int, label: str) -> np.ndarray:
-    """Longest first, over all texts, so that little is padded; in blocks, so that someone waiting sees progress."""
-    block = max(len(texts) // 10, batch_size * BATCHES_AT_ONCE)
-    order = np.argsort([-len(text) for text in texts], kind="stable")
-    letters = sum(map(len, texts))  # what is left is told by: those still to come are short
-    pace, began, parts, done = Pace(), time.monotonic(), [], 0
-    pace.due()
-    for start in range(0, len(texts), block):
-        some = [texts[row] for row in order[start : start + block]]
-        parts.append(encoder.encode(some, batch_size, prompt))
-        done += sum(map(len, some))
-        if pace.due() and 0 < done < letters:
-            left = (time.monotonic() - began) / done * (letters - done)
-            say(f"{label} {start + len(some)} of {len(texts)}, {clock(left)} left")
-    found: np.ndarray = np.concatenate(parts)[np.argsort(order)]
-    return found

@@ -7,14 +7,13 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
-from qatlab.cards.causal_card import causal_card
 from qatlab.cards.study_card import Shipped, study_card
-from qatlab.cards.training_card import FILE, gradients_of, known, training_card
-from qatlab.config.causal_lm import CausalTrainingConfig
+from qatlab.cards.training_card import FILE, known
 from qatlab.config.deploy import DeployConfig
 from qatlab.deploy.onnx_export import ONNX_FILE
 from qatlab.deploy.onnx_names import shared_names
 from qatlab.deployments.deployment import Deployment
+from qatlab.families.parts import part_of
 from qatlab.tables.names import model_folder
 
 FOLDER = "models"
@@ -26,7 +25,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     config = description["config"]
     (output / FOLDER).mkdir()
     for run in config["runs"]:
-        if run["trained"].startswith("train"):
+        if run["trained"].startswith("train/"):
             folder = output / FOLDER / model_folder(run["run"])
             link_or_copy_tree(inputs["results"] / run["trained"] / "model", folder)
             shipped = _ship(run, inputs["results"], folder)
@@ -42,10 +41,9 @@ def _training_card(results: Path, trained: str) -> str:
     made = read_json(results / trained / "config.json")
     model, data = (known(results / made["inputs"][role]) for role in ("model", "data"))
     took = read_json(results / trained / "cost.json")
-    if trained.startswith("train/"):
-        gradients = gradients_of(pd.read_csv(results / trained / "log.csv"))
-        return training_card(made["config"], model, data, took, gradients)
-    return causal_card(CausalTrainingConfig.model_validate(made["config"]), model, data, took)
+    steps = pd.read_csv(results / trained / "log.csv")
+    card: str = part_of(made, "card").card(made["config"], model, data, took, steps)
+    return card
 
 
 def _ship(run: dict[str, Any], results: Path, folder: Path) -> Shipped:

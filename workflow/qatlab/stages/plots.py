@@ -33,7 +33,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     main, methods = planned[planned[STATUS] == OK], list(dict.fromkeys(planned["method"]))
     drawn = scores.draw(main, metric, title, main_label(config["main_metrics"]), methods) if len(main) else None
     style.save(drawn or style.nothing(title), folder, "scores")
-    trained = [run for run in config["runs"] if run["trained"].startswith("train")]
+    trained = [run for run in config["runs"] if run["trained"].startswith("train/")]
     logs = {
         run["run"]: pd.read_csv(results / run["trained"] / "log.csv")
         for run in trained

@@ -182,7 +182,7 @@ def cost(
 
 
 def _cost_of_training(run: dict[str, Any], results: Path, missing: Missing) -> dict[str, Any]:
-    trained, status = run["trained"].startswith("train"), missing.status(run["trained"])
+    trained, status = run["trained"].startswith("train/"), missing.status(run["trained"])
     found = read_json(results / run["trained"] / "cost.json") if trained and status == OK else {}
     told = {key: found.get(key) for key in OF_TRAINING if key != "train_seconds"}
     return {**told, "train_seconds": found.get("seconds"), "train_device": found.get("device"), STATUS: status}

@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -47,11 +47,22 @@ def seconds_between() -> float:
     return seconds
 
 
-def made_by(stage: str, description: dict[str, Any], inputs: dict[str, Path]) -> dict[str, Any]:
-    """All that a training follows from: its configuration, what it is made from, this code and the libraries below it."""
+def made_by(
+    stage: str, description: dict[str, Any], inputs: dict[str, Path], modules: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return all that a training follows from: its configuration, what it is made from, this code and the libraries below it.
+
+    Args:
+        modules: those of the stage's code that its module does not import by name, such as the model family's.
+    """
     manifests = {role: sha256_of(path / "manifest.json") for role, path in inputs.items()}
     versions = {package: version(package) for package in PACKAGES}
-    return {"config": description["config"], "inputs": manifests, "code": stage_meaning(stage), "versions": versions}
+    return {
+        "config": description["config"],
+        "inputs": manifests,
+        "code": stage_meaning(stage, modules),
+        "versions": versions,
+    }
 
 
 class Checkpoints(TrainerCallback):

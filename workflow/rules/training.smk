@@ -1,3 +1,6 @@
+# Trained models, and the forms in which they are served.
+
+
 # One training. It takes all cores unless the study says how many, and a GPU for each of its processes where the machine has any.
 rule train:
     input:
@@ -21,7 +24,29 @@ rule train:
         runtime=growing(240),
     params:
         config=description("train"),
-        code=code("train"),
+        code=code_of_job("train"),
         on_each_node=on_each_node("train"),
     shell:
         "{params.on_each_node}python -m qatlab train --config {params.config} --output {output} --threads {threads} --log {log}"
+
+
+# A trained model as it is shipped.
+rule deploy:
+    input:
+        unpack(made_from("deploy")),
+    output:
+        directory("results/deploy/{id}"),
+    log:
+        "results/logs/deploy/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: threads("deploy")
+    resources:
+        gpu=gpus("deploy"),
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        config=description("deploy"),
+        code=code_of_job("deploy"),
+    shell:
+        "python -m qatlab deploy --config {params.config} --output {output} --threads {threads} --log {log}"

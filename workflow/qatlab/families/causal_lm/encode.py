@@ -1,4 +1,4 @@
-"""predict: one pass of a deployed causal language model over a task: its translations, or how likely it finds the task's texts."""
+"""Predictions of a deployed causal language model: translations of a task's sources, or the probabilities of its texts."""
 
 import time
 from pathlib import Path
@@ -6,16 +6,15 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter
 
-from qatlab.artifact import read_json, write_json
+from qatlab.artifact import read_json
 from qatlab.config.causal_lm import PredictionConfig
-from qatlab.config.deploy import DeployConfig
-from qatlab.deploy.causal_lm import load_deployed
+from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
+from qatlab.evaluation.one_pass import Pass
 from qatlab.evaluation.task import MANIFEST
+from qatlab.families.causal_lm.deploy import load_deployed
 from qatlab.models.causal_lm import load_tokenizer
-from qatlab.processor import features
 from qatlab.progress import Pace, clock, say
 from qatlab.training.device import describe_device, device_name, use_threads
 from qatlab.training.gpu import claim_gpu, visible_gpus
@@ -23,13 +22,14 @@ from qatlab.training.gpu import claim_gpu, visible_gpus
 BATCHES_AT_ONCE = 8
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes predictions.parquet in the order of the task's queries; cost.json, machine.json.
+def encode(
+    description: dict[str, Any], deployment: Deployment, inputs: dict[str, Path], output: Path, threads: int | None
+) -> Pass:
+    """Write predictions.parquet in the order of the task's queries.
 
     Columns: id; of a translation its `prediction`; of a text its `nats` (−ln of its probability) and `bytes` of UTF-8.
     """
     config = PredictionConfig.model_validate(description["config"])
-    deployment = TypeAdapter(DeployConfig).validate_python(read_json(inputs["deploy"] / "config.json")["config"])
     assert isinstance(deployment, TorchDeployment)
     device = device_name() if deployment.runs_on_gpu else "cpu"
     if deployment.runs_on_gpu:
@@ -52,16 +52,14 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
     predict([rows["text"].iloc[0][:100]])  # warms up
     began = time.monotonic()
-    columns = _in_blocks(predict, rows["text"].tolist(), config.predict.batch_size, f"predict {description['label']}")
+    columns = _in_blocks(predict, rows["text"].tolist(), config.predict.batch_size, f"encode {description['label']}")
     seconds = time.monotonic() - began
     pd.DataFrame({"id": rows["id"], **columns}).to_parquet(output / "predictions.parquet", index=False)
-    rate = {"texts": len(rows), "seconds": seconds, "texts_per_second": len(rows) / seconds}
-    write_json(output / "cost.json", {**rate, "device": describe_device(device)})
-    write_json(output / "machine.json", {"features": features(), "integer_kernel": None})
+    return Pass(len(rows), seconds, describe_device(device))
 
 
 def _in_blocks(predict: Any, texts: list[str], batch_size: int, label: str) -> dict[str, list[Any]]:
-    """So that someone waiting sees progress."""
+    """Return the columns of all texts, predicted in blocks, so that someone waiting sees progress."""
     columns: dict[str, list[Any]] = {}
     pace, began = Pace(), time.monotonic()
     pace.due()

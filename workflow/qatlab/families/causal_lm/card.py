@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pandas as pd
 from huggingface_hub import ModelCardData
 
 from qatlab.cards.training_card import (
@@ -19,14 +20,21 @@ from qatlab.config.method import MethodConfig
 from qatlab.tables.harmless import in_markdown
 
 
-def causal_card(config: CausalTrainingConfig, model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any]) -> str:
-    """README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
+def card(
+    config: dict[str, Any], model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any], steps: pd.DataFrame
+) -> str:
+    """Return README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
 
     Args:
         config: of the training.
         model, data: configuration and manifest, in one, of the base model and of the training rows.
         cost: what it took.
+        steps: the training's log, one row per step.
     """
+    return _card(CausalTrainingConfig.model_validate(config), model, data, cost)
+
+
+def _card(config: CausalTrainingConfig, model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any]) -> str:
     method, translates = config.method, len(data["columns"]) > 1
     aware = " with its weights quantized in training" if method.weights else ""
     sections = [

@@ -1,10 +1,11 @@
-"""A causal language model as it is shipped: in float32, in bfloat16, or with weights that torchao has quantized."""
+"""Deployments of a causal language model: in float32, in bfloat16, or with weights that torchao quantizes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatlab.artifact import link_or_copy_tree
 from qatlab.config.weights import WeightsConfig
+from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.weights.coverage import Coverage
 
@@ -12,13 +13,19 @@ if TYPE_CHECKING:  # a float model is copied in no time, and Transformers takes 
     from transformers import PreTrainedModel
 
 
-def deploy(source: Path, target: Path, config: TorchDeployment) -> Coverage | None:
+def build(
+    config: Deployment, inputs: dict[str, Path], target: Path, threads: int | None, label: str
+) -> Coverage | None:
     """Write a folder that `load_deployed` reads; Transformers too, unless torchao has quantized its weights.
 
-    Returns, of quantized weights, how many of those of linear layers are quantized.
+    Returns:
+        How many weights of linear layers are quantized; None where none are.
 
-    Raises UserError if a scheme does not fit the model.
+    Raises:
+        UserError: for a scheme that does not fit the model.
     """
+    assert isinstance(config, TorchDeployment)  # no other deployment serves causal language models
+    source = inputs["model"] / "model"
     if config.weights is not None:
         from qatlab.deploy import torchao
 

@@ -1,26 +1,29 @@
-"""score_predictions: a task's figures from what a causal language model predicted."""
+"""Figures of a task from the predictions of a causal language model: chrF and BLEU, or bits per byte."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qatlab.artifact import read_json, write_json
+from qatlab.artifact import read_json
 from qatlab.errors import UserError
 from qatlab.evaluation.planned import TEXT_OUTPUT
-from qatlab.evaluation.scores_file import standard_error, write_scores
+from qatlab.evaluation.scores_file import Scored, standard_error
 from qatlab.evaluation.task import MANIFEST
 from qatlab.tables.names import TEXT
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes scores.json, per_query.parquet (each text's part in each figure) and timings.json (nothing is searched)."""
-    predictions = pq.read_table(inputs["predict"] / "predictions.parquet").to_pandas()
+def score(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> Scored:
+    """Return the figures of the predictions; nothing is searched, so there are no durations.
+
+    Raises:
+        UserError: for predictions of another task, or of a model whose probabilities are 0 or NaN.
+    """
+    predictions = pq.read_table(inputs["encode"] / "predictions.parquet").to_pandas()
     queries = pq.read_table(inputs["task"] / "queries.parquet", columns=["id"])["id"].to_pylist()
     if predictions["id"].tolist() != queries:
-        raise UserError("predictions are not of this task's texts; predict this very task")
+        raise UserError("predictions are not of this task's texts; encode this very task")
     if read_json(inputs["task"] / MANIFEST)["kind"] == "translation":
         from qatlab.evaluation.translation import translation_figures
 
@@ -43,6 +46,4 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         for metric, values in figures.items()
     ]
     columns = {f"{TEXT}/{metric}": values for metric, values in figures.items()}
-    pq.write_table(pa.table({"query_id": queries, **columns}), output / "per_query.parquet")
-    write_scores(output, rows)
-    write_json(output / "timings.json", [])
+    return Scored({"query_id": queries, **columns}, rows, [])

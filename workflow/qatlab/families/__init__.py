@@ -1,0 +1,1 @@
+"""Model families: what embedding models and causal language models each supply to the stages that they share."""

@@ -1,0 +1,51 @@
+"""Causal language models in the plan."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from qatlab.config.causal_lm import CausalTrainingConfig, PredictionConfig
+from qatlab.config.model import ModelConfig
+from qatlab.config.study import RunConfig
+from qatlab.families.family import Family
+from qatlab.progress import output_to
+
+
+class CausalFamily(Family):
+    """Causal language models."""
+
+    name = "causal_lm"
+    in_words = "a causal language model"
+    kinds = ("translation", "language_modelling")
+    has_embeddings = False
+
+    def training(self, config: RunConfig) -> CausalTrainingConfig:
+        """Return method, trainer and seed, and the length and prompt of examples."""
+        return CausalTrainingConfig(
+            method=config.method,
+            trainer=config.trainer,
+            seed=config.seed,
+            max_seq_length=config.model.max_seq_length,
+            prompt=config.model.prompt,
+        )
+
+    def encoding(self, config: RunConfig) -> PredictionConfig:
+        """Return how the model predicts, the length of windows and the prompt."""
+        return PredictionConfig(
+            predict=config.predict, max_seq_length=config.model.max_seq_length, prompt=config.model.prompt
+        )
+
+    def scoring(self, config: RunConfig) -> None:
+        """Return nothing: chrF, BLEU and bits per byte have no settings."""
+
+    def without_weights(self, folder: Path | None, config: ModelConfig) -> Any:
+        """Return the modules of a folder's model, or of a decoder that is to be made; None for an unknown architecture."""
+        if folder is None and config.decoder is None:
+            return None
+        with output_to(Path(os.devnull)):  # libraries warn of one another while they are imported
+            from qatlab.models.causal_lm import without_weights
+
+            return without_weights(folder, config.decoder)
+
+
+FAMILY = CausalFamily()

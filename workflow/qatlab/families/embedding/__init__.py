@@ -1,0 +1,1 @@
+"""Embedding models, trained and loaded by Sentence Transformers."""

@@ -1,0 +1,33 @@
+"""Where the parts of stages are that differ between model families.
+
+A family is a package beside this module. Its modules `train`, `deploy`, `encode`, `score` and `card` are its parts of the stages, which the
+stage of that name imports for the family of its job; its module `family` has what the plan needs.
+"""
+
+from importlib import import_module
+from typing import Any, Literal, get_args
+
+FamilyName = Literal["embedding", "causal_lm"]
+Part = Literal["train", "deploy", "encode", "score", "card"]
+FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
+STAGES: tuple[Part, ...] = ("train", "deploy", "encode", "score")  # each of which makes an artifact of its name
+DEFAULT: FamilyName = "embedding"
+
+
+def part_name(family: str, part: Part) -> str:
+    """Return the name of the module that is a family's part of a stage."""
+    return f"{__package__}.{family}.{part}"
+
+
+def part_of(description: dict[str, Any], part: Part) -> Any:
+    """Import a family's part of a stage.
+
+    Args:
+        description: of the job, as the plan writes it; without a family, it is of an embedding model.
+    """
+    return import_module(part_name(description.get("family", DEFAULT), part))
+
+
+def card_modules() -> tuple[str, ...]:
+    """Return the names of the modules that write the cards of trained models."""
+    return tuple(part_name(family, "card") for family in FAMILIES)

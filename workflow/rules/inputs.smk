@@ -1,0 +1,67 @@
+# What studies start from: base models, training rows, evaluation tasks, sets of texts.
+
+
+# A base model as a plain Sentence Transformers folder.
+rule model:
+    output:
+        directory("results/model/{id}"),
+    log:
+        "results/logs/model/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
+    params:
+        config=description("model"),
+        code=code("model"),
+    shell:
+        "python -m qatlab model --config {params.config} --output {output} --threads {threads} --log {log}"
+
+
+# Training rows as Parquet, wherever they come from.
+rule data:
+    output:
+        directory("results/data/{id}"),
+    log:
+        "results/logs/data/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
+    params:
+        config=description("data"),
+        code=code_of_job("data"),
+    shell:
+        "python -m qatlab data --config {params.config} --output {output} --threads {threads} --log {log}"
+
+
+# Queries, documents and judgements as Parquet; a model, where hard negatives are mined with one.
+rule task:
+    input:
+        unpack(made_from("task")),
+    output:
+        directory("results/task/{id}"),
+    log:
+        "results/logs/task/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
+    params:
+        config=description("task"),
+        code=code_of_job("task"),
+    shell:
+        "python -m qatlab task --config {params.config} --output {output} --threads {threads} --log {log}"
+
+
+# Texts that are only embedded, for drift.
+rule texts:
+    output:
+        directory("results/texts/{id}"),
+    log:
+        "results/logs/texts/{id}.log",
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: 1
+    params:
+        config=description("texts"),
+        code=code_of_job("texts"),
+    shell:
+        "python -m qatlab texts --config {params.config} --output {output} --threads {threads} --log {log}"
