@@ -13,6 +13,8 @@ rule model:
     params:
         config=description("model"),
         code=code("model"),
+    message:
+        "Fetch base model {wildcards.id}"
     shell:
         "python -m qatlab model --config {params.config} --output {output} --threads {threads} --log {log}"
 
@@ -29,6 +31,8 @@ rule data:
     params:
         config=description("data"),
         code=code_of_job("data"),
+    message:
+        "Write training rows {wildcards.id}"
     shell:
         "python -m qatlab data --config {params.config} --output {output} --threads {threads} --log {log}"
 
@@ -47,6 +51,8 @@ rule task:
     params:
         config=description("task"),
         code=code_of_job("task"),
+    message:
+        "Write evaluation task {wildcards.id}"
     shell:
         "python -m qatlab task --config {params.config} --output {output} --threads {threads} --log {log}"
 
@@ -63,5 +69,7 @@ rule texts:
     params:
         config=description("texts"),
         code=code_of_job("texts"),
+    message:
+        "Write texts {wildcards.id}"
     shell:
         "python -m qatlab texts --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -20,6 +20,8 @@ rule encode:
     params:
         config=description("encode"),
         code=code_of_job("encode"),
+    message:
+        "Encode {wildcards.id}"
     shell:
         "python -m qatlab encode --config {params.config} --output {output} --threads {threads} --log {log}"
 
@@ -42,6 +44,8 @@ rule score:
     params:
         config=description("score"),
         code=code_of_job("score"),
+    message:
+        "Score {wildcards.id}"
     shell:
         "python -m qatlab score --config {params.config} --output {output} --threads {threads} --log {log}"
 
@@ -64,6 +68,8 @@ rule drift:
     params:
         config=description("drift"),
         code=code("drift"),
+    message:
+        "Compare embeddings {wildcards.id}"
     shell:
         "python -m qatlab drift --config {params.config} --output {output} --threads {threads} --log {log}"
 
@@ -86,5 +92,7 @@ rule bit_changes:
     params:
         config=description("bit_changes"),
         code=code("bit_changes"),
+    message:
+        "Count changed bits {wildcards.id}"
     shell:
         "python -m qatlab bit_changes --config {params.config} --output {output} --threads {threads} --log {log}"

@@ -51,6 +51,8 @@ for STUDY in STUDIES:
             results=results_folder,
             plan=STUDY.identity,
             published=published_option,
+        message:
+            "Write tables"
         shell:
             "python -m qatlab tables --config {params.config} --input results={params.results} {params.published} --output {params.folder} --log {log}"
 
@@ -90,6 +92,8 @@ for STUDY in STUDIES:
             folder=study_folder,
             results=results_folder,
             plan=STUDY.identity,
+        message:
+            "Draw plots"
         shell:
             "python -m qatlab plots --config {params.config} --input results={params.results} --input tables={params.folder}/tables"
             " --output {params.folder} --log {log}"
@@ -116,6 +120,8 @@ for STUDY in STUDIES:
                 folder=study_folder,
                 results=results_folder,
                 plan=STUDY.identity,
+            message:
+                "Write results in mteb's format"
             shell:
                 "python -m qatlab mteb_results --config {params.config} --input results={params.results} --output {params.folder} --log {log}"
 
@@ -142,6 +148,8 @@ for STUDY in STUDIES:
                 folder=study_folder,
                 results=results_folder,
                 plan=STUDY.identity,
+            message:
+                "Gather trained models and their cards"
             shell:
                 "python -m qatlab models --config {params.config} --input results={params.results} --input tables={params.folder}/tables"
                 " --output {params.folder} --log {log}"
@@ -162,37 +170,32 @@ rule index:
         config=study_description(STUDIES[0]),
         code=code("index"),
         folder=lambda wildcards, output: Path(output[0]).parent,
+    message:
+        "List all studies"
     shell:
         "python -m qatlab index --config {params.config} --input studies={params.folder} --output {params.folder} --log {log}"
 
 
-# Where jobs have failed, their study's tables and plots show what is there, and the rest as failed or not run.
-def outputs_of(jobs):
-    """Below results/, also of the jobs of groups."""
-    single = [one for job in jobs for one in (job if job.is_group() else [job])]
-    return {str(path).removeprefix("results/") for job in single for path in job.output}
+# The study's models to the Hugging Face hub: `snakemake push --config study=NAME push=OWNER`, and never otherwise.
+# The token is HF_TOKEN of the environment: parameters and logs would keep it.
+if len(STUDIES) == 1:
 
-
-def show_what_is_there(plan, unfinished, failed):
-    from qatlab.plan.unfinished import missing_artifacts, show
-
-    missing = missing_artifacts(plan, Path("results"), unfinished, failed)
-    if f"studies/{plan.study}/runs.csv" not in unfinished or not failed & set(missing):
-        return
-    # Before they are written: with this output missing, Snakemake makes the tables and what depends on them anew next time.
-    Path(whole_tables(plan)).unlink(missing_ok=True)
-    asked = {
-        "tables": f"studies/{plan.study}/runs.csv",
-        "plots": f"studies/{plan.study}/plots/scores.svg",
-        "index": "studies/index.md",
-    }
-    stages = [stage for stage, output in asked.items() if output in unfinished]
-    for line in show(plan, Path("results"), missing, stages):
-        logger.info(line)
-
-
-onerror:
-    unfinished = outputs_of(workflow.dag.needrun_jobs())
-    failed = outputs_of(workflow.scheduler.failed)
-    for plan in PLANS:
-        show_what_is_there(plan, unfinished, failed)
+    rule push:
+        input:
+            models=models_to_push,
+        output:
+            f"{study_path(STUDIES[0])}/pushed.json",
+        log:
+            f"results/logs/push/{STUDIES[0].study}.log",
+        localrule: True
+        conda:
+            "../../envs/qatlab.yaml"
+        params:
+            study=STUDIES[0].study,
+            owner=shlex.quote(PUSH_TO),
+            public="--public" if PUSH_PUBLIC else "",
+        message:
+            "Upload models to the hub"
+        shell:
+            "python -m qatlab push --models {input.models} --study {params.study} --owner {params.owner} {params.public}"
+            " --output {output} --log {log}"

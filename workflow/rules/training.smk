@@ -26,6 +26,8 @@ rule train:
         config=description("train"),
         code=code_of_job("train"),
         on_each_node=on_each_node("train"),
+    message:
+        "Train {wildcards.id}"
     shell:
         "{params.on_each_node}python -m qatlab train --config {params.config} --output {output} --threads {threads} --log {log}"
 
@@ -48,5 +50,7 @@ rule deploy:
     params:
         config=description("deploy"),
         code=code_of_job("deploy"),
+    message:
+        "Deploy {wildcards.id}"
     shell:
         "python -m qatlab deploy --config {params.config} --output {output} --threads {threads} --log {log}"
