@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.evaluation import reranking, translation
+from qatlab.evaluation import translation
 from qatlab.evaluation.planned import METRICS, planned_scores
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.stages import score
@@ -46,7 +46,6 @@ def test_every_output_and_metric_in_the_same_order(tmp_path):
 
 
 def test_other_kinds_have_the_metrics_of_their_modules():
-    assert METRICS["reranking"] == reranking.FIGURES
     assert tuple(translation.translation_figures(["a b", "c"], ["a b", "c d"])) == METRICS["translation"]
     assert [
         row["metric"] for row in planned_scores({"metrics": ["ndcg@10"], "precisions": ["int8"]}, "similarity")

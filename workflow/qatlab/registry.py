@@ -17,13 +17,13 @@ from importlib.metadata import EntryPoint, entry_points
 from operator import or_
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import BaseModel, Field, SerializeAsAny, ValidationError, WrapValidator
+from pydantic import Field, SerializeAsAny, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
 from qatlab.config.base import Strict
 from qatlab.errors import UserError, unknown
 
-T = TypeVar("T", bound=type[BaseModel])
+T = TypeVar("T", bound=type[Any])
 
 
 class Registry(Generic[T]):

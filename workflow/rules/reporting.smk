@@ -27,7 +27,7 @@ for STUDY in STUDIES:
             wide=[
                 report(
                     f"{study_path(STUDY)}/tables/{name}.csv",
-                    caption=f"../report/{name}.rst",
+                    caption=caption_of("table", name),
                     category="Tables",
                     subcategory=report_subcategory(STUDY),
                     labels={"table": name.replace("_", " "), "form": "view"},
@@ -70,17 +70,17 @@ for STUDY in STUDIES:
             svg=[
                 report(
                     f"{study_path(STUDY)}/plots/{name}.svg",
-                    caption=f"../report/{name}.rst",
+                    caption=caption_of("plot", name),
                     category="Plots",
                     subcategory=report_subcategory(STUDY),
-                    labels={"plot": PLOT_TITLES[name]},
+                    labels={"plot": STUDY.plots[name]},
                 )
                 for name in STUDY.plots
             ],
             png=expand(
                 "{folder}/plots/{name}.png",
                 folder=study_path(STUDY),
-                name=STUDY.plots,
+                name=list(STUDY.plots),
             ),
         log:
             f"results/logs/plots/{STUDY.study}.log",

@@ -1,18 +1,41 @@
 # A study's own files: where they are, what they are made from, and what the report calls them.
+import atexit
 import shlex
+import shutil
+import tempfile
 
 from qatlab.tables.names import FORMS, LONG
 
 TABULATED = ("train", "deploy", "encode", "score", "drift", "bit_changes")
-PLOT_TITLES = {
-    "published": "published figures and ours",
-    "scores": "scores by output precision",
-    "training_loss": "training loss by component",
-    "gradient": "what training for bits does",
-    "drift": "drift distributions",
-    "waterfall": "what quantization costs, by component",
-    "pareto": "bytes, quality and speed",
-}
+
+
+def captions_folder():
+    """Write what each table and plot says of itself into files, which Snakemake's report reads."""
+    from qatlab.plots.plot import PLOTS
+    from qatlab.tables.table import TABLES
+
+    folder = Path(tempfile.mkdtemp(prefix="qatlab-captions-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    names = {name for study in STUDIES for name in (*study.views, *study.plots)}
+    for registry in (TABLES, PLOTS):
+        for name in names & set(registry.names()):
+            caption = folder / f"{registry.concept}-{name}.rst"
+            caption.write_text(registry.get(name).caption, encoding="utf-8")
+    return folder
+
+
+def caption_of(concept, name):
+    """The file with what a table or plot says of itself; none is needed where jobs run that another process submitted."""
+    return (
+        str(CAPTIONS / f"{concept}-{name}.rst")
+        if CAPTIONS
+        else "../report/long_table.rst"
+    )
+
+
+CAPTIONS = None  # a folder with what the report says of tables and plots, for as long as this process runs
+if workflow.is_main_process:
+    CAPTIONS = captions_folder()
 
 
 def rule_name(stage, study):
@@ -73,15 +96,10 @@ def whole_tables(study):
 
 def drawn_tables(study):
     """The tables that plots are drawn from."""
-    views = [n for n in study.views if n in ("decomposition", "published")]
-    if "bits_changed" in study.views:
-        views += ["bits_changed", "against_baseline"]
+    names = ["scores", "search", *study.drawn]
     return [
         whole_tables(study),
-        *(
-            f"{study_path(study)}/tables/{name}.csv"
-            for name in ["scores", "search", *views]
-        ),
+        *(f"{study_path(study)}/tables/{name}.csv" for name in names),
     ]
 
 

@@ -10,6 +10,7 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.axes import OnAxes
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.pairs import pair_scores
+from qatlab.evaluation.planned import METRICS
 from qatlab.evaluation.ranking import SideRanges
 from qatlab.evaluation.search import Timed
 from qatlab.evaluation.stopwatch import NOT_TIMED
@@ -46,10 +47,7 @@ def figures(
     scores, similarities = pair_scores(queries, documents, rows, columns, output, ranges)
     bounds = np.flatnonzero(np.diff(rows)) + 1
     of_queries = zip(*(np.split(side, bounds) for side in (scores, similarities, positive)), strict=True)
-    return dict(zip(FIGURES, np.array([_of_query(*parts) for parts in of_queries]).T, strict=True))
-
-
-FIGURES = ("accuracy@1", "mrr", "rank", "positive_similarity", "margin")
+    return dict(zip(METRICS["reranking"], np.array([_of_query(*parts) for parts in of_queries]).T, strict=True))
 
 
 def _of_query(

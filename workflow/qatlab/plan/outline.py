@@ -42,7 +42,8 @@ class Outline:
         identity: changes with anything that the study's tables and plots show besides their inputs.
         jobs: by `<kind>/<name>`.
         views: its wide tables.
-        plots: its plots.
+        plots: the titles of its plots, by name.
+        drawn: the wide tables that its plots are drawn from.
         trained: the names of its runs with a model of their own.
         has_mteb_results: whether mteb knows a task of its.
         published: the file of others' figures that its tables show, relative to the working directory.
@@ -52,7 +53,8 @@ class Outline:
     identity: str
     jobs: dict[str, Job]
     views: list[str]
-    plots: list[str]
+    plots: dict[str, str]
+    drawn: list[str]
     trained: list[str]
     has_mteb_results: bool
     published: str | None
@@ -60,13 +62,18 @@ class Outline:
 
 def outline(plan: "Plan") -> Outline:
     """Of a plan."""
+    from qatlab.plots.plot import plots_of
+
+    description = plan.study_description()
+    views, plots = description["config"]["views"], plots_of(description["config"])
     deployments = {path: made for path, made in plan.artifacts.items() if made.kind == "deploy"}
     return Outline(
         plan.study,
-        identity(plan.study, plan.study_description()),
+        identity(plan.study, description),
         {path: _job(made, deployments) for path, made in plan.artifacts.items()},
-        plan.view_names(),
-        plan.plot_names(),
+        views,
+        {name: plot.title for name, plot in plots.items()},
+        [view for view in views if any(view in plot.tables for plot in plots.values())],
         [run.name for run in plan.trained_runs()],
         plan.has_mteb_results(),
         os.path.relpath(plan.published.file) if plan.published else None,

@@ -4,22 +4,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qatlab.bundle import Bundle, Gathering
-from qatlab.config.evaluate import COMPAT
 from qatlab.config.precision import RotationConfig
 from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
-from qatlab.evaluation.outputs import has_few_bits, outputs
-from qatlab.plan.artifacts import Artifact, Planner
+from qatlab.plan.artifacts import Artifact, Planner, dump
 from qatlab.plan.bit_changes import plan_bit_changes
 from qatlab.plan.compose import FULL_SCALE
 from qatlab.plan.decomposition import check_decomposition, plan_decomposition
-from qatlab.plan.describe import budgets, float_deployment, matched, run_description, twins
+from qatlab.plan.describe import float_deployment, run_description, twins
 from qatlab.plan.hardware import check_hardware
 from qatlab.plan.origin import check_trackers
 from qatlab.plan.published import Published
 from qatlab.plan.runs import Run, plan_drift, plan_run
+from qatlab.plots.plot import plots_of
 from qatlab.tables.main_score import main_metrics
-from qatlab.tables.names import WIDE, is_simulation
+from qatlab.tables.table import tables_of
 
 
 @dataclass
@@ -37,40 +36,12 @@ class Plan:
     answers: list[dict[str, Any]] = field(default_factory=list)
 
     def plot_names(self) -> list[str]:
-        """The plots that the study has figures for."""
-        names = {
-            "published": self.published is not None,
-            "scores": True,
-            "training_loss": any(a.kind == "train" for a in self.artifacts.values()),
-            "gradient": any(run.config.method.embedding_quantization is not None for run in self.runs),
-            "drift": self._compares(),
-            "waterfall": any(run.chains for run in self.runs),
-            "pareto": self._stored_otherwise(),
-        }
-        return [name for name, drawn in names.items() if drawn]
+        """Return the names of the plots that the study has figures for."""
+        return list(plots_of(self._study()))
 
     def view_names(self) -> list[str]:
-        """The wide tables that the study has figures for."""
-        twin_of = twins(self.runs, self.baseline)
-        methods = {run.config.method.name for run in self.runs}
-        there = {
-            "answers": bool(self.answers),
-            "published": self.published is not None,
-            "pareto": self._stored_otherwise(),
-            "against_baseline": self.baseline in methods and len(methods) > 1,
-            "against_float": any(self._shipped_otherwise(run) for run in self.runs),
-            "bits": self._stores_bits(),
-            "bits_changed": self._changes_bits(),
-            "decomposition": any(run.chains for run in self.runs),
-            "withheld": "reranking" in self.runs[0].kinds.values(),
-            "drift_summary": self._compares(),
-            "drift_and_loss": self._compares(),
-            "drift_budget": any(budgets(r) for r in self.runs),
-            "cost_of_training": any(r.config.method.train for r in self.runs),
-            "parity": any(is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted),
-            "qat_minus_ptq": any(matched(r) and twin_of[r.config.method.name] for r in self.runs),
-        }
-        return [name for name in WIDE if there.get(name, True)]
+        """Return the names of the wide tables that the study has figures for."""
+        return list(tables_of(self._study()))
 
     def has_mteb_results(self) -> bool:
         """Whether mteb knows a task of the study, and how it is scored."""
@@ -79,26 +50,6 @@ class Plan:
     def trained_runs(self) -> list[Run]:
         """The runs with a model of their own."""
         return [run for run in self.runs if run.config.method.train]
-
-    def _compares(self) -> bool:
-        """Whether deployments are compared with one another, besides with what training saw."""
-        return any(not is_simulation(reference) for r in self.runs for reference, _, _ in r.drifted)
-
-    def _changes_bits(self) -> bool:
-        """Whether a method's bits are compared with the baseline's."""
-        return any(run.bit_changes for run in self.runs if run.config.method.name != self.baseline)
-
-    def _stored_otherwise(self) -> bool:
-        """Whether embeddings are searched at more than one output."""
-        run = self.runs[0]  # all are evaluated alike
-        searched = [output for output in outputs(run.config.evaluate) if output.scoring not in COMPAT]
-        return len(searched) > 1 and "retrieval" in run.kinds.values()
-
-    def _stores_bits(self) -> bool:
-        """Whether an output takes so few bits a dimension that its axes matter."""
-        run = self.runs[0]  # all are evaluated alike
-        scored = (made for kind in run.kinds.values() for made in outputs(run.config.evaluate, kind))
-        return run.family.has_embeddings and any(has_few_bits(made.described(1)) for made in scored)
 
     def _axes(self) -> dict[str, Any]:
         """The labels and words of the study's axes, in order; and the labels of those that `evaluate.rotations` lists."""
@@ -109,15 +60,17 @@ class Plan:
         axes = [{"label": label, "words": words[label]} for label in words]
         return {"axes": axes, "chosen_axes": [axes.label for axes in evaluate.rotations]}
 
-    def _shipped_otherwise(self, run: Run) -> bool:
-        """Whether a run's float32 embeddings are scored, and something else is."""
-        if not run.family.has_embeddings:
-            return len(run.config.deploy) > 1
-        scored = outputs(run.config.evaluate)
-        return len(run.config.deploy) * len(scored) > 1 and any(output.plain for output in scored)
-
     def study_description(self) -> dict[str, Any]:
-        """What the tables and plots stages read: each run's names in tables and the paths of its artifacts."""
+        """Return what the stages of a study read: each run's names in tables and the paths of its artifacts."""
+        study = self._study()
+        return {
+            "kind": "study",
+            "name": self.study,
+            "label": self.study,
+            "config": {**study, "views": list(tables_of(study))},
+        }
+
+    def _study(self) -> dict[str, Any]:
         metric, twin_of = self.runs[0].config.evaluate.metrics[0], twins(self.runs, self.baseline)
         config: dict[str, Any] = {
             "study": self.study,
@@ -133,12 +86,13 @@ class Plan:
         }
         if self.published is not None:
             config |= {"stands_for": self.published.stands_for}
-        config |= {"float": float_deployment(self.runs[0]), "views": self.view_names()}
+        first = self.runs[0]  # all are deployed and evaluated alike
         return {
-            "kind": "study",
-            "name": self.study,
-            "label": self.study,
-            "config": {**config, "runs": [run_description(run, twin_of) for run in self.runs]},
+            **config,
+            "float": float_deployment(first),
+            "deployments": list(first.config.deploy),
+            "evaluate": dump(first.config.evaluate) if first.family.has_embeddings else None,
+            "runs": [run_description(run, twin_of) for run in self.runs],
         }
 
 

@@ -1,12 +1,24 @@
 """Distributions of drift: cosine distance of each text's embedding to the reference deployment's."""
 
+from __future__ import annotations
+
 import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
+from qatlab.arrays import load_array
+from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, hide_unused, set_title
+from qatlab.tables.missing import OK, Missing
+from qatlab.tables.names import is_simulation
+from qatlab.tables.table import Study, compares_deployments
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from qatlab.plots.drawn_from import DrawnFrom
 
 PANELS_PER_ROW = 4
 SMALLEST_SHOWN = 1e-6  # about the rounding of a float32 cosine; less is no drift
@@ -14,6 +26,8 @@ SMALLEST_SHOWN = 1e-6  # about the rounding of a float32 cosine; less is no drif
 
 def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> Figure:
     """`cosines`: by deployment and reference, by method, (n,) cosine similarities of all tasks and seeds; none where they are missing."""
+    from matplotlib import pyplot as plt
+
     methods = list(dict.fromkeys(method for by_method in cosines.values() for method in by_method))
     columns = min(len(cosines), PANELS_PER_ROW)
     rows = math.ceil(len(cosines) / columns)
@@ -45,3 +59,49 @@ def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> F
     drawn = f"whiskers: 5 % to 95 % of texts; below {SMALLEST_SHOWN:g} drawn at {SMALLEST_SHOWN:g}"
     set_title(figure, title, f"box: quartiles and median; {drawn}")
     return figure
+
+
+def _cosines(
+    runs: list[dict[str, Any]], results: Path, missing: Missing
+) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    """By deployment and reference, by method, the cosines that are there of all tasks, sets of texts and seeds.
+
+    What training saw has a table: parity.
+    """
+    parts: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
+    for run in runs:
+        for entry in run["evaluations"]:
+            for reference, path in entry["drift"].items():
+                if is_simulation(reference):
+                    continue
+                by_method = parts.setdefault((entry["deploy"], reference), {})
+                values = by_method.setdefault(run["method"], [np.empty(0)])
+                if missing.status(path) == OK:
+                    values.append(load_array(results / path / "cosines.npy"))
+    return {
+        pair: {method: np.concatenate(values) for method, values in by_method.items()}
+        for pair, by_method in parts.items()
+    }
+
+
+@PLOTS.register("drift")
+class DriftPlot(Plot):
+    """Plot of cosine distances between deployments."""
+
+    place = 50
+    title = "drift distributions"
+    caption = """\
+Cosine distance of each text's embedding to that of the reference deployment. Boxes hold the middle half of the texts,
+whiskers 90 % of them.
+"""
+    tables = ()
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return compares_deployments(study)
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None where every run is missing of it."""
+        cosines = _cosines(drawn_from.runs, drawn_from.results, drawn_from.missing)
+        any_left = any(len(values) for by_method in cosines.values() for values in by_method.values())
+        return draw(cosines, drawn_from.title) if any_left else None

@@ -1,25 +1,29 @@
 """What training for bits does: how strongly it pulls, how many bits it changes, and what the scores gain, method by method."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from qatlab.log_columns import GRADIENT_RATIO
+from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.quantization.precisions import is_binary, sides
-from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED
+from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED, compared_deployment
 from qatlab.tables.differences import DIFFERENCE, JUDGED
 from qatlab.tables.outputs import precision_label
+from qatlab.tables.table import Study
 from qatlab.tables.wide import VARIED_PREFIX
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from qatlab.plots.drawn_from import DrawnFrom
 
 BITS = (
     "binary",
@@ -72,6 +76,8 @@ def draw(
         deploy: the deployment whose bits are compared.
         title: the study's.
     """
+    from matplotlib import pyplot as plt
+
     looks = _looks(runs, baseline)
     rows = {_key(run["varied"]): _name(run["varied"]) for run in runs if run["method"] in looks}
     lines = {key: _ratios([run for run in runs if _key(run["varied"]) == key], looks, logs) for key in rows}
@@ -214,6 +220,8 @@ def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _gradients(axis: Axes, lines: Mapping[str, tuple[str, list[pd.Series]]], looks: Mapping[str, Looks]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
     axis.set_yscale("log")
     axis.axhline(1.0, **REFERENCE)
     axis.set_ylabel("norm over the float32 term's (log)")
@@ -259,6 +267,8 @@ def _changes(axis: Axes, bits: pd.DataFrame, looks: Mapping[str, Looks]) -> None
 
 
 def _gains(axis: Axes, differences: pd.DataFrame, looks: Mapping[str, Looks]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     known = _known(differences, DIFFERENCE)
     axis.axvline(0.0, **REFERENCE)
     for row in known.to_dict("records"):
@@ -292,6 +302,9 @@ def _legend(
     lines_alone: bool,
     between: bool,
 ) -> list[Any]:
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
     precisions = {method: precision for of_row in lines.values() for method, (precision, _) in of_row.items()}
     handles: list[Any] = []
     for method, (place, colour, marker) in looks.items():
@@ -303,3 +316,31 @@ def _legend(
     if between:
         handles.append(Patch(color=SHADE, label="two seeds of the baseline"))
     return handles
+
+
+@PLOTS.register("gradient")
+class GradientPlot(Plot):
+    """Plot of what training for bits does."""
+
+    place = 40
+    title = "what training for bits does"
+    caption = """\
+What training for bits does, one row of panels for each value of what the matrix varies. On the left, over the optimizer steps, the
+norm of the bits' gradient at the embeddings over that of the float32 term, before weights: far below 1 the training hardly sees the
+bits. In the middle the share of the corpus's bits that differ from the baseline's of the same seed, and, grey, the share in which two
+seeds of the baseline differ. On the right the difference of the main metric at binary embeddings, with its 95 % interval. A method
+has the same place and colour in all panels.
+"""
+    tables = ("bits_changed", "against_baseline")
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return any(run["trains_for"] for run in study["runs"] if run["trained"].startswith("train/"))
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None where every run is missing of it."""
+        study, runs = drawn_from.study, drawn_from.runs
+        there = {"bits_changed", "against_baseline"} <= set(study["views"])
+        tables = (drawn_from.as_text("bits_changed"), drawn_from.as_text("against_baseline")) if there else None
+        deploy = compared_deployment(runs)
+        return draw(runs, drawn_from.logs, tables, study["baseline"], drawn_from.label, deploy, drawn_from.title)

@@ -1,24 +1,30 @@
 """What a document's bytes and a query's time buy, one panel a deployment; what no other output beats is numbered and named."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-from matplotlib.transforms import Bbox
 
 from qatlab.evaluation.outputs import FITTED_ON
+from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.quantization.precisions import PRECISIONS
 from qatlab.tables.names import metric_label
-from qatlab.tables.pareto import points, unbeaten
+from qatlab.tables.pareto import points, stored_otherwise, unbeaten
+from qatlab.tables.table import Study
 from qatlab.tables.wide import VARIED_PREFIX, row_keys
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+    from matplotlib.transforms import Bbox
+
+    from qatlab.plots.drawn_from import DrawnFrom
 
 PANELS, PER_ROW = 4, 2
 OTHER_HEIGHT = 2.8  # inches: five lines of a title, and a legend of five
@@ -107,6 +113,8 @@ class _Looks:
 
     def legend(self) -> Iterator[Line2D]:
         """An entry for each colour, shape and some sizes."""
+        from matplotlib.lines import Line2D
+
         for precision, colour in self.colours.items():
             yield _entry("o", colour, 7, f"{precision} documents")
         for depth, marker in self.markers.items() if set(self.markers) != {0} else ():
@@ -122,6 +130,8 @@ class _Looks:
 
 
 def _entry(marker: str, colour: str, size: float, label: str) -> Line2D:
+    from matplotlib.lines import Line2D
+
     return Line2D([], [], marker=marker, color=colour, markersize=size, linestyle="none", label=label)
 
 
@@ -141,6 +151,8 @@ def _numbered(rows: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, list[s
 
 def _panels(lines: list[int]) -> tuple[Figure, list[tuple[Axes, Axes]]]:
     """Axes for each panel, and for the names below it."""
+    from matplotlib import pyplot as plt
+
     columns = min(len(lines), PER_ROW)
     heights: list[float] = []
     for first in range(0, len(lines), columns):
@@ -157,6 +169,8 @@ def _panels(lines: list[int]) -> tuple[Figure, list[tuple[Axes, Axes]]]:
 
 
 def _label_axes(axes: list[Axes], shown: pd.DataFrame, scores: pd.DataFrame, metric: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     tasks = scores.loc[scores["metric"] == metric, "task"].nunique()
     axes[0].set_xscale("log", base=2)
     sizes = sorted(set(shown["bytes"]))
@@ -214,6 +228,8 @@ def _free_place(
 
 
 def _box(centre: np.ndarray, width: float, height: float) -> Bbox:
+    from matplotlib.transforms import Bbox
+
     half = np.array([width, height]) / 2
     return Bbox([centre - half, centre + half])
 
@@ -224,3 +240,29 @@ def _around(radius: float) -> Iterator[tuple[float, float]]:
         for degrees in (135, 90, 180, 45, 225, 0, 270, 315):
             angle = np.radians(degrees)
             yield (radius + distance) * np.cos(angle), (radius + distance) * np.sin(angle)
+
+
+@PLOTS.register("pareto")
+class ParetoPlot(Plot):
+    """Plot of bytes, quality and speed."""
+
+    place = 70
+    title = "bytes, quality and speed"
+    caption = """\
+What a document's bytes buy: of each deployment and output, the method that scores best (mean of tasks and seeds). Bytes count
+all that is stored of a document, its copies for rescoring too. The frontier holds what no other output of its deployment beats: in
+the table and along the plot's line, by being smaller and better; among the plot's numbered points, by being smaller, better and
+faster (a fifth faster or slower counts as equal). What was fitted on the searched corpus, or on training documents, beats only what was
+fitted on as much or more: there is a line for each. Queries per second are medians over tasks and runs, from ``tables/search.csv``:
+exhaustive search of all queries at once, rescoring included, with documents ready to be compared. They depend on the machine.
+"""
+    tables = ()
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return stored_otherwise(study)
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None where every run is missing of it."""
+        metric = drawn_from.study["primary_metric"]
+        return draw(drawn_from.scores, drawn_from.search, metric, drawn_from.title)

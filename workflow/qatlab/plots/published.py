@@ -1,17 +1,24 @@
 """Published figures and the study's own, side by side."""
 
+from __future__ import annotations
+
 import math
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, set_title
 from qatlab.tables.names import TEXT, metric_label
-from qatlab.tables.published import ALL_TASKS
+from qatlab.tables.published import ALL_TASKS, scale_note
+from qatlab.tables.table import Study
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from qatlab.plots.drawn_from import DrawnFrom
 
 COLUMNS = 3
 TITLE_LETTERS = 34
@@ -37,6 +44,8 @@ def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
         title: the study's.
         ours: what the study's own figures are of.
     """
+    from matplotlib import pyplot as plt
+
     what = [column for column in WHAT if column in table]
     panels = list(table.groupby(what, sort=False))
     keys = [column for column in table.columns if column not in (*WHAT, *FIGURES)]
@@ -85,3 +94,25 @@ def _label(row: dict[Any, str]) -> str:
     """The method, then what else varies: 'baseline · rows=90000 · batch_size=64'."""
     others = [f"{key.rpartition('.')[2]}={value}" for key, value in row.items() if key != "method"]
     return " · ".join([row["method"], *others])
+
+
+@PLOTS.register("published")
+class PublishedPlot(Plot):
+    """Plot of published figures and the study's own."""
+
+    place = 10
+    title = "published figures and ours"
+    caption = """\
+Figures that others published, and this study's own of the same methods, as mean ± standard deviation over seeds. The title says
+at which scale, on which model and data the study's own are: at another scale than *full* they ask the same question of another
+model, and are not to be expected to be the same figures.
+"""
+    tables = ("published",)
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return "stands_for" in study
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None where every run is missing of it."""
+        return draw(drawn_from.as_text("published"), drawn_from.title, scale_note(drawn_from.study))

@@ -1,18 +1,27 @@
 """The primary metric by method, and by output precision or deployment."""
 
+from __future__ import annotations
+
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
+from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
-from qatlab.tables.outputs import output_labels
+from qatlab.tables.main_score import main_scores
+from qatlab.tables.missing import OK, STATUS
+from qatlab.tables.outputs import on_axes, output_labels
+from qatlab.tables.table import Study
 from qatlab.tables.wide import VARIED_PREFIX
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from qatlab.plots.drawn_from import DrawnFrom
 
 LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # of the figure; of a method in the legend
 LETTERS_UPWARDS = 48  # of the y axis's label, in a line
@@ -33,6 +42,8 @@ def draw(scores: pd.DataFrame, metric: str, title: str, label: str, methods: Seq
         label: what the metric is called.
         methods: in their order, those of the rows if none is given. One without a row keeps its place, colour and shape.
     """
+    from matplotlib import pyplot as plt
+
     chosen = scores[scores["metric"] == metric]
     chosen = chosen.assign(output=output_labels(chosen), panel=chosen["deploy"])
     place, what = "output", "output precision"
@@ -113,3 +124,27 @@ def _mean_and_error(rows: pd.DataFrame) -> tuple[float, float]:
         return np.nan, np.nan
     by_task = rows.groupby("task")[["value", "stderr"]].mean()
     return float(by_task["value"].mean()), float(np.sqrt((by_task["stderr"] ** 2).sum()) / len(by_task))
+
+
+@PLOTS.register("scores")
+class ScoresPlot(Plot):
+    """Plot of the main metric by output precision."""
+
+    place = 20
+    title = "scores by output precision"
+    caption = """\
+The primary metric by output precision, one panel for each deployment. Bars are 95 % intervals over queries: two methods
+whose bars overlap widely have not been shown to differ.
+"""
+    tables = ()
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return True
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None where every run is missing of it."""
+        scores, metrics = on_axes(drawn_from.scores, drawn_from.study["chosen_axes"]), drawn_from.study["main_metrics"]
+        planned, metric = main_scores(scores, metrics)
+        main, methods = planned[planned[STATUS] == OK], list(dict.fromkeys(planned["method"]))
+        return draw(main, metric, drawn_from.title, drawn_from.label, methods) if len(main) else None

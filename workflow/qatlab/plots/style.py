@@ -1,15 +1,17 @@
 """One look for all plots: colour-blind safe, legible in print, the same bytes for the same figures."""
 
+from __future__ import annotations
+
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 # Okabe & Ito 2008, "Color Universal Design", https://jfly.uni-koeln.de/color/
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
@@ -20,6 +22,8 @@ MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*"]
 
 def use_style() -> None:
     """Fonts, grid and a fixed seed for SVG element names."""
+    import matplotlib as mpl
+
     mpl.use("Agg")
     mpl.rcParams.update(
         {
@@ -47,6 +51,8 @@ def set_title(figure: Figure, title: str, explanation: str) -> None:
 
 def nothing(title: str) -> Figure:
     """In the place of a plot that every run is missing of."""
+    from matplotlib import pyplot as plt
+
     figure, axis = plt.subplots(figsize=(6.0, 2.0))
     axis.axis("off")
     axis.text(0.5, 0.5, "no run has figures of this", ha="center", va="center")
@@ -70,6 +76,8 @@ def hide_unused(axes: np.ndarray, used: int) -> list[Axes]:
 
 def save(figure: Figure, folder: Path, name: str) -> None:
     """`name`.svg and `name`.png without dates or version strings. A dollar in a name is a dollar, and begins no formula."""
+    from matplotlib import pyplot as plt
+
     for text in _texts(figure):
         text.set_parse_math(False)
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
@@ -79,6 +87,9 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 def _texts(figure: Figure) -> list[Text]:
     """All but the ticks of numbers, which are formulas where an axis is logarithmic."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
     axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
     numbers = [axis for axis in axes if not isinstance(axis.get_major_formatter(), FixedFormatter)]
     ticks = {label for axis in numbers for label in axis.get_ticklabels(which="both")}

@@ -1,17 +1,24 @@
 """Training loss by component (output precision), one panel a run."""
 
+from __future__ import annotations
+
 import math
 import textwrap
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from qatlab.log_columns import LOSS
+from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, hide_unused, set_title
 from qatlab.quantization.precisions import sides
 from qatlab.tables.outputs import precision_label
+from qatlab.tables.table import Study, trains
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from qatlab.plots.drawn_from import DrawnFrom
 
 PANELS_PER_ROW = 4
 TITLE_LETTERS = 40  # of a run's name in a line, which ends at a hyphen
@@ -19,6 +26,9 @@ TITLE_LETTERS = 40  # of a run's name in a line, which ends at a hyphen
 
 def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
     """`logs`: a run's log.csv by the run's name. Components are drawn before their weights are applied."""
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
     columns = min(len(logs), PANELS_PER_ROW)
     rows = math.ceil(len(logs) / columns)
     figure, axes = plt.subplots(
@@ -58,3 +68,23 @@ def _components(logs: dict[str, pd.DataFrame]) -> list[str]:
     """The precisions that any run was trained on."""
     columns = dict.fromkeys(column for log in logs.values() for column in log.columns if column.startswith(LOSS))
     return [column.removeprefix(LOSS) for column in columns]
+
+
+@PLOTS.register("training_loss")
+class TrainingLossPlot(Plot):
+    """Plot of training losses by component."""
+
+    place = 30
+    title = "training loss by component"
+    caption = """\
+Training loss at each output precision that a method trains on, before its weight is applied.
+"""
+    tables = ()
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return trains(study)
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None where every run is missing of it."""
+        return draw(drawn_from.logs, drawn_from.title) if drawn_from.logs else None

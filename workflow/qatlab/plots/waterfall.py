@@ -1,19 +1,25 @@
 """The decomposition as a waterfall: from the float model, component by component, to what is shipped."""
 
+from __future__ import annotations
+
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
+from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, set_title
 from qatlab.statistics.verdict import NOT_SEPARABLE
 from qatlab.tables.names import TOTAL, metric_label
+from qatlab.tables.table import Study
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
+
+    from qatlab.plots.drawn_from import DrawnFrom
 
 BAR_INCHES, LABEL_LETTERS = 0.9, 12
 BAR_WIDTH = 0.7
@@ -29,6 +35,8 @@ def draw(table: pd.DataFrame, metric: str, title: str) -> Figure:
     Args:
         table: decomposition.csv with all cells as text.
     """
+    from matplotlib import pyplot as plt
+
     keys = _keys(table)
     chains = list(table.groupby(keys, sort=False))
     bars = max(len(chain) for _, chain in chains)
@@ -59,6 +67,8 @@ def _keys(table: pd.DataFrame) -> list[str]:
 
 
 def _panel(axis: Axes, chain: pd.DataFrame) -> None:
+    from matplotlib.colors import to_rgb
+
     levels = chain["value"].astype(float).to_numpy()
     last, steps = len(levels) - 1, range(1, len(levels) - 1)
     whiskers = {at: levels[at - 1] + _interval(chain["95 % interval"][at]) for at in steps}
@@ -106,6 +116,8 @@ def _typeset(number: str) -> str:
 
 
 def _legend() -> list[Patch]:
+    from matplotlib.patches import Patch
+
     return [
         Patch(color=LEVEL, label="level"),
         Patch(color=LOSS, label="loss"),
@@ -116,5 +128,30 @@ def _legend() -> list[Patch]:
 
 def _pale(colour: str) -> tuple[float, float, float]:
     """Mixed with white: what lies behind must not shine through."""
+    from matplotlib.colors import to_rgb
+
     red, green, blue = (1 - PALE * (1 - part) for part in to_rgb(colour))
     return red, green, blue
+
+
+@PLOTS.register("waterfall")
+class WaterfallPlot(Plot):
+    """Plot of what quantization costs, component by component."""
+
+    place = 60
+    title = "what quantization costs, by component"
+    caption = """\
+The table ``decomposition`` as a picture, one panel for each deployment and output precision: from the float model on the left, each
+component takes away or gives back, down to what is shipped on the right. Bars of components have the 95 % interval of their own
+difference. The axis does not begin at 0: heights of the first and last bar are not to be compared, their tops are.
+"""
+    tables = ("decomposition",)
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return any(run["chains"] for run in study["runs"])
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None where every run is missing of it."""
+        steps = whole(drawn_from.as_text("decomposition"))
+        return draw(steps, drawn_from.study["primary_metric"], drawn_from.title) if len(steps) else None

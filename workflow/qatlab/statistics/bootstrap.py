@@ -1,7 +1,6 @@
 """Intervals of differences by resampling queries and seeds."""
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 9999
 AT_ONCE = 1000
@@ -46,6 +45,8 @@ def bootstrap_intervals(
 
     # SciPy resamples the positions of seeds and queries; what they stand for is summed for all comparisons at once.
     # It wants two of each at least: a single one is given twice, and so is always drawn whole.
+    from scipy import stats  # a second to import, which a plan does not need
+
     positions = [np.arange(count) if count > 1 else np.zeros(2, dtype=int) for count in (seeds, *queries)]
     result = stats.bootstrap(
         positions,

@@ -1,7 +1,6 @@
 """p-values of differences by flipping their signs."""
 
 import numpy as np
-from scipy import stats
 
 RESAMPLES = 9999
 AT_ONCE = 1000
@@ -35,6 +34,8 @@ def _p_value(differences: np.ndarray, resamples: int) -> float:
 
     def total(flipped: np.ndarray, axis: int) -> np.ndarray:
         return flipped @ differences
+
+    from scipy import stats  # a second to import, which a plan does not need
 
     as_they_are = np.ones(len(differences))
     result = stats.monte_carlo_test(as_they_are, signs, total, vectorized=True, n_resamples=resamples, batch=AT_ONCE)

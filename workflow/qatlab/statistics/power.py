@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
 
 LEVEL, POWER = 0.05, 0.8
 
@@ -32,6 +31,8 @@ def needed(differences: list[np.ndarray], level: float = LEVEL, power: float = P
     Args:
         differences: of each task, (seeds, queries) float64, paired.
     """
+    from scipy.stats import norm  # a second to import, which a plan does not need
+
     seeds = differences[0].shape[0]
     queries = sum(task.shape[1] for task in differences)
     by_seed = np.mean([task.mean(axis=1) for task in differences], axis=0)

@@ -1,14 +1,18 @@
 """What a study was made to find out: each comparison that answers its question, with its interval."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from qatlab.tables.differences import judged
 from qatlab.tables.missing import OK, STATUS, cell, with_status, worst
 from qatlab.tables.per_query import BySeed, Form, mean_cell, paired
+from qatlab.tables.table import TABLES, Study, Table
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 ANSWER_COLUMNS = ("asked of", "figure", "theirs", "ours", "difference or ratio", "95 % interval", "verdict")
 COST = {  # what a cost is called, in which unit, and how many of the column's make one
@@ -146,6 +150,8 @@ def _interval(logs: np.ndarray) -> tuple[float, float]:
     """Of the geometric mean; NaN for one seed."""
     if len(logs) < 2:
         return np.nan, np.nan
+    from scipy import stats  # a second to import, which a plan does not need
+
     spread = stats.sem(logs)
     if spread == 0:
         return float(np.exp(logs[0])), float(np.exp(logs[0]))
@@ -164,3 +170,34 @@ def _asked(entry: dict[str, Any]) -> dict[str, str]:
         entry["method"] if entry["method"] == entry["against"] else f"{entry['method']} against {entry['against']}"
     )
     return {"asked of": ", ".join([methods, *deploys, *precision, *where])}
+
+
+@TABLES.register("answers")
+class Answers(Table):
+    """Table of the comparisons that answer a study's question."""
+
+    place = 10
+    caption = """\
+What the study was made to find out: the comparisons that answer its question. Scores are compared by their difference, judged
+together (Holm); costs of training by their ratio, whose interval is over seeds.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return bool(study["answers"])
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        question = gathered.study["question"] or gathered.study["title"]
+        return f"{question} ({gathered.judged}; costs: over seeds)"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return answers(
+            gathered.study["answers"],
+            gathered.figures,
+            gathered.cost,
+            gathered.varied,
+            gathered.label,
+            gathered.lower_is_better,
+        )

@@ -1,16 +1,21 @@
 """Bits on axes of their own: outputs of few bits a dimension, beside axes that need no training, and what they were fitted on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from qatlab.evaluation.outputs import has_few_bits
+from qatlab.evaluation.outputs import has_few_bits, outputs
 from qatlab.quantization.precisions import BITS
 from qatlab.tables.differences import DIFFERENCE, JUDGED, judged, labels
 from qatlab.tables.missing import cell, worst
 from qatlab.tables.per_query import Figures, Form, paired, seed_means, statuses
+from qatlab.tables.table import TABLES, Study, Table, evaluation
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 PLAIN = "none"  # the label of the model's own axes
 OWN = "its own axes"  # what these are called, for grids of more than a bit: bits there are signs at 0
@@ -123,3 +128,37 @@ def _judged(figures: Figures, forms: Sequence[Form], others: Others) -> pd.DataF
         for (form, _), cells in zip(family, judged(figures, family).to_dict("records"), strict=True):
             rows[form] = cells
     return pd.DataFrame(list(rows.values()), columns=list(columns))
+
+
+@TABLES.register("bits")
+class BitsOnAxes(Table):
+    """Table of outputs of few bits on axes of their own."""
+
+    place = 90
+    caption = """\
+What bits are worth on axes of their own: every output whose documents take at most two bits a dimension, at its own signs and on axes
+that need no training – centred at the mean or the median, rotated by ITQ, or random ones in greater number – for each deployment and
+method; mean of the tasks. ``fitted on`` says what an origin or a rotation was computed from: the searched corpus, training documents,
+or nothing. A method is compared with the baseline on the same axes, which know as much of the corpus; the baseline and the untrained
+model are compared with their own signs at 0. Intervals are by a bootstrap over queries and seeds, p-values by a permutation test over
+queries. They are corrected (Holm) within each of the two questions: all comparisons of methods with the baseline, and all comparisons of
+axes with a model's own. A figure of fewer tasks says so: a corpus may have too few documents for ITQ.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        evaluate = evaluation(study)
+        if evaluate is None:
+            return False
+        scored = (made for kind in study["kinds"].values() for made in outputs(evaluate, kind))
+        return any(has_few_bits(made.described(1)) for made in scored)
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        what = "bits on axes of their own, beside axes that need no training"
+        return f"{gathered.label}, mean of the tasks: {what} ({gathered.judged}{gathered.with_seeds})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        axes = {described["label"]: described["words"] for described in gathered.study["axes"]}
+        return bits(gathered.on_all_axes, gathered.baseline, axes, gathered.varied)

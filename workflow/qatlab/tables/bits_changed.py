@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from qatlab.artifact import read_json
 from qatlab.tables.missing import FAILED, NOT_RUN, OK, WHOLE, Missing, cell, worst
+from qatlab.tables.table import TABLES, Study, Table
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 CHANGED, BETWEEN_SEEDS = "bits changed (%)", "two seeds of the baseline (%)"
 
@@ -90,3 +95,35 @@ def _over_pairs(compared: list[Comparison]) -> str | None:
         f"{statuses.count(word)} of {len(statuses)} pairs {word}" for word in (FAILED, NOT_RUN) if word in statuses
     ]
     return f"{100 * np.nanmean(shares):.2f}" + (f" ({', '.join(counts)})" if counts else "")
+
+
+@TABLES.register("bits_changed")
+class BitsChanged(Table):
+    """Table of how many bits training changes."""
+
+    place = 100
+    caption = """\
+What training for bits does to them: the share of the corpus's bits (signs of the documents' embeddings) in which a method's model
+differs from the baseline's of the same seed, mean of the tasks and seeds, ± standard deviation over seeds. Beside it the share in
+which two seeds of the baseline differ: a method that changes no more bits than another seed does has not trained for them. Methods
+that append a rotation have bits of other axes, which cannot be compared.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return any(
+            entry.get("bit_changes")
+            for run in study["runs"]
+            if run["method"] != study["baseline"]
+            for entry in run["evaluations"]
+        )
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        deploy = compared_deployment(gathered.runs)
+        what = f"Share of the corpus's bits that differ from {gathered.baseline}'s of the same seed, in {deploy}"
+        return f"{what} ({gathered.over})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return bits_changed(gathered.runs, gathered.results, gathered.baseline, gathered.missing)

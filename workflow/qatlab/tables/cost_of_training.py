@@ -1,11 +1,16 @@
 """What quantizing weights in training costs: memory and time of a step by scheme, for full fine-tuning and LoRA."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from qatlab.tables.missing import NOTE, OK, STATUS, note, with_status, worst
+from qatlab.tables.names import MEASURED
+from qatlab.tables.table import TABLES, Study, Table, trains
 from qatlab.tables.wide import VARIED_PREFIX
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
 
 
 def cost_of_training(cost: pd.DataFrame, runs: list[dict[str, Any]]) -> pd.DataFrame:
@@ -56,3 +61,26 @@ def _over(row: dict[Any, Any], twin: dict[Any, Any] | None, figure: str) -> str 
         return None
     word = worst([*row[STATUS], *twin[STATUS]])
     return f"{row[figure] / twin[figure]:.3f}" if word == OK else word
+
+
+@TABLES.register("cost_of_training")
+class CostOfTraining(Table):
+    """Table of memory and time of a training step by scheme."""
+
+    place = 180
+    caption = """\
+Peak memory and time of a training step by weight scheme, for full fine-tuning and LoRA, and their ratios to the same training
+without the scheme. Memory is what PyTorch allocated on a GPU, or the process's peak resident size on a CPU.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return trains(study)
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        return f"Cost of a training step by scheme, and over the same training without it ({MEASURED})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return cost_of_training(gathered.cost, gathered.runs)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,12 @@ import pyarrow.parquet as pq
 from qatlab.tables.differences import DIFFERENCE, judged
 from qatlab.tables.machines import KERNEL, KernelsSeen
 from qatlab.tables.missing import OK, WHOLE, Missing, worst
-from qatlab.tables.names import TOTAL
+from qatlab.tables.names import TOTAL, metric_label
 from qatlab.tables.per_query import BySeed, Figures, paired, statuses
+from qatlab.tables.table import TABLES, Study, Table
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
 
 
 class Level(NamedTuple):
@@ -125,3 +129,33 @@ def read_chains(
 def _column(folder: Path, name: str) -> np.ndarray:
     values: np.ndarray = pq.read_table(folder / "per_query.parquet", columns=[name])[name].to_numpy()
     return values
+
+
+@TABLES.register("decomposition")
+class Decomposition(Table):
+    """Table of what quantization costs, component by component."""
+
+    place = 110
+    caption = """\
+Where a model loses what it loses on its way from float to what is shipped. Each row is the same trained model with one component
+more than the row above: weights on the grid of the deployment; activations too, as training for it would see them; the shipped
+file, with its own arithmetic; its embeddings rounded, ranges fitted on the corpus; ranges fitted on queries and documents each by
+themselves; codes compared as they are, as published evaluations do. Differences are between the levels as shown, so they add up to
+the total exactly. Intervals are by a bootstrap over queries and seeds, p-values by a permutation test over queries, corrected for
+all rows of the table (Holm). A deployment that nothing here simulates has its weights, activations and export in one row.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return any(run["chains"] for run in study["runs"])
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        metric = metric_label(gathered.study["primary_metric"])
+        way = "the way from the float model to what is shipped, by component"
+        return f"{metric}, mean of the retrieval tasks: {way} ({gathered.judged})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        metric = gathered.study["primary_metric"]
+        return decomposition(*read_chains(gathered.runs, gathered.results, metric, gathered.missing), gathered.varied)

@@ -1,17 +1,23 @@
 """What training buys and what shipping costs, each difference with its interval, p-value and verdict."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from qatlab.evaluation.outputs import outputs
 from qatlab.statistics.power import Needed
 from qatlab.statistics.verdict import NOT_SEPARABLE, Verdict, verdicts
 from qatlab.tables.missing import OK, note, worst
 from qatlab.tables.names import TEXT
 from qatlab.tables.outputs import FLOAT
 from qatlab.tables.per_query import BySeed, Form, mean_cell, paired, statuses
+from qatlab.tables.table import TABLES, Study, Table, evaluation
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 DIFFERENCE = "difference"
 WOULD_TAKE = "to tell them apart"
@@ -127,3 +133,59 @@ def _interval(verdict: Verdict) -> str | None:
     return (
         None if np.isnan(verdict.low) else f"{round(verdict.low, 4) + 0.0:+.4f} to {round(verdict.high, 4) + 0.0:+.4f}"
     )
+
+
+@TABLES.register("against_baseline")
+class AgainstBaseline(Table):
+    """Table of what each method is worth over the baseline."""
+
+    place = 70
+    caption = """\
+What each method is worth: its figure less the baseline's, shipped in the same form, query by query and seed by seed; mean of the
+tasks. Intervals are by a bootstrap over queries and seeds, p-values by a permutation test over queries, corrected for all rows of
+the table (Holm). Better and worse need both; where they don't agree, the last column says how many queries or seeds would find a
+difference as large as this one in four studies out of five.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        methods = {run["method"] for run in study["runs"]}
+        return study["baseline"] in methods and len(methods) > 1
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        return f"{gathered.label}, mean of the tasks: each method less {gathered.baseline}, shipped alike ({gathered.judged})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return against_baseline(gathered.figures, gathered.baseline, gathered.varied, gathered.lower_is_better)
+
+
+@TABLES.register("against_float")
+class AgainstFloat(Table):
+    """Table of what shipping costs."""
+
+    place = 80
+    caption = """\
+What shipping costs: each deployment and output precision less the same model's float32 embeddings, query by query and seed by
+seed; mean of the tasks. Intervals are by a bootstrap over queries and seeds, p-values by a permutation test over queries, corrected
+for all rows of the table (Holm). The last column says how many queries or seeds would find a difference as large as this one in
+four studies out of five.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        evaluate = evaluation(study)
+        if evaluate is None:
+            return len(study["deployments"]) > 1
+        scored = outputs(evaluate)
+        return len(study["deployments"]) * len(scored) > 1 and any(output.plain for output in scored)
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        what, plain = "texts" if gathered.in_text else FLOAT, gathered.study["float"]
+        return f"{gathered.label}, mean of the tasks: what is shipped less the same model's {what} in {plain} ({gathered.judged})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return against_float(gathered.figures, gathered.study["float"], gathered.varied, gathered.lower_is_better)

@@ -1,13 +1,17 @@
 """Does drift tell what a deployment loses? Rank correlation of each drift figure with the loss of the primary metric."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from scipy.stats import spearmanr
 
 from qatlab.tables.missing import OK, STATUS, with_status, worst
-from qatlab.tables.names import metric_label
+from qatlab.tables.names import is_simulation, metric_label
 from qatlab.tables.outputs import FLOAT, precision_labels
+from qatlab.tables.table import TABLES, Study, Table, compares_deployments
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 FIGURES = {
     "min": "least cosine similarity",
@@ -59,7 +63,33 @@ def _row(cells: pd.DataFrame, figure: str, metric: str, lacking: list[str]) -> d
     if lacking:
         row |= {correlation: worst(lacking), "p": worst(lacking), "cells": f"{len(known)} ({len(lacking)} missing)"}
     if len(known) >= LEAST_CELLS and known[figure].nunique() > 1 and known["loss"].nunique() > 1:
+        from scipy.stats import spearmanr  # a second to import, which a plan does not need
+
         result = spearmanr(known[figure], known["loss"])
         p = f"{result.pvalue:.2g}" if result.pvalue >= LEAST_P else f"< {LEAST_P:g}"
         row |= {correlation: f"{result.statistic:+.3f}", "p": p}
     return row
+
+
+@TABLES.register("drift_and_loss")
+class DriftAndLoss(Table):
+    """Table of whether drift tells what a deployment loses."""
+
+    place = 150
+    caption = """\
+Spearman's rank correlation, over all deployments of all runs on all tasks, between a drift figure and the loss of the primary
+metric against the reference. Cells of one run or one task are not independent: read p as a guide.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return compares_deployments(study)
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        return f"Rank correlation of drift with the loss of {gathered.label}, over deployments and tasks"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        simulated = gathered.drift["reference"].map(is_simulation).astype(bool)
+        return drift_and_loss(gathered.drift[~simulated], gathered.main[0], gathered.runs, gathered.main[1])

@@ -1,13 +1,18 @@
 """Which matrix products of quantized ONNX files move embeddings most, where a deployment has a drift budget."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from qatlab.artifact import read_json
 from qatlab.deployments.onnx import BUDGET_FILE
 from qatlab.tables.missing import OK, WHOLE, Missing
+from qatlab.tables.table import TABLES, Study, Table
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 FIGURES = ("budget", "drift", "worst nodes (drift without them)", "left in float")
 
@@ -33,3 +38,26 @@ def drift_budget(runs: list[dict[str, Any]], results: Path, missing: Missing = W
                 }
             )
     return pd.DataFrame(rows)
+
+
+@TABLES.register("drift_budget")
+class DriftBudgets(Table):
+    """Table of quantized ONNX files against their drift budget."""
+
+    place = 160
+    caption = """\
+Quantized ONNX files that a drift budget was set for: the mean cosine distance of training texts' embeddings to those of the
+float file, and the matrix products whose quantization moves them most, found by bisection.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return any(run["budgets"] for run in study["runs"])
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        return "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return drift_budget(gathered.runs, gathered.results, gathered.missing)

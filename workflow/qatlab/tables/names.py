@@ -5,27 +5,8 @@ import re
 
 # cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
-WIDE = (
-    "answers",
-    "published",
-    "scores_by_precision",
-    "all_metrics",
-    "withheld",
-    "pareto",
-    "against_baseline",
-    "against_float",
-    "bits",
-    "bits_changed",
-    "decomposition",
-    "qat_minus_ptq",
-    "parity",
-    "drift_summary",
-    "drift_and_loss",
-    "drift_budget",
-    "cost_summary",
-    "cost_of_training",
-)
 SIMULATION = "simulated:"
+MEASURED = "medians; memory is peak resident, or allocated on a GPU"  # what columns of costs are
 TEXT = "text"  # the output of a causal language model, which has no precisions of its own
 LONGEST_FOLDER = 200  # bytes
 LOWER_IS_BETTER = ("bits_per_byte",)

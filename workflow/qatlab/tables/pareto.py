@@ -1,14 +1,21 @@
 """What a document's bytes and a query's time buy: every output of a study, and those that no other one beats."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 
 from qatlab.config.evaluate import COMPAT
-from qatlab.evaluation.outputs import FITTED_ON
+from qatlab.evaluation.outputs import FITTED_ON, outputs
 from qatlab.tables.missing import OK, STATUS, with_status, worst
 from qatlab.tables.names import metric_label
 from qatlab.tables.outputs import precision_labels
+from qatlab.tables.table import TABLES, Study, Table, evaluation
 from qatlab.tables.wide import row_keys
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 SAME_SPEED = 0.8  # slower by less than this factor is not slower: timings are noisy
 OUTPUT = ["rotation", "output"]
@@ -108,3 +115,42 @@ def unbeaten(rows: pd.DataFrame, by_speed: bool) -> np.ndarray:
         as_good &= speed[:, None] >= SAME_SPEED * speed
         better |= SAME_SPEED * speed[:, None] > speed
     return np.logical_not((as_good & better).any(axis=0))
+
+
+def stored_otherwise(study: Study) -> bool:
+    """Return whether embeddings are searched at more than one output."""
+    evaluate = evaluation(study)
+    if evaluate is None or "retrieval" not in study["kinds"].values():
+        return False
+    return len([output for output in outputs(evaluate) if output.scoring not in COMPAT]) > 1
+
+
+@TABLES.register("pareto")
+class Pareto(Table):
+    """Table of what a document's bytes buy."""
+
+    place = 60
+    caption = """\
+What a document's bytes buy: of each deployment and output, the method that scores best (mean of tasks and seeds). Bytes count
+all that is stored of a document, its copies for rescoring too. The frontier holds what no other output of its deployment beats: in
+the table and along the plot's line, by being smaller and better; among the plot's numbered points, by being smaller, better and
+faster (a fifth faster or slower counts as equal). What was fitted on the searched corpus, or on training documents, beats only what was
+fitted on as much or more: there is a line for each. Queries per second are medians over tasks and runs, from ``tables/search.csv``:
+exhaustive search of all queries at once, rescoring included, with documents ready to be compared. They depend on the machine.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return stored_otherwise(study)
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        metric = metric_label(gathered.study["primary_metric"])
+        best = "each output with the method that scores best"
+        fitted = FITTED in self.rows(gathered)
+        rule = "; none is beaten by what was fitted on more of what is searched" if fitted else ""
+        return f"{metric} by bytes per document, copies for rescoring included: {best}{rule}{gathered.kernel_note}"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return pareto(gathered.scores, gathered.search, gathered.study["primary_metric"])

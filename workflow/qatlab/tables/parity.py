@@ -1,10 +1,18 @@
 """Is the grid trained for the grid shipped? Each deployment against the fake-quantized forward pass of the training."""
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 
+from qatlab.tables.machines import kernel_note
 from qatlab.tables.missing import STATUS, by_seed, cell
 from qatlab.tables.names import is_simulation
+from qatlab.tables.table import TABLES, Study, Table, drift_references
 from qatlab.tables.wide import row_keys
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 SAME_GRID = 0.9995  # least cosine similarity of a text that two implementations of one grid leave
 
@@ -29,3 +37,29 @@ def parity(drift: pd.DataFrame, runs: list[dict[str, object]]) -> pd.DataFrame:
     cells = pd.Series([cell(figures.get(of, ""), of_group) for of, of_group in told.items()], index=told.index)
     order = list(dict.fromkeys(chosen["deploy"]))
     return cells.unstack("deploy")[order].reset_index().rename_axis(columns=None)
+
+
+@TABLES.register("parity")
+class Parity(Table):
+    """Table of whether the grid trained for is the grid shipped."""
+
+    place = 130
+    caption = """\
+Whether the grid trained for is the grid shipped: each deployment's embeddings against the fake-quantized forward pass that
+training ran in. Least cosine similarity over all texts of the tasks (mean in brackets). At .9995 or more the grids are one.
+Less is another grid; or the same, whose rounding decisions drift apart: where activations are quantized by whole tensor, a
+difference in a value's last digit moves it into the next cell, and that others after it.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return any(map(is_simulation, drift_references(study)))
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        what = "Least (mean) cosine similarity of a text to the fake-quantized forward pass of training"
+        return f"{what}; at {SAME_GRID:g} or more the grids are one{kernel_note(gathered.drift)}"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return parity(gathered.drift, gathered.runs)

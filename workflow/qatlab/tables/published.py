@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,12 @@ import pandas as pd
 from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, cell, means, with_status, worst
 from qatlab.tables.outputs import precision_labels
 from qatlab.tables.per_query import per_query
+from qatlab.tables.table import TABLES, Study, Table
 from qatlab.tables.wide import VARIED_PREFIX
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 ALL_TASKS = "mean"
 DRIFT = ("min", "max", "mean", "mean_distance")
@@ -168,3 +173,37 @@ def scale_note(config: dict[str, Any]) -> str:
     runs = config["runs"]
     models, data = (dict.fromkeys(run[what] for run in runs if run[what]) for what in ("model", "data"))
     return f"scale {config['scale']}: {', '.join(models)} trained on {', '.join(data)}"
+
+
+def _theirs(gathered: "Gathered") -> pd.DataFrame:
+    assert gathered.published is not None, "the study's published figures are no input of the stage"
+    return read_published(gathered.published)
+
+
+@TABLES.register("published")
+class PublishedFigures(Table):
+    """Table of others' figures beside the study's own."""
+
+    place = 20
+    caption = """\
+Figures that others published, and this study's own of the same methods, as mean ± standard deviation over seeds. The title says
+at which scale, on which model and data the study's own are: at another scale than *full* they ask the same question of another
+model, and are not to be expected to be the same figures.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return "stands_for" in study
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        sources = "; ".join(dict.fromkeys(_theirs(gathered)["source"]))
+        ours = scale_note(gathered.study)
+        return f"Published figures ({sources}) beside ours at {ours} ({gathered.over}){gathered.kernel_note}"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        ours = figures(
+            gathered.runs, gathered.results, gathered.chosen, gathered.drift, gathered.cost, gathered.missing
+        )
+        return published(_theirs(gathered), ours, gathered.study["stands_for"])

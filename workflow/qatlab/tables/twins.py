@@ -1,6 +1,6 @@
 """QAT − PTQ: a model trained for a scheme beside its twin, trained alike without it and quantized to it after training."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -9,6 +9,10 @@ from qatlab.tables.differences import DIFFERENCE, judged
 from qatlab.tables.missing import OK, worst
 from qatlab.tables.names import TEXT
 from qatlab.tables.per_query import BySeed, Form, mean_cell, paired, seed_means, statuses
+from qatlab.tables.table import TABLES, Study, Table
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
 
 
 def qat_minus_ptq(
@@ -63,3 +67,28 @@ def _values(figures: dict[Form, BySeed], form: Form, twin: Form) -> dict[str, An
 
 def _cell(values: np.ndarray, form: str) -> str:
     return form % values.mean() + (f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "")
+
+
+@TABLES.register("qat_minus_ptq")
+class QatMinusPtq(Table):
+    """Table of what training for a scheme is worth over quantizing after training."""
+
+    place = 120
+    caption = """\
+What training for a scheme is worth: the model trained for it less the baseline quantized to the same scheme after training,
+both as shipped, seed by seed and query by query; mean of the tasks. Not the difference from the float model. Intervals are by a
+bootstrap over queries and seeds, p-values by a permutation test over queries, corrected for all rows of the table (Holm).
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return any(run["matched"] and run["twin"] for run in study["runs"])
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        what = "training for a scheme against quantizing after training"
+        return f"{gathered.label}, mean of the tasks: {what} ({gathered.judged}{gathered.with_seeds})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return qat_minus_ptq(gathered.figures, gathered.runs, gathered.varied, gathered.lower_is_better)

@@ -1,16 +1,22 @@
 """Wide views of the long tables, for people: CSV, Markdown and LaTeX."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from qatlab.errors import printable
 from qatlab.tables.harmless import in_latex, in_markdown, markdown_table, with_cells, write_csv
 from qatlab.tables.long import OF_TRAINING
-from qatlab.tables.machines import with_kernel
+from qatlab.tables.machines import kernel_note, with_kernel
 from qatlab.tables.missing import NOTE, OK, STATUS, by_seed, cell, means, note, with_gaps, with_status, worst
-from qatlab.tables.names import TEXT, is_simulation
+from qatlab.tables.names import MEASURED, TEXT, is_simulation
 from qatlab.tables.outputs import precision_labels
+from qatlab.tables.table import TABLES, Study, Table, compares_deployments
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 MEAN = "mean of tasks"
 WITHHELD = ("withheld records/s", "withheld, total (s)")
@@ -175,3 +181,98 @@ def _spread(values: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
         else pd.Index([row[0] for row in rows], name=keys[0])
     )
     return wide.reindex(index).reset_index().rename_axis(columns=None)
+
+
+@TABLES.register("scores_by_precision")
+class ScoresByPrecision(Table):
+    """Table of the main metric by method, deployment, task and output precision."""
+
+    place = 30
+    caption = """\
+The primary metric by method and deployment; one column for each task and output precision, then the mean of the tasks.
+float32, int8 and binary come from the same encoding. With several seeds, a cell is mean ± standard deviation over seeds.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return True
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        by = "" if gathered.in_text else " by output precision"
+        return f"{gathered.label}{by} ({gathered.over}){gathered.kernel_note}"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return scores_by_precision(*gathered.main)
+
+
+@TABLES.register("all_metrics")
+class AllMetrics(Table):
+    """Table of every metric, as the mean of the tasks."""
+
+    place = 40
+    caption = """\
+Every metric at every output precision, as the mean of the tasks.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return True
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        return f"All metrics, mean of the tasks ({gathered.over}){gathered.kernel_note}"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return all_metrics(gathered.chosen)
+
+
+@TABLES.register("drift_summary")
+class DriftSummary(Table):
+    """Table of how far deployment moves embeddings."""
+
+    place = 140
+    caption = """\
+Cosine similarity of each text's embedding before and after deployment, as published drift studies report it: extremes over all
+texts, mean, and mean distance (1 − mean). Beside it what it does to a search: the share of the ten best documents that stay
+among them, of their pairs that change order, by how much relevant documents' lead over others grows, and Kendall's τ of the
+scores of the hundred best.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return compares_deployments(study)
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        names = dict.fromkeys(name for name in gathered.drift["reference"] if not is_simulation(name))
+        references = "a reference" if len(names) > 1 else next(iter(names))
+        return f"Cosine similarity to {references}, text by text{kernel_note(gathered.drift)}"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return drift_summary(gathered.drift)
+
+
+@TABLES.register("cost_summary")
+class CostSummary(Table):
+    """Table of what training took and what deployments weigh."""
+
+    place = 170
+    caption = """\
+What training took and what deployments weigh. Timings depend on the machine, as those of ``search.csv`` do; no other table does.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return True
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        return f"Cost ({MEASURED})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return cost_summary(gathered.cost, bool(gathered.withheld))

@@ -5,16 +5,21 @@ Figures of held-out records as electroglyph's EmbeddingGemma study gives them. W
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from qatlab.evaluation.reranking import FIGURES
+from qatlab.evaluation.planned import METRICS
 from qatlab.tables.differences import labels
 from qatlab.tables.missing import NOTE, OK, WHOLE, Missing, note, worst
 from qatlab.tables.names import metric_label
 from qatlab.tables.per_query import BySeed, Figures, Form, per_query
+from qatlab.tables.table import TABLES, Study, Table
+
+if TYPE_CHECKING:
+    from qatlab.tables.gathered import Gathered
+
 
 RANKS = {"rank 1": (1, 1), "2–3": (2, 3), "4–10": (4, 10), "over 10": (11, np.inf)}
 FORMATS = {"accuracy@1": "%.4f", "mrr": "%.4f", "positive_similarity": "%.4f", "margin": "%+.4f"}
@@ -37,7 +42,10 @@ def withheld(
         missing: what is not there.
         axes: labels of the rotations that are shown.
     """
-    figures = {name: per_query(runs, results, dict.fromkeys(tasks, name), missing).on_axes(axes) for name in FIGURES}
+    figures = {
+        name: per_query(runs, results, dict.fromkeys(tasks, name), missing).on_axes(axes)
+        for name in METRICS["reranking"]
+    }
     varied = list(runs[0]["varied"])
     rows = [_row(form, task, figures, varied) for task in tasks for form in figures["rank"]]
     table = pd.DataFrame(rows)
@@ -76,3 +84,29 @@ def _row(form: Form, task: str, figures: dict[str, Figures], varied: list[str]) 
 def _values(figures: BySeed, task: str) -> np.ndarray:
     """(seeds, records)."""
     return np.stack([by_task[task] for by_task in figures.values()])
+
+
+@TABLES.register("withheld")
+class WithheldRecords(Table):
+    """Table of each query's answer among its own hard negatives."""
+
+    place = 50
+    caption = """\
+Records withheld from training: each query's answer among hard negatives of its own. Accuracy@1 and MRR are of the best-placed
+positive, a negative that ties standing before it; positive similarity and margin (the least similar positive less the most similar
+negative) are cosine similarities of what is stored; the last columns are shares of records by that rank.
+"""
+
+    def wanted(self, study: Study) -> bool:
+        """Return whether the study has such figures."""
+        return "reranking" in study["kinds"].values()
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        seeds = gathered.over.partition(",")[0]
+        return f"Withheld records: each query's answer among its own hard negatives ({seeds}){gathered.kernel_note}"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        axes = gathered.study["chosen_axes"]
+        return withheld(gathered.runs, gathered.results, gathered.withheld, gathered.missing, axes)

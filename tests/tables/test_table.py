@@ -1,0 +1,60 @@
+"""Tables and plots declare themselves: name, condition, title, caption and rows in one class."""
+
+import subprocess
+import sys
+
+import pytest
+from docutils.core import publish_doctree
+
+from conftest import PROJECT
+from qatlab.plan.study import load_study
+from qatlab.plots.plot import PLOTS, plots_of
+from qatlab.tables.table import TABLES, tables_of
+
+CONF = PROJECT / "conf"
+
+
+@pytest.fixture(scope="module")
+def study():
+    return load_study(CONF, "quickstart").study_description()["config"]
+
+
+def test_the_stage_makes_the_tables_that_the_plan_names(study):
+    assert list(tables_of(study)) == study["views"]
+    assert "decomposition" in study["views"]
+    assert "published" not in study["views"]
+
+
+def test_tables_and_plots_have_places_of_their_own():
+    for registry in (TABLES, PLOTS):
+        places = [registry.get(name).place for name in registry.names()]
+        assert len(set(places)) == len(places)
+
+
+def test_a_condition_is_asked_of_the_study_alone(study):
+    without = {**study, "runs": [{**run, "chains": []} for run in study["runs"]]}
+    assert set(tables_of(study)) - set(tables_of(without)) == {"decomposition"}
+    assert set(plots_of(study)) - set(plots_of(without)) == {"waterfall"}
+
+
+@pytest.mark.parametrize("registry", [TABLES, PLOTS], ids=["tables", "plots"])
+def test_captions_are_restructured_text(registry):
+    for name in registry.names():
+        caption = registry.get(name).caption
+        document = publish_doctree(caption, settings_overrides={"report_level": 2, "halt_level": 2})
+        assert len(document.astext()) > 40, name
+
+
+def test_plots_are_drawn_from_tables_that_there_are():
+    for name in PLOTS.names():
+        assert set(PLOTS.get(name).tables) <= set(TABLES.names())
+
+
+def test_looking_at_conditions_imports_nothing_that_takes_long():
+    code = (
+        "import sys; from qatlab.tables.table import TABLES; from qatlab.plots.plot import PLOTS; "
+        "TABLES.built_in, PLOTS.built_in; print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "qatlab.plots.pareto" in loaded
+    assert not {"matplotlib", "scipy.stats", "faiss", "torch", "sklearn"} & set(loaded)

@@ -1,0 +1,52 @@
+"""What a study's plots are drawn from: its tables, and the logs and drifts of its runs."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from qatlab.tables.main_score import main_label
+from qatlab.tables.missing import OK, WHOLE, Missing, in_words, incomplete_runs
+
+
+class DrawnFrom:
+    """The tables and artifacts of a study.
+
+    Args:
+        study: its configuration, as the plan writes it.
+        results: the folder of artifacts.
+        tables: the folder of its tables.
+        missing: what is not there; plots leave it out, and titles name it.
+    """
+
+    def __init__(self, study: dict[str, Any], results: Path, tables: Path, missing: Missing = WHOLE) -> None:
+        self.study, self.results, self.tables, self.missing = study, results, tables, missing
+        self.runs: list[dict[str, Any]] = study["runs"]
+        incomplete = incomplete_runs(self.runs, missing)
+        lacks = f"\n{in_words(incomplete)}; what they lack is left out" if incomplete else ""
+        self.title: str = study["title"] + lacks
+        self.label = main_label(study["main_metrics"])
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """scores.csv."""
+        return pd.read_csv(self.tables / "scores.csv")
+
+    @cached_property
+    def search(self) -> pd.DataFrame:
+        """search.csv."""
+        return pd.read_csv(self.tables / "search.csv")
+
+    def as_text(self, name: str) -> pd.DataFrame:
+        """Return a wide table whose cells say what they say there, and "–" where there is nothing."""
+        return pd.read_csv(self.tables / f"{name}.csv", dtype=str, keep_default_na=False)
+
+    @cached_property
+    def logs(self) -> dict[str, pd.DataFrame]:
+        """log.csv of each run that trained, by the run's name, of those that are there."""
+        return {
+            run["run"]: pd.read_csv(self.results / run["trained"] / "log.csv")
+            for run in self.runs
+            if run["trained"].startswith("train/") and self.missing.status(run["trained"]) == OK
+        }

@@ -1,0 +1,48 @@
+"""What every plot of a study supplies, and the registry of them: a plot is one class, registered where it is defined."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar
+
+from qatlab.registry import Registry
+from qatlab.tables.table import Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from qatlab.plots.drawn_from import DrawnFrom
+
+
+class Plot(ABC):
+    """A plot: which studies have it, what it is called in reports, and its figure.
+
+    Modules of plots import Matplotlib inside of their functions: the plan looks at the conditions alone.
+
+    Attributes:
+        place: among the plots of a study, in ascending order; those of other packages come last.
+        title: what Snakemake's report calls it.
+        caption: what Snakemake's report says of it, in reStructuredText.
+        tables: the wide tables that it is drawn from.
+    """
+
+    place: ClassVar[int] = 1000
+    title: ClassVar[str]
+    caption: ClassVar[str]
+    tables: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def wanted(self, study: Study) -> bool:
+        """Return whether a study has figures for it. The plan decides by this which files a study gets."""
+
+    @abstractmethod
+    def draw(self, drawn_from: "DrawnFrom") -> "Figure | None":
+        """Return the figure; None where every run is missing of it."""
+
+
+PLOTS: Registry[type[Plot]] = Registry("plot", "qatlab.plots", key="name")
+
+
+def plots_of(study: Study) -> dict[str, Plot]:
+    """Return the plots that a study has, by name, in their order."""
+    plots = {name: PLOTS.get(name)() for name in PLOTS.names()}
+    wanted = [name for name, plot in plots.items() if plot.wanted(study)]
+    return {name: plots[name] for name in sorted(wanted, key=lambda name: plots[name].place)}

@@ -1,0 +1,77 @@
+"""What every wide table of a study supplies, and the registry of them.
+
+A table is one class, registered where it is defined. An installed package adds one by the entry point `qatlab.tables`; studies in whose
+environment it is installed then have it, where its condition holds.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.registry import Registry
+from qatlab.tables.names import is_simulation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from qatlab.tables.gathered import Gathered
+
+Study = Mapping[str, Any]
+"""The configuration of a study's stages, as the plan writes it into `results/plan/study/NAME.json`."""
+
+
+class Table(ABC):
+    """A wide table: which studies have it, its title, and its rows.
+
+    Attributes:
+        place: among the tables of a study, in ascending order; those of other packages come last.
+        caption: what Snakemake's report says of it, in reStructuredText.
+    """
+
+    place: ClassVar[int] = 1000
+    caption: ClassVar[str]
+
+    @abstractmethod
+    def wanted(self, study: Study) -> bool:
+        """Return whether a study has figures for it. The plan decides by this which files a study gets."""
+
+    @abstractmethod
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+
+    @abstractmethod
+    def rows(self, gathered: "Gathered") -> "pd.DataFrame":
+        """Return the table as it is written: columns named for people, numbers formatted or as they are."""
+
+
+TABLES: Registry[type[Table]] = Registry("table", "qatlab.tables", key="name")
+
+
+def tables_of(study: Study) -> dict[str, Table]:
+    """Return the tables that a study has, by name, in their order."""
+    tables = {name: TABLES.get(name)() for name in TABLES.names()}
+    wanted = [name for name, table in tables.items() if table.wanted(study)]
+    return {name: tables[name] for name in sorted(wanted, key=lambda name: tables[name].place)}
+
+
+def evaluation(study: Study) -> EvaluateConfig | None:
+    """Return how embeddings are scored; None where a study's models have none."""
+    return None if study["evaluate"] is None else EvaluateConfig.model_validate(study["evaluate"])
+
+
+def drift_references(study: Study) -> Iterator[str]:
+    """Yield the references that deployments are compared with, once per comparison."""
+    for run in study["runs"]:
+        for entry in run["evaluations"]:
+            yield from entry["drift"]
+
+
+def compares_deployments(study: Study) -> bool:
+    """Return whether deployments are compared with one another, besides with the forward pass of training."""
+    return any(not is_simulation(reference) for reference in drift_references(study))
+
+
+def trains(study: Study) -> bool:
+    """Return whether a run has a model of its own."""
+    return any(run["trained"].startswith("train/") for run in study["runs"])
