@@ -1,4 +1,4 @@
-"""A package that adds a source, a task, a set of texts and a backend by entry points alone, installed and used by a study."""
+"""A package that adds a source, a task, a set of texts, a backend, a loss and a table by entry points alone, used by a study."""
 
 import json
 import subprocess
@@ -31,6 +31,12 @@ numbers = "counting:Numbers"
 [project.entry-points."qatlab.deployments"]
 halved = "counting:Halved"
 
+[project.entry-points."qatlab.losses"]
+cosine_sentence = "counting:CosineSentence"
+
+[project.entry-points."qatlab.tables"]
+best_seeds = "counting:BestSeeds"
+
 [tool.setuptools]
 py-modules = ["counting"]
 """
@@ -45,8 +51,10 @@ from pydantic import Field
 
 from qatlab.deployments.deployment import Deployment
 from qatlab.sources.source import Source
+from qatlab.tables.table import Table
 from qatlab.tasks.task import Loaded, Task
 from qatlab.text_sets.text_set import TextSet
+from qatlab.training_losses.loss import Loss
 
 WORDS = "zero one two three four five six seven eight nine".split()
 
@@ -120,6 +128,33 @@ class Halved(Deployment):
         from qatlab.deployments.torch import TorchDeployment
 
         return Rounding(TorchDeployment(backend="torch").encoder(folder, threads))
+
+
+class CosineSentence(Loss):
+    name: Literal["cosine_sentence"]
+    margin: Annotated[float, Field(ge=0)] = 0.5
+
+    def build(self, model):
+        from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+        return MultipleNegativesRankingLoss(model, scale=self.scale)
+
+    def class_name(self):
+        return "CosineSentenceLoss"
+
+
+class BestSeeds(Table):
+    caption = "The best score of each method."
+
+    def wanted(self, study):
+        return len({run["method"] for run in study["runs"]}) > 1
+
+    def title(self, gathered):
+        return f"Best {gathered.label} of each method"
+
+    def rows(self, gathered):
+        main, _ = gathered.main
+        return main.groupby("method", sort=False)["value"].max().reset_index()
 '''
 STUDY = """
 # @package _global_
@@ -131,7 +166,8 @@ defaults:
 study:
   name: plugged
   title: A study of plugins
-  matrix: {{method: [untrained, baseline], seed: [0]}}
+  matrix: {{method: [untrained, baseline, margin], seed: [0]}}
+  tables: [best_seeds]
 model: {{name: "{model}", max_seq_length: 32}}
 trainer: {{batch_size: 16, max_steps: 2, threads: 1}}
 encode: {{threads: 1}}
@@ -141,6 +177,7 @@ CHOICES = {
     "task": "next_number:\n  source: next_number\n",
     "texts": "numbers:\n  source: numbers\n",
     "deploy": "halved:\n  backend: halved\n",
+    "method": "name: margin\nloss: {name: cosine_sentence, margin: 0.4}\n",
 }
 
 
@@ -167,7 +204,9 @@ def study(tiny_model, tmp_path_factory, python):
     """A finished study that names all of the package's classes."""
     checkout = Checkout(tmp_path_factory.mktemp("checkout"), STUDY.format(model=tiny_model), "plugged")
     for group, text in CHOICES.items():
-        name = {"data": "counted", "task": "next_number", "texts": "numbers", "deploy": "halved"}[group]
+        name = {"data": "counted", "task": "next_number", "texts": "numbers", "deploy": "halved", "method": "margin"}[
+            group
+        ]
         (checkout.folder / "conf" / group / f"{name}.yaml").write_text(text)
     run = snakemake(python, checkout)
     assert run.returncode == 0, run.stdout
@@ -192,21 +231,44 @@ def test_a_study_uses_them_all(study):
 
 
 def test_their_package_is_part_of_what_artifacts_are(study):
+    package = {"counting-for-qatlab": "1.2"}
     for kind in ("data", "task", "texts"):
         (folder,) = (study.folder / "results" / kind).iterdir()
-        assert json.loads((folder / "config.json").read_text())["origin"]["plugin"] == {"counting-for-qatlab": "1.2"}
+        assert json.loads((folder / "config.json").read_text())["origin"]["plugin"] == package
+    for kind, name, count in (("deploy", "halved", 3), ("train", "margin", 1)):
+        folders = [folder for folder in (study.folder / "results" / kind).iterdir() if name in folder.name]
+        assert len(folders) == count
+        assert all(json.loads((folder / "config.json").read_text())["origin"] == package for folder in folders)
 
 
 def test_a_models_card_says_where_its_rows_come_from(study):
-    (card,) = (study.folder / "results" / "studies" / "plugged" / "models").glob("baseline*/README.md")
+    (card,) = (study.folder / "results" / "studies" / "plugged" / "models").glob("margin*/README.md")
     assert "64 rows (anchor, positive), counted by a plugin" in card.read_text()
+    assert "* Loss: CosineSentenceLoss, similarities × 20." in card.read_text()
+    assert "loss:CosineSentenceLoss" in card.read_text()
+
+
+def test_their_table_is_written_and_in_the_report(study, python):
+    table = pd.read_csv(study.tables() / "best_seeds.csv")
+    assert list(table["method"]) == ["untrained", "baseline", "margin"]
+    assert (study.tables() / "best_seeds.md").read_text().startswith("**Best nDCG@10 of each method**")
+    run = snakemake(python, study, "--report", "report.html")
+    assert run.returncode == 0, run.stdout
+    report = (study.folder / "report.html").read_text()
+    assert "The best score of each method." in report
+    assert "What a document's bytes buy" in report  # the caption of a table of qatlab
 
 
 def test_their_configuration_is_validated(study, python):
-    run = snakemake(python, study, "-n", overrides="++data.upto=-1")
-    assert run.returncode != 0
-    assert "upto: Input should be greater than 0" in run.stdout
-    assert "Traceback" not in run.stdout
+    for override, message in (
+        ("data.upto=-1", "upto: Input should be greater than 0"),
+        ("study.matrix.method=[margin] method.loss.margin=-1", "margin: Input should be greater than or equal to 0"),
+        ("study.tables=[worst_seeds]", "unknown table 'worst_seeds' (did you mean 'best_seeds'?)"),
+    ):
+        run = snakemake(python, study, "-n", overrides=override)
+        assert run.returncode != 0
+        assert message in run.stdout
+        assert "Traceback" not in run.stdout
 
 
 def test_without_the_package_the_names_are_unknown(study):

@@ -31,12 +31,13 @@ class Registry(Generic[T]):
 
     Args:
         concept: what messages call one, such as 'source of training data'.
-        package: the package whose modules register classes when they are imported; its name is also the group of entry points.
+        package: the package whose modules register classes when they are imported.
         key: the field of the configuration that holds the name.
+        group: of entry points, where it is not called like the package.
     """
 
-    def __init__(self, concept: str, package: str, key: str = "source") -> None:
-        self.concept, self.package, self.key = concept, package, key
+    def __init__(self, concept: str, package: str, key: str = "source", group: str | None = None) -> None:
+        self.concept, self.package, self.key, self.group = concept, package, key, group or package
         self._classes: dict[str, T] = {}
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -100,7 +101,7 @@ class Registry(Generic[T]):
 
     @cached_property
     def _plugins(self) -> dict[str, EntryPoint]:
-        points = sorted(entry_points(group=self.package), key=lambda point: point.name)
+        points = sorted(entry_points(group=self.group), key=lambda point: point.name)
         return {point.name: point for point in points if point.name not in self.built_in}
 
     def _load(self, point: EntryPoint) -> T:

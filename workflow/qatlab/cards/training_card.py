@@ -8,7 +8,7 @@ import pandas as pd
 from huggingface_hub import ModelCardData
 
 from qatlab.artifact import read_json
-from qatlab.cards.words import LOSSES, QUANTIZED_LOSS, method_in_words
+from qatlab.cards.words import QUANTIZED_LOSS, method_in_words
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
@@ -88,7 +88,7 @@ def base_name(model: dict[str, Any]) -> str:
 
 def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) -> ModelCardData:
     quantizes = method.embedding_quantization is not None or method.weights is not None
-    losses = [*([QUANTIZED_LOSS] if method.embedding_quantization else []), LOSSES[method.loss.name]]
+    losses = [*([QUANTIZED_LOSS] if method.embedding_quantization else []), method.loss.class_name()]
     # A folder has no name on the hub that a card could point to.
     base = {} if model["source"] == "local" else {"base_model": model["name"], "base_model_relation": "finetune"}
     return ModelCardData(

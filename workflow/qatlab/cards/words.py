@@ -6,7 +6,6 @@ from qatlab.config.method import (
     EmbeddingQuantizationConfig,
     EstimatorConfig,
     LoraConfig,
-    LossConfig,
     MethodConfig,
     MethodRotationConfig,
     RangesConfig,
@@ -17,10 +16,6 @@ from qatlab.config.weights import WeightsConfig
 from qatlab.quantization.precisions import QUANTILE, UNIFORM, sides
 from qatlab.tables.harmless import in_code
 
-LOSSES = {
-    "multiple_negatives_ranking": "MultipleNegativesRankingLoss",
-    "cached_multiple_negatives_ranking": "CachedMultipleNegativesRankingLoss",
-}
 QUANTIZED_LOSS = "QuantizationAwareLoss"
 RANGES = {
     "batch": "the extremes of each batch",
@@ -59,7 +54,7 @@ GRIDS = {
 
 def loss_class(method: MethodConfig) -> str:
     """The class of the outermost loss."""
-    return QUANTIZED_LOSS if method.embedding_quantization else LOSSES[method.loss.name]
+    return QUANTIZED_LOSS if method.embedding_quantization else method.loss.class_name()
 
 
 def method_in_words(method: MethodConfig) -> str:
@@ -73,7 +68,7 @@ def causal_method_in_words(method: MethodConfig) -> str:
 
 
 def _of_embeddings(method: MethodConfig) -> Iterator[str]:
-    yield f"* Loss: {_loss(method.loss)}."
+    yield f"* Loss: {method.loss.in_words()}."
     if method.rotation is not None:
         yield f"* Rotation: {_rotation(method.rotation)}."
     if method.embedding_quantization is not None:
@@ -90,11 +85,6 @@ def _of_weights(method: MethodConfig) -> Iterator[str]:
         yield "* Weights were not quantized in training."
     if method.lora is not None:
         yield f"* LoRA: {_lora(method.lora, method.weights is not None)}."
-
-
-def _loss(config: LossConfig) -> str:
-    cached = f", in mini-batches of {config.mini_batch_size}" if config.mini_batch_size else ""
-    return f"{LOSSES[config.name]}, similarities × {config.scale:g}{cached}"
 
 
 def _rotation(config: MethodRotationConfig) -> str:

@@ -5,25 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from qatlab.config.base import Strict, VariantName
+from qatlab.config.loss import LossConfig, default_loss
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
 from qatlab.config.weights import Expression, Scheme
 from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM, sides, similarity_slope
-
-
-class LossConfig(Strict):
-    """A loss of Sentence Transformers over embeddings."""
-
-    name: Literal["multiple_negatives_ranking", "cached_multiple_negatives_ranking"] = "multiple_negatives_ranking"
-    scale: Annotated[float, Field(gt=0, description="Similarities are multiplied by this (1 / temperature)")] = 20.0
-    mini_batch_size: Annotated[
-        int | None, Field(gt=0, description="cached_…: examples whose activations are in memory at once; 32 by default")
-    ] = None
-
-    @model_validator(mode="after")
-    def _mini_batches_are_cached(self) -> "LossConfig":
-        if self.mini_batch_size is not None and not self.name.startswith("cached_"):
-            raise ValueError(f"mini_batch_size is for cached_multiple_negatives_ranking, not for {self.name}")
-        return self
 
 
 class WeightScheduleConfig(Strict):
@@ -240,7 +225,9 @@ class MethodConfig(Strict):
 
     name: Annotated[VariantName, Field(description="As the file is called; stands in tables")]
     train: Annotated[bool, Field(description="false evaluates the model as it comes")] = True
-    loss: LossConfig = LossConfig()
+    loss: Annotated[LossConfig, Field(description="What the model learns similarities by, before quantization")] = (
+        default_loss()
+    )
     rotation: MethodRotationConfig | None = None
     embedding_quantization: EmbeddingQuantizationConfig | None = None
     lora: Annotated[LoraConfig | None, Field(description="Adapters instead of full fine-tuning")] = None

@@ -75,6 +75,12 @@ class StudyConfig(Strict):
             "study as its file has it; a scale's value stands for the one at the same place of the list",
         ),
     ] = None
+    tables: Annotated[
+        list[Name], Field(description="Tables of installed packages that the study has besides qatlab's")
+    ] = []
+    plots: Annotated[
+        list[Name], Field(description="Plots of installed packages that the study has besides qatlab's")
+    ] = []
     decomposition: Annotated[
         list[Line],
         Field(

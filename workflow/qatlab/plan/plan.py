@@ -91,6 +91,8 @@ class Plan:
             **config,
             "float": float_deployment(first),
             "deployments": list(first.config.deploy),
+            "tables": first.config.study.tables,
+            "plots": first.config.study.plots,
             "evaluate": dump(first.config.evaluate) if first.family.has_embeddings else None,
             "runs": [run_description(run, twin_of) for run in self.runs],
         }

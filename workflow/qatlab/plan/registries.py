@@ -8,6 +8,7 @@ from qatlab.registry import Registry
 from qatlab.sources.source import SOURCES
 from qatlab.tasks.task import TASKS
 from qatlab.text_sets.text_set import TEXT_SETS
+from qatlab.training_losses.loss import LOSSES
 
 if TYPE_CHECKING:
     from qatlab.plan.artifacts import Artifact
@@ -22,7 +23,9 @@ REGISTRIES: dict[str, Registry[Any]] = {  # by the kind of artifact
 
 def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
     """Return the modules that make an artifact besides its stage's own: of its registered class, then of its model's family."""
-    registry = REGISTRIES.get(artifact.kind)
-    own = (registry.get(artifact.config[registry.key]).__module__,) if registry else ()
+    registry, choice = REGISTRIES.get(artifact.kind), artifact.config
+    if artifact.kind == "train":
+        registry, choice = LOSSES, artifact.config["method"]["loss"]
+    own = (registry.get(choice[registry.key]).__module__,) if registry else ()
     part = next((stage for stage in STAGES if stage == artifact.kind), None)
     return (*own, part_name(artifact.family, part)) if artifact.family and part else own

@@ -18,6 +18,7 @@ from qatlab.families.family import Family, family_of
 from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows
+from qatlab.registry import distribution
 from qatlab.tables.names import is_simulation, simulation
 from qatlab.tasks.kind import Kind
 from qatlab.tasks.task import Task
@@ -67,7 +68,9 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
         check_rows(planner, config)
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
         inputs = {"model": model, "data": data}
-        trained = planner.add("train", slug, dump(family.training(config)), inputs, name, family=family.name)
+        package = distribution(type(config.method.loss)) or None
+        training = dump(family.training(config))
+        trained = planner.add("train", slug, training, inputs, name, package, family=family.name)
     run = Run(name, cell, config, trained, family)
     for deployment in config.deploy:
         run.deployed[deployment] = plan_deployment(planner, run, deployment, config.deploy[deployment])
@@ -226,13 +229,19 @@ def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deploym
     if plain is not None:
         label = f"{run.name} · {plain.backend}"
         slug = f"{run.name}-{plain.backend}"
-        inputs["float"] = planner.add(
-            "deploy", slug, dump(plain), {"model": run.trained}, label, family=run.family.name
-        )
+        inputs["float"] = _add_deployment(planner, run, slug, plain, {"model": run.trained}, label)
     if config.needs_texts:
         inputs["data"] = plan_data(planner, run.config)
     slug = f"{run.name}-{config.backend if config.exported and plain is None else deployment}"
-    return planner.add("deploy", slug, dump(config), inputs, f"{run.name} · {deployment}", family=run.family.name)
+    return _add_deployment(planner, run, slug, config, inputs, f"{run.name} · {deployment}")
+
+
+def _add_deployment(
+    planner: Planner, run: Run, slug: str, config: Deployment, inputs: dict[str, str], label: str
+) -> str:
+    """Add a deployment, whose identity has the version of the installed package that a plugin's class is of."""
+    package = distribution(type(config)) or None
+    return planner.add("deploy", slug, dump(config), inputs, label, package, family=run.family.name)
 
 
 def run_name(cell: dict[str, Any], config: RunConfig) -> str:

@@ -1,4 +1,8 @@
-"""What every plot of a study supplies, and the registry of them: a plot is one class, registered where it is defined."""
+"""What every plot of a study supplies, and the registry of them.
+
+A plot is one class, registered where it is defined. An installed package adds one by the entry point `qatlab.plots`; studies that name
+it in `study.plots` have it where its condition holds.
+"""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
@@ -42,7 +46,11 @@ PLOTS: Registry[type[Plot]] = Registry("plot", "qatlab.plots", key="name")
 
 
 def plots_of(study: Study) -> dict[str, Plot]:
-    """Return the plots that a study has, by name, in their order."""
-    plots = {name: PLOTS.get(name)() for name in PLOTS.names()}
+    """Return the plots that a study has, by name, in their order.
+
+    Raises:
+        UserError: for a name in `study.plots` that is no plot of an installed package.
+    """
+    plots = {name: PLOTS.get(name)() for name in (*PLOTS.built_in, *study.get("plots", []))}
     wanted = [name for name, plot in plots.items() if plot.wanted(study)]
     return {name: plots[name] for name in sorted(wanted, key=lambda name: plots[name].place)}

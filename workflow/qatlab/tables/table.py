@@ -1,7 +1,7 @@
 """What every wide table of a study supplies, and the registry of them.
 
-A table is one class, registered where it is defined. An installed package adds one by the entry point `qatlab.tables`; studies in whose
-environment it is installed then have it, where its condition holds.
+A table is one class, registered where it is defined. An installed package adds one by the entry point `qatlab.tables`; studies that
+name it in `study.tables` have it where its condition holds.
 """
 
 from abc import ABC, abstractmethod
@@ -49,8 +49,12 @@ TABLES: Registry[type[Table]] = Registry("table", "qatlab.tables", key="name")
 
 
 def tables_of(study: Study) -> dict[str, Table]:
-    """Return the tables that a study has, by name, in their order."""
-    tables = {name: TABLES.get(name)() for name in TABLES.names()}
+    """Return the tables that a study has, by name, in their order.
+
+    Raises:
+        UserError: for a name in `study.tables` that is no table of an installed package.
+    """
+    tables = {name: TABLES.get(name)() for name in (*TABLES.built_in, *study.get("tables", []))}
     wanted = [name for name, table in tables.items() if table.wanted(study)]
     return {name: tables[name] for name in sorted(wanted, key=lambda name: tables[name].place)}
 

@@ -6,17 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.losses import (
-    CachedMultipleNegativesRankingLoss,
-    MultipleNegativesRankingLoss,
-)
 from torch import nn
 
 from qatlab.config.method import (
     CentringConfig,
     EmbeddingQuantizationConfig,
     EstimatorConfig,
-    LossConfig,
     MethodConfig,
 )
 from qatlab.losses import QuantizationAwareLoss
@@ -27,8 +22,6 @@ from qatlab.quantization.precisions import PRECISIONS, QUANTILE, RANGED, sides
 from qatlab.quantization.ranges import KINDS, FixedRange, RunningQuantileRange, RunningRange
 from qatlab.schedules import WeightSchedule
 
-MINI_BATCH_SIZE = 32
-
 
 def build_loss(
     model: SentenceTransformer, method: MethodConfig, embeddings: Callable[[], np.ndarray] | None = None
@@ -38,7 +31,7 @@ def build_loss(
     Args:
         embeddings: gives the model's embeddings of training documents, for ranges that start from them.
     """
-    loss = _wrapped_loss(model, method.loss)
+    loss: nn.Module = method.loss.build(model)
     config = method.embedding_quantization
     if config is None:
         return loss
@@ -59,15 +52,6 @@ def build_loss(
         distillation=config.distillation,
         variant=config.variant,
     )
-
-
-def _wrapped_loss(model: SentenceTransformer, config: LossConfig) -> nn.Module:
-    if config.name == "cached_multiple_negatives_ranking":
-        size = config.mini_batch_size or MINI_BATCH_SIZE
-        cached: nn.Module = CachedMultipleNegativesRankingLoss(model, scale=config.scale, mini_batch_size=size)
-        return cached
-    plain: nn.Module = MultipleNegativesRankingLoss(model, scale=config.scale)
-    return plain
 
 
 def _ranges(config: EmbeddingQuantizationConfig, embeddings: Callable[[], np.ndarray] | None) -> Any:
