@@ -29,7 +29,7 @@ test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside s
 	.venv-oldest/bin/python $(INSTALL) --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
 	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile $(OLDEST_TESTS)
-OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deploy/test_onnx.py tests/deploy/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
+OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deployments/builders/test_onnx.py tests/deployments/builders/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
 
 # FUZZ multiplies what `make test` tries; another QATLAB_FUZZ_SEED generates other inputs.
 FUZZ ?= 100
@@ -44,10 +44,11 @@ chaos: .venv/.dev  ## kill a study 66 times, at random moments of every stage, a
 	CHAOS=results/chaos.csv QATLAB_KILLS=66 $(BIN)/python -m pytest tests/workflow/test_killed.py tests/workflow/test_slurm.py
 	@cat results/chaos.csv
 
-lint: .venv/.dev  ## ruff, mypy, snakefmt, snakemake --lint
+lint: .venv/.dev  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 

@@ -10,7 +10,6 @@ from pydantic import TypeAdapter, ValidationError
 
 import qatlab.sources.source as source_module
 from qatlab.artifact import read_json
-from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
 from qatlab.plan.origin import data_origin
 from qatlab.registry import Registry
@@ -18,6 +17,7 @@ from qatlab.sources.docstrings import Docstrings
 from qatlab.sources.source import SOURCES, Source
 from qatlab.stage_code import stage_code, stage_modules
 from qatlab.stages import data
+from qatlab.study.config import RunConfig
 
 PLUGIN = '''
 from typing import Annotated, Literal
@@ -80,7 +80,7 @@ def test_every_source_of_qatlab_is_registered_by_the_name_that_its_field_holds()
 
 def test_the_order_of_imports_changes_nothing():
     """Messages and schemas list sources in the order of their modules."""
-    code = "{}; from qatlab.config.study import RunConfig; print(RunConfig.model_json_schema())"
+    code = "{}; from qatlab.study.config import RunConfig; print(RunConfig.model_json_schema())"
     printed = [
         subprocess.run([sys.executable, "-c", code.format(first)], check=True, capture_output=True, text=True).stdout
         for first in ("pass", "import qatlab.sources.parallel, qatlab.tasks.withheld")

@@ -41,7 +41,7 @@ def test_training_does_not_depend_on_what_follows():
     } <= training
     for other in ("drift", "score", "deploy", "encode", "tables", "plots"):
         assert f"stages/{other}.py" not in training
-    assert not {name for name in training if name.startswith(("plan/", "tables/", "plots/", "encoders/"))}
+    assert not {name for name in training if name.startswith(("plan/", "tables/", "plots/", "deployments/"))}
 
 
 def test_another_wording_of_a_card_is_no_other_training():
@@ -58,8 +58,8 @@ def test_a_family_does_not_depend_on_the_other():
 
 
 def test_modules_named_in_strings_count():
-    assert "encoders/onnx.py" in names("encode of embedding", "qatlab.deployments.onnx")
-    assert not {"encoders/onnx.py", "encoders/torch.py"} & names("encode of embedding")
+    assert "deployments/encoders/onnx.py" in names("encode of embedding", "qatlab.deployments.onnx")
+    assert not {"deployments/encoders/onnx.py", "deployments/encoders/torch.py"} & names("encode of embedding")
 
 
 def test_scoring_never_imports_torch():

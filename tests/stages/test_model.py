@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 import miniatures
 from qatlab.artifact import folder_bytes
-from qatlab.encoders.tokens import TokenBatches
+from qatlab.deployments.encoders.tokens import TokenBatches
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model
 from qatlab.stages import model as stage

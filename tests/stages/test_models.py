@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import quantize_embeddings
 
-from qatlab.deploy.onnx_names import shared_names
+from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment, StaticQuantization
 from qatlab.quantization import Range
 from qatlab.quantization import quantize_embeddings as our_codes

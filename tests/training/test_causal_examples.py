@@ -1,7 +1,8 @@
 """What a causal language model is trained on: blocks of text, and translations whose prompt is not predicted."""
 
 from qatlab.models.byte_decoder import byte_tokenizer
-from qatlab.training.causal_lm import IGNORED, Blocks, PadRight, filled, translations
+from qatlab.models.causal_lm import IGNORED, filled
+from qatlab.training.causal_lm import Blocks, PadRight, translations
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.eos_token_id

@@ -13,14 +13,14 @@ from onnx.reference.op_run import OpRun
 from sentence_transformers import SentenceTransformer
 
 from qatlab.config.weights import WeightsConfig
-from qatlab.deploy.onnx_dynamic import quantize
-from qatlab.deploy.onnx_export import ONNX_FILE, export
+from qatlab.deployments.builders.onnx_dynamic import quantize
+from qatlab.deployments.builders.onnx_export import ONNX_FILE, export
+from qatlab.deployments.encoders.onnx import OnnxEncoder
+from qatlab.deployments.encoders.tokens import TokenBatches
 from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
-from qatlab.encoders.onnx import OnnxEncoder
-from qatlab.encoders.tokens import TokenBatches
 from qatlab.evaluation.cosine import cosine
+from qatlab.machine.processor import SATURATING, features, integer_kernel
 from qatlab.models.packaged import packaged_folder
-from qatlab.processor import SATURATING, features, integer_kernel
 from qatlab.weights.onnx_grid import Int8PerChannel, OnnxInt8Linear, Uint8PerTensor
 from qatlab.weights.prepare import prepare, prepared
 

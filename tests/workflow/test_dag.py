@@ -336,8 +336,8 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
         ("tables/wide.py", {"tables", "plots", "models", "index"}),
         ("plots/drift.py", {"plots"}),
         ("stages/encode.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),
-        ("encoders/onnx.py", {"deploy", "encode", "score", "drift", "tables", "plots", "models", "index"}),
-        ("encoders/openvino.py", set()),  # no deployment of the study
+        ("deployments/encoders/onnx.py", {"deploy", "encode", "score", "drift", "tables", "plots", "models", "index"}),
+        ("deployments/encoders/openvino.py", set()),  # no deployment of the study
         ("tasks/mteb.py", set()),
         ("tables/parity.py", {"tables", "plots", "models", "index"}),
         ("evaluation/search_drift.py", {"drift", "tables", "plots", "models", "index"}),
@@ -353,7 +353,7 @@ def test_editing_a_module_reruns_its_stage_and_what_follows(finished, edited, mo
 
 
 def test_rewording_modules_reruns_nothing(finished, edited):
-    for module in ("stages/drift.py", "evaluation/metrics.py", "losses/quantization_aware.py", "config/data.py"):
+    for module in ("stages/drift.py", "evaluation/metrics.py", "losses/quantization_aware.py", "study/data.py"):
         edited(finished.folder / "workflow" / "qatlab" / module, "\n# A comment.\n")
     assert finished.would_run() == set()
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from qatlab.artifact import alone, checkpoint_folder, read_json, scratch_folder, written_aside
 from qatlab.bundle import KINDS, add_option, in_use
-from qatlab.disk import full
 from qatlab.errors import Stopped, UserError, printable, unknown
 from qatlab.failures import mark, unmark
 from qatlab.fork_server import run_there
+from qatlab.machine.disk import full
 from qatlab.progress import last_lines, output_to, say
 
 STAGES = {
@@ -149,7 +149,7 @@ def _node(name: str, description: dict[str, Any]) -> Any:
     if several is None:
         return None
     from qatlab.config.trainer import DistributedConfig
-    from qatlab.training.nodes import this_node
+    from qatlab.machine.nodes import this_node
 
     distributed = DistributedConfig.model_validate(several)
     return this_node(distributed.nodes) if distributed.in_all > 1 else None

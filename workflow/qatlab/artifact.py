@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from qatlab.disk import full
+from qatlab.machine.disk import full
 
 HASH_DIGITS = 12
 UNITS = ("bytes", "kB", "MB", "GB", "TB")

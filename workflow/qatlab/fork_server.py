@@ -293,13 +293,10 @@ def open_to_workers() -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    """Run what a job's own process would run, imported by name: it is above this module, which jobs import first."""
     if arguments[:1] == [WORKER]:
-        from qatlab.training.worker import run_and_exit
-
-        run_and_exit(Path(arguments[1]))
-    from qatlab.__main__ import main
-
-    return main(arguments)
+        importlib.import_module("qatlab.training.worker").run_and_exit(Path(arguments[1]))
+    return int(importlib.import_module("qatlab.__main__").main(arguments))
 
 
 def main() -> int:

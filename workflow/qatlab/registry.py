@@ -20,7 +20,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from pydantic import Field, SerializeAsAny, ValidationError, WrapValidator
 from pydantic_core import PydanticCustomError
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.errors import UserError, unknown
 
 T = TypeVar("T", bound=type[Any])

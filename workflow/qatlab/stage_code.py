@@ -22,7 +22,7 @@ PACKAGE = Path(__file__).resolve().parent
 LEFT_OUT = {
     "qatlab.progress",
     "qatlab.errors",
-    "qatlab.disk",
+    "qatlab.machine.disk",
     "qatlab.stage_code",
     "qatlab.meaning",
     "qatlab.remembered",

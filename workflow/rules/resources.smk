@@ -12,7 +12,7 @@ def cores():
 @cache
 def gpus_here():
     """How many this machine has; None where jobs run on others, of which nothing is known."""
-    from qatlab.plan.gpus import count_gpus
+    from qatlab.machine.gpu_count import count_gpus
 
     return None if workflow.non_local_exec else count_gpus()
 

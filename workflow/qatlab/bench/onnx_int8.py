@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from qatlab.bench.row import Row, in_turns
-from qatlab.processor import SATURATING, features, integer_kernel
+from qatlab.machine.processor import SATURATING, features, integer_kernel
 
 STUDY, METRIC = "bench_onnx_int8", "ndcg@10"
 SEEDS = (0, 1, 2)
@@ -57,9 +57,9 @@ def _encoders(runs: list[dict[str, str]]) -> tuple[Any, Any, list[str]]:
     import pyarrow.parquet as pq
 
     from qatlab.artifact import read_json
+    from qatlab.deployments.encoders.onnx import OnnxEncoder
+    from qatlab.deployments.encoders.torch import TorchEncoder
     from qatlab.deployments.torch import TorchDeployment
-    from qatlab.encoders.onnx import OnnxEncoder
-    from qatlab.encoders.torch import TorchEncoder
 
     results = Path("results")
     task = runs[0]["task"]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from qatlab.config.base import FullLine, Name, Strict
+from qatlab.base import FullLine, Name, Strict
 from qatlab.config.mistakes import describe
 from qatlab.errors import UserError, printable
 

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from qatlab.config.study import RunConfig
+from qatlab.study.config import RunConfig
 
 TITLE = "qatlab configuration"
 

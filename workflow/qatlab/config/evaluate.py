@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.config.precision import PrecisionName, RotationConfig, axes_by_name
 from qatlab.quantization.precisions import check_precision
 

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from qatlab.config.base import FullLine, HubId, Line, LocalPath, Name, Strict
+from qatlab.base import FullLine, HubId, Line, LocalPath, Name, Strict
 
 Rows = Annotated[int | None, Field(gt=0, description="Rows kept after shuffling; null keeps all")]
 ShuffleSeed = Annotated[

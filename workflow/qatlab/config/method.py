@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from qatlab.config.base import Strict, VariantName
+from qatlab.base import Strict, VariantName
 from qatlab.config.loss import LossConfig, default_loss
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
 from qatlab.config.weights import Expression, Scheme

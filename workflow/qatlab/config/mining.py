@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.config.model import ModelConfig
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.quantization.precisions import sides
 
 

@@ -1,6 +1,6 @@
 """What the stage `train` reads: the part of a study's configuration that a training follows from."""
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.errors import unknown
 
 

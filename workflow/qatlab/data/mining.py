@@ -66,8 +66,8 @@ def _by_model(folder: Path | None) -> Find:
         """Positions of the most similar by cosine, (q, depth)."""
         from qatlab.evaluation.axes import unit_length
         from qatlab.evaluation.search import best_by_product
+        from qatlab.machine.device import device_name
         from qatlab.models.embedding import load_model
-        from qatlab.training.device import device_name
 
         assert folder is not None
         model = load_model(folder, device_name())

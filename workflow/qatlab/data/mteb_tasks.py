@@ -8,11 +8,11 @@ from typing import Any
 import pandas as pd
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
+from qatlab.config.kind import Kind
 from qatlab.data.hub import check_commit, unreadable_explained
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
 from qatlab.hub import commit_of, hub_errors_explained, patiently
-from qatlab.tasks.kind import Kind
 
 KINDS: dict[str, Kind] = {"Retrieval": "retrieval", "Reranking": "reranking", "STS": "similarity"}
 COMMIT = re.compile("[0-9a-f]{40}")

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.config.weights import WeightsConfig
 from qatlab.registry import Registry
 

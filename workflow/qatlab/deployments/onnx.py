@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.config.weights import ONNX_INT8, WeightsConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
 
@@ -106,7 +106,7 @@ class ExportedDeployment(Deployment):
 
     def check(self, inputs: dict[str, Path], folder: Path, threads: int | None, label: str) -> None:
         """Compare a float deployment with Sentence Transformers, and a quantized one with its float ONNX file."""
-        from qatlab.deploy.agreement import check_files
+        from qatlab.deployments.builders.agreement import check_files
 
         check_files(self, inputs, folder, threads, label)
 
@@ -179,24 +179,24 @@ class OnnxDeployment(ExportedDeployment):
         """Export the model, or quantize its float file; codes are appended to either."""
         counts: Coverage | None = None
         if self.quantization is not None:
-            from qatlab.deploy.onnx_quantized import deploy
+            from qatlab.deployments.builders.onnx_quantized import deploy
 
             counts = deploy(inputs["float"] / "model", target, self, inputs.get("data"), threads, label)
         elif self.made_from() is not None:
             shutil.copytree(inputs["float"] / "model", target, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
         else:
-            from qatlab.deploy.onnx_export import export
+            from qatlab.deployments.builders.onnx_export import export
 
             export(inputs["model"] / "model", target, self)
         if self.output != "float32":
-            from qatlab.deploy.onnx_codes import finish_with_codes
+            from qatlab.deployments.builders.onnx_codes import finish_with_codes
 
             finish_with_codes(target, self.output, inputs.get("data"), self.range_texts, threads)
         return counts
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
         """Return what encodes with ONNX Runtime."""
-        from qatlab.encoders.onnx import OnnxEncoder
+        from qatlab.deployments.encoders.onnx import OnnxEncoder
 
         return OnnxEncoder(folder, threads, self.exact_products)
 

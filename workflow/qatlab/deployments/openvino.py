@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.deployments.deployment import DEPLOYMENTS, Encoder
 from qatlab.deployments.onnx import CalibrationTexts, ExportedDeployment, Exporter, OnnxDeployment, Opset, packages_of
 
@@ -45,7 +45,7 @@ class OpenvinoDeployment(ExportedDeployment):
 
     def build(self, inputs: dict[str, Path], target: Path, threads: int | None, label: str) -> None:
         """Convert the float ONNX file, quantized where a quantization is configured."""
-        from qatlab.deploy import calibration, openvino
+        from qatlab.deployments.builders import calibration, openvino
 
         source, texts = inputs["float"] / "model", []
         if self.quantization is not None:
@@ -54,6 +54,6 @@ class OpenvinoDeployment(ExportedDeployment):
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
         """Return what encodes with OpenVINO."""
-        from qatlab.encoders.openvino import OpenvinoEncoder
+        from qatlab.deployments.encoders.openvino import OpenvinoEncoder
 
         return OpenvinoEncoder(folder, threads)

@@ -120,24 +120,24 @@ class TorchDeployment(Deployment):
         """Write the model as it is, rotated, or with weights that torchao quantizes."""
         source = inputs["model"] / "model"
         if self.weights is not None and not self.simulated:
-            from qatlab.deploy import torchao
+            from qatlab.deployments.builders import torchao
 
             return torchao.deploy(source, target, self.weights)
-        from qatlab.deploy.torch import deploy
+        from qatlab.deployments.builders.torch import deploy
 
         deploy(source, target, self, inputs.get("data"), threads)
         return None
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
         """Return what encodes with Sentence Transformers."""
-        from qatlab.encoders.torch import TorchEncoder
+        from qatlab.deployments.encoders.torch import TorchEncoder
 
         return TorchEncoder(folder, threads, self)
 
     def check_encoder(self, encoder: Encoder, folder: Path, label: str) -> None:
         """Compare with Sentence Transformers' `encode_query` and `encode_document`; a simulation has no counterpart there."""
         if not self.simulated:
-            from qatlab.deploy.agreement import check_agreement
+            from qatlab.deployments.builders.agreement import check_agreement
 
             check_agreement(encoder, encoder.model, folder, label)  # type: ignore[attr-defined]
 

@@ -6,9 +6,9 @@ from itertools import product
 from typing import Any
 
 from qatlab.config.evaluate import CODES, COMPAT, EvaluateConfig, IndexConfig, RescoringStep
+from qatlab.config.kind import Kind
 from qatlab.config.precision import RotationConfig
 from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, sides
-from qatlab.tasks.kind import Kind
 
 RABITQ_FACTORS = 8  # bytes: two floats beside each document's bits
 LINK, POSITION = 4, 8  # bytes: a neighbour in a graph's lowest layer, a document's number in a list

@@ -3,8 +3,8 @@
 from typing import Any
 
 from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.kind import Kind
 from qatlab.evaluation.outputs import outputs
-from qatlab.tasks.kind import Kind
 
 # The output of a causal language model: the text itself. The columns that scores.csv has of outputs say so.
 TEXT_OUTPUT = {

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json
-from qatlab.tasks.kind import Kind
+from qatlab.config.kind import Kind
 
 MANIFEST = "manifest.json"
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from qatlab.config.kind import Kind
 from qatlab.config.model import ModelConfig
-from qatlab.config.study import RunConfig
 from qatlab.families.parts import FamilyName
-from qatlab.tasks.kind import Kind
+from qatlab.study.config import RunConfig
 
 
 class Family(ABC):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qatlab.processes import average
+from qatlab.machine.processes import average
 from qatlab.quantization.rotations import SHIFT, Rotation
 
 KINDS = ("batch", "running", "learned")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qatlab.processes import rows_of_all
+from qatlab.machine.processes import rows_of_all
 
 
 def similarity_divergence(

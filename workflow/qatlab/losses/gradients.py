@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
-from qatlab.processes import mean
+from qatlab.machine.processes import mean
 
 WEAK = 0.1  # a ratio below it is warned of
 EVERY = 10  # steps

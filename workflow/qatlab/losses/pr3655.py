@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qatlab.processes import rows_of_all
+from qatlab.machine.processes import rows_of_all
 from qatlab.quantization.ranges import Range
 
 # Whether a precision reads what the one before it wrote: so first published, then fixed (hotchpotch, 15 February 2026).

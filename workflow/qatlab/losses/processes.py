@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from qatlab.processes import count, extremes_of_all
+from qatlab.machine.processes import count, extremes_of_all
 from qatlab.quantization.ranges import Range
 
 

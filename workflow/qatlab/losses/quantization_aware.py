@@ -26,7 +26,7 @@ from qatlab.losses.wrapped import (
     wants_a_number,
 )
 from qatlab.losses.zero_distance import guard_zero_distances
-from qatlab.processes import average, mean
+from qatlab.machine.processes import average, mean
 from qatlab.quantization.estimators import Identity, LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
 from qatlab.quantization.precisions import PAIR, RANGED, UNIFORM, check_dimension, is_binary, sides, similarity_slope

@@ -10,6 +10,7 @@ from qatlab.config.model import DecoderConfig
 from qatlab.errors import UserError
 from qatlab.models.safe_folder import check_folder, code_refused
 
+IGNORED = -100  # labels that the loss of Transformers leaves out
 # What weights for text are called beside those for images, and alone.
 TEXT_PART = {r"^(model\.)?language_model\.(model\.)?": "model."}
 
@@ -73,6 +74,12 @@ def tokens_of(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list
         return []
     found: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     return found
+
+
+def filled(prompt: str, source: str) -> str:
+    """The prompt for one text; other braces in it, and in the text, stay as they are."""
+    before, _, behind = prompt.partition("{source}")
+    return before + source + behind
 
 
 def output_head_is_tied(model: PreTrainedModel) -> bool:

@@ -4,8 +4,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from qatlab.models.causal_lm import beginning, tokens_of
-from qatlab.training.causal_lm import IGNORED
+from qatlab.models.causal_lm import IGNORED, beginning, tokens_of
 
 
 def nats(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from qatlab.config.base import is_hub_id
+from qatlab.base import is_hub_id
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder

@@ -5,8 +5,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from qatlab.config.causal_lm import PredictConfig
-from qatlab.models.causal_lm import beginning, tokens_of
-from qatlab.training.causal_lm import filled
+from qatlab.models.causal_lm import beginning, filled, tokens_of
 
 
 def translate(

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from qatlab.config.study import AnswerConfig
 from qatlab.errors import UserError, unknown
 from qatlab.plan.runs import Run
+from qatlab.study.config import AnswerConfig
 
 Names = dict[str, dict[str, Any]]
 

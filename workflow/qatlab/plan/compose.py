@@ -18,7 +18,6 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from qatlab.config.mistakes import LONGEST_SHOWN, describe
-from qatlab.config.study import RunConfig, StudyConfig
 from qatlab.errors import UserError, unknown
 from qatlab.plan.safe_files import check_files, check_override, check_overrides
 from qatlab.plan.schemes import (
@@ -28,6 +27,7 @@ from qatlab.plan.schemes import (
     store_deployments,
     with_methods,
 )
+from qatlab.study.config import RunConfig, StudyConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -8,7 +8,6 @@ evaluations compare them.
 from typing import NamedTuple
 
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.config.study import RunConfig
 from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, unknown
@@ -18,6 +17,7 @@ from qatlab.plan.chain import Chain, Part, Step
 from qatlab.plan.describe import float_deployment
 from qatlab.plan.runs import Run, plan_deployment, plan_encoding, plan_score
 from qatlab.quantization.precisions import RANGED
+from qatlab.study.config import RunConfig
 from qatlab.tables.names import FROM_FLOAT, simulation
 
 PRECISIONS = ("int8", "binary")  # of outputs that are decomposed, where the study scores them

@@ -2,9 +2,9 @@
 
 from pydantic import TypeAdapter
 
-from qatlab.config.deploy import DeployConfig
 from qatlab.deployments.deployment import Deployment
 from qatlab.plan.artifacts import Artifact
+from qatlab.study.deploy import DeployConfig
 
 _DEPLOYMENT: TypeAdapter[Deployment] = TypeAdapter(DeployConfig)
 

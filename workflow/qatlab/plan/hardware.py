@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from qatlab.config.study import RunConfig
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
-from qatlab.plan.gpus import capabilities
+from qatlab.machine.gpu_count import capabilities
+from qatlab.study.config import RunConfig
 
 CAPABILITY = (
     "QATLAB_COMPUTE_CAPABILITY"  # for planning on a machine that is not the one that computes, e.g. a login node

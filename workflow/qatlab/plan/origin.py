@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import sha256_of
+from qatlab.config.kind import Kind
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.checksums import checked
@@ -19,7 +20,6 @@ from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
 from qatlab.sources.source import Source
-from qatlab.tasks.kind import Kind
 from qatlab.tasks.task import Task
 from qatlab.text_sets.text_set import TextSet
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from qatlab.bundle import Bundle, Gathering
 from qatlab.config.precision import RotationConfig
-from qatlab.config.study import RunConfig
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import Artifact, Planner, dump
 from qatlab.plan.bit_changes import plan_bit_changes
@@ -17,6 +16,7 @@ from qatlab.plan.origin import check_trackers
 from qatlab.plan.published import Published
 from qatlab.plan.runs import Run, plan_drift, plan_run
 from qatlab.plots.plot import plots_of
+from qatlab.study.config import RunConfig
 from qatlab.tables.main_score import main_metrics
 from qatlab.tables.table import tables_of
 

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic import BaseModel
 
 from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.kind import Kind
 from qatlab.config.model import ModelConfig
-from qatlab.config.study import RunConfig
 from qatlab.data.sample import check_batches, check_count
 from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
@@ -19,8 +19,8 @@ from qatlab.plan.artifacts import Planner, dump
 from qatlab.plan.chain import Chain, Part
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows
 from qatlab.registry import distribution
+from qatlab.study.config import RunConfig
 from qatlab.tables.names import is_simulation, simulation
-from qatlab.tasks.kind import Kind
 from qatlab.tasks.task import Task
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from hydra.core.config_store import ConfigStore
 
-from qatlab.config.study import StudyConfig
 from qatlab.config.weights import SCHEMES
 from qatlab.errors import UserError, unknown
+from qatlab.study.config import StudyConfig
 
 TORCHAO = "torchao"
 NO_SCHEME = ("none", None)

@@ -2,8 +2,8 @@
 
 from collections import Counter
 
-from qatlab.config.study import RunConfig
 from qatlab.plan.runs import Run
+from qatlab.study.config import RunConfig
 
 
 def steps_of(config: RunConfig) -> int | None:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from qatlab.config.base import FullLine
+from qatlab.base import FullLine
 from qatlab.config.fields import HubColumns, HubSplit
 from qatlab.sources.source import SOURCES, Source
 

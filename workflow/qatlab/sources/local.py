@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import LocalPath
+from qatlab.base import LocalPath
 from qatlab.config.fields import Columns
 from qatlab.sources.source import SOURCES, Source
 

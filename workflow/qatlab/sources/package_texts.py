@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import Name
+from qatlab.base import Name
 from qatlab.config.fields import TEXT, Packages
 from qatlab.sources.source import SOURCES, Source
 

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from qatlab.config.base import Name
+from qatlab.base import Name
 from qatlab.config.fields import Rows, ShuffleSeed
 from qatlab.registry import Registered, Registry
 

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from qatlab.artifact import sha256_of, write_json
-from qatlab.config.data import DataConfig
 from qatlab.data.sample import check_count, kept_rows
+from qatlab.study.data import DataConfig
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from qatlab.artifact import write_json
-from qatlab.config.deploy import DeployConfig
 from qatlab.families.parts import part_of
+from qatlab.study.deploy import DeployConfig
 
 WEIGHTS = (".safetensors", ".onnx", ".data", ".onnx_data", ".bin")
 

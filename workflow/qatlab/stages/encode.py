@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json, write_json
-from qatlab.config.deploy import DeployConfig
 from qatlab.evaluation.one_pass import Pass
 from qatlab.families.parts import part_of
-from qatlab.processor import features, integer_kernel
+from qatlab.machine.processor import features, integer_kernel
+from qatlab.study.deploy import DeployConfig
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:

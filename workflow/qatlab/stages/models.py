@@ -9,11 +9,11 @@ from pydantic import TypeAdapter
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
 from qatlab.cards.study_card import Shipped, study_card
 from qatlab.cards.training_card import FILE, known
-from qatlab.config.deploy import DeployConfig
-from qatlab.deploy.onnx_export import ONNX_FILE
-from qatlab.deploy.onnx_names import shared_names
+from qatlab.deployments.builders.onnx_export import ONNX_FILE
+from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.deployment import Deployment
 from qatlab.families.parts import part_of
+from qatlab.study.deploy import DeployConfig
 from qatlab.tables.names import model_folder
 
 FOLDER = "models"

@@ -7,10 +7,10 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import sha256_of, write_json
-from qatlab.config.task import TaskConfig
+from qatlab.config.kind import PAIRED, Kind
 from qatlab.errors import UserError
 from qatlab.progress import say
-from qatlab.tasks.kind import PAIRED, Kind
+from qatlab.study.task import TaskConfig
 from qatlab.tasks.task import Loaded, Task
 
 

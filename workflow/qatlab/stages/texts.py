@@ -7,8 +7,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import sha256_of, write_json
-from qatlab.config.texts import TextsConfig
 from qatlab.errors import UserError
+from qatlab.study.texts import TextsConfig
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:

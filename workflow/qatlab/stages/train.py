@@ -12,7 +12,7 @@ from qatlab.cards.training_card import FILE, known
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
 from qatlab.families.parts import part_of
-from qatlab.processes import is_first
+from qatlab.machine.processes import is_first
 from qatlab.progress import say
 from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.callbacks import TrainingLog

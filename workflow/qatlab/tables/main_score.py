@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from qatlab.config.kind import Kind
 from qatlab.tables.names import metric_label
-from qatlab.tasks.kind import Kind
 
 MAIN = "main score"
 OF_KIND = {

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import LocalPath, Name
+from qatlab.base import LocalPath, Name
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import FullLine, LocalPath
-from qatlab.tasks.kind import Kind
+from qatlab.base import FullLine, LocalPath
+from qatlab.config.kind import Kind
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
+from qatlab.config.kind import Kind
 from qatlab.config.mining import MiningConfig
 from qatlab.registry import Registered, Registry
-from qatlab.tasks.kind import Kind
 
 if TYPE_CHECKING:
     import pandas as pd

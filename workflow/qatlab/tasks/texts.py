@@ -6,9 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import FullLine, LocalPath, Name
+from qatlab.base import FullLine, LocalPath, Name
 from qatlab.config.fields import TEXT, HubSplit
-from qatlab.tasks.kind import Kind
+from qatlab.config.kind import Kind
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import FullLine, Line
+from qatlab.base import FullLine, Line
 from qatlab.config.fields import SOURCE_AND_TARGET, HubSplit, ParallelTexts, TwoColumns
-from qatlab.tasks.kind import Kind
+from qatlab.config.kind import Kind
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 if TYPE_CHECKING:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.config.base import LocalPath, Name
+from qatlab.base import LocalPath, Name
 from qatlab.config.fields import HubSplit, RecordKeys
+from qatlab.config.kind import Kind
 from qatlab.config.mining import MiningConfig
-from qatlab.tasks.kind import Kind
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from qatlab.config.base import FullLine, LocalPath
+from qatlab.base import FullLine, LocalPath
 from qatlab.config.fields import HubSplit
 from qatlab.errors import UserError
 from qatlab.text_sets.text_set import TEXT_SETS, TextSet

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.config.trainer import TrainerConfig
-from qatlab.training.device import device_name, has_bf16
+from qatlab.machine.device import device_name, has_bf16
 
 SCRATCH = "scratch"
 

@@ -8,9 +8,8 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from qatlab.models.causal_lm import beginning, tokens_of
+from qatlab.models.causal_lm import IGNORED, beginning, filled, tokens_of
 
-IGNORED = -100  # labels that the loss of Transformers leaves out
 AT_ONCE = 1000
 
 
@@ -59,12 +58,6 @@ def translations(
             if len(asked) + len(told) <= length:
                 examples.append({"input_ids": asked + told, "labels": [IGNORED] * len(asked) + told})
     return examples, len(sources) - len(examples)
-
-
-def filled(prompt: str, source: str) -> str:
-    """The prompt for one text; other braces in it, and in the text, stay as they are."""
-    before, _, behind = prompt.partition("{source}")
-    return before + source + behind
 
 
 class PadRight:

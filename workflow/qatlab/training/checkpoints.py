@@ -20,7 +20,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from qatlab.artifact import read_json, sha256_of, sync, write_json
 from qatlab.errors import Stopped, UserError
-from qatlab.processes import from_first, is_first, largest
+from qatlab.machine.processes import from_first, is_first, largest
 from qatlab.progress import say
 from qatlab.stage_code import stage_meaning
 from qatlab.training.callbacks import TrainingLog

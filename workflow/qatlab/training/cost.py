@@ -4,8 +4,8 @@ import statistics
 from typing import Any
 
 from qatlab.config.trainer import TrainerConfig
-from qatlab.processes import count, largest
-from qatlab.training.device import describe_device, peak_memory_bytes
+from qatlab.machine.device import describe_device, peak_memory_bytes
+from qatlab.machine.processes import count, largest
 
 
 def cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: int) -> dict[str, Any]:

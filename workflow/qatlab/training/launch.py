@@ -24,7 +24,7 @@ from qatlab.errors import Stopped, UserError
 from qatlab.fork_server import open_to_workers
 from qatlab.progress import say
 from qatlab.training.ending import insists
-from qatlab.training.nodes import ALONE, Node
+from qatlab.machine.nodes import ALONE, Node
 from qatlab.training.worker_folder import SAID, TASK, TOLD, report_of
 
 SECONDS = 0.2  # between two looks at what the processes say
@@ -50,7 +50,7 @@ def launch(
         UserError, Stopped: as one of the processes did.
         RuntimeError: for anything else that ended one of them, with its traceback.
     """
-    from qatlab.training.gpu import claim_gpus, visible_gpus
+    from qatlab.machine.gpu import claim_gpus, visible_gpus
 
     distributed = DistributedConfig.model_validate(description["config"]["trainer"]["distributed"])
     claim_gpus(visible_gpus(), distributed.processes)

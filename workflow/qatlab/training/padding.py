@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from qatlab.config.method import MethodConfig
-from qatlab.processes import largest
+from qatlab.machine.processes import largest
 
 LENGTH_OF = "input_ids"
 PADDED = (LENGTH_OF, "attention_mask", "token_type_ids", "labels")

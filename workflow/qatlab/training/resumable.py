@@ -13,7 +13,7 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from qatlab.errors import UserError
-from qatlab.processes import count, is_first, wait_for_all
+from qatlab.machine.processes import count, is_first, wait_for_all
 from qatlab.quantization.backend import NotFiniteError
 from qatlab.training.checkpoints import Checkpoints
 from qatlab.training.divergence import diverged

@@ -7,8 +7,8 @@ import torch
 from accelerate import PartialState
 
 from qatlab.config.trainer import TrainerConfig
-from qatlab.training.device import device_name, use_threads
-from qatlab.training.gpu import claim_gpu, visible_gpus
+from qatlab.machine.device import device_name, use_threads
+from qatlab.machine.gpu import claim_gpu, visible_gpus
 from qatlab.training.worker_folder import is_worker
 
 FOREIGN = "ACCELERATE_"  # precision, accumulation and more, as `accelerate launch` tells them, or an earlier training in this process

@@ -5,7 +5,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from qatlab.processes import count, largest
+from qatlab.machine.processes import count, largest
 
 UNENDING = 2**31 - 1  # steps: the clock ends the training
 

@@ -11,9 +11,9 @@ from typing import NoReturn
 
 from qatlab import progress
 from qatlab.artifact import read_json, write_json
-from qatlab.disk import full
 from qatlab.errors import Stopped, UserError
 from qatlab.fork_server import WORKER, run_there
+from qatlab.machine.disk import full
 from qatlab.training.worker_folder import SAID, TASK, VARIABLE, report_of
 
 PARENT_SECONDS = 1.0

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from qatlab.config.base import Strict
+from qatlab.base import Strict
 from qatlab.registry import Registry
 
 if TYPE_CHECKING:

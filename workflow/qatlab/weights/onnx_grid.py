@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torchao.quantization.qat.linear import FakeQuantizedLinear
 
-from qatlab.processes import extremes_of_all
+from qatlab.machine.processes import extremes_of_all
 
 INT8_LIMIT = 127  # the runtime's symmetric int8 leaves −128 out
 UINT8_STEPS = 255

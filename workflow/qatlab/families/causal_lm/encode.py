@@ -14,10 +14,10 @@ from qatlab.deployments.torch import TorchDeployment
 from qatlab.evaluation.one_pass import Pass
 from qatlab.evaluation.task import MANIFEST
 from qatlab.families.causal_lm.deploy import load_deployed
+from qatlab.machine.device import describe_device, device_name, use_threads
+from qatlab.machine.gpu import claim_gpu, visible_gpus
 from qatlab.models.causal_lm import load_tokenizer
 from qatlab.progress import Pace, clock, say
-from qatlab.training.device import describe_device, device_name, use_threads
-from qatlab.training.gpu import claim_gpu, visible_gpus
 
 BATCHES_AT_ONCE = 8
 

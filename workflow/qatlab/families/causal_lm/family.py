@@ -6,9 +6,9 @@ from typing import Any
 
 from qatlab.config.causal_lm import CausalTrainingConfig, PredictionConfig
 from qatlab.config.model import ModelConfig
-from qatlab.config.study import RunConfig
 from qatlab.families.family import Family
 from qatlab.progress import output_to
+from qatlab.study.config import RunConfig
 
 
 class CausalFamily(Family):

@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.errors import UserError
+from qatlab.machine.device import device_name
 from qatlab.models.causal_lm import load_model, load_tokenizer
 from qatlab.progress import say
 from qatlab.training.causal_lm import Blocks, PadRight, translations
 from qatlab.training.causal_trainer import OnTheClock
-from qatlab.training.device import device_name
 from qatlab.training.padding import sees_padding
 from qatlab.training.resumable import Resumable
 from qatlab.training.training import Training

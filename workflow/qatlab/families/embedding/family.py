@@ -8,10 +8,10 @@ from qatlab.artifact import read_json
 from qatlab.config.encode import EncodeConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
-from qatlab.config.study import RunConfig
 from qatlab.config.training import TrainingConfig
 from qatlab.families.family import Family
 from qatlab.progress import output_to
+from qatlab.study.config import RunConfig
 
 
 class EmbeddingFamily(Family):

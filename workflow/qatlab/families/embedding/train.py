@@ -15,14 +15,14 @@ from qatlab.data.sample import check_batches
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.losses.wrapped import gather
+from qatlab.machine.device import device_name
+from qatlab.machine.processes import count, from_first
 from qatlab.models.embedding import load_model
 from qatlab.models.rotated import append_rotation, training_embeddings
-from qatlab.processes import count, from_first
 from qatlab.progress import show_warnings
 from qatlab.quantization.ranges import RANGES
 from qatlab.training.build_loss import build_loss
 from qatlab.training.callbacks import TrainingLog
-from qatlab.training.device import device_name
 from qatlab.training.padding import sees_padding
 from qatlab.training.resumable import Resumable
 from qatlab.training.trainer import Trainer

@@ -1,0 +1,65 @@
+"""Which node this is: as Slurm's srun says it, or the variables of PyTorch's launchers."""
+
+import pytest
+
+from qatlab.errors import UserError
+from qatlab.machine.nodes import ALONE, SLURM, VARIABLES, Node, this_node
+
+SCONTROL = """#!/bin/sh
+[ "$*" = "show hostnames gpu[07-08]" ] && printf 'gpu07\\ngpu08\\n'
+[ "$*" = "show node gpu07" ] && printf 'NodeName=gpu07 Arch=x86_64\\n   NodeAddr=10.0.0.7 NodeHostName=gpu07\\n'
+true
+"""
+OF_SLURM = dict(zip(SLURM, ("123456", "1", "gpu[07-08]", "2", "2"), strict=True))
+TOLD = dict(zip(VARIABLES, ("1", "10.0.0.1", "29500"), strict=True))
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch):
+    for name in (*SLURM, *VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+
+
+def said(monkeypatch, values):
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_one_node_asks_nobody(monkeypatch):
+    said(monkeypatch, TOLD | OF_SLURM)
+    assert this_node(1) == ALONE
+
+
+def test_slurm_says_it(monkeypatch, tmp_path):
+    program = tmp_path / "scontrol"
+    program.write_text(SCONTROL)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    said(monkeypatch, OF_SLURM)
+    assert this_node(2) == Node(1, "10.0.0.7", 23456)
+
+
+def test_variables_say_it_before_slurm(monkeypatch):
+    said(monkeypatch, OF_SLURM | TOLD)
+    assert this_node(2) == Node(1, "10.0.0.1", 29500)
+
+
+MISTAKES = [
+    (
+        {},
+        r"trainer.distributed.nodes=2: start the command on each node by `srun --nodes=2 --ntasks-per-node=1` in a Slurm job",
+    ),
+    (TOLD | {"NODE_RANK": "2"}, r"NODE_RANK='2', .* they are a number from 0 to 1, the first node's address"),
+    ({"NODE_RANK": "0"}, r"MASTER_ADDR='', MASTER_PORT=''"),
+    (
+        OF_SLURM | {"SLURM_STEP_NUM_NODES": "1"},
+        r"this step of Slurm has 1 nodes and 2 tasks: start it by `srun --nodes=2",
+    ),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), MISTAKES)
+def test_what_is_missing_is_one_line(monkeypatch, values, message):
+    said(monkeypatch, values)
+    with pytest.raises(UserError, match=message):
+        this_node(2)

@@ -1,0 +1,34 @@
+"""Training texts that ranges of activations are fitted on, and that a quantized file is tried on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from qatlab.deployments.encoders.tokens import TokenBatches, by_length
+from qatlab.models.prompts import prompt_for
+
+BATCH_SIZE = 16
+
+
+def calibration_texts(folder: Path, data: Path, count: int) -> list[str]:
+    """The first training rows' queries and documents in turns, with the model's prompts before them; at most `count`."""
+    table = pq.read_table(data / "train.parquet")
+    rows = (count + 1) // 2
+    columns = [
+        [prompt_for(folder, side) + text for text in table.column(index).slice(0, rows).to_pylist()]
+        for index, side in enumerate(("queries", "documents"))
+    ]
+    return [text for pair in zip(*columns, strict=True) for text in pair][:count]
+
+
+def feeds(
+    folder: Path, texts: list[str], names: set[str], same_length: bool = False
+) -> Iterator[dict[str, np.ndarray]]:
+    """A model's inputs, batch by batch; `same_length` pads every batch to the most tokens that the model takes."""
+    tokens = TokenBatches(folder)
+    if same_length:
+        tokens.pad_to(tokens.max_tokens)
+    for batch in by_length(texts, BATCH_SIZE):
+        yield tokens.feed([texts[index] for index in batch], names)

@@ -1,0 +1,49 @@
+"""OpenVINO's own format, made from the ONNX file; int8 by NNCF, with ranges of activations fitted on training texts."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from qatlab.deployments.builders.calibration import feeds
+from qatlab.deployments.builders.onnx_export import ONNX_FILE, copy_without_weights
+from qatlab.deployments.openvino import OpenvinoQuantization
+
+OPENVINO_FILE = "openvino/openvino_model.xml"  # as Optimum and Sentence Transformers call it
+
+
+def import_openvino() -> ModuleType:
+    """The package, without its telemetry: a study tells nobody that it runs."""
+    # None makes an import fail, and openvino and nncf both go on without the package; it has no other switch for both.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    module: ModuleType = openvino
+    return module
+
+
+def deploy(source: Path, target: Path, config: OpenvinoQuantization | None, texts: list[str]) -> None:
+    """Writes the folder `source`, of a float ONNX deployment, with an OpenVINO model instead.
+
+    Args:
+        texts: what the ranges of activations are fitted on; unused without quantization.
+
+    Reference: https://docs.openvino.ai, nncf.quantize
+    """
+    openvino = import_openvino()
+    model = openvino.convert_model(source / ONNX_FILE)
+    if config is not None:
+        import nncf
+
+        names = {name for entry in model.inputs for name in entry.names}
+        batches = list(feeds(source, texts, names))
+        model = nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            preset=nncf.QuantizationPreset(config.preset),
+            model_type=nncf.ModelType.TRANSFORMER,
+            subset_size=len(batches),
+            fast_bias_correction=config.fast_bias_correction,
+        )
+    copy_without_weights(source, target)
+    (target / OPENVINO_FILE).parent.mkdir()
+    openvino.save_model(model, target / OPENVINO_FILE, compress_to_fp16=False)

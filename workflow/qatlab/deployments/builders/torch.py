@@ -1,0 +1,31 @@
+"""The trained model as it is, in float32 or bfloat16; or with a rotation of its embeddings appended."""
+
+from pathlib import Path
+
+from qatlab.artifact import link_or_copy_tree
+from qatlab.deployments.torch import TorchDeployment
+
+
+def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | None, threads: int | None) -> None:
+    """The same folder again, its files shared where the file system allows; or a folder of its own.
+
+    Args:
+        data: the data artifact with the training documents, for a rotation.
+    """
+    if not config.rotated and config.dtype == "float32":
+        link_or_copy_tree(source, target)
+        return
+    from qatlab.machine.device import device_name, use_threads
+    from qatlab.machine.gpu import claim_gpu, visible_gpus
+    from qatlab.models.embedding import load_model
+    from qatlab.models.rotated import append_rotation
+
+    if config.rotated:
+        claim_gpu(visible_gpus())
+    use_threads(threads)
+    model = load_model(source, device_name() if config.rotated else "cpu", config.dtype)
+    if config.rotated:
+        assert config.rotation is not None
+        assert data is not None
+        append_rotation(model, source, config.rotation, data)
+    model.save_pretrained(str(target), safe_serialization=True, create_model_card=False)

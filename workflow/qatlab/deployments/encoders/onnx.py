@@ -1,0 +1,42 @@
+"""Encoding with ONNX Runtime, as a service without PyTorch would."""
+
+import platform
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from qatlab.deployments.builders.onnx_export import ONNX_FILE
+from qatlab.deployments.encoders.tokens import TokenBatches, encode_by_length
+from qatlab.errors import UserError
+
+OUTPUT = "sentence_embedding"
+
+
+class OnnxEncoder:
+    """An exported model on the CPU. Raises UserError for a file that is not a whole ONNX model."""
+
+    def __init__(self, folder: Path, threads: int | None, exact_products: bool = False) -> None:
+        self.tokens = TokenBatches(folder)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        if exact_products:
+            options.add_session_config_entry("session.x64quantprecision", "1")
+        path = folder / ONNX_FILE
+        try:
+            self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime has no class of its own above these
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(
+                f"{path} is not a whole ONNX file ({reason}); delete its folder, {folder.parent}, and run again"
+            ) from None
+        self.input_names = {entry.name for entry in self.session.get_inputs()}
+        self.device = f"cpu ({platform.machine()}, {threads or 'all'} threads)"
+
+    def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
+        """(n, dim) float32, in the order of the texts, each behind the prompt. Batches hold texts of similar length, longest first."""
+        return encode_by_length([prompt + text for text in texts], batch_size, self._embed)
+
+    def _embed(self, texts: list[str]) -> np.ndarray:
+        vectors: np.ndarray = self.session.run([OUTPUT], self.tokens.feed(texts, self.input_names))[0]
+        return vectors

@@ -1,0 +1,52 @@
+"""Encoding with Sentence Transformers in PyTorch."""
+
+from pathlib import Path
+
+import numpy as np
+
+from qatlab.deployments.encoders.tokens import encode_by_length
+from qatlab.deployments.torch import TorchDeployment
+from qatlab.machine.device import describe_device, device_name, use_threads
+from qatlab.machine.gpu import claim_gpu, visible_gpus
+from qatlab.models.embedding import load_model
+
+
+class TorchEncoder:
+    """A trained model as it is deployed: in float32 or bfloat16, fake-quantized, or with weights that torchao has quantized."""
+
+    def __init__(self, folder: Path, threads: int | None, config: TorchDeployment) -> None:
+        if config.runs_on_gpu:
+            claim_gpu(visible_gpus())
+        use_threads(threads)
+        device = device_name() if config.runs_on_gpu else "cpu"
+        if config.weights is not None and not config.simulated:
+            from qatlab.deployments.builders.torchao import load_quantized
+
+            self.model = load_quantized(folder, config.weights)
+        else:
+            self.model = load_model(folder, device, config.dtype)
+        if config.simulated:
+            from qatlab.weights.prepare import enable, prepare
+
+            assert config.weights is not None
+            prepare(self.model, config.weights)
+            if not config.activations:
+                enable(self.model, weights=True, activations=False)
+        self.model.eval()
+        self.device = describe_device(device)
+
+    def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
+        """(n, dim) float32, in the order of the texts. Batches hold texts of similar length, longest first.
+
+        Args:
+            prompt: stands before each text, and is left out of pooling by a model that says so.
+        """
+
+        def embed(some: list[str]) -> np.ndarray:
+            vectors = self.model.encode(
+                some, batch_size=len(some), prompt=prompt, convert_to_tensor=True, show_progress_bar=False
+            )
+            values: np.ndarray = vectors.float().cpu().numpy()
+            return values
+
+        return encode_by_length(texts, batch_size, embed)

@@ -1,0 +1,1 @@
+"""The machine that jobs run on: its CPU's features, GPUs, processes and disk."""

@@ -1,0 +1,232 @@
+"""A study (conf/study): which runs it makes of the other groups, and what its tables show."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from qatlab.base import LONGEST_NAME, FullLine, Line, Name, Strict, VariantName
+from qatlab.config.causal_lm import PredictConfig
+from qatlab.config.drift import DriftConfig
+from qatlab.config.encode import EncodeConfig
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.fields import column_name
+from qatlab.config.method import MethodConfig
+from qatlab.config.model import ModelConfig
+from qatlab.config.trainer import TrainerConfig
+from qatlab.quantization.precisions import RANGED, sides
+from qatlab.study.data import DataConfig
+from qatlab.study.deploy import DeployConfig
+from qatlab.study.task import TaskConfig
+from qatlab.study.texts import TextsConfig
+
+
+class AnswerConfig(Strict):
+    """A comparison that answers a study's question, by names as the study's file has them."""
+
+    method: VariantName
+    against: Annotated[VariantName, Field(description="Another method, or the same shipped otherwise")] = "baseline"
+    deploy: Annotated[Line, Field(description="The deployment whose scores are compared")] = ""
+    against_deploy: Annotated[Line | None, Field(description="The other method's, where it is another")] = None
+    precision: Annotated[Line, Field(description="Output precision, as tables call it")] = "float32"
+    figure: Annotated[
+        Literal["score", "peak_memory_bytes", "seconds_per_step", "train_seconds"],
+        Field(description="The study's main metric, or a cost of training"),
+    ] = "score"
+    where: Annotated[dict[str, Any], Field(description="Values of other keys of the matrix")] = {}
+
+    @model_validator(mode="after")
+    def _scores_are_of_a_deployment(self) -> "AnswerConfig":
+        if self.figure == "score" and not self.deploy:
+            raise ValueError("an answer by scores needs deploy: which deployment's")
+        return self
+
+
+class StudyConfig(Strict):
+    """The matrix of runs. Its keys are Hydra groups (method, model, data, trainer …) or dotted keys (trainer.batch_size, seed …)."""
+
+    name: Annotated[
+        str,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9_]*$",
+            max_length=LONGEST_NAME,
+            description="As the file is called; names the results folder",
+        ),
+    ]
+    title: Annotated[FullLine, Field(description="Stands above tables and plots")]
+    matrix: Annotated[dict[str, list[Any]], Field(min_length=1, description="Every combination is a run")]
+    exclude: Annotated[
+        list[dict[str, Any]],
+        Field(
+            description="Combinations left out: a run that matches all keys of an entry, by value or by one of a list"
+        ),
+    ] = []
+    scales: Annotated[
+        dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
+    ] = {}
+    baseline: Annotated[VariantName, Field(description="The method that differences refer to")] = "baseline"
+    question: Annotated[Line | None, Field(description="What it asks, for results/studies/index.md")] = None
+    answers: Annotated[list[AnswerConfig], Field(description="The comparisons that answer it")] = []
+    published: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[a-z0-9][a-z0-9_]*$",
+            description="Figures of others' work that tables show beside the study's: results/published/NAME.csv. They are of the "
+            "study as its file has it; a scale's value stands for the one at the same place of the list",
+        ),
+    ] = None
+    tables: Annotated[
+        list[Name], Field(description="Tables of installed packages that the study has besides qatlab's")
+    ] = []
+    plots: Annotated[
+        list[Name], Field(description="Plots of installed packages that the study has besides qatlab's")
+    ] = []
+    decomposition: Annotated[
+        list[Line],
+        Field(
+            description="METHOD/DEPLOYMENT, such as baseline/onnx_int8: what lies between its float model and what is shipped, "
+            "component by component"
+        ),
+    ] = []
+
+    @field_validator("matrix", mode="before")
+    @classmethod
+    def _dotted_keys(cls, matrix: Any) -> Any:
+        """`{trainer: {batch_size: [32]}}`, as Hydra's command line writes it, is `{trainer.batch_size: [32]}`."""
+        if not isinstance(matrix, dict):
+            return matrix
+        flat: dict[str, Any] = {}
+        for key, value in matrix.items():
+            if isinstance(value, dict):
+                flat.update({f"{key}.{inner}": values for inner, values in cls._dotted_keys(value).items()})
+            else:
+                flat[key] = value
+        return flat
+
+    @field_validator("decomposition")
+    @classmethod
+    def _method_and_deployment(cls, entries: list[str]) -> list[str]:
+        for entry in entries:
+            if not re.fullmatch(r"[^/]+/[^/]+", entry):
+                raise ValueError(f"'{entry}' is not METHOD/DEPLOYMENT; write baseline/onnx_int8, for example")
+        if len(set(entries)) != len(entries):
+            raise ValueError(f"lists one twice: {', '.join(entries)}")
+        return entries
+
+    @model_validator(mode="after")
+    def _matrix_is_a_matrix(self) -> "StudyConfig":
+        for key, values in self.matrix.items():
+            if not values:
+                raise ValueError(f"matrix.{key} is empty; list at least one value")
+            if len({repr(value) for value in values}) != len(values):
+                raise ValueError(f"matrix.{key} lists a value twice")
+        for entry in self.exclude:
+            for key in entry:
+                if key not in self.matrix:
+                    raise ValueError(
+                        f"exclude names '{key}', which is not a key of the matrix ({', '.join(self.matrix)})"
+                    )
+        return self
+
+
+def needs_pairs(model: ModelConfig) -> bool:
+    """Whether a model learns from two texts or more a row: all embedding models do."""
+    return model.kind == "embedding"
+
+
+class RunConfig(Strict):
+    """Everything one cell of the matrix is made from, composed and resolved."""
+
+    study: StudyConfig
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    model: ModelConfig
+    data: DataConfig
+    method: MethodConfig
+    trainer: TrainerConfig
+    deploy: Annotated[dict[VariantName, DeployConfig], Field(min_length=1)]
+    task: Annotated[dict[Name, TaskConfig], Field(min_length=1)]
+    texts: Annotated[dict[Name, TextsConfig], Field(description="Embedded for drift alone")] = {}
+    encode: EncodeConfig = EncodeConfig()
+    predict: PredictConfig = PredictConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+    drift: DriftConfig = DriftConfig()
+
+    @model_validator(mode="after")
+    def _pairs_where_needed(self) -> "RunConfig":
+        if needs_pairs(self.model) and len(self.data.columns) < 2:
+            raise ValueError(
+                f"data '{self.data.name}' has one column ({self.data.columns[0]}), and an embedding model is trained on pairs; "
+                "name two columns or more in data.columns, or choose other data"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prompts_are_of_columns(self) -> "RunConfig":
+        columns = [column_name(column) for column in self.data.columns]
+        for column in self.trainer.prompts or {}:
+            if self.model.kind != "embedding":
+                raise ValueError("trainer.prompts is for embedding models; a causal language model has model.prompt")
+            if column not in columns:
+                raise ValueError(
+                    f"trainer.prompts names '{column}', which is no column of the data ({', '.join(columns)})"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _drift_references_are_deployed(self) -> "RunConfig":
+        for reference in self.drift.references if self.model.kind == "embedding" else []:
+            deployment = self.deploy.get(reference.rpartition("/")[2])
+            if deployment is None:
+                raise ValueError(
+                    f"drift.reference '{reference}' is not a deployment of this study ({', '.join(self.deploy)})"
+                )
+            if deployment.rotated:
+                raise ValueError(f"drift.reference '{reference}' rotates embeddings; compare with one that does not")
+        return self
+
+    @model_validator(mode="after")
+    def _extra_steps_are_of_steps(self) -> "RunConfig":
+        if self.method.extra_steps is not None and self.trainer.max_seconds is not None:
+            raise ValueError(
+                f"method '{self.method.name}' has extra_steps, and trainer.max_seconds ends a training by the clock, whatever its "
+                "steps; give trainer.max_steps, max_examples or num_train_epochs instead"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _causal_models_have_no_embeddings(self) -> "RunConfig":
+        if self.model.kind == "embedding":
+            if self.trainer.max_seconds is not None:
+                raise ValueError("trainer.max_seconds is for causal language models; give max_steps or max_examples")
+            return self
+        has = f"model '{self.model.name}' is a causal language model and has no embeddings"
+        for name in ("embedding_quantization", "rotation"):
+            if getattr(self.method, name) is not None:
+                raise ValueError(f"{has}: method '{self.method.name}' cannot train it with {name}")
+        for name, deployment in self.deploy.items():
+            if not deployment.serves_causal_lm:
+                raise ValueError(
+                    f"{has}: deployment '{name}' is not for it; use torch_fp32, torch_bf16 or torchao:SCHEME"
+                )
+        if self.texts or self.study.decomposition:
+            raise ValueError(f"{has}: leave {'texts' if self.texts else 'study.decomposition'} empty")
+        return self
+
+    @model_validator(mode="after")
+    def _names_stand_for_one_thing(self) -> "RunConfig":
+        for name in self.texts:
+            if name in self.task:
+                raise ValueError(f"'{name}' is a task and a set of texts; call one of them differently")
+        return self
+
+    @model_validator(mode="after")
+    def _model_ranges_are_made(self) -> "RunConfig":
+        if "model" not in self.evaluate.ranges:
+            return self
+        for name in self.evaluate.precisions:
+            for precision in set(sides(name)) & set(RANGED) - set(self.method.saved_ranges):
+                raise ValueError(
+                    f"evaluate.ranges has 'model', but method '{self.method.name}' saves no range for {precision}; use corpus, "
+                    "or methods that train on it with embedding_quantization.ranges other than batch"
+                )
+        return self
