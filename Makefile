@@ -6,7 +6,7 @@ PIP := $(BIN)/python $(INSTALL)
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
-.PHONY: study report test test-oldest fuzz bench chaos lint format audit lock schema clean help
+.PHONY: study report test test-oldest fuzz bench chaos lint format audit lock clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -59,9 +59,6 @@ format: .venv/.dev  ## let ruff and snakefmt format
 
 audit: .venv/.installed .venv-audit/.installed  ## known vulnerabilities of the lock, and what is done about each (envs/audit.yaml)
 	$(BIN)/python -m qatlab audit
-
-schema: .venv/.installed  ## write conf/schema.json from the pydantic models
-	$(BIN)/python -m qatlab schema > conf/schema.json
 
 lock:  ## resolve envs/*.txt anew (needs uv)
 	@echo "torch ; sys_platform == 'never'" > .lock-overrides.txt

@@ -134,7 +134,7 @@ def test_a_plugins_version_and_origin_decide_what_its_rows_are(plugin):
 
 
 def test_the_data_stage_writes_a_plugins_rows(plugin, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "DataConfig", plugin.config_type())
+    monkeypatch.setattr(data, "SOURCES", plugin)
     config = {"source": "counted", "name": "numbers", "rows": 20}
     (tmp_path / "out").mkdir()
     data.run({"config": config, "origin": {}}, {}, tmp_path / "out", None)

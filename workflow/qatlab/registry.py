@@ -67,6 +67,15 @@ class Registry(Generic[T]):
             raise UserError(unknown(self.concept, name, self.names()))
         return self._load(self._plugins[name])
 
+    def read(self, values: dict[str, Any]) -> Any:
+        """Return the valid configuration of the class that the values name.
+
+        Raises:
+            UserError: for an unknown name, and for a plugin that cannot be imported.
+            pydantic.ValidationError: for values that the class does not take.
+        """
+        return self.get(values[self.key]).model_validate(values)
+
     def names(self) -> list[str]:
         """Return the names of all classes, those of qatlab first. Plugins are not imported."""
         return [*self.built_in, *self._plugins]

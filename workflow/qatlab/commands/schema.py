@@ -14,5 +14,5 @@ def schema() -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the schema: `python -m qatlab schema > conf/schema.json`."""
+    """Print the schema."""
     print(json.dumps(schema(), indent=2, ensure_ascii=False))

@@ -81,7 +81,7 @@ def outline(plan: "Plan") -> Outline:
 
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
-    from qatlab.plan.deployment import made_on_gpu, runs_on_gpu
+    from qatlab.deployments.deployment import DEPLOYMENTS
     from qatlab.plan.registries import registered_modules
 
     modules = registered_modules(artifact)
@@ -92,10 +92,10 @@ def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     if artifact.kind == "deploy":
         # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
         threads = None if "data" in artifact.inputs else 1
-        return Job(artifact.inputs, made_on_gpu(artifact), threads, modules=modules)
+        return Job(artifact.inputs, DEPLOYMENTS.read(artifact.config).made_on_gpu, threads, modules=modules)
     if artifact.kind == "encode":
         deployed = deployments.get(artifact.inputs.get("deploy", ""))
-        on_gpu = deployed is not None and runs_on_gpu(deployed)
+        on_gpu = deployed is not None and DEPLOYMENTS.read(deployed.config).runs_on_gpu
         of_deployment = registered_modules(deployed)[:1] if deployed else ()
         return Job(artifact.inputs, on_gpu, threads, modules=(*of_deployment, *modules))
     return Job(artifact.inputs, False, threads, modules=modules)

@@ -3,16 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from qatlab.artifact import sha256_of, write_json
 from qatlab.data.sample import check_count, kept_rows
-from qatlab.study.data import DataConfig
+from qatlab.sources.source import SOURCES
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes train.parquet (one text column per role) and manifest.json (source, rows, SHA-256)."""
-    config = TypeAdapter(DataConfig).validate_python(description["config"])
+    config = SOURCES.read(description["config"])
     table, commit = config.load()
     check_count(config.name, len(table), config.rows)
     table = table.iloc[kept_rows(len(table), config.shuffle_seed, config.rows)].reset_index(drop=True)

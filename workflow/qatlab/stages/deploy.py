@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from qatlab.artifact import write_json
+from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.families.parts import part_of
-from qatlab.study.deploy import DeployConfig
 
 WEIGHTS = (".safetensors", ".onnx", ".data", ".onnx_data", ".bin")
 
@@ -17,7 +15,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
     cost.json has the bytes of the weights and, of quantized weights, how many of those of linear layers are quantized.
     """
-    config = TypeAdapter(DeployConfig).validate_python(description["config"])
+    config: Deployment = DEPLOYMENTS.read(description["config"])
     target = output / "model"
     counts = part_of(description, "deploy").build(config, inputs, target, threads, description["label"])
     files = [file for file in target.rglob("*") if file.suffix in WEIGHTS]

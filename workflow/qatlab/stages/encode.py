@@ -3,18 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from qatlab.artifact import read_json, write_json
+from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.evaluation.one_pass import Pass
 from qatlab.families.parts import part_of
 from qatlab.machine.processor import features, integer_kernel
-from qatlab.study.deploy import DeployConfig
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write what the family's model gives for the texts; cost.json, machine.json."""
-    deployment = TypeAdapter(DeployConfig).validate_python(read_json(inputs["deploy"] / "config.json")["config"])
+    deployment: Deployment = DEPLOYMENTS.read(read_json(inputs["deploy"] / "config.json")["config"])
     taken: Pass = part_of(description, "encode").encode(description, deployment, inputs, output, threads)
     write_json(
         output / "cost.json",

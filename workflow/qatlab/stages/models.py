@@ -4,16 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter
 
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
 from qatlab.cards.study_card import Shipped, study_card
 from qatlab.cards.training_card import FILE, known
 from qatlab.deployments.builders.onnx_export import ONNX_FILE
 from qatlab.deployments.builders.onnx_names import shared_names
-from qatlab.deployments.deployment import Deployment
+from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.families.parts import part_of
-from qatlab.study.deploy import DeployConfig
 from qatlab.tables.names import model_folder
 
 FOLDER = "models"
@@ -48,9 +46,8 @@ def _training_card(results: Path, trained: str) -> str:
 
 def _ship(run: dict[str, Any], results: Path, folder: Path) -> Shipped:
     """Puts the ONNX files of a run into its folder; says what is in it then."""
-    adapter: TypeAdapter[Deployment] = TypeAdapter(DeployConfig)
-    deployed = {
-        name: adapter.validate_python(read_json(results / path / "config.json")["config"])
+    deployed: dict[str, Deployment] = {
+        name: DEPLOYMENTS.read(read_json(results / path / "config.json")["config"])
         for name, path in run["deployed"].items()
     }
     names = shared_names(deployed)

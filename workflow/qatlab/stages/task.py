@@ -4,21 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter
 
 from qatlab.artifact import sha256_of, write_json
 from qatlab.config.kind import PAIRED, Kind
 from qatlab.errors import UserError
 from qatlab.progress import say
-from qatlab.study.task import TaskConfig
-from qatlab.tasks.task import Loaded, Task
+from qatlab.tasks.task import TASKS, Loaded, Task
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes documents.parquet (id, text), queries.parquet (id, text), qrels.parquet (query_id, doc_id, relevance), manifest.json."""
     values = dict(description["config"])
     name = values.pop("task")
-    config = TypeAdapter(TaskConfig).validate_python(values)
+    config = TASKS.read(values)
     loaded = config.load(name, inputs["model"] / "model" if "model" in inputs else None)
     documents = loaded.documents
     queries, qrels, unjudged = _judged(name, loaded, config)

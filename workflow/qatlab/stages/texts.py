@@ -4,18 +4,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from pydantic import TypeAdapter
 
 from qatlab.artifact import sha256_of, write_json
 from qatlab.errors import UserError
-from qatlab.study.texts import TextsConfig
+from qatlab.text_sets.text_set import TEXT_SETS
 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes documents.parquet (id, text), in the source's order, and manifest.json."""
     values = dict(description["config"])
     name = values.pop("texts")
-    config = TypeAdapter(TextsConfig).validate_python(values)
+    config = TEXT_SETS.read(values)
     texts, commit = config.load(name)
     texts = texts[: config.rows]
     if not texts or (config.rows is not None and len(texts) < config.rows):

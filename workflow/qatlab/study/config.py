@@ -1,7 +1,7 @@
 """A study (conf/study): which runs it makes of the other groups, and what its tables show."""
 
 import re
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,11 +14,20 @@ from qatlab.config.fields import column_name
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
+from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.quantization.precisions import RANGED, sides
-from qatlab.study.data import DataConfig
-from qatlab.study.deploy import DeployConfig
-from qatlab.study.task import TaskConfig
-from qatlab.study.texts import TextsConfig
+from qatlab.sources.source import SOURCES, Source
+from qatlab.tasks.task import TASKS, Task
+from qatlab.text_sets.text_set import TEXT_SETS, TextSet
+
+if TYPE_CHECKING:
+    DataConfig: TypeAlias = Source
+    DeployConfig: TypeAlias = Deployment
+    TaskConfig: TypeAlias = Task
+    TextsConfig: TypeAlias = TextSet
+else:
+    DataConfig, DeployConfig = SOURCES.config_type(), DEPLOYMENTS.config_type()
+    TaskConfig, TextsConfig = TASKS.config_type(), TEXT_SETS.config_type()
 
 
 class AnswerConfig(Strict):
@@ -142,7 +151,7 @@ class RunConfig(Strict):
     model: ModelConfig
     data: DataConfig
     method: MethodConfig
-    trainer: TrainerConfig
+    trainer: TrainerConfig = TrainerConfig()
     deploy: Annotated[dict[VariantName, DeployConfig], Field(min_length=1)]
     task: Annotated[dict[Name, TaskConfig], Field(min_length=1)]
     texts: Annotated[dict[Name, TextsConfig], Field(description="Embedded for drift alone")] = {}

@@ -22,9 +22,9 @@ from qatlab.artifact import read_json, write_json
 from qatlab.config.trainer import DistributedConfig
 from qatlab.errors import Stopped, UserError
 from qatlab.fork_server import open_to_workers
+from qatlab.machine.nodes import ALONE, Node
 from qatlab.progress import say
 from qatlab.training.ending import insists
-from qatlab.machine.nodes import ALONE, Node
 from qatlab.training.worker_folder import SAID, TASK, TOLD, report_of
 
 SECONDS = 0.2  # between two looks at what the processes say
