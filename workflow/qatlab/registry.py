@@ -131,16 +131,27 @@ class Registered(Strict, ABC):
     def origin(self) -> Any:
         """Return all that decides the content besides the fields, as JSON: checksums, versions of packages.
 
-        'hub' stands for what the hub holds at the revision, which is looked up before any job.
-
         Raises:
             UserError: for local files and packages that are missing or cannot be read.
         """
+
+    def on_hub(self, origin: Any) -> tuple[str, str] | None:
+        """Return the id and revision of a data set of the hub that must be within reach before any job; None where there is none.
+
+        Args:
+            origin: what `origin` returned.
+        """
+        return None
 
     def fingerprint(self) -> Any:
         """Return the origin, with the version of the installed package that a plugin's class is of."""
         package = distribution(type(self))
         return {"plugin": package, "origin": self.origin()} if package else self.origin()
+
+
+def origin_of(fingerprint: Any) -> Any:
+    """Return the origin in what `Registered.fingerprint` returned."""
+    return fingerprint["origin"] if isinstance(fingerprint, dict) and "plugin" in fingerprint else fingerprint
 
 
 def distribution(cls: type) -> dict[str, str]:

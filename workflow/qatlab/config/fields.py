@@ -1,6 +1,6 @@
 """Fields that sources of training data and evaluation tasks share."""
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -100,5 +100,9 @@ class HubSplit(Strict):
     revision: Annotated[Line, Field(description="Hub branch, tag or commit")] = "main"
 
     def origin(self) -> str:
-        """Return 'hub': the revision is looked up there."""
+        """Return 'hub': the rows are those of the hub at the revision."""
         return "hub"
+
+    def on_hub(self, origin: Any) -> tuple[str, str] | None:
+        """Return the id and revision of the data set."""
+        return self.name, self.revision

@@ -19,6 +19,7 @@ from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
+from qatlab.registry import origin_of
 from qatlab.sources.source import Source
 from qatlab.tasks.task import Task
 from qatlab.text_sets.text_set import TextSet
@@ -72,7 +73,7 @@ def task_origin(config: Task) -> Any:
 
 def task_kind(config: Task, origin: Any) -> Kind:
     """Return what is asked in a task, given what `task_origin` returned."""
-    return config.kind_of(origin["origin"] if isinstance(origin, dict) and "plugin" in origin else origin)
+    return config.kind_of(origin_of(origin))
 
 
 def texts_origin(config: TextSet) -> Any:

@@ -10,6 +10,8 @@ from qatlab.hub import hub_errors_explained, info
 from qatlab.models.hub import ALLOWED_FILES, IGNORED_FILES
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
+from qatlab.plan.registries import REGISTRIES
+from qatlab.registry import Registered, origin_of
 
 
 def check_hub(plan: Plan, results: Path) -> None:
@@ -23,12 +25,14 @@ def check_hub(plan: Plan, results: Path) -> None:
 
 
 def _on_hub(artifact: Artifact) -> tuple[str, str] | None:
-    """The name and revision that an artifact is made from on the hub."""
-    if artifact.origin == "hub":
-        return artifact.config["name"], artifact.config["revision"]
-    if artifact.kind == "task" and artifact.config["source"] == "mteb":
-        return artifact.origin["dataset"], artifact.origin["revision"]
-    return None
+    """Return the name and revision of what an artifact is made from on the hub; None for any other."""
+    if artifact.kind == "model":
+        return (artifact.config["name"], artifact.config["revision"]) if artifact.origin == "hub" else None
+    if artifact.kind not in ("data", "task", "texts"):
+        return None
+    values = {key: value for key, value in artifact.config.items() if key != artifact.kind}  # what the study calls it
+    config: Registered = REGISTRIES[artifact.kind].read(values)
+    return config.on_hub(origin_of(artifact.origin))
 
 
 def _check(kind: str, name: str, revision: str) -> None:

@@ -27,6 +27,10 @@ class MtebTask(Task):
 
         return look_up(self.name, self.split, self.subset).as_dict()
 
+    def on_hub(self, origin: Any) -> tuple[str, str] | None:
+        """Return the data set and revision that mteb names."""
+        return origin["dataset"], origin["revision"]
+
     def kind_of(self, origin: Any) -> Kind:
         """Return the kind that mteb gives the task."""
         kind: Kind = origin["kind"]
