@@ -21,7 +21,7 @@ from qatlab.artifact import files_below
 FRESH_SECONDS = 2.0
 KEPT = 1000  # answers; the oldest go first
 PACKAGE = Path(__file__).resolve().parent
-READERS = ("data", "models", "sources")  # packages with what is asked of files
+READERS = ("data", "models", "sources", "tasks", "text_sets")  # packages with what is asked of files
 
 
 def remembered(question: str, paths: Iterable[Path], find_out: Callable[[], Any]) -> Any:
