@@ -1,6 +1,7 @@
 """From a method's configuration to the loss that trains it."""
 
 from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from qatlab.config.method import (
 )
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.centring import Centring, ends_in_unit_length
-from qatlab.quantization.estimators import Clipped, Identity, LearnedStepSize, Tanh
+from qatlab.quantization.estimators import ESTIMATORS
 from qatlab.quantization.learned_step import LearnedStep
 from qatlab.quantization.precisions import PRECISIONS, QUANTILE, RANGED, sides
 from qatlab.quantization.ranges import KINDS, FixedRange, RunningQuantileRange, RunningRange
@@ -78,8 +79,7 @@ def _centring(config: CentringConfig | None, model: SentenceTransformer) -> Cent
 
 
 def _estimator(config: EstimatorConfig) -> Any:
-    if config.name == "clipped":
-        return Clipped(config.limit)
-    if config.name == "tanh":
-        return Tanh(config.gamma, config.scale)
-    return LearnedStepSize() if config.name == "lsq" else Identity()
+    """Return the registered estimator, with those of the configuration's fields that it takes."""
+    estimator = ESTIMATORS[config.name]
+    fields = [field for field in signature(estimator).parameters if field in EstimatorConfig.model_fields]
+    return estimator(**{field: getattr(config, field) for field in fields})
