@@ -46,7 +46,7 @@ for STUDY in STUDIES:
             "../../envs/qatlab.yaml"
         params:
             config=study_description(STUDY),
-            code=code("tables"),
+            code=code("tables", STUDY.modules["tables"]),
             folder=study_folder,
             results=results_folder,
             plan=STUDY.identity,
@@ -88,7 +88,7 @@ for STUDY in STUDIES:
             "../../envs/qatlab.yaml"
         params:
             config=study_description(STUDY),
-            code=code("plots"),
+            code=code("plots", STUDY.modules["plots"]),
             folder=study_folder,
             results=results_folder,
             plan=STUDY.identity,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,7 @@ class Outline:
         views: its wide tables.
         plots: the titles of its plots, by name.
         drawn: the wide tables that its plots are drawn from.
+        modules: those that make its tables and its plots, by stage.
         trained: the names of its runs with a model of their own.
         has_mteb_results: whether mteb knows a task of its.
         published: the file of others' figures that its tables show, relative to the working directory.
@@ -55,6 +57,7 @@ class Outline:
     views: list[str]
     plots: dict[str, str]
     drawn: list[str]
+    modules: dict[str, list[str]]
     trained: list[str]
     has_mteb_results: bool
     published: str | None
@@ -63,21 +66,28 @@ class Outline:
 def outline(plan: "Plan") -> Outline:
     """Of a plan."""
     from qatlab.plots.plot import plots_of
+    from qatlab.tables.table import tables_of
 
     description = plan.study_description()
-    views, plots = description["config"]["views"], plots_of(description["config"])
+    tables, plots = tables_of(description["config"]), plots_of(description["config"])
     deployments = {path: made for path, made in plan.artifacts.items() if made.kind == "deploy"}
     return Outline(
         plan.study,
         identity(plan.study, description),
         {path: _job(made, deployments) for path, made in plan.artifacts.items()},
-        views,
+        list(tables),
         {name: plot.title for name, plot in plots.items()},
-        [view for view in views if any(view in plot.tables for plot in plots.values())],
+        [table for table in tables if any(table in plot.tables for plot in plots.values())],
+        {"tables": _modules(tables.values()), "plots": _modules(plots.values())},
         [run.name for run in plan.trained_runs()],
         plan.has_mteb_results(),
         os.path.relpath(plan.published.file) if plan.published else None,
     )
+
+
+def _modules(made_by: Iterable[object]) -> list[str]:
+    """Return the names of the modules that classes are defined in."""
+    return sorted({type(instance).__module__ for instance in made_by})
 
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
