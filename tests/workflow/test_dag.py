@@ -365,7 +365,7 @@ def test_editing_a_module_reruns_its_stage_and_what_follows(finished, edited, mo
 
 
 def test_rewording_modules_reruns_nothing(finished, edited):
-    for module in ("stages/drift.py", "evaluation/metrics.py", "losses/quantization_aware.py", "study/data.py"):
+    for module in ("stages/drift.py", "evaluation/metrics.py", "losses/quantization_aware.py", "study/config.py"):
         edited(finished.folder / "workflow" / "qatlab" / module, "\n# A comment.\n")
     assert finished.would_run() == set()
 

@@ -88,7 +88,7 @@ def test_translations_of_ones_own(project, monkeypatch):
     assert set(pd.read_csv(tables / "cost.csv")["method"]) == {"baseline", "baseline:int4"}
     monkeypatch.chdir(project)
     plan = load_study(project / "conf", "translate", overrides=overrides.split())
-    trained = next(path for path in plan.artifacts if path.startswith("train") and "baseline:int4" in path)
+    trained = next(path for path in plan.artifacts if path.startswith("train") and "baseline-int4" in path)
     shown = shown_without(plan, project / "results", trained, project / "shown")
     check_nothing_is_blank(shown, read(tables.parent))
     assert set(shown["qat_minus_ptq"]["verdict"]) == {"failed"}
