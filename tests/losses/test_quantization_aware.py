@@ -260,7 +260,7 @@ def test_schedules_losses_and_liveness_are_reported(model, pairs, inner):
     loss.set_progress(5, total_steps=40)
     value = total(loss(features(model, pairs, 2), None))
     seen = loss.diagnostics
-    assert seen["baseline:int8"] == pytest.approx(0.5)
+    assert seen["weight_int8"] == pytest.approx(0.5)
     assert seen["weight_binary"] == pytest.approx(0.125)
     assert seen["changed_binary"] == 1.0
     assert seen["changed_int8"] > 0.9

@@ -58,7 +58,7 @@ def train(tiny_model, pairs, output, others=(), **arguments):
 )
 def test_it_trains_is_live_and_logs_its_schedule(tiny_model, pairs, tmp_path, arguments):
     loss, log = train(tiny_model, pairs, tmp_path, **arguments)
-    assert [entry["baseline:int8"] for entry in log] == [0, 0.5, 1, 1]
+    assert [entry["weight_int8"] for entry in log] == [0, 0.5, 1, 1]
     assert [entry["weight_binary"] for entry in log] == [0, 0, 0.5, 0.5]
     for entry in log[2:]:
         assert entry["changed_int8"] > 0.9

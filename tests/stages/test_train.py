@@ -111,7 +111,7 @@ def test_gradient_accumulation_is_one_step_of_the_same_schedule(inputs, tmp_path
     log = trained(
         inputs, tmp_path, {"embedding_quantization": config}, batch_size=8, gradient_accumulation_steps=2, max_steps=4
     )
-    assert log["baseline:int8"].tolist() == [0, 0.5, 1, 1]
+    assert log["weight_int8"].tolist() == [0, 0.5, 1, 1]
 
 
 def test_what_the_environment_tells_accelerate_changes_nothing(inputs, tmp_path, monkeypatch):
