@@ -555,7 +555,7 @@ def test_paths_with_characters_of_a_shell_are_only_paths(tiny_model, tiny_files,
 
 
 def test_a_crashing_job_shows_the_end_of_its_log(finished, edited):
-    edited(finished.folder / "workflow" / "qatlab" / "plots" / "drift.py", "\nraise RuntimeError('the plot broke')\n")
+    edited(finished.folder / "workflow" / "qatlab" / "stages" / "plots.py", "\nraise RuntimeError('the plot broke')\n")
     result = finished.snakemake()
     assert result.returncode != 0
     assert "plots tiny failed; the last lines of results/logs/plots/tiny.log:" in result.stdout
