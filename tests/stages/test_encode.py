@@ -12,6 +12,7 @@ from torch import nn
 from qatlab.config.weights import WeightsConfig
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.evaluation.cosine import cosine
+from qatlab.families.embedding import encode as embeddings
 from qatlab.stages import deploy, encode
 from qatlab.weights.prepare import prepare
 
@@ -174,6 +175,6 @@ def test_a_gpu_is_asked_for_where_it_can_be_used():
 def test_rows_are_in_the_order_of_the_texts_whatever_they_are_batched_by(tiny_model, pairs):
     texts = [text for pair in pairs[:20] for text in pair]
     encoder = TorchDeployment(backend="torch").encoder(tiny_model, 1)
-    together = encode._encode(encoder, texts, "", 2, "some")  # in blocks of 16
+    together = embeddings._encode(encoder, texts, "", 2, "some")  # in blocks of 16
     alone = np.concatenate([encoder.encode([text], 1) for text in texts])
     assert np.allclose(together, alone, atol=1e-5)

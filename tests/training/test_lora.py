@@ -89,7 +89,7 @@ def test_modules_that_are_not_there_are_named(model):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ({"lora": {"quantized": "merged"}}, "there is no weights"),
+        ({"lora": {"quantized": "merged"}}, "there is no scheme of weights"),
         (
             {"lora": {"quantized": "merged", "lora_dropout": 0.1}, "weights": {"name": "int8"}},
             "no place for lora_dropout",
