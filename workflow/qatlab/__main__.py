@@ -41,6 +41,7 @@ COMMANDS = {
     "init": "write the workflow and its configuration into a folder",
     "plan": "show a study's runs and artifacts, or write their configurations",
     "schema": "print the JSON Schema of the configuration",
+    "schemes": "list the schemes of weights",
     "bench": "measure time and memory against references",
     "push": "upload a study's models to the hub",
     "audit": "list known vulnerabilities of the lock, and what is done about each",
