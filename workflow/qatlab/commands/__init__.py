@@ -1,1 +1,1 @@
-"""Commands for people, beside the stages that rules call."""
+"""Commands for people, besides the stages that rules call: one module each."""

@@ -1,1 +1,1 @@
-"""Typed configuration, one module per Hydra group. A stage imports its own and no other."""
+"""Typed sections of the configuration that depend on no source, task or deployment; a stage imports only those that it reads."""

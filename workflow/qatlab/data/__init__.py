@@ -1,1 +1,1 @@
-"""Where texts come from: one module per source."""
+"""Readers of texts: files, BEIR folders, hubs, packages, catalogues, mteb; samples, checksums and hard negatives."""

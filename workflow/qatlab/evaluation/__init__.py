@@ -1,1 +1,1 @@
-"""Retrieval: ranking documents at a precision, and the figures of a ranking. No torch here."""
+"""Metrics of tasks: retrieval at every precision, reranking, similarity, translation, bits per byte; search and drift. No torch here."""

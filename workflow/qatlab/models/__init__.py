@@ -1,1 +1,1 @@
-"""Where base models come from: a local folder, an installed package, or the hub."""
+"""Base models and their loading: where they come from, prompts, positions, similarity; embeddings, likelihoods and translations."""

@@ -1,1 +1,1 @@
-"""The parts of a training: the machine it runs on, its callbacks, its cost."""
+"""Trainers of both model families, with checkpoints, resuming, divergence, distributed processes and cost."""

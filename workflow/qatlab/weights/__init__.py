@@ -1,1 +1,1 @@
-"""Weight quantization during training: prepare puts fake quantizers in, strip takes them out again."""
+"""Weight quantization: fake quantizers in training, conversion by torchao, and the layers that a scheme selects."""

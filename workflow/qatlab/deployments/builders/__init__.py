@@ -1,1 +1,1 @@
-"""One module per way of shipping a model."""
+"""What writes the files of each backend, and what compares them with the model that they are made from."""
