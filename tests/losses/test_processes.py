@@ -13,6 +13,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
+from qatlab.log_columns import CHANGED
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.wrapped import gather
 from qatlab.quantization import RunningQuantileRange, RunningRange
@@ -37,6 +38,12 @@ def whole(folder, pairs, make):
     loss = make(model)
     sum(loss(batch(model, pairs, range(ROWS)), SCORES).values()).backward()
     return gradients(model, loss), loss
+
+
+def split(diagnostics):
+    """Shares of values that a grid changes, and all other diagnostics."""
+    shares = {name: value for name, value in diagnostics.items() if name.startswith(CHANGED)}
+    return shares, {name: value for name, value in diagnostics.items() if name not in shares}
 
 
 def cosine(model):
@@ -137,7 +144,12 @@ def test_two_processes_have_the_negatives_of_one(tiny_model, pairs, tmp_path, na
         assert set(expected) <= set(part["gradients"])
         for key, value in expected.items():
             assert torch.allclose(part["gradients"][key], value, atol=1e-6, rtol=1e-3), key
-        assert part["diagnostics"] == pytest.approx(loss.diagnostics, rel=1e-3, abs=1e-3)
+        of_values, others = split(part["diagnostics"])
+        shares, expected_others = split(loss.diagnostics)
+        assert others == pytest.approx(expected_others, rel=1e-3, abs=1e-3)
+        # Half a batch is multiplied otherwise than a whole one, on some processors: a last digit moves a value or two of the 512
+        # across the edge of its cell.
+        assert of_values == pytest.approx(shares, abs=3 / 512)
 
 
 def test_a_loss_that_cannot_gather_is_refused(model):
