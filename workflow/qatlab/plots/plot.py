@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from qatlab.registry import Registry
-from qatlab.tables.table import Study
+from qatlab.tables.table import Study, in_place
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,6 +51,4 @@ def plots_of(study: Study) -> dict[str, Plot]:
     Raises:
         UserError: for a name in `study.plots` that is no plot of an installed package.
     """
-    plots = {name: PLOTS.get(name)() for name in (*PLOTS.built_in, *study.get("plots", []))}
-    wanted = [name for name, plot in plots.items() if plot.wanted(study)]
-    return {name: plots[name] for name in sorted(wanted, key=lambda name: plots[name].place)}
+    return in_place(PLOTS, study.get("plots", []), study)

@@ -5,7 +5,7 @@ name it in `study.tables` have it where its condition holds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from qatlab.config.evaluate import EvaluateConfig
@@ -54,9 +54,19 @@ def tables_of(study: Study) -> dict[str, Table]:
     Raises:
         UserError: for a name in `study.tables` that is no table of an installed package.
     """
-    tables = {name: TABLES.get(name)() for name in (*TABLES.built_in, *study.get("tables", []))}
-    wanted = [name for name, table in tables.items() if table.wanted(study)]
-    return {name: tables[name] for name in sorted(wanted, key=lambda name: tables[name].place)}
+    return in_place(TABLES, study.get("tables", []), study)
+
+
+def in_place(registry: Registry[Any], others: Iterable[str], study: Study) -> dict[str, Any]:
+    """Return instances of the registered classes that a study wants, by name, in the order of their places.
+
+    Args:
+        registry: of classes with `place` and `wanted`.
+        others: names of classes of installed packages that the study asks for, besides those of qatlab.
+    """
+    declared = {name: registry.get(name)() for name in (*registry.built_in, *others)}
+    wanted = [name for name, instance in declared.items() if instance.wanted(study)]
+    return {name: declared[name] for name in sorted(wanted, key=lambda name: declared[name].place)}
 
 
 def evaluation(study: Study) -> EvaluateConfig | None:
