@@ -5,13 +5,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 from sentence_transformers import SentenceTransformer
 
-from conftest import PROJECT
 from qatlab.bench import bootstrap, clip, evaluation, quantize, score_memory, score_startup, search, workflow
 from qatlab.bench.row import Row, in_turns
 from qatlab.commands import bench
+from qatlab.config.evaluate import EvaluateConfig
 from qatlab.errors import UserError
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.quantization import quantize_embeddings
@@ -74,8 +73,8 @@ def test_the_percentile_of_a_small_weight_is_torchs():
 
 def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model, tmp_path, monkeypatch):
     """Of the default grid; the evaluator's float32 figure is the stage's."""
-    config = yaml.safe_load((PROJECT / "conf" / "evaluate" / "default.yaml").read_text())
-    assert (config["metrics"], config["precisions"]) == (evaluation.METRICS, evaluation.PRECISIONS)
+    defaults = EvaluateConfig()
+    assert (defaults.metrics, defaults.precisions) == (evaluation.METRICS, evaluation.PRECISIONS)
     monkeypatch.setattr(evaluation, "PACKAGES", ("networkx",))
     rows = {row.name: row for row in evaluation.measure(60, 20, 1, str(tiny_model))}
     assert rows["evaluation_grid_time"].bound == 1.10

@@ -1,7 +1,7 @@
 """The default precision grid of a task, encoding included, against Sentence Transformers' own evaluator.
 
 Ours are the stages `encode` and `score` as they run in a study (`qatlab.stages.encode.run`, `qatlab.stages.score.run`), on real
-folders: the model is loaded, embeddings are written and read again, and every output of conf/evaluate/default.yaml is scored.
+folders: the model is loaded, embeddings are written and read again, and every output of the default configuration is scored.
 The evaluator is given a model that is loaded already. Both cut texts at the same length, in batches of the same size.
 """
 
