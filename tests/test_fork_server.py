@@ -187,6 +187,20 @@ def test_with_a_killed_server_a_job_fails_and_its_process_ends(server):
     assert ends(process)
 
 
+def test_a_server_that_is_killed_with_a_signal_unread_is_no_traceback(server):
+    """As where everything is told to end at once: what the job has passed on to the server is lost with it."""
+    job = begin(server.address, WAITING)
+    process = int(job.stdout.readline())
+    server.send_signal(signal.SIGSTOP)
+    job.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    server.kill()
+    _, errors = job.communicate(timeout=SECONDS)
+    assert job.returncode == 1
+    assert not errors
+    assert ends(process)
+
+
 def test_the_server_outlives_its_workflow_until_its_jobs_have_ended(server):
     job = begin(server.address, "import time; print('begun', flush=True); time.sleep(1); code = 6")
     assert job.stdout.readline() == "begun\n"

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, BinaryIO
 
 ADDRESS = "QATLAB_FORK_SERVER"  # environment variable: the socket's path
 OF_JOB = "QATLAB_FORK_SERVER_OF_JOB"  # the same in a forked job, for the processes that it starts itself
@@ -114,10 +114,10 @@ def _wait(connection: socket.socket) -> int | None:
     }
     try:
         with connection.makefile("rb") as answers:
-            process = answers.readline()
+            process = _line(answers)
             if not process:
                 return None
-            status = answers.readline()
+            status = _line(answers)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -131,6 +131,13 @@ def _wait(connection: socket.socket) -> int | None:
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     return code
+
+
+def _line(answers: BinaryIO) -> bytes:
+    """Return the server's next line; nothing where it has ended, be it with signals unread that were passed on to it."""
+    with suppress(ConnectionError):
+        return answers.readline()
+    return b""
 
 
 def _installation() -> list[str]:
