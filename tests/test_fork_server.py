@@ -188,7 +188,7 @@ def test_with_a_killed_server_a_job_fails_and_its_process_ends(server):
 
 
 def test_a_server_that_is_killed_with_a_signal_unread_is_no_traceback(server):
-    """As where everything is told to end at once: what the job has passed on to the server is lost with it."""
+    """As when all processes are terminated at once: the server ends before it has read the signal that the job passed on."""
     job = begin(server.address, WAITING)
     process = int(job.stdout.readline())
     server.send_signal(signal.SIGSTOP)

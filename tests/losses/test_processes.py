@@ -147,8 +147,8 @@ def test_two_processes_have_the_negatives_of_one(tiny_model, pairs, tmp_path, na
         of_values, others = split(part["diagnostics"])
         shares, expected_others = split(loss.diagnostics)
         assert others == pytest.approx(expected_others, rel=1e-3, abs=1e-3)
-        # Half a batch is multiplied otherwise than a whole one, on some processors: a last digit moves a value or two of the 512
-        # across the edge of its cell.
+        # On some CPUs, embeddings of half a batch differ from those of the whole batch in their last digits. This can move one or
+        # two of the 512 values into a neighbouring cell of the grid.
         assert of_values == pytest.approx(shares, abs=3 / 512)
 
 

@@ -32,7 +32,7 @@ numbers = "counting:Numbers"
 halved = "counting:Halved"
 
 [project.entry-points."qatlab.losses"]
-cosine_sentence = "counting:CosineSentence"
+symmetric = "counting:Symmetric"
 
 [project.entry-points."qatlab.tables"]
 best_seeds = "counting:BestSeeds"
@@ -130,17 +130,16 @@ class Halved(Deployment):
         return Rounding(TorchDeployment(backend="torch").encoder(folder, threads))
 
 
-class CosineSentence(Loss):
-    name: Literal["cosine_sentence"]
-    margin: Annotated[float, Field(ge=0)] = 0.5
+class Symmetric(Loss):
+    name: Literal["symmetric"]
 
     def build(self, model):
-        from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+        from sentence_transformers.sentence_transformer.losses import MultipleNegativesSymmetricRankingLoss
 
-        return MultipleNegativesRankingLoss(model, scale=self.scale)
+        return MultipleNegativesSymmetricRankingLoss(model, scale=self.scale)
 
     def class_name(self):
-        return "CosineSentenceLoss"
+        return "MultipleNegativesSymmetricRankingLoss"
 
 
 class BestSeeds(Table):
@@ -166,7 +165,7 @@ defaults:
 study:
   name: plugged
   title: A study of plugins
-  matrix: {{method: [untrained, baseline, margin], seed: [0]}}
+  matrix: {{method: [untrained, baseline, both_ways], seed: [0]}}
   tables: [best_seeds]
 model: {{name: "{model}", max_seq_length: 32}}
 trainer: {{batch_size: 16, max_steps: 2, threads: 1}}
@@ -177,7 +176,7 @@ CHOICES = {
     "task": "next_number:\n  source: next_number\n",
     "texts": "numbers:\n  source: numbers\n",
     "deploy": "halved:\n  backend: halved\n",
-    "method": "name: margin\nloss: {name: cosine_sentence, margin: 0.4}\n",
+    "method": "name: both_ways\nloss: {name: symmetric, scale: 10}\n",
 }
 
 
@@ -204,9 +203,13 @@ def study(tiny_model, tmp_path_factory, python):
     """A finished study that names all of the package's classes."""
     checkout = Checkout(tmp_path_factory.mktemp("checkout"), STUDY.format(model=tiny_model), "plugged")
     for group, text in CHOICES.items():
-        name = {"data": "counted", "task": "next_number", "texts": "numbers", "deploy": "halved", "method": "margin"}[
-            group
-        ]
+        name = {
+            "data": "counted",
+            "task": "next_number",
+            "texts": "numbers",
+            "deploy": "halved",
+            "method": "both_ways",
+        }[group]
         (checkout.folder / "conf" / group / f"{name}.yaml").write_text(text)
     run = snakemake(python, checkout)
     assert run.returncode == 0, run.stdout
@@ -235,22 +238,22 @@ def test_their_package_is_part_of_what_artifacts_are(study):
     for kind in ("data", "task", "texts"):
         (folder,) = (study.folder / "results" / kind).iterdir()
         assert json.loads((folder / "config.json").read_text())["origin"]["plugin"] == package
-    for kind, name, count in (("deploy", "halved", 3), ("train", "margin", 1)):
+    for kind, name, count in (("deploy", "halved", 3), ("train", "both_ways", 1)):
         folders = [folder for folder in (study.folder / "results" / kind).iterdir() if name in folder.name]
         assert len(folders) == count
         assert all(json.loads((folder / "config.json").read_text())["origin"] == package for folder in folders)
 
 
 def test_a_models_card_says_where_its_rows_come_from(study):
-    (card,) = (study.folder / "results" / "studies" / "plugged" / "models").glob("margin*/README.md")
+    (card,) = (study.folder / "results" / "studies" / "plugged" / "models").glob("both_ways*/README.md")
     assert "64 rows (anchor, positive), counted by a plugin" in card.read_text()
-    assert "* Loss: CosineSentenceLoss, similarities × 20." in card.read_text()
-    assert "loss:CosineSentenceLoss" in card.read_text()
+    assert "* Loss: MultipleNegativesSymmetricRankingLoss, similarities × 10." in card.read_text()
+    assert "loss:MultipleNegativesSymmetricRankingLoss" in card.read_text()
 
 
 def test_their_table_is_written_and_in_the_report(study, python):
     table = pd.read_csv(study.tables() / "best_seeds.csv")
-    assert list(table["method"]) == ["untrained", "baseline", "margin"]
+    assert list(table["method"]) == ["untrained", "baseline", "both_ways"]
     assert (study.tables() / "best_seeds.md").read_text().startswith("**Best nDCG@10 of each method**")
     run = snakemake(python, study, "--report", "report.html")
     assert run.returncode == 0, run.stdout
@@ -262,7 +265,7 @@ def test_their_table_is_written_and_in_the_report(study, python):
 def test_their_configuration_is_validated(study, python):
     for override, message in (
         ("data.upto=-1", "upto: Input should be greater than 0"),
-        ("study.matrix.method=[margin] method.loss.margin=-1", "margin: Input should be greater than or equal to 0"),
+        ("study.matrix.method=[both_ways] method.loss.scale=-1", "scale: Input should be greater than 0"),
         ("study.tables=[worst_seeds]", "unknown table 'worst_seeds' (did you mean 'best_seeds'?)"),
     ):
         run = snakemake(python, study, "-n", overrides=override)

@@ -134,7 +134,7 @@ def _wait(connection: socket.socket) -> int | None:
 
 
 def _line(answers: BinaryIO) -> bytes:
-    """Return the server's next line; nothing where it has ended, be it with signals unread that were passed on to it."""
+    """Return the server's next line; nothing where it has ended, even if it had not read the signals that it was sent."""
     with suppress(ConnectionError):
         return answers.readline()
     return b""

@@ -1,4 +1,4 @@
-# What a push needs, said before the first job; the rule push is in reporting.smk.
+# Checks of a push before the first job; the rule `push` itself is in reporting.smk.
 import os
 import shlex
 

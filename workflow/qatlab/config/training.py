@@ -6,7 +6,7 @@ from qatlab.config.trainer import TrainerConfig
 
 
 class TrainingConfig(Strict):
-    """One training, whatever the model."""
+    """One training of a model of any family."""
 
     method: MethodConfig
     trainer: TrainerConfig

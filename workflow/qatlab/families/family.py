@@ -17,7 +17,7 @@ class Family(ABC):
     """A kind of model that studies train: the configuration that its artifacts follow from, and what can be asked of it."""
 
     name: ClassVar[FamilyName]
-    in_words: ClassVar[str]  # behind an article: 'a causal language model'
+    in_words: ClassVar[str]  # with its article, for messages: 'a causal language model'
     kinds: ClassVar[tuple[Kind, ...]]  # of tasks that it is evaluated on
     has_embeddings: ClassVar[bool]  # which are stored at several precisions, compared and searched
 

@@ -1,4 +1,4 @@
-"""Where the parts of stages are that differ between model families.
+"""The parts of stages that differ between model families, by the names of their modules.
 
 A family is a package beside this module. Its modules `train`, `deploy`, `encode`, `score` and `card` are its parts of the stages, which the
 stage of that name imports for the family of its job; its module `family` has what the plan needs.

@@ -50,13 +50,13 @@ def method_overrides(choice: str) -> list[str]:
 
 
 def check_scheme(name: object) -> None:
-    """Raise UserError unless it is the name of a scheme."""
+    """Raise UserError unless a name is that of a scheme."""
     if name not in SCHEMES:
         raise unknown("scheme of weights", name, SCHEMES)
 
 
 def check_choice(group: str, choice: Any, groups: Mapping[str, list[str]]) -> None:
-    """Raise UserError unless a configuration group has a choice; a name of before there were schemes yields the new one."""
+    """Raise UserError unless a configuration group has a choice. For a former name, the message gives the current one."""
     name, colon, scheme = str(choice).partition(":")
     if group == "method" and colon:
         check_scheme(scheme)
@@ -75,7 +75,7 @@ def check_choice(group: str, choice: Any, groups: Mapping[str, list[str]]) -> No
 
 
 def current_name(group: str, name: str) -> str | None:
-    """Return what a method or deployment is called that had a file of its own for its scheme; None for any other name."""
+    """Return the current name of a method or deployment by its former one, such as weight_int8; None for any other name."""
     if group == "deploy":
         renamed = f"{TORCHAO}:{name.removeprefix('torchao_')}"
         return renamed if name.startswith("torchao_") and renamed in TORCHAO_DEPLOYMENTS else None

@@ -63,4 +63,4 @@ class Training(ABC):
 
     @abstractmethod
     def save(self, folder: Path, loss: nn.Module | None) -> None:
-        """Write the trained model, plain again, as the family's library loads it."""
+        """Write the trained model, without fake quantizers and adapters, as the family's library loads it."""
