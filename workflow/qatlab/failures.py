@@ -2,12 +2,27 @@
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import Diverged, UserError
 
 LETTERS = 300  # of a reason
+
+
+class Mark(NamedTuple):
+    """The failure of a stage.
+
+    Attributes:
+        reason: one line.
+        step, checkpoint: of a training that diverged, the step and the path of the last checkpoint.
+    """
+
+    stage: str
+    label: str
+    reason: str
+    step: int | None = None
+    checkpoint: str | None = None
 
 
 def mark_file(output: Path) -> Path:
@@ -22,16 +37,16 @@ def mark(output: Path, stage: str, label: str, error: Exception) -> None:
         output: the artifact's folder, as the stage was given it.
     """
     diverged = error if isinstance(error, Diverged) else None
-    told = {
-        "stage": stage,
-        "label": label,
-        "reason": _reason(error, label),
-        "step": diverged.step if diverged else None,
-        "checkpoint": _short(diverged.checkpoint) if diverged and diverged.checkpoint else None,
-    }
+    failure = Mark(
+        stage,
+        label,
+        _reason(error, label),
+        diverged.step if diverged else None,
+        _short(diverged.checkpoint) if diverged and diverged.checkpoint else None,
+    )
     new = mark_file(output).with_suffix(".new")
     try:
-        write_json(new, told)
+        write_json(new, failure._asdict())
         new.replace(mark_file(output))
     except OSError:  # on a full disk; the person at the screen has read it
         new.unlink(missing_ok=True)
@@ -42,11 +57,10 @@ def unmark(output: Path) -> None:
     mark_file(output).unlink(missing_ok=True)
 
 
-def read_mark(output: Path) -> dict[str, Any] | None:
-    """The mark of an artifact's last try, if it failed and could say so."""
-    with suppress(OSError, ValueError):
-        found: dict[str, Any] = read_json(mark_file(output))
-        return found
+def read_mark(output: Path) -> Mark | None:
+    """Return the mark of an artifact's last try; None if there is none, or it cannot be read."""
+    with suppress(OSError, ValueError, TypeError):
+        return Mark(**read_json(mark_file(output)))
     return None
 
 

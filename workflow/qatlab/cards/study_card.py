@@ -7,6 +7,7 @@ import pandas as pd
 from huggingface_hub import EvalResult, ModelCard
 
 from qatlab.cards.training_card import with_front_matter
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.harmless import in_code, in_csv, in_markdown, markdown_table
 from qatlab.tables.main_score import main_label
 from qatlab.tables.names import TEXT, metric_label
@@ -40,28 +41,28 @@ class Shipped(NamedTuple):
     notes: dict[str, str]
 
 
-def study_card(training: str, run: dict[str, Any], config: dict[str, Any], tables: Path, shipped: Shipped) -> str:
+def study_card(training: str, run: RunRecord, study: StudyRecord, tables: Path, shipped: Shipped) -> str:
     """README.md of a model's folder in a study: its training card, with tables, and the hub's `model-index`.
 
     Figures of the run are its own; differences are its method's, over all seeds.
 
     Args:
         training: the text of the training card.
-        run, config: what the study's description says of the run, and of all.
+        run, study: what the study's description says of the run, and of all.
         tables: the folder of the study's tables; views that it does not have are left out.
     """
     card = ModelCard(training)
     scores = _long(tables, "scores")
-    card.data.model_name = f"{config['study']}-{run['run']}"
-    card.data.eval_results = _results(scores, run, config, shipped.plain) or None
+    card.data.model_name = f"{study.name}-{run.name}"
+    card.data.eval_results = _results(scores, run, study, shipped.plain) or None
     if card.data.eval_results is None:
         card.data.model_name = None
     sections = [
         card.text.strip(),
         _files(_long(tables, "cost"), run, shipped),
-        _figures_of(run, config, scores),
-        _own_scores(scores, run, config),
-        _views(run, config, tables),
+        _figures_of(run, study, scores),
+        _own_scores(scores, run, study),
+        _views(run, study, tables),
         _drift(_long(tables, "drift"), run),
     ]
     return with_front_matter(card.data, "\n\n".join(section for section in sections if section))
@@ -72,14 +73,14 @@ def _long(tables: Path, name: str) -> pd.DataFrame:
     return pd.read_csv(tables / f"{name}.csv", dtype=str, keep_default_na=False, na_values=[""])
 
 
-def _results(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any], plain: str | None) -> list[EvalResult]:
+def _results(scores: pd.DataFrame, run: RunRecord, study: StudyRecord, plain: str | None) -> list[EvalResult]:
     results = []
-    for row in _main_rows(scores, run, config).to_dict("records"):
+    for row in _main_rows(scores, run, study).to_dict("records"):
         output = output_label(row)
         if row["deploy"] == plain and row["rotation"] == "none" and output in INDEXED:
             results.append(
                 EvalResult(
-                    task_type=TASK_TYPES[config["kinds"][row["task"]]],
+                    task_type=TASK_TYPES[study.kinds[row["task"]]],
                     dataset_type=row["task"],
                     dataset_name=row["task"],
                     metric_type=row["metric"],
@@ -91,14 +92,14 @@ def _results(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any], 
     return results
 
 
-def _main_rows(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any]) -> pd.DataFrame:
+def _main_rows(scores: pd.DataFrame, run: RunRecord, study: StudyRecord) -> pd.DataFrame:
     """scores.csv's rows of a run on the axes that the study lists, of each task's main metric."""
-    chosen = on_axes(scores, config["chosen_axes"])
-    return chosen[(chosen["run"] == run["run"]) & (chosen["metric"] == chosen["task"].map(config["main_metrics"]))]
+    chosen = on_axes(scores, study.chosen_axes)
+    return chosen[(chosen["run"] == run.name) & (chosen["metric"] == chosen["task"].map(study.main_metrics))]
 
 
-def _files(cost: pd.DataFrame, run: dict[str, Any], shipped: Shipped) -> str:
-    own = cost[cost["run"] == run["run"]]
+def _files(cost: pd.DataFrame, run: RunRecord, shipped: Shipped) -> str:
+    own = cost[cost["run"] == run.name]
     rows = [
         {
             "shipped as": row["deploy"],
@@ -152,7 +153,7 @@ def _loading(files: list[str]) -> str:
     )
 
 
-def _figures_of(run: dict[str, Any], config: dict[str, Any], scores: pd.DataFrame) -> str:
+def _figures_of(run: RunRecord, study: StudyRecord, scores: pd.DataFrame) -> str:
     seeds = scores["seed"].nunique()
     drawn = (
         f"queries and {seeds} seeds; ± is the standard deviation over seeds"
@@ -161,46 +162,46 @@ def _figures_of(run: dict[str, Any], config: dict[str, Any], scores: pd.DataFram
     )
     return (
         "## What the study found\n\n"
-        f"Study `{config['study']}` ({in_markdown(config['title'])}), at scale `{config['scale']}`; this model is its run "
-        f"`{in_code(run['run'])}`. "
+        f"Study `{study.name}` ({in_markdown(study.title)}), at scale `{study.scale}`; this model is its run "
+        f"`{in_code(run.name)}`. "
         f"What is said of this model is of its own seed; differences are of its method, and their 95 % intervals are over {drawn}."
     )
 
 
-def _own_scores(scores: pd.DataFrame, run: dict[str, Any], config: dict[str, Any]) -> str:
-    rows = _main_rows(scores, run, config)
+def _own_scores(scores: pd.DataFrame, run: RunRecord, study: StudyRecord) -> str:
+    rows = _main_rows(scores, run, study)
     rows = rows.assign(output=[output_label(row) for row in rows.to_dict("records")])
     keys = ["task", "deploy"]
     keys += [key for key in ("rotation",) if not rows[key].eq("none").all()]
     keys += [key for key in ("integer_kernel",) if rows[key].notna().any()]
     cells = rows.fillna(dict.fromkeys(keys, NOTHING)).set_index([*keys, "output"])["value"].unstack(sort=False)
     table = cells.astype(object).where(cells.notna(), NOTHING).reset_index()
-    label = main_label(config["main_metrics"])
-    return f"### This model: {label} by output precision (seed {run['seed']})\n\n{markdown_table(table)}"
+    label = main_label(study.main_metrics)
+    return f"### This model: {label} by output precision (seed {run.seed})\n\n{markdown_table(table)}"
 
 
-def _views(run: dict[str, Any], config: dict[str, Any], tables: Path) -> str:
+def _views(run: RunRecord, study: StudyRecord, tables: Path) -> str:
     """The rows of the method in the study's views, below their titles."""
     headings = {
         "scores_by_precision": "Its method: mean of the tasks",
-        "against_baseline": f"Its method against `{config['baseline']}`",
+        "against_baseline": f"Its method against `{study.baseline}`",
         "against_float": "What shipping costs its method",
     }
     parts = []
     for name, heading in headings.items():
-        table = _of_method(tables, name, run) if name in config["views"] else None
+        table = _of_method(tables, name, run) if name in study.views else None
         if table is not None and len(table):
             title = (tables / f"{name}.md").read_text(encoding="utf-8").partition("\n")[0]
             parts.append(f"### {heading}\n\n{title}\n\n{markdown_table(table)}")
-    if run["method"] == config["baseline"]:
-        parts.append(f"Other methods of the study are compared with this one, `{config['baseline']}`.")
+    if run.method == study.baseline:
+        parts.append(f"Other methods of the study are compared with this one, `{study.baseline}`.")
     return "\n\n".join(parts)
 
 
-def _of_method(tables: Path, name: str, run: dict[str, Any]) -> pd.DataFrame:
+def _of_method(tables: Path, name: str, run: RunRecord) -> pd.DataFrame:
     """A view's rows of a run's method in its cell of the matrix; of scores, the columns that are means of the tasks."""
     table = pd.read_csv(tables / f"{name}.csv", dtype=str, keep_default_na=False)
-    cell = {"method": run["method"], **run["varied"]}
+    cell = {"method": run.method, **run.varied}
     for column, value in cell.items():
         if column in table:
             table = table[table[column] == (NOTHING if value is None else in_csv(str(value)))]
@@ -211,8 +212,8 @@ def _of_method(tables: Path, name: str, run: dict[str, Any]) -> pd.DataFrame:
     return table.drop(columns=by_task).rename(columns=lambda column: column.removeprefix(f"{MEAN} · "))
 
 
-def _drift(drift: pd.DataFrame, run: dict[str, Any]) -> str:
-    own = drift.loc[drift["run"] == run["run"], DRIFT].dropna(axis="columns", how="all")
+def _drift(drift: pd.DataFrame, run: RunRecord) -> str:
+    own = drift.loc[drift["run"] == run.name, DRIFT].dropna(axis="columns", how="all")
     if own.empty:
         return ""
     references = "`simulated:SCHEME` is the forward pass that it was trained in"

@@ -13,7 +13,14 @@ def _each_once(references: str | list[str]) -> str | list[str]:
     return references
 
 
-class DriftConfig(Strict):
+class DriftTexts(Strict):
+    """The texts whose embeddings are compared."""
+
+    texts: Annotated[Literal["documents", "queries", "all"], Field(description="Which of a task's texts")] = "documents"
+    limit: Annotated[int | None, Field(gt=0, description="The first n texts; null takes all")] = None
+
+
+class DriftConfig(DriftTexts):
     """Cosine similarity of each text's embedding by a deployment to that by a reference."""
 
     reference: Annotated[
@@ -24,8 +31,6 @@ class DriftConfig(Strict):
             "or of another method's run (baseline/torch_fp32)"
         ),
     ] = "torch_fp32"
-    texts: Annotated[Literal["documents", "queries", "all"], Field(description="Which of a task's texts")] = "documents"
-    limit: Annotated[int | None, Field(gt=0, description="The first n texts; null takes all")] = None
 
     @property
     def references(self) -> list[str]:

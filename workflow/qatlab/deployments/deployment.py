@@ -72,6 +72,10 @@ class Deployment(Strict, ABC):
         """Return whether weights are quantized by that very scheme."""
         return False
 
+    def scheme_of_layers(self) -> WeightsConfig | None:
+        """Return the scheme whose filter selects layers of the PyTorch model; None where none does."""
+        return None
+
     def simulated_by(self) -> WeightsConfig | None:
         """Return the scheme that simulates the grid of the weights; None where none does."""
         return None

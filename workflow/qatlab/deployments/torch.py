@@ -108,6 +108,10 @@ class TorchDeployment(Deployment):
         """Whether a GPU makes it where there is one: a rotation is fitted on embeddings, kernels pack their own weights."""
         return not self.simulated and (self.rotated or (self.weights is not None and self.weights.on_gpu))
 
+    def scheme_of_layers(self) -> WeightsConfig | None:
+        """Return the scheme of its weights."""
+        return self.weights
+
     def simulated_by(self) -> WeightsConfig | None:
         """Return the scheme of its weights."""
         return self.weights

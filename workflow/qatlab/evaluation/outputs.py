@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from qatlab.config.evaluate import CODES, COMPAT, EvaluateConfig, IndexConfig, RescoringStep
 from qatlab.config.kind import Kind
 from qatlab.config.precision import RotationConfig
@@ -18,6 +20,21 @@ FITTED_ON = ("none", "training", "corpus")  # what axes are fitted on; the later
 FEW_BITS = 2  # of a dimension, at most, in the outputs of the table `bits`
 
 FLAT = IndexConfig()
+
+
+class OutputColumns(TypedDict):
+    """What scores.csv has of an output; `doc_bytes` is None of text, and of embeddings that a failed job did not make."""
+
+    query_precision: str
+    doc_precision: str
+    rotation: str
+    doc_bytes: int | None
+    scoring: str
+    ranges: str
+    rescoring: str
+    dimensions: int | None
+    index: str
+    fitted_on: str
 
 
 @dataclass(frozen=True)
@@ -82,8 +99,12 @@ class Output:
         copies = {step.documents for step in self.rescoring}
         return self.document_bytes(dim) + sum(bytes_per_embedding(precision, dim) for precision in copies)
 
-    def described(self, dim: int) -> dict[str, object]:
-        """The columns that scores.csv has of it."""
+    def described(self, dim: int) -> OutputColumns:
+        """Return its columns in scores.csv.
+
+        Args:
+            dim: coordinates after truncation and rotation.
+        """
         return {
             "query_precision": self.query,
             "doc_precision": self.document,
@@ -110,7 +131,7 @@ def fitted_on(output: Output) -> str:
     return max(sources, key=FITTED_ON.index, default=FITTED_ON[0])
 
 
-def has_few_bits(described: Mapping[Any, Any]) -> bool:
+def has_few_bits(described: Mapping[str, Any]) -> bool:
     """Whether all that is stored of a document takes FEW_BITS a dimension at most, and can be shipped as it is scored.
 
     Args:

@@ -1,13 +1,12 @@
 """The rows that a score artifact would have had: what tables show as failed where there is none."""
 
-from typing import Any
-
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.kind import Kind
-from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.outputs import OutputColumns, outputs
+from qatlab.evaluation.scores_file import ScoreRow
 
 # The output of a causal language model: the text itself. The columns that scores.csv has of outputs say so.
-TEXT_OUTPUT = {
+TEXT_OUTPUT: OutputColumns = {
     "query_precision": "text",
     "doc_precision": "text",
     "rotation": "none",
@@ -28,16 +27,16 @@ METRICS = {
 }
 
 
-def planned_scores(config: dict[str, Any], kind: Kind) -> list[dict[str, Any]]:
+def planned_scores(evaluate: EvaluateConfig | None, kind: Kind) -> list[ScoreRow]:
     """The rows of scores.json without their figures: what bytes a document takes is none but a model's width tells.
 
     Args:
-        config: the score artifact's slice of the configuration.
+        evaluate: how embeddings are scored; None where the models have none.
         kind: of the task.
     """
     if kind in ("translation", "language_modelling"):
         return [{**TEXT_OUTPUT, "metric": metric} for metric in METRICS[kind]]
-    evaluate = EvaluateConfig.model_validate(config)
+    assert evaluate is not None, "only text is scored without a configuration"
     metrics = METRICS.get(kind, evaluate.metrics)
     return [
         {**made.described(1), "doc_bytes": None, "metric": metric}

@@ -5,10 +5,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel
-
+from qatlab.base import Strict
 from qatlab.config.kind import Kind
 from qatlab.config.model import ModelConfig
+from qatlab.config.training import TrainingConfig
 from qatlab.families.parts import FamilyName
 from qatlab.study.config import RunConfig
 
@@ -22,15 +22,15 @@ class Family(ABC):
     has_embeddings: ClassVar[bool]  # which are stored at several precisions, compared and searched
 
     @abstractmethod
-    def training(self, config: RunConfig) -> BaseModel:
+    def training(self, config: RunConfig) -> TrainingConfig:
         """Return what a training follows from, besides its model and data."""
 
     @abstractmethod
-    def encoding(self, config: RunConfig) -> BaseModel:
+    def encoding(self, config: RunConfig) -> Strict:
         """Return what one pass over a task follows from, besides the deployed model and the task."""
 
     @abstractmethod
-    def scoring(self, config: RunConfig) -> BaseModel | None:
+    def scoring(self, config: RunConfig) -> Strict | None:
         """Return what the scores of a task follow from, besides the pass over it; None where nothing else does."""
 
     @abstractmethod

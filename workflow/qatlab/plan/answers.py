@@ -4,13 +4,13 @@ from typing import Any
 
 from qatlab.errors import UserError, unknown
 from qatlab.plan.runs import Run
-from qatlab.study.config import AnswerConfig
+from qatlab.study.record import AnswerConfig
 
-Names = dict[str, dict[str, Any]]
+Names = dict[str, dict[str, object]]
 
 
-def planned_answers(asked: list[AnswerConfig], runs: list[Run], stands_for: Names) -> list[dict[str, Any]]:
-    """Those that the study's runs can give; overrides may have taken a method, deployment or value away.
+def planned_answers(asked: list[AnswerConfig], runs: list[Run], stands_for: Names) -> list[AnswerConfig]:
+    """Return those that the study's runs can give; overrides may have taken a method, deployment or value away.
 
     Args:
         stands_for: what names at this scale stand for in the study's file; see `compose.stands_for`.
@@ -18,22 +18,23 @@ def planned_answers(asked: list[AnswerConfig], runs: list[Run], stands_for: Name
     Raises:
         UserError: for a name that the study's file does not have.
     """
-    at_scale = {key: {str(full): there for there, full in names.items()} for key, names in stands_for.items()}
+    at_scale: Names = {key: {str(full): there for there, full in names.items()} for key, names in stands_for.items()}
     found = [_at_scale(answer, at_scale) for answer in asked]
     return [answer for answer in found if _can_be_given(answer, runs)]
 
 
-def _at_scale(answer: AnswerConfig, names: Names) -> dict[str, Any]:
-    told = answer.model_dump()
-    for field in ("method", "against"):
-        told[field] = _name("method", told[field], names)
-    for field in ("deploy", "against_deploy"):
-        told[field] = _name("deploy", told[field], names) if told[field] else told[field]
+def _at_scale(answer: AnswerConfig, names: Names) -> AnswerConfig:
     for key in answer.where:
         if key not in names:
             raise UserError(f"study.answers: '{key}' is no key of the study's matrix that its scales keep")
-    told["where"] = {key: _name(key, value, names) for key, value in answer.where.items()}
-    return told
+    renamed = {
+        "method": _name("method", answer.method, names),
+        "against": _name("method", answer.against, names),
+        "deploy": answer.deploy and _name("deploy", answer.deploy, names),
+        "against_deploy": answer.against_deploy and _name("deploy", answer.against_deploy, names),
+        "where": {key: _name(key, value, names) for key, value in answer.where.items()},
+    }
+    return answer.model_copy(update=renamed)
 
 
 def _name(key: str, name: Any, names: Names) -> Any:
@@ -44,16 +45,16 @@ def _name(key: str, name: Any, names: Names) -> Any:
     return names[key][str(name)]
 
 
-def _can_be_given(answer: dict[str, Any], runs: list[Run]) -> bool:
+def _can_be_given(answer: AnswerConfig, runs: list[Run]) -> bool:
     return all(
         any(
             run.config.method.name == method
             and (not deploy or deploy in run.config.deploy)
-            and all(str(run.cell.get(key)) == str(value) for key, value in answer["where"].items())
+            and all(str(run.cell.get(key)) == str(value) for key, value in answer.where.items())
             for run in runs
         )
         for method, deploy in (
-            (answer["method"], answer["deploy"]),
-            (answer["against"], answer["against_deploy"] or answer["deploy"]),
+            (answer.method, answer.deploy),
+            (answer.against, answer.against_deploy or answer.deploy),
         )
     )

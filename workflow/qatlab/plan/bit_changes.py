@@ -3,7 +3,7 @@
 from itertools import combinations
 
 from qatlab.deployments.torch import TorchDeployment
-from qatlab.plan.artifacts import Planner
+from qatlab.plan.artifacts import Nothing, Planner
 from qatlab.plan.runs import Run, of_model
 from qatlab.quantization.precisions import is_binary, sides
 
@@ -74,7 +74,7 @@ def _compare(planner: Planner, run: Run, reference: Run, deployment: str) -> Non
             run.bit_changes[reference.name, deployment, task] = planner.add(
                 "bit_changes",
                 f"{run.name}-{deployment}-{task}",
-                {},
+                Nothing(),
                 {"reference": reference.encoded[deployment, task], "encode": run.encoded[deployment, task]},
                 f"{run.name} · {deployment} against {reference.name} · {task}",
             )

@@ -13,11 +13,11 @@ from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, unknown
 from qatlab.evaluation.outputs import outputs
 from qatlab.plan.artifacts import Planner
-from qatlab.plan.chain import Chain, Part, Step
 from qatlab.plan.describe import float_deployment
 from qatlab.plan.runs import Run, plan_deployment, plan_encoding, plan_score
 from qatlab.quantization.precisions import RANGED
 from qatlab.study.config import RunConfig
+from qatlab.study.record import Chain, Part, Step
 from qatlab.tables.names import FROM_FLOAT, simulation
 
 PRECISIONS = ("int8", "binary")  # of outputs that are decomposed, where the study scores them
@@ -83,7 +83,7 @@ def _plan_chains(planner: Planner, run: Run, deployment: str) -> None:
             ),
             *(_step(planner, run, component, how, shipped, compared) for component, how in added.items()),
         ]
-        run.chains.append(Chain(deployment, precision, steps))
+        run.chains.append(Chain(deploy=deployment, precision=precision, steps=tuple(steps)))
 
 
 def _precisions(config: RunConfig) -> list[str]:
@@ -128,7 +128,7 @@ def _plan_parts(planner: Planner, run: Run, form: str, config: Deployment) -> di
         of_float = planner.artifacts[run.encoded[float_deployment(run), task]]
         inputs = {"deploy": deployed, "task": of_float.inputs["task"]}
         encode = plan_encoding(planner, run, form, inputs, task)
-        found[task] = run.parts.setdefault(encode, Part(form, task, deployed, encode))
+        found[task] = run.parts.setdefault(encode, Part(deploy=form, task=task, deployed=deployed, encode=encode))
     return found
 
 
@@ -140,8 +140,10 @@ def _step(
     config, scores = _evaluation(run.config, precisions, how), {}
     for task, part in of_form.items():
         scores[task] = plan_score(planner, run, (part.deploy, task), part.encode, config)
-        part.scores = list(dict.fromkeys([*part.scores, scores[task]]))
-    return Step(component, _output(run.config, how), scores)
+        known = run.parts[part.encode].scores
+        together = tuple(dict.fromkeys([*known, scores[task]]))
+        run.parts[part.encode] = part.model_copy(update={"scores": together})
+    return Step(component=component, output=_output(run.config, how), scores=scores)
 
 
 def _evaluation(config: RunConfig, precisions: list[str], how: Comparison) -> EvaluateConfig:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.config.method import MethodConfig
-from qatlab.config.model import ModelConfig
+from qatlab.config.training import TrainingConfig
 from qatlab.config.weights import WeightsConfig
+from qatlab.deployments.deployment import Deployment
 from qatlab.errors import UserError
 from qatlab.families.family import family_of
 from qatlab.plan.artifacts import Artifact
-from qatlab.plan.model_folder import base_model, folder_of
+from qatlab.plan.model_folder import base_model, folder_of, model_config
 from qatlab.plan.plan import Plan
 
 
@@ -35,16 +36,15 @@ def check_layers(plan: Plan, results: Path) -> None:
 
 
 def _asked(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
-    if artifact.kind == "train":
-        method = MethodConfig.model_validate(artifact.config["method"])
+    if isinstance(artifact.config, TrainingConfig):
+        method = artifact.config.method
         return method if method.weights or method.lora else None
-    weights = artifact.config.get("weights") if artifact.kind == "deploy" else None
-    return WeightsConfig.model_validate(weights) if weights else None
+    return artifact.config.scheme_of_layers() if isinstance(artifact.config, Deployment) else None
 
 
 def _appends_a_layer(plan: Plan, artifact: Artifact) -> bool:
     training = artifact if artifact.kind == "train" else plan.artifacts[artifact.inputs["model"]]
-    return training.kind == "train" and MethodConfig.model_validate(training.config["method"]).rotation is not None
+    return isinstance(training.config, TrainingConfig) and training.config.method.rotation is not None
 
 
 def _check(model: Any, asked: MethodConfig | WeightsConfig) -> None:
@@ -64,6 +64,6 @@ def _check(model: Any, asked: MethodConfig | WeightsConfig) -> None:
 
 def _shapes(base: Artifact, results: Path) -> Any:
     """Its modules by their names, with shapes only; None where nothing here tells them."""
-    config = ModelConfig.model_validate(base.config)
+    config = model_config(base)
     folder = None if config.decoder is not None else folder_of(base, results)
     return family_of(config.kind).without_weights(folder, config)

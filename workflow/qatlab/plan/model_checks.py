@@ -6,12 +6,11 @@ Models of the hub that are not here yet are left to their jobs.
 from pathlib import Path
 
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.models.dense_encoder import embedding_dimension, hindrance_to_export
 from qatlab.models.similarity import check_similarity, named_similarity
 from qatlab.plan.artifacts import Artifact
-from qatlab.plan.model_folder import base_model, folder_of
+from qatlab.plan.model_folder import base_model, folder_of, model_config
 from qatlab.plan.plan import Plan
 from qatlab.plan.runs import Run
 from qatlab.quantization.rotations import NEED_EMBEDDINGS
@@ -21,7 +20,7 @@ def check_models(plan: Plan, results: Path) -> None:
     """Raises UserError for a model that cannot be exported as a deployment asks, or scored as the evaluation asks."""
     for run in plan.runs:
         base = base_model(plan, plan.artifacts[run.trained])
-        config = ModelConfig.model_validate(base.config)
+        config = model_config(base)
         folder = folder_of(base, results) if config.kind == "embedding" else None
         if folder is not None:
             _check_run(plan, run, folder, f"model '{config.name}'")
@@ -72,5 +71,8 @@ def _check_axes(evaluate: EvaluateConfig, available: int, task: str, documents: 
 
 def _documents(task: Artifact) -> int | None:
     """How many documents a task has at most, by its configuration or its files."""
-    counts = [task.config.get("documents"), task.origin.get("documents") if isinstance(task.origin, dict) else None]
+    counts = [
+        getattr(task.config, "documents", None),
+        task.origin.get("documents") if isinstance(task.origin, dict) else None,
+    ]
     return min((count for count in counts if isinstance(count, int)), default=None)

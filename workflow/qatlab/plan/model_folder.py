@@ -17,6 +17,12 @@ def base_model(plan: Plan, artifact: Artifact) -> Artifact:
     return artifact
 
 
+def model_config(base: Artifact) -> ModelConfig:
+    """Return the configuration of a base model."""
+    assert isinstance(base.config, ModelConfig)
+    return base.config
+
+
 def folder_of(base: Artifact, results: Path) -> Path | None:
     """Return the folder of a base model: fetched, bundled, local or of an installed package; None for one of the hub that is not here.
 
@@ -30,7 +36,7 @@ def folder_of(base: Artifact, results: Path) -> Path | None:
     bundle = in_use()
     if bundle is not None:
         return bundle.folder / base.path / "model"
-    config = ModelConfig.model_validate(base.config)
+    config = model_config(base)
     source = model_source(config)
     if source == "local":
         return Path(config.name).expanduser()

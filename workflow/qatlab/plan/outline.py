@@ -68,8 +68,8 @@ def outline(plan: "Plan") -> Outline:
     from qatlab.plots.plot import plots_of
     from qatlab.tables.table import tables_of
 
-    description = plan.study_description()
-    tables, plots = tables_of(description["config"]), plots_of(description["config"])
+    record, description = plan.record(), plan.study_description()
+    tables, plots = tables_of(record), plots_of(record)
     deployments = {path: made for path, made in plan.artifacts.items() if made.kind == "deploy"}
     return Outline(
         plan.study,
@@ -91,24 +91,27 @@ def _modules(made_by: Iterable[object]) -> list[str]:
 
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
-    from qatlab.deployments.deployment import DEPLOYMENTS
+    from qatlab.config.encode import EncodeConfig
+    from qatlab.config.training import TrainingConfig
+    from qatlab.deployments.deployment import Deployment
     from qatlab.plan.registries import registered_modules
 
     modules = registered_modules(artifact)
-    threads = artifact.config.get("trainer", artifact.config).get("threads")
-    if artifact.kind == "train":
-        spread = artifact.config["trainer"].get("distributed", {})
-        return Job(artifact.inputs, True, threads, spread.get("processes", 1), spread.get("nodes", 1), modules)
-    if artifact.kind == "deploy":
+    config = artifact.config
+    if isinstance(config, TrainingConfig):
+        spread = config.trainer.distributed
+        return Job(artifact.inputs, True, config.trainer.threads, spread.processes, spread.nodes, modules)
+    if isinstance(config, Deployment):
         # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
         threads = None if "data" in artifact.inputs else 1
-        return Job(artifact.inputs, DEPLOYMENTS.read(artifact.config).made_on_gpu, threads, modules=modules)
+        return Job(artifact.inputs, config.made_on_gpu, threads, modules=modules)
     if artifact.kind == "encode":
-        deployed = deployments.get(artifact.inputs.get("deploy", ""))
-        on_gpu = deployed is not None and DEPLOYMENTS.read(deployed.config).runs_on_gpu
-        of_deployment = registered_modules(deployed)[:1] if deployed else ()
-        return Job(artifact.inputs, on_gpu, threads, modules=(*of_deployment, *modules))
-    return Job(artifact.inputs, False, threads, modules=modules)
+        deployed = deployments[artifact.inputs["deploy"]]
+        assert isinstance(deployed.config, Deployment)
+        threads = config.threads if isinstance(config, EncodeConfig) else None
+        of_deployment = registered_modules(deployed)[:1]
+        return Job(artifact.inputs, deployed.config.runs_on_gpu, threads, modules=(*of_deployment, *modules))
+    return Job(artifact.inputs, False, None, modules=modules)
 
 
 def write_outlines(outlines: list[Outline], code: dict[str, str], folder: Path, asked_for: str) -> None:

@@ -1,22 +1,23 @@
 """A study's plan: its runs and their artifacts, decided before anything is done."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from qatlab.bundle import Bundle, Gathering
 from qatlab.config.precision import RotationConfig
 from qatlab.errors import UserError
-from qatlab.plan.artifacts import Artifact, Planner, dump
+from qatlab.plan.artifacts import Artifact, Planner
 from qatlab.plan.bit_changes import plan_bit_changes
 from qatlab.plan.compose import FULL_SCALE
 from qatlab.plan.decomposition import check_decomposition, plan_decomposition
-from qatlab.plan.describe import float_deployment, run_description, twins
+from qatlab.plan.describe import counterparts, float_deployment, run_record
 from qatlab.plan.hardware import check_hardware
 from qatlab.plan.origin import check_trackers
 from qatlab.plan.published import Published
 from qatlab.plan.runs import Run, plan_drift, plan_run
 from qatlab.plots.plot import plots_of
 from qatlab.study.config import RunConfig
+from qatlab.study.record import AnswerConfig, Axes, StudyRecord
 from qatlab.tables.main_score import main_metrics
 from qatlab.tables.table import tables_of
 
@@ -33,15 +34,15 @@ class Plan:
     scale: str = FULL_SCALE
     published: Published | None = None
     question: str | None = None
-    answers: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[AnswerConfig] = field(default_factory=list)
 
     def plot_names(self) -> list[str]:
         """Return the names of the plots that the study has figures for."""
-        return list(plots_of(self._study()))
+        return list(plots_of(self.record()))
 
     def view_names(self) -> list[str]:
         """Return the names of the wide tables that the study has figures for."""
-        return list(tables_of(self._study()))
+        return list(self.record().views)
 
     def has_mteb_results(self) -> bool:
         """Whether mteb knows a task of the study, and how it is scored."""
@@ -51,54 +52,49 @@ class Plan:
         """The runs with a model of their own."""
         return [run for run in self.runs if run.config.method.train]
 
-    def _axes(self) -> dict[str, Any]:
-        """The labels and words of the study's axes, in order; and the labels of those that `evaluate.rotations` lists."""
+    def _axes(self) -> tuple[tuple[Axes, ...], tuple[str, ...]]:
+        """Return the study's axes in order, and the labels of those that `evaluate.rotations` lists."""
         evaluate = self.runs[0].config.evaluate
         if not self.runs[0].family.has_embeddings:
-            return {"axes": [], "chosen_axes": [RotationConfig().label]}
+            return (), (RotationConfig().label,)
         words = {axes.label: axes.in_words for axes in (*evaluate.rotations, *evaluate.bit_axes)}
-        axes = [{"label": label, "words": words[label]} for label in words]
-        return {"axes": axes, "chosen_axes": [axes.label for axes in evaluate.rotations]}
+        axes = tuple(Axes(label=label, words=words[label]) for label in words)
+        return axes, tuple(axes.label for axes in evaluate.rotations)
 
-    def study_description(self) -> dict[str, Any]:
-        """Return what the stages of a study read: each run's names in tables and the paths of its artifacts."""
-        study = self._study()
-        return {
-            "kind": "study",
-            "name": self.study,
-            "label": self.study,
-            "config": {**study, "views": list(tables_of(study))},
-        }
-
-    def _study(self) -> dict[str, Any]:
-        metric, twin_of = self.runs[0].config.evaluate.metrics[0], twins(self.runs, self.baseline)
-        config: dict[str, Any] = {
-            "study": self.study,
-            "title": self.title,
-            "baseline": self.baseline,
-            "primary_metric": metric,
-            "main_metrics": main_metrics(self.runs[0].kinds, metric),
-            "kinds": self.runs[0].kinds,
-            "scale": self.scale,
-            "question": self.question,
-            "answers": self.answers,
-            **self._axes(),
-        }
-        if self.published is not None:
-            config |= {"stands_for": self.published.stands_for}
+    def record(self) -> StudyRecord:
+        """Return what the stages of a study read."""
         first = self.runs[0]  # all are deployed and evaluated alike
-        return {
-            **config,
-            "float": float_deployment(first),
-            "deployments": list(first.config.deploy),
-            "tables": first.config.study.tables,
-            "plots": first.config.study.plots,
-            "evaluate": dump(first.config.evaluate) if first.family.has_embeddings else None,
-            "runs": [run_description(run, twin_of) for run in self.runs],
-        }
+        metric, beside = first.config.evaluate.metrics[0], counterparts(self.runs, self.baseline)
+        axes, chosen = self._axes()
+        record = StudyRecord(
+            name=self.study,
+            title=self.title,
+            baseline=self.baseline,
+            primary_metric=metric,
+            main_metrics=main_metrics(first.kinds, metric),
+            kinds=first.kinds,
+            scale=self.scale,
+            question=self.question,
+            answers=tuple(self.answers),
+            axes=axes,
+            chosen_axes=chosen,
+            stands_for=self.published.stands_for if self.published is not None else None,
+            float_deployment=float_deployment(first),
+            deployments=tuple(first.config.deploy),
+            tables=tuple(first.config.study.tables),
+            plots=tuple(first.config.study.plots),
+            evaluate=first.config.evaluate if first.family.has_embeddings else None,
+            runs=tuple(run_record(run, beside) for run in self.runs),
+        )
+        return record.model_copy(update={"views": tuple(tables_of(record))})
+
+    def study_description(self) -> dict[str, object]:
+        """Return what the plan writes for the stages of a study: its record, as builtin values."""
+        record = self.record().model_dump(mode="json")
+        return {"kind": "study", "name": self.study, "label": self.study, "config": record}
 
 
-def make_plan(cells: list[tuple[dict[str, Any], RunConfig]], bundle: Bundle | Gathering | None = None) -> Plan:
+def make_plan(cells: list[tuple[dict[str, object], RunConfig]], bundle: Bundle | Gathering | None = None) -> Plan:
     """The plan of composed runs. Raises UserError for local files, packages or checksums that are not as configured.
 
     Args:
@@ -136,7 +132,7 @@ def _check_kinds(runs: list[Run]) -> None:
         )
 
 
-def _check_names(runs: Any) -> None:
+def _check_names(runs: Iterable[Run]) -> None:
     names = [run.name for run in runs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:

@@ -6,11 +6,11 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from qatlab.bundle import in_use
+from qatlab.config.model import ModelConfig
 from qatlab.hub import hub_errors_explained, info
 from qatlab.models.hub import ALLOWED_FILES, IGNORED_FILES
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
-from qatlab.plan.registries import REGISTRIES
 from qatlab.registry import Registered, origin_of
 
 
@@ -26,13 +26,10 @@ def check_hub(plan: Plan, results: Path) -> None:
 
 def _on_hub(artifact: Artifact) -> tuple[str, str] | None:
     """Return the name and revision of what an artifact is made from on the hub; None for any other."""
-    if artifact.kind == "model":
-        return (artifact.config["name"], artifact.config["revision"]) if artifact.origin == "hub" else None
-    if artifact.kind not in ("data", "task", "texts"):
-        return None
-    values = {key: value for key, value in artifact.config.items() if key != artifact.kind}  # what the study calls it
-    config: Registered = REGISTRIES[artifact.kind].read(values)
-    return config.on_hub(origin_of(artifact.origin))
+    config = artifact.config
+    if isinstance(config, ModelConfig):
+        return (config.name, config.revision) if artifact.origin == "hub" and config.revision else None
+    return config.on_hub(origin_of(artifact.origin)) if isinstance(config, Registered) else None
 
 
 def _check(kind: str, name: str, revision: str) -> None:

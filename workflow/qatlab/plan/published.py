@@ -4,7 +4,6 @@ import csv
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from qatlab.errors import UserError, unknown
 from qatlab.tables.names import PUBLISHED_COLUMNS, PUBLISHED_TABLES
@@ -20,7 +19,7 @@ class Published:
     """
 
     file: Path
-    stands_for: dict[str, dict[str, Any]]
+    stands_for: dict[str, dict[str, object]]
 
 
 def published_file(conf: Path, name: str) -> Path:

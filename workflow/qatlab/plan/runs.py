@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel
-
+from qatlab.base import Strict
+from qatlab.config.drift import DriftTexts
+from qatlab.config.encode import EncodeTrainingConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.kind import Kind
 from qatlab.config.model import ModelConfig
@@ -15,11 +15,11 @@ from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, printable
 from qatlab.evaluation.outputs import outputs
 from qatlab.families.family import Family, family_of
-from qatlab.plan.artifacts import Planner, dump
-from qatlab.plan.chain import Chain, Part
+from qatlab.plan.artifacts import Nothing, Planner
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows
 from qatlab.registry import distribution
 from qatlab.study.config import RunConfig
+from qatlab.study.record import Chain, Part
 from qatlab.tables.names import is_simulation, simulation
 from qatlab.tasks.task import Task
 
@@ -29,7 +29,7 @@ class Run:
     """One cell of the matrix: what it is called in tables, and the paths of its artifacts."""
 
     name: str
-    cell: dict[str, Any]
+    cell: dict[str, object]
     config: RunConfig
     trained: str
     family: Family
@@ -54,7 +54,7 @@ class Run:
         return dict.fromkeys(self.config.task, "task") | dict.fromkeys(self.config.texts, "texts")
 
 
-def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
+def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Run:
     """Plan a cell's run, its drift apart, which may refer to other runs.
 
     Raises:
@@ -69,8 +69,7 @@ def plan_run(planner: Planner, cell: dict[str, Any], config: RunConfig) -> Run:
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
         inputs = {"model": model, "data": data}
         package = distribution(type(config.method.loss)) or None
-        training = dump(family.training(config))
-        trained = planner.add("train", slug, training, inputs, name, package, family=family.name)
+        trained = planner.add("train", slug, family.training(config), inputs, name, package, family=family.name)
     run = Run(name, cell, config, trained, family)
     for deployment in config.deploy:
         run.deployed[deployment] = plan_deployment(planner, run, deployment, config.deploy[deployment])
@@ -96,7 +95,7 @@ def plan_model(planner: Planner, config: ModelConfig) -> str:
     """The base model."""
     origin = planner.origin(model_origin, config)
     changed = {None: "", True: "-normalized", False: "-unnormalized"}[config.normalize]
-    return planner.add("model", Path(config.name).name + changed, dump(config), {}, config.name + changed, origin)
+    return planner.add("model", Path(config.name).name + changed, config, {}, config.name + changed, origin)
 
 
 def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
@@ -104,7 +103,8 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
     config = run.config
     section, lookup = (config.task[task], task_origin) if role == "task" else (config.texts[task], texts_origin)
     searcher = _searcher(planner, config.task[task]) if role == "task" else {}
-    task_path = planner.add(role, task, {role: task, **dump(section)}, searcher, task, planner.origin(lookup, section))
+    origin = planner.origin(lookup, section)
+    task_path = planner.add(role, task, section, searcher, task, origin, called=task)
     if role == "task":
         kind = run.kinds[task] = task_kind(config.task[task], planner.artifacts[task_path].origin)
         if kind not in run.family.kinds:
@@ -130,11 +130,10 @@ def plan_encoding(planner: Planner, run: Run, deployment: str, inputs: dict[str,
         inputs: the deployed model (`deploy`), and the texts in their role.
     """
     slug, what = f"{run.name}-{deployment}-{task}", f"{run.name} · {deployment} · {task}"
-    config = dump(run.family.encoding(run.config))
-    return planner.add("encode", slug, config, inputs, what, family=run.family.name)
+    return planner.add("encode", slug, run.family.encoding(run.config), inputs, what, family=run.family.name)
 
 
-def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, config: BaseModel | None) -> str:
+def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, config: Strict | None) -> str:
     """Plan the scores of an encoding.
 
     Args:
@@ -145,8 +144,8 @@ def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, co
     inputs = {"encode": encoded, "task": made_from["task"]}
     if isinstance(config, EvaluateConfig) and _fits_on_training(config, run.kinds[of[1]]):
         inputs["training"] = run.training[of[0]] = _plan_training(planner, run, of[0], made_from["deploy"])
-    values, label = dump(config) if config else {}, " · ".join([run.name, *of])
-    return planner.add("score", "-".join([run.name, *of]), values, inputs, label, family=run.family.name)
+    label = " · ".join([run.name, *of])
+    return planner.add("score", "-".join([run.name, *of]), config or Nothing(), inputs, label, family=run.family.name)
 
 
 def _fits_on_training(config: EvaluateConfig, kind: Kind) -> bool:
@@ -164,11 +163,11 @@ def _searcher(planner: Planner, task: Task) -> dict[str, str]:
 def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -> str:
     """The deployment's embeddings of training documents, where ranges or axes are fitted on them."""
     config = run.config
-    slice_ = {**dump(config.encode), "rows": config.evaluate.range_rows}
+    documents = EncodeTrainingConfig(**config.encode.model_dump(), rows=config.evaluate.range_rows)
     inputs = {"deploy": deployed, "data": plan_data(planner, config)}
     label = f"{run.name} · {deployment} · training documents"
     slug = f"{run.name}-{deployment}-training"
-    return planner.add("encode", slug, slice_, inputs, label, family=run.family.name)
+    return planner.add("encode", slug, documents, inputs, label, family=run.family.name)
 
 
 def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
@@ -189,7 +188,7 @@ def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
                 run.drifted[reference, deployment, task] = planner.add(
                     "drift",
                     f"{run.name}-{deployment}-{task}",
-                    {"texts": run.config.drift.texts, "limit": run.config.drift.limit},
+                    DriftTexts(texts=run.config.drift.texts, limit=run.config.drift.limit),
                     inputs,
                     f"{run.name} · {deployment} against {reference} · {task}",
                 )
@@ -215,7 +214,7 @@ def plan_data(planner: Planner, config: RunConfig) -> str:
     return planner.add(
         "data",
         config.data.name,
-        dump(config.data),
+        config.data,
         {},
         config.data.name,
         planner.origin(data_origin, config.data),
@@ -241,10 +240,10 @@ def _add_deployment(
 ) -> str:
     """Add a deployment, whose identity has the version of the installed package that a plugin's class is of."""
     package = distribution(type(config)) or None
-    return planner.add("deploy", slug, dump(config), inputs, label, package, family=run.family.name)
+    return planner.add("deploy", slug, config, inputs, label, package, family=run.family.name)
 
 
-def run_name(cell: dict[str, Any], config: RunConfig) -> str:
+def run_name(cell: dict[str, object], config: RunConfig) -> str:
     """Name a run: the method, the seed, and what else the matrix varies, in words that are safe in a path.
 
     An untrained model is the same for every seed and whatever it could be trained on: its name has the keys of the model alone.

@@ -5,13 +5,16 @@ import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
 
 from qatlab.artifact import write_json
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.kind import Kind
 from qatlab.evaluation.planned import planned_scores
+from qatlab.evaluation.scores_file import ScoreRow
 from qatlab.failures import read_mark
+from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
-from qatlab.tables.missing import FAILED, NOT_RUN, SHOWN, Missing, incomplete_runs
+from qatlab.tables.missing import ARTIFACTS, FAILED, NOT_RUN, SHOWN, Missing, MissingArtifact, incomplete_runs
 
 REASONS = 8  # lines at most
 UNTOLD = "its job ended without saying why (killed, or out of memory?)"
@@ -19,7 +22,7 @@ UNTOLD = "its job ended without saying why (killed, or out of memory?)"
 
 def missing_artifacts(
     plan: Plan, results: Path, unfinished: Collection[str], failed: Collection[str]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, MissingArtifact]:
     """By path: status and reason, and of scores the rows that they would have.
 
     What is made from a failed artifact has failed with it, for the same reason; what an earlier workflow left there is none of
@@ -30,28 +33,30 @@ def missing_artifacts(
         unfinished: paths of the artifacts that the workflow should have made, and did not.
         failed: those whose jobs failed.
     """
-    found: dict[str, dict[str, Any]] = {}
+    missing: dict[str, MissingArtifact] = {}
     kinds = {path: run.kinds[task] for run in plan.runs for (_, task), path in run.scored.items()}
     for path, artifact in plan.artifacts.items():  # what one is made from comes before it
         if path not in unfinished:
             continue
-        causes = [found[source] for source in artifact.inputs.values() if source in found]
-        cause = next((cause for cause in causes if cause["status"] == FAILED), None)
-        if path in failed:
-            said = (read_mark(results / path) or {}).get("reason", UNTOLD)
-            found[path] = {"status": FAILED, "reason": f"{artifact.kind} {artifact.label}: {said}"}
-        elif cause:
-            found[path] = dict(cause)
-        else:
-            found[path] = {"status": NOT_RUN, "reason": None}
-        for key in ("kind", "figures"):
-            found[path].pop(key, None)
-        if path in kinds:
-            found[path] |= {"kind": kinds[path], "figures": planned_scores(artifact.config, kinds[path])}
-    return found
+        causes = [missing[source] for source in artifact.inputs.values() if source in missing]
+        cause = next((cause for cause in causes if cause.status == FAILED), None)
+        own = read_mark(results / path) if path in failed else None
+        reason = f"{artifact.kind} {artifact.label}: {own.reason if own else UNTOLD}" if path in failed else None
+        missing[path] = MissingArtifact(
+            status=FAILED if cause or path in failed else NOT_RUN,
+            reason=reason or (cause.reason if cause else None),
+            kind=kinds.get(path),
+            figures=tuple(_planned(artifact, kinds[path])) if path in kinds else (),
+        )
+    return missing
 
 
-def show(plan: Plan, results: Path, missing: dict[str, dict[str, Any]], stages: list[str]) -> Iterator[str]:
+def _planned(artifact: Artifact, kind: Kind) -> list[ScoreRow]:
+    """Return the rows that a score artifact would have."""
+    return planned_scores(artifact.config if isinstance(artifact.config, EvaluateConfig) else None, kind)
+
+
+def show(plan: Plan, results: Path, missing: dict[str, MissingArtifact], stages: list[str]) -> Iterator[str]:
     """Writes a study's tables, plots or the page of studies by the stages' own commands; yields lines for the person at the screen.
 
     Args:
@@ -60,7 +65,7 @@ def show(plan: Plan, results: Path, missing: dict[str, dict[str, Any]], stages: 
     """
     folder, lacks = results / "studies" / plan.study, results / "plan" / "missing" / f"{plan.study}.json"
     lacks.parent.mkdir(parents=True, exist_ok=True)
-    write_json(lacks, missing)
+    write_json(lacks, ARTIFACTS.dump_python(missing, mode="json", exclude_defaults=True))
     given = {
         "tables": [
             f"results={results}",
@@ -81,18 +86,18 @@ def show(plan: Plan, results: Path, missing: dict[str, dict[str, Any]], stages: 
     yield from told(plan, missing)
 
 
-def told(plan: Plan, missing: dict[str, dict[str, Any]]) -> Iterator[str]:
+def told(plan: Plan, missing: dict[str, MissingArtifact]) -> Iterator[str]:
     """'tiny: tables show 1 of 12 runs as failed (ste-seed=1); …', then each cause in a line."""
-    runs = plan.study_description()["config"]["runs"]
+    runs = plan.record().runs
     incomplete = incomplete_runs(runs, Missing(missing))
     counts = []
     for status in (FAILED, NOT_RUN):
-        names = [run["run"] for run in incomplete if run["status"] == status]
+        names = [run.run for run in incomplete if run.status == status]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         if names:
-            counts.append(f"{len(names)} of {len(runs)} runs as {status} ({', '.join(map(str, names[:SHOWN]))}{more})")
+            counts.append(f"{len(names)} of {len(runs)} runs as {status} ({', '.join(names[:SHOWN])}{more})")
     yield f"{plan.study}: tables show {', '.join(counts)}; mend what failed, and the same command makes them whole"
-    reasons = list(dict.fromkeys(lack["reason"] for lack in missing.values() if lack["status"] == FAILED))
+    reasons = list(dict.fromkeys(lack.reason for lack in missing.values() if lack.status == FAILED and lack.reason))
     for reason in reasons[:REASONS]:
         yield f"{plan.study}: {reason}"
     if len(reasons) > REASONS:

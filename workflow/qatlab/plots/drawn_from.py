@@ -2,10 +2,10 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from qatlab.study.record import StudyRecord
 from qatlab.tables.main_score import main_label
 from qatlab.tables.missing import OK, WHOLE, Missing, in_words, incomplete_runs
 
@@ -14,19 +14,19 @@ class DrawnFrom:
     """The tables and artifacts of a study.
 
     Args:
-        study: its configuration, as the plan writes it.
+        study: its record.
         results: the folder of artifacts.
         tables: the folder of its tables.
         missing: what is not there; plots leave it out, and titles name it.
     """
 
-    def __init__(self, study: dict[str, Any], results: Path, tables: Path, missing: Missing = WHOLE) -> None:
+    def __init__(self, study: StudyRecord, results: Path, tables: Path, missing: Missing = WHOLE) -> None:
         self.study, self.results, self.tables, self.missing = study, results, tables, missing
-        self.runs: list[dict[str, Any]] = study["runs"]
+        self.runs = study.runs
         incomplete = incomplete_runs(self.runs, missing)
         lacks = f"\n{in_words(incomplete)}; what they lack is left out" if incomplete else ""
-        self.title: str = study["title"] + lacks
-        self.label = main_label(study["main_metrics"])
+        self.title: str = study.title + lacks
+        self.label = main_label(study.main_metrics)
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -46,7 +46,7 @@ class DrawnFrom:
     def logs(self) -> dict[str, pd.DataFrame]:
         """log.csv of each run that trained, by the run's name, of those that are there."""
         return {
-            run["run"]: pd.read_csv(self.results / run["trained"] / "log.csv")
+            run.name: pd.read_csv(self.results / run.trained / "log.csv")
             for run in self.runs
-            if run["trained"].startswith("train/") and self.missing.status(run["trained"]) == OK
+            if run.trains and self.missing.status(run.trained) == OK
         }

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qatlab.arrays import load_array
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, hide_unused, set_title
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.missing import OK, Missing
 from qatlab.tables.names import is_simulation
-from qatlab.tables.table import Study, compares_deployments
+from qatlab.tables.table import compares_deployments
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +64,7 @@ def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> F
 
 
 def _cosines(
-    runs: list[dict[str, Any]], results: Path, missing: Missing
+    runs: Sequence[RunRecord], results: Path, missing: Missing
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """By deployment and reference, by method, the cosines that are there of all tasks, sets of texts and seeds.
 
@@ -70,12 +72,12 @@ def _cosines(
     """
     parts: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
     for run in runs:
-        for entry in run["evaluations"]:
-            for reference, path in entry["drift"].items():
+        for entry in run.evaluations:
+            for reference, path in entry.drift.items():
                 if is_simulation(reference):
                     continue
-                by_method = parts.setdefault((entry["deploy"], reference), {})
-                values = by_method.setdefault(run["method"], [np.empty(0)])
+                by_method = parts.setdefault((entry.deploy, reference), {})
+                values = by_method.setdefault(run.method, [np.empty(0)])
                 if missing.status(path) == OK:
                     values.append(load_array(results / path / "cosines.npy"))
     return {
@@ -96,7 +98,7 @@ whiskers 90 % of them.
 """
     tables = ()
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return compares_deployments(study)
 

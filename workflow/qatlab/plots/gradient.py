@@ -13,10 +13,10 @@ from qatlab.log_columns import GRADIENT_RATIO
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.quantization.precisions import is_binary, sides
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED, compared_deployment
 from qatlab.tables.differences import DIFFERENCE, JUDGED
 from qatlab.tables.outputs import precision_label
-from qatlab.tables.table import Study
 from qatlab.tables.wide import VARIED_PREFIX
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Looks(NamedTuple):
 
 
 def draw(
-    runs: Sequence[Mapping[str, Any]],
+    runs: Sequence[RunRecord],
     logs: Mapping[str, pd.DataFrame],
     tables: tuple[pd.DataFrame, pd.DataFrame] | None,
     baseline: str,
@@ -68,7 +68,7 @@ def draw(
     step; the share of the corpus's bits that differ from the baseline's; and the difference of the main metric from the baseline.
 
     Args:
-        runs: the study's run descriptions.
+        runs: the study's runs.
         logs: log.csv by the name of the run, of those that are there.
         tables: bits_changed.csv and against_baseline.csv with all cells as text; without them, the first panel is alone.
         baseline: the study's baseline method.
@@ -79,8 +79,8 @@ def draw(
     from matplotlib import pyplot as plt
 
     looks = _looks(runs, baseline)
-    rows = {_key(run["varied"]): _name(run["varied"]) for run in runs if run["method"] in looks}
-    lines = {key: _ratios([run for run in runs if _key(run["varied"]) == key], looks, logs) for key in rows}
+    rows = {_key(run.varied): _name(run.varied) for run in runs if run.method in looks}
+    lines = {key: _ratios([run for run in runs if _key(run.varied) == key], looks, logs) for key in rows}
     bits, differences, output = (_no_rows(), _no_rows(), "") if tables is None else _bits(*tables, deploy)
     if not any(lines.values()) and _known(bits, CHANGED).empty and _known(differences, DIFFERENCE).empty:
         return None
@@ -107,7 +107,7 @@ def draw(
     handles = _legend(looks, lines, tables is None, between=not _known(bits, BETWEEN_SEEDS).empty)
     widest = HANDLE_INCHES + LETTER_INCHES * max(len(handle.get_label()) for handle in handles)
     figure.legend(handles=handles, loc="outside lower center", ncols=max(1, int(size[0] / widest)))
-    several = len({run["seed"] for run in runs if run["method"] in looks}) > 1
+    several = len({run.seed for run in runs if run.method in looks}) > 1
     parts = ["gradient: mean over seeds, pale: each seed" if several else "one seed"]
     if tables is not None:
         parts += ["bits: ± standard deviation over seeds"] * several + ["difference: 95 % interval"]
@@ -115,10 +115,10 @@ def draw(
     return figure
 
 
-def _looks(runs: Sequence[Mapping[str, Any]], baseline: str) -> dict[str, Looks]:
+def _looks(runs: Sequence[RunRecord], baseline: str) -> dict[str, Looks]:
     """Of the trained methods, in the study's order."""
-    methods = list(dict.fromkeys(run["method"] for run in runs))
-    trained = {run["method"] for run in runs if run["seed"] is not None}
+    methods = list(dict.fromkeys(run.method for run in runs))
+    trained = {run.method for run in runs if run.seed is not None}
     compared = [method for method in methods if method in trained - {baseline}]
     return {
         method: Looks(
@@ -157,19 +157,19 @@ def _title(name: str, panel: str) -> str:
 
 
 def _ratios(
-    runs: Sequence[Mapping[str, Any]], looks: Mapping[str, Looks], logs: Mapping[str, pd.DataFrame]
+    runs: Sequence[RunRecord], looks: Mapping[str, Looks], logs: Mapping[str, pd.DataFrame]
 ) -> dict[str, tuple[str, list[pd.Series]]]:
     """By method: the precision whose gradient is drawn, and of each seed its ratio by step, where it was measured."""
     found: dict[str, tuple[str, list[pd.Series]]] = {}
     for run in runs:
-        log = logs.get(run["run"])
-        precision = _precision(log) if log is not None and run["method"] in looks else None
+        log = logs.get(run.name)
+        precision = _precision(log) if log is not None and run.method in looks else None
         if log is None or precision is None:
             continue
         ratio = log.set_index("step")[GRADIENT_RATIO + precision].dropna()
         ratio = ratio[(ratio > 0) & np.isfinite(ratio)]
         if len(ratio):
-            found.setdefault(run["method"], (precision, []))[1].append(ratio)
+            found.setdefault(run.method, (precision, []))[1].append(ratio)
     return found
 
 
@@ -333,14 +333,14 @@ has the same place and colour in all panels.
 """
     tables = ("bits_changed", "against_baseline")
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return any(run["trains_for"] for run in study["runs"] if run["trained"].startswith("train/"))
+        return any(run.trains_for for run in study.runs if run.trained.startswith("train/"))
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
         """Return the figure; None where every run is missing of it."""
         study, runs = drawn_from.study, drawn_from.runs
-        there = {"bits_changed", "against_baseline"} <= set(study["views"])
+        there = {"bits_changed", "against_baseline"} <= set(study.views)
         tables = (drawn_from.as_text("bits_changed"), drawn_from.as_text("against_baseline")) if there else None
         deploy = compared_deployment(runs)
-        return draw(runs, drawn_from.logs, tables, study["baseline"], drawn_from.label, deploy, drawn_from.title)
+        return draw(runs, drawn_from.logs, tables, study.baseline, drawn_from.label, deploy, drawn_from.title)

@@ -13,9 +13,9 @@ from qatlab.evaluation.outputs import FITTED_ON
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.quantization.precisions import PRECISIONS
+from qatlab.study.record import StudyRecord
 from qatlab.tables.names import metric_label
 from qatlab.tables.pareto import points, stored_otherwise, unbeaten
-from qatlab.tables.table import Study
 from qatlab.tables.wide import VARIED_PREFIX, row_keys
 
 if TYPE_CHECKING:
@@ -258,11 +258,11 @@ exhaustive search of all queries at once, rescoring included, with documents rea
 """
     tables = ()
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return stored_otherwise(study)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
         """Return the figure; None where every run is missing of it."""
-        metric = drawn_from.study["primary_metric"]
+        metric = drawn_from.study.primary_metric
         return draw(drawn_from.scores, drawn_from.search, metric, drawn_from.title)

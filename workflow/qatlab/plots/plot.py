@@ -8,7 +8,8 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
 from qatlab.registry import Registry
-from qatlab.tables.table import Study, in_place
+from qatlab.study.record import StudyRecord
+from qatlab.tables.table import in_place
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,7 +35,7 @@ class Plot(ABC):
     tables: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether a study has figures for it. The plan decides by this which files a study gets."""
 
     @abstractmethod
@@ -45,10 +46,10 @@ class Plot(ABC):
 PLOTS: Registry[type[Plot]] = Registry("plot", "qatlab.plots", key="name")
 
 
-def plots_of(study: Study) -> dict[str, Plot]:
+def plots_of(study: StudyRecord) -> dict[str, Plot]:
     """Return the plots that a study has, by name, in their order.
 
     Raises:
         UserError: for a name in `study.plots` that is no plot of an installed package.
     """
-    return in_place(PLOTS, study.get("plots", []), study)
+    return in_place(PLOTS, study.plots, study)

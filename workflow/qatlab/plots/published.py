@@ -10,9 +10,9 @@ import pandas as pd
 
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, set_title
+from qatlab.study.record import StudyRecord
 from qatlab.tables.names import TEXT, metric_label
 from qatlab.tables.published import ALL_TASKS, scale_note
-from qatlab.tables.table import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,9 +109,9 @@ model, and are not to be expected to be the same figures.
 """
     tables = ("published",)
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return "stands_for" in study
+        return study.stands_for is not None
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
         """Return the figure; None where every run is missing of it."""

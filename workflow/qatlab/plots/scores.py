@@ -11,10 +11,10 @@ import pandas as pd
 
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
+from qatlab.study.record import StudyRecord
 from qatlab.tables.main_score import main_scores
 from qatlab.tables.missing import OK, STATUS
 from qatlab.tables.outputs import on_axes, output_labels
-from qatlab.tables.table import Study
 from qatlab.tables.wide import VARIED_PREFIX
 
 if TYPE_CHECKING:
@@ -138,13 +138,13 @@ whose bars overlap widely have not been shown to differ.
 """
     tables = ()
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return True
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
         """Return the figure; None where every run is missing of it."""
-        scores, metrics = on_axes(drawn_from.scores, drawn_from.study["chosen_axes"]), drawn_from.study["main_metrics"]
+        scores, metrics = on_axes(drawn_from.scores, drawn_from.study.chosen_axes), drawn_from.study.main_metrics
         planned, metric = main_scores(scores, metrics)
         main, methods = planned[planned[STATUS] == OK], list(dict.fromkeys(planned["method"]))
         return draw(main, metric, drawn_from.title, drawn_from.label, methods) if len(main) else None

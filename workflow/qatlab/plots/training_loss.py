@@ -12,8 +12,9 @@ from qatlab.log_columns import LOSS
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, hide_unused, set_title
 from qatlab.quantization.precisions import sides
+from qatlab.study.record import StudyRecord
 from qatlab.tables.outputs import precision_label
-from qatlab.tables.table import Study, trains
+from qatlab.tables.table import trains
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +82,7 @@ Training loss at each output precision that a method trains on, before its weigh
 """
     tables = ()
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return trains(study)
 

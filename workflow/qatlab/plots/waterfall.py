@@ -11,8 +11,8 @@ import pandas as pd
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, set_title
 from qatlab.statistics.verdict import NOT_SEPARABLE
+from qatlab.study.record import StudyRecord
 from qatlab.tables.names import TOTAL, metric_label
-from qatlab.tables.table import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -69,7 +69,7 @@ def _keys(table: pd.DataFrame) -> list[str]:
 def _panel(axis: Axes, chain: pd.DataFrame) -> None:
     from matplotlib.colors import to_rgb
 
-    levels = chain["value"].astype(float).to_numpy()
+    levels = chain.value.astype(float).to_numpy()
     last, steps = len(levels) - 1, range(1, len(levels) - 1)
     whiskers = {at: levels[at - 1] + _interval(chain["95 % interval"][at]) for at in steps}
     drawn = np.concatenate([levels, *whiskers.values()])
@@ -82,10 +82,10 @@ def _panel(axis: Axes, chain: pd.DataFrame) -> None:
     for at in steps:
         change = levels[at] - levels[at - 1]
         full = GAIN if change > 0 else LOSS
-        colour = _pale(full) if chain["verdict"][at] == NOT_SEPARABLE else to_rgb(full)
+        colour = _pale(full) if chain.verdict[at] == NOT_SEPARABLE else to_rgb(full)
         axis.bar(at, change, BAR_WIDTH, levels[at - 1], color=colour)
         axis.vlines(at, *whiskers[at], color="black", linewidth=1.2)
-        _write(axis, at, np.nanmax([*levels[at - 1 : at + 1], *whiskers[at]]), chain["difference"][at])
+        _write(axis, at, np.nanmax([*levels[at - 1 : at + 1], *whiskers[at]]), chain.difference[at])
     for at in range(last):  # the height that each bar hands on to the next
         axis.hlines(levels[at], at - BAR_WIDTH / 2, at + 1 + BAR_WIDTH / 2, color="#555555", linewidth=0.8)
     axis.set_xticks(range(len(levels)), [_tick(row) for row in chain.to_dict("records")])
@@ -147,11 +147,11 @@ difference. The axis does not begin at 0: heights of the first and last bar are 
 """
     tables = ("decomposition",)
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return any(run["chains"] for run in study["runs"])
+        return any(run.chains for run in study.runs)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
         """Return the figure; None where every run is missing of it."""
         steps = whole(drawn_from.as_text("decomposition"))
-        return draw(steps, drawn_from.study["primary_metric"], drawn_from.title) if len(steps) else None
+        return draw(steps, drawn_from.study.primary_metric, drawn_from.title) if len(steps) else None

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from qatlab.artifact import read_json
+from qatlab.study.record import StudySummary
 from qatlab.tables.harmless import in_markdown, markdown_table
 
 INTRODUCTION = """\
@@ -25,11 +26,11 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
 def _section(folder: Path) -> str:
     """A heading, the question, the answers, and where the tables are."""
-    study = read_json(folder / "study.json")
-    lines = [f"## {in_markdown(study['title'])}", ""]
-    lines += [f"*{in_markdown(study['question'])}*", ""] if study["question"] else []
+    study = StudySummary.model_validate(read_json(folder / "study.json"))
+    lines = [f"## {in_markdown(study.title)}", ""]
+    lines += [f"*{in_markdown(study.question)}*", ""] if study.question else []
     lines += _incomplete(study)
-    lines += [f"Study `{study['study']}`, scale {study['scale']}. {_links(folder)}", ""]
+    lines += [f"Study `{study.study}`, scale {study.scale}. {_links(folder)}", ""]
     answers = folder / "tables" / "answers.csv"
     if answers.is_file():
         table = pd.read_csv(answers, dtype=str, keep_default_na=False)
@@ -37,13 +38,13 @@ def _section(folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _incomplete(study: dict[str, Any]) -> list[str]:
+def _incomplete(study: StudySummary) -> list[str]:
     """Which runs' cells say failed, or not run, and why."""
-    lacking = study.get("incomplete", [])
+    lacking = study.incomplete
     if not lacking:
         return []
-    lines = [f"- `{run['run']}` {run['status']}" + (f": {run['failure']}" if run["failure"] else "") for run in lacking]
-    return [f"**{len(lacking)} of {study['runs']} runs are not complete:**", "", *lines, ""]
+    lines = [f"- `{run.run}` {run.status}" + (f": {run.failure}" if run.failure else "") for run in lacking]
+    return [f"**{len(lacking)} of {study.runs} runs are not complete:**", "", *lines, ""]
 
 
 def _links(folder: Path) -> str:

@@ -12,6 +12,7 @@ from qatlab.deployments.builders.onnx_export import ONNX_FILE
 from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.families.parts import part_of
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.names import model_folder
 
 FOLDER = "models"
@@ -20,18 +21,18 @@ EXACT = "figures with ONNX Runtime's session option `session.x64quantprecision` 
 
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes models/RUN/ for each run that trains: the trained folder, its ONNX files under onnx/, and its card."""
-    config = description["config"]
+    study = StudyRecord.model_validate(description["config"])
     (output / FOLDER).mkdir()
-    for run in config["runs"]:
-        if run["trained"].startswith("train/"):
-            folder = output / FOLDER / model_folder(run["run"])
-            link_or_copy_tree(inputs["results"] / run["trained"] / "model", folder)
+    for run in study.runs:
+        if run.trains:
+            folder = output / FOLDER / model_folder(run.name)
+            link_or_copy_tree(inputs["results"] / run.trained / "model", folder)
             shipped = _ship(run, inputs["results"], folder)
-            training = _training_card(inputs["results"], run["trained"])
+            training = _training_card(inputs["results"], run.trained)
             (folder / FILE).unlink(
                 missing_ok=True
             )  # or the trained folder's, which is the same file, would change with it
-            (folder / FILE).write_text(study_card(training, run, config, inputs["tables"], shipped), encoding="utf-8")
+            (folder / FILE).write_text(study_card(training, run, study, inputs["tables"], shipped), encoding="utf-8")
 
 
 def _training_card(results: Path, trained: str) -> str:
@@ -44,15 +45,15 @@ def _training_card(results: Path, trained: str) -> str:
     return card
 
 
-def _ship(run: dict[str, Any], results: Path, folder: Path) -> Shipped:
+def _ship(run: RunRecord, results: Path, folder: Path) -> Shipped:
     """Puts the ONNX files of a run into its folder; says what is in it then."""
     deployed: dict[str, Deployment] = {
         name: DEPLOYMENTS.read(read_json(results / path / "config.json")["config"])
-        for name, path in run["deployed"].items()
+        for name, path in run.deployed.items()
     }
     names = shared_names(deployed)
     for deployment, name in names.items():
-        _place(results / run["deployed"][deployment] / "model" / ONNX_FILE, folder / name)
+        _place(results / run.deployed[deployment] / "model" / ONNX_FILE, folder / name)
     return Shipped(
         plain=next((name for name, config in deployed.items() if config.plain and not config.exported), None),
         onnx=names,

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from qatlab.artifact import read_json
 from qatlab.data.mteb_tasks import mteb_metric
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.progress import say
+from qatlab.study.record import Evaluation, RunRecord, StudyRecord
 from qatlab.tasks.task import TASKS
 
 USUAL = ("none", "flat", "mteb_compat", None)
@@ -26,7 +27,7 @@ class Result(NamedTuple):
 
     model: str
     revision: str
-    experiment: dict[str, Any]
+    experiment: dict[str, object]
     task: str
     dataset_revision: str
     split: str
@@ -38,7 +39,7 @@ class Result(NamedTuple):
 def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes mteb/results/<model>/<revision>/<Task>.json, and below experiments/ what is not float32 on the model's own axes."""
     cache = ResultCache(output / "mteb")
-    for result in _results(description["config"]["runs"], inputs["results"]):
+    for result in _results(StudyRecord.model_validate(description["config"]).runs, inputs["results"]):
         task = get_task(result.task)
         main = task.metadata.main_score
         if main not in result.scores:
@@ -52,37 +53,40 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         cache.save_to_cache(written.model_copy(update={"dataset_revision": result.dataset_revision}), meta)
 
 
-def _results(runs: list[dict[str, Any]], results: Path) -> Iterator[Result]:
+def _results(runs: Sequence[RunRecord], results: Path) -> Iterator[Result]:
     for run in runs:
-        for entry in run["evaluations"]:
-            source = _source(results, entry) if "score" in entry else None
-            if source is None:
+        for entry in run.evaluations:
+            source = _source(results, entry) if entry.score is not None else None
+            if source is None or entry.score is None:
                 continue
-            name = f"{Path(run['model']).name}-{run['run']}-{entry['deploy']}"
+            name = f"{Path(run.model).name}-{run.name}-{entry.deploy}"
             name = re.sub("[=:]", "-", name)
-            revision = run["deployed"][entry["deploy"]].rpartition("-")[2]
-            seconds = read_json(results / entry["encode"] / "cost.json")["seconds"]
-            for experiment, scores in _outputs(results / entry["score"]):
+            revision = run.deployed[entry.deploy].rpartition("-")[2]
+            seconds = read_json(results / entry.encode / "cost.json")["seconds"]
+            for experiment, scores in _outputs(results / entry.score):
                 yield Result(f"qatlab/{name}", revision, experiment, **source, seconds=seconds, scores=scores)
 
 
-def _source(results: Path, entry: dict[str, Any]) -> dict[str, Any] | None:
+def _source(results: Path, entry: Evaluation) -> dict[str, Any] | None:
     """Of a task that mteb knows and that is scored as it does: its name there, and what was read of it."""
-    folder = results / read_json(results / entry["encode"] / "config.json")["inputs"]["task"]
+    folder = results / read_json(results / entry.encode / "config.json")["inputs"]["task"]
     manifest, values = read_json(folder / "manifest.json"), read_json(folder / "config.json")["config"]
     task = TASKS.get(values["source"]).model_construct(**{key: values[key] for key in values if key != "task"})
     return task.mteb_source(manifest) if task.in_mteb(manifest["kind"]) else None
 
 
-def _outputs(folder: Path) -> Iterator[tuple[dict[str, Any], dict[str, float]]]:
+def _outputs(folder: Path) -> Iterator[tuple[dict[str, object], dict[str, float]]]:
     """Of each output, what makes it an experiment (nothing for plain float32), and its figures by mteb's names."""
-    found: dict[str, tuple[dict[str, Any], dict[str, float]]] = {}
+    found: dict[str, tuple[dict[str, object], dict[str, float]]] = {}
     for row in read_scores(folder):
         query, document = row["query_precision"], row["doc_precision"]
         plain = query == document == "float32"
-        experiment = {} if plain else {"output_dtypes": query if query == document else f"{query}_x_{document}"}
+        experiment: dict[str, object] = (
+            {} if plain else {"output_dtypes": query if query == document else f"{query}_x_{document}"}
+        )
         usual = (*USUAL, "dot") if plain else USUAL
-        experiment |= {axis: row[axis] for axis in AXES if row[axis] not in usual}
+        columns: Mapping[str, object] = row
+        experiment |= {axis: columns[axis] for axis in AXES if columns[axis] not in usual}
         if row["scoring"] == "mteb_compat":
             experiment.pop("ranges", None)  # of each call, as CompressionWrapper's always are
         _, scores = found.setdefault(repr(experiment), (experiment, {}))

@@ -6,6 +6,7 @@ from typing import Any
 from qatlab.plots import style
 from qatlab.plots.drawn_from import DrawnFrom
 from qatlab.plots.plot import plots_of
+from qatlab.study.record import StudyRecord
 from qatlab.tables.missing import read_missing
 
 
@@ -14,7 +15,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
     What an input `missing` (see `qatlab.plan.unfinished`) names as not there is left out, and named in the titles.
     """
-    study = description["config"]
+    study = StudyRecord.model_validate(description["config"])
     drawn_from = DrawnFrom(study, inputs["results"], inputs["tables"], read_missing(inputs))
     folder = output / "plots"
     folder.mkdir()

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import write_json
+from qatlab.study.record import StudyRecord, StudySummary
 from qatlab.tables import long, wide
 from qatlab.tables.gathered import Gathered
 from qatlab.tables.harmless import write_csv
@@ -18,7 +19,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
 
     An input `missing` (see `qatlab.plan.unfinished`) names the artifacts that are not there; tables show them as failed or not run.
     """
-    study, missing = description["config"], read_missing(inputs)
+    study, missing = StudyRecord.model_validate(description["config"]), read_missing(inputs)
     gathered = Gathered(study, inputs["results"], inputs.get("published"), missing)
     folder = output / "tables"
     folder.mkdir()
@@ -28,8 +29,15 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     write_csv(gathered.search, folder / "search.csv", FLOATS)
     write_csv(long.runs_table(gathered.runs, missing), output / "runs.csv")
     incomplete = incomplete_runs(gathered.runs, missing)
-    about = {key: study[key] for key in ("study", "title", "scale", "question")}
-    write_json(output / "study.json", {**about, "runs": len(gathered.runs), "incomplete": incomplete})
+    summary = StudySummary(
+        study=study.name,
+        title=study.title,
+        scale=study.scale,
+        question=study.question,
+        runs=len(study.runs),
+        incomplete=tuple(incomplete),
+    )
+    write_json(output / "study.json", summary.model_dump(mode="json"))
     lacks = f" – {in_words(incomplete)}" if incomplete else ""
     for name, table in tables_of(study).items():
         wide.write_all_forms(table.rows(gathered), folder, name, table.title(gathered) + lacks)

@@ -1,7 +1,7 @@
 """A study (conf/study): which runs it makes of the other groups, and what its tables show."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.quantization.precisions import RANGED, sides
 from qatlab.sources.source import SOURCES, Source
+from qatlab.study.record import AnswerConfig
 from qatlab.tasks.task import TASKS, Task
 from qatlab.text_sets.text_set import TEXT_SETS, TextSet
 
@@ -28,27 +29,6 @@ if TYPE_CHECKING:
 else:
     DataConfig, DeployConfig = SOURCES.config_type(), DEPLOYMENTS.config_type()
     TaskConfig, TextsConfig = TASKS.config_type(), TEXT_SETS.config_type()
-
-
-class AnswerConfig(Strict):
-    """A comparison that answers a study's question, by names as the study's file has them."""
-
-    method: VariantName
-    against: Annotated[VariantName, Field(description="Another method, or the same shipped otherwise")] = "baseline"
-    deploy: Annotated[Line, Field(description="The deployment whose scores are compared")] = ""
-    against_deploy: Annotated[Line | None, Field(description="The other method's, where it is another")] = None
-    precision: Annotated[Line, Field(description="Output precision, as tables call it")] = "float32"
-    figure: Annotated[
-        Literal["score", "peak_memory_bytes", "seconds_per_step", "train_seconds"],
-        Field(description="The study's main metric, or a cost of training"),
-    ] = "score"
-    where: Annotated[dict[str, Any], Field(description="Values of other keys of the matrix")] = {}
-
-    @model_validator(mode="after")
-    def _scores_are_of_a_deployment(self) -> "AnswerConfig":
-        if self.figure == "score" and not self.deploy:
-            raise ValueError("an answer by scores needs deploy: which deployment's")
-        return self
 
 
 class StudyConfig(Strict):

@@ -1,14 +1,16 @@
 """What a study was made to find out: each comparison that answers its question, with its interval."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from qatlab.study.record import AnswerConfig, StudyRecord
 from qatlab.tables.differences import judged
 from qatlab.tables.missing import OK, STATUS, cell, with_status, worst
 from qatlab.tables.per_query import BySeed, Form, mean_cell, paired
-from qatlab.tables.table import TABLES, Study, Table
+from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -25,7 +27,7 @@ ALIKE = "alike"
 
 
 def answers(
-    asked: list[dict[str, Any]],
+    asked: Sequence[AnswerConfig],
     figures: dict[Form, BySeed],
     cost: pd.DataFrame,
     varied: list[str],
@@ -48,40 +50,40 @@ def answers(
     Raises:
         ValueError: for a comparison that the study's runs do not have.
     """
-    scored = [entry for entry in asked if entry["figure"] == "score"]
+    scored = [entry for entry in asked if entry.figure == "score"]
     pairs = [_forms(entry, figures, varied) for entry in scored]
     cells = iter(judged(figures, pairs, lower_is_better).to_dict("records"))
     forms = iter(pairs)
     rows = []
     for entry in asked:
-        if entry["figure"] == "score":
+        if entry.figure == "score":
             rows.append(_score_row(entry, next(forms), figures, label, next(cells)))
         else:
             rows.append(_cost_row(entry, cost))
     return pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
 
 
-def _forms(entry: dict[str, Any], figures: dict[Form, BySeed], varied: list[str]) -> tuple[Form, Form]:
-    ours = _form(entry, entry["method"], entry["deploy"], figures, varied)
-    theirs = _form(entry, entry["against"], entry["against_deploy"] or entry["deploy"], figures, varied)
+def _forms(entry: AnswerConfig, figures: dict[Form, BySeed], varied: list[str]) -> tuple[Form, Form]:
+    ours = _form(entry, entry.method, entry.deploy, figures, varied)
+    theirs = _form(entry, entry.against, entry.against_deploy or entry.deploy, figures, varied)
     return ours, theirs
 
 
-def _form(entry: dict[str, Any], method: str, deploy: str, figures: dict[Form, BySeed], varied: list[str]) -> Form:
+def _form(entry: AnswerConfig, method: str, deploy: str, figures: dict[Form, BySeed], varied: list[str]) -> Form:
     found = [form for form in figures if (form.method, form.deploy) == (method, deploy) and form.rotation == "none"]
-    found = [form for form in found if form.output in (entry["precision"], "text")]
+    found = [form for form in found if form.output in (entry.precision, "text")]
     places = {column.removeprefix("matrix."): at for at, column in enumerate(varied)}
-    for key, value in entry["where"].items():
+    for key, value in entry.where.items():
         found = [form for form in found if str(form.varied[places[key]]) == str(value)]
     if not found:
-        where = ", ".join([method, deploy, entry["precision"], *(f"{k}={v}" for k, v in entry["where"].items())])
+        where = ", ".join([method, deploy, entry.precision, *(f"{k}={v}" for k, v in entry.where.items())])
         raise ValueError(f"the study has no scores of {where}")
     return found[0]
 
 
 def _score_row(
-    entry: dict[str, Any], forms: tuple[Form, Form], figures: dict[Form, BySeed], label: str, cells: dict[Any, Any]
-) -> dict[str, Any]:
+    entry: AnswerConfig, forms: tuple[Form, Form], figures: dict[Form, BySeed], label: str, cells: dict[Any, Any]
+) -> dict[str, object]:
     ours, theirs = (mean_cell(figures, form) for form in forms)
     assert paired(figures[forms[0]], figures[forms[1]])
     told = {key: cells[key] for key in ("95 % interval", "verdict")}
@@ -95,31 +97,30 @@ def _score_row(
     }
 
 
-def _cost_row(entry: dict[str, Any], cost: pd.DataFrame) -> dict[str, Any]:
+def _cost_row(entry: AnswerConfig, cost: pd.DataFrame) -> dict[str, object]:
     cost = with_status(cost)
-    known, trains = cost[entry["figure"]].notna(), cost["seed"].notna()
+    known, trains = cost[entry.figure].notna(), cost["seed"].notna()
     trained = cost[known | (trains & cost[STATUS].ne(OK))].drop_duplicates("run")
-    for key, value in entry["where"].items():
+    for key, value in entry.where.items():
         trained = trained[trained[f"matrix.{key}"].astype(str) == str(value)]
-    sides = {"theirs": entry["against"], "ours": entry["method"]}
+    sides = {"theirs": entry.against, "ours": entry.method}
     by_seed = {
-        method: trained[trained["method"] == method].groupby("seed")[entry["figure"]].median()
-        for method in sides.values()
+        method: trained[trained["method"] == method].groupby("seed")[entry.figure].median() for method in sides.values()
     }
-    ours, theirs = by_seed[entry["method"]], by_seed[entry["against"]]
-    called, unit = COST[entry["figure"]]
-    of_pair = trained[trained["method"].isin([entry["method"], entry["against"]])]
-    word = worst(of_pair.loc[of_pair[entry["figure"]].isna(), STATUS])
+    ours, theirs = by_seed[entry.method], by_seed[entry.against]
+    called, unit = COST[entry.figure]
+    of_pair = trained[trained["method"].isin([entry.method, entry.against])]
+    word = worst(of_pair.loc[of_pair[entry.figure].isna(), STATUS])
     if word != OK:
         return {
             **_asked(entry),
             "figure": called,
-            **{name: _cost_cell(of_pair, method, entry["figure"], unit) for name, method in sides.items()},
+            **{name: _cost_cell(of_pair, method, entry.figure, unit) for name, method in sides.items()},
             **dict.fromkeys(("difference or ratio", "95 % interval", "verdict"), word),
         }
     logs = np.log((ours / theirs).dropna().to_numpy(dtype=float))
     if not len(logs):
-        raise ValueError(f"the study has no {entry['figure']} of both {entry['method']} and {entry['against']}")
+        raise ValueError(f"the study has no {entry.figure} of both {entry.method} and {entry.against}")
     low, high = _interval(logs)
     unsure = np.isnan(low) or low <= 1 <= high
     return {
@@ -159,16 +160,14 @@ def _interval(logs: np.ndarray) -> tuple[float, float]:
     return float(np.exp(ends[0])), float(np.exp(ends[1]))
 
 
-def _asked(entry: dict[str, Any]) -> dict[str, str]:
+def _asked(entry: AnswerConfig) -> dict[str, str]:
     """'baseline:int8 against baseline, onnx_int8, int8, data.rows=90000'."""
-    deploys = [entry["deploy"]] if entry["deploy"] else []
-    if entry["against_deploy"]:
-        deploys = [f"{entry['deploy']} against {entry['against_deploy']}"]
-    where = [f"{key}={value}" for key, value in entry["where"].items()]
-    precision = [] if entry["precision"] in ("float32", "") else [entry["precision"]]
-    methods = (
-        entry["method"] if entry["method"] == entry["against"] else f"{entry['method']} against {entry['against']}"
-    )
+    deploys = [entry.deploy] if entry.deploy else []
+    if entry.against_deploy:
+        deploys = [f"{entry.deploy} against {entry.against_deploy}"]
+    where = [f"{key}={value}" for key, value in entry.where.items()]
+    precision = [] if entry.precision in ("float32", "") else [entry.precision]
+    methods = entry.method if entry.method == entry.against else f"{entry.method} against {entry.against}"
     return {"asked of": ", ".join([methods, *deploys, *precision, *where])}
 
 
@@ -182,19 +181,19 @@ What the study was made to find out: the comparisons that answer its question. S
 together (Holm); costs of training by their ratio, whose interval is over seeds.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return bool(study["answers"])
+        return bool(study.answers)
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
-        question = gathered.study["question"] or gathered.study["title"]
+        question = gathered.study.question or gathered.study.title
         return f"{question} ({gathered.judged}; costs: over seeds)"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""
         return answers(
-            gathered.study["answers"],
+            gathered.study.answers,
             gathered.figures,
             gathered.cost,
             gathered.varied,

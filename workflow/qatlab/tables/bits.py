@@ -8,10 +8,11 @@ import pandas as pd
 
 from qatlab.evaluation.outputs import has_few_bits, outputs
 from qatlab.quantization.precisions import BITS
+from qatlab.study.record import StudyRecord
 from qatlab.tables.differences import DIFFERENCE, JUDGED, judged, labels
 from qatlab.tables.missing import cell, worst
 from qatlab.tables.per_query import Figures, Form, paired, seed_means, statuses
-from qatlab.tables.table import TABLES, Study, Table, evaluation
+from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -145,12 +146,12 @@ queries. They are corrected (Holm) within each of the two questions: all compari
 axes with a model's own. A figure of fewer tasks says so: a corpus may have too few documents for ITQ.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        evaluate = evaluation(study)
+        evaluate = study.evaluate
         if evaluate is None:
             return False
-        scored = (made for kind in study["kinds"].values() for made in outputs(evaluate, kind))
+        scored = (made for kind in study.kinds.values() for made in outputs(evaluate, kind))
         return any(has_few_bits(made.described(1)) for made in scored)
 
     def title(self, gathered: "Gathered") -> str:
@@ -160,5 +161,5 @@ axes with a model's own. A figure of fewer tasks says so: a corpus may have too 
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""
-        axes = {described["label"]: described["words"] for described in gathered.study["axes"]}
+        axes = {axes.label: axes.words for axes in gathered.study.axes}
         return bits(gathered.on_all_axes, gathered.baseline, axes, gathered.varied)

@@ -1,6 +1,6 @@
 """How many bits training for them changes: each method against the baseline, beside what another seed changes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from qatlab.artifact import read_json
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.missing import FAILED, NOT_RUN, OK, WHOLE, Missing, cell, worst
-from qatlab.tables.table import TABLES, Study, Table
+from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -29,14 +30,14 @@ class Comparison(NamedTuple):
     status: str
 
 
-def bits_changed(runs: list[dict[str, Any]], results: Path, baseline: str, missing: Missing = WHOLE) -> pd.DataFrame:
+def bits_changed(runs: Sequence[RunRecord], results: Path, baseline: str, missing: Missing = WHOLE) -> pd.DataFrame:
     """A row per method and whatever else the matrix varies: the share of the corpus's bits that differ from the baseline's.
 
     Shares are means over tasks and seeds, with the standard deviation over seeds; the seeds of the baseline are compared with
     one another in pairs, of which the mean is taken. A method without a comparison (its axes are others) has none.
 
     Args:
-        runs: the study's run descriptions.
+        runs: the study's runs.
         results: the folder of artifacts.
         baseline: the study's baseline method.
         missing: what is not there; seeds that lack a task are left out, and counted.
@@ -44,28 +45,28 @@ def bits_changed(runs: list[dict[str, Any]], results: Path, baseline: str, missi
     compared = list(_comparisons(runs, results, missing))
     rows = {}
     for run in runs:
-        method, varied = run["method"], tuple(run["varied"].values())
-        if run["seed"] is not None and method != baseline:
+        method, varied = run.method, run.cell
+        if run.seed is not None and method != baseline:
             own = [one for one in compared if (one.method, one.varied) == (method, varied)]
             pairs = [one for one in compared if (one.method, one.varied) == (baseline, varied)]
             figures = {CHANGED: _over_seeds(own), BETWEEN_SEEDS: _over_pairs(pairs)}
-            rows[method, varied] = {"method": method, **run["varied"], **figures}
+            rows[method, varied] = {"method": method, **run.varied, **figures}
     return pd.DataFrame(list(rows.values()))
 
 
-def compared_deployment(runs: list[dict[str, Any]]) -> str:
+def compared_deployment(runs: Sequence[RunRecord]) -> str:
     """The deployment whose bits are compared; empty where none are."""
-    entries = (entry for run in runs for entry in run["evaluations"] if entry.get("bit_changes"))
-    return next((entry["deploy"] for entry in entries), "")
+    entries = (entry for run in runs for entry in run.evaluations if entry.bit_changes)
+    return next((entry.deploy for entry in entries), "")
 
 
-def _comparisons(runs: list[dict[str, Any]], results: Path, missing: Missing) -> Iterable[Comparison]:
+def _comparisons(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterable[Comparison]:
     for run in runs:
-        for entry in run["evaluations"]:
-            for reference, path in entry.get("bit_changes", {}).items():
+        for entry in run.evaluations:
+            for reference, path in entry.bit_changes.items():
                 status = missing.status(path)
                 share = read_json(results / path / "bit_changes.json")["documents"] if status == OK else np.nan
-                yield Comparison(run["method"], tuple(run["varied"].values()), run["seed"], reference, share, status)
+                yield Comparison(run.method, run.cell, run.seed, reference, share, status)
 
 
 def _over_seeds(compared: list[Comparison]) -> str | None:
@@ -109,14 +110,9 @@ which two seeds of the baseline differ: a method that changes no more bits than 
 that append a rotation have bits of other axes, which cannot be compared.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return any(
-            entry.get("bit_changes")
-            for run in study["runs"]
-            if run["method"] != study["baseline"]
-            for entry in run["evaluations"]
-        )
+        return any(entry.bit_changes for run in study.runs if run.method != study.baseline for entry in run.evaluations)
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""

@@ -1,24 +1,26 @@
 """What quantizing weights in training costs: memory and time of a step by scheme, for full fine-tuning and LoRA."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.missing import NOTE, OK, STATUS, note, with_status, worst
 from qatlab.tables.names import MEASURED
-from qatlab.tables.table import TABLES, Study, Table, trains
+from qatlab.tables.table import TABLES, Table, trains
 from qatlab.tables.wide import VARIED_PREFIX
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
 
 
-def cost_of_training(cost: pd.DataFrame, runs: list[dict[str, Any]]) -> pd.DataFrame:
+def cost_of_training(cost: pd.DataFrame, runs: Sequence[RunRecord]) -> pd.DataFrame:
     """A row per method that trains: medians over seeds, and over its twin's, the method trained alike without the scheme.
 
     Args:
         cost: cost.csv.
-        runs: the study's run descriptions.
+        runs: the study's runs.
     """
     cost = with_status(cost)
     known = cost["seconds_per_step"].notna()
@@ -31,7 +33,7 @@ def cost_of_training(cost: pd.DataFrame, runs: list[dict[str, Any]]) -> pd.DataF
     medians = grouped[figures].median().reset_index().to_dict("records")
     for row, statuses in zip(medians, grouped[STATUS].agg(list), strict=True):
         row[STATUS] = statuses
-    twins = {run["method"]: run["twin"] for run in runs if run["twin"]}
+    twins = {run.method: run.counterpart for run in runs if run.counterpart}
     by_method = {(row["method"], *(row[key] for key in varied)): row for row in medians}
     rows = []
     for row in medians:
@@ -73,7 +75,7 @@ Peak memory and time of a training step by weight scheme, for full fine-tuning a
 without the scheme. Memory is what PyTorch allocated on a GPU, or the process's peak resident size on a CPU.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return trains(study)
 

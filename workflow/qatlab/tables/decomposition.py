@@ -1,6 +1,6 @@
 """What quantization costs, component by component: from the float model to what is shipped, in steps that add up."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.differences import DIFFERENCE, judged
 from qatlab.tables.machines import KERNEL, KernelsSeen
 from qatlab.tables.missing import OK, WHOLE, Missing, worst
 from qatlab.tables.names import TOTAL, metric_label
 from qatlab.tables.per_query import BySeed, Figures, paired, statuses
-from qatlab.tables.table import TABLES, Study, Table
+from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -97,29 +98,29 @@ def _mean(figures: BySeed) -> float:
 
 
 def read_chains(
-    runs: list[dict[str, Any]], results: Path, metric: str, missing: Missing = WHOLE
+    runs: Sequence[RunRecord], results: Path, metric: str, missing: Missing = WHOLE
 ) -> tuple[Figures, list[Chain]]:
     """Each query's figure at every level, and the chains.
 
     Args:
-        runs: the study's run descriptions.
+        runs: the study's runs.
         metric: the one that the chains were scored by.
         missing: what is not there.
     """
-    figures, seen = Figures(), KernelsSeen(runs, results, missing, "parts")
+    figures, seen = Figures(), KernelsSeen(runs, results, missing, parts=True)
     chains: dict[tuple[Any, ...], Chain] = {}
     for run in runs:
-        kernels = {(part["deploy"], part["task"]): seen.of(run, part) or "" for part in run["parts"]}
-        for chain in run["chains"]:
-            for step in chain["steps"]:
-                for task, path in step["scores"].items():
-                    of = (run["method"], tuple(run["varied"].values()), chain["deploy"], kernels[chain["deploy"], task])
-                    level = Level(*of, step["component"], step["output"])
+        kernels = {(part.deploy, part.task): seen.of(run, part) or "" for part in run.parts}
+        for chain in run.chains:
+            for step in chain.steps:
+                for task, path in step.scores.items():
+                    of = (run.method, run.cell, chain.deploy, kernels[chain.deploy, task])
+                    level = Level(*of, step.component, step.output)
                     if (status := missing.status(path)) == OK:
-                        figures.put(level, run["seed"], task, _column(results / path, f"{step['output']}/{metric}"))
+                        figures.put(level, run.seed, task, _column(results / path, f"{step.output}/{metric}"))
                     else:
-                        figures.put_gap(level, run["seed"], task, status)
-                    levels = chains.setdefault((*of, chain["precision"]), Chain(chain["precision"], [])).levels
+                        figures.put_gap(level, run.seed, task, status)
+                    levels = chains.setdefault((*of, chain.precision), Chain(chain.precision, [])).levels
                     if level not in levels:
                         levels.append(level)
     figures.close()
@@ -145,17 +146,17 @@ the total exactly. Intervals are by a bootstrap over queries and seeds, p-values
 all rows of the table (Holm). A deployment that nothing here simulates has its weights, activations and export in one row.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return any(run["chains"] for run in study["runs"])
+        return any(run.chains for run in study.runs)
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
-        metric = metric_label(gathered.study["primary_metric"])
+        metric = metric_label(gathered.study.primary_metric)
         way = "the way from the float model to what is shipped, by component"
         return f"{metric}, mean of the retrieval tasks: {way} ({gathered.judged})"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""
-        metric = gathered.study["primary_metric"]
+        metric = gathered.study.primary_metric
         return decomposition(*read_chains(gathered.runs, gathered.results, metric, gathered.missing), gathered.varied)

@@ -9,11 +9,12 @@ import pandas as pd
 from qatlab.evaluation.outputs import outputs
 from qatlab.statistics.power import Needed
 from qatlab.statistics.verdict import NOT_SEPARABLE, Verdict, verdicts
+from qatlab.study.record import StudyRecord
 from qatlab.tables.missing import OK, note, worst
 from qatlab.tables.names import TEXT
 from qatlab.tables.outputs import FLOAT
 from qatlab.tables.per_query import BySeed, Form, mean_cell, paired, statuses
-from qatlab.tables.table import TABLES, Study, Table, evaluation
+from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -147,10 +148,10 @@ the table (Holm). Better and worse need both; where they don't agree, the last c
 difference as large as this one in four studies out of five.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        methods = {run["method"] for run in study["runs"]}
-        return study["baseline"] in methods and len(methods) > 1
+        methods = {run.method for run in study.runs}
+        return study.baseline in methods and len(methods) > 1
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
@@ -173,19 +174,21 @@ for all rows of the table (Holm). The last column says how many queries or seeds
 four studies out of five.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        evaluate = evaluation(study)
+        evaluate = study.evaluate
         if evaluate is None:
-            return len(study["deployments"]) > 1
+            return len(study.deployments) > 1
         scored = outputs(evaluate)
-        return len(study["deployments"]) * len(scored) > 1 and any(output.plain for output in scored)
+        return len(study.deployments) * len(scored) > 1 and any(output.plain for output in scored)
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
-        what, plain = "texts" if gathered.in_text else FLOAT, gathered.study["float"]
+        what, plain = "texts" if gathered.in_text else FLOAT, gathered.study.float_deployment
         return f"{gathered.label}, mean of the tasks: what is shipped less the same model's {what} in {plain} ({gathered.judged})"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""
-        return against_float(gathered.figures, gathered.study["float"], gathered.varied, gathered.lower_is_better)
+        return against_float(
+            gathered.figures, gathered.study.float_deployment, gathered.varied, gathered.lower_is_better
+        )

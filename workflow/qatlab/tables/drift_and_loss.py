@@ -1,13 +1,15 @@
 """Does drift tell what a deployment loses? Rank correlation of each drift figure with the loss of the primary metric."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.missing import OK, STATUS, with_status, worst
 from qatlab.tables.names import is_simulation, metric_label
 from qatlab.tables.outputs import FLOAT, precision_labels
-from qatlab.tables.table import TABLES, Study, Table, compares_deployments
+from qatlab.tables.table import TABLES, Table, compares_deployments
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -25,13 +27,13 @@ LEAST_CELLS = 4
 LEAST_P = 1e-6  # smaller ones say nothing more
 
 
-def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: list[dict[str, Any]], metric: str) -> pd.DataFrame:
+def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: Sequence[RunRecord], metric: str) -> pd.DataFrame:
     """Spearman's rank correlation over the study's cells, each a deployment of a run on a task; those missing are counted.
 
     Args:
         drift: drift.csv.
         scores: scores.csv; float32 outputs on the model's own axes are compared.
-        runs: the study's run descriptions; `references` says which run and deployment a reference is.
+        runs: the study's runs; `references` says which run and deployment a reference is.
         metric: of which the loss is taken: the reference's value less the deployment's.
     """
     plain = scores[(scores["metric"] == metric) & (scores["rotation"] == "none")]
@@ -43,7 +45,7 @@ def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: list[dict[st
     values: dict[tuple[str, ...], float] = {
         (row["run"], row["deploy"], row["task"]): row["value"] for row in plain.to_dict("records")
     }
-    references = {(run["run"], name): tuple(where) for run in runs for name, where in run["references"].items()}
+    references = {(run.name, name): tuple(where) for run in runs for name, where in run.references.items()}
     cells, lacking = [], []
     for row in drift.to_dict("records"):
         task = row["task"]
@@ -81,7 +83,7 @@ Spearman's rank correlation, over all deployments of all runs on all tasks, betw
 metric against the reference. Cells of one run or one task are not independent: read p as a guide.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return compares_deployments(study)
 

@@ -1,14 +1,16 @@
 """Which matrix products of quantized ONNX files move embeddings most, where a deployment has a drift budget."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from qatlab.artifact import read_json
 from qatlab.deployments.onnx import BUDGET_FILE
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.missing import OK, WHOLE, Missing
-from qatlab.tables.table import TABLES, Study, Table
+from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -17,19 +19,19 @@ if TYPE_CHECKING:
 FIGURES = ("budget", "drift", "worst nodes (drift without them)", "left in float")
 
 
-def drift_budget(runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
+def drift_budget(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
     """A row per run and deployment with a budget: mean cosine distance with everything quantized, and without the worst nodes."""
-    rows = []
+    rows: list[dict[str, object]] = []
     for run in runs:
-        for deploy in run["budgets"]:
-            if (status := missing.status(run["deployed"][deploy])) != OK:
-                rows.append({"run": run["run"], "deploy": deploy, **dict.fromkeys(FIGURES, status)})
+        for deploy in run.budgets:
+            if (status := missing.status(run.deployed[deploy])) != OK:
+                rows.append({"run": run.name, "deploy": deploy, **dict.fromkeys(FIGURES, status)})
                 continue
-            found = read_json(results / run["deployed"][deploy] / BUDGET_FILE)
+            found = read_json(results / run.deployed[deploy] / BUDGET_FILE)
             nodes = [f"{node['node']} ({node['drift_without']:.6f})" for node in found["nodes"]]
             rows.append(
                 {
-                    "run": run["run"],
+                    "run": run.name,
                     "deploy": deploy,
                     "budget": f"{found['budget']:g}",
                     "drift": f"{found['drift']:.6f}",
@@ -50,9 +52,9 @@ Quantized ONNX files that a drift budget was set for: the mean cosine distance o
 float file, and the matrix products whose quantization moves them most, found by bisection.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return any(run["budgets"] for run in study["runs"])
+        return any(run.budgets for run in study.runs)
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""

@@ -2,10 +2,10 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from qatlab.study.record import StudyRecord
 from qatlab.tables import long
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.main_score import main_label, main_scores
@@ -19,24 +19,24 @@ class Gathered:
     """The figures of a study.
 
     Args:
-        study: its configuration, as the plan writes it.
+        study: its record.
         results: the folder of artifacts.
         published: the file of others' figures, where the study shows any.
         missing: what is not there.
     """
 
     def __init__(
-        self, study: dict[str, Any], results: Path, published: Path | None = None, missing: Missing = WHOLE
+        self, study: StudyRecord, results: Path, published: Path | None = None, missing: Missing = WHOLE
     ) -> None:
         self.study, self.results, self.published, self.missing = study, results, published, missing
-        self.runs: list[dict[str, Any]] = study["runs"]
-        self.baseline: str = study["baseline"]
-        self.metrics: dict[str, str] = study["main_metrics"]
+        self.runs = study.runs
+        self.baseline = study.baseline
+        self.metrics = study.main_metrics
 
     @cached_property
     def scores(self) -> pd.DataFrame:
         """scores.csv."""
-        return long.scores(self.study["study"], self.runs, self.results, self.missing)
+        return long.scores(self.study.name, self.runs, self.results, self.missing)
 
     @cached_property
     def drift(self) -> pd.DataFrame:
@@ -56,7 +56,7 @@ class Gathered:
     @cached_property
     def chosen(self) -> pd.DataFrame:
         """scores.csv on the axes that `evaluate.rotations` lists."""
-        return on_axes(self.scores, self.study["chosen_axes"])
+        return on_axes(self.scores, self.study.chosen_axes)
 
     @cached_property
     def main(self) -> tuple[pd.DataFrame, str]:
@@ -71,17 +71,17 @@ class Gathered:
     @cached_property
     def figures(self) -> Figures:
         """The main metric of each query, on the axes that `evaluate.rotations` lists."""
-        return self.on_all_axes.on_axes(self.study["chosen_axes"])
+        return self.on_all_axes.on_axes(self.study.chosen_axes)
 
     @property
     def withheld(self) -> list[str]:
         """The tasks of withheld records."""
-        return [task for task, kind in self.study["kinds"].items() if kind == "reranking"]
+        return [task for task, kind in self.study.kinds.items() if kind == "reranking"]
 
     @property
     def varied(self) -> list[str]:
         """The keys of the matrix besides method and seed, as columns."""
-        return list(self.runs[0]["varied"])
+        return list(self.runs[0].varied)
 
     @property
     def label(self) -> str:

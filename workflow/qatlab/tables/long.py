@@ -3,15 +3,15 @@
 `status` is ok. Where a job has failed, or was not run, the rows that its figures would be in have none, and say so.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from qatlab.artifact import read_json
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.study.record import Evaluation, RunRecord
 from qatlab.tables.machines import KernelsSeen
 from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, lacking_runs, own_bit_changes, worst
 from qatlab.tables.names import is_simulation
@@ -93,66 +93,66 @@ FIGURES = (*OF_TRAINING, "bytes_on_disk", "texts_per_second", "value", "min", "m
            "rank_flips", "margin_change", "kendall_tau", "queries_per_second")  # fmt: skip
 
 
-def scores(study: str, runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
+def scores(study: str, runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
     """scores.csv: the mean over queries of each metric, with its standard error, per run, deployment, task and precision."""
     rows, kernels = [], KernelsSeen(runs, results, missing)
     for run in runs:
-        for entry in run["evaluations"]:
+        for entry in run.evaluations:
             for score in _scores(entry, results, missing):
                 rows.append(
                     {
                         "study": study,
                         **_identity(run),
-                        "model": run["model"],
-                        "data": run["data"],
-                        "deploy": entry["deploy"],
-                        "task": entry["task"],
+                        "model": run.model,
+                        "data": run.data,
+                        "deploy": entry.deploy,
+                        "task": entry.task,
                         **score,
                         **_arithmetic(run, entry, kernels),
-                        **run["varied"],
+                        **run.varied,
                     }
                 )
     return _ordered(rows, SCORE_COLUMNS)
 
 
-def _scores(entry: dict[str, Any], results: Path, missing: Missing) -> list[dict[str, Any]]:
+def _scores(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
     """Rows of an evaluation, with their status."""
-    if "score" not in entry:
+    if entry.score is None:
         return []
-    status = missing.status(entry["score"])
-    found = read_scores(results / entry["score"]) if status == OK else missing.figures(entry["score"])
+    status = missing.status(entry.score)
+    found = read_scores(results / entry.score) if status == OK else missing.figures(entry.score)
     return [{**row, "value": row.get("value"), STATUS: status} for row in found]
 
 
-def drift(runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
+def drift(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
     """drift.csv: cosine similarity to a reference's embeddings, per run, reference, deployment and task or set of texts."""
     rows, kernels = [], KernelsSeen(runs, results, missing)
     for run in runs:
-        for entry in run["evaluations"]:
-            for reference, path in entry["drift"].items():
+        for entry in run.evaluations:
+            for reference, path in entry.drift.items():
                 status = missing.status(path)
                 rows.append(
                     {
                         **_identity(run),
                         "reference": reference,
-                        "deploy": entry["deploy"],
-                        "task": entry["task"],
+                        "deploy": entry.deploy,
+                        "task": entry.task,
                         **(read_json(results / path / "drift.json") if status == OK else {}),
                         **_arithmetic(run, entry, kernels),
                         STATUS: status,
-                        **run["varied"],
+                        **run.varied,
                     }
                 )
     return _ordered(rows, DRIFT_COLUMNS)
 
 
-def _arithmetic(run: dict[str, Any], entry: dict[str, Any], kernels: KernelsSeen) -> dict[str, Any]:
+def _arithmetic(run: RunRecord, entry: Evaluation, kernels: KernelsSeen) -> dict[str, object]:
     """Where integers were multiplied, what the processor did that with: the same file gives other embeddings elsewhere."""
-    return {"integer_kernel": kernels.of(run, entry), "reduce_range": run["reduce_range"].get(entry["deploy"])}
+    return {"integer_kernel": kernels.of(run, entry), "reduce_range": run.reduce_range.get(entry.deploy)}
 
 
 def cost(
-    runs: list[dict[str, Any]], results: Path, withheld: Collection[str] = (), missing: Missing = WHOLE
+    runs: Sequence[RunRecord], results: Path, withheld: Collection[str] = (), missing: Missing = WHOLE
 ) -> pd.DataFrame:
     """cost.csv: what training took, what a deployment weighs, and how fast it encodes (over all tasks).
 
@@ -163,38 +163,37 @@ def cost(
     rows = []
     for run in runs:
         training = _cost_of_training(run, results, missing)
-        for deploy in dict.fromkeys(
-            entry["deploy"] for entry in run["evaluations"] if not is_simulation(entry["deploy"])
-        ):
+        for deploy in dict.fromkeys(entry.deploy for entry in run.evaluations if not is_simulation(entry.deploy)):
+            deployment = _cost_of_deployment(run, deploy, results, withheld, missing)
             rows.append(
                 {
                     **_identity(run),
                     "deploy": deploy,
                     **training,
-                    "scheme": run["scheme"],
-                    "tuning": run["tuning"],
-                    **_cost_of_deployment(run, deploy, results, withheld, missing),
-                    **run["varied"],
+                    "scheme": run.scheme,
+                    "tuning": run.tuning,
+                    **deployment,
+                    STATUS: worst([str(training[STATUS]), str(deployment[STATUS])]),
+                    **run.varied,
                 }
             )
-            rows[-1][STATUS] = worst([training[STATUS], rows[-1][STATUS]])
     return _ordered(rows, COST_COLUMNS)
 
 
-def _cost_of_training(run: dict[str, Any], results: Path, missing: Missing) -> dict[str, Any]:
-    trained, status = run["trained"].startswith("train/"), missing.status(run["trained"])
-    found = read_json(results / run["trained"] / "cost.json") if trained and status == OK else {}
+def _cost_of_training(run: RunRecord, results: Path, missing: Missing) -> dict[str, object]:
+    status = missing.status(run.trained)
+    found = read_json(results / run.trained / "cost.json") if run.trains and status == OK else {}
     told = {key: found.get(key) for key in OF_TRAINING if key != "train_seconds"}
     return {**told, "train_seconds": found.get("seconds"), "train_device": found.get("device"), STATUS: status}
 
 
 def _cost_of_deployment(
-    run: dict[str, Any], deploy: str, results: Path, withheld: Collection[str], missing: Missing
-) -> dict[str, Any]:
-    entries = [entry for entry in run["evaluations"] if entry["deploy"] == deploy]
-    deployed, encoded = run["deployed"][deploy], [entry["encode"] for entry in entries]
-    scored = [entry["score"] for entry in entries if entry["task"] in withheld]
-    told: dict[str, Any] = {STATUS: missing.status(deployed, *encoded, *scored)}
+    run: RunRecord, deploy: str, results: Path, withheld: Collection[str], missing: Missing
+) -> dict[str, object]:
+    entries = [entry for entry in run.evaluations if entry.deploy == deploy]
+    deployed, encoded = run.deployed[deploy], [entry.encode for entry in entries]
+    scored = [entry.score for entry in entries if entry.score is not None and entry.task in withheld]
+    told: dict[str, object] = {STATUS: missing.status(deployed, *encoded, *scored)}
     if missing.status(deployed) == OK:
         of_deployment = read_json(results / deployed / "cost.json")
         told["bytes_on_disk"] = of_deployment["bytes"]
@@ -208,17 +207,18 @@ def _cost_of_deployment(
     return told
 
 
-def _records(run: dict[str, Any], deploy: str, results: Path, withheld: Collection[str]) -> dict[str, float]:
+def _records(run: RunRecord, deploy: str, results: Path, withheld: Collection[str]) -> dict[str, float]:
     """Records a second, and seconds for all of them: their texts encoded, each once."""
-    entries = [entry for entry in run["evaluations"] if entry["deploy"] == deploy and entry["task"] in withheld]
+    of_deployment = [entry for entry in run.evaluations if entry.deploy == deploy and entry.task in withheld]
+    entries = [(entry.encode, entry.score) for entry in of_deployment if entry.score is not None]
     if not entries:
         return {}
-    seconds = sum(read_json(results / entry["encode"] / "cost.json")["seconds"] for entry in entries)
-    records = sum(read_scores(results / entry["score"])[0]["queries"] for entry in entries)
+    seconds = sum(read_json(results / encode / "cost.json")["seconds"] for encode, _ in entries)
+    records = sum(read_scores(results / score)[0]["queries"] for _, score in entries)
     return {"records_per_second": records / seconds, "records_seconds": seconds}
 
 
-def search(runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
+def search(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
     """search.csv: what a document takes and a query costs, per run, deployment, task and output.
 
     `stored_bytes` counts copies for rescoring too. Queries per second are of exhaustive searches of all queries at once,
@@ -227,73 +227,68 @@ def search(runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE) 
     """
     rows = []
     for run in runs:
-        for entry in run["evaluations"]:
+        for entry in run.evaluations:
             for timing in _timings(entry, results, missing):
-                rows.append(
-                    {**_identity(run), "deploy": entry["deploy"], "task": entry["task"], **timing, **run["varied"]}
-                )
+                rows.append({**_identity(run), "deploy": entry.deploy, "task": entry.task, **timing, **run.varied})
     return _ordered(rows, SEARCH_COLUMNS)
 
 
-def _timings(entry: dict[str, Any], results: Path, missing: Missing) -> list[dict[str, Any]]:
+def _timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
     """Rows of an evaluation, with their status: what is searched, and not scored by others' code."""
-    if "score" not in entry:
+    if entry.score is None:
         return []
-    status = missing.status(entry["score"])
+    status = missing.status(entry.score)
     if status == OK:
-        return [{**row, STATUS: OK} for row in read_json(results / entry["score"] / "timings.json")]
-    rows = missing.figures(entry["score"]) if missing.artifacts[entry["score"]]["kind"] == "retrieval" else []
-    searched = [{key: row[key] for key in row if key != "metric"} for row in rows if row["scoring"] not in COMPAT]
+        return [{**row, STATUS: OK} for row in read_json(results / entry.score / "timings.json")]
+    rows = missing.figures(entry.score) if missing.artifacts[entry.score].kind == "retrieval" else []
+    planned: list[Mapping[str, object]] = [row for row in rows if row["scoring"] not in COMPAT]
+    searched = [{key: row[key] for key in row if key != "metric"} for row in planned]
     distinct = {tuple(row.values()): {**row, STATUS: status} for row in searched}
     return list(distinct.values())
 
 
-def runs_table(runs: list[dict[str, Any]], missing: Missing = WHOLE) -> pd.DataFrame:
+def runs_table(runs: Sequence[RunRecord], missing: Missing = WHOLE) -> pd.DataFrame:
     """runs.csv: every artifact that each run uses, whether they are there, and why not.
 
     What only the decomposition embeds stands in rows of its own.
     """
     rows, lacking = [], lacking_runs(runs, missing)
     for run in runs:
-        parts, entries = (
-            {(entry["deploy"], entry["task"], entry["encode"]): entry for entry in run[kind]}
-            for kind in ("parts", "evaluations")
-        )
+        parts = {(part.deploy, part.task, part.encode): part for part in run.parts}
+        entries = {(entry.deploy, entry.task, entry.encode): entry for entry in run.evaluations}
         for key in dict.fromkeys([*entries, *parts]):
-            (deploy, task, encode), entry, part = key, entries.get(key, {}), parts.get(key, {})
-            deployed = part["deployed"] if part else run["deployed"][deploy]
-            score, drifts, scores = entry.get("score"), list(entry.get("drift", {}).values()), part.get("scores", [])
-            bits = list(entry.get("bit_changes", {}).values())
-            training = entry.get("training")  # what its axes or ranges were fitted on
-            of_score = [path for path in (training, score) if path]
-            made = [run["trained"], deployed, encode, *of_score, *drifts, *scores]
-            made += own_bit_changes(entry, lacking)
+            (deploy, task, encode), part = key, parts.get(key)
+            entry = entries.get(key, Evaluation(deploy=deploy, task=task, encode=encode))
+            deployed, scores = (part.deployed, part.scores) if part else (run.deployed[deploy], ())
+            of_score = [path for path in (entry.training, entry.score) if path]
+            paths = [run.trained, deployed, encode, *of_score, *entry.drift.values(), *scores]
+            paths += own_bit_changes(entry, lacking)
             rows.append(
                 {
                     **_identity(run),
                     "deploy": deploy,
                     "task": task,
-                    "trained": run["trained"],
+                    "trained": run.trained,
                     "deployed": deployed,
                     "encode": encode,
-                    "training": training,
-                    "score": score,
-                    "drift": " ".join(drifts) or None,
-                    "bit_changes": " ".join(bits) or None,
+                    "training": entry.training,  # what its axes or ranges were fitted on
+                    "score": entry.score,
+                    "drift": " ".join(entry.drift.values()) or None,
+                    "bit_changes": " ".join(entry.bit_changes.values()) or None,
                     "decomposition": " ".join(scores) or None,
-                    STATUS: missing.status(*made),
-                    "failure": missing.reason(*made),
-                    **run["varied"],
+                    STATUS: missing.status(*paths),
+                    "failure": missing.reason(*paths),
+                    **run.varied,
                 }
             )
     return pd.DataFrame(rows)
 
 
-def _identity(run: dict[str, Any]) -> dict[str, Any]:
-    return {"run": run["run"], "method": run["method"], "seed": run["seed"]}
+def _identity(run: RunRecord) -> dict[str, object]:
+    return {"run": run.name, "method": run.method, "seed": run.seed}
 
 
-def _ordered(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
+def _ordered(rows: list[dict[str, object]], columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=None if rows else columns)
     table["seed"] = table["seed"].astype("Int64")  # an untrained model has none
     if "dimensions" in table:

@@ -1,11 +1,12 @@
 """Which processors int8 figures come from: rows of different integer kernels are never mixed without saying so."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from qatlab.artifact import read_json
+from qatlab.study.record import Evaluation, Part, RunRecord
 from qatlab.tables.missing import OK, WHOLE, Missing
 
 KERNEL = "integer kernel"
@@ -18,31 +19,29 @@ class KernelsSeen:
     row that it would have stood in.
     """
 
-    def __init__(
-        self, runs: list[dict[str, Any]], results: Path, missing: Missing = WHOLE, kind: str = "evaluations"
-    ) -> None:
+    def __init__(self, runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE, parts: bool = False) -> None:
         self.results, self.missing = results, missing
         self.seen: dict[tuple[str, ...], str | None] = {}
         for run in runs if missing else []:
-            for entry in run[kind]:
-                if missing.status(entry["encode"]) == OK:
+            for entry in run.parts if parts else run.evaluations:
+                if missing.status(entry.encode) == OK:
                     kernel = self._read(entry)
-                    self.seen.setdefault((run["method"], entry["deploy"]), kernel)
-                    self.seen.setdefault((entry["deploy"],), kernel)
+                    self.seen.setdefault((run.method, entry.deploy), kernel)
+                    self.seen.setdefault((entry.deploy,), kernel)
 
-    def of(self, run: dict[str, Any], entry: dict[str, Any]) -> str | None:
+    def of(self, run: RunRecord, entry: Evaluation | Part) -> str | None:
         """None where none were multiplied, or nothing is known.
 
         Args:
             run: the study's description of it.
             entry: one of its evaluations, or parts of a decomposition.
         """
-        if self.missing.status(entry["encode"]) == OK:
+        if self.missing.status(entry.encode) == OK:
             return self._read(entry)
-        return self.seen.get((run["method"], entry["deploy"]), self.seen.get((entry["deploy"],)))
+        return self.seen.get((run.method, entry.deploy), self.seen.get((entry.deploy,)))
 
-    def _read(self, entry: dict[str, Any]) -> str | None:
-        kernel: str | None = read_json(self.results / entry["encode"] / "machine.json")["integer_kernel"]
+    def _read(self, entry: Evaluation | Part) -> str | None:
+        kernel: str | None = read_json(self.results / entry.encode / "machine.json")["integer_kernel"]
         return kernel
 
 

@@ -5,28 +5,53 @@ A study that went through lacks nothing, and every function here leaves its tabl
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json
+from qatlab.base import Strict
+from qatlab.config.kind import Kind
+from qatlab.evaluation.scores_file import ScoreRow
+from qatlab.study.record import Evaluation, IncompleteRun, RunRecord
 
-OK, FAILED, NOT_RUN = "ok", "failed", "not run"
+OK: Final = "ok"
+FAILED: Final = "failed"
+NOT_RUN: Final = "not run"
 STATUS = "status"
 NOTE = "missing"  # the column of wide tables that says how many seeds a row lacks; only where one does
 SHOWN = 3  # runs that are named in a line
 
 
-class Missing:
-    """The artifacts that a study should have and has not.
+class MissingArtifact(Strict):
+    """An artifact that a study should have and does not have.
 
-    Args:
-        artifacts: by path, its `status` (failed or not run), the `reason`, and of scores the `kind` of task and the rows of
-            `figures` that they would have; what `qatlab.plan.unfinished` writes.
+    Attributes:
+        status: failed, or not run.
+        reason: why it failed, in one line.
+        kind: of scores, that of their task.
+        figures: of scores, the rows of scores.json that they would have, without values.
     """
 
-    def __init__(self, artifacts: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    status: Literal["failed", "not run"]
+    reason: str | None = None
+    kind: Kind | None = None
+    figures: tuple[ScoreRow, ...] = ()
+
+
+ARTIFACTS = TypeAdapter(dict[str, MissingArtifact])
+
+
+class Missing:
+    """The artifacts that a study should have and does not have.
+
+    Args:
+        artifacts: by path; what `qatlab.plan.unfinished` writes.
+    """
+
+    def __init__(self, artifacts: Mapping[str, MissingArtifact] | None = None) -> None:
         self.artifacts = artifacts or {}
 
     def __bool__(self) -> bool:
@@ -34,18 +59,17 @@ class Missing:
 
     def status(self, *paths: str) -> str:
         """Of what is made from all these: failed if one has failed, or else not run if one was not run."""
-        return worst(self.artifacts[path]["status"] if path in self.artifacts else OK for path in paths)
+        return worst(self.artifacts[path].status if path in self.artifacts else OK for path in paths)
 
     def reason(self, *paths: str) -> str | None:
         """The first cause of that status."""
         status = self.status(*paths)
         found = (self.artifacts[path] for path in paths if path in self.artifacts)
-        return next((artifact["reason"] for artifact in found if artifact["status"] == status), None)
+        return next((artifact.reason for artifact in found if artifact.status == status), None)
 
-    def figures(self, path: str) -> list[dict[str, Any]]:
-        """Rows of scores.json, without their figures."""
-        rows: list[dict[str, Any]] = self.artifacts[path]["figures"]
-        return rows
+    def figures(self, path: str) -> list[ScoreRow]:
+        """Return rows of scores.json without their values."""
+        return list(self.artifacts[path].figures)
 
 
 WHOLE = Missing()
@@ -53,7 +77,7 @@ WHOLE = Missing()
 
 def read_missing(inputs: Mapping[str, Path]) -> Missing:
     """Of a stage's inputs: nothing is missing where no file says so."""
-    return Missing(read_json(inputs["missing"])) if "missing" in inputs else WHOLE
+    return Missing(ARTIFACTS.validate_python(read_json(inputs["missing"]))) if "missing" in inputs else WHOLE
 
 
 def worst(statuses: Iterable[str]) -> str:
@@ -128,43 +152,38 @@ def with_gaps(shown: pd.DataFrame, statuses: pd.DataFrame, keys: list[str]) -> p
     return table[[*shown.columns]].assign(**{NOTE: [note(of_group) for of_group in table[STATUS]]})
 
 
-def run_paths(run: Mapping[str, Any]) -> list[str]:
+def run_paths(run: RunRecord) -> list[str]:
     """Every artifact that a run's own figures are made from; `run` as the study describes it."""
-    entries = [
-        path
-        for e in run["evaluations"]
-        for path in (e["encode"], e.get("training"), e.get("score"), *e["drift"].values())
-        if path
-    ]
-    parts = [path for part in run["parts"] for path in (part["deployed"], part["encode"], *part["scores"])]
-    return list(dict.fromkeys([run["trained"], *run["deployed"].values(), *entries, *parts]))
+    entries = [path for e in run.evaluations for path in (e.encode, e.training, e.score, *e.drift.values()) if path]
+    parts = [path for part in run.parts for path in (part.deployed, part.encode, *part.scores)]
+    return list(dict.fromkeys([run.trained, *run.deployed.values(), *entries, *parts]))
 
 
-def lacking_runs(runs: list[dict[str, Any]], missing: Missing) -> set[str]:
+def lacking_runs(runs: Sequence[RunRecord], missing: Missing) -> set[str]:
     """The names of the runs that lack something of their own."""
-    return {run["run"] for run in runs if missing.status(*run_paths(run)) != OK}
+    return {run.name for run in runs if missing.status(*run_paths(run)) != OK}
 
 
-def own_bit_changes(entry: Mapping[str, Any], lacking: Collection[str]) -> list[str]:
+def own_bit_changes(entry: Evaluation, lacking: Collection[str]) -> list[str]:
     """The comparisons of bits in an evaluation, without those that are missing because the other run lacks something."""
-    return [path for other, path in entry.get("bit_changes", {}).items() if other not in lacking]
+    return [path for other, path in entry.bit_changes.items() if other not in lacking]
 
 
-def incomplete_runs(runs: list[dict[str, Any]], missing: Missing) -> list[dict[str, str | None]]:
-    """The runs that lack something, in the study's order: their name, status and failure."""
-    found, lacking = [], lacking_runs(runs, missing)
+def incomplete_runs(runs: Sequence[RunRecord], missing: Missing) -> list[IncompleteRun]:
+    """Return the runs that lack something, in the study's order."""
+    incomplete, lacking = [], lacking_runs(runs, missing)
     for run in runs:
-        paths = [*run_paths(run), *(path for e in run["evaluations"] for path in own_bit_changes(e, lacking))]
+        paths = [*run_paths(run), *(path for e in run.evaluations for path in own_bit_changes(e, lacking))]
         if (status := missing.status(*paths)) != OK:
-            found.append({"run": run["run"], STATUS: status, "failure": missing.reason(*paths)})
-    return found
+            incomplete.append(IncompleteRun(run=run.name, status=status, failure=missing.reason(*paths)))
+    return incomplete
 
 
-def in_words(incomplete: Sequence[Mapping[str, Any]]) -> str:
+def in_words(incomplete: Sequence[IncompleteRun]) -> str:
     """'failed: a, b, c and 2 more; not run: d'."""
     parts = []
     for status in (FAILED, NOT_RUN):
-        names = [run["run"] for run in incomplete if run[STATUS] == status]
+        names = [run.run for run in incomplete if run.status == status]
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         if names:
             parts.append(f"{status}: {', '.join(names[:SHOWN])}{more}")

@@ -7,10 +7,11 @@ import pandas as pd
 
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.outputs import FITTED_ON, outputs
+from qatlab.study.record import StudyRecord
 from qatlab.tables.missing import OK, STATUS, with_status, worst
 from qatlab.tables.names import metric_label
 from qatlab.tables.outputs import precision_labels
-from qatlab.tables.table import TABLES, Study, Table, evaluation
+from qatlab.tables.table import TABLES, Table
 from qatlab.tables.wide import row_keys
 
 if TYPE_CHECKING:
@@ -117,10 +118,10 @@ def unbeaten(rows: pd.DataFrame, by_speed: bool) -> np.ndarray:
     return np.logical_not((as_good & better).any(axis=0))
 
 
-def stored_otherwise(study: Study) -> bool:
+def stored_otherwise(study: StudyRecord) -> bool:
     """Return whether embeddings are searched at more than one output."""
-    evaluate = evaluation(study)
-    if evaluate is None or "retrieval" not in study["kinds"].values():
+    evaluate = study.evaluate
+    if evaluate is None or "retrieval" not in study.kinds.values():
         return False
     return len([output for output in outputs(evaluate) if output.scoring not in COMPAT]) > 1
 
@@ -139,13 +140,13 @@ fitted on as much or more: there is a line for each. Queries per second are medi
 exhaustive search of all queries at once, rescoring included, with documents ready to be compared. They depend on the machine.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return stored_otherwise(study)
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
-        metric = metric_label(gathered.study["primary_metric"])
+        metric = metric_label(gathered.study.primary_metric)
         best = "each output with the method that scores best"
         fitted = FITTED in self.rows(gathered)
         rule = "; none is beaten by what was fitted on more of what is searched" if fitted else ""
@@ -153,4 +154,4 @@ exhaustive search of all queries at once, rescoring included, with documents rea
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""
-        return pareto(gathered.scores, gathered.search, gathered.study["primary_metric"])
+        return pareto(gathered.scores, gathered.search, gathered.study.primary_metric)

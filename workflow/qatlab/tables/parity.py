@@ -1,13 +1,15 @@
 """Is the grid trained for the grid shipped? Each deployment against the fake-quantized forward pass of the training."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.machines import kernel_note
 from qatlab.tables.missing import STATUS, by_seed, cell
 from qatlab.tables.names import is_simulation
-from qatlab.tables.table import TABLES, Study, Table, drift_references
+from qatlab.tables.table import TABLES, Table, drift_references
 from qatlab.tables.wide import row_keys
 
 if TYPE_CHECKING:
@@ -17,14 +19,14 @@ if TYPE_CHECKING:
 SAME_GRID = 0.9995  # least cosine similarity of a text that two implementations of one grid leave
 
 
-def parity(drift: pd.DataFrame, runs: list[dict[str, object]]) -> pd.DataFrame:
+def parity(drift: pd.DataFrame, runs: Sequence[RunRecord]) -> pd.DataFrame:
     """A row per scheme and method, a column per deployment: least (and mean) cosine similarity, text by text.
 
     Args:
         drift: drift.csv.
-        runs: the study's run descriptions.
+        runs: the study's runs.
     """
-    schemes = {run["run"]: run["scheme"] for run in runs}
+    schemes = {run.name: run.scheme for run in runs}
     chosen = drift[[is_simulation(reference) for reference in drift["reference"]]]
     chosen = chosen.assign(scheme=chosen["run"].map(schemes))
     keys = ["scheme", *row_keys(chosen)]
@@ -51,7 +53,7 @@ Less is another grid; or the same, whose rounding decisions drift apart: where a
 difference in a value's last digit moves it into the next cell, and that others after it.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return any(map(is_simulation, drift_references(study)))
 

@@ -1,13 +1,15 @@
 """Each query's figure, of every form that a study ships embeddings in: what differences are paired by."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.outputs import OutputColumns
+from qatlab.evaluation.scores_file import ScoreRow, read_scores
+from qatlab.study.record import RunRecord
 from qatlab.tables.machines import KernelsSeen
 from qatlab.tables.missing import OK, WHOLE, Missing, cell, nothing_like
 from qatlab.tables.outputs import output_label
@@ -36,7 +38,7 @@ class Figures(dict[Any, BySeed]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.outputs: dict[Any, dict[str, Any]] = {}
+        self.outputs: dict[Any, OutputColumns] = {}
         self.gaps: dict[Any, dict[int | None, str]] = {}
         self.lengths: dict[str, np.ndarray] = {}  # by task, some form's
 
@@ -50,9 +52,9 @@ class Figures(dict[Any, BySeed]):
         self.gaps.setdefault(key, {}).setdefault(seed, status)
         self.setdefault(key, {}).setdefault(seed, {})[task] = nothing_like(None)
 
-    def describe(self, key: Any, output: dict[str, Any]) -> None:
+    def describe(self, key: Any, output: OutputColumns) -> None:
         """Keep what a row of scores says of an output; a failed job's does not know how many bytes a document takes."""
-        if self.outputs.get(key, {}).get("doc_bytes") is None:
+        if key not in self.outputs or self.outputs[key]["doc_bytes"] is None:
             self.outputs[key] = output
 
     def on_axes(self, labels: Collection[str]) -> "Figures":
@@ -79,40 +81,40 @@ def statuses(figures: Mapping[Any, BySeed], key: Any) -> list[str]:
 
 
 def per_query(
-    runs: list[dict[str, Any]], results: Path, metrics: Mapping[str, str], missing: Missing = WHOLE
+    runs: Sequence[RunRecord], results: Path, metrics: Mapping[str, str], missing: Missing = WHOLE
 ) -> Figures:
     """The figures of one metric a task, from the score artifacts.
 
     Args:
-        runs: the study's run descriptions.
+        runs: the study's runs.
         metrics: by task; others are left out.
         missing: what is not there.
     """
     figures, kernels = Figures(), KernelsSeen(runs, results, missing)
     for run in runs:
-        for entry in run["evaluations"]:
-            if "score" in entry and entry["task"] in metrics:
-                of = (run["method"], tuple(run["varied"].values()), entry["deploy"], kernels.of(run, entry) or "")
-                status, metric = missing.status(entry["score"]), metrics[entry["task"]]
+        for entry in run.evaluations:
+            if entry.score is not None and entry.task in metrics:
+                of = (run.method, run.cell, entry.deploy, kernels.of(run, entry) or "")
+                status, metric = missing.status(entry.score), metrics[entry.task]
                 if status != OK:
-                    for score in _of_metric(missing.figures(entry["score"]), metric):
+                    for score in _of_metric(missing.figures(entry.score), metric):
                         form = Form(*of, score["rotation"], output_label(score))
                         figures.describe(form, score)
-                        figures.put_gap(form, run["seed"], entry["task"], status)
+                        figures.put_gap(form, run.seed, entry.task, status)
                     continue
-                for score, values in _columns(results / entry["score"], metric):
+                for score, values in _columns(results / entry.score, metric):
                     form = Form(*of, score["rotation"], output_label(score))
                     figures.describe(form, score)
-                    figures.put(form, run["seed"], entry["task"], values)
+                    figures.put(form, run.seed, entry.task, values)
     figures.close()
     return figures
 
 
-def _of_metric(scores: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
+def _of_metric(scores: list[ScoreRow], metric: str) -> list[ScoreRow]:
     return [score for score in scores if score["metric"] == metric]
 
 
-def _columns(folder: Path, metric: str) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+def _columns(folder: Path, metric: str) -> Iterator[tuple[ScoreRow, np.ndarray]]:
     """Of each output, in the order of scores.json, which is that of the columns."""
     scores = _of_metric(read_scores(folder), metric)
     table = pq.read_table(folder / "per_query.parquet")

@@ -1,16 +1,17 @@
 """Others' published figures beside the study's own: what was asked again, and what came out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, cell, means, with_status, worst
 from qatlab.tables.outputs import precision_labels
 from qatlab.tables.per_query import per_query
-from qatlab.tables.table import TABLES, Study, Table
+from qatlab.tables.table import TABLES, Table
 from qatlab.tables.wide import VARIED_PREFIX
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _as_written(ours: pd.DataFrame, stands_for: dict[str, dict[str, Any]]) -> pd
 
 
 def figures(
-    runs: list[dict[str, Any]],
+    runs: Sequence[RunRecord],
     results: Path,
     scores: pd.DataFrame,
     drift: pd.DataFrame,
@@ -128,22 +129,22 @@ def _varied(table: pd.DataFrame) -> list[str]:
     return [column for column in table.columns if column.startswith(VARIED_PREFIX)]
 
 
-def _losses(runs: list[dict[str, Any]], results: Path, missing: Missing) -> Iterator[dict[str, Any]]:
+def _losses(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterator[dict[str, Any]]:
     """Of the last step of each training, and the mean of all."""
     for run in runs:
-        log, status = results / run["trained"] / "log.csv", missing.status(run["trained"])
+        log, status = results / run.trained / "log.csv", missing.status(run.trained)
         found = {"last_loss": np.nan, "mean_loss": np.nan}
         if status == OK and log.exists():
             losses = pd.read_csv(log)["loss"]
             found = {"last_loss": losses.iloc[-1], "mean_loss": losses.mean()}
-        if run["seed"] is not None:
+        if run.seed is not None:
             for metric, value in found.items():
                 yield {**_of(run), "table": "training", "metric": metric, "value": value, STATUS: status}
 
 
-def _ranks(runs: list[dict[str, Any]], results: Path, missing: Missing) -> Iterator[dict[str, Any]]:
+def _ranks(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterator[dict[str, Any]]:
     """Of withheld records: the share whose answer stands first, second and so on."""
-    tasks = {entry["task"] for run in runs for entry in run["evaluations"] if "score" in entry}
+    tasks = {entry.task for run in runs for entry in run.evaluations if entry.score is not None}
     for run in runs:
         figures = per_query([run], results, dict.fromkeys(tasks, "rank"), missing).on_axes(["none"])
         for form, by_seed in figures.items():
@@ -159,8 +160,8 @@ def _ranks(runs: list[dict[str, Any]], results: Path, missing: Missing) -> Itera
                         }  # fmt: skip
 
 
-def _of(run: dict[str, Any]) -> dict[str, Any]:
-    return {"method": run["method"], "seed": run["seed"], **run["varied"]}
+def _of(run: RunRecord) -> dict[str, Any]:
+    return {"method": run.method, "seed": run.seed, **run.varied}
 
 
 def read_published(path: Path) -> pd.DataFrame:
@@ -168,11 +169,13 @@ def read_published(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
-def scale_note(config: dict[str, Any]) -> str:
+def scale_note(study: StudyRecord) -> str:
     """What ours are figures of: 'scale small: all-MiniLM-L6-v2 trained on docstrings'."""
-    runs = config["runs"]
-    models, data = (dict.fromkeys(run[what] for run in runs if run[what]) for what in ("model", "data"))
-    return f"scale {config['scale']}: {', '.join(models)} trained on {', '.join(data)}"
+    runs = study.runs
+    models, data = (
+        dict.fromkeys(filter(None, names)) for names in zip(*((run.model, run.data) for run in runs), strict=True)
+    )
+    return f"scale {study.scale}: {', '.join(models)} trained on {', '.join(data)}"
 
 
 def _theirs(gathered: "Gathered") -> pd.DataFrame:
@@ -191,9 +194,9 @@ at which scale, on which model and data the study's own are: at another scale th
 model, and are not to be expected to be the same figures.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return "stands_for" in study
+        return study.stands_for is not None
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
@@ -206,4 +209,4 @@ model, and are not to be expected to be the same figures.
         ours = figures(
             gathered.runs, gathered.results, gathered.chosen, gathered.drift, gathered.cost, gathered.missing
         )
-        return published(_theirs(gathered), ours, gathered.study["stands_for"])
+        return published(_theirs(gathered), ours, gathered.study.stands_for or {})

@@ -5,20 +5,17 @@ name it in `study.tables` have it where its condition holds.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from qatlab.config.evaluate import EvaluateConfig
 from qatlab.registry import Registry
+from qatlab.study.record import StudyRecord
 from qatlab.tables.names import is_simulation
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from qatlab.tables.gathered import Gathered
-
-Study = Mapping[str, Any]
-"""The configuration of a study's stages, as the plan writes it into `results/plan/study/NAME.json`."""
 
 
 class Table(ABC):
@@ -33,7 +30,7 @@ class Table(ABC):
     caption: ClassVar[str]
 
     @abstractmethod
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether a study has figures for it. The plan decides by this which files a study gets."""
 
     @abstractmethod
@@ -48,16 +45,16 @@ class Table(ABC):
 TABLES: Registry[type[Table]] = Registry("table", "qatlab.tables", key="name")
 
 
-def tables_of(study: Study) -> dict[str, Table]:
+def tables_of(study: StudyRecord) -> dict[str, Table]:
     """Return the tables that a study has, by name, in their order.
 
     Raises:
         UserError: for a name in `study.tables` that is no table of an installed package.
     """
-    return in_place(TABLES, study.get("tables", []), study)
+    return in_place(TABLES, study.tables, study)
 
 
-def in_place(registry: Registry[Any], others: Iterable[str], study: Study) -> dict[str, Any]:
+def in_place(registry: Registry[Any], others: Iterable[str], study: StudyRecord) -> dict[str, Any]:
     """Return instances of the registered classes that a study wants, by name, in the order of their places.
 
     Args:
@@ -69,23 +66,18 @@ def in_place(registry: Registry[Any], others: Iterable[str], study: Study) -> di
     return {name: declared[name] for name in sorted(wanted, key=lambda name: declared[name].place)}
 
 
-def evaluation(study: Study) -> EvaluateConfig | None:
-    """Return how embeddings are scored; None where a study's models have none."""
-    return None if study["evaluate"] is None else EvaluateConfig.model_validate(study["evaluate"])
-
-
-def drift_references(study: Study) -> Iterator[str]:
+def drift_references(study: StudyRecord) -> Iterator[str]:
     """Yield the references that deployments are compared with, once per comparison."""
-    for run in study["runs"]:
-        for entry in run["evaluations"]:
-            yield from entry["drift"]
+    for run in study.runs:
+        for entry in run.evaluations:
+            yield from entry.drift
 
 
-def compares_deployments(study: Study) -> bool:
+def compares_deployments(study: StudyRecord) -> bool:
     """Return whether deployments are compared with one another, besides with the forward pass of training."""
     return any(not is_simulation(reference) for reference in drift_references(study))
 
 
-def trains(study: Study) -> bool:
+def trains(study: StudyRecord) -> bool:
     """Return whether a run has a model of its own."""
-    return any(run["trained"].startswith("train/") for run in study["runs"])
+    return any(run.trains for run in study.runs)

@@ -1,41 +1,43 @@
 """QAT − PTQ: a model trained for a scheme beside its twin, trained alike without it and quantized to it after training."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.differences import DIFFERENCE, judged
 from qatlab.tables.missing import OK, worst
 from qatlab.tables.names import TEXT
 from qatlab.tables.per_query import BySeed, Form, mean_cell, paired, seed_means, statuses
-from qatlab.tables.table import TABLES, Study, Table
+from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
 
 
 def qat_minus_ptq(
-    figures: dict[Form, BySeed], runs: list[dict[str, Any]], varied: list[str], lower_is_better: bool = False
+    figures: dict[Form, BySeed], runs: Sequence[RunRecord], varied: list[str], lower_is_better: bool = False
 ) -> pd.DataFrame:
     """A row per scheme, method, deployment and output precision; means of the tasks, paired by seed, query and what else varies.
 
     Args:
         figures: of one metric.
-        runs: the study's run descriptions; `matched` names the deployments on the grid that a run was trained for, `twin`
+        runs: the study's runs; `matched` names the deployments on the grid that a run was trained for, `twin`
             the method that the twin is of.
         varied: what else the matrix varies, as columns.
         lower_is_better: whether the metric is a cost.
     """
-    trained = {run["method"]: run for run in runs if run["twin"]}
+    trained = {run.method: run for run in runs if run.counterpart}
     rows, pairs = [], []
     for form in figures:
         run = trained.get(form.method)
-        if run is None or form.deploy not in run["matched"] or form.rotation != "none":
+        if run is None or form.deploy not in run.matched or form.rotation != "none":
             continue
-        twin = form._replace(method=run["twin"])  # of the same integer kernel too
+        twin = form._replace(method=run.counterpart or "")  # of the same integer kernel too
         if twin in figures and paired(figures[form], figures[twin]):
-            labels = {"scheme": run["matched"][form.deploy], "QAT method": form.method, "PTQ of": twin.method}
+            labels = {"scheme": run.matched[form.deploy], "QAT method": form.method, "PTQ of": twin.method}
             labels |= dict(zip(varied, form.varied, strict=True))
             rows.append(
                 {**labels, "deploy": form.deploy, "output precision": form.output, **_values(figures, form, twin)}
@@ -80,9 +82,9 @@ both as shipped, seed by seed and query by query; mean of the tasks. Not the dif
 bootstrap over queries and seeds, p-values by a permutation test over queries, corrected for all rows of the table (Holm).
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return any(run["matched"] and run["twin"] for run in study["runs"])
+        return any(run.matched and run.counterpart for run in study.runs)
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""

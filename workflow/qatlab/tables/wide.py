@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from qatlab.errors import printable
+from qatlab.study.record import StudyRecord
 from qatlab.tables.harmless import in_latex, in_markdown, markdown_table, with_cells, write_csv
 from qatlab.tables.long import OF_TRAINING
 from qatlab.tables.machines import kernel_note, with_kernel
 from qatlab.tables.missing import NOTE, OK, STATUS, by_seed, cell, means, note, with_gaps, with_status, worst
 from qatlab.tables.names import MEASURED, TEXT, is_simulation
 from qatlab.tables.outputs import precision_labels
-from qatlab.tables.table import TABLES, Study, Table, compares_deployments
+from qatlab.tables.table import TABLES, Table, compares_deployments
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -193,7 +194,7 @@ The primary metric by method and deployment; one column for each task and output
 float32, int8 and binary come from the same encoding. With several seeds, a cell is mean ± standard deviation over seeds.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return True
 
@@ -216,7 +217,7 @@ class AllMetrics(Table):
 Every metric at every output precision, as the mean of the tasks.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return True
 
@@ -241,7 +242,7 @@ among them, of their pairs that change order, by how much relevant documents' le
 scores of the hundred best.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return compares_deployments(study)
 
@@ -265,7 +266,7 @@ class CostSummary(Table):
 What training took and what deployments weigh. Timings depend on the machine, as those of ``search.csv`` do; no other table does.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
         return True
 

@@ -3,7 +3,7 @@
 Figures of held-out records as electroglyph's EmbeddingGemma study gives them. What they take is in cost.csv.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from qatlab.evaluation.planned import METRICS
+from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.differences import labels
 from qatlab.tables.missing import NOTE, OK, WHOLE, Missing, note, worst
 from qatlab.tables.names import metric_label
 from qatlab.tables.per_query import BySeed, Figures, Form, per_query
-from qatlab.tables.table import TABLES, Study, Table
+from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
@@ -26,7 +27,7 @@ FORMATS = {"accuracy@1": "%.4f", "mrr": "%.4f", "positive_similarity": "%.4f", "
 
 
 def withheld(
-    runs: list[dict[str, Any]],
+    runs: Sequence[RunRecord],
     results: Path,
     tasks: list[str],
     missing: Missing = WHOLE,
@@ -37,7 +38,7 @@ def withheld(
     Seeds that are missing are left out, and counted.
 
     Args:
-        runs: the study's run descriptions.
+        runs: the study's runs.
         tasks: those of the kind reranking.
         missing: what is not there.
         axes: labels of the rotations that are shown.
@@ -46,7 +47,7 @@ def withheld(
         name: per_query(runs, results, dict.fromkeys(tasks, name), missing).on_axes(axes)
         for name in METRICS["reranking"]
     }
-    varied = list(runs[0]["varied"])
+    varied = list(runs[0].varied)
     rows = [_row(form, task, figures, varied) for task in tasks for form in figures["rank"]]
     table = pd.DataFrame(rows)
     if NOTE in table:
@@ -97,9 +98,9 @@ positive, a negative that ties standing before it; positive similarity and margi
 negative) are cosine similarities of what is stored; the last columns are shares of records by that rank.
 """
 
-    def wanted(self, study: Study) -> bool:
+    def wanted(self, study: StudyRecord) -> bool:
         """Return whether the study has such figures."""
-        return "reranking" in study["kinds"].values()
+        return "reranking" in study.kinds.values()
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
@@ -108,5 +109,5 @@ negative) are cosine similarities of what is stored; the last columns are shares
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""
-        axes = gathered.study["chosen_axes"]
+        axes = gathered.study.chosen_axes
         return withheld(gathered.runs, gathered.results, gathered.withheld, gathered.missing, axes)

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from qatlab.artifact import read_json
 from qatlab.errors import UserError
 from qatlab.evaluation.planned import TEXT_OUTPUT
-from qatlab.evaluation.scores_file import Scored, standard_error
+from qatlab.evaluation.scores_file import Scored, ScoreRow, standard_error
 from qatlab.evaluation.task import MANIFEST
 from qatlab.tables.names import TEXT
 
@@ -35,7 +35,7 @@ def score(description: dict[str, Any], inputs: dict[str, Path], output: Path, th
         if not np.isfinite(predictions["nats"]).all():
             raise UserError("the model finds texts impossible, or gives NaN; its training has diverged")
         figures = {"bits_per_byte": bits_per_byte(predictions["nats"].to_numpy(), predictions["bytes"].to_numpy())}
-    rows = [
+    rows: list[ScoreRow] = [
         {
             **TEXT_OUTPUT,
             "metric": metric,

@@ -16,7 +16,7 @@ from qatlab.errors import UserError
 from qatlab.evaluation.axes import OnAxes, on_axes
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, side_ranges
-from qatlab.evaluation.scores_file import Scored, standard_error
+from qatlab.evaluation.scores_file import Scored, ScoreRow, TimingRow, standard_error
 from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.evaluation.task import Task, load_task
 from qatlab.models.similarity import SIMILARITY_FILE, check_similarity
@@ -42,9 +42,9 @@ def score(description: dict[str, Any], inputs: dict[str, Path], output: Path, th
     trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
     training = load_array(inputs["training"] / "documents.npy") if "training" in inputs else None
     figures = import_module(FIGURES[task.kind]).figures
-    scores: list[dict[str, Any]] = []
-    timings: list[dict[str, Any]] = []
-    columns: dict[str, Any] = {"query_id": task.query_ids}
+    scores: list[ScoreRow] = []
+    timings: list[TimingRow] = []
+    columns: dict[str, list[str] | np.ndarray] = {"query_id": task.query_ids}
     for axes, of_axes in groupby(outputs(config, task.kind), key=lambda made: (made.rotation, made.dimensions)):
         alike = list(of_axes)
         sides = _on_axes(embeddings, training, *axes, config, description)
