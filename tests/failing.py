@@ -5,9 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from qatlab.artifact import write_json
+from qatlab.job import JobDescription
 from qatlab.plan.plan import Plan
 from qatlab.plan.unfinished import missing_artifacts
 from qatlab.stages import plots, tables
+from qatlab.tables.missing import ARTIFACTS
 
 BLANK = ("", "–", "nan", "<NA>")
 LONG = ("scores", "drift", "cost", "search")
@@ -20,11 +22,12 @@ def shown_without(plan: Plan, results: Path, path: str, output: Path) -> dict[st
         if unfinished & set(artifact.inputs.values()):
             unfinished.add(follows)
     output.mkdir()
-    write_json(output / "missing.json", missing_artifacts(plan, results, unfinished, {path}))
+    missing = missing_artifacts(plan, results, unfinished, {path})
+    write_json(output / "missing.json", ARTIFACTS.dump_python(missing, mode="json"))
     inputs = {"results": results, "missing": output / "missing.json"}
     if plan.published is not None:
         inputs["published"] = plan.published.file
-    description = plan.study_description()
+    description = JobDescription.model_validate(plan.study_description())
     tables.run(description, inputs, output, None)
     plots.run(description, inputs | {"tables": output / "tables"}, output, None)
     drawn = {file.stem for file in (output / "plots").glob("*.svg")}

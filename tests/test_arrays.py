@@ -6,6 +6,7 @@ import pytest
 import malice
 from qatlab.arrays import load_array, numbers_alone
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.quantization import Range
 from qatlab.quantization.rotations import Rotation
 from qatlab.stages import drift
@@ -50,5 +51,5 @@ def test_a_stage_says_so(tmp_path, marker):
     config = {"texts": "documents", "limit": None}
     inputs = {role: tmp_path / role for role in ("reference", "encode")}
     with pytest.raises(UserError, match=r"documents\.npy holds no numbers"):
-        drift.run({"config": config}, inputs, tmp_path, 1)
+        drift.run(JobDescription(config=config), inputs, tmp_path, 1)
     assert not marker.exists()

@@ -7,7 +7,7 @@ import pytest
 
 from qatlab import __main__ as command
 from qatlab.errors import Diverged, Stopped, UserError
-from qatlab.failures import mark, mark_file, read_mark
+from qatlab.failures import Mark, mark, mark_file, read_mark
 from qatlab.stages import data
 
 
@@ -34,12 +34,10 @@ def raising(error):
 
 def test_a_mark_says_why_and_goes_with_the_next_try(stage):
     assert stage(raising(UserError("pairs has no column 'anchor'"))) == 2
-    assert read_mark(stage.output) == {
-        "stage": "data", "label": "pairs", "reason": "has no column 'anchor'", "step": None, "checkpoint": None,
-    }  # fmt: skip
+    assert read_mark(stage.output) == Mark("data", "pairs", "has no column 'anchor'")
     assert not stage.output.exists()
     assert stage(raising(RuntimeError("out of memory\nat 0x7f"))) == 1
-    assert read_mark(stage.output)["reason"] == "RuntimeError: out of memory"
+    assert read_mark(stage.output).reason == "RuntimeError: out of memory"
     assert stage(lambda: None) == 0
     assert read_mark(stage.output) is None
     assert stage.output.is_dir()
@@ -62,10 +60,10 @@ def test_a_training_that_diverged_has_its_step_and_checkpoint_without_this_machi
         output, "train", "ste", Diverged(f"ste diverged at step 12; the last good one is {checkpoint}", 12, checkpoint)
     )
     found = read_mark(output)
-    assert (found["step"], found["checkpoint"]) == (12, "train/.ste-1.checkpoints/checkpoint-9")
-    assert found["reason"] == "diverged at step 12; the last good one is train/.ste-1.checkpoints/checkpoint-9"
+    assert (found.step, found.checkpoint) == (12, "train/.ste-1.checkpoints/checkpoint-9")
+    assert found.reason == "diverged at step 12; the last good one is train/.ste-1.checkpoints/checkpoint-9"
     mark(output, "train", "ste", ValueError("x" * 1000))
-    assert len(read_mark(output)["reason"]) == 300
+    assert len(read_mark(output).reason) == 300
 
 
 def test_what_is_no_mark_is_none(tmp_path):

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 import qatlab.sources.source as source_module
 from qatlab.artifact import read_json
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.plan.origin import data_origin
 from qatlab.registry import Registry
 from qatlab.sources.docstrings import Docstrings
@@ -137,7 +138,7 @@ def test_the_data_stage_writes_a_plugins_rows(plugin, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "SOURCES", plugin)
     config = {"source": "counted", "name": "numbers", "rows": 20}
     (tmp_path / "out").mkdir()
-    data.run({"config": config, "origin": {}}, {}, tmp_path / "out", None)
+    data.run(JobDescription(config=config, origin={}), {}, tmp_path / "out", None)
     rows = pd.read_parquet(tmp_path / "out" / "train.parquet")
     assert len(rows) == 20
     assert (rows["positive"].astype(int) == rows["anchor"].astype(int) + 1).all()

@@ -12,6 +12,7 @@ from hub_server import Hub, card, serve
 from qatlab.artifact import write_json
 from qatlab.data import local
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 
 
 @pytest.fixture
@@ -49,8 +50,8 @@ def test_a_stages_configuration_that_is_none_is_one_line(tmp_path, capsys):
 def of_hub(folder, tmp_path):
     """What the data stage says of a data set that the hub has; there is no output then."""
     config = {"source": "hub", "name": "someone/odd", "columns": ["anchor", "positive"]}
-    description = {"kind": "data", "name": "x", "label": "x", "config": config, "inputs": {}, "origin": "hub"}
-    write_json(tmp_path / "config.json", description)
+    description = JobDescription(kind="data", name="x", label="x", config=config, inputs={}, origin="hub")
+    write_json(tmp_path / "config.json", description.model_dump())
     with serve(Hub(datasets={"someone/odd": folder})) as served:
         result = subprocess.run(
             [

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from hub_server import COMMIT, OTHER_COMMIT, Hub, card, nano, serve
+from qatlab.job import JobDescription
 
 # A stage as its command runs it, but for the length of waits.
 STAGE = """
@@ -45,8 +46,8 @@ def stage(hub, tmp_path):
     """Runs a stage by its command and returns the process; its output folder is tmp_path/<label>."""
 
     def run(kind, config, label="out", **environment):
-        description = {"kind": kind, "name": label, "label": label, "config": config, "inputs": {}, "origin": "hub"}
-        (tmp_path / f"{label}.json").write_text(json.dumps(description))
+        description = JobDescription(kind=kind, name=label, label=label, config=config, inputs={}, origin="hub")
+        (tmp_path / f"{label}.json").write_text(description.model_dump_json())
         names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
         options = ["--config", tmp_path / f"{label}.json", "--output", tmp_path / label]
         return subprocess.run(

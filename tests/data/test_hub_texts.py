@@ -10,6 +10,7 @@ import pytest
 
 from hub_server import COMMIT, Hub, card, serve
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.origin import data_origin, task_kind, task_origin
 from qatlab.plan.plan import Plan
@@ -57,8 +58,8 @@ def stage(hub, tmp_path):
     def run(kind, config):
         name = {"task": "mine"} if kind == "task" else {}
         config = {**name, **config.model_dump(mode="json")}
-        description = {"kind": kind, "name": "mine", "label": "mine", "config": config, "inputs": {}, "origin": "hub"}
-        (tmp_path / "mine.json").write_text(json.dumps(description))
+        description = JobDescription(kind=kind, name="mine", label="mine", config=config, inputs={}, origin="hub")
+        (tmp_path / "mine.json").write_text(description.model_dump_json())
         names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
         command = [
             sys.executable,

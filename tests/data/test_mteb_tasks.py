@@ -13,6 +13,7 @@ from test_hub_data import STAGE
 from hub_server import OTHER_COMMIT, Hub, card, serve
 from qatlab.data.mteb_tasks import look_up
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 
 
 def source_of(name, **more):
@@ -70,8 +71,8 @@ def hub(tmp_path):
 def task(hub, tmp_path):
     def run(name, label="out", **more):
         config = {"task": "theirs", "source": "mteb", "name": name, **more}
-        description = {"kind": "task", "name": label, "label": label, "config": config, "inputs": {}, "origin": {}}
-        (tmp_path / f"{label}.json").write_text(json.dumps(description))
+        description = JobDescription(kind="task", name=label, label=label, config=config, inputs={}, origin={})
+        (tmp_path / f"{label}.json").write_text(description.model_dump_json())
         names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
         options = ["--config", tmp_path / f"{label}.json", "--output", tmp_path / label]
         result = subprocess.run(

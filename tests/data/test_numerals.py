@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qatlab.data.numerals import english_date, english_number, french_date, french_number, pairs
+from qatlab.job import JobDescription
 from qatlab.sources.numerals import Numerals
 from qatlab.stages import data
 
@@ -92,6 +93,6 @@ def test_all_are_different_and_none_is_in_both_parts():
 
 def test_they_are_training_rows(tmp_path):
     config = Numerals(source="numerals", name="numerals_enfr", rows=50)
-    data.run({"config": config.model_dump(), "origin": "generated"}, {}, tmp_path, None)
+    data.run(JobDescription(config=config.model_dump(), origin="generated"), {}, tmp_path, None)
     rows = pd.read_parquet(tmp_path / "train.parquet")
     assert sorted(rows.itertuples(index=False, name=None)) == sorted(pairs("train", 0, 50))

@@ -7,6 +7,7 @@ import pytest
 
 from qatlab.data import docstrings, package_texts
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.plan.origin import data_origin, task_kind, task_origin
 from qatlab.sources.package_texts import PackageTexts
 from qatlab.stages import data, task
@@ -47,7 +48,7 @@ def test_what_a_held_out_package_has_too_is_no_training_text(tmp_path):
     (tmp_path / "out").mkdir()
     config = PackageTexts(source="package_texts", name="texts", packages=["one"], held_out=["other"])
     assert data_origin(config) == {"one": "1.0", "other": "1.0"}
-    data.run({"config": config.model_dump(), "origin": None}, {}, tmp_path / "out", 1)
+    data.run(JobDescription(config=config.model_dump(), origin=None), {}, tmp_path / "out", 1)
     table = pd.read_parquet(tmp_path / "out/train.parquet")
     assert list(table.columns) == config.columns == ["text"]
     assert sorted(table["text"]) == ["a = 'é'\n", "b = 1\n"]
@@ -57,7 +58,7 @@ def test_what_a_held_out_package_has_too_is_no_training_text(tmp_path):
 def test_as_a_task(tmp_path):
     (tmp_path / "out").mkdir()
     config = PackageTextTask(source="package_texts", package="one", queries=2)
-    task.run({"config": {"task": "mine", **config.model_dump()}, "origin": None}, {}, tmp_path / "out", 1)
+    task.run(JobDescription(config={"task": "mine", **config.model_dump()}, origin=None), {}, tmp_path / "out", 1)
     queries, documents = (pd.read_parquet(tmp_path / f"out/{name}.parquet") for name in ("queries", "documents"))
     assert queries.equals(documents)
     assert len(queries) == 2

@@ -9,6 +9,7 @@ import pytest
 from qatlab.config.fields import ParallelTexts
 from qatlab.data import parallel
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.plan.artifacts import Planner
 from qatlab.plan.origin import data_origin, task_kind, task_origin
 from qatlab.sources.parallel import Parallel
@@ -100,7 +101,7 @@ def test_what_is_wrong_is_one_line(tmp_path):
 def test_as_training_data(two_files, tmp_path):
     (tmp_path / "out").mkdir()
     config = Parallel(source="parallel", name="mine", paths=[str(path) for path in two_files], columns=["en", "fr"])
-    data.run({"config": config.model_dump(), "origin": data_origin(config)}, {}, tmp_path / "out", 1)
+    data.run(JobDescription(config=config.model_dump(), origin=data_origin(config)), {}, tmp_path / "out", 1)
     table = pd.read_parquet(tmp_path / "out/train.parquet")
     assert sorted(rows(table)) == sorted(PAIRS)
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
@@ -111,7 +112,7 @@ def test_as_training_data(two_files, tmp_path):
 def test_as_a_task(two_files, tmp_path):
     (tmp_path / "out").mkdir()
     config = ParallelTask(source="parallel", paths=[str(path) for path in two_files], queries=2)
-    task.run({"config": {"task": "mine", **config.model_dump()}, "origin": None}, {}, tmp_path / "out", 1)
+    task.run(JobDescription(config={"task": "mine", **config.model_dump()}, origin=None), {}, tmp_path / "out", 1)
     tables = {name: pd.read_parquet(tmp_path / f"out/{name}.parquet") for name in ("queries", "documents", "qrels")}
     kept = list(zip(tables["queries"]["text"], tables["documents"]["text"], strict=True))
     assert len(kept) == 2
@@ -127,7 +128,7 @@ def test_ids_keep_the_order_of_the_lines(tmp_path):
     texts = [f"text {number}" for number in range(120)]
     written(tmp_path / "t.jsonl", [json.dumps({"body": text}) for text in texts])
     config = LocalTextTask(source="local_texts", path=str(tmp_path / "t.jsonl"), column="body")
-    task.run({"config": {"task": "mine", **config.model_dump()}, "origin": None}, {}, tmp_path / "out", 1)
+    task.run(JobDescription(config={"task": "mine", **config.model_dump()}, origin=None), {}, tmp_path / "out", 1)
     for name in ("queries", "documents"):
         assert pd.read_parquet(tmp_path / f"out/{name}.parquet")["text"].tolist() == texts
     assert task_kind(config, None) == "language_modelling"

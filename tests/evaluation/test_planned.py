@@ -9,6 +9,7 @@ import pytest
 from qatlab.evaluation import translation
 from qatlab.evaluation.planned import METRICS, planned_scores
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.job import JobDescription
 from qatlab.stages import score
 
 FIGURES = ("value", "stderr", "queries", "doc_bytes")
@@ -37,7 +38,9 @@ def test_every_output_and_metric_in_the_same_order(tmp_path):
     pd.DataFrame(rows).to_parquet(task / "qrels.parquet")
     (task / "manifest.json").write_text(json.dumps({"kind": "retrieval"}))
     (encode / "similarity.json").write_text(json.dumps({"similarity": "cosine"}))
-    score.run({"label": "tried", "config": CONFIG}, {"encode": encode, "task": task, "training": training}, scored, 1)
+    score.run(
+        JobDescription(label="tried", config=CONFIG), {"encode": encode, "task": task, "training": training}, scored, 1
+    )
     written = [{key: row[key] for key in row if key not in FIGURES} for row in read_scores(scored)]
     planned = [{key: row[key] for key in row if key not in FIGURES} for row in planned_scores(CONFIG, "retrieval")]
     assert planned == written

@@ -9,6 +9,7 @@ import pytest
 from qatlab.evaluation.axes import unit_length
 from qatlab.evaluation.planned import METRICS
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.job import JobDescription
 from qatlab.stages import score
 
 RECORDS, NEGATIVES, DIM = 30, 4, 20
@@ -41,7 +42,7 @@ def test_figures_of_records(inputs, tmp_path):
     folders, queries, texts = inputs
     (tmp_path / "out").mkdir()
     config = {"metrics": ["ndcg@10"], "precisions": ["float32", "binary"], "scoring": ["dequantized", "mteb_compat"]}
-    score.run({"label": "tried", "config": config}, folders, tmp_path / "out", 1)
+    score.run(JobDescription(label="tried", config=config), folders, tmp_path / "out", 1)
     rows = pd.DataFrame(read_scores(tmp_path / "out"))
     assert set(rows["metric"]) == set(METRICS["reranking"])
     assert set(rows["scoring"]) == {"dot", "hamming"}  # others have no such evaluation
@@ -66,7 +67,10 @@ def test_what_cannot_be_told_apart_is_no_answer(inputs, tmp_path):
     np.save(folders["encode"] / "documents.npy", np.ones((RECORDS * (NEGATIVES + 1), DIM), dtype=np.float32))
     (tmp_path / "out").mkdir()
     score.run(
-        {"label": "tried", "config": {"metrics": ["ndcg@10"], "precisions": ["float32"]}}, folders, tmp_path / "out", 1
+        JobDescription(label="tried", config={"metrics": ["ndcg@10"], "precisions": ["float32"]}),
+        folders,
+        tmp_path / "out",
+        1,
     )
     found = {row["metric"]: row["value"] for row in read_scores(tmp_path / "out")}
     assert (found["rank"], found["accuracy@1"], found["margin"]) == (NEGATIVES + 1, 0, 0)

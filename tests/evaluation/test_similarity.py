@@ -12,6 +12,7 @@ from scipy import stats
 from qatlab.evaluation.axes import unit_length
 from qatlab.evaluation.scores_file import read_scores, standard_error
 from qatlab.evaluation.similarity import by_pair
+from qatlab.job import JobDescription
 from qatlab.quantization import MinMaxRange, fake_quantize
 from qatlab.stages import score
 
@@ -81,7 +82,7 @@ def test_every_precision_from_one_encoding(inputs, tmp_path):
         "scoring": ["dequantized", "codes", "rabitq", "sentence_transformers_compat"],
         "rescoring": ["none", "float32"],
     }
-    score.run({"label": "tried", "config": config}, folders, output, 1)
+    score.run(JobDescription(label="tried", config=config), folders, output, 1)
     rows = pd.DataFrame(read_scores(output))
     found = rows[rows["metric"] == "spearman"].set_index(["query_precision", "scoring"])["value"]
     assert set(found.index) == {

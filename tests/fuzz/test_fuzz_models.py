@@ -22,6 +22,7 @@ from qatlab.artifact import read_json, write_json
 from qatlab.deployments.onnx import OnnxDeployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.models.prompts import prompt_for
 from qatlab.stages import deploy
 from qatlab.stages import model as model_stage
@@ -160,7 +161,7 @@ def test_deployments_give_sentence_transformers_embeddings(
     try:
         config = {"name": str(source), "revision": "main", "max_seq_length": 24}
         (place / "model").mkdir()
-        model_stage.run({"config": config, "label": "tried"}, {}, place / "model", None)
+        model_stage.run(JobDescription(config=config, label="tried"), {}, place / "model", None)
     except UserError as error:
         assert_one_line(error)
         return
@@ -168,7 +169,7 @@ def test_deployments_give_sentence_transformers_embeddings(
         folder = place / deployment.backend
         folder.mkdir()
         try:
-            description = {"config": json.loads(deployment.model_dump_json()), "label": "tried"}
+            description = JobDescription(config=json.loads(deployment.model_dump_json()), label="tried")
             deploy.run(description, {"model": place / "model"}, folder, 1)
             encoder = deployment.encoder(folder / "model", 1)
             found = {

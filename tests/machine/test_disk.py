@@ -63,7 +63,7 @@ def test_a_stage_says_so_and_leaves_nothing(disk, inputs, tmp_path, capfd, stage
     assert said[0].startswith(f"{stage} tried failed: no space is left on the disk that holds {folder}; make some")
     assert {path.name for path in folder.iterdir()} <= {"other", "log", ".made.failed.json"}
     if (folder / ".made.failed.json").exists():  # there was room for it: it is whole
-        assert read_mark(folder / "made")["reason"].startswith("no space is left")
+        assert read_mark(folder / "made").reason.startswith("no space is left")
 
 
 def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(disk, inputs, tmp_path, capfd, monkeypatch):

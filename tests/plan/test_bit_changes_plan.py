@@ -120,14 +120,14 @@ def test_what_is_left_out_of_the_matrix_is_compared_with_nothing():
 
 def test_tables_find_the_paths():
     made = plan(METHODS, "study.matrix.seed=[0,1]", *SMALL)
-    config = made.study_description()["config"]
+    config = made.record()
     entries = {
-        (run["run"], entry["task"]): entry["bit_changes"]
-        for run in config["runs"]
-        for entry in run["evaluations"]
-        if "bit_changes" in entry
+        (run.name, entry.task): entry.bit_changes
+        for run in config.runs
+        for entry in run.evaluations
+        if entry.bit_changes
     }
     assert len(entries) == 2 * (2 * 2 + 1)
     assert all(path in made.artifacts for paths in entries.values() for path in paths.values())
     assert list(entries["baseline-seed=0", "stdlib"]) == ["baseline-seed=1"]
-    assert config["views"].index("bits_changed") > config["views"].index("against_float")
+    assert config.views.index("bits_changed") > config.views.index("against_float")

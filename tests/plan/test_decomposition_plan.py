@@ -40,14 +40,14 @@ def test_each_form_adds_one_component():
     steps = {step.component: made_of(made, step) for step in found["onnx_int8", "int8"]}
     deployed = {component: config for component, (config, _) in steps.items()}
     assert deployed["float"] == made_of(made, found["onnx_int8", "binary"][0])[0]
-    assert (deployed["float"]["weights"], deployed["float"]["simulated"]) == (None, False)
+    assert (deployed["float"].weights, deployed["float"].simulated) == (None, False)
     for component, activations in (("weights", False), ("activations", True)):
-        assert deployed[component]["weights"]["name"] == "onnx_int8"
-        assert deployed[component]["simulated"]
-        assert deployed[component]["activations"] is activations
+        assert deployed[component].weights.name == "onnx_int8"
+        assert deployed[component].simulated
+        assert deployed[component].activations is activations
     shipped = made.artifacts[made.runs[0].deployed["onnx_int8"]].config
     assert all(deployed[c] == shipped for c in ("export", "output rounding", "range mismatch", "scorer"))
-    compared = {component: (config["scoring"], config["ranges"]) for component, (_, config) in steps.items()}
+    compared = {component: (config.scoring, config.ranges) for component, (_, config) in steps.items()}
     assert compared["output rounding"] == (["dequantized"], ["corpus"])
     assert compared["range mismatch"] == (["dequantized"], ["per_call"])
     assert compared["scorer"] == (["sentence_transformers_compat"], ["per_call"])
@@ -71,12 +71,12 @@ def test_the_studys_evaluation_is_kept_but_for_what_is_decomposed():
     made = plan(ONNX, *given)
     assert list(chains(made)) == [("onnx_int8", "binary")]
     _, evaluation = made_of(made, chains(made)["onnx_int8", "binary"][-2])
-    kept = {key: evaluation[key] for key in ("metrics", "similarity", "range_kind", "precisions")}
+    kept = {key: getattr(evaluation, key) for key in ("metrics", "similarity", "range_kind", "precisions")}
     assert kept == {
         "metrics": ["ndcg@10"], "similarity": "dot", "range_kind": "percentile", "precisions": ["float32", "binary"],
     }  # fmt: skip
-    assert (evaluation["rescoring"], evaluation["dimensions"]) == ([[]], [None])
-    assert [rotation["kind"] for rotation in evaluation["rotations"]] == ["none"]
+    assert (evaluation.rescoring, evaluation.dimensions) == ([()], [None])
+    assert [rotation.kind for rotation in evaluation.rotations] == ["none"]
     assert list(chains(plan(ONNX, "evaluate.precisions=[float32]"))) == [("onnx_int8", "float32")]
 
 
@@ -86,10 +86,11 @@ def test_the_rest_of_the_study_is_the_same_with_it_and_without():
     added = [a for path, a in with_it.artifacts.items() if path not in without.artifacts]
     kinds = [artifact.kind for artifact in added]
     assert {kind: kinds.count(kind) for kind in kinds} == {"deploy": 2, "encode": 2, "score": 6}
-    (before,), (after,) = (made.study_description()["config"]["runs"] for made in (without, with_it))
-    assert (before.pop("chains"), before.pop("parts")) == ([], [])
-    after.pop("chains"), after.pop("parts")
-    assert before == after  # of which scores.csv, drift.csv and cost.csv are made
+    (before,), (after,) = (made.record().runs for made in (without, with_it))
+    assert (before.chains, before.parts) == ((), ())
+    assert before == after.model_copy(
+        update={"chains": (), "parts": ()}
+    )  # of which scores.csv, drift.csv and cost.csv are made
     assert set(with_it.view_names()) - set(without.view_names()) == {"decomposition"}
     assert set(with_it.plot_names()) - set(without.plot_names()) == {"waterfall"}
 
@@ -154,7 +155,7 @@ def test_every_seed_has_its_chains_and_other_methods_have_none():
 def test_the_start_is_the_trained_model_where_drift_refers_to_nothing_in_float():
     made = plan("deploy=[onnx_int8]", "drift.reference=onnx_int8", ONNX)
     config, _ = made_of(made, chains(made)["onnx_int8", "int8"][0])
-    assert (config["backend"], config["weights"]) == ("torch", None)
+    assert (config.backend, config.weights) == ("torch", None)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_what_overrides_take_from_a_study_is_taken_from_its_decomposition_too():
 
 def test_runs_csv_names_what_it_is_made_from():
     made = plan(ONNX)
-    description = made.study_description()["config"]["runs"]
+    description = made.record().runs
     table = runs_table(description).set_index("deploy")
     deployments = ["torch_fp32", "onnx_fp32", "onnx_int8"]
     assert table.index.tolist() == [*deployments, "simulated:onnx_int8:weights", "simulated:onnx_int8"]

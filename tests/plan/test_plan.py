@@ -8,6 +8,7 @@ import pytest
 from conftest import PROJECT
 from qatlab.errors import UserError
 from qatlab.plan.study import load_study, write_descriptions
+from qatlab.study.record import Axes
 
 CONF = PROJECT / "conf"
 
@@ -52,7 +53,7 @@ def test_a_key_of_the_trainer_changes_training_and_what_follows():
 def test_an_untrained_model_is_one_run_whatever_the_seeds():
     made = plan("study.matrix.seed=[0,1,2]", "study.matrix.method=[untrained,baseline]")
     assert [run.name for run in made.runs] == ["untrained", "baseline-seed=0", "baseline-seed=1", "baseline-seed=2"]
-    assert [run["seed"] for run in made.study_description()["config"]["runs"]] == [None, 0, 1, 2]
+    assert [run.seed for run in made.record().runs] == [None, 0, 1, 2]
 
 
 def test_a_model_with_and_without_normalization_are_two(tmp_path):
@@ -73,9 +74,9 @@ def test_a_model_with_and_without_normalization_are_two(tmp_path):
     assert len({run.trained for run in made.runs}) == 4
     slugs = sorted(path.rpartition("-")[0] for path in paths(made, "model"))
     assert slugs == ["model/all-minilm-l6-v2", "model/all-minilm-l6-v2-unnormalized"]
-    rows = made.study_description()["config"]["runs"]
-    assert {row["model"] for row in rows} == {"sentence-transformers/all-MiniLM-L6-v2"}
-    assert {(row["method"], row["varied"]["matrix.model"]) for row in rows} == {
+    rows = made.record().runs
+    assert {row.model for row in rows} == {"sentence-transformers/all-MiniLM-L6-v2"}
+    assert {(row.method, row.varied["matrix.model"]) for row in rows} == {
         (method, model) for method in ("untrained", "baseline") for model in models
     }
     scored = {path for run in made.runs for path in run.scored.values()}
@@ -85,7 +86,7 @@ def test_a_model_with_and_without_normalization_are_two(tmp_path):
 def test_a_quantized_file_brings_its_float_source_along():
     made = plan("deploy=[torch_fp32,onnx_int8]", "study.matrix.method=[untrained]")
     configs = [artifact.config for artifact in made.artifacts.values() if artifact.kind == "deploy"]
-    assert {(c["backend"], bool(c.get("quantization"))) for c in configs} == {
+    assert {(c.backend, bool(getattr(c, "quantization", None))) for c in configs} == {
         ("torch", False),
         ("onnx", False),
         ("onnx", True),
@@ -151,7 +152,7 @@ def test_descriptions_are_builtin_json(tmp_path):
 
 def test_a_rotated_deployment_is_made_from_training_data_and_has_no_drift():
     made = plan("deploy=[torch_fp32,torch_itq]", "study.matrix.method=[untrained]")
-    rotated = [a for a in made.artifacts.values() if a.kind == "deploy" and a.config.get("rotation")]
+    rotated = [a for a in made.artifacts.values() if a.kind == "deploy" and getattr(a.config, "rotation", None)]
     assert [set(artifact.inputs) for artifact in rotated] == [{"model", "data"}]
     assert not paths(made, "drift")
     with pytest.raises(UserError, match="'torch_itq' rotates embeddings"):
@@ -172,7 +173,7 @@ def test_training_documents_are_encoded_once_a_deployment_where_axes_are_fitted_
     made = plan(*study)
     encodings = of_training(made)
     assert len(encodings) == 2 * 2
-    assert {artifact.config["rows"] for artifact in encodings.values()} == {512}
+    assert {artifact.config.rows for artifact in encodings.values()} == {512}
     scores = [artifact.inputs["training"] for artifact in made.artifacts.values() if artifact.kind == "score"]
     assert sorted(scores) == sorted([*encodings] * 2)  # of two tasks
     for overrides in (
@@ -193,27 +194,27 @@ def test_scores_of_a_decomposition_need_no_axes():
     scored = {path for run in made.runs for path in run.scored.values()}
     others = [a for path, a in made.artifacts.items() if a.kind == "score" and path not in scored]
     assert len(others) == 6
-    assert not [artifact for artifact in others if "training" in artifact.inputs or artifact.config["bit_axes"]]
+    assert not [artifact for artifact in others if "training" in artifact.inputs or artifact.config.bit_axes]
 
 
 def test_bits_have_a_table_and_axes_have_words():
     made = plan()
     assert "bits" in made.view_names()
-    config = made.study_description()["config"]
-    assert config["chosen_axes"] == ["none"]
-    words = {axes["label"]: axes["words"] for axes in config["axes"]}
+    config = made.record()
+    assert config.chosen_axes == ("none",)
+    words = {axes.label: axes.words for axes in config.axes}
     assert list(words) == [
         "none", "centred", "median", "centred_training", "median_training", "itq", "overcomplete_2x",
     ]  # fmt: skip
     assert words["overcomplete_2x"] == "random, 2× dimensions"
     without = plan("evaluate.bit_axes=[]")
     assert "bits" in without.view_names()  # of methods, at their own signs
-    assert without.study_description()["config"]["axes"] == [{"label": "none", "words": "signs at 0"}]
+    assert without.record().axes == (Axes(label="none", words="signs at 0"),)
     assert "bits" not in plan("evaluate.precisions=[float32,int8]").view_names()
     assert "bits" not in plan("evaluate.scoring=mteb_compat", "evaluate.precisions=[binary]").view_names()
     texts = load_study(CONF, "translation_qat_ptq", "small")
     assert "bits" not in texts.view_names()
-    assert texts.study_description()["config"]["chosen_axes"] == ["none"]
+    assert texts.record().chosen_axes == ("none",)
 
 
 def test_a_study_with_one_deployment_has_no_drift_to_show():
@@ -242,15 +243,15 @@ def test_differences_are_shown_where_there_are_any():
     assert "against_float" in plan().view_names()
     assert "against_float" not in plan(*one).view_names()
     assert "against_float" not in plan("evaluate.precisions=[int8,binary]").view_names()
-    description = plan("drift.reference=onnx_fp32").study_description()["config"]
-    assert description["float"] == "onnx_fp32"
-    assert description["views"] == plan("drift.reference=onnx_fp32").view_names()
+    description = plan("drift.reference=onnx_fp32").record()
+    assert description.float_deployment == "onnx_fp32"
+    assert list(description.views) == plan("drift.reference=onnx_fp32").view_names()
 
 
 def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():
     methods = "study.matrix.method=[baseline,baseline:int4,baseline:onnx_int8]"
     made = plan("deploy=[torch_fp32,torchao:int4,torchao:int8,onnx_int8]", methods)
-    matched = {run["method"]: run["matched"] for run in made.study_description()["config"]["runs"]}
+    matched = {run.method: run.matched for run in made.record().runs}
     assert matched == {
         "baseline": {},
         "baseline:int4": {"torchao:int4": "int4"},
@@ -267,7 +268,7 @@ def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():
 def test_the_twin_of_a_run_is_trained_alike_without_the_scheme():
     methods = "study.matrix.method=[baseline,lora,baseline:int4,lora:int4,lora_merged:int4]"
     made = plan("deploy=[torch_fp32,torchao:int4]", methods)
-    twins = {run["method"]: run["twin"] for run in made.study_description()["config"]["runs"]}
+    twins = {run.method: run.counterpart for run in made.record().runs}
     lora = {"lora:int4": "lora", "lora_merged:int4": "lora"}
     assert twins == {"baseline": None, "lora": None, "baseline:int4": "baseline", **lora}
 

@@ -52,7 +52,7 @@ def test_a_study_shows_its_file(conf):
     assert plan.scale == "full"
     assert "published" in plan.view_names()
     assert "published" in plan.plot_names()
-    assert plan.study_description()["config"]["scale"] == "full"
+    assert plan.record().scale == "full"
     assert "published" not in load_study(conf, "quickstart").view_names()
 
 

@@ -10,7 +10,7 @@ from qatlab.failures import mark
 from qatlab.plan import unfinished
 from qatlab.plan.study import load_study
 from qatlab.plan.unfinished import UNTOLD, missing_artifacts, show, told
-from qatlab.tables.missing import FAILED, NOT_RUN
+from qatlab.tables.missing import FAILED, NOT_RUN, MissingArtifact
 
 
 @pytest.fixture(scope="module")
@@ -38,12 +38,12 @@ def test_what_follows_has_failed_for_the_first_cause_even_where_an_earlier_workf
     found = missing_artifacts(plan, tmp_path, lacking, {run.trained})
     assert set(found) == lacking
     deployed, scored = run.deployed["onnx_int8"], run.scored["onnx_int8", "stdlib"]
-    assert found[deployed] == {"status": FAILED, "reason": "train ste-seed=1: diverged at step 12"}
-    assert (found[scored]["status"], found[scored]["reason"]) == (FAILED, "train ste-seed=1: diverged at step 12")
-    assert found[other.scored["onnx_int8", "stdlib"]]["status"] == NOT_RUN
-    rows = found[scored]["figures"]
+    assert found[deployed] == MissingArtifact(status=FAILED, reason="train ste-seed=1: diverged at step 12")
+    assert (found[scored].status, found[scored].reason) == (FAILED, "train ste-seed=1: diverged at step 12")
+    assert found[other.scored["onnx_int8", "stdlib"]].status == NOT_RUN
+    rows = found[scored].figures
     assert {row["doc_precision"] for row in rows} == {"float32", "int8", "binary"}
-    assert found[scored]["kind"] == "retrieval"
+    assert found[scored].kind == "retrieval"
     lines = list(told(plan, found))
     count = len(plan.runs)
     assert lines[0] == (
@@ -56,7 +56,7 @@ def test_what_follows_has_failed_for_the_first_cause_even_where_an_earlier_workf
 def test_a_job_that_could_not_say_why_was_killed(plan, tmp_path):
     path = plan.runs[1].trained
     found = missing_artifacts(plan, tmp_path, {path}, {path})
-    assert found[path]["reason"].endswith(f": {UNTOLD}")
+    assert found[path].reason.endswith(f": {UNTOLD}")
 
 
 def test_tables_that_cannot_be_made_are_said_to_be_old(plan, tmp_path, monkeypatch):

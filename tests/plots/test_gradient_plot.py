@@ -8,6 +8,7 @@ from matplotlib.colors import to_hex
 
 from qatlab.plots import gradient, style
 from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED
+from records import a_run
 
 METHODS = ["untrained", "baseline", "published", "mended", "mended_with_a_long_name"]
 COMPARED = METHODS[2:]
@@ -23,12 +24,12 @@ def _style():
 
 def runs(models=("",), seeds=(0, 1)):
     return [
-        {
-            "run": f"{method}-{model}-{seed}",
-            "method": method,
-            "seed": seed,
-            "varied": {"matrix.model": model} if model else {},
-        }
+        a_run(
+            name=f"{method}-{model}-{seed}",
+            method=method,
+            seed=seed,
+            varied={"matrix.model": model} if model else {},
+        )
         for model in models
         for method in METHODS
         for seed in ([None] if method == "untrained" else seeds)
@@ -39,12 +40,12 @@ def logs(of_runs, precision="binary"):
     """Every second step is measured; seeds differ by a factor of 3."""
     ratios = {"published": 0.05, "mended": 1.0, "mended_with_a_long_name": 1.2}
     return {
-        run["run"]: pd.DataFrame(
+        run.name: pd.DataFrame(
             {"step": [1, 2, 3, 4], "loss": 1.0, "gradient_ratio_int8": [1.0, np.nan, 1.0, np.nan]}
-            | {f"gradient_ratio_{precision}": [ratios[run["method"]] * 3 ** run["seed"], np.nan, 0.5, np.nan]}
+            | {f"gradient_ratio_{precision}": [ratios[run.method] * 3**run.seed, np.nan, 0.5, np.nan]}
         )
         for run in of_runs
-        if run["method"] in ratios
+        if run.method in ratios
     }
 
 
@@ -134,7 +135,11 @@ def test_another_value_of_the_matrix_is_a_row_of_its_own():
 
 
 def test_truths_of_the_matrix_are_found_in_tables_of_texts_and_a_row_without_figures_stays_empty():
-    of_runs = [run | {"varied": {"matrix.model.normalize": value}} for value in (True, False) for run in runs()]
+    of_runs = [
+        run.model_copy(update={"varied": {"matrix.model.normalize": value}})
+        for value in (True, False)
+        for run in runs()
+    ]
     bits, differences = (table.assign(**{"matrix.model.normalize": "True"}) for table in tables())
     axes = drawn(of_runs, {}, (bits, differences)).axes
     assert [len(points(axis)) for axis in axes] == [0, 3, 3, 0, 0, 0]
@@ -143,7 +148,8 @@ def test_truths_of_the_matrix_are_found_in_tables_of_texts_and_a_row_without_fig
 
 def test_numbers_of_the_matrix_are_found_in_tables_of_texts():
     of_runs = [
-        run | {"varied": {"matrix.trainer.batch_size": 64, "matrix.model.num_hidden_layers": None}} for run in runs()
+        run.model_copy(update={"varied": {"matrix.trainer.batch_size": 64, "matrix.model.num_hidden_layers": None}})
+        for run in runs()
     ]
     bits, differences = (
         table.assign(**{"matrix.trainer.batch_size": "64.0", "matrix.model.num_hidden_layers": "–"})
@@ -182,7 +188,7 @@ def test_logs_without_diagnostics_leave_their_panel_empty():
 
 
 def test_without_a_baseline_the_gradient_stands_alone():
-    of_runs = [run for run in runs() if run["method"] != "baseline"]
+    of_runs = [run for run in runs() if run.method != "baseline"]
     figure = gradient.draw(of_runs, logs(of_runs), None, "baseline", "nDCG@10", "", TITLE)
     assert len(figure.axes) == 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == COMPARED
@@ -198,7 +204,7 @@ def test_a_baseline_that_trains_for_bits_has_its_line():
     ("precision", "named"), [("binary", ""), ("float32_x_binary", "float32 × binary"), ("int8", "int8")]
 )
 def test_the_precision_is_that_of_bits_or_else_the_first_that_is_no_float(precision, named):
-    of_runs = [run for run in runs() if run["method"] in ("baseline", "mended")]
+    of_runs = [run for run in runs() if run.method in ("baseline", "mended")]
     log = pd.DataFrame({"step": [1], "gradient_ratio_float32": [1.0], f"gradient_ratio_{precision}": [0.25]})
     figure = gradient.draw(of_runs, {"mended--0": log}, None, "baseline", "nDCG@10", "", TITLE)
     (line,) = [line for line in figure.axes[0].lines if line.get_linewidth() == 1.8]

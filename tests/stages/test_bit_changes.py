@@ -7,6 +7,7 @@ import pytest
 
 import malice
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.quantization import quantize_embeddings
 from qatlab.stages import bit_changes
 
@@ -27,7 +28,7 @@ def inputs(tmp_path):
 
 def changed(inputs, output):
     output.mkdir()
-    bit_changes.run({"config": {}}, inputs, output, 1)
+    bit_changes.run(JobDescription(config={}), inputs, output, 1)
     return json.loads((output / "bit_changes.json").read_text())
 
 

@@ -10,6 +10,7 @@ from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.stages import deploy, encode, score, train
 
 TRAINER = {"batch_size": 8, "learning_rate": 3e-3, "precision": "fp32", "max_steps": 12}
@@ -71,7 +72,7 @@ def trained(inputs, output, method=None, data="text", **trainer):
         "max_seq_length": 64,
         "prompt": "{source}>",
     }
-    description = {"name": "tried", "label": "tried", "family": "causal_lm", "config": json.loads(json.dumps(config))}
+    description = JobDescription(name="tried", label="tried", family="causal_lm", config=json.loads(json.dumps(config)))
     train.run(description, {"model": inputs / "model", "data": inputs / data}, output, 2)
     return pd.read_csv(output / "log.csv")
 
@@ -80,7 +81,7 @@ def deployed(trained_folder, output, **config):
     output.mkdir()
     config = {"backend": "torch", **config}
     (output / "config.json").write_text(json.dumps({"config": config}))
-    deploy.run({"label": "tried", "family": "causal_lm", "config": config}, {"model": trained_folder}, output, 2)
+    deploy.run(JobDescription(label="tried", family="causal_lm", config=config), {"model": trained_folder}, output, 2)
     return output
 
 
@@ -98,9 +99,9 @@ def scored(deployment, task_folder, output):
         (output / name).mkdir(parents=True)
     config = {"predict": {"batch_size": 4, "max_new_tokens": 24}, "max_seq_length": 64, "prompt": "{source}>"}
     roles = {"deploy": deployment, "task": task_folder}
-    encode.run({"label": "tried", "family": "causal_lm", "config": config}, roles, output / "encode", 2)
+    encode.run(JobDescription(label="tried", family="causal_lm", config=config), roles, output / "encode", 2)
     roles = {"encode": output / "encode", "task": task_folder}
-    score.run({"label": "tried", "family": "causal_lm", "config": {}}, roles, output / "score", 2)
+    score.run(JobDescription(label="tried", family="causal_lm", config={}), roles, output / "score", 2)
     return {row["metric"]: row for row in json.loads((output / "score" / "scores.json").read_text())["scores"]}
 
 
@@ -218,4 +219,4 @@ def test_another_tasks_predictions_are_refused(inputs, tmp_path):
     (tmp_path / "other").mkdir()
     roles = {"encode": tmp_path / "scores" / "encode", "task": second}
     with pytest.raises(UserError, match="predictions are not of this task's texts"):
-        score.run({"label": "tried", "family": "causal_lm", "config": {}}, roles, tmp_path / "other", 2)
+        score.run(JobDescription(label="tried", family="causal_lm", config={}), roles, tmp_path / "other", 2)

@@ -13,6 +13,7 @@ from qatlab.config.weights import WeightsConfig
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.evaluation.cosine import cosine
 from qatlab.families.embedding import encode as embeddings
+from qatlab.job import JobDescription
 from qatlab.stages import deploy, encode
 from qatlab.weights.prepare import prepare
 
@@ -44,10 +45,10 @@ def encoded(tiny_model, training_data, texts, tmp_path_factory):
         for kind in ("deploy", "encode"):
             (folder / f"{kind}-{name}").mkdir()
         deployed, output = folder / f"deploy-{name}", folder / f"encode-{name}"
-        deploy.run({"label": name, "config": config}, made, deployed, 2)
+        deploy.run(JobDescription(label=name, config=config), made, deployed, 2)
         (deployed / "config.json").write_text(json.dumps({"config": config}))
         inputs = {"deploy": deployed, "texts": folder / "texts"}
-        encode.run({"label": name, "config": {"batch_size": 16}}, inputs, output, 2)
+        encode.run(JobDescription(label=name, config={"batch_size": 16}), inputs, output, 2)
         return np.load(output / "documents.npy"), output
 
     run("float", {"backend": "onnx"})

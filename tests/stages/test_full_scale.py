@@ -148,7 +148,7 @@ def test_a_study_at_full_scale_runs_on_what_the_hub_has(run, tmp_path, study):
 
 
 def _on_hub(plan):
-    return {(a.kind, a.config["name"]) for a in plan.artifacts.values() if a.origin == "hub"}
+    return {(a.kind, a.config.name) for a in plan.artifacts.values() if a.origin == "hub"}
 
 
 def test_the_studies_are_all_there():

@@ -4,6 +4,7 @@ import json
 
 import pandas as pd
 
+from qatlab.job import JobDescription
 from qatlab.stages import index
 
 
@@ -30,7 +31,7 @@ def test_every_study_with_its_question_and_answers(tmp_path):
     study(studies, "second", scale="full")
     study(studies, "first", "Does it pay?", answers)
     (studies / "unfinished").mkdir()
-    index.run({}, {"studies": studies}, output, None)
+    index.run(JobDescription(config={}), {"studies": studies}, output, None)
     page = (output / "index.md").read_text()
     assert page.index("## Title of first") < page.index("## Title of second")
     assert "*Does it pay?*" in page
@@ -50,7 +51,7 @@ def test_it_says_which_runs_failed_and_why(tmp_path):
     ]
     (studies / "frail" / "study.json").write_text(json.dumps(about | {"runs": 4, "incomplete": lacking}))
     study(studies, "whole")
-    index.run({}, {"studies": studies}, output, None)
+    index.run(JobDescription(config={}), {"studies": studies}, output, None)
     page = (output / "index.md").read_text()
     assert "**2 of 4 runs are not complete:**" in page
     assert "- `a-seed=1` failed: train a-seed=1: diverged at step 12\n- `b-seed=0` not run\n" in page

@@ -11,13 +11,16 @@ import miniatures
 from qatlab.artifact import folder_bytes
 from qatlab.deployments.encoders.tokens import TokenBatches
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.models.embedding import load_model
 from qatlab.stages import model as stage
 
 
 def run(source, output, **more):
     output.mkdir()
-    stage.run({"config": {"name": str(source), "revision": "main", "max_seq_length": 24, **more}}, {}, output, None)
+    stage.run(
+        JobDescription(config={"name": str(source), "revision": "main", "max_seq_length": 24, **more}), {}, output, None
+    )
     return output / "model"
 
 

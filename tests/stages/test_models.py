@@ -12,10 +12,12 @@ from sentence_transformers.util import quantize_embeddings
 
 from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment, StaticQuantization
+from qatlab.job import JobDescription
 from qatlab.quantization import Range
 from qatlab.quantization import quantize_embeddings as our_codes
 from qatlab.stages import deploy, models, train
 from qatlab.tables import wide
+from records import a_run, a_study
 
 RUN = "ste-rate=0.001-seed=1"
 DEPLOY = {
@@ -24,25 +26,22 @@ DEPLOY = {
     "onnx_int8": {"backend": "onnx", "quantization": {"mode": "IntegerOps"}, "exact_products": True},
     "torchao:int8": {"backend": "torch", "weights": {"name": "int8"}},
 }
-DESCRIBED = {
-    "run": RUN,
-    "method": "ste",
-    "seed": 1,
-    "varied": {"matrix.trainer.learning_rate": 0.001},
-    "trained": "train/ste",
-    "deployed": {name: f"deploy/{name}" for name in DEPLOY},
-}
-CONFIG = {
-    "study": "tiny",
-    "title": "A tiny study",
-    "scale": "small",
-    "baseline": "baseline",
-    "kinds": {"code": "retrieval", "sts": "similarity"},
-    "main_metrics": {"code": "ndcg@10", "sts": "spearman"},
-    "views": ["scores_by_precision", "against_baseline"],
-    "chosen_axes": ["none"],
-    "runs": [{"run": "untrained", "trained": "model/tiny"}, DESCRIBED],
-}
+DESCRIBED = a_run(
+    name=RUN,
+    method="ste",
+    seed=1,
+    varied={"matrix.trainer.learning_rate": 0.001},
+    trained="train/ste",
+    deployed={name: f"deploy/{name}" for name in DEPLOY},
+)
+STUDY = a_study(
+    scale="small",
+    kinds={"code": "retrieval", "sts": "similarity"},
+    main_metrics={"code": "ndcg@10", "sts": "spearman"},
+    views=["scores_by_precision", "against_baseline"],
+    runs=[a_run(name="untrained", trained="model/tiny"), DESCRIBED],
+)
+CONFIG = STUDY.model_dump(mode="json")
 
 
 @pytest.fixture(scope="module")
@@ -57,17 +56,18 @@ def results(tiny_model, training_data, tmp_path_factory):
     quantization = {"precisions": {"float32": {}, "int8": {}}, "ranges": {"kind": "running"}}
     method = {"name": "ste", "embedding_quantization": quantization}
     trainer = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
-    description = {"name": "ste", "label": "ste", "config": {"method": method, "trainer": trainer, "seed": 1}}
+    config = {"method": method, "trainer": trainer, "seed": 1}
+    made_from = {"model": "model", "data": "data"}
+    description = JobDescription(name="ste", label="ste", config=config, inputs=made_from)
     (folder / "train" / "ste").mkdir(parents=True)
-    description["inputs"] = {"model": "model", "data": "data"}
     shutil.copytree(training_data, folder / "data")
     train.run(description, {"model": folder / "model", "data": folder / "data"}, folder / "train" / "ste", 2)
-    (folder / "train" / "ste" / "config.json").write_text(json.dumps(description))
+    (folder / "train" / "ste" / "config.json").write_text(description.model_dump_json())
     inputs = {"model": folder / "train" / "ste", "float": folder / "deploy" / "onnx_fp32"}
     for name, config in DEPLOY.items():
         target = folder / "deploy" / name
         target.mkdir(parents=True)
-        deploy.run({"label": name, "config": config}, inputs, target, 2)
+        deploy.run(JobDescription(label=name, config=config), inputs, target, 2)
         (target / "config.json").write_text(json.dumps({"config": config}))
     return folder
 
@@ -127,7 +127,7 @@ def made(results, tables, tmp_path_factory):
     """The models of the study, away from what they were linked to."""
     output = tmp_path_factory.mktemp("study")
     before = (results / "train/ste/model/README.md").read_bytes()
-    models.run({"config": CONFIG}, {"results": results, "tables": tables}, output, 2)
+    models.run(JobDescription(config=CONFIG), {"results": results, "tables": tables}, output, 2)
     assert (results / "train/ste/model/README.md").read_bytes() == before
     assert [path.name for path in (output / "models").iterdir()] == [RUN]
     elsewhere = tmp_path_factory.mktemp("elsewhere") / "moved"
@@ -234,9 +234,9 @@ def test_the_hub_gets_the_figures_of_the_folders_own_weights(made, tables):
 
 
 def test_a_study_without_views_or_plain_weights_has_what_it_has(results, tables, tmp_path):
-    run = {**DESCRIBED, "deployed": {"onnx_int8": "deploy/onnx_int8"}}
+    run = DESCRIBED.model_copy(update={"deployed": {"onnx_int8": "deploy/onnx_int8"}}).model_dump(mode="json")
     config = {**CONFIG, "views": ["scores_by_precision"], "runs": [run]}
-    models.run({"config": config}, {"results": results, "tables": tables}, tmp_path, 2)
+    models.run(JobDescription(config=config), {"results": results, "tables": tables}, tmp_path, 2)
     card = ModelCard.load(tmp_path / "models" / RUN / "README.md")
     assert "Its method against" not in card.text
     assert "Its method: mean of the tasks" in card.text
@@ -249,7 +249,7 @@ def test_a_card_is_written_anew_whatever_training_wrote(results, tables, tmp_pat
     other = tmp_path / "results"
     shutil.copytree(results, other)
     (other / "train/ste/model/README.md").write_text("an older wording")
-    models.run({"config": CONFIG}, {"results": other, "tables": tables}, tmp_path, 2)
+    models.run(JobDescription(config=CONFIG), {"results": other, "tables": tables}, tmp_path, 2)
     card = (tmp_path / "models" / RUN / "README.md").read_text()
     assert "an older wording" not in card
     assert "## How it was trained" in card

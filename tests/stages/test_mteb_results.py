@@ -6,7 +6,9 @@ import mteb
 import pytest
 
 from qatlab.evaluation.scores_file import SCHEMA, write_scores
+from qatlab.job import JobDescription
 from qatlab.stages import mteb_results
+from records import a_run, a_study
 
 METRICS = {"ndcg@10": "ndcg_at_10", "accuracy@1": "hit_rate_at_1"}
 
@@ -53,16 +55,16 @@ def results(tmp_path):
 
 
 def described(*tasks):
-    run = {
-        "run": "baseline-seed=0",
-        "model": "sentence-transformers/all-MiniLM-L6-v2",
-        "deployed": {"onnx_int8": "deploy/baseline-seed-0-onnx_int8-0123456789ab"},
-        "evaluations": [
+    run = a_run(
+        name="baseline-seed=0",
+        model="sentence-transformers/all-MiniLM-L6-v2",
+        deployed={"onnx_int8": "deploy/baseline-seed-0-onnx_int8-0123456789ab"},
+        evaluations=[
             {"deploy": "onnx_int8", "task": name, "encode": f"encode/{name}", "score": f"score/{name}"}
             for name in tasks
         ],
-    }
-    return {"config": {"runs": [run]}}
+    )
+    return JobDescription(config=a_study(runs=[run]).model_dump(mode="json"))
 
 
 def test_mteb_reads_them(results, tmp_path):

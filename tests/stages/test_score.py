@@ -9,6 +9,7 @@ import pytest
 from qatlab.errors import UserError
 from qatlab.evaluation.axes import unit_length
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.job import JobDescription
 from qatlab.quantization import FixedRange, MinMaxRange, QuantileRange, Range, RunningQuantileRange, fake_quantize
 from qatlab.quantization.rotations import fit_rotation
 from qatlab.stages import score
@@ -37,7 +38,7 @@ def inputs(tmp_path):
 
 def scored(inputs, output, **config):
     output.mkdir(exist_ok=True)
-    description = {"label": "tried", "config": {"metrics": ["accuracy@1"], **config}}
+    description = JobDescription(label="tried", config={"metrics": ["accuracy@1"], **config})
     folders = {role: path for role, path in inputs.items() if role in ("encode", "task", "training")}
     score.run(description, folders, output, 1)
     return pd.DataFrame(read_scores(output))

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.stages import task
 
 CORPUS = [
@@ -30,7 +31,7 @@ def made(tmp_path):
         lines = header + "".join("\t".join(map(str, row)) + "\n" for row in qrels)
         (folder / "qrels/test.tsv").write_text(lines)
         config = {"task": "mine", "source": "local", "path": str(folder), **config}
-        task.run({"config": config, "origin": None}, {}, output, 1)
+        task.run(JobDescription(config=config, origin=None), {}, output, 1)
         return output
 
     return run

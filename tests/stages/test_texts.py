@@ -4,13 +4,14 @@ import pandas as pd
 import pytest
 
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.stages import texts
 
 
 def made(tmp_path, **config):
     output = tmp_path / "output"
     output.mkdir()
-    texts.run({"config": {"texts": "reviews", **config}, "origin": "here"}, {}, output, 1)
+    texts.run(JobDescription(config={"texts": "reviews", **config}, origin="here"), {}, output, 1)
     return pd.read_parquet(output / "documents.parquet")
 
 

@@ -16,6 +16,7 @@ from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import Diverged, UserError
 from qatlab.families.embedding.train import names_of_texts
+from qatlab.job import JobDescription
 from qatlab.quantization import Range, quantize_embeddings
 from qatlab.stages import deploy, train
 
@@ -59,7 +60,7 @@ def inputs(training_inputs):
 
 def trained(inputs, output, method, **trainer):
     config = {"method": {"name": "tried", **method}, "trainer": {**TRAINER, **trainer}, "seed": 0}
-    description = {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
+    description = JobDescription(name="tried", label="tried", config=json.loads(json.dumps(config)))
     train.run(description, inputs, output, 2)
     return pd.read_csv(output / "log.csv")
 
@@ -188,7 +189,7 @@ def test_a_rotation_that_training_data_cannot_fit_is_one_line(inputs, tmp_path):
 
 def test_a_deployment_can_rotate_what_was_trained(inputs, tmp_path):
     config = {"backend": "torch", "rotation": {"kind": "itq", "center": True}}
-    deploy.run({"label": "tried", "config": config}, inputs, tmp_path, 2)
+    deploy.run(JobDescription(label="tried", config=config), inputs, tmp_path, 2)
     texts = ["def f(): pass", "import os", "class A: ..."]
     plain = SentenceTransformer(str(inputs["model"] / "model"), device="cpu").encode(texts)
     turned = SentenceTransformer(str(tmp_path / "model"), device="cpu").encode(texts)
@@ -201,7 +202,7 @@ def test_a_deployment_can_rotate_what_was_trained(inputs, tmp_path):
 def test_a_deployment_can_be_centred(inputs, tmp_path):
     """Its mean embedding of training documents is 0, but for what rounding leaves."""
     config = {"backend": "torch", "rotation": {"center": "mean"}}
-    deploy.run({"label": "tried", "config": config}, inputs, tmp_path, 2)
+    deploy.run(JobDescription(label="tried", config=config), inputs, tmp_path, 2)
     texts = pq.read_table(inputs["data"] / "train.parquet").column(1).to_pylist()
     plain, centred = (SentenceTransformer(str(p / "model"), device="cpu") for p in (inputs["model"], tmp_path))
     assert np.abs(centred.encode(texts).mean(axis=0)).max() < 1e-5 < np.abs(plain.encode(texts).mean(axis=0)).max()

@@ -10,6 +10,7 @@ from qatlab.data.docstrings import extract
 from qatlab.data.mining import mine
 from qatlab.data.withheld import Record
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.stages import task
 from qatlab.tasks.withheld import DocstringWithheldTask
 
@@ -27,7 +28,7 @@ def made(tmp_path):
         output.mkdir()
         path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
         config = {"task": "mine", "source": "withheld", "path": str(path), **config}
-        task.run({"config": config, "origin": None}, {"model": model} if model else {}, output, 1)
+        task.run(JobDescription(config=config, origin=None), {"model": model} if model else {}, output, 1)
         return output
 
     return run
@@ -117,7 +118,7 @@ def test_functions_of_a_package_as_records(tmp_path):
         "mined": {"bm25": 3},
         "queries": 20,
     }
-    task.run({"config": config, "origin": None}, {}, tmp_path, 1)
+    task.run(JobDescription(config=config, origin=None), {}, tmp_path, 1)
     found = candidates(tmp_path)
     assert len(found) == 20
     functions = {pair.summary: pair.code for pair in extract("sacrebleu")}
@@ -137,7 +138,7 @@ def test_scored_pairs(tmp_path):
     pd.DataFrame(rows, columns=["a", "b", "gold"]).to_csv(tmp_path / "pairs.csv", index=False)
     config = {"task": "sts", "source": "pairs", "path": str(tmp_path / "pairs.csv"), "columns": ["a", "b", "gold"]}
     (tmp_path / "out").mkdir()
-    task.run({"config": config, "origin": None}, {}, tmp_path / "out", 1)
+    task.run(JobDescription(config=config, origin=None), {}, tmp_path / "out", 1)
     assert pd.read_parquet(tmp_path / "out/qrels.parquet")["relevance"].tolist() == [0, 2.5, 5, 0]
     assert json.loads((tmp_path / "out/manifest.json").read_text())["rows"] == {
         "documents": 4,
@@ -149,4 +150,4 @@ def test_scored_pairs(tmp_path):
         ({"columns": ["a", "b", "a"]}, "no number in"),
     ):
         with pytest.raises(UserError, match=message):
-            task.run({"config": {**config, **change}, "origin": None}, {}, tmp_path / "out", 1)
+            task.run(JobDescription(config={**config, **change}, origin=None), {}, tmp_path / "out", 1)

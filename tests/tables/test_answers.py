@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from qatlab.study.record import AnswerConfig
 from qatlab.tables.answers import answers
 from qatlab.tables.per_query import Form
 
 VARIED = ["matrix.trainer.batch_size"]
-SCORE = {"method": "qat", "against": "baseline", "deploy": "d", "against_deploy": None, "precision": "int8",
-         "figure": "score", "where": {"trainer.batch_size": 32}}  # fmt: skip
-COST = SCORE | {"deploy": "", "precision": "float32", "figure": "peak_memory_bytes"}
+SCORE = AnswerConfig(method="qat", deploy="d", precision="int8", where={"trainer.batch_size": 32})
+COST = AnswerConfig(method="qat", figure="peak_memory_bytes", where={"trainer.batch_size": 32})
 
 
 def figures(gain):
@@ -41,7 +41,9 @@ def test_a_score_is_a_difference():
     assert row["verdict"] == "better"
     worse = answers([SCORE], figures(0.02), cost([1, 1]), VARIED, "bits per byte", lower_is_better=True)
     assert worse["verdict"].tolist() == ["worse"]
-    other = answers([SCORE | {"where": {"trainer.batch_size": 64}}], figures(0.02), cost([1, 1]), VARIED, "nDCG@10")
+    other = answers(
+        [SCORE.model_copy(update={"where": {"trainer.batch_size": 64}})], figures(0.02), cost([1, 1]), VARIED, "nDCG@10"
+    )
     assert other["difference or ratio"].tolist() == ["+0.0000"]
 
 
@@ -58,4 +60,4 @@ def test_a_cost_is_a_ratio_over_seeds():
 
 def test_what_the_study_has_not_is_an_error():
     with pytest.raises(ValueError, match="no scores of qat, d, int2"):
-        answers([SCORE | {"precision": "int2"}], figures(0), cost([1]), VARIED, "x")
+        answers([SCORE.model_copy(update={"precision": "int2"})], figures(0), cost([1]), VARIED, "x")

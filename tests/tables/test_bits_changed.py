@@ -8,7 +8,8 @@ import pytest
 
 from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED, bits_changed, compared_deployment
 from qatlab.tables.long import runs_table
-from qatlab.tables.missing import FAILED, NOT_RUN, Missing, incomplete_runs
+from qatlab.tables.missing import FAILED, NOT_RUN, Missing, MissingArtifact, incomplete_runs
+from records import a_run
 
 SHARES = {  # by method, seed and task
     ("ste", 0): (0.010, 0.030),
@@ -30,10 +31,18 @@ def run(results, method, seed, comparisons, varied):
             (results / paths[other]).mkdir(parents=True)
             figures = {"documents": shares[at], "queries": 0.9, "bits": 8}
             (results / paths[other] / "bit_changes.json").write_text(json.dumps(figures))
-        entries.append({"deploy": "torch_fp32", "task": task, "encode": f"encode/{name}-{task}", "drift": {}}
-                       | ({"bit_changes": paths} if paths else {}))  # fmt: skip
-    return {"run": name, "method": method, "seed": seed, "varied": varied, "evaluations": entries, "parts": [],
-            "trained": f"train/{name}", "deployed": {"torch_fp32": f"deploy/{name}"}}  # fmt: skip
+        encode = f"encode/{name}-{task}"
+        entries.append({"deploy": "torch_fp32", "task": task, "encode": encode, "bit_changes": paths})
+    return a_run(
+        name=name,
+        method=method,
+        seed=seed,
+        varied=varied,
+        evaluations=entries,
+        parts=[],
+        trained=f"train/{name}",
+        deployed={"torch_fp32": f"deploy/{name}"},
+    )
 
 
 def study(results, seeds=(0, 1, 2), varied=None):
@@ -74,7 +83,7 @@ def test_what_else_the_matrix_varies_is_a_row_of_its_own(tmp_path):
 
 def test_what_is_missing_is_counted(tmp_path):
     runs = study(tmp_path)
-    paths = [e["bit_changes"] for r in runs for e in r["evaluations"] if "bit_changes" in e and e["task"] == "a"]
+    paths = [e.bit_changes for r in runs for e in r.evaluations if e.task == "a"]
     gone = {
         path: FAILED
         for of_run in paths
@@ -82,14 +91,15 @@ def test_what_is_missing_is_counted(tmp_path):
         if "ste-1" in path or "baseline-0-baseline-1" in path
     }
     gone |= {path: NOT_RUN for of_run in paths for path in of_run.values() if path.startswith("bit_changes/plain")}
-    missing = Missing({path: {"status": status, "reason": None} for path, status in gone.items()})
+    missing = Missing({path: MissingArtifact(status=status) for path, status in gone.items()})
     table = bits_changed(runs, tmp_path, "baseline", missing).set_index("method")
     assert table.loc["ste", CHANGED] == "2.00 (1 of 2 seeds failed)"
     assert table.loc["plain", CHANGED] == NOT_RUN
     assert set(table[BETWEEN_SEEDS]) == {"9.00 (1 of 3 pairs failed)"}
-    assert {found["run"] for found in incomplete_runs(runs, missing)} == {"baseline-0", "ste-1", "plain-0", "plain-1"}
-    everything = Missing({p: {"status": FAILED, "reason": None} for r in runs for e in r["evaluations"]
-                          for p in e.get("bit_changes", {}).values()})  # fmt: skip
+    assert {found.run for found in incomplete_runs(runs, missing)} == {"baseline-0", "ste-1", "plain-0", "plain-1"}
+    everything = Missing(
+        {p: MissingArtifact(status=FAILED) for r in runs for e in r.evaluations for p in e.bit_changes.values()}
+    )
     table = bits_changed(runs, tmp_path, "baseline", everything).set_index("method")
     assert set(table[BETWEEN_SEEDS]) == {FAILED}
     assert table.loc["ste", CHANGED] == FAILED
@@ -117,18 +127,12 @@ def test_an_untrained_baseline_has_no_pairs(tmp_path, seeds):
 def test_a_run_is_not_blamed_for_what_its_baseline_lacks(tmp_path):
     runs = study(tmp_path)
     gone = {"train/baseline-0": FAILED}
-    gone |= {
-        p: FAILED
-        for r in runs
-        for e in r["evaluations"]
-        for n, p in e.get("bit_changes", {}).items()
-        if n == "baseline-0"
-    }
-    missing = Missing({path: {"status": status, "reason": "diverged"} for path, status in gone.items()})
+    gone |= {p: FAILED for r in runs for e in r.evaluations for n, p in e.bit_changes.items() if n == "baseline-0"}
+    missing = Missing({path: MissingArtifact(status=status, reason="diverged") for path, status in gone.items()})
     assert (
         bits_changed(runs, tmp_path, "baseline", missing).set_index("method").loc["ste", CHANGED]
         == "4.00 (1 of 2 seeds failed)"
     )
-    assert [found["run"] for found in incomplete_runs(runs, missing)] == ["baseline-0"]
+    assert [found.run for found in incomplete_runs(runs, missing)] == ["baseline-0"]
     table = runs_table(runs, missing)
     assert set(table.loc[table["status"] == FAILED, "run"]) == {"baseline-0"}

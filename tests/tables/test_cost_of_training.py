@@ -3,6 +3,7 @@
 import pandas as pd
 
 from qatlab.tables.cost_of_training import cost_of_training
+from records import a_run
 
 
 def test_ratios_are_to_the_twin():
@@ -20,7 +21,7 @@ def test_ratios_are_to_the_twin():
         for seed, peak in enumerate(peaks)
         for deploy in ("torch_fp32", "onnx_int8")
     ]  # fmt: skip
-    runs = [{"method": "baseline:int8", "twin": "baseline"}, {"method": "baseline", "twin": None}]
+    runs = [a_run(method="baseline:int8", counterpart="baseline"), a_run(method="baseline", counterpart=None)]
     table = cost_of_training(pd.DataFrame(rows), runs).set_index("method")
     assert list(table.index) == ["baseline", "baseline:int8", "lora"]
     assert table["peak memory (MB)"].tolist() == ["110.00", "121.00", "50.00"]

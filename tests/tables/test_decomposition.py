@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.job import JobDescription
 from qatlab.stages import score
 from qatlab.tables.decomposition import Chain, Level, decomposition, read_chains
 from qatlab.tables.wide import write_all_forms
+from records import a_run
 
 COMPONENTS = ["float", "weights", "activations", "export", "output rounding"]
 
@@ -116,7 +118,10 @@ def test_chains_are_read_as_the_score_stage_wrote_them(tmp_path):
         output.mkdir()
         config = {"metrics": ["ndcg@10"], "precisions": ["float32", "int8"] if kernel else ["float32"]}
         score.run(
-            {"label": "tried", "config": config}, {"encode": tmp_path / encode, "task": tmp_path / "task"}, output, 1
+            JobDescription(label="tried", config=config),
+            {"encode": tmp_path / encode, "task": tmp_path / "task"},
+            output,
+            1,
         )
     steps = [
         {"component": component, "output": output, "scores": {"stdlib": f"scored-{encode}"}}
@@ -126,16 +131,16 @@ def test_chains_are_read_as_the_score_stage_wrote_them(tmp_path):
             ("output rounding", "shipped", "none/int8/dequantized/corpus"),
         )
     ]
-    run = {
-        "method": "baseline",
-        "seed": 3,
-        "varied": {"matrix.trainer.batch_size": 32},
-        "chains": [{"deploy": "onnx_int8", "precision": "int8", "steps": steps}],
-        "parts": [
+    run = a_run(
+        method="baseline",
+        seed=3,
+        varied={"matrix.trainer.batch_size": 32},
+        chains=[{"deploy": "onnx_int8", "precision": "int8", "steps": steps}],
+        parts=[
             {"deploy": deploy, "task": "stdlib", "deployed": "", "encode": encode, "scores": []}
             for deploy, encode in (("torch_fp32", "float"), ("onnx_int8", "shipped"))
         ],
-    }
+    )
     figures, chains = read_chains([run], tmp_path, "ndcg@10")
     ((precision, levels),) = chains
     assert precision == "int8"

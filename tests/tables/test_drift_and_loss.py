@@ -5,6 +5,7 @@ import pytest
 
 from conftest import AS_IT_IS
 from qatlab.tables.drift_and_loss import FIGURES, drift_and_loss
+from records import a_run
 
 SCORES = {  # (run, deployment) → nDCG of tasks a and b
     ("one", "float"): (0.9, 0.8),
@@ -26,7 +27,7 @@ def table(distances):
          **dict.fromkeys(set(FIGURES) - {"mean_distance"})}
         for (run, task), distance in distances.items()
     ]  # fmt: skip
-    runs = [{"run": run, "references": {"one/float": ("one", "float")}} for run in ("one", "two")]
+    runs = [a_run(name=run, references={"one/float": ("one", "float")}) for run in ("one", "two")]
     return drift_and_loss(pd.DataFrame(drift), pd.DataFrame(scores), runs, "ndcg@10").set_index("drift figure")
 
 

@@ -3,6 +3,7 @@
 import json
 
 from qatlab.tables.drift_budget import drift_budget
+from records import a_run
 
 
 def test_a_row_per_deployment_with_a_budget(tmp_path):
@@ -13,8 +14,8 @@ def test_a_row_per_deployment_with_a_budget(tmp_path):
     for name, budget in found.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "budget.json").write_text(json.dumps(budget))
-    runs = [{"run": name, "budgets": ["int8"], "deployed": {"int8": name, "float": "x"}} for name in found]
-    table = drift_budget([*runs, {"run": "none", "budgets": [], "deployed": {}}], tmp_path)
+    runs = [a_run(name=name, budgets=["int8"], deployed={"int8": name, "float": "x"}) for name in found]
+    table = drift_budget([*runs, a_run(name="none", budgets=[], deployed={})], tmp_path)
     assert table["run"].tolist() == ["one", "two"]
     assert table["drift"].tolist() == ["0.020000", "0.001000"]
     assert table["worst nodes (drift without them)"].fillna("").tolist() == ["/a (0.005000)", ""]

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from qatlab.job import JobDescription
 from qatlab.stages import index
 from qatlab.tables.harmless import in_csv, in_latex, in_markdown, write_csv
 from qatlab.tables.wide import write_all_forms
@@ -130,10 +131,10 @@ def test_the_page_of_studies_is_harmless(tmp_path):
 
     (tmp_path / "one" / "tables").mkdir(parents=True)
     (tmp_path / "out").mkdir()
-    about = {"study": "one", "title": MARKUP[0], "scale": "full", "question": MARKUP[3] + ANSI[0]}
+    about = {"study": "one", "title": MARKUP[0], "scale": "full", "question": MARKUP[3] + ANSI[0], "runs": 1}
     (tmp_path / "one" / "study.json").write_text(json.dumps(about))
     pd.DataFrame({"asked of": MARKUP}).to_csv(tmp_path / "one" / "tables" / "answers.csv", index=False)
-    index.run({}, {"studies": tmp_path}, tmp_path / "out", None)
+    index.run(JobDescription(config={}), {"studies": tmp_path}, tmp_path / "out", None)
     page = (tmp_path / "out" / "index.md").read_text()
     assert not {"script", "img", "a"} & set(rendered(page))
     assert "\x1b" not in page

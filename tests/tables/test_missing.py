@@ -6,17 +6,19 @@ import pytest
 
 from conftest import AS_IT_IS
 from qatlab.plots import waterfall
+from qatlab.study.record import AnswerConfig, IncompleteRun
 from qatlab.tables import wide
 from qatlab.tables.answers import answers
 from qatlab.tables.cost_of_training import cost_of_training
 from qatlab.tables.decomposition import Chain, Level, decomposition
 from qatlab.tables.differences import against_baseline
 from qatlab.tables.drift_and_loss import drift_and_loss
-from qatlab.tables.missing import FAILED, NOT_RUN, OK, Missing, cell, in_words, incomplete_runs, note
+from qatlab.tables.missing import FAILED, NOT_RUN, OK, Missing, MissingArtifact, cell, in_words, incomplete_runs, note
 from qatlab.tables.parity import parity
 from qatlab.tables.per_query import Figures, Form
 from qatlab.tables.published import figures, published
 from qatlab.tables.twins import qat_minus_ptq
+from records import a_run
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.uniform(size=100)
@@ -34,19 +36,27 @@ def test_what_a_cell_lacks_is_counted_by_status():
 
 def test_runs_are_named_with_the_first_cause():
     missing = Missing(
-        {"train/b": {"status": FAILED, "reason": "diverged"}, "score/c": {"status": NOT_RUN, "reason": None}}
+        {
+            "train/b": MissingArtifact(status=FAILED, reason="diverged"),
+            "score/c": MissingArtifact(status=NOT_RUN),
+        }
     )
     runs = [
-        {"run": name, "trained": f"train/{name}", "deployed": {}, "parts": [],
-         "evaluations": [{"encode": f"encode/{name}", "score": f"score/{name}", "drift": {}}]}
+        a_run(
+            name=name,
+            trained=f"train/{name}",
+            deployed={},
+            parts=[],
+            evaluations=[{"deploy": "d", "task": "t", "encode": f"encode/{name}", "score": f"score/{name}"}],
+        )
         for name in "abc"
-    ]  # fmt: skip
+    ]
     incomplete = incomplete_runs(runs, missing)
     assert incomplete == [
-        {"run": "b", "status": FAILED, "failure": "diverged"}, {"run": "c", "status": NOT_RUN, "failure": None},
+        IncompleteRun(run="b", status=FAILED, failure="diverged"), IncompleteRun(run="c", status=NOT_RUN),
     ]  # fmt: skip
     assert in_words(incomplete) == "failed: b; not run: c"
-    assert in_words([{"run": f"r{i}", "status": FAILED} for i in range(5)]) == "failed: r0, r1, r2 and 2 more"
+    assert in_words([IncompleteRun(run=f"r{i}", status=FAILED) for i in range(5)]) == "failed: r0, r1, r2 and 2 more"
 
 
 def scores(status):
@@ -94,7 +104,7 @@ def test_drift_leaves_out_seeds_that_lack_a_task_and_counts_them():
     assert "missing" not in wide.drift_summary(drift({})).columns
     simulated = parity(
         drift(lacking, "simulated:int8"),
-        [{"run": f"{m}-{s}", "scheme": "int8"} for m in ("baseline", "ste") for s in (0, 1)],
+        [a_run(name=f"{m}-{s}", scheme="int8") for m in ("baseline", "ste") for s in (0, 1)],
     )
     cells = simulated.set_index("method")["e"].to_dict()
     assert cells == {"baseline": FAILED, "ste": "0.900000 (0.900000) (1 of 2 seeds failed)"}
@@ -102,7 +112,7 @@ def test_drift_leaves_out_seeds_that_lack_a_task_and_counts_them():
 
 def test_drift_and_loss_correlates_nothing_without_all_cells():
     references = [
-        {"run": f"{m}-{s}", "references": {"torch_fp32": (f"{m}-{s}", "d")}}
+        a_run(name=f"{m}-{s}", references={"torch_fp32": (f"{m}-{s}", "d")})
         for m in ("baseline", "ste")
         for s in (0, 1)
     ]
@@ -130,9 +140,8 @@ def cost(status):
     return pd.DataFrame(rows).astype({"seed": "Int64", "seconds_per_step": float, "bytes_on_disk": float, **types})
 
 
-COST = {"method": "qat", "against": "baseline", "deploy": "", "against_deploy": None, "precision": "float32",
-        "figure": "peak_memory_bytes", "where": {}}  # fmt: skip
-RUNS = [{"method": "qat", "twin": "baseline"}, {"method": "baseline", "twin": None}]
+COST = AnswerConfig(method="qat", figure="peak_memory_bytes")
+RUNS = [a_run(method="qat", counterpart="baseline"), a_run(method="baseline", counterpart=None)]
 
 
 def test_what_a_training_took_is_known_though_its_deployment_failed():
@@ -201,12 +210,12 @@ def test_figures_that_are_not_there_are_as_many_as_the_others_have_and_no_number
 
 
 def test_twins_and_answers_that_lack_a_seed(compared):
-    runs = [{"method": "qat", "matched": {"d": "int8"}, "twin": "baseline"}]
+    runs = [a_run(method="qat", matched={"d": "int8"}, counterpart="baseline")]
     (row,) = qat_minus_ptq(compared, runs, []).to_dict("records")
     assert row["QAT"].endswith("(1 of 2 seeds failed)")
     assert {row[column] for column in ("QAT − PTQ", "seeds", "verdict", "95 % interval")} == {FAILED}
-    asked = {**COST, "figure": "score", "deploy": "d"}
-    rows = answers([asked, asked | {"method": "ste"}], compared, cost({}), [], "nDCG@10")
+    asked = AnswerConfig(method="qat", deploy="d")
+    rows = answers([asked, asked.model_copy(update={"method": "ste"})], compared, cost({}), [], "nDCG@10")
     assert rows["verdict"].tolist() == [FAILED, "better"]
     assert rows["difference or ratio"][0] == FAILED
 

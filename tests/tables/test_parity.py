@@ -3,6 +3,7 @@
 import pandas as pd
 
 from qatlab.tables.parity import parity
+from records import a_run
 
 
 def test_least_and_mean_over_tasks_and_seeds_against_what_training_saw():
@@ -17,7 +18,7 @@ def test_least_and_mean_over_tasks_and_seeds_against_what_training_saw():
             ("torch_fp32", "torchao:int4", "a", 0.1, 0.1),
         )
     ]  # fmt: skip
-    runs = [{"run": f"m-seed={seed}", "scheme": "int4"} for seed in (0, 1)]
+    runs = [a_run(name=f"m-seed={seed}", scheme="int4") for seed in (0, 1)]
     assert parity(pd.DataFrame(rows), runs).to_dict("records") == [
         {
             "scheme": "int4",

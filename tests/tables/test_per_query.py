@@ -8,9 +8,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.job import JobDescription
 from qatlab.stages import score
 from qatlab.tables.outputs import output_label
 from qatlab.tables.per_query import per_query, seed_means
+from records import a_run
 
 
 def test_columns_go_with_their_scores(tmp_path):
@@ -31,9 +33,9 @@ def test_columns_go_with_their_scores(tmp_path):
         "precisions": ["float32", "float32_x_binary", "binary"],
         "rotations": ["none", "itq"],
     }
-    score.run({"label": "tried", "config": config}, {"encode": encode, "task": task}, scored, 1)
-    run = {"method": "baseline", "seed": 3, "varied": {"matrix.trainer.batch_size": 32}}
-    run["evaluations"] = [{"deploy": "onnx_int8", "task": "stdlib", "encode": "e", "score": "s"}]
+    score.run(JobDescription(label="tried", config=config), {"encode": encode, "task": task}, scored, 1)
+    evaluations = [{"deploy": "onnx_int8", "task": "stdlib", "encode": "e", "score": "s"}]
+    run = a_run(method="baseline", seed=3, varied={"matrix.trainer.batch_size": 32}, evaluations=evaluations)
     figures = per_query([run], results, {"stdlib": "mrr@10"})
     assert len(figures) == 6
     assert per_query([run], results, {"another": "mrr@10"}) == {}

@@ -16,13 +16,13 @@ CONF = PROJECT / "conf"
 
 @pytest.fixture(scope="module")
 def study():
-    return load_study(CONF, "quickstart").study_description()["config"]
+    return load_study(CONF, "quickstart").record()
 
 
 def test_the_stage_makes_the_tables_that_the_plan_names(study):
-    assert list(tables_of(study)) == study["views"]
-    assert "decomposition" in study["views"]
-    assert "published" not in study["views"]
+    assert list(tables_of(study)) == list(study.views)
+    assert "decomposition" in list(study.views)
+    assert "published" not in list(study.views)
 
 
 def test_tables_and_plots_have_places_of_their_own():
@@ -32,7 +32,8 @@ def test_tables_and_plots_have_places_of_their_own():
 
 
 def test_a_condition_is_asked_of_the_study_alone(study):
-    without = {**study, "runs": [{**run, "chains": []} for run in study["runs"]]}
+    runs = tuple(run.model_copy(update={"chains": ()}) for run in study.runs)
+    without = study.model_copy(update={"runs": runs})
     assert set(tables_of(study)) - set(tables_of(without)) == {"decomposition"}
     assert set(plots_of(study)) - set(plots_of(without)) == {"waterfall"}
 

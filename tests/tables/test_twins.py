@@ -5,6 +5,7 @@ import pytest
 
 from qatlab.tables.per_query import Form
 from qatlab.tables.twins import qat_minus_ptq
+from records import a_run
 
 
 def form(method, deploy, precision="float32", kernel="", rotation="none"):
@@ -18,8 +19,8 @@ def queries(*means, count=50):
 
 
 RUNS = [
-    {"method": "baseline", "matched": {}, "twin": None},
-    {"method": "baseline:int4", "matched": {"torchao:int4": "int4"}, "twin": "baseline"},
+    a_run(method="baseline", matched={}, counterpart=None),
+    a_run(method="baseline:int4", matched={"torchao:int4": "int4"}, counterpart="baseline"),
 ]
 FIGURES = {
     form("baseline", "torchao:int4"): {0: queries(0.50, 0.60), 1: queries(0.40, 0.50), 2: queries(0.1, 0.1)},
@@ -57,5 +58,5 @@ def test_figures_of_another_integer_kernel_are_no_pair():
         form("baseline", "onnx_int8", "binary", "avx2"): {0: queries(0.5, 0.5)},
         form("trained", "onnx_int8", "binary", "avx2"): {0: queries(0.5, 0.5)},
     }
-    runs = [{"method": "trained", "matched": {"onnx_int8": "onnx_int8"}, "twin": "baseline"}]
+    runs = [a_run(method="trained", matched={"onnx_int8": "onnx_int8"}, counterpart="baseline")]
     assert qat_minus_ptq(figures, runs, [])["output precision"].tolist() == ["binary"]

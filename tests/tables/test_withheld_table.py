@@ -8,6 +8,7 @@ import pytest
 
 from qatlab.evaluation.scores_file import write_scores
 from qatlab.tables.withheld import withheld
+from records import a_run
 
 RANKS = {0: [1, 1, 2, 12], 1: [1, 3, 5, 1]}
 
@@ -28,14 +29,14 @@ def runs(tmp_path):
             "margin": [0.1, -0.2, 0.0, -0.1],
         }
         usual = {"query_precision": "float32", "doc_precision": "float32", "scoring": "dot", "ranges": "none",
-                 "rescoring": "none", "dimensions": None, "index": "flat", "rotation": "none"}  # fmt: skip
+                 "rescoring": "none", "dimensions": None, "index": "flat", "rotation": "none", "doc_bytes": 16}  # fmt: skip
         scores = [{"metric": name, "value": float(np.mean(v)), **usual} for name, v in values.items()]
         write_scores(folder, scores)
         pd.DataFrame({f"none/float32/dot/{name}": v for name, v in values.items()}).to_parquet(
             folder / "per_query.parquet"
         )
         entries = [{"deploy": "torch_fp32", "task": "held", "encode": "encode", "score": f"score{seed}"}]
-        runs.append({"method": "baseline", "seed": seed, "varied": {}, "evaluations": entries})
+        runs.append(a_run(method="baseline", seed=seed, varied={}, evaluations=entries))
     return runs
 
 

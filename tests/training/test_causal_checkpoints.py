@@ -8,6 +8,7 @@ import pytest
 
 from killing import Killed, at_step, kill
 from qatlab.artifact import sha256_of, write_json
+from qatlab.job import JobDescription
 from qatlab.models.byte_decoder import make
 from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL
@@ -55,7 +56,7 @@ def trained(inputs, output, method, **trainer):
         "max_seq_length": 64,
         "prompt": "{source}>",
     }
-    told = {"name": "tried", "label": "tried", "family": "causal_lm", "config": json.loads(json.dumps(config))}
+    told = JobDescription(name="tried", label="tried", family="causal_lm", config=json.loads(json.dumps(config)))
     train.run(told, inputs, output, 2)
     return sha256_of(output / "model" / "model.safetensors"), pd.read_csv(output / "log.csv")
 

@@ -14,6 +14,7 @@ import pytest
 from killing import Killed, at_step, kill
 from qatlab.artifact import checkpoint_folder, sha256_of, write_json
 from qatlab.errors import Stopped, UserError
+from qatlab.job import JobDescription
 from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL
 from qatlab.training.ending import APART
@@ -72,7 +73,7 @@ def after_every_step(monkeypatch):
 def description(method, **trainer):
     sizes = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32", "num_train_epochs": 2, **trainer}
     config = {"method": {"name": "tried", **method}, "trainer": sizes, "seed": 0}
-    return {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
+    return JobDescription(name="tried", label="tried", config=json.loads(json.dumps(config)))
 
 
 def trained(inputs, output, told):
@@ -197,7 +198,7 @@ def test_an_interval_that_is_none_is_one_line(inputs, tmp_path, monkeypatch, val
 
 
 def command(inputs, folder, stage, told):
-    write_json(folder / "config.json", told)
+    write_json(folder / "config.json", told.model_dump())
     roles = [word for role, path in inputs.items() for word in ("--input", f"{role}={path}")]
     return [sys.executable, "-m", "qatlab", stage, "--config", folder / "config.json", *roles, "--threads", "2"]
 

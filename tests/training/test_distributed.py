@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from qatlab import fork_server
 from qatlab.artifact import checkpoint_folder, read_json, write_json
 from qatlab.failures import read_mark
+from qatlab.job import JobDescription
 from qatlab.models.byte_decoder import make
 from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL
@@ -102,18 +103,18 @@ def decoder(tiny_decoder, pairs, tmp_path_factory):
 def description(method, **trainer):
     sizes = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32", "max_steps": 5, "num_train_epochs": 2}
     config = {"method": {"name": "tried", **method}, "trainer": {**sizes, "adam_epsilon": 1e-3, **trainer}, "seed": 0}
-    return {"name": "tried", "label": "tried", "config": json.loads(json.dumps(config))}
+    return JobDescription(name="tried", label="tried", config=json.loads(json.dumps(config)))
 
 
 def causal(method, **trainer):
     told = description(method, batch_size=8, **trainer)
-    told["config"] |= {"max_seq_length": 96, "prompt": "{source}>"}
-    return {**told, "family": "causal_lm"}
+    config = {**told.config, "max_seq_length": 96, "prompt": "{source}>"}
+    return told.model_copy(update={"config": config, "family": "causal_lm"})
 
 
 def words(inputs, output, told, stage="train"):
     config = output.with_name(f"{output.name}.json")
-    write_json(config, told)
+    write_json(config, told.model_dump())
     roles = [word for role, path in inputs.items() for word in ("--input", f"{role}={path}")]
     command = [sys.executable, "-m", "qatlab", stage, "--config", config, *roles, "--threads", "2"]
     return [*command, "--log", log_of(output), "--output", output]
@@ -238,7 +239,7 @@ def test_a_processs_mistake_is_one_line(training_inputs, tmp_path):
     reason = "trainer.batch_size=128 is more than the 64 training rows; lower it or raise data.rows"
     assert (code, said) == (2, f"train tried failed: {reason} (log: {log_of(tmp_path / 'out')})\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.failed.json", "out.json", "out.log"]
-    assert read_mark(tmp_path / "out")["reason"] == reason
+    assert read_mark(tmp_path / "out").reason == reason
 
 
 def running(training_inputs, tmp_path, forked):

@@ -6,11 +6,12 @@ import malice
 from killing import Killed, at_step, kill
 from qatlab.artifact import checkpoint_folder, read_json, sha256_of, write_json
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL, SEAL
 
 TRAINER = {"batch_size": 16, "precision": "fp32", "num_train_epochs": 2}
-TOLD = {"name": "tried", "label": "tried", "config": {"method": {"name": "tried"}, "trainer": TRAINER, "seed": 0}}
+TOLD = JobDescription(name="tried", label="tried", config={"method": {"name": "tried"}, "trainer": TRAINER, "seed": 0})
 
 
 @pytest.mark.parametrize("write", [malice.torch_archive, malice.pickled], ids=lambda write: write.__name__)

@@ -8,15 +8,18 @@ import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from qatlab.artifact import alone, checkpoint_folder, read_json, scratch_folder, written_aside
+from qatlab.artifact import alone, checkpoint_folder, scratch_folder, written_aside
 from qatlab.bundle import KINDS, add_option, in_use
 from qatlab.errors import Stopped, UserError, printable, unknown
 from qatlab.failures import mark, unmark
 from qatlab.fork_server import run_there
 from qatlab.machine.disk import full
 from qatlab.progress import last_lines, output_to, say
+
+if TYPE_CHECKING:
+    from qatlab.job import JobDescription
 
 STAGES = {
     "model": "fetch a base model as a plain Sentence Transformers folder",
@@ -73,10 +76,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run_stage(name: str, arguments: list[str]) -> int:
     options = _options(name, arguments)
-    description = _description(options.config)
-    named = {} if name in STUDY_STAGES else description.get("inputs", {})
+    from qatlab.job import JobDescription  # which imports pydantic: a job that a server runs does not need it here
+
+    description = JobDescription.read(options.config)
+    named = {} if name in STUDY_STAGES else description.inputs
     inputs = _inputs({role: options.results / path for role, path in named.items()}, options.input)
-    stage = f"{name} {description['label']}"
+    stage = f"{name} {description.label}"
     node = _node(name, description)
     if node is not None and node.rank > 0 and options.log is not None:
         options.log = options.log.with_name(f"{options.log.stem}.node-{node.rank}{options.log.suffix}")
@@ -95,19 +100,9 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     except Exception as error:
         reason = full(error, options.output) or error
         if marked:
-            mark(options.output, name, description["label"], reason)
+            mark(options.output, name, description.label, reason)
         return _failed(stage, reason, options.log)
     return 0
-
-
-def _description(path: Path) -> Any:
-    try:
-        found = read_json(path)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict) or not {"label", "config"} <= found.keys():
-        raise UserError(f"--config: '{path}' is no configuration of a stage, as `qatlab plan --write` makes it")
-    return found
 
 
 def _options(name: str, arguments: list[str]) -> argparse.Namespace:
@@ -144,9 +139,9 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
     return options
 
 
-def _node(name: str, description: dict[str, Any]) -> Any:
+def _node(name: str, description: "JobDescription") -> Any:
     """Which node this is of a training in several processes; None for what runs in this one."""
-    several = description["config"]["trainer"].get("distributed") if name == "train" else None
+    several = description.config["trainer"].get("distributed") if name == "train" else None
     if several is None:
         return None
     from qatlab.config.trainer import DistributedConfig
@@ -157,13 +152,13 @@ def _node(name: str, description: dict[str, Any]) -> Any:
 
 
 def _make(
-    name: str, options: argparse.Namespace, description: dict[str, Any], inputs: dict[str, Path], node: Any
+    name: str, options: argparse.Namespace, description: "JobDescription", inputs: dict[str, Path], node: Any
 ) -> None:
     if node is not None and node.rank > 0:  # the first one's processes write for all
         _run(name, options, description, inputs, scratch_folder(options.output), node)
         return
     of_study = name in STUDY_STAGES
-    stage = f"{name} {description['label']}"
+    stage = f"{name} {description.label}"
 
     def waiting() -> None:
         say(f"{stage} waits: another process is making it")
@@ -186,13 +181,13 @@ def _make(
 def _run(
     name: str,
     options: argparse.Namespace,
-    description: dict[str, Any],
+    description: "JobDescription",
     inputs: dict[str, Path],
     output: Path,
     node: Any,
 ) -> None:
     if name in KINDS and (bundle := in_use()) is not None:
-        bundle.copy(f"{description['kind']}/{description['name']}", output)
+        bundle.copy(f"{description.kind}/{description.name}", output)
     elif node is None:
         importlib.import_module(f"qatlab.stages.{name}").run(description, inputs, output, options.threads)
     else:

@@ -11,6 +11,7 @@ from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.onnx import OnnxDeployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.models.embedding import load_model
 from qatlab.stages import deploy
 from qatlab.stages import model as model_stage
@@ -24,7 +25,7 @@ def source(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model") / "mine"
     folder.mkdir()
     config = {"name": str(tiny_model), "revision": "main", "max_seq_length": 24}
-    model_stage.run({"config": config, "label": "mine"}, {}, folder, None)
+    model_stage.run(JobDescription(config=config, label="mine"), {}, folder, None)
     return folder
 
 
@@ -92,7 +93,7 @@ def test_a_quantized_file_has_the_tokens_of_its_float_file(source, exported, tmp
         (tmp_path / name).mkdir()
         config = {"backend": "onnx", "quantization": quantization}
         inputs = {"model": source, "float": tmp_path / "plain"}
-        deploy.run({"config": config, "label": "mine"}, inputs, tmp_path / name, 1)
+        deploy.run(JobDescription(config=config, label="mine"), inputs, tmp_path / name, 1)
     encoders = [ONNX.encoder(tmp_path / name / "model", 1) for name in ("int8", "plain")]
     agreement.check_quantized(*encoders, "deploy mine")
     assert "mean cosine similarity" not in capsys.readouterr().err

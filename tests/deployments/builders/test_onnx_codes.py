@@ -19,6 +19,7 @@ from qatlab.deployments.builders.onnx_codes import RANGES_FILE, append_codes
 from qatlab.deployments.builders.onnx_export import ONNX_FILE
 from qatlab.deployments.encoders.onnx import OnnxEncoder
 from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
+from qatlab.job import JobDescription
 from qatlab.quantization import MinMaxRange, Range, quantize_embeddings
 from qatlab.quantization.ranges import RANGES
 from qatlab.stages import deploy
@@ -84,7 +85,7 @@ def made(tmp_path_factory):
 
 
 def run(folder, name, config, inputs):
-    described = {"config": {"backend": "onnx", **config}, "label": name}
+    described = JobDescription(config={"backend": "onnx", **config}, label=name)
     deploy.run(described, inputs, folder / name, 1)
     return folder / name / "model"
 

@@ -126,22 +126,23 @@ def _written(task: tuple[Texts, Texts], folder: Path) -> Path:
 def _deployed(folder: Path, name: str) -> Path:
     """The model, cut at TOKENS, as the deployment torch_fp32 ships it."""
     from qatlab.artifact import write_json
+    from qatlab.job import JobDescription
     from qatlab.stages import model
 
-    model.run({"config": {"name": name, "max_seq_length": TOKENS}}, {}, folder, None)
+    model.run(JobDescription(config={"name": name, "max_seq_length": TOKENS}), {}, folder, None)
     write_json(folder / "config.json", {"config": {"backend": "torch"}})
     return folder
 
 
 def _encode_and_score(deployed: Path, task: Path, output: Path) -> None:
+    from qatlab.job import JobDescription
     from qatlab.stages import encode, score
 
     encoded, scored = output / "encode", output / "score"
     for folder in (encoded, scored):
         folder.mkdir(parents=True, exist_ok=True)
-    description = {"label": "of the benchmark", "config": {"batch_size": BATCH}}
+    description = JobDescription(label="of the benchmark", config={"batch_size": BATCH})
     encode.run(description, {"deploy": deployed, "task": task}, encoded, None)
     config = {"metrics": METRICS, "precisions": PRECISIONS}
-    score.run(
-        {"label": "of the benchmark", "config": config}, {"encode": encoded, "task": task}, scored, os.cpu_count()
-    )
+    description = JobDescription(label="of the benchmark", config=config)
+    score.run(description, {"encode": encoded, "task": task}, scored, os.cpu_count())

@@ -7,6 +7,8 @@ stage of that name imports for the family of its job; its module `family` has wh
 from importlib import import_module
 from typing import Any, Literal, get_args
 
+from qatlab.job import JobDescription
+
 FamilyName = Literal["embedding", "causal_lm"]
 Part = Literal["train", "deploy", "encode", "score", "card"]
 FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
@@ -19,13 +21,13 @@ def part_name(family: str, part: Part) -> str:
     return f"{__package__}.{family}.{part}"
 
 
-def part_of(description: dict[str, Any], part: Part) -> Any:
+def part_of(description: JobDescription, part: Part) -> Any:
     """Import a family's part of a stage.
 
     Args:
         description: of the job, as the plan writes it; without a family, it is of an embedding model.
     """
-    return import_module(part_name(description.get("family", DEFAULT), part))
+    return import_module(part_name(description.family or DEFAULT, part))
 
 
 def card_modules() -> tuple[str, ...]:

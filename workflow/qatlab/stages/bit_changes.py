@@ -8,12 +8,13 @@ import numpy as np
 from qatlab.arrays import load_array
 from qatlab.artifact import write_json
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 
 TABLES = ("documents", "queries")
 ROWS_AT_ONCE = 8192
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes bit_changes.json: the shares of the documents' and of the queries' bits that differ, and `bits`, those of an embedding.
 
     A bit is 1 where the value is above 0, as in the grid `binary`.

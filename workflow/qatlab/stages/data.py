@@ -1,16 +1,16 @@
 """data: training rows, from wherever they come, as Parquet with a manifest."""
 
 from pathlib import Path
-from typing import Any
 
 from qatlab.artifact import sha256_of, write_json
 from qatlab.data.sample import check_count, kept_rows
+from qatlab.job import JobDescription
 from qatlab.sources.source import SOURCES
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes train.parquet (one text column per role) and manifest.json (source, rows, SHA-256)."""
-    config = SOURCES.read(description["config"])
+    config = SOURCES.read(description.config)
     table, commit = config.load()
     check_count(config.name, len(table), config.rows)
     table = table.iloc[kept_rows(len(table), config.shuffle_seed, config.rows)].reset_index(drop=True)
@@ -18,7 +18,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     manifest = {
         "source": config.source,
         "name": config.name,
-        "origin": description["origin"],
+        "origin": description.origin,
         "rows": len(table),
         "columns": list(table.columns),
     } | ({"commit": commit} if commit else {})

@@ -1,23 +1,23 @@
 """deploy: a trained model as it is shipped."""
 
 from pathlib import Path
-from typing import Any
 
 from qatlab.artifact import write_json
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.families.parts import part_of
+from qatlab.job import JobDescription
 
 WEIGHTS = (".safetensors", ".onnx", ".data", ".onnx_data", ".bin")
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write model/ (a folder that the family's library loads) and cost.json.
 
     cost.json has the bytes of the weights and, of quantized weights, how many of those of linear layers are quantized.
     """
-    config: Deployment = DEPLOYMENTS.read(description["config"])
+    config: Deployment = DEPLOYMENTS.read(description.config)
     target = output / "model"
-    counts = part_of(description, "deploy").build(config, inputs, target, threads, description["label"])
+    counts = part_of(description, "deploy").build(config, inputs, target, threads, description.label)
     files = [file for file in target.rglob("*") if file.suffix in WEIGHTS]
     size = sum(file.stat().st_size for file in files)
     write_json(output / "cost.json", {"bytes": size, **(counts._asdict() if counts else {})})

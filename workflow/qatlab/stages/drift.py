@@ -12,17 +12,18 @@ from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
 from qatlab.evaluation.search_drift import search_drift
 from qatlab.evaluation.task import Task, load_task
+from qatlab.job import JobDescription
 
 TABLES = {"documents": ("documents",), "queries": ("queries",), "all": ("documents", "queries")}
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes drift.json and cosines.npy, (n,) float64.
 
     drift.json has min, max and mean cosine similarity, mean distance and n, as published studies do; for a task also what
     search_drift says of searches with the queries.
     """
-    config = description["config"]
+    config = description.config
     of_task = "task" in inputs
     texts = config["texts"] if of_task else "documents"
     pairs = {name: _pair(inputs, name) for name in (("documents", "queries") if of_task else ("documents",))}

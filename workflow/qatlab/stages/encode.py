@@ -1,16 +1,16 @@
 """encode: one pass of a deployed model over a task or a set of texts: its embeddings, or its predictions."""
 
 from pathlib import Path
-from typing import Any
 
 from qatlab.artifact import read_json, write_json
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.evaluation.one_pass import Pass
 from qatlab.families.parts import part_of
+from qatlab.job import JobDescription
 from qatlab.machine.processor import features, integer_kernel
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write what the family's model gives for the texts; cost.json, machine.json."""
     deployment: Deployment = DEPLOYMENTS.read(read_json(inputs["deploy"] / "config.json")["config"])
     taken: Pass = part_of(description, "encode").encode(description, deployment, inputs, output, threads)

@@ -1,11 +1,11 @@
 """index: one page of all studies that there are tables of: what each asks, and the answer."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from qatlab.artifact import read_json
+from qatlab.job import JobDescription
 from qatlab.study.record import StudySummary
 from qatlab.tables.harmless import in_markdown, markdown_table
 
@@ -17,7 +17,7 @@ model and other data: its answer is of those.
 """
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes index.md from every study's study.json and tables/answers.csv."""
     studies = [folder for folder in sorted(inputs["studies"].iterdir()) if (folder / "study.json").is_file()]
     sections = [_section(folder) for folder in studies]

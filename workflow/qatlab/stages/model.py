@@ -9,6 +9,7 @@ from typing import Any
 from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.models.dense_encoder import check_dense_encoder
 from qatlab.models.packaged import packaged_folder, verify
 from qatlab.models.positions import check_positions
@@ -22,9 +23,9 @@ NORMALIZE = "sentence_transformers.models.Normalize"  # every release of Sentenc
 PLAIN_FILES = (".json", ".txt", ".safetensors", ".model")
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes model/ and manifest.json. Pickled weights, code and anything else a folder may hold stay behind."""
-    config = ModelConfig.model_validate(description["config"])
+    config = ModelConfig.model_validate(description.config)
     source = model_source(config)
     target = output / "model"
     if config.decoder is not None:

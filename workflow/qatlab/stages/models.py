@@ -1,7 +1,6 @@
 """models: each trained model of a study as it can be shared: one folder with its ONNX files and its figures."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -12,6 +11,7 @@ from qatlab.deployments.builders.onnx_export import ONNX_FILE
 from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.families.parts import part_of
+from qatlab.job import JobDescription
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.names import model_folder
 
@@ -19,9 +19,9 @@ FOLDER = "models"
 EXACT = "figures with ONNX Runtime's session option `session.x64quantprecision` = `1`"
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes models/RUN/ for each run that trains: the trained folder, its ONNX files under onnx/, and its card."""
-    study = StudyRecord.model_validate(description["config"])
+    study = StudyRecord.model_validate(description.config)
     (output / FOLDER).mkdir()
     for run in study.runs:
         if run.trains:

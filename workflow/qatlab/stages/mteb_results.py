@@ -14,6 +14,7 @@ from mteb.models import ModelMeta
 from qatlab.artifact import read_json
 from qatlab.data.mteb_tasks import mteb_metric
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.job import JobDescription
 from qatlab.progress import say
 from qatlab.study.record import Evaluation, RunRecord, StudyRecord
 from qatlab.tasks.task import TASKS
@@ -36,10 +37,10 @@ class Result(NamedTuple):
     scores: dict[str, float]
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes mteb/results/<model>/<revision>/<Task>.json, and below experiments/ what is not float32 on the model's own axes."""
     cache = ResultCache(output / "mteb")
-    for result in _results(StudyRecord.model_validate(description["config"]).runs, inputs["results"]):
+    for result in _results(StudyRecord.model_validate(description.config).runs, inputs["results"]):
         task = get_task(result.task)
         main = task.metadata.main_score
         if main not in result.scores:

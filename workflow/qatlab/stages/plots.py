@@ -1,8 +1,8 @@
 """plots: a study's figures as pictures."""
 
 from pathlib import Path
-from typing import Any
 
+from qatlab.job import JobDescription
 from qatlab.plots import style
 from qatlab.plots.drawn_from import DrawnFrom
 from qatlab.plots.plot import plots_of
@@ -10,12 +10,12 @@ from qatlab.study.record import StudyRecord
 from qatlab.tables.missing import read_missing
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write plots/ with each plot of the study as .svg and .png.
 
     What an input `missing` (see `qatlab.plan.unfinished`) names as not there is left out, and named in the titles.
     """
-    study = StudyRecord.model_validate(description["config"])
+    study = StudyRecord.model_validate(description.config)
     drawn_from = DrawnFrom(study, inputs["results"], inputs["tables"], read_missing(inputs))
     folder = output / "plots"
     folder.mkdir()

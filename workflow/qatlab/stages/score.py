@@ -1,7 +1,6 @@
 """score: a task's figures, from one pass of a model over it."""
 
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,9 +8,10 @@ import pyarrow.parquet as pq
 from qatlab.artifact import write_json
 from qatlab.evaluation.scores_file import Scored, write_scores
 from qatlab.families.parts import part_of
+from qatlab.job import JobDescription
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write scores.json, per_query.parquet and timings.json; of embeddings at integer precisions quantization_ranges/ too.
 
     They hold the mean of each metric at each output; each query's (or pair's, or text's) part in it; the durations of searches; the

@@ -1,9 +1,9 @@
 """tables: every figure of a study in long tables, and wide views of them for people."""
 
 from pathlib import Path
-from typing import Any
 
 from qatlab.artifact import write_json
+from qatlab.job import JobDescription
 from qatlab.study.record import StudyRecord, StudySummary
 from qatlab.tables import long, wide
 from qatlab.tables.gathered import Gathered
@@ -14,12 +14,12 @@ from qatlab.tables.table import tables_of
 FLOATS = "%.6f"
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write runs.csv, study.json and tables/ with scores, drift, cost and search as .csv, and wide views as .csv, .md and .tex.
 
     An input `missing` (see `qatlab.plan.unfinished`) names the artifacts that are not there; tables show them as failed or not run.
     """
-    study, missing = StudyRecord.model_validate(description["config"]), read_missing(inputs)
+    study, missing = StudyRecord.model_validate(description.config), read_missing(inputs)
     gathered = Gathered(study, inputs["results"], inputs.get("published"), missing)
     folder = output / "tables"
     folder.mkdir()

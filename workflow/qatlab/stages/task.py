@@ -1,20 +1,20 @@
 """task: an evaluation task, from wherever it comes, as three Parquet tables with a manifest."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from qatlab.artifact import sha256_of, write_json
 from qatlab.config.kind import PAIRED, Kind
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.progress import say
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes documents.parquet (id, text), queries.parquet (id, text), qrels.parquet (query_id, doc_id, relevance), manifest.json."""
-    values = dict(description["config"])
+    values = dict(description.config)
     name = values.pop("task")
     config = TASKS.read(values)
     loaded = config.load(name, inputs["model"] / "model" if "model" in inputs else None)
@@ -38,7 +38,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         "name": name,
         "kind": loaded.kind,
         "source": config.source,
-        "origin": description["origin"],
+        "origin": description.origin,
         "rows": {table: len(rows) for table, rows in tables.items()},
         "queries_without_judgement": unjudged,
         **loaded.more,

@@ -1,18 +1,18 @@
 """texts: a set of texts to embed, from wherever it comes, as Parquet with a manifest."""
 
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from qatlab.artifact import sha256_of, write_json
 from qatlab.errors import UserError
+from qatlab.job import JobDescription
 from qatlab.text_sets.text_set import TEXT_SETS
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Writes documents.parquet (id, text), in the source's order, and manifest.json."""
-    values = dict(description["config"])
+    values = dict(description.config)
     name = values.pop("texts")
     config = TEXT_SETS.read(values)
     texts, commit = config.load(name)
@@ -26,7 +26,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
         {
             "name": name,
             "source": config.source,
-            "origin": description["origin"],
+            "origin": description.origin,
             "rows": len(texts),
             "sha256": sha256_of(output / "documents.parquet"),
             **({"commit": commit} if commit else {}),

@@ -12,6 +12,7 @@ from qatlab.cards.training_card import FILE, known
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
 from qatlab.families.parts import part_of
+from qatlab.job import JobDescription
 from qatlab.machine.processes import is_first
 from qatlab.progress import say
 from qatlab.training.arguments import SCRATCH, training_arguments
@@ -23,28 +24,28 @@ from qatlab.training.share import take_share
 from qatlab.training.training import Training
 
 
-def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> None:
+def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write model/ (a plain folder of the family's library, with its card), log.csv (one row per step) and cost.json."""
     part = part_of(description, "train")
-    config = part.CONFIG.model_validate(description["config"])
+    config = part.CONFIG.model_validate(description.config)
     method = config.method
     take_share(config.trainer, threads)
     set_seed(config.seed)
-    training: Training = part.TRAINING(config, inputs, description["label"])
+    training: Training = part.TRAINING(config, inputs, description.label)
     callbacks: list[Any] = []
     if method.weights is not None:
         callbacks.append(_quantize_weights(training))
     if method.lora is not None:
         _add_adapters(training.model, method.lora)
     loss = training.loss()
-    log = TrainingLog(description["label"], loss, list(callbacks), training.clock)
+    log = TrainingLog(description.label, loss, list(callbacks), training.clock)
     callbacks += [*training.callbacks(log), log]
     arguments = training_arguments(
         config.trainer,
         config.learning_rate,
         config.seed,
         output,
-        description["name"],
+        description.name,
         training.examples,
         method.extra_steps,
     )
@@ -52,7 +53,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     trained_parameters = sum(p.numel() for p in training.model.parameters() if p.requires_grad)
     origin = made_by("train", description, inputs, [part.__name__])
     checkpoints = Checkpoints(checkpoint_folder(output), origin, log)
-    trainer.add_callback(StopWhenDiverged(description["label"], checkpoints))
+    trainer.add_callback(StopWhenDiverged(description.label, checkpoints))
     trainer.train_resumably(checkpoints)
     log.check_live()
     took = cost(log.step_seconds, config.trainer, trained_parameters)
@@ -71,7 +72,7 @@ def run(description: dict[str, Any], inputs: dict[str, Path], output: Path, thre
     steps.to_csv(output / "log.csv", index=False)
     write_json(output / "cost.json", took)
     model, data = known(inputs["model"]), known(inputs["data"])
-    card = part_of(description, "card").card(description["config"], model, data, took, steps)
+    card = part_of(description, "card").card(description.config, model, data, took, steps)
     (output / "model" / FILE).write_text(card, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 

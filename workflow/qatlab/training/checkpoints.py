@@ -20,6 +20,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from qatlab.artifact import read_json, sha256_of, sync, write_json
 from qatlab.errors import Stopped, UserError
+from qatlab.job import JobDescription
 from qatlab.machine.processes import from_first, is_first, largest
 from qatlab.progress import say
 from qatlab.stage_code import stage_meaning
@@ -48,7 +49,7 @@ def seconds_between() -> float:
 
 
 def made_by(
-    stage: str, description: dict[str, Any], inputs: dict[str, Path], modules: Sequence[str] = ()
+    stage: str, description: JobDescription, inputs: dict[str, Path], modules: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Return all that a training follows from: its configuration, what it is made from, this code and the libraries below it.
 
@@ -58,7 +59,7 @@ def made_by(
     manifests = {role: sha256_of(path / "manifest.json") for role, path in inputs.items()}
     versions = {package: version(package) for package in PACKAGES}
     return {
-        "config": description["config"],
+        "config": description.config,
         "inputs": manifests,
         "code": stage_meaning(stage, modules),
         "versions": versions,

@@ -22,6 +22,7 @@ from qatlab.artifact import read_json, write_json
 from qatlab.config.trainer import DistributedConfig
 from qatlab.errors import Stopped, UserError
 from qatlab.fork_server import open_to_workers
+from qatlab.job import JobDescription
 from qatlab.machine.nodes import ALONE, Node
 from qatlab.progress import say
 from qatlab.training.ending import insists
@@ -34,7 +35,7 @@ PATIENCE = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}  # seconds that processes hav
 
 def launch(
     stage: str,
-    description: dict[str, Any],
+    description: JobDescription,
     inputs: dict[str, Path],
     output: Path,
     threads: int | None,
@@ -52,14 +53,14 @@ def launch(
     """
     from qatlab.machine.gpu import claim_gpus, visible_gpus
 
-    distributed = DistributedConfig.model_validate(description["config"]["trainer"]["distributed"])
+    distributed = DistributedConfig.model_validate(description.config["trainer"]["distributed"])
     claim_gpus(visible_gpus(), distributed.processes)
     open_to_workers()
     with tempfile.TemporaryDirectory(prefix="qatlab-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         task = {
             "stage": stage,
-            "description": description,
+            "description": description.model_dump(mode="json"),
             "inputs": {role: str(path) for role, path in inputs.items()},
             "output": str(output),
             "threads": threads,

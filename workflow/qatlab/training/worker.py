@@ -13,6 +13,7 @@ from qatlab import progress
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import Stopped, UserError
 from qatlab.fork_server import WORKER, run_there
+from qatlab.job import JobDescription
 from qatlab.machine.disk import full
 from qatlab.training.worker_folder import SAID, TASK, VARIABLE, report_of
 
@@ -28,7 +29,8 @@ def main(folder: Path) -> int:
     output = Path(task["output"])
     try:
         stage = importlib.import_module(f"qatlab.stages.{task['stage']}")
-        stage.run(task["description"], {role: Path(p) for role, p in task["inputs"].items()}, output, task["threads"])
+        inputs = {role: Path(path) for role, path in task["inputs"].items()}
+        stage.run(JobDescription.model_validate(task["description"]), inputs, output, task["threads"])
     except Stopped as stopped:
         _leave(folder, rank, {"kind": "stopped", "message": str(stopped), "signal": stopped.signal})
     except BaseException as error:

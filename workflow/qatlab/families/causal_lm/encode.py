@@ -14,6 +14,7 @@ from qatlab.deployments.torch import TorchDeployment
 from qatlab.evaluation.one_pass import Pass
 from qatlab.evaluation.task import MANIFEST
 from qatlab.families.causal_lm.deploy import load_deployed
+from qatlab.job import JobDescription
 from qatlab.machine.device import describe_device, device_name, use_threads
 from qatlab.machine.gpu import claim_gpu, visible_gpus
 from qatlab.models.causal_lm import load_tokenizer
@@ -23,13 +24,13 @@ BATCHES_AT_ONCE = 8
 
 
 def encode(
-    description: dict[str, Any], deployment: Deployment, inputs: dict[str, Path], output: Path, threads: int | None
+    description: JobDescription, deployment: Deployment, inputs: dict[str, Path], output: Path, threads: int | None
 ) -> Pass:
     """Write predictions.parquet in the order of the task's queries.
 
     Columns: id; of a translation its `prediction`; of a text its `nats` (−ln of its probability) and `bytes` of UTF-8.
     """
-    config = PredictionConfig.model_validate(description["config"])
+    config = PredictionConfig.model_validate(description.config)
     assert isinstance(deployment, TorchDeployment)
     device = device_name() if deployment.runs_on_gpu else "cpu"
     if deployment.runs_on_gpu:
@@ -52,7 +53,7 @@ def encode(
 
     predict([rows["text"].iloc[0][:100]])  # warms up
     began = time.monotonic()
-    columns = _in_blocks(predict, rows["text"].tolist(), config.predict.batch_size, f"encode {description['label']}")
+    columns = _in_blocks(predict, rows["text"].tolist(), config.predict.batch_size, f"encode {description.label}")
     seconds = time.monotonic() - began
     pd.DataFrame({"id": rows["id"], **columns}).to_parquet(output / "predictions.parquet", index=False)
     return Pass(len(rows), seconds, describe_device(device))

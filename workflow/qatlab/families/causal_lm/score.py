@@ -1,7 +1,6 @@
 """Figures of a task from the predictions of a causal language model: chrF and BLEU, or bits per byte."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -11,10 +10,11 @@ from qatlab.errors import UserError
 from qatlab.evaluation.planned import TEXT_OUTPUT
 from qatlab.evaluation.scores_file import Scored, ScoreRow, standard_error
 from qatlab.evaluation.task import MANIFEST
+from qatlab.job import JobDescription
 from qatlab.tables.names import TEXT
 
 
-def score(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> Scored:
+def score(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> Scored:
     """Return the figures of the predictions; nothing is searched, so there are no durations.
 
     Raises:

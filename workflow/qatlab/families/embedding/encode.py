@@ -13,6 +13,7 @@ from qatlab.config.encode import EncodeConfig, EncodeTrainingConfig
 from qatlab.deployments.deployment import Deployment
 from qatlab.evaluation.one_pass import Pass
 from qatlab.evaluation.task import MANIFEST
+from qatlab.job import JobDescription
 from qatlab.models.prompts import prompt_for
 from qatlab.models.similarity import SIMILARITY_FILE, named_similarity
 from qatlab.progress import Pace, clock, say
@@ -22,7 +23,7 @@ BATCHES_AT_ONCE = 8
 
 
 def encode(
-    description: dict[str, Any], deployment: Deployment, inputs: dict[str, Path], output: Path, threads: int | None
+    description: JobDescription, deployment: Deployment, inputs: dict[str, Path], output: Path, threads: int | None
 ) -> Pass:
     """Write documents.npy and, of a task, queries.npy, (n, dim) float32 in the order of the tables.
 
@@ -31,18 +32,18 @@ def encode(
     Raises:
         ValueError: for embeddings that are NaN or infinite.
     """
-    config = (EncodeTrainingConfig if "data" in inputs else EncodeConfig).model_validate(description["config"])
+    config = (EncodeTrainingConfig if "data" in inputs else EncodeConfig).model_validate(description.config)
     folder = inputs["deploy"] / "model"
     encoder = deployment.encoder(folder, config.threads or threads)
     encoder.encode(["warm up"], config.batch_size)
-    deployment.check_encoder(encoder, folder, f"encode {description['label']}")
+    deployment.check_encoder(encoder, folder, f"encode {description.label}")
     if (folder / RANGES).is_dir():
         shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring
     count, seconds = 0, 0.0
     for table, texts in _texts(inputs, config).items():
         prompt = prompt_for(folder, "pairs" if _are_pairs(inputs) else table)
         began = time.monotonic()
-        embeddings = _encode(encoder, texts, prompt, config.batch_size, f"encode {description['label']}: {table}")
+        embeddings = _encode(encoder, texts, prompt, config.batch_size, f"encode {description.label}: {table}")
         seconds += time.monotonic() - began
         count += len(texts)
         if not np.isfinite(embeddings).all():

@@ -3,7 +3,6 @@
 from importlib import import_module
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import faiss
 import numpy as np
@@ -19,6 +18,7 @@ from qatlab.evaluation.ranking import SideRanges, side_ranges
 from qatlab.evaluation.scores_file import Scored, ScoreRow, TimingRow, standard_error
 from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.evaluation.task import Task, load_task
+from qatlab.job import JobDescription
 from qatlab.models.similarity import SIMILARITY_FILE, check_similarity
 from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES, Range
@@ -33,10 +33,10 @@ FIGURES = {
 }
 
 
-def score(description: dict[str, Any], inputs: dict[str, Path], output: Path, threads: int | None) -> Scored:
+def score(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> Scored:
     """Return the figures at every output, and write the ranges of integer precisions to quantization_ranges/."""
     faiss.omp_set_num_threads(threads or 1)
-    config = _with_similarity(EvaluateConfig.model_validate(description["config"]), inputs["encode"], description)
+    config = _with_similarity(EvaluateConfig.model_validate(description.config), inputs["encode"], description)
     task = load_task(inputs["task"])
     embeddings = _embeddings(inputs["encode"], task)
     trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
@@ -81,12 +81,12 @@ def score(description: dict[str, Any], inputs: dict[str, Path], output: Path, th
     return Scored(columns, scores, timings)
 
 
-def _with_similarity(config: EvaluateConfig, encoding: Path, description: dict[str, Any]) -> EvaluateConfig:
+def _with_similarity(config: EvaluateConfig, encoding: Path, description: JobDescription) -> EvaluateConfig:
     """Return the configuration with cosine or dot for "model": the similarity of the model whose embeddings are scored."""
     if config.similarity != "model":
         return config
     named = read_json(encoding / SIMILARITY_FILE)["similarity"]
-    return config.model_copy(update={"similarity": check_similarity(named, description["label"])})
+    return config.model_copy(update={"similarity": check_similarity(named, description.label)})
 
 
 def _range(path: Path) -> Range:
@@ -120,7 +120,7 @@ def _on_axes(
     rotation: RotationConfig,
     dimensions: int | None,
     config: EvaluateConfig,
-    description: dict[str, Any],
+    description: JobDescription,
 ) -> tuple[OnAxes, OnAxes] | None:
     """Both sides on the axes; None for a baseline of `bit_axes` that there are too few documents for, which a line says.
 
@@ -131,7 +131,7 @@ def _on_axes(
         return on_axes(*embeddings, rotation, dimensions, config.similarity, training)
     except ValueError as error:
         if isinstance(error, TooFewEmbeddings) and rotation not in config.rotations:
-            say(f"score {description['label']}: {error}; bits on these axes ({rotation.label}) are left out")
+            say(f"score {description.label}: {error}; bits on these axes ({rotation.label}) are left out")
             return None
         what = f"dimensions {dimensions}" if rotation.plain else f"rotations {rotation.label}"
         raise UserError(f"evaluate.{what}: {error}") from None
