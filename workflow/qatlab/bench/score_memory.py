@@ -1,6 +1,6 @@
 """Peak memory of the stage `score` on a million documents, against 3 GiB: the default grid, and a wide one.
 
-`python -m qatlab.bench.score_memory FOLDER` scores what measure_score_memory() has written to a folder, and prints its peak memory in bytes.
+`python -m qatlab.bench.score_memory FOLDER` scores what a folder has, and prints its peak memory in bytes.
 """
 
 import os

@@ -16,7 +16,7 @@ from qatlab.evaluation.task import Task
 PAIRS_AT_ONCE = 512  # left out in turn, beside all others
 
 
-def figures(
+def similarity_figures(
     queries: OnAxes,
     documents: OnAxes,
     task: Task,
