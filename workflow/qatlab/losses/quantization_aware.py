@@ -22,16 +22,17 @@ from qatlab.losses.wrapped import (
     gathers,
     scale_replaced,
     scaled_loss,
+    scales_by_precision,
+    total_of,
     wants_a_number,
 )
 from qatlab.losses.zero_distance import guard_zero_distances
 from qatlab.machine.processes import mean
 from qatlab.quantization.estimators import LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
-from qatlab.quantization.precisions import RANGED, UNIFORM, check_dimension, is_binary, named_sides, similarity_slope
+from qatlab.quantization.precisions import RANGED, UNIFORM, check_dimension, is_binary, named_sides
 from qatlab.schedules import WeightSchedule, schedules_of
 
-DEFAULT_SCALE = 20.0
 FLOAT = "float32"
 
 
@@ -233,7 +234,7 @@ class QuantizationAwareLoss(nn.Module):
 
             def wrapped(columns: list[Tensor]) -> Tensor:
                 with embedded.serve(columns):
-                    return _total(self.loss(features, labels))
+                    return total_of(self.loss(features, labels))
 
             components: dict[str, Tensor] = {}
             values: dict[str, Tensor] = {}
@@ -254,7 +255,7 @@ class QuantizationAwareLoss(nn.Module):
             elif self._compares(values):
                 self._compare(values, embedded.floats, lambda: wrapped(floats))
         self._diagnostics = {**mean(self._diagnostics), **self._compared}
-        return _total(components) if wants_a_number(self.model) else components
+        return total_of(components) if wants_a_number(self.model) else components
 
     def _begin(self, floats: list[Tensor]) -> tuple[list[Tensor], Callable[[str], list[Tensor]]]:
         """Learn the centre and the ranges of this batch.
@@ -430,22 +431,10 @@ class QuantizationAwareLoss(nn.Module):
     def _take_scales(self, scales: dict[str, float], learned: Sequence[str], match: bool) -> None:
         # It is part of self.loss already, so it must not be registered as a module again.
         object.__setattr__(self, "_scaled", scaled_loss(self.loss))
-        for name in (*scales, *learned):
-            if name not in self.sides:
-                raise ValueError(f"a scale is given for '{name}', which is not among the precisions {list(self.sides)}")
-        if (scales or learned) and self._scaled is None:
-            raise ValueError(f"{type(self.loss).__name__} has no scale, so none can be given by precision")
-        own = DEFAULT_SCALE if self._scaled is None else float(self._scaled.scale)
-        for name, scale in scales.items():
-            if not 0 < scale < math.inf:
-                raise ValueError(f"the scale of {name} must be above 0, not {scale}")
-        self._teacher_scale = own
-        if match and self._scaled is not None:
-            matched = {name: own / similarity_slope(*pair) for name, pair in self.sides.items()}
-            scales = {name: scale for name, scale in matched.items() if scale != own} | scales
+        self._teacher_scale, scales = scales_by_precision(self.loss, self.sides, scales, learned, match)
         self.scales = {name: scale for name, scale in scales.items() if name not in learned}
         self.log_scales = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(math.log(scales.get(name, own)))) for name in learned}
+            {name: nn.Parameter(torch.tensor(math.log(scales.get(name, self._teacher_scale)))) for name in learned}
         )
 
     def _scale(self, name: str) -> Any:
@@ -485,9 +474,3 @@ def _not_negative(name: str, value: float) -> float:
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be ≥ 0, not {value}")
     return float(value)
-
-
-def _total(value: Any) -> Tensor:
-    """Some losses return their components in a dictionary."""
-    total: Tensor = torch.stack(list(value.values())).sum() if isinstance(value, dict) else value
-    return total
