@@ -35,7 +35,7 @@ def test_in_turns_takes_medians_of_interleaved_calls():
 
 
 def test_quantizing_needs_little_memory_beyond_its_codes():
-    rows = {row.name: row for row in quantize.measure(rows=60_000, pairs=1)}
+    rows = {row.name: row for row in quantize.measure_quantize(rows=60_000, pairs=1)}
     assert set(rows) == {f"quantize_{p}_{what}" for p in ("int8", "binary") for what in ("time", "memory")}
     assert rows["quantize_int8_memory"].ours < 60_000 * 384 / 2**20 + 8
     assert rows["quantize_binary_memory"].ours < 60_000 * 48 / 2**20 + 8
@@ -43,18 +43,18 @@ def test_quantizing_needs_little_memory_beyond_its_codes():
 
 def test_the_file_has_the_documented_columns_and_bounds_decide_the_exit_code(tmp_path, monkeypatch, capsys):
     rows = [Row("a", 1.0, 2.0, 1.0, "s", "something"), Row("b", 3.0, 2.0, 1.2, "s", "something else")]
-    monkeypatch.setattr(quantize, "measure", lambda: iter(rows))
+    monkeypatch.setattr(quantize, "measure_quantize", lambda: iter(rows))
     assert bench.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 1
     table = pd.read_csv(tmp_path / "bench.csv")
     assert list(table.columns) == ["name", "ours", "reference", "ratio", "bound", "unit", "reference_is"]
     assert table["ratio"].tolist() == [0.5, 1.5]
     assert "ABOVE the bound 1.2" in capsys.readouterr().out
-    monkeypatch.setattr(quantize, "measure", lambda: iter(rows[:1]))
+    monkeypatch.setattr(quantize, "measure_quantize", lambda: iter(rows[:1]))
     assert bench.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 0
 
 
 def test_a_row_without_a_bound_is_shown_and_never_fails(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(quantize, "measure", lambda: iter([Row("a", 9.0, 1.0, None, "s", "something")]))
+    monkeypatch.setattr(quantize, "measure_quantize", lambda: iter([Row("a", 9.0, 1.0, None, "s", "something")]))
     assert bench.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 0
     assert pd.read_csv(tmp_path / "bench.csv")["bound"].isna().all()
     assert "= 9.000  no bound" in capsys.readouterr().out
@@ -66,7 +66,7 @@ def test_an_unknown_benchmark_is_one_line():
 
 
 def test_the_percentile_of_a_small_weight_is_torchs():
-    rows = {row.name: row for row in clip.measure(size=256, pairs=1)}
+    rows = {row.name: row for row in clip.measure_clip(size=256, pairs=1)}
     assert set(rows) == {"percentile_clip_time", "percentile_clip_difference"}
     assert rows["percentile_clip_difference"].ratio <= 1
 
@@ -76,7 +76,7 @@ def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model
     defaults = EvaluateConfig()
     assert (defaults.metrics, defaults.precisions) == (evaluation.METRICS, evaluation.PRECISIONS)
     monkeypatch.setattr(evaluation, "PACKAGES", ("networkx",))
-    rows = {row.name: row for row in evaluation.measure(60, 20, 1, str(tiny_model))}
+    rows = {row.name: row for row in evaluation.measure_evaluation(60, 20, 1, str(tiny_model))}
     assert rows["evaluation_grid_time"].bound == 1.10
     assert rows["evaluation_grid_time_each"].bound is None
     assert min(row.reference for row in rows.values()) > 0
@@ -111,7 +111,7 @@ def test_searches_of_a_library_are_at_the_precision_that_their_rows_name():
 
 
 def test_every_search_has_its_rows():
-    rows = {row.name: row for row in search.measure(documents=3000, queries=20, pairs=1)}
+    rows = {row.name: row for row in search.measure_search(documents=3000, queries=20, pairs=1)}
     assert {name for name in rows if name.endswith("over_float32")} == {
         f"search_{precision}_over_float32" for precision in ("float32", "int8", "binary")
     }
@@ -121,7 +121,7 @@ def test_every_search_has_its_rows():
 
 
 def test_memory_is_that_of_a_process_which_scores(tmp_path):
-    (row,) = score_memory.measure(documents=2000, grids=("default",))
+    (row,) = score_memory.measure_score_memory(documents=2000, grids=("default",))
     assert row.name == "score_memory_default_grid"
     assert 0.05 < row.ours < 1
     config, _ = score_memory.GRIDS["wide"]
@@ -133,18 +133,18 @@ def test_memory_is_that_of_a_process_which_scores(tmp_path):
 
 
 def test_the_score_stage_starts_without_torch():
-    (row,) = score_startup.measure(starts=1)
+    (row,) = score_startup.measure_score_startup(starts=1)
     assert 0 < row.ours < 10
 
 
 def test_intervals_of_a_table_are_timed():
-    (row,) = bootstrap.measure(tasks=2, queries=5)
+    (row,) = bootstrap.measure_bootstrap(tasks=2, queries=5)
     assert row.bound == 1
     assert 0 < row.ours < 10
 
 
 def test_planning_many_runs_is_measured_against_trivial_jobs():
-    rows = {row.name: row for row in workflow.measure(runs=(2, 4), pairs=1)}
+    rows = {row.name: row for row in workflow.measure_workflow(runs=(2, 4), pairs=1)}
     assert set(rows) == {
         *(f"dry_run_of_{n}_runs" for n in (1, 2, 4)),
         "one_of_2_runs",

@@ -14,10 +14,10 @@ from sentence_transformers import SentenceTransformer
 
 from qatlab.config.weights import WeightsConfig
 from qatlab.deployments.builders.onnx_dynamic import quantize
-from qatlab.deployments.builders.onnx_export import ONNX_FILE, export
+from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.encoders.onnx import OnnxEncoder
 from qatlab.deployments.encoders.tokens import TokenBatches
-from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
+from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.evaluation.cosine import cosine
 from qatlab.machine.processor import SATURATING, features, integer_kernel
 from qatlab.models.packaged import packaged_folder

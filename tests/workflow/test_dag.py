@@ -590,7 +590,7 @@ def test_the_benchmark_of_the_int8_file_trains_deploys_and_measures(finished):
 import sys
 from qatlab.bench import onnx_int8
 study, *overrides = sys.argv[1:]
-for row in onnx_int8.measure(1, (*onnx_int8.OVERRIDES, *overrides), study=study):
+for row in onnx_int8.measure_onnx_int8(1, (*onnx_int8.OVERRIDES, *overrides), study=study):
     print(row.name, row.ours, row.reference, row.bound)
 """
     environment = {**os.environ, "PYTHONPATH": str(finished.folder / "workflow")}

@@ -40,16 +40,16 @@ STAGES = {
 }
 # They write into a study's folder, or that of all studies, beside one another.
 STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
-COMMANDS = {
-    "init": "write the workflow and its configuration into a folder",
-    "plan": "show a study's runs and artifacts, or write their configurations",
-    "schema": "print the JSON Schema of the configuration",
-    "schemes": "list the schemes of weights",
-    "bench": "measure time and memory against references",
-    "push": "upload a study's models to the hub",
-    "audit": "list known vulnerabilities of the lock, and what is done about each",
-    "bundle": "gather what a study needs from outside, for machines without network",
-    "gc": "list or remove artifacts that no study names any more",
+COMMANDS = {  # by name: the function that runs it, and what it does
+    "init": ("qatlab.commands.init:main", "write the workflow and its configuration into a folder"),
+    "plan": ("qatlab.commands.plan:main", "show a study's runs and artifacts, or write their configurations"),
+    "schema": ("qatlab.commands.schema:print_schema", "print the JSON Schema of the configuration"),
+    "schemes": ("qatlab.commands.schemes:print_schemes", "list the schemes of weights"),
+    "bench": ("qatlab.commands.bench:main", "measure time and memory against references"),
+    "push": ("qatlab.commands.push:main", "upload a study's models to the hub"),
+    "audit": ("qatlab.commands.audit:main", "list known vulnerabilities of the lock, and what is done about each"),
+    "bundle": ("qatlab.commands.bundle:main", "gather what a study needs from outside, for machines without network"),
+    "gc": ("qatlab.commands.gc:main", "list or remove artifacts that no study names any more"),
 }
 
 
@@ -60,11 +60,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if name in ("-h", "--help"):
             print("usage: qatlab STAGE [options]\n")
-            for stage, purpose in {**STAGES, **COMMANDS}.items():
+            for stage, purpose in STAGES.items():
                 print(f"  {stage:12} {purpose}")
+            for command, (_, purpose) in COMMANDS.items():
+                print(f"  {command:12} {purpose}")
             return 0
         if name in COMMANDS:
-            return int(importlib.import_module(f"qatlab.commands.{name}").main(arguments[1:]) or 0)
+            module, _, function = COMMANDS[name][0].partition(":")
+            return int(getattr(importlib.import_module(module), function)(arguments[1:]) or 0)
         if name not in STAGES:
             raise unknown("stage", name, [*STAGES, *COMMANDS])
         code = run_there(arguments)

@@ -31,7 +31,7 @@ class Registry(Generic[T]):
 
     Args:
         concept: what messages call one, such as 'source of training data'.
-        package: the package whose modules register classes when they are imported.
+        package: the package whose modules register classes when they are imported, or the one module that does.
         key: the field of the configuration that holds the name.
         group: of entry points, where it is not called like the package.
     """
@@ -84,7 +84,8 @@ class Registry(Generic[T]):
     def built_in(self) -> dict[str, T]:
         """Classes of qatlab itself, in the order of their modules."""
         package = importlib.import_module(self.package)
-        modules = [f"{self.package}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+        below = pkgutil.iter_modules(getattr(package, "__path__", []))  # none below a plain module
+        modules = [self.package, *(f"{self.package}.{module.name}" for module in below)]
         for module in modules:
             importlib.import_module(module)
         own = [(name, cls) for name, cls in self._classes.items() if cls.__module__ in modules]

@@ -21,7 +21,13 @@ from qatlab.artifact import files_below
 FRESH_SECONDS = 2.0
 KEPT = 1000  # answers; the oldest go first
 PACKAGE = Path(__file__).resolve().parent
-READERS = ("data", "models", "sources", "tasks", "text_sets")  # packages with what is asked of files
+READERS = (
+    "data/*.py",
+    "models/*.py",
+    "sources/*.py",
+    "tasks/*.py",
+    "text_sets/*.py",
+)  # modules with what is asked of files
 
 
 def remembered(question: str, paths: Iterable[Path], find_out: Callable[[], Any]) -> Any:
@@ -55,7 +61,7 @@ def _files(path: Path) -> list[Path]:
 def _readers() -> str:
     """Of the code that reads files: another version may refuse what this one takes."""
     digest = hashlib.sha256()
-    for file in sorted(file for name in READERS for file in (PACKAGE / name).glob("*.py")):
+    for file in sorted(file for pattern in READERS for file in PACKAGE.glob(pattern)):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

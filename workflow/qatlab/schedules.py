@@ -1,6 +1,7 @@
 """How a precision's weight in the loss changes during training."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 SHAPES = ("linear", "cosine")
@@ -62,3 +63,18 @@ class WeightSchedule:
                 "a schedule given as a fraction needs the total number of steps; call set_progress(step, total_steps)"
             )
         return fraction * total_steps
+
+
+def schedules_of(names: list[str], weights: Sequence[float | WeightSchedule] | None) -> dict[str, WeightSchedule]:
+    """Return the schedule of each precision by its name; constant for a plain number, and of weight 1 where `weights` is None.
+
+    Raises:
+        ValueError: for another number of weights than of precisions, and where every weight is 0.
+    """
+    weights = [1.0] * len(names) if weights is None else list(weights)
+    if len(weights) != len(names):
+        raise ValueError(f"{len(names)} precisions need as many weights, not {len(weights)}")
+    schedules = [weight if isinstance(weight, WeightSchedule) else WeightSchedule(float(weight)) for weight in weights]
+    if all(schedule.weight == 0 for schedule in schedules):
+        raise ValueError("every weight is 0; give at least one precision a positive weight")
+    return dict(zip(names, schedules, strict=True))

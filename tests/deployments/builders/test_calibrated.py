@@ -11,10 +11,10 @@ from sentence_transformers import SentenceTransformer
 
 from qatlab.deployments.builders import onnx_static, openvino
 from qatlab.deployments.builders.calibration import calibration_texts, feeds
-from qatlab.deployments.builders.onnx_export import ONNX_FILE, export
+from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.encoders.onnx import OnnxEncoder
 from qatlab.deployments.encoders.openvino import OpenvinoEncoder
-from qatlab.deployments.onnx import OnnxDeployment, StaticQuantization
+from qatlab.deployments.onnx import ONNX_FILE, OnnxDeployment, StaticQuantization
 from qatlab.deployments.openvino import OpenvinoQuantization
 from qatlab.evaluation.cosine import cosine
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from qatlab.deployments.builders import onnx_quantized
 from qatlab.deployments.builders.drift_budget import search
-from qatlab.deployments.builders.onnx_export import ONNX_FILE, export
+from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.encoders.onnx import OnnxEncoder
-from qatlab.deployments.onnx import DriftBudget, OnnxDeployment
+from qatlab.deployments.onnx import ONNX_FILE, DriftBudget, OnnxDeployment
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
 

@@ -12,10 +12,10 @@ from sentence_transformers import SentenceTransformer
 import miniatures
 from conftest import needs_optimum
 from qatlab.deployments.builders.onnx_dynamic import quantize
-from qatlab.deployments.builders.onnx_export import ONNX_FILE, export
+from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.encoders.onnx import OnnxEncoder
-from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
+from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.errors import UserError
 
 

@@ -16,9 +16,8 @@ from onnx import TensorProto, helper, save
 
 import miniatures
 from qatlab.deployments.builders.onnx_codes import RANGES_FILE, append_codes
-from qatlab.deployments.builders.onnx_export import ONNX_FILE
 from qatlab.deployments.encoders.onnx import OnnxEncoder
-from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
+from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.job import JobDescription
 from qatlab.quantization import MinMaxRange, Range, quantize_embeddings
 from qatlab.quantization.ranges import RANGES

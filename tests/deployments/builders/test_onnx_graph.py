@@ -13,9 +13,9 @@ import miniatures
 from qatlab.artifact import read_json, write_json
 from qatlab.deployments.builders import onnx_graph
 from qatlab.deployments.builders.onnx_dynamic import quantize
-from qatlab.deployments.builders.onnx_export import ONNX_FILE, export
+from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.encoders.onnx import OnnxEncoder
-from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment
+from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model
 

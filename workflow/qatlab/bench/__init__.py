@@ -1,4 +1,4 @@
 """Benchmarks: our time or memory over a reference's, measured in one run. `make bench` runs them all.
 
-Each module has `measure()`, which yields rows; `python -m qatlab bench` finds it by its name in BENCHMARKS.
+A benchmark NAME is a function `measure_NAME()`, which yields rows; `python -m qatlab bench` finds its module in BENCHMARKS.
 """

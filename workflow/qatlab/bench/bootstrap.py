@@ -12,7 +12,7 @@ TASKS, METHODS, PRECISIONS, SEEDS, QUERIES = 13, 8, 5, 3, 50
 SECONDS_ALLOWED, TIMES = 10.0, 3
 
 
-def measure(tasks: int = TASKS, queries: int = QUERIES) -> Iterator[Row]:
+def measure_bootstrap(tasks: int = TASKS, queries: int = QUERIES) -> Iterator[Row]:
     """Seconds for the verdicts of every cell of method and precision less a baseline, SEEDS seeds of each task."""
     from qatlab.statistics.verdict import verdicts
 

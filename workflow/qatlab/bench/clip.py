@@ -8,7 +8,7 @@ from qatlab.bench.row import Row, in_turns
 SIZE, SHARE, PAIRS = 2048, 0.9999984, 15  # the share of the parameter-golf ablation
 
 
-def measure(size: int = SIZE, pairs: int = PAIRS) -> Iterator[Row]:
+def measure_clip(size: int = SIZE, pairs: int = PAIRS) -> Iterator[Row]:
     """Time for a (size, size) weight, and the largest difference."""
     import torch
 

@@ -29,7 +29,7 @@ METRICS = ["ndcg@10", "mrr@10", "recall@10", "recall@100", "accuracy@1"]
 Texts = dict[str, str]  # by id
 
 
-def measure(
+def measure_evaluation(
     documents: int = DOCUMENTS, queries: int = QUERIES, pairs: int = PAIRS, model_name: str = MODEL
 ) -> Iterator[Row]:
     """Time from texts to figures at all precisions, over one evaluation in float32, and over one for each precision."""

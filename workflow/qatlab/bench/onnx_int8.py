@@ -29,7 +29,7 @@ TEXTS, BATCH, PAIRS, THREADS = 500, 32, 5, 2
 FASTER, LOSS_ALLOWED = 3.2, 0.005
 
 
-def measure(
+def measure_onnx_int8(
     pairs: int = PAIRS, overrides: tuple[str, ...] = OVERRIDES, batch: int = BATCH, study: str = "quickstart"
 ) -> Iterator[Row]:
     """Time for documents of a task from text to embedding, two threads; relative loss of nDCG@10, mean of seeds and tasks."""

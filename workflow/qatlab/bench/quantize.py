@@ -14,7 +14,7 @@ ROWS, DIM, PAIRS = 1_000_000, 384, 9
 ROOM = 256 * 2**20  # bytes that quantizing may take beyond its result
 
 
-def measure(rows: int = ROWS, pairs: int = PAIRS) -> Iterator[Row]:
+def measure_quantize(rows: int = ROWS, pairs: int = PAIRS) -> Iterator[Row]:
     """Time and peak memory of int8 and packed binary codes of (rows, 384) float32."""
     from sentence_transformers.util import quantize_embeddings as reference
 

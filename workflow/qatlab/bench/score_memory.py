@@ -1,6 +1,6 @@
 """Peak memory of the stage `score` on a million documents, against 3 GiB: the default grid, and a wide one.
 
-`python -m qatlab.bench.score_memory FOLDER` scores what measure() has written to a folder, and prints its peak memory in bytes.
+`python -m qatlab.bench.score_memory FOLDER` scores what a folder has, and prints its peak memory in bytes.
 """
 
 import os
@@ -32,7 +32,7 @@ WIDE = {
 GRIDS: dict[str, tuple[dict[str, Any], int]] = {"default": (DEFAULT, 100), "wide": (WIDE, 20)}  # and their queries
 
 
-def measure(documents: int = DOCUMENTS, grids: tuple[str, ...] = tuple(GRIDS)) -> Iterator[Row]:
+def measure_score_memory(documents: int = DOCUMENTS, grids: tuple[str, ...] = tuple(GRIDS)) -> Iterator[Row]:
     """GiB resident at most in a process that scores random embeddings of unit length."""
     for name in grids:
         config, queries = GRIDS[name]

@@ -13,7 +13,7 @@ SECONDS_ALLOWED, STARTS = 1.0, 9
 CODE = "import sys, qatlab.__main__, qatlab.stages.score; sys.exit('torch' in sys.modules)"
 
 
-def measure(starts: int = STARTS) -> Iterator[Row]:
+def measure_score_startup(starts: int = STARTS) -> Iterator[Row]:
     """Seconds of a new process that imports what the stage's command does; the first, which may wait for a disk, is not counted.
 
     Raises:

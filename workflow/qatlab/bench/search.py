@@ -29,7 +29,7 @@ AT_ONCE = 1 << 16
 THEIR_PRECISION = {"int8": "uint8", "binary": "ubinary"}
 
 
-def measure(documents: int = DOCUMENTS, queries: int = QUERIES, pairs: int = PAIRS) -> Iterator[Row]:
+def measure_search(documents: int = DOCUMENTS, queries: int = QUERIES, pairs: int = PAIRS) -> Iterator[Row]:
     """Seconds per query, for as many queries at once."""
     sides = embeddings(documents, queries)
     size = f"{documents:,} × {DIM}, {queries} queries"

@@ -17,7 +17,7 @@ DIM, LOSSES_PER_PAIR = 384, 10
 CPU_BATCH, GPU_BATCH = 64, 256
 
 
-def measure(pairs: int = PAIRS) -> Iterator[Row]:
+def measure_training_step(pairs: int = PAIRS) -> Iterator[Row]:
     """Step time and peak memory: float32 at batch 64 on the processor; bf16 at batch 256, compiled, on a GPU, where there is one."""
     import torch
 

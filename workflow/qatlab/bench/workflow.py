@@ -42,7 +42,7 @@ study:
 """
 
 
-def measure(runs: tuple[int, ...] = RUNS, pairs: int = PAIRS) -> Iterator[Row]:
+def measure_workflow(runs: tuple[int, ...] = RUNS, pairs: int = PAIRS) -> Iterator[Row]:
     """Seconds of processor time: dry runs by the number of runs, what one more run adds, and what a job takes to start."""
     with tempfile.TemporaryDirectory() as scratch:
         project, trivial = Path(scratch) / "project", Path(scratch) / "trivial"

@@ -9,17 +9,29 @@ import pandas as pd
 from qatlab.bench.row import Row
 from qatlab.errors import unknown
 
-BENCHMARKS = {
-    "training_step": "a training step with QuantizationAwareLoss, and one with int8 weights, over a plain one",
-    "quantize": "quantize_embeddings over sentence-transformers' own",
-    "onnx_int8": "encoding with the ONNX int8 file of a model trained for it, over PyTorch in float32",
-    "evaluation": "the default precision grid over one float32 evaluation by Sentence Transformers",
-    "search": "search of a million documents over faiss and sentence-transformers' own",
-    "score_memory": "peak memory of scoring a million documents over 3 GiB",
-    "score_startup": "starting the score stage over a second",
-    "bootstrap": "intervals and p-values of a large table over ten seconds",
-    "workflow": "planning a study of 10 to 1,000 runs, and starting one of its jobs, over Snakemake on as many trivial jobs",
-    "clip": "the exact percentile of each row of a weight over torch.quantile",
+BENCHMARKS = {  # by name: the module that has it, and what it compares
+    "training_step": (
+        "qatlab.bench.training_step",
+        "a training step with QuantizationAwareLoss, and one with int8 weights, over a plain one",
+    ),
+    "quantize": ("qatlab.bench.quantize", "quantize_embeddings over sentence-transformers' own"),
+    "onnx_int8": (
+        "qatlab.bench.onnx_int8",
+        "encoding with the ONNX int8 file of a model trained for it, over PyTorch in float32",
+    ),
+    "evaluation": (
+        "qatlab.bench.evaluation",
+        "the default precision grid over one float32 evaluation by Sentence Transformers",
+    ),
+    "search": ("qatlab.bench.search", "search of a million documents over faiss and sentence-transformers' own"),
+    "score_memory": ("qatlab.bench.score_memory", "peak memory of scoring a million documents over 3 GiB"),
+    "score_startup": ("qatlab.bench.score_startup", "starting the score stage over a second"),
+    "bootstrap": ("qatlab.bench.bootstrap", "intervals and p-values of a large table over ten seconds"),
+    "workflow": (
+        "qatlab.bench.workflow",
+        "planning a study of 10 to 1,000 runs, and starting one of its jobs, over Snakemake on as many trivial jobs",
+    ),
+    "clip": ("qatlab.bench.clip", "the exact percentile of each row of a weight over torch.quantile"),
 }
 RESULT = Path("results/bench.csv")
 
@@ -35,8 +47,9 @@ def main(arguments: list[str]) -> int:
             raise unknown("benchmark", name, list(BENCHMARKS))
     rows: list[Row] = []
     for name in options.names or BENCHMARKS:
-        print(f"{name}: {BENCHMARKS[name]}", flush=True)
-        for row in importlib.import_module(f"qatlab.bench.{name}").measure():
+        module, purpose = BENCHMARKS[name]
+        print(f"{name}: {purpose}", flush=True)
+        for row in getattr(importlib.import_module(module), f"measure_{name}")():
             print(f"  {_line(row)}", flush=True)
             rows.append(row)
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,6 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema(), "title": TITLE}
 
 
-def main(arguments: list[str]) -> None:
+def print_schema(arguments: list[str]) -> None:
     """Print the schema."""
     print(json.dumps(schema(), indent=2, ensure_ascii=False))

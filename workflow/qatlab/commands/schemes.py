@@ -5,7 +5,7 @@ import argparse
 from qatlab.config.weights import SCHEMES
 
 
-def main(arguments: list[str]) -> None:
+def print_schemes(arguments: list[str]) -> None:
     """Print each scheme's name and what it is."""
     parser = argparse.ArgumentParser(
         prog="qatlab schemes",

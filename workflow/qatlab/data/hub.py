@@ -4,26 +4,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-from datasets import load_dataset
-from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from qatlab.config.fields import column_name
 from qatlab.errors import UserError
 from qatlab.hub import commit_of, hub_errors_explained, patiently
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def load_splits(
     name: str, subsets: list[str | None], split: str, revision: str, kind: str = "data"
-) -> tuple[list[pd.DataFrame], str | None]:
+) -> "tuple[list[pd.DataFrame], str | None]":
     """One split of each subset as a table, all of one commit, and that commit (None without network on purpose).
 
     Raises:
         UserError: for an unknown name, subset, split or revision, or a hub that cannot be reached.
     """
+    from datasets.exceptions import DatasetNotFoundError
+
     commit = commit_of(kind, name, revision)
     with hub_errors_explained(kind, name, revision), unreadable_explained(kind, name):
         try:
@@ -37,6 +39,8 @@ def load_splits(
 @contextmanager
 def unreadable_explained(kind: str, name: str) -> Iterator[None]:
     """Turns what `datasets` raises for a script, which it never runs, or for a file that is not what it is called, into a UserError."""
+    from datasets.exceptions import DatasetGenerationError
+
     try:
         yield
     except (RuntimeError, DatasetGenerationError) as error:
@@ -45,7 +49,7 @@ def unreadable_explained(kind: str, name: str) -> Iterator[None]:
 
 def load_split(
     name: str, subset: str | None, split: str, revision: str, kind: str = "data"
-) -> tuple[pd.DataFrame, str | None]:
+) -> "tuple[pd.DataFrame, str | None]":
     """The same of one subset."""
     (table,), commit = load_splits(name, [subset], split, revision, kind)
     return table, commit
@@ -59,7 +63,7 @@ def load_texts(
     columns: list[str],
     leave_out: dict[str, Any] | None = None,
     kind: str = "data",
-) -> tuple[pd.DataFrame, str | None]:
+) -> "tuple[pd.DataFrame, str | None]":
     """Text columns of a split, without rows that have no text in one of them, and the commit that they are of.
 
     Args:
@@ -69,6 +73,8 @@ def load_texts(
     Raises:
         UserError: besides what `load_splits` raises, for a column that is not there or holds no texts.
     """
+    import pandas as pd
+
     table, commit = load_split(name, subset, split, revision, kind)
     what = "data set" if kind == "data" else kind
     for column, value in (leave_out or {}).items():
@@ -83,7 +89,7 @@ def load_texts(
     return texts[full].reset_index(drop=True), commit
 
 
-def _column(table: pd.DataFrame, column: str, where: str) -> pd.Series:
+def _column(table: "pd.DataFrame", column: str, where: str) -> "pd.Series":
     """A column, or what its dictionaries have under a key."""
     if column in table.columns:
         return table[column]
@@ -98,7 +104,9 @@ def _column(table: pd.DataFrame, column: str, where: str) -> pd.Series:
     return values.map(lambda value: value.get(key) if isinstance(value, dict) else None)
 
 
-def _table(name: str, subset: str | None, split: str, revision: str) -> pd.DataFrame:
+def _table(name: str, subset: str | None, split: str, revision: str) -> "pd.DataFrame":
+    from datasets import load_dataset
+
     rows: Any = load_dataset(name, subset, split=split, revision=revision)
     if not HF_HUB_OFFLINE:
         check_commit(rows, revision)

@@ -31,6 +31,8 @@ Opset = Annotated[
     ),
 ]
 NodeNames = Annotated[list[str], Field(description="Nodes of the float file, by name, that stay float")]
+ONNX_FILE = "onnx/model.onnx"  # in the folder of a deployment
+OUTPUT = "sentence_embedding"  # of the graph
 USUAL = "onnx_int8"  # the deployment that Sentence Transformers' own quantization makes
 BUDGET_FILE = "budget.json"  # beside a quantized ONNX deployment's model, where it has a budget
 

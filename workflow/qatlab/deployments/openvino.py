@@ -45,12 +45,13 @@ class OpenvinoDeployment(ExportedDeployment):
 
     def build(self, inputs: dict[str, Path], target: Path, threads: int | None, label: str) -> None:
         """Convert the float ONNX file, quantized where a quantization is configured."""
-        from qatlab.deployments.builders import calibration, openvino
+        from qatlab.deployments.builders.calibration import calibration_texts
+        from qatlab.deployments.builders.openvino import deploy
 
         source, texts = inputs["float"] / "model", []
         if self.quantization is not None:
-            texts = calibration.calibration_texts(source, inputs["data"], self.quantization.calibration_texts)
-        openvino.deploy(source, target, self.quantization, texts)
+            texts = calibration_texts(source, inputs["data"], self.quantization.calibration_texts)
+        deploy(source, target, self.quantization, texts)
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
         """Return what encodes with OpenVINO."""

@@ -17,7 +17,7 @@ from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
 
 
-def figures(
+def reranking_figures(
     queries: OnAxes,
     documents: OnAxes,
     task: Task,

@@ -12,7 +12,7 @@ from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
 
 
-def figures(
+def retrieval_figures(
     queries: OnAxes,
     documents: OnAxes,
     task: Task,

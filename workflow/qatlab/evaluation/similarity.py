@@ -1,7 +1,6 @@
 """Figures of semantic textual similarity: how well the similarity of two embeddings follows what people said of the texts."""
 
 import numpy as np
-from scipy import stats
 
 from qatlab.config.evaluate import COMPAT, EvaluateConfig
 from qatlab.evaluation.axes import OnAxes
@@ -16,7 +15,7 @@ from qatlab.evaluation.task import Task
 PAIRS_AT_ONCE = 512  # left out in turn, beside all others
 
 
-def figures(
+def similarity_figures(
     queries: OnAxes,
     documents: OnAxes,
     task: Task,
@@ -43,6 +42,8 @@ def figures(
     found = _similarities(queries, documents, output, ranges, config.similarity)
     if len(set(gold)) < 2:
         raise ValueError("all pairs are judged equally alike; a correlation needs two grades at least")
+    from scipy import stats
+
     return {
         "spearman": by_pair(stats.rankdata(found), stats.rankdata(gold), ranked=True),
         "pearson": by_pair(found, gold, ranked=False),
@@ -59,6 +60,8 @@ def by_pair(found: np.ndarray, gold: np.ndarray, ranked: bool) -> np.ndarray:
     Returns:
         (n,) float64; all 0 where `found` is constant, which follows nothing.
     """
+    from scipy import stats
+
     count = len(found)
     if np.ptp(found) == 0:
         return np.zeros(count)

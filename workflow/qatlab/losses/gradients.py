@@ -79,3 +79,23 @@ def flattened(gradients: Sequence[Tensor | None], like: Sequence[Tensor]) -> Ten
         for gradient, tensor in zip(gradients, like, strict=True)
     ]
     return torch.cat([part.detach().float().flatten() for part in parts])
+
+
+def gradients_of(leaves: list[list[Tensor]]) -> list[Tensor]:
+    """Return the gradients that a loss left on columns of mini-batches, a tensor (n, dim) per column."""
+    return [
+        torch.cat([torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in column]) for column in leaves
+    ]
+
+
+def at_embeddings(columns: list[Tensor], leaves: list[list[Tensor]], reps: list[list[Tensor]]) -> Tensor:
+    """Return the gradient at the embeddings `reps` of a loss that left its gradients on `leaves`, cut from `columns`."""
+    targets = [rep for column in reps for rep in column]
+    found = torch.autograd.grad(columns, targets, gradients_of(leaves), retain_graph=True, allow_unused=True)
+    return flattened(found, targets)
+
+
+def mini_batches(column: Tensor, like: list[Tensor], detached: bool) -> list[Tensor]:
+    """Return a column cut as another is; as leaves that collect gradients if `detached`."""
+    chunks = column.split([len(mini_batch) for mini_batch in like])
+    return [chunk.detach().requires_grad_() for chunk in chunks] if detached else list(chunks)

@@ -11,8 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from qatlab.losses.training_ranges import BATCH
 from qatlab.machine.processes import rows_of_all
-from qatlab.quantization.ranges import Range
+from qatlab.quantization.estimators import Identity
+from qatlab.quantization.ranges import Range, RunningRange
 
 # Whether a precision reads what the one before it wrote: so first published, then fixed (hotchpotch, 15 February 2026).
 VARIANTS = {"pr3655": True, "pr3655_cache_fixed": False}
@@ -54,3 +56,21 @@ class PublishedColumns:
         ranges = self.ranges.get(precision)
         self.written = [fake_quantize_pr3655(column, precision, ranges) for column in read]
         return self.written
+
+
+def check_variant(loss: Any) -> None:
+    """Raise ValueError for settings of a QuantizationAwareLoss that its variant does not have."""
+    variant = loss.variant
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant '{variant}'; valid: {', '.join(VARIANTS)}")
+    if loss.uses_gradient_cache:
+        raise ValueError(f"variant '{variant}' reproduces the pull request's loss without a gradient cache")
+    for query, document in loss.sides.values():
+        if query != document or query not in PRECISIONS:
+            raise ValueError(f"variant '{variant}' knows {', '.join(PRECISIONS)}, for both sides alike")
+    if set(loss.ranges.names().values()) - {BATCH, RunningRange.__name__} or type(loss.estimator) is not Identity:
+        raise ValueError(
+            f"variant '{variant}' has its own gradients, and ranges of a batch or running ones; leave estimator out"
+        )
+    if loss.centring is not None:
+        raise ValueError(f"variant '{variant}' has no centring; leave centring out")

@@ -1,9 +1,9 @@
 """What a loss shares between the processes of a distributed training."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from qatlab.machine.processes import count, extremes_of_all
+from qatlab.machine.processes import average, count, extremes_of_all
 from qatlab.quantization.ranges import Range
 
 
@@ -18,3 +18,9 @@ def average_over_processes(parameter: nn.Parameter) -> None:
     if count() > 1 and parameter.grad is not None:
         torch.distributed.all_reduce(parameter.grad)
         parameter.grad /= count()
+
+
+def length_over_codes(floats: list[Tensor]) -> Tensor:
+    """Return the root mean square of all rows' lengths, of all processes, over the √d of codes: a scalar without gradient."""
+    squares = torch.stack([column.detach().float().square().sum() for column in floats]).sum()
+    return average(squares / sum(column.numel() for column in floats)).sqrt()

@@ -12,10 +12,9 @@ from qatlab.log_columns import CHANGED, LOSS, SCALE, WEIGHT
 from qatlab.losses.centring import Centring, ends_in_unit_length
 from qatlab.losses.distillation import similarity_divergence
 from qatlab.losses.embedded_once import EmbeddedOnce
-from qatlab.losses.gradients import EVERY, GradientsAtEmbeddings, flattened
-from qatlab.losses.pr3655 import PRECISIONS as PUBLISHED_PRECISIONS
-from qatlab.losses.pr3655 import VARIANTS, PublishedColumns
-from qatlab.losses.processes import average_over_processes
+from qatlab.losses.gradients import EVERY, GradientsAtEmbeddings, at_embeddings, flattened, gradients_of, mini_batches
+from qatlab.losses.pr3655 import VARIANTS, PublishedColumns, check_variant
+from qatlab.losses.processes import average_over_processes, length_over_codes
 from qatlab.losses.training_ranges import BATCH, TrainingRanges
 from qatlab.losses.wrapped import (
     cached_loss,
@@ -23,17 +22,17 @@ from qatlab.losses.wrapped import (
     gathers,
     scale_replaced,
     scaled_loss,
+    scales_by_precision,
+    total_of,
     wants_a_number,
 )
 from qatlab.losses.zero_distance import guard_zero_distances
-from qatlab.machine.processes import average, mean
-from qatlab.quantization.estimators import Identity, LearnedStepSize, as_estimator
+from qatlab.machine.processes import mean
+from qatlab.quantization.estimators import LearnedStepSize, as_estimator
 from qatlab.quantization.fake import fake_quantize
-from qatlab.quantization.precisions import PAIR, RANGED, UNIFORM, check_dimension, is_binary, sides, similarity_slope
-from qatlab.quantization.ranges import RunningRange
-from qatlab.schedules import WeightSchedule
+from qatlab.quantization.precisions import RANGED, UNIFORM, check_dimension, is_binary, named_sides
+from qatlab.schedules import WeightSchedule, schedules_of
 
-DEFAULT_SCALE = 20.0
 FLOAT = "float32"
 
 
@@ -154,8 +153,8 @@ class QuantizationAwareLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_over_embeddings(model, loss)
-        self.sides = _named_sides(precisions)
-        self.schedules = _schedules(list(self.sides), weights)
+        self.sides = named_sides(precisions)
+        self.schedules = schedules_of(list(self.sides), weights)
         self.model = model
         self.loss = loss
         self.estimator = as_estimator(estimator)
@@ -170,7 +169,8 @@ class QuantizationAwareLoss(nn.Module):
         )
         self._check_precisions(used, dim)
         self._take_scales(dict(scales or {}), learned_scales, match_scales and variant is None)
-        self._check_variant()
+        if variant is not None:
+            check_variant(self)
         self.gradients = GradientsAtEmbeddings(diagnose_every)
         self.step: int | None = None
         self.total_steps: int | None = None
@@ -234,7 +234,7 @@ class QuantizationAwareLoss(nn.Module):
 
             def wrapped(columns: list[Tensor]) -> Tensor:
                 with embedded.serve(columns):
-                    return _total(self.loss(features, labels))
+                    return total_of(self.loss(features, labels))
 
             components: dict[str, Tensor] = {}
             values: dict[str, Tensor] = {}
@@ -255,7 +255,7 @@ class QuantizationAwareLoss(nn.Module):
             elif self._compares(values):
                 self._compare(values, embedded.floats, lambda: wrapped(floats))
         self._diagnostics = {**mean(self._diagnostics), **self._compared}
-        return _total(components) if wants_a_number(self.model) else components
+        return total_of(components) if wants_a_number(self.model) else components
 
     def _begin(self, floats: list[Tensor]) -> tuple[list[Tensor], Callable[[str], list[Tensor]]]:
         """Learn the centre and the ranges of this batch.
@@ -272,7 +272,7 @@ class QuantizationAwareLoss(nn.Module):
         if self.centring is not None:
             floats = self.centring(floats, learn)
         by_precision = self.ranges.of_batch(floats, learn)
-        of_codes: Tensor | float = _length_over_codes(floats) if self._has_bits else 1.0
+        of_codes: Tensor | float = length_over_codes(floats) if self._has_bits else 1.0
 
         def quantized(column: Tensor, precision: str) -> Tensor:
             values: Tensor = fake_quantize(column, precision, by_precision.get(precision), estimator)
@@ -365,9 +365,7 @@ class QuantizationAwareLoss(nn.Module):
         compares = backward and self._compares(weights)
         for name, weight in (weights or {next(iter(self.sides)): 0.0}).items():
             columns = columns_at(name) if weights else floats
-            leaves = [
-                _mini_batches(column, like, detached=backward) for column, like in zip(columns, reps, strict=True)
-            ]
+            leaves = [mini_batches(column, like, detached=backward) for column, like in zip(columns, reps, strict=True)]
             scale = self._scale(name)
             scale_leaf = scale.detach().requires_grad_() if isinstance(scale, Tensor) else scale
             with scale_replaced(self._scaled, scale_leaf):
@@ -381,14 +379,14 @@ class QuantizationAwareLoss(nn.Module):
                 total = total + weight * self.distillation * (divergence.detach() if backward else divergence)
                 outputs.append(divergence)
             if compares:
-                gradients[name] = _at_embeddings(columns, leaves, reps)
+                gradients[name] = at_embeddings(columns, leaves, reps)
             if backward:
                 self._leave_gradients(weight, reps, outputs, leaves, (scale, scale_leaf))
         if compares:
             if FLOAT not in gradients:
-                leaves = [_mini_batches(column, like, detached=True) for column, like in zip(floats, reps, strict=True)]
+                leaves = [mini_batches(column, like, detached=True) for column, like in zip(floats, reps, strict=True)]
                 self._inner_calculate_loss(leaves, *args, **kwargs)
-                gradients[FLOAT] = _at_embeddings(floats, leaves, reps)
+                gradients[FLOAT] = at_embeddings(floats, leaves, reps)
             self._keep_comparison(gradients)
         self._diagnostics = {**mean(self._diagnostics), **self._compared}
         return total.detach() if backward else total
@@ -402,7 +400,7 @@ class QuantizationAwareLoss(nn.Module):
         scales: tuple[Any, Any],
     ) -> None:
         """Takes the gradients of the wrapped loss through the fake quantization, times the weight."""
-        upstream = [weight * gradient for gradient in _gradients_of(leaves)]
+        upstream = [weight * gradient for gradient in gradients_of(leaves)]
         if len(outputs) > len(upstream):
             upstream.append(outputs[-1].new_tensor(weight * self.distillation))
         targets = [rep for column in reps for rep in column]
@@ -433,46 +431,15 @@ class QuantizationAwareLoss(nn.Module):
     def _take_scales(self, scales: dict[str, float], learned: Sequence[str], match: bool) -> None:
         # It is part of self.loss already, so it must not be registered as a module again.
         object.__setattr__(self, "_scaled", scaled_loss(self.loss))
-        for name in (*scales, *learned):
-            if name not in self.sides:
-                raise ValueError(f"a scale is given for '{name}', which is not among the precisions {list(self.sides)}")
-        if (scales or learned) and self._scaled is None:
-            raise ValueError(f"{type(self.loss).__name__} has no scale, so none can be given by precision")
-        own = DEFAULT_SCALE if self._scaled is None else float(self._scaled.scale)
-        for name, scale in scales.items():
-            if not 0 < scale < math.inf:
-                raise ValueError(f"the scale of {name} must be above 0, not {scale}")
-        self._teacher_scale = own
-        if match and self._scaled is not None:
-            matched = {name: own / similarity_slope(*pair) for name, pair in self.sides.items()}
-            scales = {name: scale for name, scale in matched.items() if scale != own} | scales
+        self._teacher_scale, scales = scales_by_precision(self.loss, self.sides, scales, learned, match)
         self.scales = {name: scale for name, scale in scales.items() if name not in learned}
         self.log_scales = nn.ParameterDict(
-            {name: nn.Parameter(torch.tensor(math.log(scales.get(name, own)))) for name in learned}
+            {name: nn.Parameter(torch.tensor(math.log(scales.get(name, self._teacher_scale)))) for name in learned}
         )
 
     def _scale(self, name: str) -> Any:
         """A learned scale is trained as its logarithm, as CLIP does: it stays positive."""
         return self.log_scales[name].exp() if name in self.log_scales else self.scales.get(name)
-
-    def _check_variant(self) -> None:
-        if self.variant is None:
-            return
-        if self.variant not in VARIANTS:
-            raise ValueError(f"unknown variant '{self.variant}'; valid: {', '.join(VARIANTS)}")
-        if self.uses_gradient_cache:
-            raise ValueError(f"variant '{self.variant}' reproduces the pull request's loss without a gradient cache")
-        for query, document in self.sides.values():
-            if query != document or query not in PUBLISHED_PRECISIONS:
-                raise ValueError(
-                    f"variant '{self.variant}' knows {', '.join(PUBLISHED_PRECISIONS)}, for both sides alike"
-                )
-        if set(self.ranges.names().values()) - {BATCH, RunningRange.__name__} or type(self.estimator) is not Identity:
-            raise ValueError(
-                f"variant '{self.variant}' has its own gradients, and ranges of a batch or running ones; leave estimator out"
-            )
-        if self.centring is not None:
-            raise ValueError(f"variant '{self.variant}' has no centring; leave centring out")
 
     def get_config_dict(self) -> dict[str, Any]:
         """What the model card says of this loss."""
@@ -503,62 +470,7 @@ class QuantizationAwareLoss(nn.Module):
 """
 
 
-def _length_over_codes(floats: list[Tensor]) -> Tensor:
-    """Return the root mean square of all rows' lengths, of all processes, over the √d of codes: a scalar without gradient."""
-    squares = torch.stack([column.detach().float().square().sum() for column in floats]).sum()
-    return average(squares / sum(column.numel() for column in floats)).sqrt()
-
-
-def _named_sides(precisions: Sequence[str | tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    if isinstance(precisions, str) or not precisions:
-        raise ValueError("precisions must be a list with at least one, e.g. ['float32', 'int8']")
-    found: dict[str, tuple[str, str]] = {}
-    for precision in precisions:
-        query, document = sides(precision if isinstance(precision, str) else PAIR.join(precision))
-        name = query if query == document else f"{query}{PAIR}{document}"
-        if name in found:
-            raise ValueError(f"precisions lists one twice: {list(precisions)}")
-        found[name] = (query, document)
-    return found
-
-
-def _schedules(names: list[str], weights: Sequence[float | WeightSchedule] | None) -> dict[str, WeightSchedule]:
-    weights = [1.0] * len(names) if weights is None else list(weights)
-    if len(weights) != len(names):
-        raise ValueError(f"{len(names)} precisions need as many weights, not {len(weights)}")
-    schedules = [weight if isinstance(weight, WeightSchedule) else WeightSchedule(float(weight)) for weight in weights]
-    if all(schedule.weight == 0 for schedule in schedules):
-        raise ValueError("every weight is 0; give at least one precision a positive weight")
-    return dict(zip(names, schedules, strict=True))
-
-
 def _not_negative(name: str, value: float) -> float:
     if not 0 <= value < math.inf:
         raise ValueError(f"{name} must be ≥ 0, not {value}")
     return float(value)
-
-
-def _total(value: Any) -> Tensor:
-    """Some losses return their components in a dictionary."""
-    total: Tensor = torch.stack(list(value.values())).sum() if isinstance(value, dict) else value
-    return total
-
-
-def _gradients_of(leaves: list[list[Tensor]]) -> list[Tensor]:
-    """Return the gradients that a loss left on columns of mini-batches, a tensor (n, dim) per column."""
-    return [
-        torch.cat([torch.zeros_like(leaf) if leaf.grad is None else leaf.grad for leaf in column]) for column in leaves
-    ]
-
-
-def _at_embeddings(columns: list[Tensor], leaves: list[list[Tensor]], reps: list[list[Tensor]]) -> Tensor:
-    """Return the gradient at the embeddings `reps` of a loss that left its gradients on `leaves`, cut from `columns`."""
-    targets = [rep for column in reps for rep in column]
-    found = torch.autograd.grad(columns, targets, _gradients_of(leaves), retain_graph=True, allow_unused=True)
-    return flattened(found, targets)
-
-
-def _mini_batches(column: Tensor, like: list[Tensor], detached: bool) -> list[Tensor]:
-    """A column cut as another is; as leaves that collect gradients, where detached."""
-    chunks = column.split([len(mini_batch) for mini_batch in like])
-    return [chunk.detach().requires_grad_() for chunk in chunks] if detached else list(chunks)

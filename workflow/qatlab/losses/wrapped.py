@@ -1,12 +1,17 @@
 """What QuantizationAwareLoss must know of the loss it wraps, and of those that wrap it."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from sentence_transformers import SentenceTransformer
-from torch import nn
+from torch import Tensor, nn
 
+from qatlab.quantization.precisions import similarity_slope
+
+DEFAULT_SCALE = 20.0  # where the wrapped loss has none
 # They use the model in ways that embeddings from memory cannot answer.
 NOT_OVER_EMBEDDINGS = {
     "AdaptiveLayerLoss": "it reads the embeddings of every layer",
@@ -87,3 +92,43 @@ def _chain(loss: nn.Module) -> Iterator[nn.Module]:
     while isinstance(part, nn.Module):
         yield part
         part = getattr(part, "loss", None)
+
+
+def scales_by_precision(
+    loss: nn.Module,
+    sides: Mapping[str, tuple[str, str]],
+    scales: Mapping[str, float],
+    learned: Sequence[str],
+    match: bool,
+) -> tuple[float, dict[str, float]]:
+    """Return the scale of the wrapped loss, and the other ones of precisions by their names.
+
+    Args:
+        sides: the grids of queries and documents by the name of each precision.
+        scales: those that are given.
+        learned: names of the precisions whose scale is trained.
+        match: whether others with bits have the wrapped loss's scale divided by the slope of their similarities.
+
+    Raises:
+        ValueError: for an unknown name, a scale of 0 or less, and for scales of a loss that has none.
+    """
+    scaled = scaled_loss(loss)
+    for name in (*scales, *learned):
+        if name not in sides:
+            raise ValueError(f"a scale is given for '{name}', which is not among the precisions {list(sides)}")
+    if (scales or learned) and scaled is None:
+        raise ValueError(f"{type(loss).__name__} has no scale, so none can be given by precision")
+    own = DEFAULT_SCALE if scaled is None else float(scaled.scale)
+    for name, scale in scales.items():
+        if not 0 < scale < math.inf:
+            raise ValueError(f"the scale of {name} must be above 0, not {scale}")
+    if not match or scaled is None:
+        return own, dict(scales)
+    matched = {name: own / similarity_slope(*pair) for name, pair in sides.items()}
+    return own, {name: scale for name, scale in matched.items() if scale != own} | dict(scales)
+
+
+def total_of(value: Any) -> Tensor:
+    """Return the sum of a loss's components, which some losses return in a dictionary."""
+    summed: Tensor = torch.stack(list(value.values())).sum() if isinstance(value, dict) else value
+    return summed

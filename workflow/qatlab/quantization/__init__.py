@@ -3,7 +3,6 @@
 import importlib
 from typing import Any
 
-from qatlab.quantization.fake import fake_quantize
 from qatlab.quantization.grids import dequantize_embeddings, quantize_embeddings
 from qatlab.quantization.precisions import PRECISIONS, bytes_per_embedding
 from qatlab.quantization.ranges import (
@@ -44,6 +43,7 @@ _WITH_TORCH = {
     "LearnedStep": "learned_step",
     "LearnedStepSize": "estimators",
     "Tanh": "estimators",
+    "fake_quantize": "fake",
 }
 
 

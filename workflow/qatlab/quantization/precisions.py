@@ -1,6 +1,7 @@
 """The names of the grids, and what a grid costs."""
 
 import math
+from collections.abc import Sequence
 
 # Bits that a dimension takes.
 BITS = {
@@ -79,3 +80,21 @@ def similarity_slope(query: str, document: str) -> float:
     "Similarity estimation techniques from rounding algorithms", STOC); 1 for others.
     """
     return SLOPE_OF_BITS ** sum(map(is_binary, (query, document)))
+
+
+def named_sides(precisions: Sequence[str | tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Return the grids of queries and documents by the name of each precision.
+
+    Raises:
+        ValueError: for no, repeated or unknown precisions.
+    """
+    if isinstance(precisions, str) or not precisions:
+        raise ValueError("precisions must be a list with at least one, e.g. ['float32', 'int8']")
+    found: dict[str, tuple[str, str]] = {}
+    for precision in precisions:
+        query, document = sides(precision if isinstance(precision, str) else PAIR.join(precision))
+        name = query if query == document else f"{query}{PAIR}{document}"
+        if name in found:
+            raise ValueError(f"precisions lists one twice: {list(precisions)}")
+        found[name] = (query, document)
+    return found

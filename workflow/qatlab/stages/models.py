@@ -7,9 +7,9 @@ import pandas as pd
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
 from qatlab.cards.study_card import Shipped, study_card
 from qatlab.cards.training_card import FILE, known
-from qatlab.deployments.builders.onnx_export import ONNX_FILE
 from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
+from qatlab.deployments.onnx import ONNX_FILE
 from qatlab.families.parts import part_of
 from qatlab.job import JobDescription
 from qatlab.study.record import RunRecord, StudyRecord

@@ -12,8 +12,8 @@ import onnx
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from qatlab.deployments.builders.onnx_export import ONNX_FILE
-from qatlab.deployments.encoders.onnx import OUTPUT, OnnxEncoder
+from qatlab.deployments.encoders.onnx import OnnxEncoder
+from qatlab.deployments.onnx import ONNX_FILE, OUTPUT
 from qatlab.models.prompts import prompt_for
 from qatlab.quantization.grids import fitted_grid
 from qatlab.quantization.ranges import RANGES, MinMaxRange, Range

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from qatlab.deployments.builders.onnx_export import ONNX_FILE, copy_without_weights
-from qatlab.deployments.onnx import DynamicQuantization
+from qatlab.deployments.builders.onnx_export import copy_without_weights
+from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization
 
 
 def quantize(source: Path, target: Path, config: DynamicQuantization) -> None:

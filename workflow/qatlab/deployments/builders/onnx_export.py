@@ -4,11 +4,9 @@ import shutil
 from pathlib import Path
 
 from qatlab.artifact import read_json
-from qatlab.deployments.onnx import OnnxDeployment
+from qatlab.deployments.onnx import ONNX_FILE, OnnxDeployment
 from qatlab.errors import UserError
 from qatlab.models.safe_folder import check_folder
-
-ONNX_FILE = "onnx/model.onnx"
 
 
 def export(source: Path, target: Path, config: OnnxDeployment) -> None:

@@ -12,9 +12,15 @@ from qatlab.artifact import write_json
 from qatlab.deployments.builders import onnx_dynamic, onnx_static
 from qatlab.deployments.builders.calibration import calibration_texts
 from qatlab.deployments.builders.drift_budget import Finding, search
-from qatlab.deployments.builders.onnx_export import ONNX_FILE
 from qatlab.deployments.encoders.onnx import OnnxEncoder
-from qatlab.deployments.onnx import BUDGET_FILE, DriftBudget, DynamicQuantization, OnnxDeployment, StaticQuantization
+from qatlab.deployments.onnx import (
+    BUDGET_FILE,
+    ONNX_FILE,
+    DriftBudget,
+    DynamicQuantization,
+    OnnxDeployment,
+    StaticQuantization,
+)
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
 from qatlab.progress import say

@@ -8,8 +8,8 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 
 from qatlab.deployments.builders.calibration import feeds
-from qatlab.deployments.builders.onnx_export import ONNX_FILE, copy_without_weights
-from qatlab.deployments.onnx import StaticQuantization
+from qatlab.deployments.builders.onnx_export import copy_without_weights
+from qatlab.deployments.onnx import ONNX_FILE, StaticQuantization
 
 METHODS = {
     "minmax": CalibrationMethod.MinMax,

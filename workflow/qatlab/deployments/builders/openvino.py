@@ -4,8 +4,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
-from qatlab.deployments.builders.calibration import feeds
-from qatlab.deployments.builders.onnx_export import ONNX_FILE, copy_without_weights
+from qatlab.deployments.onnx import ONNX_FILE
 from qatlab.deployments.openvino import OpenvinoQuantization
 
 OPENVINO_FILE = "openvino/openvino_model.xml"  # as Optimum and Sentence Transformers call it
@@ -29,6 +28,9 @@ def deploy(source: Path, target: Path, config: OpenvinoQuantization | None, text
 
     Reference: https://docs.openvino.ai, nncf.quantize
     """
+    from qatlab.deployments.builders.calibration import feeds
+    from qatlab.deployments.builders.onnx_export import copy_without_weights
+
     openvino = import_openvino()
     model = openvino.convert_model(source / ONNX_FILE)
     if config is not None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from qatlab.artifact import link_or_copy_tree
 from qatlab.deployments.torch import TorchDeployment
+from qatlab.machine.device import device_name, use_threads
+from qatlab.machine.gpu import claim_gpu, visible_gpus
 
 
 def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | None, threads: int | None) -> None:
@@ -15,8 +17,6 @@ def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | Non
     if not config.rotated and config.dtype == "float32":
         link_or_copy_tree(source, target)
         return
-    from qatlab.machine.device import device_name, use_threads
-    from qatlab.machine.gpu import claim_gpu, visible_gpus
     from qatlab.models.embedding import load_model
     from qatlab.models.rotated import append_rotation
 

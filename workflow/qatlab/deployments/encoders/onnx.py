@@ -6,11 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from qatlab.deployments.builders.onnx_export import ONNX_FILE
 from qatlab.deployments.encoders.tokens import TokenBatches, encode_by_length
+from qatlab.deployments.onnx import ONNX_FILE, OUTPUT
 from qatlab.errors import UserError
-
-OUTPUT = "sentence_embedding"
 
 
 class OnnxEncoder:

@@ -4,11 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlab.deployments.encoders.tokens import encode_by_length
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.machine.device import describe_device, device_name, use_threads
 from qatlab.machine.gpu import claim_gpu, visible_gpus
-from qatlab.models.embedding import load_model
 
 
 class TorchEncoder:
@@ -24,6 +22,8 @@ class TorchEncoder:
 
             self.model = load_quantized(folder, config.weights)
         else:
+            from qatlab.models.embedding import load_model
+
             self.model = load_model(folder, device, config.dtype)
         if config.simulated:
             from qatlab.weights.prepare import enable, prepare
@@ -41,6 +41,7 @@ class TorchEncoder:
         Args:
             prompt: stands before each text, and is left out of pooling by a model that says so.
         """
+        from qatlab.deployments.encoders.tokens import encode_by_length
 
         def embed(some: list[str]) -> np.ndarray:
             vectors = self.model.encode(
