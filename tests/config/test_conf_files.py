@@ -104,7 +104,7 @@ def test_what_is_for_the_other_kind_of_model_is_one_line(overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["+method.extra_steps=0.05"], "train is false, so extra_steps would do nothing"),
+        (["+method.extra_steps=0.05"], "train is false, so extra_steps would have no effect"),
         (["+method.extra_steps=-0.05", "study.matrix.method=[baseline]"], "greater than or equal to 0"),
     ],
 )

@@ -7,9 +7,9 @@ from qatlab.config.trainer import TrainerConfig
 REFUSED = [
     (
         {"batch_size": 50, "distributed": {"processes": 4}},
-        "batch_size=50 cannot be shared by 4 processes alike; .* such as 48 or 52",
+        "batch_size=50 cannot be divided equally among 4 processes; .* such as 48 or 52",
     ),
-    ({"batch_size": 4, "distributed": {"processes": 3, "nodes": 2}}, "take a multiple of 6, such as 6"),
+    ({"batch_size": 4, "distributed": {"processes": 3, "nodes": 2}}, "set a multiple of 6, such as 6"),
     (
         {"batch_size": 8, "dataloader_drop_last": False, "distributed": {"nodes": 2}},
         "2 processes cannot share; set it to true",

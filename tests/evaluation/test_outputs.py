@@ -85,8 +85,8 @@ def test_bytes_are_of_the_index_that_is_searched_first():
     ("config", "message"),
     [
         ({"rescoring": ["float17"]}, "unknown precision 'float17'"),
-        ({"metrics": ["ndcg@10", "ndcg@10"]}, "metrics lists one twice"),
-        ({"rescoring": ["float32", "float32"]}, "rescoring lists one twice"),
+        ({"metrics": ["ndcg@10", "ndcg@10"]}, "metrics lists an entry twice"),
+        ({"rescoring": ["float32", "float32"]}, "rescoring lists an entry twice"),
         ({"rescoring": [["float32", "int8"]]}, r"must compare fewer documents than the one before, not \[40, 40\]"),
         ({"scoring": ["hamming"]}, "'scalar_quantizer', 'sentence_transformers_compat' or 'mteb_compat'"),
         ({"dimensions": [0]}, "greater than 0"),

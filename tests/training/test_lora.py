@@ -89,13 +89,13 @@ def test_modules_that_are_not_there_are_named(model):
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ({"lora": {"quantized": "merged"}}, "there is no scheme of weights"),
+        ({"lora": {"quantized": "merged"}}, "sets no scheme of weights"),
         (
             {"lora": {"quantized": "merged", "lora_dropout": 0.1}, "weights": {"name": "int8"}},
-            "no place for lora_dropout",
+            "dropout cannot be applied",
         ),
-        ({"lora": {"target_modules": "("}}, "not a regular expression"),
-        ({"lora": {}, "train": False}, "lora would do nothing"),
+        ({"lora": {"target_modules": "("}}, "invalid regular expression"),
+        ({"lora": {}, "train": False}, "lora would have no effect"),
     ],
 )
 def test_adapters_that_cannot_be_are_refused(method, message):

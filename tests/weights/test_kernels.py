@@ -92,17 +92,17 @@ def test_blocks_that_do_not_fit_are_named(config):
 
 def test_what_kernels_do_not_have_is_refused():
     with pytest.raises(
-        ValueError, match="grid float8 is what its kernels do: bits 8, group_size null, activations float8"
+        ValueError, match="grid float8 supports what its kernels do: bits 8, group_size null, activations float8"
     ):
         WeightsConfig(name="mine", grid="float8", bits=4, activations="float8")
     with pytest.raises(ValueError, match="group_size 128 or 64 or 32"):
         WeightsConfig(name="mine", grid="int4_kernel", bits=4, group_size=24)
-    with pytest.raises(ValueError, match="activations mxfp8 go with a grid of their name"):
+    with pytest.raises(ValueError, match="grid torchao does not support activations mxfp8"):
         WeightsConfig(name="mine", activations="mxfp8")
     scheme = BLOCKS["nvfp4"].model_dump()
     for method, message in (
         ({"lora": {"quantized": "merged"}}, "set lora.quantized: base"),
-        ({"weights_start": {"activations": {"steps": 3}}}, "leave start.activations out"),
+        ({"weights_start": {"activations": {"steps": 3}}}, "leave weights_start.activations out"),
     ):
         with pytest.raises(ValueError, match=message):
             MethodConfig.model_validate({"name": "mine", "weights": scheme, **method})

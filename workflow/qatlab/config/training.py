@@ -1,4 +1,4 @@
-"""What the stage `train` reads: the part of a study's configuration that a training follows from."""
+"""Part of a study's configuration that determines a training, which the stage `train` reads."""
 
 from qatlab.base import Strict
 from qatlab.config.method import MethodConfig
@@ -6,7 +6,7 @@ from qatlab.config.trainer import TrainerConfig
 
 
 class TrainingConfig(Strict):
-    """One training of a model of any family."""
+    """Configuration of one training of a model of any family."""
 
     method: MethodConfig
     trainer: TrainerConfig
@@ -14,5 +14,5 @@ class TrainingConfig(Strict):
 
     @property
     def learning_rate(self) -> float:
-        """The method's, or else the trainer's."""
+        """Return the learning rate of the method, or that of the trainer where the method sets none."""
         return self.method.learning_rate or self.trainer.learning_rate
