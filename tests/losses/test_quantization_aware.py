@@ -525,7 +525,7 @@ def test_wrong_construction_says_what_would_be_right(model):
         ({"precisions": ["ternary"], "ranges": FixedRange()}, r"give it ranges=QuantileRange\(\).*, not a FixedRange"),
         (
             {"precisions": ["int8", "ternary"], "ranges": RunningQuantileRange()},
-            "int8 are equally wide; .*, not a RunningQuantileRange",
+            "int8 have equal widths; .*, not a RunningQuantileRange",
         ),
         ({"precisions": ["ternary"], "ranges": QuantileRange()}, "QuantileRange is not fitted yet"),
         ({"estimator": "sign"}, "unknown estimator 'sign'"),

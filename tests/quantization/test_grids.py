@@ -325,7 +325,7 @@ def test_extremes_are_no_quantiles_and_quantiles_no_extremes(library):
             with pytest.raises(ValueError, match=match):
                 fake_quantize(embeddings[:, :4], precision, wrong)
     with pytest.raises(
-        ValueError, match=r"int8 are equally wide; give it ranges=MinMaxRange\(\).* not a QuantileRange"
+        ValueError, match=r"int8 have equal widths; give it ranges=MinMaxRange\(\).* not a QuantileRange"
     ):
         quantize_embeddings(embeddings, "int8", QuantileRange().fit(embeddings))
     ranges = QuantileRange().fit(embeddings)

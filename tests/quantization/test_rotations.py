@@ -64,9 +64,9 @@ def test_pca_has_the_axes_of_scikit_learn():
 
 def test_itq_brings_values_closer_to_their_signs_than_any_other():
     def distance(rotation):
-        turned = rotation(EMBEDDINGS)
-        turned /= np.sqrt((turned**2).mean())
-        return ((turned - np.where(turned > 0, 1, -1)) ** 2).mean()
+        rotated = rotation(EMBEDDINGS)
+        rotated /= np.sqrt((rotated**2).mean())
+        return ((rotated - np.where(rotated > 0, 1, -1)) ** 2).mean()
 
     distances = {kind: distance(fitted(kind)) for kind in ("itq", "pca", "random")}
     assert distances["itq"] < 0.95 * min(distances["pca"], distances["random"])
@@ -75,10 +75,10 @@ def test_itq_brings_values_closer_to_their_signs_than_any_other():
 def test_wrong_calls_say_what_would_be_right():
     wrong = [
         (("spin", EMBEDDINGS), {}, "unknown rotation 'spin'; valid: random, pca, itq, overcomplete, none"),
-        (("none", EMBEDDINGS), {}, "kind none changes nothing without a center; give 'mean' or 'median'"),
+        (("none", EMBEDDINGS), {}, "kind none has no effect without a center; give 'mean' or 'median'"),
         (("pca", EMBEDDINGS), {"center": "mode"}, "unknown center 'mode'; valid: mean, median"),
-        (("overcomplete", EMBEDDINGS), {}, "bits above the 16 dimensions"),
-        (("overcomplete", EMBEDDINGS), {"bits": 16}, "bits above the 16 dimensions, not 16"),
+        (("overcomplete", EMBEDDINGS), {}, "more bits than the 16 dimensions"),
+        (("overcomplete", EMBEDDINGS), {"bits": 16}, "more bits than the 16 dimensions of the embeddings, not 16"),
         (("pca", EMBEDDINGS), {"bits": 40}, "bits is for overcomplete"),
         (("itq", EMBEDDINGS[:10]), {}, "needs at least as many embeddings, not 10"),
         (("random", EMBEDDINGS * np.nan), {}, "NaN or Inf"),
@@ -112,8 +112,8 @@ def test_mean_and_median_are_other_centres():
     at_median, at_mean = (fit_rotation("none", skewed, center=how)(skewed) > 0 for how in ("median", "mean"))
     assert np.allclose(at_median.mean(axis=0), 0.5)
     assert (at_mean.mean(axis=0) < 0.45).any()
-    turned = fit_rotation("itq", skewed, center="median")
-    assert np.allclose(turned.center, np.median(skewed, axis=0))
+    rotated = fit_rotation("itq", skewed, center="median")
+    assert np.allclose(rotated.center, np.median(skewed, axis=0))
 
 
 def test_a_rotation_changes_something():
