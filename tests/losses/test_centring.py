@@ -131,7 +131,7 @@ def test_what_cannot_be_centred_is_refused(model, pairs):
         Centring("mean", 4)
     with pytest.raises(ValueError, match="from 0 to below 1, not 1"):
         Centring("running", 4, momentum=1)
-    with pytest.raises(ValueError, match="knows the dimensions"):
+    with pytest.raises(ValueError, match="reports the number of dimensions"):
         Centring("running", None)
     inner = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["binary"], centring="running")
     with pytest.raises(ValueError, match="put MatryoshkaLoss inside QuantizationAwareLoss"):

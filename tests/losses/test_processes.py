@@ -154,7 +154,7 @@ def test_two_processes_have_the_negatives_of_one(tiny_model, pairs, tmp_path, na
 
 def test_a_loss_that_cannot_gather_is_refused(model):
     with pytest.raises(
-        ValueError, match="CoSENTLoss cannot gather a batch from several processes, so each would train on a part"
+        ValueError, match="CoSENTLoss cannot gather a batch from several processes, so each would train on its part"
     ):
         gather(CoSENTLoss(model))
 

@@ -1,7 +1,7 @@
-"""Fake quantization as sentence-transformers' draft pull request 3655 does it, to reproduce what was published with it.
+"""Fake quantization of sentence-transformers' draft pull request 3655, which reproduces the results published with it.
 
-It differs from `qatlab.quantization` on purpose: values are rounded to the nearest of 256 levels between the minimum and
-maximum of one column of one batch, through which gradients pass too, where evaluation rounds down over other ranges.
+It differs from `qatlab.quantization` on purpose: it rounds values to the nearest of 256 levels between the minimum and the
+maximum of one column of one batch, through which gradients pass too, whereas evaluation rounds down over other ranges.
 https://github.com/huggingface/sentence-transformers/pull/3655
 """
 
@@ -14,16 +14,25 @@ from torch import Tensor
 from qatlab.machine.processes import rows_of_all
 from qatlab.quantization.ranges import Range
 
-# Whether a precision reads what the one before it wrote: so first published, then fixed (hotchpotch, 15 February 2026).
+# Whether each precision quantizes the output of the precision before it. The pull request was first published with this
+# behaviour, which was then fixed (hotchpotch, 15 February 2026).
 VARIANTS = {"pr3655": True, "pr3655_cache_fixed": False}
 PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 
 
 def fake_quantize_pr3655(embeddings: Tensor, precision: str, ranges: Range | None = None) -> Tensor:
-    """(n, dim) → (n, dim); straight-through, except that int8's range is part of the graph, where it is that of the batch.
+    """Fake-quantize (n, dim) embeddings as the pull request does.
+
+    The gradient is straight-through, except that it also passes through the range of int8 where this is the batch's.
 
     Args:
-        ranges: what int8 is laid over instead, as in the pull request's thread for the staged warm-up (a moving average).
+        embeddings: (n, dim) floats.
+        precision: One of PRECISIONS.
+        ranges: A range for int8 and uint8 in place of the batch's extremes, as in the pull request's thread for the staged warm-up
+            (a moving average).
+
+    Returns:
+        (n, dim) floats.
     """
     if precision == "float32":
         return embeddings
@@ -38,7 +47,15 @@ def fake_quantize_pr3655(embeddings: Tensor, precision: str, ranges: Range | Non
 
 
 class PublishedColumns:
-    """The columns of one step at each precision, in the order they are asked for."""
+    """The text columns of one training step at each precision.
+
+    In the variant `pr3655`, a precision depends on the one that was requested before it.
+
+    Args:
+        floats: Float embeddings of each column, (n, dim).
+        variant: One of VARIANTS.
+        ranges: Ranges by precision that replace the batch's extremes.
+    """
 
     def __init__(self, floats: list[Tensor], variant: str, ranges: Mapping[str, Any] | None = None) -> None:
         self.floats = floats
@@ -47,10 +64,10 @@ class PublishedColumns:
         self.chained = VARIANTS[variant]
 
     def at(self, precision: str) -> list[Tensor]:
-        """Each column quantized; where chained, from what the precision before made of it."""
+        """Return each column quantized to a precision; where chained, from the output of the precision before."""
         if precision == "float32":
             return self.floats
-        read = self.written if self.chained else self.floats
+        inputs = self.written if self.chained else self.floats
         ranges = self.ranges.get(precision)
-        self.written = [fake_quantize_pr3655(column, precision, ranges) for column in read]
+        self.written = [fake_quantize_pr3655(column, precision, ranges) for column in inputs]
         return self.written
