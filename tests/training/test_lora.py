@@ -82,7 +82,7 @@ def test_gradients_reach_the_adapters_through_the_quantized_sum(model, texts):
 def test_modules_that_are_not_there_are_named(model):
     with pytest.raises(ValueError, match=r"'q_proj' matches no linear layer .*it has 13, such as 0\."):
         add_adapters(model, LoraConfig(target_modules="q_proj"))
-    with pytest.raises(ValueError, match="it has no such layer at all"):
+    with pytest.raises(ValueError, match="it has no such layer"):
         add_adapters(nn.Sequential(nn.Embedding(3, 4)), LoraConfig())
 
 
