@@ -136,7 +136,7 @@ def test_a_models_own_ranges_are_used_and_missed(sides):
     own = {"int8": FixedRange(0.3)}
     on_grid = [fake_quantize(side, "int8", FixedRange(0.3)) for side in sides]
     assert np.array_equal(ranked(sides, trained=own, precisions=["int8"], ranges="model"), by_product(*on_grid))
-    with pytest.raises(ValueError, match="no range of its own for int4, only for int8; use ranges: corpus"):
+    with pytest.raises(ValueError, match="no range of its own for int4, only for int8; set ranges: corpus"):
         ranked(sides, trained=own, precisions=["float32_x_int4"], ranges="model")
 
 

@@ -19,5 +19,7 @@ def test_what_is_written_is_read(tmp_path):
 )
 def test_another_version_is_one_line(tmp_path, content, version):
     (tmp_path / "scores.json").write_text(json.dumps(content))
-    with pytest.raises(UserError, match=f"is of schema {version}, and this version of qatlab reads {SCHEMA}; remove "):
+    with pytest.raises(
+        UserError, match=f"has schema version {version}, but this version of qatlab reads {SCHEMA}; remove "
+    ):
         read_scores(tmp_path)

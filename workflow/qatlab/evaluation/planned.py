@@ -1,4 +1,4 @@
-"""The rows that a score artifact would have had: what tables show as failed where there is none."""
+"""The rows that a missing score artifact would contain, which tables show as failed."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.kind import Kind
 from qatlab.evaluation.outputs import outputs
 
-# The output of a causal language model: the text itself. The columns that scores.csv has of outputs say so.
+# The output of a causal language model, which is text, in the columns of scores.csv that describe outputs.
 TEXT_OUTPUT = {
     "query_precision": "text",
     "doc_precision": "text",
@@ -19,7 +19,7 @@ TEXT_OUTPUT = {
     "index": "flat",
     "fitted_on": "none",
 }
-# Of retrieval they are the configuration's.
+# Metrics of each kind of task except retrieval, whose metrics are configured.
 METRICS = {
     "reranking": ("accuracy@1", "mrr", "rank", "positive_similarity", "margin"),
     "similarity": ("spearman", "pearson"),
@@ -29,18 +29,18 @@ METRICS = {
 
 
 def planned_scores(config: dict[str, Any], kind: Kind) -> list[dict[str, Any]]:
-    """The rows of scores.json without their figures: what bytes a document takes is none but a model's width tells.
+    """Return the rows of scores.json without values and without the bytes per document, which depend on the model's dimensions.
 
     Args:
-        config: the score artifact's slice of the configuration.
-        kind: of the task.
+        config: The score artifact's slice of the configuration.
+        kind: Kind of the task.
     """
     if kind in ("translation", "language_modelling"):
         return [{**TEXT_OUTPUT, "metric": metric} for metric in METRICS[kind]]
     evaluate = EvaluateConfig.model_validate(config)
     metrics = METRICS.get(kind, evaluate.metrics)
     return [
-        {**made.described(1), "doc_bytes": None, "metric": metric}
-        for made in outputs(evaluate, kind)
+        {**output.described(1), "doc_bytes": None, "metric": metric}
+        for output in outputs(evaluate, kind)
         for metric in metrics
     ]

@@ -41,7 +41,7 @@ def score(description: dict[str, Any], inputs: dict[str, Path], output: Path, th
     embeddings = _embeddings(inputs["encode"], task)
     trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
     training = load_array(inputs["training"] / "documents.npy") if "training" in inputs else None
-    figures = import_module(FIGURES[task.kind]).figures
+    figures = import_module(FIGURES[task.kind]).compute_metrics
     scores: list[dict[str, Any]] = []
     timings: list[dict[str, Any]] = []
     columns: dict[str, Any] = {"query_id": task.query_ids}
