@@ -60,7 +60,7 @@ def test_a_stage_says_so_and_leaves_nothing(disk, inputs, tmp_path, capfd, stage
     assert run(stage, STAGES[stage], given, folder, tmp_path, folder / "log") == 2
     said = [line for line in capfd.readouterr().err.splitlines() if "no space" in line]
     assert len(said) == 1
-    assert said[0].startswith(f"{stage} tried failed: no space is left on the disk that holds {folder}; make some")
+    assert said[0].startswith(f"{stage} tried failed: no space is left on the disk of {folder}; free some space")
     assert {path.name for path in folder.iterdir()} <= {"other", "log", ".made.failed.json"}
     if (folder / ".made.failed.json").exists():  # there was room for it: it is whole
         assert read_mark(folder / "made")["reason"].startswith("no space is left")

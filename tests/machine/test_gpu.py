@@ -53,7 +53,7 @@ def test_a_job_of_several_processes_takes_as_many_free_ones_first(tmp_path, monk
 
 def test_fewer_gpus_than_processes_are_one_line(tmp_path):
     with pytest.raises(
-        UserError, match=r"trainer.distributed.processes=4 needs as many GPUs on each node; 2 can be used here"
+        UserError, match=r"trainer.distributed.processes=4 needs 4 GPUs on each node, but 2 can be used here"
     ):
         claim_gpus(["0", "1"], 4, tmp_path)
     assert claim_gpus([], 4, tmp_path) == []  # a machine without computes on its processor

@@ -49,11 +49,11 @@ MISTAKES = [
         {},
         r"trainer.distributed.nodes=2: start the command on each node by `srun --nodes=2 --ntasks-per-node=1` in a Slurm job",
     ),
-    (TOLD | {"NODE_RANK": "2"}, r"NODE_RANK='2', .* they are a number from 0 to 1, the first node's address"),
+    (TOLD | {"NODE_RANK": "2"}, r"NODE_RANK='2', .* requires a rank from 0 to 1, the address of the first node"),
     ({"NODE_RANK": "0"}, r"MASTER_ADDR='', MASTER_PORT=''"),
     (
         OF_SLURM | {"SLURM_STEP_NUM_NODES": "1"},
-        r"this step of Slurm has 1 nodes and 2 tasks: start it by `srun --nodes=2",
+        r"this step of Slurm has 1 nodes and 2 tasks; start it by `srun --nodes=2",
     ),
 ]
 
