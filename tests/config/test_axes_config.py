@@ -1,4 +1,4 @@
-"""Axes in configuration: their names, short forms, and what is refused."""
+"""Axes in configuration: names, short forms and invalid values."""
 
 import pytest
 from pydantic import ValidationError
@@ -27,13 +27,13 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("values", "label", "words"), NAMES)
-def test_axes_have_a_label_for_columns_and_words_for_people(values, label, words):
+def test_axes_have_a_label_for_columns_and_a_name_for_captions(values, label, words):
     config = RotationConfig(**values)
     assert (config.label, config.in_words) == (label, words)
     assert RotationConfig.model_validate(config.model_dump(mode="json")) == config
 
 
-def test_true_means_mean_and_a_dump_says_so():
+def test_true_means_mean_in_a_dump():
     assert RotationConfig(center=True).model_dump()["center"] == "mean"
     assert RotationConfig(center=False).model_dump()["center"] is False
 
@@ -84,7 +84,7 @@ def test_short_forms_are_expanded_and_names_are_unique():
         EvaluateConfig(metrics=["ndcg@10"], rotations=["itq"], bit_axes=[{"kind": "itq", "seed": 1}])
 
 
-def test_every_study_has_the_baselines_unless_it_says_otherwise():
+def test_every_study_has_the_baselines_by_default():
     for study in ("quickstart", "embedding_quantization"):
         ((_, config), *_) = compose_runs(PROJECT / "conf", study)
         assert [axes.label for axes in config.evaluate.bit_axes] == [

@@ -1,4 +1,4 @@
-"""A trainer's configuration says in one line what several processes cannot do."""
+"""Settings of a trainer, and one-line errors for those that several processes cannot use."""
 
 import pytest
 
@@ -19,7 +19,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("values", "message"), REFUSED)
-def test_what_cannot_be_shared_is_refused(values, message):
+def test_settings_that_processes_cannot_share_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         TrainerConfig.model_validate(values)
 

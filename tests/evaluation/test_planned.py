@@ -1,4 +1,4 @@
-"""The rows that a failed score would have had are those that the score stage writes."""
+"""The planned rows of a missing score are those that the stage `score` writes."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""chrF and BLEU are sacrebleu's, and a sentence's part varies as they do."""
+"""chrF and BLEU are those of sacrebleu, and pseudo-values of sentences have their sampling variance."""
 
 import random
 
@@ -38,7 +38,7 @@ def corpus(sentences, seed=0, noise=0.4):
 
 
 @pytest.mark.parametrize("sentences", [1, 3, 4, 60])
-def test_the_mean_of_parts_is_what_sacrebleu_says(sentences):
+def test_the_mean_of_pseudo_values_is_the_score_of_sacrebleu(sentences):
     hypotheses, references = corpus(sentences)
     figures = translation_metrics(hypotheses, references)
     assert figures["chrf"].shape == figures["bleu"].shape == (sentences,)
@@ -53,7 +53,7 @@ def test_perfect_and_empty_translations():
 
 
 @pytest.mark.parametrize("metric", ["chrf", "bleu"])
-def test_parts_vary_as_the_score_does_over_other_sentences(metric):
+def test_the_variance_of_pseudo_values_is_that_of_the_score_over_other_sentences(metric):
     found, errors = [], []
     for seed in range(150):
         parts = translation_metrics(*corpus(60, seed))[metric]

@@ -1,4 +1,4 @@
-"""Schemes for GPU kernels: their fake quantizers run anywhere; what converts and computes with them needs the GPU."""
+"""Schemes for GPU kernels: fake quantizers run on every machine; conversion and inference need the GPU."""
 
 from copy import deepcopy
 
@@ -71,7 +71,7 @@ def test_the_grids_are_torchaos(model, scheme, theirs):
 
 @pytest.mark.parametrize("config", BLOCKS.values(), ids=lambda config: config.name)
 def test_block_formats_are_prepared_switched_and_stripped(model, config):
-    """Their forward pass needs a GPU; what stands around it does not."""
+    """Only their forward pass needs a GPU."""
     values = torch.randn(8, 256)
     plain = model(values)
     assert prepare(model, config) == list(prepared(model)) == ["0", "2"]
@@ -90,7 +90,7 @@ def test_blocks_that_do_not_fit_are_named(config):
         prepare(nn.Sequential(nn.Linear(40, 8)), config)
 
 
-def test_what_kernels_do_not_have_is_refused():
+def test_fields_that_kernels_do_not_support_are_refused():
     with pytest.raises(
         ValueError, match="grid float8 supports what its kernels do: bits 8, group_size null, activations float8"
     ):
