@@ -14,7 +14,7 @@ class CausalTrainingConfig(TrainingConfig):
     max_seq_length: Annotated[
         int, Field(gt=0, description="Number of tokens in a block of text, or in a pair together with its prompt.")
     ]
-    prompt: str
+    prompt: Annotated[str, Field(description="Prompt of a translation, in which {source} stands for the text.")]
 
 
 class PredictConfig(Strict):
@@ -34,4 +34,4 @@ class PredictionConfig(Strict):
 
     predict: PredictConfig
     max_seq_length: Annotated[int, Field(gt=0, description="Number of tokens in a window of text.")]
-    prompt: str
+    prompt: Annotated[str, Field(description="Prompt of a translation, in which {source} stands for the text.")]

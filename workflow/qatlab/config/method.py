@@ -116,8 +116,8 @@ class EmbeddingQuantizationConfig(Strict):
             description="Precisions at which the loss is computed, each with its weight, such as {float32: {weight: 1.0}, int8: {}}.",
         ),
     ]
-    ranges: RangesConfig = RangesConfig()
-    estimator: EstimatorConfig = EstimatorConfig()
+    ranges: Annotated[RangesConfig, Field(description="Ranges of integer precisions during training.")] = RangesConfig()
+    estimator: Annotated[EstimatorConfig, Field(description="Gradient estimator of the rounding.")] = EstimatorConfig()
     scales: Annotated[
         dict[PrecisionName, Annotated[float, Field(gt=0)]],
         Field(
@@ -214,7 +214,10 @@ class EmbeddingQuantizationConfig(Strict):
 class MethodRotationConfig(FittedRotationConfig):
     """A rotation appended to the model before it is trained, fitted on its own embeddings of training documents."""
 
-    kind: Literal["none", "random", "pca", "itq", "overcomplete"]
+    kind: Annotated[
+        Literal["none", "random", "pca", "itq", "overcomplete"],
+        Field(description="Rotation of the embeddings; none keeps the model's own axes and only subtracts the centre."),
+    ]
     trainable: Annotated[
         bool, Field(description="Whether the matrix of the rotation is trained with the model, as a linear head.")
     ] = False
@@ -283,8 +286,10 @@ class StartConfig(Strict):
 class WeightStartConfig(Strict):
     """Starts of the fake quantization of weights and, separately, of activations."""
 
-    weights: StartConfig = StartConfig()
-    activations: StartConfig = StartConfig()
+    weights: Annotated[StartConfig, Field(description="Start of the fake quantization of weights.")] = StartConfig()
+    activations: Annotated[StartConfig, Field(description="Start of the fake quantization of activations.")] = (
+        StartConfig()
+    )
 
 
 class MethodConfig(Strict):
@@ -298,8 +303,14 @@ class MethodConfig(Strict):
     loss: Annotated[
         LossConfig, Field(description="Training loss of the model, to which embedding quantization is added.")
     ] = default_loss()
-    rotation: MethodRotationConfig | None = None
-    embedding_quantization: EmbeddingQuantizationConfig | None = None
+    rotation: Annotated[
+        MethodRotationConfig | None,
+        Field(description="Rotation that is appended to the model before training; null appends none."),
+    ] = None
+    embedding_quantization: Annotated[
+        EmbeddingQuantizationConfig | None,
+        Field(description="Quantization of output embeddings inside the loss; null trains on float embeddings only."),
+    ] = None
     lora: Annotated[
         LoraConfig | None, Field(description="Low-rank adapters that are trained; null is full fine-tuning.")
     ] = None

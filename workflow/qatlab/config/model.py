@@ -12,11 +12,17 @@ PROMPT = "{source}\n"
 class DecoderConfig(Strict):
     """A decoder of Llama's architecture with random weights and one token per byte; its keys are those of LlamaConfig."""
 
-    hidden_size: Annotated[int, Field(ge=8)] = 512
-    intermediate_size: Annotated[int, Field(ge=8)] = 1024
-    num_hidden_layers: Annotated[int, Field(gt=0)] = 9
-    num_attention_heads: Annotated[int, Field(gt=0)] = 8
-    num_key_value_heads: Annotated[int, Field(gt=0)] = 4
+    hidden_size: Annotated[int, Field(ge=8, description="Number of dimensions of the hidden states.")] = 512
+    intermediate_size: Annotated[
+        int, Field(ge=8, description="Number of dimensions of the hidden layer of each feed-forward network.")
+    ] = 1024
+    num_hidden_layers: Annotated[int, Field(gt=0, description="Number of layers.")] = 9
+    num_attention_heads: Annotated[
+        int, Field(gt=0, description="Number of attention heads per layer, a divisor of hidden_size.")
+    ] = 8
+    num_key_value_heads: Annotated[
+        int, Field(gt=0, description="Number of key-value heads per layer, a divisor of num_attention_heads.")
+    ] = 4
     seed: Annotated[int, Field(ge=0, lt=2**32, description="Random seed of the weights.")] = 0
 
     @model_validator(mode="after")

@@ -61,7 +61,9 @@ class TrainerConfig(Strict):
             description="Number of examples per batch over all processes; in-batch negatives require at least two.",
         ),
     ] = 64
-    distributed: DistributedConfig = DistributedConfig()
+    distributed: Annotated[
+        DistributedConfig, Field(description="Numbers of processes and nodes that share each batch.")
+    ] = DistributedConfig()
     gradient_accumulation_steps: Annotated[
         int, Field(gt=0, description="Number of batches whose gradients are accumulated for one optimizer step.")
     ] = 1
@@ -70,7 +72,10 @@ class TrainerConfig(Strict):
         Literal["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup"],
         Field(description="Learning-rate schedule, as Transformers names it."),
     ] = "linear"
-    lr_scheduler_kwargs: LrSchedulerKwargs | None = None
+    lr_scheduler_kwargs: Annotated[
+        LrSchedulerKwargs | None,
+        Field(description="Further arguments of the learning-rate schedule, for cosine_with_restarts."),
+    ] = None
     warmup_ratio: Annotated[
         float, Field(ge=0, lt=1, description="Length of the learning-rate warm-up as a fraction of training.")
     ] = 0.1

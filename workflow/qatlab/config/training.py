@@ -1,5 +1,9 @@
 """Part of a study's configuration that determines a training, which the stage `train` reads."""
 
+from typing import Annotated
+
+from pydantic import Field
+
 from qatlab.base import Strict
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
@@ -10,7 +14,7 @@ class TrainingConfig(Strict):
 
     method: MethodConfig
     trainer: TrainerConfig
-    seed: int
+    seed: Annotated[int, Field(description="Random seed of the run.")]
 
     @property
     def learning_rate(self) -> float:

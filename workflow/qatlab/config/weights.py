@@ -183,7 +183,9 @@ class WeightsConfig(Strict):
             description="Regular expression that the whole name of a module must match, as in peft's target_modules."
         ),
     ] = ".*"
-    clip: ClipConfig | None = None
+    clip: Annotated[
+        ClipConfig | None, Field(description="Clipping of weights before quantization; null clips nothing.")
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
