@@ -1,4 +1,4 @@
-"""Schedules against what they say of themselves."""
+"""Schedules, compared with their documented values."""
 
 import math
 
@@ -10,7 +10,7 @@ from qatlab.schedules import SHAPES, WeightSchedule
 
 
 def test_the_published_staged_warm_up():
-    """hotchpotch's figures: of 1,407 and 704 steps, binary's warm-up of 1,800 reaches 78 % and 39 % of its weight."""
+    """In hotchpotch's trainings of 1,407 and 704 steps, binary's warm-up of 1,800 steps reaches 78 % and 39 % of its weight."""
     binary, int8 = WeightSchedule(0.5, warmup_steps=1800), WeightSchedule(1.0, warmup_steps=200)
     assert binary.at(1407, None) / 0.5 == pytest.approx(0.78, abs=0.005)
     assert binary.at(704, None) / 0.5 == pytest.approx(0.39, abs=0.005)

@@ -1,4 +1,4 @@
-"""Every file of conf/ composes and validates; the schema is whole; names are file names."""
+"""Every file of conf/ composes and validates, the schema is complete, and names are those of files."""
 
 import json
 
@@ -96,7 +96,7 @@ def test_composes_and_validates(group, choice):
         ),
     ],
 )
-def test_what_is_for_the_other_kind_of_model_is_one_line(overrides, message):
+def test_keys_of_the_other_kind_of_model_raise_a_one_line_error(overrides, message):
     with pytest.raises(UserError, match=message):
         compose_runs(CONF, "quickstart", overrides=overrides)
 
@@ -104,28 +104,28 @@ def test_what_is_for_the_other_kind_of_model_is_one_line(overrides, message):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["+method.extra_steps=0.05"], "train is false, so extra_steps would do nothing"),
+        (["+method.extra_steps=0.05"], "train is false, so extra_steps would have no effect"),
         (["+method.extra_steps=-0.05", "study.matrix.method=[baseline]"], "greater than or equal to 0"),
     ],
 )
-def test_extra_steps_that_cannot_be_are_refused(overrides, message):
+def test_invalid_extra_steps_are_refused(overrides, message):
     with pytest.raises(UserError, match=message):
         compose_runs(CONF, "quickstart", overrides=overrides)
 
 
 @pytest.mark.parametrize("choice", GROUPS["method"])
-def test_a_method_is_called_as_its_file(choice):
+def test_a_method_has_the_name_of_its_file(choice):
     assert yaml.safe_load((CONF / "method" / f"{choice}.yaml").read_text())["name"] == choice
 
 
 @pytest.mark.parametrize("choice", [choice for choice in GROUPS["deploy"] if choice not in TORCHAO_DEPLOYMENTS])
-def test_a_deployment_is_called_as_its_file(choice):
+def test_a_deployment_has_the_name_of_its_file(choice):
     assert list(yaml.safe_load((CONF / "deploy" / f"{choice}.yaml").read_text())) == [choice]
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_every_scheme_can_be_trained_for_and_shipped_on_its_grid(scheme):
-    """So that training for it has a PTQ counterpart."""
+def test_every_scheme_has_a_method_and_a_deployment(scheme):
+    """Training for a scheme therefore has a PTQ counterpart."""
     deployment = "onnx_int8" if scheme == "onnx_int8" else f"torchao:{scheme}"
     overrides = [f"study.matrix.method=[baseline:{scheme}]", f"deploy=[{deployment}]", f"drift.reference={deployment}"]
     ((_, config),) = compose_runs(CONF, "quickstart", overrides=overrides)
@@ -146,8 +146,8 @@ SECTIONS = {
 
 
 @pytest.mark.parametrize(("group", "choice"), [pair for pair in choices() if pair[0] in SECTIONS])
-def test_a_file_holds_only_what_differs_from_the_defaults(group, choice):
-    """Unless it inherits from another file, whose values it may set back."""
+def test_a_file_contains_only_values_that_differ_from_the_defaults(group, choice):
+    """A file that inherits from another one may reset its values to the defaults."""
     if choice in TORCHAO_DEPLOYMENTS:
         return
     values = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
@@ -161,7 +161,7 @@ def test_a_file_holds_only_what_differs_from_the_defaults(group, choice):
 
 
 @pytest.mark.parametrize("choice", GROUPS["study"])
-def test_a_study_is_called_as_its_file(choice):
+def test_a_study_has_the_name_of_its_file(choice):
     assert yaml.safe_load((CONF / "study" / f"{choice}.yaml").read_text())["study"]["name"] == choice
 
 
@@ -186,7 +186,7 @@ def test_onnx_int8_has_the_seed_studys_parameters():
 
 
 def test_nanobeir_is_thirteen_sets_at_one_commit_each():
-    """And mteb knows the names that results are written under."""
+    """mteb has a task for each name under which results are written."""
     import mteb
 
     names = [choice for choice in GROUPS["task"] if choice.startswith("nano_")]

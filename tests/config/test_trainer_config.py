@@ -1,4 +1,4 @@
-"""A trainer's configuration says in one line what several processes cannot do."""
+"""Settings of a trainer, and one-line errors for those that several processes cannot use."""
 
 import pytest
 
@@ -7,9 +7,9 @@ from qatlab.config.trainer import TrainerConfig
 REFUSED = [
     (
         {"batch_size": 50, "distributed": {"processes": 4}},
-        "batch_size=50 cannot be shared by 4 processes alike; .* such as 48 or 52",
+        "batch_size=50 cannot be divided equally among 4 processes; .* such as 48 or 52",
     ),
-    ({"batch_size": 4, "distributed": {"processes": 3, "nodes": 2}}, "take a multiple of 6, such as 6"),
+    ({"batch_size": 4, "distributed": {"processes": 3, "nodes": 2}}, "set a multiple of 6, such as 6"),
     (
         {"batch_size": 8, "dataloader_drop_last": False, "distributed": {"nodes": 2}},
         "2 processes cannot share; set it to true",
@@ -19,7 +19,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("values", "message"), REFUSED)
-def test_what_cannot_be_shared_is_refused(values, message):
+def test_settings_that_processes_cannot_share_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         TrainerConfig.model_validate(values)
 

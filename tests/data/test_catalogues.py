@@ -130,7 +130,7 @@ def test_what_is_no_catalogue_is_one_line(folder, mistake):
     [
         ({}, "set either paths or packages"),
         ({"paths": ["a"], "packages": ["b"], "language": "fr"}, "set either paths or packages"),
-        ({"packages": ["b"]}, "set language, such as fr"),
+        ({"packages": ["b"]}, "set language, for example to fr"),
     ],
 )
 def test_where_texts_come_from_is_said_once(given, message):

@@ -202,7 +202,7 @@ def test_names_are_checked_before_the_first_job(hub, monkeypatch, tmp_path):
 
 
 def test_a_column_is_named_once():
-    with pytest.raises(ValueError, match="names a column twice: text, text"):
+    with pytest.raises(ValueError, match="a column is listed twice: text, text"):
         HubDataset(source="hub", name="a/b", columns=["en.text", "fr.text"])
 
 

@@ -108,7 +108,7 @@ REFUSED = {
     "quotes in TSV": ("a.tsv", 'anchor\tpositive\none\t"so ""quoted"""\n', "line 2: a field in quotes"),
     "quotes": ("a.csv", 'anchor,positive\none,"two\n', "line 2: quotation marks do not match"),
     "text behind quotes": ("a.csv", 'anchor,positive\nx,y\none,"two" three\n', "line 3: quotation marks do not match"),
-    "a column twice": ("a.csv", "anchor,positive,anchor\n1,2,3\n", "two columns are called 'anchor'"),
+    "a column is listed twice": ("a.csv", "anchor,positive,anchor\n1,2,3\n", "two columns are called 'anchor'"),
     "no rows": ("a.csv", "anchor,positive\n", "no rows"),
     "nothing": ("a.csv", "", "no rows"),
     "an empty cell": ("a.csv", "anchor,positive\none,two\none,\n", "column 'positive' has no text in line 3 (1 such rows)"),

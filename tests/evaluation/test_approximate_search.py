@@ -1,4 +1,4 @@
-"""Graphs, lists and faiss's scalar quantizer: they find nearly what an exhaustive search finds, and say what they did not."""
+"""Graphs, lists and faiss's scalar quantizer find nearly the same as an exhaustive search, and mark missing ranks."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def overlap(a, b):
 
 
 @pytest.mark.parametrize("config", [IndexConfig(kind="hnsw", ef_search=200), IndexConfig(kind="ivf", probes=25)])
-def test_near_ones_are_found(config):
+def test_nearest_documents_are_found(config):
     exact = best_by_product(QUERIES, block, 3000, 10)
     assert overlap(best_near_values(QUERIES, block, 3000, 10, config), exact) > 0.9
     exact_bits = best_by_hamming(*BITS, 10)
@@ -35,19 +35,19 @@ def test_near_ones_are_found(config):
     assert np.mean(distances[0] == distances[1]) > 0.9
 
 
-def test_all_lists_are_an_exhaustive_search():
+def test_probing_all_lists_equals_an_exhaustive_search():
     config = IndexConfig(kind="ivf", lists=20, probes=20)
     assert np.array_equal(best_near_values(QUERIES, block, 3000, 10, config), best_by_product(QUERIES, block, 3000, 10))
     assert np.array_equal(best_near_bits(*BITS, 10, config), best_by_hamming(*BITS, 10))
 
 
-def test_twice_the_same():
+def test_results_are_deterministic():
     for config in (IndexConfig(kind="hnsw"), IndexConfig(kind="ivf")):
         found = [best_near_values(QUERIES, block, 3000, 10, config) for _ in range(2)]
         assert np.array_equal(*found)
 
 
-def test_few_in_the_lists_leave_places_empty():
+def test_ranks_without_a_document_have_nothing():
     config = IndexConfig(kind="ivf", lists=1500, probes=1)
     found = best_near_values(QUERIES, block, 3000, 20, config)
     assert found.shape == (50, 20)
@@ -57,7 +57,7 @@ def test_few_in_the_lists_leave_places_empty():
     assert np.array_equal(np.sort(empty, axis=1), empty)  # at the end
 
 
-def test_rescoring_leaves_empty_places_at_the_end():
+def test_rescoring_keeps_ranks_without_a_document_at_the_end():
     index = {"kind": "ivf", "lists": 1500, "probes": 1}
     config = EvaluateConfig(metrics=["ndcg@10"], precisions=["binary"], index=[index], rescoring=["float32"])
     (output,) = outputs(config)

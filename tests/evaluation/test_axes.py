@@ -1,4 +1,4 @@
-"""Embeddings on the axes that they are scored on, computed in blocks as they would be at once."""
+"""Embeddings on the axes of an output; results in blocks are those of a single computation."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_an_all_zero_vector_keeps_its_length():
     assert not unit_length(np.zeros((1, 3), dtype=np.float32)).any()
 
 
-def test_truncated_then_scaled_then_turned_then_scaled(sides):
+def test_embeddings_are_truncated_scaled_rotated_and_scaled_again(sides):
     queries, documents = on_axes(*sides, RotationConfig(kind="itq", center=True), 16, "cosine")
     cut = [unit_length(side[:, :16]) for side in sides]
     rotation = fit_rotation("itq", cut[1], center=True)
@@ -51,7 +51,7 @@ def test_a_centre_is_that_of_all_documents_of_unit_length_block_by_block(sides, 
         assert np.allclose(found[:], unit_length(side - origin), atol=1e-6)
 
 
-def test_axes_are_fitted_on_training_documents_where_they_say_so(sides):
+def test_axes_are_fitted_on_training_documents_if_configured(sides):
     training = sides[1][:100] * 2 + 1
     unit = unit_length(training[:, :16])
     for config, expected in (
@@ -86,13 +86,13 @@ def test_ranges_of_blocks_are_those_of_all(sides, monkeypatch, kind, reference):
 
 @pytest.mark.parametrize("values_at_once", [1, 400 * 12, 1 << 24])
 def test_quantiles_of_blocks_are_those_of_all(sides, monkeypatch, values_at_once):
-    """So many dimensions are sorted at once as fit: one, 12, or all."""
+    """The number of dimensions that are sorted at once depends on the memory: one, 12, or all."""
     monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
     monkeypatch.setattr(axes, "VALUES_AT_ONCE", values_at_once)
     assert np.array_equal(fitted_quantiles(OnAxes(sides[1])).quantiles, QuantileRange().fit(sides[1]).quantiles)
 
 
-def test_a_rotation_of_many_is_fitted_on_evenly_chosen_ones(sides, monkeypatch):
+def test_a_rotation_is_fitted_on_evenly_spaced_documents(sides, monkeypatch):
     monkeypatch.setattr(axes, "FITTED_ON", 150)
     _, documents = on_axes(*sides, RotationConfig(kind="pca"), None, "dot")
     assert np.allclose(documents.rotation.matrix, fit_rotation("pca", sides[1][::3]).matrix)

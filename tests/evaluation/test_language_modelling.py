@@ -1,4 +1,4 @@
-"""Bits per byte, and each document's part in them."""
+"""Bits per byte, and the pseudo-value of each document."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from qatlab.evaluation.language_modelling import bits_per_byte
 
 
 @pytest.mark.parametrize("documents", [1, 2, 3, 4, 50])
-def test_parts_have_the_whole_as_their_mean(documents):
+def test_the_mean_of_pseudo_values_is_the_metric(documents):
     generator = np.random.default_rng(0)
     sizes = generator.integers(10, 1000, documents)
     nats = sizes * generator.uniform(0.5, 1.5, documents)
@@ -16,7 +16,7 @@ def test_parts_have_the_whole_as_their_mean(documents):
     assert parts.mean() == pytest.approx(nats.sum() / np.log(2) / sizes.sum())
 
 
-def test_parts_vary_as_the_figure_does_over_other_documents():
+def test_the_variance_of_pseudo_values_is_that_of_the_metric_over_other_documents():
     generator = np.random.default_rng(0)
     found, errors = [], []
     for _ in range(400):

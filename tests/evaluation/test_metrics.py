@@ -1,4 +1,4 @@
-"""Metrics against trec_eval itself."""
+"""Metrics, compared with trec_eval."""
 
 import numpy as np
 import pytest

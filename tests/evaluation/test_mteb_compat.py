@@ -1,4 +1,4 @@
-"""Against mteb's own evaluation, unchanged, on the same embeddings."""
+"""Scores, compared with mteb's own unchanged evaluation of the same embeddings."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def evaluated(task, embeddings, precision):
 
 @pytest.mark.parametrize("precision", DTYPES)
 @pytest.mark.parametrize("same_names", [False, True])
-def test_retrieval_figures_are_mtebs(precision, same_names):
+def test_retrieval_metrics_are_those_of_mteb(precision, same_names):
     queries, documents, ours = stored_task(ignore_identical_ids=same_names)
     if same_names:  # queries are documents too
         renamed = dict(zip(ours.query_ids, ours.document_ids, strict=False))
@@ -105,7 +105,7 @@ def test_retrieval_figures_are_mtebs(precision, same_names):
 
 
 @pytest.mark.parametrize("precision", DTYPES)
-def test_correlations_are_mtebs(precision):
+def test_correlations_are_those_of_mteb(precision):
     generator = np.random.default_rng(0)
     first = generator.normal(size=(80, 16)).astype(np.float32)
     second = first + generator.normal(size=(80, 16)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The grid of outputs: what is listed, combined where the combination means something."""
+"""Outputs: all valid combinations of the configured values."""
 
 import pytest
 from pydantic import ValidationError
@@ -42,7 +42,7 @@ def test_cells_between_quantiles_are_outputs_like_others():
     assert sizes == {"int2": (96, 192), "ternary": (77, 77 + 96)}  # int2_quantile adds nothing to itself
 
 
-def test_rescoring_must_know_more_than_the_search_before_it():
+def test_rescoring_requires_another_precision_than_the_search_before_it():
     cascade = [{"documents": "int8", "oversampling": 10}, {"documents": "float32", "oversampling": 2}]
     names = made(precisions=["float32", "int8", "binary"], rescoring=["none", "float32", cascade])
     assert names == [
@@ -63,7 +63,7 @@ def test_truncation_multiplies_everything():
     ]
 
 
-def test_one_is_short_for_a_list_of_one_and_a_dump_reads_back():
+def test_a_single_value_is_short_for_a_list_and_a_dump_can_be_read():
     config = EvaluateConfig(metrics=["ndcg@10"], ranges="per_call", scoring="codes", rescoring="int8", dimensions=64)
     assert config.ranges == ["per_call"]
     assert EvaluateConfig.model_validate(config.model_dump(mode="json")) == config
@@ -85,8 +85,8 @@ def test_bytes_are_of_the_index_that_is_searched_first():
     ("config", "message"),
     [
         ({"rescoring": ["float17"]}, "unknown precision 'float17'"),
-        ({"metrics": ["ndcg@10", "ndcg@10"]}, "metrics lists one twice"),
-        ({"rescoring": ["float32", "float32"]}, "rescoring lists one twice"),
+        ({"metrics": ["ndcg@10", "ndcg@10"]}, "metrics lists an entry twice"),
+        ({"rescoring": ["float32", "float32"]}, "rescoring lists an entry twice"),
         ({"rescoring": [["float32", "int8"]]}, r"must compare fewer documents than the one before, not \[40, 40\]"),
         ({"scoring": ["hamming"]}, "'scalar_quantizer', 'sentence_transformers_compat' or 'mteb_compat'"),
         ({"dimensions": [0]}, "greater than 0"),
@@ -99,7 +99,7 @@ def test_mistakes_are_named(config, message):
         EvaluateConfig(**{"metrics": ["ndcg@10"], **config})
 
 
-def test_others_ways_of_scoring_take_embeddings_as_they_are_encoded():
+def test_compatible_scoring_uses_embeddings_as_encoded():
     grid = {"precisions": ["float32", "int8", "int4", "binary", "float32_x_int8"], "rotations": ["none", "itq"]}
     theirs = made(
         **grid, scoring=["sentence_transformers_compat"], rescoring=["none", "float32"], dimensions=[None, 64]
@@ -117,7 +117,7 @@ def test_others_ways_of_scoring_take_embeddings_as_they_are_encoded():
     ]
 
 
-def test_what_is_not_flat_searches_values_or_bits():
+def test_indexes_other_than_flat_search_values_or_bits():
     names = made(
         precisions=["float32", "int8", "binary"], scoring=["dequantized", "codes"], index=["flat", {"kind": "ivf"}]
     )
@@ -131,7 +131,7 @@ def test_what_is_not_flat_searches_values_or_bits():
 AXES = ["centred", "itq", {"kind": "overcomplete", "factor": 2}]
 
 
-def test_bits_are_scored_on_further_axes_and_nothing_else_is():
+def test_only_bits_are_scored_on_bit_axes():
     precisions = ["float32", "int8", "binary", "float32_x_binary"]
     plain = made(precisions=precisions)
     names = made(precisions=precisions, bit_axes=AXES)
@@ -147,7 +147,7 @@ def test_bits_are_scored_on_further_axes_and_nothing_else_is():
     assert made(precisions=["float32", "int8"], bit_axes=AXES) == made(precisions=["float32", "int8"])
 
 
-def test_further_axes_do_not_multiply_the_grid():
+def test_bit_axes_are_not_combined_with_other_fields():
     grid = {
         "precisions": ["binary", "int8_x_ubinary"],
         "scoring": ["dequantized", "rabitq", "mteb_compat"],
@@ -171,7 +171,7 @@ def test_axes_that_are_listed_twice_are_scored_once():
     assert names[-1] == "median/binary/hamming"
 
 
-def test_an_output_says_what_its_axes_were_fitted_on():
+def test_an_output_names_the_calibration_set_of_its_axes():
     axes = [*AXES, {"center": "median", "fitted_on": "training"}, "random", {"kind": "random", "center": "mean"}]
     config = EvaluateConfig(metrics=["ndcg@10"], precisions=["int8", "binary"], bit_axes=axes)
     fitted = {output.axes: output.described(8)["fitted_on"] for output in outputs(config)}
@@ -181,7 +181,7 @@ def test_an_output_says_what_its_axes_were_fitted_on():
     }  # fmt: skip
 
 
-def test_few_bits_are_those_of_all_that_is_stored():
+def test_few_bits_counts_everything_that_is_stored():
     config = EvaluateConfig(
         metrics=["ndcg@10"],
         precisions=["float32", "int4", "binary", "float32_x_binary"],

@@ -1,4 +1,4 @@
-"""The rows that a failed score would have had are those that the score stage writes."""
+"""The planned rows of a missing score are those that the stage `score` writes."""
 
 import json
 
@@ -49,7 +49,7 @@ def test_every_output_and_metric_in_the_same_order(tmp_path):
 
 
 def test_other_kinds_have_the_metrics_of_their_modules():
-    assert tuple(translation.translation_figures(["a b", "c"], ["a b", "c d"])) == METRICS["translation"]
+    assert tuple(translation.translation_metrics(["a b", "c"], ["a b", "c d"])) == METRICS["translation"]
     assert [
         row["metric"] for row in planned_scores({"metrics": ["ndcg@10"], "precisions": ["int8"]}, "similarity")
     ] == ["spearman", "pearson"]

@@ -1,4 +1,4 @@
-"""Rankings at each output, with ties in a defined order."""
+"""Rankings at each output, with a defined order of ties."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def sides():
 
 
 def ranked(sides, depth=10, trained=(), **config):
-    """By the only output of a configuration."""
+    """Rank documents at the only output of a configuration."""
     config = EvaluateConfig(metrics=["ndcg@10"], **config)
     (output,) = outputs(config)
     queries, documents = (OnAxes(side) for side in sides)
@@ -38,7 +38,7 @@ def by_product(queries, documents, depth=10):
     return np.array([sorted(range(len(documents)), key=lambda d: (-row[d], d))[:depth] for row in scores])
 
 
-def test_floats_are_compared_as_they_are(sides):
+def test_floats_are_compared_unchanged(sides):
     assert np.array_equal(ranked(sides, precisions=["float32"]), by_product(*sides))
 
 
@@ -77,14 +77,14 @@ def test_ranges_of_the_corpus_are_shared(sides, config, fit):
     assert np.array_equal(ranked(sides, precisions=["int4"], **config), by_product(*on_grid))
 
 
-def test_ranges_per_call_are_each_sides_own(sides):
+def test_ranges_per_call_are_fitted_on_each_side(sides):
     on_grid = [fake_quantize(side, "int8", MinMaxRange().fit(side)) for side in sides]
     assert np.array_equal(ranked(sides, precisions=["int8"], ranges="per_call"), by_product(*on_grid))
 
 
 @pytest.mark.parametrize("precision", ["int2_quantile", "ternary"])
 @pytest.mark.parametrize("range_kind", ["minmax", "fixed"])
-def test_quantiles_are_of_the_corpus_or_of_each_side_whatever_the_kind_of_range(sides, precision, range_kind):
+def test_the_calibration_set_of_quantiles_does_not_depend_on_the_kind_of_range(sides, precision, range_kind):
     queries, documents = sides
     of_corpus = QuantileRange().fit(documents)
     on_grid = [fake_quantize(side, precision, of_corpus) for side in sides]
@@ -117,7 +117,7 @@ def test_rescoring_at_two_bits_orders_all_candidates_as_a_search_would(sides):
 
 @pytest.mark.parametrize(("precision", "count"), [("int2_quantile", 4), ("ternary", 3)])
 def test_codes_between_quantiles_are_numbers_of_cells_around_zero(sides, precision, count):
-    """As CoRECT compares them: NumPy's percentiles as edges, the number of edges below a value."""
+    """CoRECT compares the same codes: the number of NumPy's percentiles below a value."""
     shares = [100 * k / count for k in range(1, count)]
     documents = sides[1][: 399 if count == 3 else 400]
     edges = np.percentile(documents, shares, axis=0, method="higher")
@@ -127,20 +127,20 @@ def test_codes_between_quantiles_are_numbers_of_cells_around_zero(sides, precisi
 
 
 def test_codes_per_call_are_those_of_sentence_transformers_own_functions(sides):
-    """`quantize_embeddings` of each side by itself, and the codes' products: what its users get without ranges."""
+    """Without ranges, `quantize_embeddings` fits each side separately; the scores are products of codes."""
     codes = [reference(side, precision="int8").astype(np.int64) for side in sides]
     assert np.array_equal(ranked(sides, precisions=["int8"], scoring="codes", ranges="per_call"), by_product(*codes))
 
 
-def test_a_models_own_ranges_are_used_and_missed(sides):
+def test_ranges_saved_with_a_model_are_used_and_required(sides):
     own = {"int8": FixedRange(0.3)}
     on_grid = [fake_quantize(side, "int8", FixedRange(0.3)) for side in sides]
     assert np.array_equal(ranked(sides, trained=own, precisions=["int8"], ranges="model"), by_product(*on_grid))
-    with pytest.raises(ValueError, match="no range of its own for int4, only for int8; use ranges: corpus"):
+    with pytest.raises(ValueError, match="no range of its own for int4, only for int8; set ranges: corpus"):
         ranked(sides, trained=own, precisions=["float32_x_int4"], ranges="model")
 
 
-def test_rescoring_orders_the_candidates_anew_and_leaves_the_others_behind_them(sides):
+def test_rescoring_sorts_the_candidates_and_appends_the_others(sides):
     queries, documents = sides
     by_bits = ranked(sides, 60, precisions=["binary"])
     found = ranked(sides, 60, precisions=["binary"], rescoring="float32")
@@ -150,15 +150,15 @@ def test_rescoring_orders_the_candidates_anew_and_leaves_the_others_behind_them(
         assert (np.diff(documents[after] @ query) <= 1e-6).all()
 
 
-def test_a_cascade_ends_where_rescoring_all_by_its_last_step_would(sides):
+def test_a_cascade_gives_the_result_of_its_last_step_on_all_candidates(sides):
     everything = {"oversampling": 40, "top_k": 10}
     cascade = [{"documents": "int8", **everything}, {"documents": "float32", "oversampling": 39, "top_k": 10}]
     found = ranked(sides, precisions=["binary"], rescoring=[cascade])
     assert np.array_equal(found, by_product(*sides))
 
 
-def test_candidates_beyond_what_is_asked_for_are_searched(sides):
-    """Ten are wanted, and the best of forty are to be compared: so forty are searched."""
+def test_more_candidates_than_results_are_searched(sides):
+    """Ten documents are requested and forty are rescored, so forty are searched."""
     assert np.array_equal(
         ranked(sides, 10, precisions=["binary"], rescoring="float32"),
         ranked(sides, 60, precisions=["binary"], rescoring="float32")[:, :10],
@@ -177,7 +177,7 @@ def test_int4_codes_are_unpacked_before_they_are_compared(sides):
 
 @pytest.mark.parametrize("precision", ["int2", "int2_quantile", "ternary"])
 def test_under_cosine_similarity_values_of_few_cells_have_unit_length(sides, precision):
-    """The length of decoded values depends on where they lie in their cells, which carries no information about the text."""
+    """The length of decoded values depends on their positions in the cells, which contain no information about the text."""
     config = EvaluateConfig(metrics=["ndcg@10"], precisions=[precision])
     (output,) = outputs(config)
     found = []

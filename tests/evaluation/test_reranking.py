@@ -1,4 +1,4 @@
-"""Withheld records: ranks among their own candidates, similarities and margins."""
+"""Held-out records: ranks among their own candidates, similarities and margins."""
 
 import json
 
@@ -38,7 +38,7 @@ def inputs(tmp_path):
     return {"encode": tmp_path / "encode", "task": tmp_path / "task"}, queries, texts
 
 
-def test_figures_of_records(inputs, tmp_path):
+def test_metrics_of_records(inputs, tmp_path):
     folders, queries, texts = inputs
     (tmp_path / "out").mkdir()
     config = {"metrics": ["ndcg@10"], "precisions": ["float32", "binary"], "scoring": ["dequantized", "mteb_compat"]}
@@ -62,7 +62,7 @@ def test_figures_of_records(inputs, tmp_path):
         assert found[precision].to_dict() == pytest.approx(expected, abs=1e-6)
 
 
-def test_what_cannot_be_told_apart_is_no_answer(inputs, tmp_path):
+def test_a_tie_with_a_negative_ranks_the_positive_lower(inputs, tmp_path):
     folders, _, _ = inputs
     np.save(folders["encode"] / "documents.npy", np.ones((RECORDS * (NEGATIVES + 1), DIM), dtype=np.float32))
     (tmp_path / "out").mkdir()

@@ -1,4 +1,4 @@
-"""Exhaustive search: faiss's results, with equal scores in the order of documents, whatever the block they are in."""
+"""Exhaustive search returns faiss's results, with ties in the order of documents for every block size."""
 
 import faiss
 import numpy as np
@@ -38,8 +38,8 @@ def test_small_integers_tie_often_and_always_in_the_order_of_documents(queries, 
     assert np.array_equal(found, expected(q, d, depth))
 
 
-def test_equal_documents_stay_in_order_wherever_they_stand(monkeypatch):
-    """Copies of one embedding: matrix products may round them differently with their place, and must not be believed."""
+def test_equal_documents_keep_their_order_at_any_position(monkeypatch):
+    """Matrix products may round copies of one embedding differently at different positions, so they are computed again."""
     monkeypatch.setattr(search, "DOCUMENTS_AT_ONCE", 1000)
     rng = np.random.default_rng(0)
     documents = rng.normal(size=(3001, 383)).astype(np.float32)
@@ -49,7 +49,7 @@ def test_equal_documents_stay_in_order_wherever_they_stand(monkeypatch):
     assert found[0].tolist() == copies[:50].tolist()
 
 
-def test_as_faiss_where_nothing_ties():
+def test_results_without_ties_are_those_of_faiss():
     rng = np.random.default_rng(1)
     queries, documents = (rng.normal(size=(n, 64)).astype(np.float32) for n in (40, 5000))
     index = faiss.IndexFlatIP(64)
@@ -68,7 +68,7 @@ def test_bits_by_hamming_distance_then_by_document(documents, depth, number):
 
 
 def test_rabitq_estimates_better_than_bits_do():
-    """Recall of the ten nearest from one bit a dimension: the estimator's against signs'."""
+    """The recall of the ten nearest documents from one bit per dimension is higher with the estimator than with signs."""
     rng = np.random.default_rng(2)
     scale = np.exp(rng.normal(size=128))
     documents, queries = ((rng.normal(size=(n, 128)) * scale + 0.5).astype(np.float32) for n in (4000, 50))

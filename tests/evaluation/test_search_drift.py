@@ -1,4 +1,4 @@
-"""What drift does to a search, against plain definitions of each figure and SciPy's Kendall's τ."""
+"""Effect of drift on search, compared with plain definitions of each metric and SciPy's Kendall's τ."""
 
 from itertools import combinations
 
@@ -21,7 +21,7 @@ def moved(values, seed, size):
     return (values + size * np.random.default_rng(seed).standard_normal(values.shape)).astype(np.float32)
 
 
-def test_embeddings_that_stay_change_nothing():
+def test_unchanged_embeddings_have_no_effect():
     queries, documents = embeddings(0, 5), embeddings(1, 30)
     same = search_drift((queries, queries), (documents, 3 * documents), [np.array([0])] * 5)
     assert (same.top10_overlap, same.rank_flips) == (1, 0)
@@ -31,7 +31,7 @@ def test_embeddings_that_stay_change_nothing():
 
 @settings(deadline=None, max_examples=30)
 @given(seed=st.integers(0, 1000), size=st.sampled_from([0.01, 0.3, 3.0]), count=st.sampled_from([4, 12, 130]))
-def test_figures_are_what_they_are_said_to_be(seed, size, count):
+def test_values_follow_their_definitions(seed, size, count):
     queries, documents = embeddings(seed, 3), embeddings(seed + 1, count)
     queries_after, documents_after = moved(queries, seed + 2, size), moved(documents, seed + 3, size)
     relevant = [np.array([0]), np.array([1, 2]), np.array([], dtype=int)]
@@ -55,13 +55,13 @@ def test_figures_are_what_they_are_said_to_be(seed, size, count):
     assert got.margin_change == pytest.approx(np.mean(margins), abs=1e-6)
 
 
-def test_a_search_turned_round_flips_every_pair():
+def test_a_reversed_ranking_flips_every_pair():
     documents = np.array([[1.0, 0.1 * i] for i in range(10)], dtype=np.float32)
     queries = np.array([[0.0, 1.0]], dtype=np.float32)
-    turned = search_drift((queries, -queries), (documents, documents), [np.array([9])])
-    assert turned.rank_flips == 1
-    assert turned.kendall_tau == pytest.approx(-1)
-    assert turned.margin_change < 0
+    reverse = search_drift((queries, -queries), (documents, documents), [np.array([9])])
+    assert reverse.rank_flips == 1
+    assert reverse.kendall_tau == pytest.approx(-1)
+    assert reverse.margin_change < 0
 
 
 def test_without_a_relevant_document_there_is_no_margin():
@@ -70,7 +70,7 @@ def test_without_a_relevant_document_there_is_no_margin():
     assert np.isnan(none.margin_change)
 
 
-def test_cosine_refuses_what_cannot_be_compared():
+def test_cosine_refuses_incomparable_embeddings():
     with pytest.raises(ValueError, match="cannot be compared text by text"):
         cosine(embeddings(0, 3), embeddings(0, 4))
     with pytest.raises(ValueError, match="all-zero embedding"):

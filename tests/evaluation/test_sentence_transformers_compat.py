@@ -1,4 +1,4 @@
-"""Against the library's own evaluators, unchanged, on the same embeddings."""
+"""Scores, compared with the library's own unchanged evaluators on the same embeddings."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ METRICS = ["ndcg@10", "mrr@10", "recall@5", "accuracy@1", "accuracy@3"]
 
 
 class Encoder:
-    """What `SentenceTransformer.encode(precision=…)` gives for texts whose embeddings are known."""
+    """Replacement of a model that returns the result of `encode(precision=…)` for texts with known embeddings."""
 
     similarity_fn_name = "cosine"
 
@@ -45,7 +45,7 @@ class Encoder:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
-def test_retrieval_figures_are_the_evaluators(precision, similarity):
+def test_retrieval_metrics_are_those_of_the_evaluator(precision, similarity):
     queries, documents, task = stored_task()
     named = dict(zip(task.query_ids, queries, strict=True)) | dict(zip(task.document_ids, documents, strict=True))
     theirs = InformationRetrievalEvaluator(
@@ -80,7 +80,7 @@ class Numbers:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_correlations_are_the_evaluators(precision, model, pairs):
+def test_correlations_are_those_of_the_evaluator(precision, model, pairs):
     first = [pair[0] for pair in pairs[:60]]
     second = [f"{text} {pairs[row + 1][0]}" if row % 3 else pairs[row][1] for row, text in enumerate(first)]
     gold = np.random.default_rng(0).integers(0, 6, size=60).astype(float)

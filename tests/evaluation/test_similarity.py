@@ -1,4 +1,4 @@
-"""Correlations as means over pairs, against SciPy; and as a stage scores them."""
+"""Correlations as means over pairs, compared with SciPy, and in the stage `score`."""
 
 import json
 
@@ -19,7 +19,7 @@ from qatlab.stages import score
 
 @given(st.integers(0, 2**32 - 1), st.booleans())
 @settings(deadline=None, max_examples=40)
-def test_left_out_in_turn_as_scipy_would(seed, ranked):
+def test_leaving_pairs_out_equals_scipy(seed, ranked):
     generator = np.random.default_rng(seed)
     count = int(generator.integers(5, 40))
     gold = generator.integers(0, 4, size=count).astype(float)
@@ -36,7 +36,7 @@ def test_left_out_in_turn_as_scipy_would(seed, ranked):
     assert values == pytest.approx(np.array(pseudo) - np.mean(pseudo) + whole, abs=1e-7)
 
 
-def test_its_standard_error_is_that_of_repeated_samples():
+def test_the_standard_error_is_that_of_repeated_samples():
     generator = np.random.default_rng(0)
     errors, found = [], []
     for _ in range(300):
@@ -48,7 +48,7 @@ def test_its_standard_error_is_that_of_repeated_samples():
     assert np.mean(errors) == pytest.approx(np.std(found), rel=0.12)
 
 
-def test_no_more_than_a_constant():
+def test_constant_similarities_have_a_correlation_of_zero():
     assert by_pair(np.full(6, 3.5), np.arange(6.0), ranked=True).tolist() == [0.0] * 6
 
 

@@ -1,4 +1,4 @@
-"""What a query costs, apart from what is done once for all documents."""
+"""The time of a query excludes the work that is done once for all documents."""
 
 import time
 
@@ -12,7 +12,7 @@ from qatlab.evaluation.ranking import SideRanges, rank, side_ranges
 from qatlab.evaluation.stopwatch import Stopwatch
 
 
-def test_time_is_added_up_inside_the_blocks_alone():
+def test_only_time_inside_the_blocks_is_added_up():
     watch = Stopwatch()
     for _ in range(2):
         with watch:
@@ -22,7 +22,7 @@ def test_time_is_added_up_inside_the_blocks_alone():
 
 
 class Slow(OnAxes):
-    """Embeddings that take long to be read."""
+    """Embeddings that are slow to read."""
 
     def __getitem__(self, rows):
         time.sleep(0.1)
@@ -33,7 +33,7 @@ class Slow(OnAxes):
     ("precision", "scoring", "rescoring"),
     [("int8", "dequantized", "none"), ("binary", "dequantized", "float32"), ("float32_x_binary", "rabitq", "none")],
 )
-def test_reading_documents_is_not_a_querys_cost(precision, scoring, rescoring):
+def test_reading_documents_is_not_part_of_the_query_time(precision, scoring, rescoring):
     config = {"metrics": ["ndcg@10"], "precisions": [precision], "scoring": scoring, "rescoring": [rescoring]}
     config = EvaluateConfig.model_validate(config)
     (output,) = outputs(config)

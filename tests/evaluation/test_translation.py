@@ -1,4 +1,4 @@
-"""chrF and BLEU are sacrebleu's, and a sentence's part varies as they do."""
+"""chrF and BLEU are those of sacrebleu, and pseudo-values of sentences have their sampling variance."""
 
 import random
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from qatlab.evaluation.translation import translation_figures
+from qatlab.evaluation.translation import translation_metrics
 
 WORDS = [
     "le",
@@ -38,9 +38,9 @@ def corpus(sentences, seed=0, noise=0.4):
 
 
 @pytest.mark.parametrize("sentences", [1, 3, 4, 60])
-def test_the_mean_of_parts_is_what_sacrebleu_says(sentences):
+def test_the_mean_of_pseudo_values_is_the_score_of_sacrebleu(sentences):
     hypotheses, references = corpus(sentences)
-    figures = translation_figures(hypotheses, references)
+    figures = translation_metrics(hypotheses, references)
     assert figures["chrf"].shape == figures["bleu"].shape == (sentences,)
     assert figures["chrf"].mean() == pytest.approx(sacrebleu.corpus_chrf(hypotheses, [references]).score)
     assert figures["bleu"].mean() == pytest.approx(sacrebleu.corpus_bleu(hypotheses, [references]).score)
@@ -48,15 +48,15 @@ def test_the_mean_of_parts_is_what_sacrebleu_says(sentences):
 
 def test_perfect_and_empty_translations():
     _, references = corpus(10)
-    assert translation_figures(references, references)["bleu"].mean() == pytest.approx(100)
-    assert translation_figures([""] * 10, references)["chrf"].tolist() == [0] * 10
+    assert translation_metrics(references, references)["bleu"].mean() == pytest.approx(100)
+    assert translation_metrics([""] * 10, references)["chrf"].tolist() == [0] * 10
 
 
 @pytest.mark.parametrize("metric", ["chrf", "bleu"])
-def test_parts_vary_as_the_score_does_over_other_sentences(metric):
+def test_the_variance_of_pseudo_values_is_that_of_the_score_over_other_sentences(metric):
     found, errors = [], []
     for seed in range(150):
-        parts = translation_figures(*corpus(60, seed))[metric]
+        parts = translation_metrics(*corpus(60, seed))[metric]
         found.append(parts.mean())
         errors.append(parts.std(ddof=1) / np.sqrt(60))
     assert np.mean(errors) == pytest.approx(np.std(found), rel=0.2)

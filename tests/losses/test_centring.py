@@ -1,4 +1,4 @@
-"""Centring: what is subtracted, what is kept of it, and the ordinary modules that a trained model has of it."""
+"""Centring: the subtracted vector, the stored centre, and the ordinary modules that it becomes in a trained model."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def total(value):
 
 @pytest.mark.parametrize("kind", ["batch", "running", "learned"])
 @pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
-def test_every_precision_is_computed_on_what_is_centred(model, pairs, kind, inner):
+def test_every_precision_is_computed_on_centred_embeddings(model, pairs, kind, inner):
     loss = QuantizationAwareLoss(
         model, inner(model), precisions=["float32", "binary"], centring=kind, match_scales=False
     )
@@ -71,7 +71,7 @@ def test_a_learned_centre_has_the_gradient_of_finite_differences(model, pairs, i
     assert float(found.norm()) == pytest.approx((values[0] - values[1]) / (2 * step), rel=2e-2)
 
 
-def test_a_moving_average_moves_in_training_and_a_batchs_own_mean_is_taken_off():
+def test_the_moving_average_changes_only_in_training_and_kind_batch_subtracts_the_batch_mean():
     first, second = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(0))
     for kind in ("batch", "running"):
         centring = Centring(kind, 4, momentum=0.75)
@@ -90,7 +90,7 @@ def test_a_moving_average_moves_in_training_and_a_batchs_own_mean_is_taken_off()
 
 @pytest.mark.parametrize("kind", ["batch", "running", "learned"])
 @pytest.mark.parametrize("normalizes", [True, False])
-def test_a_trained_model_has_it_as_ordinary_modules(tiny_model, pairs, tmp_path, kind, normalizes):
+def test_a_trained_model_contains_the_centring_as_ordinary_modules(tiny_model, pairs, tmp_path, kind, normalizes):
     model = SentenceTransformer(str(tiny_model), device="cpu")
     model = model if normalizes else SentenceTransformer(modules=list(model)[:2], device="cpu")
     loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["binary"], centring=kind)
@@ -126,12 +126,12 @@ def test_a_trained_model_has_it_as_ordinary_modules(tiny_model, pairs, tmp_path,
     assert centring.centre.detach().norm() > 0
 
 
-def test_what_cannot_be_centred_is_refused(model, pairs):
+def test_unsupported_centring_is_refused(model, pairs):
     with pytest.raises(ValueError, match="unknown centring 'mean'; valid: batch, running, learned"):
         Centring("mean", 4)
     with pytest.raises(ValueError, match="from 0 to below 1, not 1"):
         Centring("running", 4, momentum=1)
-    with pytest.raises(ValueError, match="knows the dimensions"):
+    with pytest.raises(ValueError, match="reports the number of dimensions"):
         Centring("running", None)
     inner = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["binary"], centring="running")
     with pytest.raises(ValueError, match="put MatryoshkaLoss inside QuantizationAwareLoss"):

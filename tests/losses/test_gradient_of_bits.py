@@ -1,4 +1,4 @@
-"""The gradient of bits: that of codes as long as their embeddings, for every loss, model, estimator and pair of precisions."""
+"""The gradient of bits is that of codes scaled to the length of their embeddings, for every loss, model, estimator and precision."""
 
 import logging
 import math
@@ -25,7 +25,7 @@ SCORES = torch.tensor([0.1, 0.9, 0.5, 0.3, 0.7, 0.2])
 
 
 class Times(nn.Module):
-    """Embeddings of another length."""
+    """Module that multiplies embeddings by a factor."""
 
     def __init__(self, factor):
         super().__init__()
@@ -36,7 +36,7 @@ class Times(nn.Module):
 
 
 def unnormalized(tiny_model, factor=1.0):
-    """The lengths that pooling gives, which differ from text to text."""
+    """Return a model whose embeddings have the length that pooling gives, which varies between texts."""
     modules = list(SentenceTransformer(str(tiny_model), device="cpu"))[:2]
     return SentenceTransformer(modules=[*modules, Times(factor)], device="cpu").eval()
 
@@ -88,7 +88,7 @@ def embed(model, pairs):
 
 
 class Served(nn.Module):
-    """Stands in for a model: answers with given embeddings, in the order of columns."""
+    """Replacement of a model that returns given embeddings in the order of columns."""
 
     def __init__(self, model, columns):
         super().__init__()
@@ -101,7 +101,7 @@ class Served(nn.Module):
 
 
 def as_long_as(column, codes, length):
-    """Straight-through by hand: `codes` (±1) at a length, with the gradient of the embedding brought to that length."""
+    """Scale `codes` (±1) to a length, with the straight-through gradient of the embedding scaled to the same length."""
     at_length = column * (length / column.detach().norm(dim=1, keepdim=True))
     return at_length + (codes * length / DIM**0.5 - at_length).detach()
 
@@ -130,7 +130,9 @@ def expected_columns(columns, name):
 @pytest.mark.parametrize("of_length", MODELS)
 @pytest.mark.parametrize("loss_name", LOSSES)
 @pytest.mark.parametrize("name", ["binary", "float32_x_binary", "binary_x_float32", "int8_x_binary"])
-def test_it_is_that_of_codes_as_long_as_their_embeddings(tiny_model, pairs, of_length, loss_name, name):
+def test_the_gradient_is_that_of_codes_scaled_to_the_length_of_their_embeddings(
+    tiny_model, pairs, of_length, loss_name, name
+):
     model, (inner, labels) = MODELS[of_length](tiny_model), LOSSES[loss_name]
     loss = QuantizationAwareLoss(model, inner(model), precisions=[name], match_scales=False)
     found = gradient_of(model, loss(features(model, pairs), labels))
@@ -148,7 +150,7 @@ def test_it_is_that_of_codes_as_long_as_their_embeddings(tiny_model, pairs, of_l
 
 @pytest.mark.parametrize("of_length", MODELS)
 def test_under_cosine_similarity_codes_have_each_embeddings_own_length(tiny_model, pairs, of_length):
-    """One length for all of a batch and each row's own make no difference there."""
+    """A common length of the batch and a separate length of each row give the same result there."""
     model = MODELS[of_length](tiny_model)
     loss = QuantizationAwareLoss(model, ranking(model), precisions=["binary"], match_scales=False)
     found = gradient_of(model, loss(features(model, pairs), None))
@@ -162,7 +164,7 @@ def test_under_cosine_similarity_codes_have_each_embeddings_own_length(tiny_mode
 
 @pytest.mark.parametrize("of_length", MODELS)
 @pytest.mark.parametrize("estimator", [Clipped(0.05), Tanh(gamma=0.0, scale=5.0)], ids=["clipped", "tanh"])
-def test_other_estimators_are_scaled_alike(tiny_model, pairs, of_length, estimator):
+def test_other_estimators_have_the_same_scale(tiny_model, pairs, of_length, estimator):
     model = MODELS[of_length](tiny_model)
     for inner in (ranking, products):
         loss = QuantizationAwareLoss(
@@ -182,7 +184,7 @@ def test_other_estimators_are_scaled_alike(tiny_model, pairs, of_length, estimat
 
 
 @pytest.mark.parametrize("of_length", MODELS)
-def test_distillation_has_it_too(tiny_model, pairs, of_length):
+def test_the_gradient_of_distillation_has_the_same_scale(tiny_model, pairs, of_length):
     model = MODELS[of_length](tiny_model)
     options = {"precisions": ["binary"], "match_scales": False}
     with_it, without = (
@@ -205,14 +207,14 @@ def ratio(model, pairs, inner=ranking, name="binary", **options):
 
 @pytest.mark.parametrize("of_length", MODELS)
 @pytest.mark.parametrize("name", ["binary", "float32_x_binary"])
-def test_its_share_does_not_depend_on_the_length_of_embeddings(tiny_model, pairs, of_length, name):
+def test_the_gradient_ratio_does_not_depend_on_the_length_of_embeddings(tiny_model, pairs, of_length, name):
     ratios = [ratio(MODELS[of_length](tiny_model, factor), pairs, name=name) for factor in (0.01, 1.0, 100.0)]
     assert ratios == pytest.approx([ratios[1]] * 3, rel=1e-3)
     assert 0.1 < ratios[1] < 10
 
 
-def test_as_published_its_share_is_the_length_over_that_of_codes(tiny_model, pairs):
-    """The fault of sentence-transformers' pull request 3655, which its variants keep."""
+def test_the_published_gradient_ratio_is_the_embedding_length_over_the_code_length(tiny_model, pairs):
+    """This is the fault of sentence-transformers' pull request 3655, which its variants reproduce."""
     for factor in (0.1, 1.0, 10.0):
         model = normalized(tiny_model, factor)
         ours = ratio(model, pairs, match_scales=False)
@@ -276,7 +278,7 @@ def test_gradients_are_compared_every_few_steps_and_change_nothing(tiny_model, p
     assert "gradient_ratio_binary" not in loss.diagnostics
 
 
-def test_a_precision_that_hardly_trains_is_warned_of_once_with_a_remedy(tiny_model, pairs, caplog):
+def test_a_precision_with_a_weak_gradient_causes_one_warning_with_a_remedy(tiny_model, pairs, caplog):
     model = normalized(tiny_model, 0.1)
     loss = QuantizationAwareLoss(model, ranking(model), variant="pr3655_cache_fixed", diagnose_every=1)
     with caplog.at_level(logging.WARNING):

@@ -1,4 +1,4 @@
-"""The pull request's fake quantization, against what its code says, and against the grid that evaluation uses."""
+"""The pull request's fake quantization, compared with its own code and with the grid of evaluation."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def test_int8_rounds_to_the_nearest_of_256_levels():
 
 
 def test_it_is_not_the_grid_that_evaluation_uses():
-    """Why published results of this training say little about the grid it is evaluated on."""
+    """This is why published results of this training have little relation to the grid of their evaluation."""
     values = random(64, 8)
     ours = fake_quantize(values, "int8", MinMaxRange().fit(values))
     assert (fake_quantize_pr3655(values, "int8") != ours).float().mean() > 0.9
@@ -42,7 +42,7 @@ def test_gradients_pass_and_reach_the_range():
     assert (values.grad[extremes] != 1).any()
 
 
-def test_as_first_published_a_precision_reads_what_the_one_before_it_wrote():
+def test_as_first_published_a_precision_quantizes_the_output_of_the_one_before():
     columns = [random(20, 4)]
     for variant, source in (("pr3655", fake_quantize_pr3655(columns[0], "int8")), ("pr3655_cache_fixed", columns[0])):
         published = PublishedColumns(columns, variant)
@@ -69,8 +69,8 @@ def test_the_loss_trains_on_it(tiny_model, pairs, variant):
     assert loss.get_config_dict()["variant"] == variant
 
 
-def test_int8_may_be_laid_over_a_moving_average(tiny_model, pairs):
-    """As in the staged warm-up of the pull request's thread."""
+def test_int8_may_use_a_moving_average_as_its_range(tiny_model, pairs):
+    """The staged warm-up of the pull request's thread does this."""
     model = SentenceTransformer(str(tiny_model), device="cpu").eval()
     inner = MultipleNegativesRankingLoss(model)
     loss = QuantizationAwareLoss(

@@ -1,4 +1,4 @@
-"""Two processes on one machine (gloo): one grid, one gradient, as in one process with the whole batch."""
+"""Two processes on one machine (gloo) have the same grid and gradient as one process with the whole batch."""
 
 import os
 
@@ -41,7 +41,7 @@ def whole(folder, pairs, make):
 
 
 def split(diagnostics):
-    """Shares of values that a grid changes, and all other diagnostics."""
+    """Split diagnostics into shares of changed values and all others."""
     shares = {name: value for name, value in diagnostics.items() if name.startswith(CHANGED)}
     return shares, {name: value for name, value in diagnostics.items() if name not in shares}
 
@@ -53,7 +53,7 @@ def cosine(model):
 
 
 def gathered(model):
-    """Negatives, and the similarities of distillation, are of the whole batch; so are the ranges of pull request 3655."""
+    """Return a loss whose negatives, distilled similarities and ranges cover the whole batch."""
     inner = MultipleNegativesRankingLoss(model)
     loss = QuantizationAwareLoss(model, inner, precisions=["int8", "binary"], distillation=0.5)
     gather(loss)
@@ -68,7 +68,7 @@ def published(model):
 
 
 def centred(model):
-    """The mean, and the length of codes, are those of the whole batch."""
+    """Return a loss whose centre and code length are those of the whole batch."""
     return QuantizationAwareLoss(
         model, CosineSimilarityLoss(model), precisions=["float32", "binary"], centring="learned"
     )
@@ -154,7 +154,7 @@ def test_two_processes_have_the_negatives_of_one(tiny_model, pairs, tmp_path, na
 
 def test_a_loss_that_cannot_gather_is_refused(model):
     with pytest.raises(
-        ValueError, match="CoSENTLoss cannot gather a batch from several processes, so each would train on a part"
+        ValueError, match="CoSENTLoss cannot gather a batch from several processes, so each would train on its part"
     ):
         gather(CoSENTLoss(model))
 

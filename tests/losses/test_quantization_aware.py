@@ -1,4 +1,4 @@
-"""The loss: its gradient is exactly the weighted sum of the precisions' own gradients, from one forward pass."""
+"""The loss's gradient is exactly the weighted sum of the precisions' own gradients, from one forward pass."""
 
 import json
 import math
@@ -61,8 +61,10 @@ def gradient(model, value):
 
 
 def embed(model, columns, at_once=ROWS):
-    """So many rows at a time, without padding that none of them needs, as Cached losses do: the last digit depends on both, and
-    a value at the edge of a cell on the last digit."""
+    """Embed columns in mini-batches of `at_once` rows, padded to their longest text, as Cached losses do.
+
+    The last digit of an embedding depends on both, and so does the cell of a value at a border.
+    """
 
     def rows(column, first):
         some = slice(first, first + at_once)
@@ -76,9 +78,9 @@ def embed(model, columns, at_once=ROWS):
 
 
 class Quantizing(torch.nn.Module):
-    """A model that quantizes what it puts out: the oracle, one whole forward and backward pass a precision.
+    """A model that quantizes its outputs: the oracle, with one complete forward and backward pass per precision.
 
-    The first column of the features it was made for is the query.
+    The first column of its features contains the queries.
     """
 
     def __init__(self, model, columns, name, ranges=None, at_once=ROWS):
@@ -119,7 +121,7 @@ def cached_matryoshka(model):
 
 
 def triplet(model):
-    """sentence-transformers' distance has no gradient between texts that share all bits; as an oracle, one that has."""
+    """Distance with a gradient between texts that share all bits, where that of sentence-transformers has none."""
     if isinstance(model, Quantizing):
         return TripletLoss(model, distance_metric=lambda a, b: torch.linalg.vector_norm(a - b, dim=1))
     return TripletLoss(model)
@@ -254,7 +256,7 @@ def test_evaluation_without_gradients_gives_the_same_value(model, pairs):
 
 
 @pytest.mark.parametrize("inner", [MultipleNegativesRankingLoss, cached])
-def test_schedules_losses_and_liveness_are_reported(model, pairs, inner):
+def test_weights_losses_and_shares_of_changed_values_are_reported(model, pairs, inner):
     schedules = [1.0, WeightSchedule(1.0, warmup_steps=10), WeightSchedule(0.5, warmup_fraction=0.5)]
     loss = QuantizationAwareLoss(model, inner(model), weights=schedules)
     loss.set_progress(5, total_steps=40)
@@ -459,7 +461,7 @@ def test_texts_that_share_all_bits_have_a_gradient_under_euclidean_distance(mode
 
 
 def test_under_bf16_autocast_the_gradient_is_that_of_the_parts(model, pairs):
-    """Also the embeddings: Transformers' trainer turns them back into float32, a plain autocast does not."""
+    """Embeddings are in bfloat16 too: Transformers' trainer converts them to float32, but a plain autocast does not."""
     loss = QuantizationAwareLoss(
         model, MultipleNegativesRankingLoss(model), precisions=["float32", "int8", "binary"], match_scales=False
     )
@@ -505,7 +507,7 @@ def test_model_card_and_citation(model):
     assert loss.citation.strip().startswith("@misc{")
 
 
-def test_wrong_construction_says_what_would_be_right(model):
+def test_invalid_arguments_raise_errors_with_the_remedy(model):
     inner = MultipleNegativesRankingLoss(model)
     unfitted, narrow = PercentileRange(), MinMaxRange().fit(torch.randn(4, 16))
     wrong = [
@@ -513,7 +515,7 @@ def test_wrong_construction_says_what_would_be_right(model):
         ({"precisions": ["float32_x_int7"]}, "unknown precision 'int7'"),
         ({"precisions": []}, "at least one"),
         ({"precisions": "int8"}, "must be a list"),
-        ({"precisions": ["int8", ("int8", "int8")]}, "one twice"),
+        ({"precisions": ["int8", ("int8", "int8")]}, "an entry twice"),
         ({"precisions": ["float32", "int8"], "weights": [1.0]}, "2 precisions need as many weights, not 1"),
         ({"precisions": ["int8"], "weights": [0]}, "every weight is 0"),
         ({"precisions": ["int8"], "weights": [-1]}, "≥ 0"),
@@ -525,7 +527,7 @@ def test_wrong_construction_says_what_would_be_right(model):
         ({"precisions": ["ternary"], "ranges": FixedRange()}, r"give it ranges=QuantileRange\(\).*, not a FixedRange"),
         (
             {"precisions": ["int8", "ternary"], "ranges": RunningQuantileRange()},
-            "int8 are equally wide; .*, not a RunningQuantileRange",
+            "int8 have equal widths; .*, not a RunningQuantileRange",
         ),
         ({"precisions": ["ternary"], "ranges": QuantileRange()}, "QuantileRange is not fitted yet"),
         ({"estimator": "sign"}, "unknown estimator 'sign'"),
@@ -535,17 +537,17 @@ def test_wrong_construction_says_what_would_be_right(model):
         ({"distillation": -1}, "distillation must be ≥ 0"),
         ({"centring": "median"}, "unknown centring 'median'; valid: batch, running, learned"),
         ({"diagnose_every": -1}, "diagnose_every must be ≥ 0"),
-        ({"variant": "pr3655", "centring": "batch"}, "has no centring"),
+        ({"variant": "pr3655", "centring": "batch"}, "does not support centring"),
         ({"variant": "pr1"}, "unknown variant 'pr1'; valid: pr3655"),
-        ({"variant": "pr3655", "precisions": ["int4"]}, "variant 'pr3655' knows float32"),
-        ({"variant": "pr3655", "ranges": FixedRange()}, "ranges of a batch or running ones"),
+        ({"variant": "pr3655", "precisions": ["int4"]}, "variant 'pr3655' supports float32"),
+        ({"variant": "pr3655", "ranges": FixedRange()}, "supports only batch ranges and RunningRange"),
     ]
     for options, message in wrong:
         with pytest.raises(ValueError, match=message):
             QuantizationAwareLoss(model, inner, **options)
     with pytest.raises(ValueError, match="CosineSimilarityLoss has no scale"):
         QuantizationAwareLoss(model, CosineSimilarityLoss(model), scales={"int8": 10.0})
-    with pytest.raises(ValueError, match="without a gradient cache"):
+    with pytest.raises(ValueError, match="which has no gradient cache"):
         QuantizationAwareLoss(model, cached(model), variant="pr3655")
 
 
@@ -555,7 +557,7 @@ def test_int4_with_an_odd_dimension_is_refused(tiny_model):
         QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["int4"])
 
 
-def test_what_is_no_loss_over_embeddings_is_refused(model, tiny_model):
+def test_losses_that_need_more_than_embeddings_are_refused(model, tiny_model):
     other = SentenceTransformer(str(tiny_model), device="cpu")
     wrong = [
         (torch.nn.CrossEntropyLoss(), "no model to embed texts with"),
@@ -577,7 +579,7 @@ def test_a_cached_loss_with_a_guide_model(model, tiny_model, pairs):
     assert loss.diagnostics["changed_int8"] > 0.9
 
 
-def test_a_schedule_that_nobody_moves_is_an_error(model, pairs):
+def test_a_schedule_without_progress_raises_an_error(model, pairs):
     for options in ({"weights": [WeightSchedule(1.0, warmup_steps=3)]}, {"estimator": Tanh()}):
         loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model), precisions=["binary"], **options)
         with pytest.raises(ValueError, match=r"callbacks=\[QuantizationAwareCallback\(loss\)\]"):

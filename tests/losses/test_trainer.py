@@ -1,4 +1,4 @@
-"""The loss in Sentence Transformers' own trainer, as anyone uses it."""
+"""The loss in Sentence Transformers' own trainer."""
 
 import pytest
 import torch
@@ -56,7 +56,7 @@ def train(tiny_model, pairs, output, others=(), **arguments):
     [{}, {"bf16": True}, {"gradient_accumulation_steps": 2}, {"torch_compile": True, "torch_compile_backend": "eager"}],
     ids=["fp32", "bf16", "accumulated", "compiled"],
 )
-def test_it_trains_is_live_and_logs_its_schedule(tiny_model, pairs, tmp_path, arguments):
+def test_it_trains_changes_values_and_logs_its_schedule(tiny_model, pairs, tmp_path, arguments):
     loss, log = train(tiny_model, pairs, tmp_path, **arguments)
     assert [entry["weight_int8"] for entry in log] == [0, 0.5, 1, 1]
     assert [entry["weight_binary"] for entry in log] == [0, 0, 0.5, 0.5]
@@ -69,7 +69,7 @@ def test_it_trains_is_live_and_logs_its_schedule(tiny_model, pairs, tmp_path, ar
 
 
 class GradientsOfScale(TrainerCallback):
-    """What the optimizer steps by, beside what each backward pass of that step gave."""
+    """Record the gradient that the optimizer uses, and the gradients of the backward passes of the same step."""
 
     steps: list = []
 
@@ -85,8 +85,8 @@ class GradientsOfScale(TrainerCallback):
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
-def test_a_step_takes_its_own_gradients_alone(tiny_model, pairs, tmp_path, accumulated):
-    """The trainer clears the model's gradients, and would leave the loss's to add up over all of training."""
+def test_a_step_uses_only_its_own_gradients(tiny_model, pairs, tmp_path, accumulated):
+    """The trainer clears the model's gradients only, so that those of the loss would add up over the whole training."""
     train(tiny_model, pairs, tmp_path, [GradientsOfScale], gradient_accumulation_steps=accumulated)
     trained = [(taken.clone(), given) for taken, given in GradientsOfScale.steps if taken is not None]
     assert len(trained) == 2  # the scale is that of a precision that starts at step 2

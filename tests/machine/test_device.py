@@ -1,4 +1,4 @@
-"""What a machine offers, as torch itself says."""
+"""Device and threads, as torch reports them."""
 
 import torch
 
@@ -19,7 +19,7 @@ def test_threads_are_set_and_described():
     use_threads(before)
 
 
-def test_peak_memory_grows_with_what_is_held():
+def test_peak_memory_grows_with_allocated_memory():
     before = peak_memory_bytes()
     held = torch.ones(60_000_000, device=device_name())  # 240 MB
     assert peak_memory_bytes() >= before

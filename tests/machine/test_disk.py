@@ -1,4 +1,4 @@
-"""A full disk (a small tmpfs): one clear line from every library that meets it, and nothing that looks valid."""
+"""A full disk (a small tmpfs) causes a one-line error for every library that writes, and leaves no output that looks valid."""
 
 import errno
 import subprocess
@@ -17,7 +17,7 @@ TRAINER = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
 
 @pytest.fixture
 def disk(tmp_path):
-    """Gives a folder on a disk of its own, on which so many KiB are free."""
+    """Return a function that creates a folder on a disk of its own with the given number of free KiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK}k", "tmpfs", folder], capture_output=True)
@@ -54,20 +54,20 @@ STAGES = {
 
 @pytest.mark.parametrize("free", [0, 8, 100])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_says_so_and_leaves_nothing(disk, inputs, tmp_path, capfd, stage, free):
+def test_a_stage_on_a_full_disk_fails_with_one_line_and_leaves_no_files(disk, inputs, tmp_path, capfd, stage, free):
     folder = disk(free)
     given = {"train": inputs, "deploy": {"model": inputs["model"]}, "data": {}}[stage]
     assert run(stage, STAGES[stage], given, folder, tmp_path, folder / "log") == 2
-    said = [line for line in capfd.readouterr().err.splitlines() if "no space" in line]
-    assert len(said) == 1
-    assert said[0].startswith(f"{stage} tried failed: no space is left on the disk that holds {folder}; make some")
+    messages = [line for line in capfd.readouterr().err.splitlines() if "no space" in line]
+    assert len(messages) == 1
+    assert messages[0].startswith(f"{stage} tried failed: no space is left on the disk of {folder}; free some space")
     assert {path.name for path in folder.iterdir()} <= {"other", "log", ".made.failed.json"}
     if (folder / ".made.failed.json").exists():  # there was room for it: it is whole
         assert read_mark(folder / "made").reason.startswith("no space is left")
 
 
-def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(disk, inputs, tmp_path, capfd, monkeypatch):
-    """With room made, the training goes on from the last that did."""
+def test_training_does_not_resume_from_an_incomplete_checkpoint(disk, inputs, tmp_path, capfd, monkeypatch):
+    """With more space, training resumes from the latest complete checkpoint."""
     monkeypatch.setenv(INTERVAL, "0")
     folder = disk(800)
     config = {**STAGES["train"], "trainer": {**TRAINER, "num_train_epochs": 2}}
@@ -81,12 +81,12 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(disk, inputs, tmp_pa
     assert (folder / "made" / "model" / "model.safetensors").exists()
 
 
-def test_other_errors_are_not_taken_for_it(tmp_path):
+def test_other_errors_are_not_taken_for_a_full_disk(tmp_path):
     assert full(OSError(errno.ENOENT, "No such file"), tmp_path) is None
     assert full(ValueError("nothing left"), tmp_path) is None
 
 
-def test_a_quota_counts_and_so_does_what_an_error_came_from(tmp_path):
+def test_a_quota_and_the_cause_of_an_error_are_recognized(tmp_path):
     assert full(OSError(errno.EDQUOT, "Disk quota exceeded"), tmp_path)
     error = RuntimeError("could not write")
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")

@@ -1,4 +1,4 @@
-"""Two jobs never claim the same GPU while another is free."""
+"""Two jobs never claim the same GPU while another one is free."""
 
 import os
 import subprocess
@@ -42,7 +42,7 @@ def test_jobs_take_different_gpus_and_free_them_when_they_end(tmp_path):
     fourth.communicate("")
 
 
-def test_a_job_of_several_processes_takes_as_many_free_ones_first(tmp_path, monkeypatch):
+def test_a_job_of_several_processes_claims_free_gpus_first(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     other, taken = claiming(tmp_path)
     assert taken == "0"
@@ -51,9 +51,9 @@ def test_a_job_of_several_processes_takes_as_many_free_ones_first(tmp_path, monk
     other.communicate("")
 
 
-def test_fewer_gpus_than_processes_are_one_line(tmp_path):
+def test_fewer_gpus_than_processes_raise_a_one_line_error(tmp_path):
     with pytest.raises(
-        UserError, match=r"trainer.distributed.processes=4 needs as many GPUs on each node; 2 can be used here"
+        UserError, match=r"trainer.distributed.processes=4 needs 4 GPUs on each node, but 2 can be used here"
     ):
         claim_gpus(["0", "1"], 4, tmp_path)
-    assert claim_gpus([], 4, tmp_path) == []  # a machine without computes on its processor
+    assert claim_gpus([], 4, tmp_path) == []  # a machine without GPUs computes on its CPU

@@ -1,4 +1,4 @@
-"""Which node this is: as Slurm's srun says it, or the variables of PyTorch's launchers."""
+"""Rank and address of a node, from Slurm's srun or from the variables of PyTorch's launchers."""
 
 import pytest
 
@@ -10,37 +10,37 @@ SCONTROL = """#!/bin/sh
 [ "$*" = "show node gpu07" ] && printf 'NodeName=gpu07 Arch=x86_64\\n   NodeAddr=10.0.0.7 NodeHostName=gpu07\\n'
 true
 """
-OF_SLURM = dict(zip(SLURM, ("123456", "1", "gpu[07-08]", "2", "2"), strict=True))
-TOLD = dict(zip(VARIABLES, ("1", "10.0.0.1", "29500"), strict=True))
+SLURM_VALUES = dict(zip(SLURM, ("123456", "1", "gpu[07-08]", "2", "2"), strict=True))
+LAUNCHER_VALUES = dict(zip(VARIABLES, ("1", "10.0.0.1", "29500"), strict=True))
 
 
 @pytest.fixture(autouse=True)
-def nothing_said(monkeypatch):
+def empty_environment(monkeypatch):
     for name in (*SLURM, *VARIABLES):
         monkeypatch.delenv(name, raising=False)
 
 
-def said(monkeypatch, values):
+def set_variables(monkeypatch, values):
     for name, value in values.items():
         monkeypatch.setenv(name, value)
 
 
-def test_one_node_asks_nobody(monkeypatch):
-    said(monkeypatch, TOLD | OF_SLURM)
+def test_one_node_ignores_the_environment(monkeypatch):
+    set_variables(monkeypatch, LAUNCHER_VALUES | SLURM_VALUES)
     assert this_node(1) == ALONE
 
 
-def test_slurm_says_it(monkeypatch, tmp_path):
+def test_slurm_sets_rank_and_address(monkeypatch, tmp_path):
     program = tmp_path / "scontrol"
     program.write_text(SCONTROL)
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    said(monkeypatch, OF_SLURM)
+    set_variables(monkeypatch, SLURM_VALUES)
     assert this_node(2) == Node(1, "10.0.0.7", 23456)
 
 
-def test_variables_say_it_before_slurm(monkeypatch):
-    said(monkeypatch, OF_SLURM | TOLD)
+def test_variables_take_precedence_over_slurm(monkeypatch):
+    set_variables(monkeypatch, SLURM_VALUES | LAUNCHER_VALUES)
     assert this_node(2) == Node(1, "10.0.0.1", 29500)
 
 
@@ -49,17 +49,20 @@ MISTAKES = [
         {},
         r"trainer.distributed.nodes=2: start the command on each node by `srun --nodes=2 --ntasks-per-node=1` in a Slurm job",
     ),
-    (TOLD | {"NODE_RANK": "2"}, r"NODE_RANK='2', .* they are a number from 0 to 1, the first node's address"),
+    (
+        LAUNCHER_VALUES | {"NODE_RANK": "2"},
+        r"NODE_RANK='2', .* requires a rank from 0 to 1, the address of the first node",
+    ),
     ({"NODE_RANK": "0"}, r"MASTER_ADDR='', MASTER_PORT=''"),
     (
-        OF_SLURM | {"SLURM_STEP_NUM_NODES": "1"},
-        r"this step of Slurm has 1 nodes and 2 tasks: start it by `srun --nodes=2",
+        SLURM_VALUES | {"SLURM_STEP_NUM_NODES": "1"},
+        r"this step of Slurm has 1 nodes and 2 tasks; start it by `srun --nodes=2",
     ),
 ]
 
 
 @pytest.mark.parametrize(("values", "message"), MISTAKES)
-def test_what_is_missing_is_one_line(monkeypatch, values, message):
-    said(monkeypatch, values)
+def test_missing_or_invalid_variables_raise_a_one_line_error(monkeypatch, values, message):
+    set_variables(monkeypatch, values)
     with pytest.raises(UserError, match=message):
         this_node(2)

@@ -1,4 +1,4 @@
-"""Which integer kernel a processor has, from what the system says of it."""
+"""Integer kernel of a CPU, from the features that the system reports."""
 
 import platform
 
@@ -22,7 +22,7 @@ X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: avx512_vnni\n\npro
         ("nothing that is known\n", platform.machine()),
     ],
 )
-def test_the_fastest_kernel_counts(tmp_path, cpuinfo, kernel):
+def test_the_fastest_kernel_is_reported(tmp_path, cpuinfo, kernel):
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     assert integer_kernel(features(tmp_path / "cpuinfo")) == kernel
 
@@ -32,5 +32,5 @@ def test_exact_products_are_named_where_they_matter():
     assert integer_kernel(["avx512_vnni", "avx512f", "avx2"], exact_products=True) == "avx512_vnni"
 
 
-def test_where_the_system_does_not_say(tmp_path):
+def test_unknown_features_are_an_empty_list(tmp_path):
     assert features(tmp_path / "nowhere") == []

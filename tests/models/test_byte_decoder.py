@@ -41,10 +41,10 @@ def test_transformers_loads_it_and_it_is_the_same_each_time(tmp_path, tiny_decod
     [
         ({"name": "d", "decoder": {}}, "decoder and prompt are for causal language models; set kind: causal_lm"),
         ({"name": "d", "prompt": "{source}:"}, "decoder and prompt are for causal"),
-        ({"name": "d", "kind": "causal_lm", "prompt": "translate"}, "prompt must have {source} once"),
+        ({"name": "d", "kind": "causal_lm", "prompt": "translate"}, "prompt must contain {source} exactly once"),
         (
             {"name": "d", "kind": "causal_lm", "decoder": {"num_attention_heads": 7}},
-            "7 heads must divide hidden_size 512",
+            "num_attention_heads 7 must divide hidden_size 512",
         ),
         ({"name": "d", "kind": "causal_lm", "decoder": {}, "num_hidden_layers": 1}, "decoder.num_hidden_layers"),
     ],

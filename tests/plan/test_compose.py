@@ -50,7 +50,10 @@ MISTAKES = [
     ("learning_rate=1e-5", "unknown key 'learning_rate'; did you mean 'method.learning_rate'"),
     ("trainr.learning_rate=1e-5", "unknown key 'trainr'; did you mean 'trainer'"),
     ("deploy.onnx_int8.opsett=18", "unknown key 'deploy.onnx_int8.opsett'; did you mean 'deploy.onnx_int8.opset'"),
-    ("deploy.onnx_int4.opset=18", "'deploy.onnx_int4' has keys but no backend: it is set and not chosen"),
+    (
+        "deploy.onnx_int4.opset=18",
+        "'deploy.onnx_int4' has keys but no backend: its keys are set although it was not selected",
+    ),
     (
         "task.stdlib.zzz=1",
         "unknown key 'task.stdlib.zzz'; valid here: source, queries, shuffle_seed, package, documents",
@@ -78,22 +81,25 @@ MISTAKES = [
     ),
     (
         "++task.beir.path=elsewhere",
-        "'task.beir' has keys but no source: it is set and not chosen; add beir to task=[…], or remove what sets it",
+        "'task.beir' has keys but no source: its keys are set although it was not selected; add beir to task=[…], or remove the keys",
     ),
     (
         "++data.source=sql",
-        "data.source: 'sql' is none; valid: 'docstrings', 'hub', 'local', 'numerals', 'package_texts', 'parallel'",
+        "data.source: unknown value 'sql'; valid: 'docstrings', 'hub', 'local', 'numerals', 'package_texts', 'parallel'",
     ),
     ("evaluate.metrics=[f1@1]", "unknown metric 'f1@1'"),
     ("drift.reference=nothing", "drift.reference 'nothing' is not a deployment"),
     ("seed=x", "'seed' is swept"),
     ("evaluate.precisions=[int7]", "unknown precision 'int7'; valid: float32, float16"),
-    ("evaluate.precisions=[int8_x_int8]", "'int8_x_int8' is the same on both sides; write 'int8'"),
-    ("evaluate.precisions=[int8,int8]", "precisions lists one twice"),
+    (
+        "evaluate.precisions=[int8_x_int8]",
+        "'int8_x_int8' has the same precision for queries and documents; write 'int8'",
+    ),
+    ("evaluate.precisions=[int8,int8]", "precisions lists an entry twice"),
     ("evaluate.rescoring=[float17]", "unknown precision 'float17'; valid: float32, float16"),
     ("+evaluate.dimension=64", "dimension"),
     ("evaluate.rotations=[spin]", "Input should be 'none', 'random', 'pca', 'itq' or 'overcomplete', not 'spin'"),
-    ("evaluate.rotations=[overcomplete]", "kind overcomplete needs bits"),
+    ("evaluate.rotations=[overcomplete]", "kind overcomplete requires either bits"),
     ("evaluate.ranges=model", "evaluate.ranges has 'model', but method 'untrained' saves no range for int8"),
     ("trainer.precision=fp16", "trainer.precision: Input should be 'auto', 'bf16' or 'fp32', not 'fp16'"),
 ]
@@ -159,24 +165,24 @@ METHOD_MISTAKES = [
     ("precisions: {int8: {warmup_steps: 1, warmup_fraction: 0.1}}", "warmup_steps or warmup_fraction, not both"),
     ("precisions: {int8: {shape: sine}}", "Input should be 'linear' or 'cosine', not 'sine'"),
     (f"{QUANTIZED}, scales: {{binary: 5}}", "binary, which is not among the precisions"),
-    (f"{QUANTIZED}, estimator: {{name: lsq}}", "estimator lsq and ranges.kind learned go together"),
+    (f"{QUANTIZED}, estimator: {{name: lsq}}", "estimator lsq and ranges.kind learned require each other"),
     (
         "precisions: {ternary: {}}, ranges: {kind: minmax}",
-        "ranges.kind minmax has no quantiles, which the cells of ternary",
+        "ranges.kind minmax fits no quantiles, between which the cells of ternary",
     ),
     (
         "precisions: {float32_x_int2_quantile: {}}, ranges: {kind: fixed}",
-        "cells of int2_quantile lie between; choose batch, running",
+        "cells of int2_quantile lie; choose batch, running",
     ),
     (
         "precisions: {ternary: {}}, ranges: {kind: learned}, estimator: {name: lsq}",
-        "ranges.kind learned has no quantiles",
+        "ranges.kind learned fits no quantiles",
     ),
     (
         "precisions: {ternary: {}, int2: {}}, ranges: {kind: quantile}",
-        "cells of int2 are equally wide; choose batch, running,",
+        "cells of int2 have equal widths; choose batch, running,",
     ),
-    (f"{QUANTIZED}, ranges: {{kind: fixed}}, variant: pr3655", "ranges of a batch or running ones"),
+    (f"{QUANTIZED}, ranges: {{kind: fixed}}, variant: pr3655", "supports only ranges.kind batch and running"),
 ]
 
 

@@ -219,5 +219,6 @@ def test_overrides(tmp_path, case):
 
 def test_a_key_of_a_task_that_is_not_chosen(tmp_path):
     check(
-        outcome(tmp_path, "task.beir.path=elsewhere"), r"'task\.beir' has keys but no source: it is set and not chosen"
+        outcome(tmp_path, "task.beir.path=elsewhere"),
+        r"'task\.beir' has keys but no source: its keys are set although it was not selected",
     )

@@ -1,4 +1,4 @@
-"""Fake quantization: the evaluation's grid forward, each estimator's closed form backward."""
+"""Fake quantization: the forward pass has the grid of evaluation, and gradients have the closed form of each estimator."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def gradient(values, upstream, *arguments, **options):
 
 
 def of_bits(values):
-    """√d / ‖x‖: the codes of x are a step of its direction at length √d."""
+    """Return √d / ‖x‖, because the codes of x round its direction at length √d."""
     return values.shape[1] ** 0.5 / values.norm(dim=1, keepdim=True)
 
 
@@ -50,7 +50,7 @@ def test_identity_passes_the_gradient_unchanged_but_for_the_length_of_bits(preci
 @given(st.floats(1e-4, 1e4), st.integers(0, 2**31))
 @settings(deadline=None, max_examples=50)
 def test_a_cosines_gradient_at_bits_falls_with_the_length_as_the_float_ones_does(length, seed):
-    """Bits of 2x are those of x, so whatever is computed from them changes half as fast with 2x."""
+    """Bits of 2x are those of x, so functions of the bits change half as fast with 2x."""
     generator = torch.Generator().manual_seed(seed)
     x, y = torch.randn(2, 8, 24, generator=generator)
 
@@ -82,7 +82,7 @@ def test_clipped_stops_the_gradient_outside_the_range(precision):
 
 
 @pytest.mark.parametrize("precision", QUANTILE)
-def test_between_quantiles_the_forward_is_the_grid_and_clipped_stops_the_gradient_outside_what_was_fitted(precision):
+def test_between_quantiles_clipped_stops_the_gradient_outside_the_fitted_extremes(precision):
     values, upstream = random(64, 24), random(64, 24, scale=3)
     ranges = QuantileRange().fit(values[:16])
     low, high = values[:16].amin(dim=0), values[:16].amax(dim=0)
@@ -96,7 +96,7 @@ def test_between_quantiles_the_forward_is_the_grid_and_clipped_stops_the_gradien
 
 @pytest.mark.parametrize("precision", QUANTILE)
 @pytest.mark.parametrize("estimator", [Tanh(), LearnedStepSize()])
-def test_what_has_no_step_and_no_sign_passes_straight_through(precision, estimator):
+def test_precisions_without_step_or_sign_use_the_straight_through_gradient(precision, estimator):
     values, upstream = random(16, 24), random(16, 24, scale=3)
     assert torch.equal(gradient(values, upstream, precision, fitted(values, precision), estimator=estimator), upstream)
 

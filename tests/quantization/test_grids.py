@@ -1,4 +1,4 @@
-"""Grids against sentence-transformers' own quantize_embeddings, and against themselves in the other library."""
+"""Grids compared with sentence-transformers' own quantize_embeddings, and NumPy's grids with those of torch."""
 
 import tracemalloc
 
@@ -44,7 +44,7 @@ def torch_bits(tensor):
 
 
 def varied(embeddings):
-    """Dimensions wide enough for a step to be above float32's rounding."""
+    """Select dimensions wide enough for a step above the rounding error of float32."""
     spread = embeddings.max(axis=0).astype(np.float64) - embeddings.min(axis=0)
     return ((spread > 1e-3) & (spread < 1e3)).all()
 
@@ -52,7 +52,7 @@ def varied(embeddings):
 @given(ARRAYS, ARRAYS)
 @settings(deadline=None, max_examples=200)
 def test_integer_codes_equal_sentence_transformers(embeddings, others):
-    """With the range of the same embeddings, and of others that they stick out of."""
+    """The ranges are those of the same embeddings, and of others, which some values exceed."""
     calibration = [embeddings, others] if others.shape[1] == embeddings.shape[1] else [embeddings]
     for fitted_on in calibration:
         ranges = fitted(fitted_on)
@@ -65,7 +65,7 @@ def test_integer_codes_equal_sentence_transformers(embeddings, others):
 
 
 def test_codes_outside_the_range_are_those_of_its_ends():
-    """As in Sentence Transformers, from 5.7 on at the latest: wrapped around, the largest value would have the smallest code."""
+    """Sentence Transformers clips too, since 5.7 at the latest; with wrap-around, the largest value would have the smallest code."""
     ranges = np.array([[0, 0], [255, 255]], np.float32)
     values = np.array([[-9, 0, 100.5, 255, 300]], np.float32).repeat(2, axis=0).T.copy()
     for precision, codes in (("int8", [-128, -128, -28, 127, 127]), ("uint8", [0, 0, 100, 255, 255])):
@@ -109,7 +109,7 @@ def test_numpy_and_torch_give_the_same_bits(embeddings):
 @given(ARRAYS, ARRAYS, st.integers(1, 24))
 @settings(deadline=None, max_examples=200)
 def test_cells_between_quantiles_have_the_same_bits_for_any_dimension_and_for_values_outside(embeddings, others, dim):
-    """Ternary packs any number of dimensions; what is quantized is not what the quantiles are of."""
+    """Ternary packs any number of dimensions; the quantiles are fitted on other embeddings than those that are quantized."""
     dim = min(dim, embeddings.shape[1], others.shape[1])
     ranges = QuantileRange().fit(others[:, :dim])
     torch_ranges = QuantileRange().fit(torch.from_numpy(others[:, :dim]))
@@ -139,8 +139,8 @@ def test_dequantized_values_lie_within_a_cell_of_the_original(embeddings):
 
 @given(ARRAYS)
 @settings(deadline=None, max_examples=200)
-def test_between_quantiles_a_value_and_what_its_code_stands_for_lie_in_one_cell(embeddings):
-    """Between the same two borders, whatever ties; and the code is the number of borders below."""
+def test_between_quantiles_a_value_and_its_decoded_code_lie_in_the_same_cell(embeddings):
+    """Both lie between the same two borders, also with ties, and the code is the number of borders below."""
     for precision in QUANTILE:
         ranges, count = QuantileRange().fit(embeddings), CELLS[precision]
         # Of n values in order, number ⌊n·k / count⌋.
@@ -245,7 +245,7 @@ def test_ternary_packs_five_to_a_byte_the_first_dimension_the_least_significant(
 
 @pytest.mark.parametrize("library", [np.array, torch.tensor])
 def test_every_byte_has_its_own_cells(library):
-    """All combinations of int4, int2 and ternary codes go through a byte and back."""
+    """All combinations of int4, int2 and ternary codes are packed into a byte and unpacked again."""
     for precision in ("int4", "int2", "ternary"):
         together, count = PER_BYTE[precision], CELLS[precision]
         grid = np.stack(np.meshgrid(*[np.arange(count)] * together, indexing="ij"), axis=-1).reshape(-1, together)
@@ -282,7 +282,7 @@ def test_nan_is_refused(precision, library):
             fake_quantize(broken, precision, ranges)
 
 
-def test_wrong_calls_say_what_would_be_right():
+def test_invalid_calls_raise_errors_with_the_remedy():
     embeddings = np.ones((2, 8), dtype=np.float32)
     with pytest.raises(ValueError, match=r"unknown precision 'int7'; valid: float32, float16, .*ubinary"):
         quantize_embeddings(embeddings, "int7")
@@ -312,7 +312,7 @@ def test_wrong_calls_say_what_would_be_right():
 
 
 @pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
-def test_extremes_are_no_quantiles_and_quantiles_no_extremes(library):
+def test_extremes_and_quantiles_are_not_interchangeable(library):
     embeddings = library(np.random.default_rng(0).normal(size=(9, 7)).astype(np.float32))
     for precision in QUANTILE:
         with pytest.raises(ValueError, match=rf"{precision} needs ranges=QuantileRange\(\)\.fit\(embeddings\)"):
@@ -325,7 +325,7 @@ def test_extremes_are_no_quantiles_and_quantiles_no_extremes(library):
             with pytest.raises(ValueError, match=match):
                 fake_quantize(embeddings[:, :4], precision, wrong)
     with pytest.raises(
-        ValueError, match=r"int8 are equally wide; give it ranges=MinMaxRange\(\).* not a QuantileRange"
+        ValueError, match=r"int8 have equal widths; give it ranges=MinMaxRange\(\).* not a QuantileRange"
     ):
         quantize_embeddings(embeddings, "int8", QuantileRange().fit(embeddings))
     ranges = QuantileRange().fit(embeddings)
@@ -338,7 +338,7 @@ def test_extremes_are_no_quantiles_and_quantiles_no_extremes(library):
         dequantize_embeddings(codes * 0 + 250, "ternary", ranges, dim=7)
 
 
-def test_blocks_join_without_a_seam():
+def test_results_do_not_depend_on_the_block_size():
     rows = VALUES_AT_ONCE // 24 * 2 + 5
     embeddings = np.random.default_rng(0).normal(size=(rows, 24)).astype(np.float32)
     ranges = fitted(embeddings)

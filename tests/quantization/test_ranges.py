@@ -1,4 +1,4 @@
-"""Ranges: what each fits, that NumPy and torch agree, and that a saved one is the same again."""
+"""Ranges: their fitted values, agreement of NumPy and torch, and saving and loading."""
 
 import numpy as np
 import pytest
@@ -50,7 +50,7 @@ def test_a_saved_range_gives_the_same_codes_again(kind, library, tmp_path):
 @pytest.mark.parametrize("n", [*range(1, 30), 97, 500])
 @pytest.mark.parametrize("library", [np.asarray, torch.from_numpy])
 def test_borders_and_values_are_numpys_order_statistics(n, library):
-    """⌊n·q⌋ counts from the top what the inverted distribution function counts from the bottom."""
+    """The rank ⌊n·q⌋ is that of the inverted distribution function, counted from the top instead of the bottom."""
     embeddings = EMBEDDINGS[:n]
 
     def order_statistic(numerator, denominator):
@@ -144,7 +144,7 @@ def test_nothing_is_fitted_on_nan_infinity_or_no_rows(kind, library):
         kind().fit(library([[0.0]])[:0])
 
 
-def test_what_is_not_fitted_says_so(tmp_path):
+def test_a_range_that_is_not_fitted_raises_an_error(tmp_path):
     with pytest.raises(ValueError, match="PercentileRange is not fitted yet"):
         PercentileRange().bounds(3)
     with pytest.raises(ValueError, match="before saving"):

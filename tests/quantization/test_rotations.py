@@ -1,4 +1,4 @@
-"""Rotations: orthonormal, fitted to what they say, and stored as modules that need no qatlab."""
+"""Rotations: orthonormality, fitted axes, and modules that load without qatlab."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ def test_float_scores_are_unchanged(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_centring_subtracts_the_mean_of_what_it_was_fitted_on(kind):
+def test_centring_subtracts_the_mean_of_the_calibration_set(kind):
     rotation = fitted(kind, center=True)
     centred = EMBEDDINGS - EMBEDDINGS.mean(axis=0)
     assert np.abs(similarities(rotation(EMBEDDINGS)) - similarities(centred)).max() <= 1e-4
@@ -64,21 +64,21 @@ def test_pca_has_the_axes_of_scikit_learn():
 
 def test_itq_brings_values_closer_to_their_signs_than_any_other():
     def distance(rotation):
-        turned = rotation(EMBEDDINGS)
-        turned /= np.sqrt((turned**2).mean())
-        return ((turned - np.where(turned > 0, 1, -1)) ** 2).mean()
+        rotated = rotation(EMBEDDINGS)
+        rotated /= np.sqrt((rotated**2).mean())
+        return ((rotated - np.where(rotated > 0, 1, -1)) ** 2).mean()
 
     distances = {kind: distance(fitted(kind)) for kind in ("itq", "pca", "random")}
     assert distances["itq"] < 0.95 * min(distances["pca"], distances["random"])
 
 
-def test_wrong_calls_say_what_would_be_right():
+def test_invalid_calls_raise_errors_with_the_remedy():
     wrong = [
         (("spin", EMBEDDINGS), {}, "unknown rotation 'spin'; valid: random, pca, itq, overcomplete, none"),
-        (("none", EMBEDDINGS), {}, "kind none changes nothing without a center; give 'mean' or 'median'"),
+        (("none", EMBEDDINGS), {}, "kind none has no effect without a center; give 'mean' or 'median'"),
         (("pca", EMBEDDINGS), {"center": "mode"}, "unknown center 'mode'; valid: mean, median"),
-        (("overcomplete", EMBEDDINGS), {}, "bits above the 16 dimensions"),
-        (("overcomplete", EMBEDDINGS), {"bits": 16}, "bits above the 16 dimensions, not 16"),
+        (("overcomplete", EMBEDDINGS), {}, "more bits than the 16 dimensions"),
+        (("overcomplete", EMBEDDINGS), {"bits": 16}, "more bits than the 16 dimensions of the embeddings, not 16"),
         (("pca", EMBEDDINGS), {"bits": 40}, "bits is for overcomplete"),
         (("itq", EMBEDDINGS[:10]), {}, "needs at least as many embeddings, not 10"),
         (("random", EMBEDDINGS * np.nan), {}, "NaN or Inf"),
@@ -106,17 +106,17 @@ def test_a_centre_by_itself_is_subtracted_and_nothing_is_rotated(center, referen
         rotation(EMBEDDINGS[:, :8])
 
 
-def test_mean_and_median_are_other_centres():
-    """Of a skewed distribution; signs at the median halve every dimension."""
+def test_mean_and_median_are_different_centres():
+    """The distribution is skewed; signs at the median split every dimension in half."""
     skewed = np.exp(EMBEDDINGS / 2)
     at_median, at_mean = (fit_rotation("none", skewed, center=how)(skewed) > 0 for how in ("median", "mean"))
     assert np.allclose(at_median.mean(axis=0), 0.5)
     assert (at_mean.mean(axis=0) < 0.45).any()
-    turned = fit_rotation("itq", skewed, center="median")
-    assert np.allclose(turned.center, np.median(skewed, axis=0))
+    rotated = fit_rotation("itq", skewed, center="median")
+    assert np.allclose(rotated.center, np.median(skewed, axis=0))
 
 
-def test_a_rotation_changes_something():
+def test_a_rotation_without_matrix_and_centre_is_refused():
     with pytest.raises(ValueError, match="needs a matrix or a center"):
         Rotation("none", None)
 

@@ -268,7 +268,7 @@ def test_a_scheme_that_matches_nothing_ends_the_run_before_training(inputs, tmp_
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ({"weights_start": {"weights": {"steps": 1}}}, "starts nothing"),
+        ({"weights_start": {"weights": {"steps": 1}}}, "has no effect without weights"),
         (
             {"weights": weights(), "weights_start": {"activations": {"steps": 1}}},
             "leaves activations in float",
@@ -277,7 +277,7 @@ def test_a_scheme_that_matches_nothing_ends_the_run_before_training(inputs, tmp_
             {"weights": weights(), "weights_start": {"weights": {"steps": 1, "fraction": 0.5}}},
             "steps or fraction, not both",
         ),
-        ({"weights": weights(modules="(")}, "not a regular expression"),
+        ({"weights": weights(modules="(")}, "invalid regular expression"),
     ],
 )
 def test_weight_quantization_that_cannot_be_is_refused(method, message):

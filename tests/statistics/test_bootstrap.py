@@ -1,4 +1,4 @@
-"""Intervals: SciPy's own where it has the same design, and how often they hold the truth."""
+"""Intervals, compared with SciPy's for the same design, and their measured coverage."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_one_seed_and_one_task_is_scipys_bootstrap_of_the_mean():
     assert (low[0], high[0]) == pytest.approx(tuple(theirs.confidence_interval), abs=0.002)
 
 
-def test_two_tasks_are_as_independent_samples_and_count_alike():
+def test_two_tasks_are_independent_samples_with_equal_weights():
     rng = np.random.default_rng(4)
     a, b = rng.normal(0.1, 0.3, size=200), rng.normal(-0.02, 0.1, size=50)
     low, high = bootstrap_intervals([a[None, None], b[None, None]])
@@ -26,8 +26,8 @@ def test_two_tasks_are_as_independent_samples_and_count_alike():
     assert (low[0], high[0]) == pytest.approx(tuple(theirs.confidence_interval), abs=0.003)
 
 
-def test_seeds_of_the_same_queries_are_no_more_queries():
-    """Three seeds that say the same leave the interval as wide as one."""
+def test_seeds_do_not_increase_the_number_of_queries():
+    """Three seeds with the same values give the same interval as one."""
     values = np.random.default_rng(5).normal(size=(1, 1, 100))
     one, three = bootstrap_intervals([values]), bootstrap_intervals([np.repeat(values, 3, axis=1)])
     assert np.concatenate(three) == pytest.approx(np.concatenate(one), abs=0.03)
@@ -39,7 +39,7 @@ def test_seeds_of_the_same_queries_are_no_more_queries():
     ("seeds", "seed_deviation", "least"), [(1, 0.0, 0.92), (3, 0.02, 0.92), (3, 0.05, 0.88), (5, 0.05, 0.91)]
 )
 def test_coverage(seeds, seed_deviation, least):
-    """400 studies of 200 queries whose true difference is known; queries leave an error of 0.03, and three seeds of 0.05 as much."""
+    """400 simulated studies of 200 queries have a known difference; queries have a standard error of 0.03, as do three seeds of 0.05."""
     rng = np.random.default_rng(7)
     studies = 400
     queries = rng.normal(0, 0.4, size=(studies, 1, 200))
@@ -56,7 +56,7 @@ def test_coverage(seeds, seed_deviation, least):
     number=st.integers(0, 2**32 - 1),
 )
 @settings(max_examples=20, deadline=None)
-def test_intervals_hold_their_mean_and_turn_with_the_sign(seeds, queries, number):
+def test_intervals_contain_their_mean_and_change_sign_with_the_differences(seeds, queries, number):
     rng = np.random.default_rng(number)
     tasks = [rng.normal(size=(2, seeds, count)) for count in queries]
     means = np.mean([task.mean(axis=(1, 2)) for task in tasks], axis=0)

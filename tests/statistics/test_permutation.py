@@ -1,4 +1,4 @@
-"""p-values: those of SciPy's permutation test on the means over seeds."""
+"""p-values, compared with those of SciPy's permutation test on the means over seeds."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def test_as_scipys_paired_permutation_test(shift):
 
 
 def test_few_queries_are_exact_to_sampling():
-    """Of the 2⁴ ways to flip four equal differences, two are as extreme."""
+    """Two of the 2⁴ sign flips of four equal differences are equally extreme."""
     (p,) = permutation_p_values([np.ones((1, 1, 4))])
     assert p == pytest.approx(2 / 16, abs=0.015)
 
@@ -34,7 +34,7 @@ def test_under_no_difference_one_in_twenty_is_below_a_twentieth():
     assert np.mean(permutation_p_values([values], resamples=999) <= 0.05) == pytest.approx(0.05, abs=0.03)
 
 
-def test_tasks_count_alike_whatever_their_queries():
+def test_tasks_have_equal_weights_for_any_number_of_queries():
     rng = np.random.default_rng(3)
     small, large = rng.normal(1.0, 1, size=(1, 1, 20)), rng.normal(0, 1, size=(1, 1, 2000))
     together, pooled = (
@@ -44,6 +44,6 @@ def test_tasks_count_alike_whatever_their_queries():
     assert together[0] < pooled[0]
 
 
-def test_no_difference_at_all_is_one_and_the_least_is_said():
+def test_zero_differences_have_p_1_and_the_smallest_p_follows_from_the_resamples():
     assert permutation_p_values([np.zeros((1, 1, 9))])[0] == 1.0
     assert permutation_p_values([np.full((1, 1, 500), 0.5)])[0] == pytest.approx(2e-4)

@@ -1,4 +1,4 @@
-"""What a surer verdict would take, checked by taking it."""
+"""Required numbers of queries and seeds, checked by simulation."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from scipy.stats import norm
 from qatlab.statistics.power import needed
 
 
-def test_the_queries_asked_for_have_the_power_asked_for():
-    """The pattern of a small study, repeated to the size that it asked for, and drawn anew many times."""
+def test_the_required_queries_have_the_requested_power():
+    """The differences of a small study are repeated to the required number and resampled many times."""
     rng = np.random.default_rng(0)
     seen = rng.normal(0, 1, size=400)
     seen = seen - seen.mean() + 0.08
@@ -22,14 +22,14 @@ def _z(samples):
     return samples.mean(axis=1) / (samples.std(axis=1, ddof=1) / np.sqrt(samples.shape[1]))
 
 
-def test_what_seeds_leave_open_no_number_of_queries_closes():
+def test_no_number_of_queries_is_sufficient_if_the_variance_of_seeds_is_too_large():
     by_seed = np.array([-0.05, 0.0, 0.08])[:, None]
     answer = needed([np.repeat(by_seed, 1000, axis=1)])
     assert answer.queries is None
     assert answer.seeds > 3
 
 
-def test_what_queries_leave_open_no_number_of_seeds_closes():
+def test_no_number_of_seeds_is_sufficient_if_the_variance_of_queries_is_too_large():
     rng = np.random.default_rng(1)
     of_queries = rng.normal(0, 1, size=50)
     answer = needed([np.stack([of_queries - of_queries.mean() + 0.01 + luck for luck in (-1e-4, 0, 1e-4)])])
@@ -37,14 +37,14 @@ def test_what_queries_leave_open_no_number_of_seeds_closes():
     assert answer.queries > 50
 
 
-def test_one_seed_says_nothing_of_seeds_and_no_difference_is_out_of_reach():
+def test_one_seed_gives_no_number_of_seeds_and_a_zero_difference_no_factor():
     values = np.random.default_rng(2).normal(0.1, 1, size=(1, 30))
     assert needed([values]).seeds is None
     nothing = needed([np.array([[0.5, -0.5, 0.25, -0.25]])])
     assert (nothing.queries, nothing.times) == (None, None)
 
 
-def test_so_many_times_both_is_where_neither_does_by_itself():
+def test_the_factor_on_both_is_given_if_neither_is_sufficient_alone():
     """Four times the queries and the seeds halve the error."""
     rng = np.random.default_rng(3)
     luck = np.linspace(-0.12, 0.12, 30)[:, None]

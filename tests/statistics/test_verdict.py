@@ -1,4 +1,4 @@
-"""Verdicts over a whole table."""
+"""Verdicts on the differences of a table."""
 
 import numpy as np
 import pytest
@@ -9,14 +9,14 @@ from statsmodels.stats.multitest import multipletests
 from qatlab.statistics.verdict import holm, verdicts
 
 
-def test_many_differences_of_nothing_are_rarely_called_something():
-    """Forty of nothing at the level of 5 %: two would be found one by one, none after Holm's correction."""
+def test_zero_differences_are_rarely_separable():
+    """Of forty zero differences, two would be separable at 5 % without correction, and none with Holm's."""
     rng = np.random.default_rng(0)
     found = verdicts([[rng.normal(0, 0.3, size=(2, 100))] for _ in range(40)])
     assert {verdict.word for verdict in found} == {"not separable"}
 
 
-def test_each_keeps_its_place_whatever_its_shape():
+def test_verdicts_keep_the_order_of_differences_of_different_shapes():
     rng = np.random.default_rng(1)
     shifts, shapes = [0.3, 0.0, -0.3, 0.3], [(1, 80), (3, 80), (1, 80), (3, 40)]
     differences = [[s + rng.normal(0, 0.2, size=shape)] for s, shape in zip(shifts, shapes, strict=True)]
@@ -28,7 +28,7 @@ def test_each_keeps_its_place_whatever_its_shape():
 
 
 def test_seeds_that_disagree_keep_a_small_p_from_being_a_verdict():
-    """Two thousand queries are sure of these three models, whose seeds are not sure of the method."""
+    """Two thousand queries separate these three models, but their seeds do not separate the methods."""
     rng = np.random.default_rng(2)
     luck = np.array([-0.02, 0.01, 0.05])[:, None]
     (verdict,) = verdicts([[luck + rng.normal(0, 0.1, size=(1, 2000))]])
@@ -43,7 +43,7 @@ def test_an_empty_table_has_none():
 
 
 def test_differences_that_are_missing_count_in_the_correction():
-    """As if they could not be told from none: a table with failed runs says no more than the whole one would."""
+    """They count with a p-value of 1, so that failed runs do not weaken the correction."""
     queries = np.random.default_rng(0).uniform(size=(1, 200))
     alone = verdicts([[queries - 0.3]])
     lacking = verdicts([[queries - 0.3]], planned=1000)

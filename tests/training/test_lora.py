@@ -82,20 +82,20 @@ def test_gradients_reach_the_adapters_through_the_quantized_sum(model, texts):
 def test_modules_that_are_not_there_are_named(model):
     with pytest.raises(ValueError, match=r"'q_proj' matches no linear layer .*it has 13, such as 0\."):
         add_adapters(model, LoraConfig(target_modules="q_proj"))
-    with pytest.raises(ValueError, match="it has no such layer at all"):
+    with pytest.raises(ValueError, match="it has no such layer"):
         add_adapters(nn.Sequential(nn.Embedding(3, 4)), LoraConfig())
 
 
 @pytest.mark.parametrize(
     ("method", "message"),
     [
-        ({"lora": {"quantized": "merged"}}, "there is no scheme of weights"),
+        ({"lora": {"quantized": "merged"}}, "sets no scheme of weights"),
         (
             {"lora": {"quantized": "merged", "lora_dropout": 0.1}, "weights": {"name": "int8"}},
-            "no place for lora_dropout",
+            "dropout cannot be applied",
         ),
-        ({"lora": {"target_modules": "("}}, "not a regular expression"),
-        ({"lora": {}, "train": False}, "lora would do nothing"),
+        ({"lora": {"target_modules": "("}}, "invalid regular expression"),
+        ({"lora": {}, "train": False}, "lora would have no effect"),
     ],
 )
 def test_adapters_that_cannot_be_are_refused(method, message):

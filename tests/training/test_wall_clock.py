@@ -36,9 +36,9 @@ def test_a_late_start_is_a_share_of_the_time():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"max_seconds": 5, "max_steps": 7}, "give one of max_steps and max_seconds, not both"),
-        ({"max_examples": 5, "max_steps": 7}, "give one of max_steps and max_examples, not both"),
-        ({"max_seconds": 5, "warmup_steps": 7}, "max_seconds goes with warmup_ratio"),
+        ({"max_seconds": 5, "max_steps": 7}, "set only one of max_steps and max_seconds"),
+        ({"max_examples": 5, "max_steps": 7}, "set only one of max_steps and max_examples"),
+        ({"max_seconds": 5, "warmup_steps": 7}, "max_seconds cannot be combined with warmup_steps; set warmup_ratio"),
         (
             {"lr_scheduler_kwargs": {"num_cycles": 2}},
             "lr_scheduler_kwargs are for cosine_with_restarts, not for linear",

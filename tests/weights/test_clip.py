@@ -1,4 +1,4 @@
-"""Limits of rows: torch.quantile is the oracle of the percentile, brute force that of the least squared error."""
+"""Limits of rows, compared with torch.quantile for the percentile, and with brute force for the smallest squared error."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_the_percentile_is_torchs(shape, share, seed):
     )
 
 
-def test_rows_beyond_a_block_are_there_too():
+def test_rows_beyond_the_first_block_are_included():
     weight = torch.randn(700, 1000)
     torch.testing.assert_close(
         percentile_limit(weight, 0.999), torch.quantile(weight.abs(), 0.999, dim=1), rtol=1e-6, atol=1e-6

@@ -1,4 +1,4 @@
-"""How many weights a scheme quantizes is counted, and too few are refused unless they are asked for by name."""
+"""Coverage of a scheme; too small a share is refused unless `modules` selects the layers."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def gpt2():
     return GPT2LMHeadModel(GPT2Config(vocab_size=100, n_embd=32, n_layer=2, n_head=2, n_positions=16))
 
 
-def test_layers_of_another_class_are_not_passed_over(gpt2):
+def test_layers_of_another_class_count_as_not_quantized(gpt2):
     with pytest.raises(
         ValueError, match=r"'int4' quantizes 0 of the 24,576 weights .* of the class Conv1D, such as transformer.h.1"
     ):
@@ -36,12 +36,12 @@ def test_all_linear_layers_are_all_weights(model):
     assert counts.share == 1.0
 
 
-def test_tables_count_neither_way(model):
+def test_embedding_tables_do_not_count(model):
     config = WeightsConfig(name="int8", embeddings=True)
     assert coverage(model, selected(model, config).values()).share == 1.0
 
 
-def test_a_part_is_a_part(model):
+def test_coverage_is_a_share_if_modules_select_some_layers(model):
     named = INT4.model_copy(update={"modules": r".*\.query"})
     layers, counts = convert(model, named)
     assert len(layers) == 2

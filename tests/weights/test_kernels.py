@@ -1,4 +1,4 @@
-"""Schemes for GPU kernels: their fake quantizers run anywhere; what converts and computes with them needs the GPU."""
+"""Schemes for GPU kernels: fake quantizers run on every machine; conversion and inference need the GPU."""
 
 from copy import deepcopy
 
@@ -71,7 +71,7 @@ def test_the_grids_are_torchaos(model, scheme, theirs):
 
 @pytest.mark.parametrize("config", BLOCKS.values(), ids=lambda config: config.name)
 def test_block_formats_are_prepared_switched_and_stripped(model, config):
-    """Their forward pass needs a GPU; what stands around it does not."""
+    """Only their forward pass needs a GPU."""
     values = torch.randn(8, 256)
     plain = model(values)
     assert prepare(model, config) == list(prepared(model)) == ["0", "2"]
@@ -90,19 +90,19 @@ def test_blocks_that_do_not_fit_are_named(config):
         prepare(nn.Sequential(nn.Linear(40, 8)), config)
 
 
-def test_what_kernels_do_not_have_is_refused():
+def test_fields_that_kernels_do_not_support_are_refused():
     with pytest.raises(
-        ValueError, match="grid float8 is what its kernels do: bits 8, group_size null, activations float8"
+        ValueError, match="grid float8 supports what its kernels do: bits 8, group_size null, activations float8"
     ):
         WeightsConfig(name="mine", grid="float8", bits=4, activations="float8")
     with pytest.raises(ValueError, match="group_size 128 or 64 or 32"):
         WeightsConfig(name="mine", grid="int4_kernel", bits=4, group_size=24)
-    with pytest.raises(ValueError, match="activations mxfp8 go with a grid of their name"):
+    with pytest.raises(ValueError, match="grid torchao does not support activations mxfp8"):
         WeightsConfig(name="mine", activations="mxfp8")
     scheme = BLOCKS["nvfp4"].model_dump()
     for method, message in (
         ({"lora": {"quantized": "merged"}}, "set lora.quantized: base"),
-        ({"weights_start": {"activations": {"steps": 3}}}, "leave start.activations out"),
+        ({"weights_start": {"activations": {"steps": 3}}}, "leave weights_start.activations out"),
     ):
         with pytest.raises(ValueError, match=message):
             MethodConfig.model_validate({"name": "mine", "weights": scheme, **method})

@@ -1,4 +1,4 @@
-"""A scheme that does nothing is found out, compiled or not."""
+"""A scheme without effect is detected in compiled and uncompiled models."""
 
 import pytest
 import torch
@@ -23,12 +23,12 @@ def texts(pairs):
     return [summary for summary, _ in pairs[:4]]
 
 
-def test_live_quantizers_pass_and_are_left_on(model, texts):
+def test_effective_quantizers_pass_and_stay_enabled(model, texts):
     check_live(model, lambda: model.encode(texts, convert_to_tensor=True))
     assert all(changed_share(layer) > 0.5 for layer in prepared(model).values())
 
 
-def test_weights_that_lie_on_the_grid_already_are_found_out(model, texts):
+def test_weights_that_already_lie_on_the_grid_are_detected(model, texts):
     layer = next(iter(prepared(model).values()))
     with torch.no_grad():
         layer.weight.zero_()
@@ -36,14 +36,14 @@ def test_weights_that_lie_on_the_grid_already_are_found_out(model, texts):
         check_live(model, lambda: model.encode(texts, convert_to_tensor=True))
 
 
-def test_a_quantizer_that_the_forward_pass_leaves_out_is_found_out(model, texts):
+def test_a_quantizer_that_the_forward_pass_skips_is_detected(model, texts):
     for layer in prepared(model).values():
         layer.forward = lambda x, layer=layer: torch.nn.functional.linear(x, layer.weight, layer.bias)
     with pytest.raises(RuntimeError, match="changes no output"):
         check_live(model, lambda: model.encode(texts, convert_to_tensor=True))
 
 
-def test_a_compiled_model_switches_too(model, texts):
+def test_quantizers_of_a_compiled_model_can_be_disabled(model, texts):
     model[0].compile(backend="eager", dynamic=True)  # Dynamo's tracing and guards, where a branch can be lost
     check_live(model, lambda: model.encode(texts, convert_to_tensor=True))
     enable(model, weights=False, activations=False)

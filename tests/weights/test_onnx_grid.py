@@ -1,4 +1,4 @@
-"""The grid trained on is the grid shipped: ONNX Runtime is the oracle."""
+"""The grid of training is the grid of the deployed file; ONNX Runtime is the oracle."""
 
 import numpy as np
 import onnx
@@ -29,7 +29,7 @@ ONNX_INT8 = WeightsConfig(name="onnx_int8", grid="onnx_int8", activations="int8"
 
 @pytest.fixture(scope="module")
 def runtime():
-    """DynamicQuantizeLinear and back, as ONNX Runtime computes it."""
+    """Quantize and dequantize with ONNX Runtime's DynamicQuantizeLinear."""
     graph = helper.make_graph(
         [
             helper.make_node("DynamicQuantizeLinear", ["x"], ["codes", "scale", "zero"]),
@@ -80,7 +80,7 @@ def deployed(tiny_model, tmp_path_factory):
     return folder / "int8"
 
 
-def test_weights_and_tables_are_those_of_the_shipped_file(tiny_model, deployed):
+def test_weights_and_tables_are_those_of_the_deployed_file(tiny_model, deployed):
     model = SentenceTransformer(str(tiny_model), device="cpu")
     prepare(model, ONNX_INT8)
     stored = {
@@ -108,7 +108,7 @@ def test_weights_and_tables_are_those_of_the_shipped_file(tiny_model, deployed):
         )
 
 
-def test_the_forward_pass_in_training_is_that_of_the_shipped_file(tiny_model, deployed, pairs):
+def test_the_forward_pass_in_training_is_that_of_the_deployed_file(tiny_model, deployed, pairs):
     texts = [text for pair in pairs[:16] for text in pair]
     plain = SentenceTransformer(str(tiny_model), device="cpu").encode(texts, convert_to_tensor=True)
     model = SentenceTransformer(str(tiny_model), device="cpu")
@@ -122,7 +122,7 @@ def test_the_forward_pass_in_training_is_that_of_the_shipped_file(tiny_model, de
 
 
 class ExactMatMulInteger(OpRun):
-    """NumPy's integer product is slow, and its float64 product exact for 8-bit codes."""
+    """Use float64 products, which are exact for 8-bit codes and faster than NumPy's integer products."""
 
     op_domain = ""
     op_schema = onnx.defs.get_schema("MatMulInteger")
@@ -137,7 +137,7 @@ ExactMatMulInteger.__name__ = "MatMulInteger"
 
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory):
-    """The packaged all-MiniLM-L6-v2, whose embeddings do move on this grid, and its shipped file."""
+    """Return the packaged all-MiniLM-L6-v2, whose embeddings change on this grid, and its deployed file."""
     source = packaged_folder("sentence-transformers/all-MiniLM-L6-v2")
     folder = tmp_path_factory.mktemp("minilm")
     export(source, folder / "float", OnnxDeployment(backend="onnx"))
@@ -147,7 +147,7 @@ def minilm(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def by_definition(minilm, pairs):
-    """What ONNX's reference implementation makes of the shipped file for some texts: every value of the graph, by name.
+    """Return every value of the deployed file's graph for some texts, by name, from ONNX's reference implementation.
 
     ONNX Runtime's own kernels will not do: where x86 has no VNNI they saturate.
     """
@@ -161,8 +161,8 @@ def by_definition(minilm, pairs):
     return texts, file.graph, values
 
 
-def test_on_a_real_model_every_layer_computes_what_the_shipped_file_does(minilm, by_definition):
-    """Layer by layer, each given the file's own input: from text to embedding, rounding decisions drift apart (below)."""
+def test_on_a_real_model_every_layer_computes_the_same_as_the_deployed_file(minilm, by_definition):
+    """Each layer receives the input that it has in the file; from text to embedding, rounding decisions diverge (see below)."""
     _, graph, values = by_definition
     made_by = {output: node for node in graph.node for output in node.output}
     model = SentenceTransformer(str(minilm[0]), device="cpu")
@@ -180,7 +180,7 @@ def test_on_a_real_model_every_layer_computes_what_the_shipped_file_does(minilm,
         assert np.abs(ours - values[output]).max() <= 1e-5 * np.abs(values[output]).max(), name
 
 
-def test_exact_products_are_those_of_the_definition_whatever_the_processor(minilm, by_definition):
+def test_exact_products_are_those_of_the_definition_on_every_cpu(minilm, by_definition):
     texts, graph, values = by_definition
     output = "/0/encoder/layer.0/attention/self/query/Add_output_0"
     file = onnx.load(minilm[1] / ONNX_FILE)
@@ -196,8 +196,8 @@ def test_exact_products_are_those_of_the_definition_whatever_the_processor(minil
     assert (products[False] < 1e-4) == (integer_kernel(features()) not in SATURATING)
 
 
-def test_on_a_real_model_training_sees_most_of_what_the_shipped_file_does(minilm, by_definition):
-    """Not all: one value in the next cell moves others, so that no two implementations agree to the last text."""
+def test_on_a_real_model_embeddings_in_training_are_close_to_those_of_the_deployed_file(minilm, by_definition):
+    """They are not equal: one value in the next cell moves others, so that no two implementations agree on every text."""
     texts, _, values = by_definition
     model = SentenceTransformer(str(minilm[0]), device="cpu")
     plain = model.encode(texts, batch_size=len(texts))
@@ -208,7 +208,7 @@ def test_on_a_real_model_training_sees_most_of_what_the_shipped_file_does(minilm
     assert (1 - cosine(faked, values["sentence_embedding"])).mean() < 0.5 * moved
 
 
-def test_codes_are_multiplied_and_the_gradient_is_that_of_the_values_they_stand_for():
+def test_codes_are_multiplied_and_the_gradient_is_that_of_their_decoded_values():
     torch.manual_seed(0)
     linear = torch.nn.Linear(64, 16)
     layer = OnnxInt8Linear.of(linear)

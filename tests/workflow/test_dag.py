@@ -113,7 +113,7 @@ def test_a_batch_that_processes_cannot_share_is_one_line(finished):
     refused = finished.snakemake("-n", overrides="trainer.distributed.processes=3")
     assert refused.returncode != 0
     assert (
-        "trainer: batch_size=16 cannot be shared by 3 processes alike; take a multiple of 3, such as 15 or 18"
+        "trainer: batch_size=16 cannot be divided equally among 3 processes; set a multiple of 3, such as 15 or 18"
         in refused.stdout
     )
 

@@ -98,7 +98,7 @@ def test_marks_say_why_and_hold_no_path_of_this_machine(failed):
     (hot,) = [json.loads(text) for name, text in marks.items() if "hot-seed-0" in name]
     assert (hot["stage"], hot["label"]) == ("train", "hot-seed=0")
     assert hot["step"] >= 1
-    assert hot["reason"].startswith(f"diverged at step {hot['step']}: embeddings hold NaN")
+    assert hot["reason"].startswith(f"diverged at step {hot['step']}: embeddings contain NaN")
     assert not [name for name, text in marks.items() if str(failed.folder) in text]
 
 

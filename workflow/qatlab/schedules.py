@@ -1,4 +1,4 @@
-"""How a precision's weight in the loss changes during training."""
+"""Schedules of a precision's weight in the loss during training."""
 
 import math
 from collections.abc import Sequence
@@ -9,16 +9,23 @@ SHAPES = ("linear", "cosine")
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """0 until `start`, then up to `weight` over the warm-up, then constant. Without either: constant from the first step.
+    """Schedule of a weight that is 0 until the start, rises to `weight` during the warm-up, and then stays constant.
+
+    Without start and warm-up, the weight is constant from the first step.
 
     Args:
-        weight: the weight at the end.
-        warmup_steps: optimizer steps from the start of the warm-up to the full weight; or
-        warmup_fraction: the same as a share of all steps. Above 1 the warm-up never completes.
-        start_steps: the optimizer step at which it begins (late start); or
-        start_fraction: the same as a share of all steps.
-        shape: 'linear' (hotchpotch's staged warm-up, sentence-transformers pull request 3655) or 'cosine', which
-            begins and ends flat.
+        weight: The weight after the warm-up.
+        warmup_steps: Length of the warm-up in optimizer steps.
+        warmup_fraction: Length of the warm-up as a fraction of all steps, in place of `warmup_steps`. A warm-up above 1 does not
+            complete during training.
+        start_steps: Optimizer step at which the warm-up begins (late start).
+        start_fraction: Start of the warm-up as a fraction of all steps, in place of `start_steps`.
+        shape: 'linear' (hotchpotch's staged warm-up, sentence-transformers pull request 3655) or 'cosine', whose slope is 0 at
+            both ends.
+
+    Raises:
+        ValueError: For a negative or infinite weight, negative steps or fractions, steps together with a fraction, or an unknown
+            shape.
     """
 
     weight: float = 1.0
@@ -31,17 +38,25 @@ class WeightSchedule:
     def __post_init__(self) -> None:
         if not 0 <= self.weight < math.inf:
             raise ValueError(f"a precision's weight must be ≥ 0, not {self.weight}")
-        for what in ("warmup", "start"):
-            steps, fraction = getattr(self, f"{what}_steps"), getattr(self, f"{what}_fraction")
+        for name in ("warmup", "start"):
+            steps, fraction = getattr(self, f"{name}_steps"), getattr(self, f"{name}_fraction")
             if steps is not None and fraction is not None:
-                raise ValueError(f"give {what}_steps or {what}_fraction, not both")
+                raise ValueError(f"give {name}_steps or {name}_fraction, not both")
             if min(steps or 0, fraction or 0) < 0:
-                raise ValueError(f"{what}_steps and {what}_fraction must be ≥ 0")
+                raise ValueError(f"{name}_steps and {name}_fraction must be ≥ 0")
         if self.shape not in SHAPES:
             raise ValueError(f"unknown shape '{self.shape}' of a schedule; valid: {', '.join(SHAPES)}")
 
     def at(self, step: int, total_steps: int | None) -> float:
-        """The weight at an optimizer step (the first is 0). A fraction needs `total_steps`."""
+        """Return the weight at an optimizer step.
+
+        Args:
+            step: The step, counted from 0.
+            total_steps: Number of steps of the training, which fractions need; None if unknown.
+
+        Raises:
+            ValueError: If a fraction is given and `total_steps` is None.
+        """
         start = self._steps(self.start_steps, self.start_fraction, total_steps)
         warmup = self._steps(self.warmup_steps, self.warmup_fraction, total_steps)
         if step < start:
@@ -51,7 +66,7 @@ class WeightSchedule:
 
     @property
     def varies(self) -> bool:
-        """Whether it depends on the step."""
+        """Return whether the weight depends on the step."""
         return any((self.warmup_steps, self.warmup_fraction, self.start_steps, self.start_fraction))
 
     @staticmethod
@@ -60,17 +75,12 @@ class WeightSchedule:
             return steps or 0
         if total_steps is None:
             raise ValueError(
-                "a schedule given as a fraction needs the total number of steps; call set_progress(step, total_steps)"
+                "a schedule with a fraction needs the total number of steps; call set_progress(step, total_steps)"
             )
         return fraction * total_steps
 
 
 def schedules_of(names: list[str], weights: Sequence[float | WeightSchedule] | None) -> dict[str, WeightSchedule]:
-    """Return the schedule of each precision by its name; constant for a plain number, and of weight 1 where `weights` is None.
-
-    Raises:
-        ValueError: for another number of weights than of precisions, and where every weight is 0.
-    """
     weights = [1.0] * len(names) if weights is None else list(weights)
     if len(weights) != len(names):
         raise ValueError(f"{len(names)} precisions need as many weights, not {len(weights)}")

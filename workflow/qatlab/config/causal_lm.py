@@ -1,4 +1,4 @@
-"""What the stages of causal language models read: the slices of a study's configuration that they need."""
+"""Parts of a study's configuration that the stages of causal language models read."""
 
 from typing import Annotated
 
@@ -9,23 +9,29 @@ from qatlab.config.training import TrainingConfig
 
 
 class CausalTrainingConfig(TrainingConfig):
-    """One training of a causal language model."""
+    """Configuration of one training of a causal language model."""
 
-    max_seq_length: Annotated[int, Field(gt=0, description="Tokens of a block of text, or of a pair with its prompt")]
-    prompt: str
+    max_seq_length: Annotated[
+        int, Field(gt=0, description="Number of tokens in a block of text, or in a pair together with its prompt.")
+    ]
+    prompt: Annotated[str, Field(description="Prompt of a translation, in which {source} stands for the text.")]
 
 
 class PredictConfig(Strict):
-    """One pass of a causal language model over a task: its translations, or the probabilities of its texts."""
+    """Settings with which a causal language model translates the texts of a task or computes their probabilities."""
 
-    batch_size: Annotated[int, Field(gt=0, description="Texts, or windows of a text, at once")] = 32
-    max_new_tokens: Annotated[int, Field(gt=0, description="Tokens of a translation at most")] = 128
-    num_beams: Annotated[int, Field(gt=0, description="1 takes the likeliest token at each step")] = 1
+    batch_size: Annotated[
+        int, Field(gt=0, description="Number of texts, or of windows of a text, that form one batch.")
+    ] = 32
+    max_new_tokens: Annotated[int, Field(gt=0, description="Maximum number of tokens in a translation.")] = 128
+    num_beams: Annotated[
+        int, Field(gt=0, description="Number of beams of the beam search; 1 takes the most likely token at each step.")
+    ] = 1
 
 
 class PredictionConfig(Strict):
-    """One pass over a task, with the prompt of the model."""
+    """Configuration of one pass of a causal language model over a task, including the prompt of the model."""
 
     predict: PredictConfig
-    max_seq_length: Annotated[int, Field(gt=0, description="Tokens of a window of text")]
-    prompt: str
+    max_seq_length: Annotated[int, Field(gt=0, description="Number of tokens in a window of text.")]
+    prompt: Annotated[str, Field(description="Prompt of a translation, in which {source} stands for the text.")]

@@ -1,4 +1,4 @@
-"""How texts are turned into embeddings (conf/encode)."""
+"""Configuration of encoding, which computes the embeddings of texts (conf/encode)."""
 
 from typing import Annotated
 
@@ -8,19 +8,19 @@ from qatlab.base import Strict
 
 
 class EncodeConfig(Strict):
-    """One encoding serves every output precision."""
+    """Settings for encoding texts; one encoding serves every output precision."""
 
-    batch_size: Annotated[int, Field(gt=0)] = 32
+    batch_size: Annotated[int, Field(gt=0, description="Number of texts that a model encodes at once.")] = 32
     threads: Annotated[
         int | None,
         Field(
             gt=0,
-            description="Processor cores that an encoding computes with; null for all, beside which nothing else runs",
+            description="Number of CPU cores that an encoding uses; null uses all of them, and no other job runs at the same time.",
         ),
     ] = None
 
 
 class EncodeTrainingConfig(EncodeConfig):
-    """The same of training documents, on which ranges of integer grids and axes of bits are fitted."""
+    """Settings for encoding training documents, on which ranges of integer grids and axes of bits are fitted."""
 
-    rows: Annotated[int, Field(gt=0, description="The first so many")]
+    rows: Annotated[int, Field(gt=0, description="Number of training documents, from the first, that are encoded.")]

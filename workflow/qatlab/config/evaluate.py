@@ -1,4 +1,4 @@
-"""How embeddings are scored (conf/evaluate)."""
+"""Configuration of the evaluation of embeddings (conf/evaluate)."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -9,8 +9,15 @@ from qatlab.base import Strict
 from qatlab.config.precision import PrecisionName, RotationConfig, axes_by_name
 from qatlab.quantization.precisions import check_precision
 
-CODES = ("int8", "uint8", "int4", "int2", "int2_quantile", "ternary")  # whose codes can be compared as they are
-COMPAT = {  # evaluators of others, and the precisions that they have
+CODES = (
+    "int8",
+    "uint8",
+    "int4",
+    "int2",
+    "int2_quantile",
+    "ternary",
+)  # precisions whose codes can be compared as stored
+COMPAT = {  # precisions that the evaluator of each library supports
     "sentence_transformers_compat": ("float32", "int8", "uint8", "binary", "ubinary"),
     "mteb_compat": ("float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary"),
 }
@@ -18,11 +25,15 @@ METRIC = re.compile(r"(ndcg|mrr|recall|accuracy)@([1-9]\d*)")
 
 
 class RescoringStep(Strict):
-    """The best documents of a search, compared anew by float32 queries and documents that are stored more precisely."""
+    """One rescoring step: the best documents of a search are scored again with float32 queries and more precise documents."""
 
-    documents: Annotated[str, Field(description="Their precision: float32, int8, …")] = "float32"
-    oversampling: Annotated[int, Field(gt=1, description="Documents that are compared anew, in multiples of top_k")] = 4
-    top_k: Annotated[int, Field(gt=0, description="Documents that a user asks for")] = 10
+    documents: Annotated[
+        str, Field(description="Precision of the documents in this step, such as float32 or int8.")
+    ] = "float32"
+    oversampling: Annotated[
+        int, Field(gt=1, description="Number of documents that are scored again, as a multiple of top_k.")
+    ] = 4
+    top_k: Annotated[int, Field(gt=0, description="Number of documents that a search returns to its user.")] = 10
 
     @field_validator("documents")
     @classmethod
@@ -32,40 +43,56 @@ class RescoringStep(Strict):
 
     @property
     def candidates(self) -> int:
-        """How many documents are compared anew; those behind them keep their order."""
+        """Return the number of documents that are scored again; documents ranked below them keep their order."""
         return self.oversampling * self.top_k
 
     @property
     def label(self) -> str:
-        """'float32 of 40'."""
+        """Return the name in tables, such as 'float32 of 40'."""
         return f"{self.documents} of {self.candidates}"
 
 
 class IndexConfig(Strict):
-    """What finds the best documents: all are compared (flat), or a graph or lists of near ones are followed, by faiss."""
+    """The index that finds the best documents, and its parameters."""
 
-    kind: Literal["flat", "hnsw", "ivf"] = "flat"
-    m: Annotated[int, Field(ge=2, description="hnsw: neighbours that a document is linked to")] = 32
-    ef_construction: Annotated[int, Field(gt=0, description="hnsw: candidates when it is built")] = 40
+    kind: Annotated[
+        Literal["flat", "hnsw", "ivf"],
+        Field(
+            description="flat compares each query with every document; hnsw (graph) and ivf (inverted lists) are faiss's indexes for "
+            "approximate search."
+        ),
+    ] = "flat"
+    m: Annotated[int, Field(ge=2, description="hnsw: number of neighbours that each document is linked to.")] = 32
+    ef_construction: Annotated[
+        int, Field(gt=0, description="hnsw: number of candidates that are considered while the graph is built.")
+    ] = 40
     ef_search: Annotated[
-        int, Field(gt=0, description="hnsw: candidates of a search, the depth of the metrics at least")
+        int,
+        Field(
+            gt=0,
+            description="hnsw: number of candidates that a search considers; at least the largest k of the metrics is used.",
+        ),
     ] = 64
     lists: Annotated[
-        int | None, Field(gt=0, description="ivf: clusters of documents; null for the square root of how many")
+        int | None,
+        Field(
+            gt=0,
+            description="ivf: number of clusters of documents; null is the square root of the number of documents.",
+        ),
     ] = None
-    probes: Annotated[int, Field(gt=0, description="ivf: clusters that are searched")] = 8
+    probes: Annotated[int, Field(gt=0, description="ivf: number of clusters that a search visits.")] = 8
 
     @property
     def label(self) -> str:
-        """'flat', 'hnsw_32_64', 'ivf_8', 'ivf_8_of_100'."""
+        """Return the name in tables: 'flat', 'hnsw_32_64', 'ivf_8', 'ivf_8_of_100'."""
         if self.kind == "hnsw":
             return f"hnsw_{self.m}_{self.ef_search}"
-        of = f"_of_{self.lists}" if self.lists else ""
-        return f"ivf_{self.probes}{of}" if self.kind == "ivf" else "flat"
+        clusters = f"_of_{self.lists}" if self.lists else ""
+        return f"ivf_{self.probes}{clusters}" if self.kind == "ivf" else "flat"
 
 
 def _index(value: Any) -> Any:
-    """`[flat, hnsw]` is short for `[{kind: flat}, {kind: hnsw}]`."""
+    """Expand the short form of an index: `hnsw` is `{kind: hnsw}`."""
     return {"kind": value} if isinstance(value, str) else value
 
 
@@ -73,12 +100,15 @@ Index = Annotated[IndexConfig, BeforeValidator(_index)]
 
 
 def _listed(value: Any) -> Any:
-    """One is short for a list of one."""
+    """Put a value that is no list into a list."""
     return value if isinstance(value, list | tuple) else [value]
 
 
 def _steps(value: Any) -> Any:
-    """`[none, int8, [{documents: int8, oversampling: 10}, float32]]`: no rescoring, one step, a cascade."""
+    """Expand the short forms of a rescoring to a tuple of steps.
+
+    The entries of `[none, int8, [{documents: int8, oversampling: 10}, float32]]` are no rescoring, one step, and a cascade of two.
+    """
     if value in ("none", None):
         return ()
     return tuple({"documents": step} if isinstance(step, str) else step for step in _listed(value))
@@ -88,20 +118,23 @@ Rescoring = Annotated[tuple[RescoringStep, ...], BeforeValidator(_steps)]
 
 
 class EvaluateConfig(Strict):
-    """Which figures, at which output precisions: every combination of what is listed that makes sense is scored."""
+    """Metrics and output precisions of an evaluation; every meaningful combination of the listed values is scored."""
 
     metrics: Annotated[
         list[str],
         Field(
-            min_length=1, description="ndcg@k, mrr@k, recall@k, accuracy@k; the first one is the study's main metric"
+            min_length=1,
+            description="Metrics: ndcg@k, mrr@k, recall@k and accuracy@k, such as ndcg@10. The first one is the study's main metric.",
         ),
     ] = ["ndcg@10", "mrr@10", "recall@10", "recall@100", "accuracy@1"]
-    precisions: Annotated[list[PrecisionName], Field(min_length=1)] = ["float32", "int8", "binary"]
+    precisions: Annotated[
+        list[PrecisionName], Field(min_length=1, description="Precisions of the embeddings that are scored.")
+    ] = ["float32", "int8", "binary"]
     similarity: Annotated[
         Literal["model", "cosine", "dot"],
         Field(
-            description="model: the one that the model's own configuration names (cosine where it names none); cosine scales "
-            "embeddings to unit length first"
+            description="Similarity of two embeddings. model is the one in the model's own configuration, or cosine where that names "
+            "none; cosine first scales embeddings to unit length; dot is the dot product."
         ),
     ] = "model"
     scoring: Annotated[
@@ -111,11 +144,11 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="dequantized: the values that codes stand for (bits against bits: Hamming distance; int2, int2_quantile and "
-            "ternary, where similarity is cosine, at unit length); codes: those of int8, uint8, int4, int2, int2_quantile or ternary as "
-            "they are; rabitq: float queries against bits by RaBitQ's estimator; "
-            "scalar_quantizer: float queries against int8, int4 or float16 documents as faiss stores them; "
-            "sentence_transformers_compat, mteb_compat: as the evaluators of these libraries score",
+            description="How quantized embeddings are compared. dequantized compares the values that codes represent (bits with bits "
+            "by Hamming distance; int2, int2_quantile and ternary at unit length where similarity is cosine). codes compares the "
+            "integer codes of int8, uint8, int4, int2, int2_quantile or ternary as stored. rabitq compares float queries with bits "
+            "by RaBitQ's estimator. scalar_quantizer compares float queries with int8, int4 or float16 documents as faiss stores "
+            "them. sentence_transformers_compat and mteb_compat score as the evaluators of these libraries do.",
         ),
     ] = ["dequantized"]
     ranges: Annotated[
@@ -123,31 +156,38 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="What integer grids' ranges and quantiles are fitted on: the indexed documents; each side by itself; "
-            "documents of the training data; or what training saved with the model (methods whose ranges are not those of each batch)",
+            description="Calibration set of the ranges and quantiles of integer grids. corpus is the indexed documents; per_call "
+            "fits queries and documents separately, each on itself; training is documents of the training data; model takes the "
+            "ranges that training saved with the model (methods whose ranges are not those of each batch).",
         ),
     ] = ["corpus"]
     range_kind: Annotated[
         Literal["minmax", "percentile", "symmetric", "fixed"],
         Field(
-            description="Of int8, uint8, int4 and int2, per dimension: extremes, percentiles (0.1 and 99.9), ±max |value|; or "
-            "±range_limit for all. int2_quantile and ternary have cells between quantiles, whatever this says"
+            description="Ranges of int8, uint8, int4 and int2. minmax takes the extremes of each dimension, percentile its 0.1 and "
+            "99.9 percentiles, symmetric ±max |value|; fixed takes ±range_limit for all dimensions. The cells of int2_quantile and "
+            "ternary lie between quantiles and do not depend on this key."
         ),
     ] = "minmax"
     range_rows: Annotated[
         int,
         Field(
             gt=0,
-            description="The number of training documents, from the first on, that are embedded to fit ranges and axes of training "
-            "on. The mean of 512 is within about 4 % of a standard deviation of the mean of all",
+            description="Number of training documents, from the first, that are embedded to fit ranges (ranges: training) and axes "
+            "(fitted_on: training). The mean of 512 is within about 4 % of a standard deviation of the mean of all.",
         ),
     ] = 512
-    range_limit: Annotated[float, Field(gt=0, description="Of range_kind fixed")] = 0.18
+    range_limit: Annotated[
+        float,
+        Field(gt=0, description="Limit of range_kind fixed: every dimension ranges from -range_limit to range_limit."),
+    ] = 0.18
     rescoring: Annotated[
         list[Rescoring],
         BeforeValidator(_listed),
         Field(
-            min_length=1, description="After a search at a lower precision: none, a precision, a step, or steps in turn"
+            min_length=1,
+            description="Rescoring after a search at a lower precision. Each entry is none, a precision, a step with its fields, or "
+            "a list of steps that follow each other.",
         ),
     ] = [()]
     index: Annotated[
@@ -155,36 +195,37 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="flat, hnsw, ivf, or one with its parameters; what is not flat searches values or bits",
+            description="Indexes that are searched: flat, hnsw or ivf, or a mapping with parameters such as {kind: hnsw, m: 16}. "
+            "hnsw and ivf search dequantized values or bits.",
         ),
     ] = [IndexConfig()]
     dimensions: Annotated[
         list[Annotated[int, Field(gt=0)] | None],
         BeforeValidator(_listed),
-        Field(min_length=1, description="The first so many are kept (Matryoshka); null keeps all"),
+        Field(min_length=1, description="Number of leading dimensions that are kept (Matryoshka); null keeps all."),
     ] = [None]
     rotations: Annotated[
         list[RotationConfig],
         Field(
             min_length=1,
-            description="The axes that every output is scored on, fitted without labels before the grid; on the indexed documents "
-            "unless an entry says fitted_on: training",
+            description="Axes on which every output is scored. They are fitted without labels before the grid, on the indexed "
+            "documents unless an entry sets fitted_on: training.",
         ),
     ] = [RotationConfig()]
     bit_axes: Annotated[
         list[RotationConfig],
         Field(
-            description="The axes that outputs whose documents are bits (binary, ubinary, float32_x_binary) are scored on besides "
-            "those of `rotations`. They are baselines that need no training, and stand in the tables `bits` and `pareto`. Axes "
-            "that a corpus has too few documents for are left out with a line in the job's output. Short forms are the "
-            "kinds, centred and median: [centred, itq, {kind: overcomplete, factor: 2}]",
+            description="Axes on which outputs whose documents are bits (binary, ubinary, float32_x_binary) are scored in addition "
+            "to those of `rotations`. They are baselines that need no training, and appear in the tables `bits` and `pareto`. Axes "
+            "for which a corpus has too few documents are skipped, with a line in the job's output. Short forms are the "
+            "kinds, centred and median: [centred, itq, {kind: overcomplete, factor: 2}].",
         ),
     ] = []
 
     @field_validator("rotations", "bit_axes", mode="before")
     @classmethod
     def _by_name(cls, rotations: object) -> object:
-        """`[none, itq, centred]` is short for `[{kind: none}, {kind: itq}, {kind: none, center: mean}]`."""
+        """Expand `[none, itq, centred]` to `[{kind: none}, {kind: itq}, {kind: none, center: mean}]`."""
         return [axes_by_name(axes) for axes in rotations] if isinstance(rotations, list) else rotations
 
     @field_validator("metrics")
@@ -208,25 +249,27 @@ class EvaluateConfig(Strict):
             "rotations": [rotation.label for rotation in self.rotations],
             "bit_axes": [axes.label for axes in self.bit_axes],
         }
-        for what, names in listed.items():
-            if len(set(names)) != len(names):
-                raise ValueError(f"{what} lists one twice: {', '.join(map(str, names))}")
+        for key, entries in listed.items():
+            if len(set(entries)) != len(entries):
+                raise ValueError(f"{key} lists an entry twice: {', '.join(map(str, entries))}")
         if "model" in self.ranges and not all(rotation.plain for rotation in self.rotations):
-            raise ValueError("ranges saved with the model are for its own axes; evaluate them with rotations: [none]")
+            raise ValueError(
+                "ranges saved with the model apply to the model's own axes; evaluate them with rotations: [none]"
+            )
         if "model" in self.ranges and self.dimensions != [None]:
             raise ValueError(
-                "ranges saved with the model are for all its dimensions; evaluate them with dimensions: [null]"
+                "ranges saved with the model apply to all its dimensions; evaluate them with dimensions: [null]"
             )
         return self
 
     @model_validator(mode="after")
     def _one_label_is_one_rotation(self) -> "EvaluateConfig":
-        of_label = {rotation.label: rotation for rotation in self.rotations}
+        rotations_by_label = {rotation.label: rotation for rotation in self.rotations}
         for axes in self.bit_axes:
-            if of_label.get(axes.label, axes) != axes:
+            if rotations_by_label.get(axes.label, axes) != axes:
                 raise ValueError(
-                    f"rotations and bit_axes have '{axes.label}' with different seeds, which tables would call the same; "
-                    "give both one seed, or list it once"
+                    f"rotations and bit_axes list '{axes.label}' with different seeds, and tables would show both under the same "
+                    "name; give both the same seed, or list it once"
                 )
         return self
 

@@ -1,4 +1,4 @@
-"""Fields that sources of training data and evaluation tasks share."""
+"""Configuration fields that are shared by sources of training data and by evaluation tasks."""
 
 from typing import Annotated, Any, Self
 
@@ -6,11 +6,18 @@ from pydantic import AfterValidator, Field, model_validator
 
 from qatlab.base import FullLine, HubId, Line, LocalPath, Name, Strict
 
-Rows = Annotated[int | None, Field(gt=0, description="Rows kept after shuffling; null keeps all")]
+Rows = Annotated[int | None, Field(gt=0, description="Number of rows that are kept after shuffling; null keeps all.")]
 ShuffleSeed = Annotated[
-    int, Field(ge=0, lt=2**32, description="Which rows are kept, and in which order they are stored")
+    int,
+    Field(
+        ge=0,
+        lt=2**32,
+        description="Random seed of the shuffle, which determines the rows that are kept and the order in which they are stored.",
+    ),
 ]
-Packages = Annotated[list[Name], Field(min_length=1, description="Packages to train on")]
+Packages = Annotated[
+    list[Name], Field(min_length=1, description="Names of the Python packages whose texts are the training data.")
+]
 
 TEXT = "text"  # the column of texts without a counterpart
 SOURCE_AND_TARGET = ["source", "target"]
@@ -18,12 +25,12 @@ SOURCE_AND_TARGET = ["source", "target"]
 
 def _distinct(columns: list[str]) -> list[str]:
     if len(set(columns)) < len(columns):
-        raise ValueError(f"names a column twice: {', '.join(columns)}")
+        raise ValueError(f"a column is listed twice: {', '.join(columns)}; list each column once")
     return columns
 
 
 def column_name(column: str) -> str:
-    """Return the name that a column of the hub has in Parquet files: its last part, such as en for `translation.en`."""
+    """Return the name of a hub column in Parquet files: the part after the last dot, such as 'en' for `translation.en`."""
     return column.rpartition(".")[2]
 
 
@@ -35,42 +42,45 @@ def _distinct_when_stored(columns: list[str]) -> list[str]:
 Columns = Annotated[
     list[FullLine],
     AfterValidator(_distinct),
-    Field(min_length=1, description="Text columns in the order the loss reads them; one alone for language modelling"),
+    Field(
+        min_length=1,
+        description="Text columns in the order in which the loss reads them; language modelling takes a single column.",
+    ),
 ]
 HubColumns = Annotated[
     list[FullLine],
     AfterValidator(_distinct_when_stored),
     Field(
         min_length=1,
-        description="Text columns in the order the loss reads them; one alone for language modelling. COLUMN.KEY is a key of a "
-        "column that holds dictionaries, as in translation.en, and is called en from here on",
+        description="Text columns in the order in which the loss reads them; language modelling takes a single column. COLUMN.KEY "
+        "selects a key of a column that holds dictionaries: translation.en becomes the column en.",
     ),
 ]
 TwoColumns = Annotated[
     list[FullLine],
     AfterValidator(_distinct),
-    Field(min_length=2, max_length=2, description="What is translated, and its translation"),
+    Field(min_length=2, max_length=2, description="The column of the texts and the column of their translations."),
 ]
 
 
 class ParallelTexts(Strict):
-    """Texts and their translations: of two files line by line, of two columns of a table, or of message catalogues."""
+    """Texts and their translations from two line-aligned files, from two columns of a table, or from message catalogues."""
 
     paths: Annotated[
         list[LocalPath] | None,
         Field(
             min_length=1,
             max_length=2,
-            description="Two files of plain text whose lines belong together (also gzipped), one table with two columns, or "
-            "message catalogues (.po, .mo) and folders of them",
+            description="Two line-aligned plain-text files (gzip is allowed), one table with two columns, or message catalogues "
+            "(.po, .mo) and folders that contain them.",
         ),
     ] = None
     packages: Annotated[
-        list[Name] | None, Field(min_length=1, description="Installed packages whose message catalogues are read")
+        list[Name] | None, Field(min_length=1, description="Installed packages whose message catalogues are read.")
     ] = None
     language: Annotated[
         Name | None,
-        Field(description="Language of the message catalogues in folders and packages, such as fr or pt_BR"),
+        Field(description="Language of the message catalogues in folders and packages, such as fr or pt_BR."),
     ] = None
     columns: TwoColumns = SOURCE_AND_TARGET
 
@@ -79,28 +89,34 @@ class ParallelTexts(Strict):
         if (self.paths is None) == (self.packages is None):
             raise ValueError("set either paths or packages")
         if self.packages is not None and self.language is None:
-            raise ValueError("packages hold several languages; set language, such as fr")
+            raise ValueError("packages contain several languages; set language, for example to fr")
         return self
 
 
 class RecordKeys(Strict):
     """Names of the keys or columns of evaluation records."""
 
-    query: Annotated[FullLine, Field(description="The query's key")] = "query"
-    positive: Annotated[FullLine, Field(description="The key of its answer, or of a list of answers")] = "positive"
-    negatives: Annotated[FullLine, Field(description="The key of a list of texts, or of one")] = "negatives"
+    query: Annotated[FullLine, Field(description="Key of the query.")] = "query"
+    positive: Annotated[FullLine, Field(description="Key of the relevant text, or of a list of relevant texts.")] = (
+        "positive"
+    )
+    negatives: Annotated[
+        FullLine, Field(description="Key of an irrelevant text, or of a list of irrelevant texts.")
+    ] = "negatives"
 
 
 class HubSplit(Strict):
-    """A split of a data set of the Hugging Face hub."""
+    """One split of a data set on the Hugging Face hub."""
 
-    name: Annotated[HubId, Field(description="Hub id, owner/name")]
-    subset: Annotated[Line | None, Field(description="The configuration of the data set, where it has several")] = None
-    split: FullLine = "test"
-    revision: Annotated[Line, Field(description="Hub branch, tag or commit")] = "main"
+    name: Annotated[HubId, Field(description="Hub id of the data set, OWNER/NAME.")]
+    subset: Annotated[
+        Line | None, Field(description="Subset (configuration) of the data set; needed where it has several.")
+    ] = None
+    split: Annotated[FullLine, Field(description="Split of the data set, such as train or test.")] = "test"
+    revision: Annotated[Line, Field(description="Branch, tag or commit of the hub repository.")] = "main"
 
     def origin(self) -> str:
-        """Return 'hub': the rows are those of the hub at the revision."""
+        """Return 'hub', because the hub's revision determines the rows."""
         return "hub"
 
     def on_hub(self, origin: Any) -> tuple[str, str] | None:

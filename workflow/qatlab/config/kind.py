@@ -1,8 +1,8 @@
-"""What a task asks of a model, which decides how it is scored."""
+"""Kinds of evaluation tasks; the kind of a task determines how a model is scored on it."""
 
 from typing import Literal
 
 Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]
 
-# Kinds in which a query and the document of the same id are one item.
+# In tasks of these kinds, a query and the document with the same id form one item.
 PAIRED: tuple[Kind, ...] = ("similarity", "translation", "language_modelling")

@@ -1,4 +1,4 @@
-"""The loss of a method (method.loss): any registered one, by its name."""
+"""Configuration of a method's loss (method.loss), which names any registered loss."""
 
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -20,5 +20,5 @@ else:
 
 
 def default_loss() -> Loss:
-    """Return the loss of a method that names none."""
+    """Return the configuration of the loss that a method has if it names none."""
     return LOSSES.get(DEFAULT).model_validate({"name": DEFAULT})

@@ -1,4 +1,4 @@
-"""How a model is trained (conf/method): the loss, embedding quantization in it, weight quantization around it."""
+"""Configuration of a training recipe (conf/method): the loss, embedding quantization inside it, and weight quantization."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,109 +12,154 @@ from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM, sides, sim
 
 
 class WeightScheduleConfig(Strict):
-    """A precision's weight in the loss: 0 until the start, reached over the warm-up, then constant."""
+    """Schedule of a precision's weight in the loss: 0 until the start, rising during the warm-up, then constant."""
 
-    weight: Annotated[float, Field(ge=0)] = 1.0
-    warmup_steps: Annotated[int | None, Field(ge=0, description="Optimizer steps until the full weight")] = None
-    warmup_fraction: Annotated[
-        float | None, Field(ge=0, description="The same as a share of training; above 1 it never completes")
+    weight: Annotated[float, Field(ge=0, description="Weight of the precision's loss after the warm-up.")] = 1.0
+    warmup_steps: Annotated[
+        int | None,
+        Field(ge=0, description="Length of the warm-up in optimizer steps, after which the weight is reached."),
     ] = None
-    start_steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which it begins")] = None
-    start_fraction: Annotated[float | None, Field(ge=0, description="The same as a share of training")] = None
-    shape: Annotated[Literal["linear", "cosine"], Field(description="Of the warm-up")] = "linear"
+    warmup_fraction: Annotated[
+        float | None,
+        Field(
+            ge=0,
+            description="Length of the warm-up as a fraction of training; a warm-up above 1 does not complete during training.",
+        ),
+    ] = None
+    start_steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which the warm-up begins.")] = None
+    start_fraction: Annotated[
+        float | None, Field(ge=0, description="Start of the warm-up as a fraction of training.")
+    ] = None
+    shape: Annotated[Literal["linear", "cosine"], Field(description="Shape of the warm-up curve.")] = "linear"
 
     @model_validator(mode="after")
     def _one_unit(self) -> "WeightScheduleConfig":
-        for what in ("warmup", "start"):
-            if getattr(self, f"{what}_steps") is not None and getattr(self, f"{what}_fraction") is not None:
-                raise ValueError(f"give {what}_steps or {what}_fraction, not both")
+        for key in ("warmup", "start"):
+            if getattr(self, f"{key}_steps") is not None and getattr(self, f"{key}_fraction") is not None:
+                raise ValueError(f"give {key}_steps or {key}_fraction, not both")
         return self
 
 
 class RangesConfig(Strict):
-    """What the cells of integer precisions are fitted on in training. All but those of batches are saved with the model."""
+    """Ranges of integer precisions during training. All kinds except `batch` save the ranges with the model."""
 
     kind: Annotated[
         Literal["batch", "running", "learned", "fixed", "minmax", "percentile", "symmetric", "quantile"],
         Field(
-            description="Extremes of each batch (int2_quantile and ternary: its quantiles); their moving average; for int8, uint8, "
-            "int4 and int2: a step trained with the model (estimator lsq), ±limit, or one of minmax, percentile and symmetric, fitted "
-            "before training on the model's embeddings of training documents; for int2_quantile and ternary: quantile, fitted likewise"
+            description="batch takes the extremes of each batch (int2_quantile and ternary: its quantiles); running takes their moving "
+            "average. For int8, uint8, int4 and int2, learned trains a step size with the model (estimator lsq), fixed takes ±limit, "
+            "and minmax, percentile and symmetric are fitted before training on the model's embeddings of training documents. "
+            "quantile is fitted in the same way, for int2_quantile and ternary."
         ),
     ] = "batch"
-    momentum: Annotated[float, Field(ge=0, lt=1, description="Of running")] = 0.99
-    limit: Annotated[float, Field(gt=0, description="Of fixed")] = 0.18
+    momentum: Annotated[
+        float, Field(ge=0, lt=1, description="running: share of the moving average that is kept at each step.")
+    ] = 0.99
+    limit: Annotated[float, Field(gt=0, description="fixed: every dimension ranges from -limit to limit.")] = 0.18
 
 
 class EstimatorConfig(Strict):
-    """How gradients pass the rounding."""
+    """The gradient estimator of the rounding in embedding quantization."""
 
     name: Annotated[
         Literal["identity", "clipped", "tanh", "lsq"],
-        Field(description="Straight-through; 0 outside the range; BPR's annealed tanh; learned step size"),
+        Field(
+            description="identity is the straight-through estimator; clipped sets the gradient to 0 outside the range; tanh is BPR's "
+            "annealed tanh; lsq is learned step size quantization."
+        ),
     ] = "identity"
-    limit: Annotated[float, Field(gt=0, description="clipped: where binary's gradient ends")] = 1.0
-    gamma: Annotated[float, Field(ge=0, description="tanh: sharpness is √(gamma × step + 1) × scale")] = 0.1
-    scale: Annotated[float, Field(gt=0, description="tanh: see gamma")] = 1.0
+    limit: Annotated[
+        float, Field(gt=0, description="clipped: magnitude of a value above which the gradient of binary is 0.")
+    ] = 1.0
+    gamma: Annotated[
+        float, Field(ge=0, description="tanh: the sharpness of the curve is √(gamma × step + 1) × scale.")
+    ] = 0.1
+    scale: Annotated[
+        float, Field(gt=0, description="tanh: factor of the sharpness, which is √(gamma × step + 1) × scale.")
+    ] = 1.0
 
 
 class CentringConfig(Strict):
-    """A shift of the embeddings before every precision, which stays with the model as an ordinary module."""
+    """Centring of the embeddings before every precision; the shift is saved with the model as an ordinary module."""
 
     kind: Annotated[
         Literal["batch", "running", "learned"],
         Field(
-            description="What is subtracted: the mean of each batch, whose moving average the model keeps; the moving average "
-            "itself; or a bias per dimension that is trained with the model"
+            description="Vector that is subtracted: batch is the mean of each batch, and the model keeps the moving average of these "
+            "means; running is the moving average itself; learned is a bias per dimension that is trained with the model."
         ),
     ]
     momentum: Annotated[
-        float, Field(ge=0, lt=1, description="How much of the moving average stays at each step; not for learned")
+        float,
+        Field(
+            ge=0,
+            lt=1,
+            description="batch, running: share of the moving average that is kept at each step, such as 0.9.",
+        ),
     ] = 0.9
 
 
 def _centring(value: Any) -> Any:
-    """`running` is short for `{kind: running}`, `none` for null."""
+    """Expand the short forms of centring: `running` is `{kind: running}`, and `none` is null."""
     if value == "none":
         return None
     return {"kind": value} if isinstance(value, str) else value
 
 
 class EmbeddingQuantizationConfig(Strict):
-    """Quantization of the output embeddings inside the loss."""
+    """Configuration of the quantization of output embeddings inside the loss."""
 
-    precisions: Annotated[dict[PrecisionName, WeightScheduleConfig], Field(min_length=1)]
-    ranges: RangesConfig = RangesConfig()
-    estimator: EstimatorConfig = EstimatorConfig()
+    precisions: Annotated[
+        dict[PrecisionName, WeightScheduleConfig],
+        Field(
+            min_length=1,
+            description="Precisions at which the loss is computed, each with its weight, such as {float32: {weight: 1.0}, int8: {}}.",
+        ),
+    ]
+    ranges: Annotated[RangesConfig, Field(description="Ranges of integer precisions during training.")] = RangesConfig()
+    estimator: Annotated[EstimatorConfig, Field(description="Gradient estimator of the rounding.")] = EstimatorConfig()
     scales: Annotated[
         dict[PrecisionName, Annotated[float, Field(gt=0)]],
-        Field(description="The loss's scale by precision, where it should be another"),
+        Field(
+            description="Scale of the loss for precisions that need another one than the loss's own, such as {binary: 30.0}."
+        ),
     ] = {}
     match_scales: Annotated[
         bool,
         Field(
-            description="Precisions with bits that are not in scales have the loss's scale divided by the slope of their "
-            "similarities: times π/2 for binary (31.4 for 20), times √(π/2) for float32_x_binary. false leaves the loss's own"
+            description="Whether binary precisions that are not in `scales` use the loss's scale divided by the slope of their "
+            "similarities: times π/2 for binary (31.4 instead of 20), times √(π/2) for float32_x_binary. false uses the loss's own."
         ),
     ] = True
-    learned_scales: Annotated[list[PrecisionName], Field(description="Precisions whose scale is trained")] = []
+    learned_scales: Annotated[
+        list[PrecisionName], Field(description="Precisions whose scale is a trained parameter.")
+    ] = []
     centring: Annotated[
         CentringConfig | None,
         BeforeValidator(_centring),
         Field(
-            description="Centring inside the loss: batch, running or learned, or one with its momentum; null for none"
+            description="Centring inside the loss: batch, running or learned, or a mapping such as {kind: running, momentum: 0.9}; "
+            "null disables it."
         ),
     ] = None
     diagnose_every: Annotated[
         int,
-        Field(ge=0, description="Steps from one comparison of the precisions' gradients to the next; 0 for none"),
+        Field(
+            ge=0,
+            description="Number of steps between two comparisons of the precisions' gradients; 0 disables the comparisons.",
+        ),
     ] = 10
     distillation: Annotated[
-        float, Field(ge=0, description="Weight of the KL divergence from the float similarities to the quantized ones")
+        float,
+        Field(
+            ge=0, description="Weight of the KL divergence from the float similarities to the quantized similarities."
+        ),
     ] = 0.0
     variant: Annotated[
         Literal["pr3655", "pr3655_cache_fixed"] | None,
-        Field(description="Round as sentence-transformers' pull request 3655 did, to reproduce it"),
+        Field(
+            description="Reproduces the rounding of sentence-transformers' pull request 3655; null uses qatlab's own."
+        ),
     ] = None
 
     @model_validator(mode="after")
@@ -123,20 +168,28 @@ class EmbeddingQuantizationConfig(Strict):
             raise ValueError("every precision has weight 0; give at least one a positive weight")
         for name in (*self.scales, *self.learned_scales):
             if name not in self.precisions:
-                raise ValueError(f"a scale is given for {name}, which is not among the precisions")
+                raise ValueError(f"a scale is given for {name}, which is not among the precisions; add it there")
         if (self.estimator.name == "lsq") != (self.ranges.kind == "learned"):
-            raise ValueError("estimator lsq and ranges.kind learned go together: lsq trains the range's step")
+            raise ValueError(
+                "estimator lsq and ranges.kind learned require each other, because lsq trains the step of the range; set both"
+            )
         self._ranges_fit()
         if self.variant and (self.ranges.kind not in ("batch", "running") or self.estimator.name != "identity"):
             raise ValueError(
-                f"variant {self.variant} has its own gradients, and ranges of a batch or running ones; leave estimator out"
+                f"variant {self.variant} has its own gradients and supports only ranges.kind batch and running; set one of these "
+                "kinds, and leave estimator out"
             )
         if self.variant and self.centring is not None:
-            raise ValueError(f"variant {self.variant} has no centring; leave centring or variant out")
+            raise ValueError(f"variant {self.variant} does not support centring; leave centring or variant out")
         return self
 
     def scale_of(self, name: str, own: float) -> float:
-        """Return the scale that a precision begins with, where the loss has `own`."""
+        """Return the scale with which a precision starts training.
+
+        Args:
+            name: The precision.
+            own: The scale of the loss itself.
+        """
         if name in self.scales:
             return self.scales[name]
         return own if self.variant or not self.match_scales else own / similarity_slope(*sides(name))
@@ -148,12 +201,12 @@ class EmbeddingQuantizationConfig(Strict):
         for precision in used:
             if precision in QUANTILE and self.ranges.kind != "quantile":
                 raise ValueError(
-                    f"ranges.kind {self.ranges.kind} has no quantiles, which the cells of {precision} lie between; "
+                    f"ranges.kind {self.ranges.kind} fits no quantiles, between which the cells of {precision} lie; "
                     "choose batch, running or quantile"
                 )
             if precision in UNIFORM and self.ranges.kind == "quantile":
                 raise ValueError(
-                    f"ranges.kind quantile is for {' and '.join(QUANTILE)}, and the cells of {precision} are equally wide; choose "
+                    f"ranges.kind quantile is for {' and '.join(QUANTILE)}, but the cells of {precision} have equal widths; choose "
                     "batch, running, minmax, percentile, symmetric or fixed"
                 )
 
@@ -161,50 +214,67 @@ class EmbeddingQuantizationConfig(Strict):
 class MethodRotationConfig(FittedRotationConfig):
     """A rotation appended to the model before it is trained, fitted on its own embeddings of training documents."""
 
-    kind: Literal["none", "random", "pca", "itq", "overcomplete"]
-    trainable: Annotated[bool, Field(description="Train its matrix with the model, as a head")] = False
+    kind: Annotated[
+        Literal["none", "random", "pca", "itq", "overcomplete"],
+        Field(description="Rotation of the embeddings; none keeps the model's own axes and only subtracts the centre."),
+    ]
+    trainable: Annotated[
+        bool, Field(description="Whether the matrix of the rotation is trained with the model, as a linear head.")
+    ] = False
 
     @model_validator(mode="after")
     def _it_changes_something(self) -> "MethodRotationConfig":
         if self.plain:
             raise ValueError(
-                "kind none without center appends nothing; set center: mean or median, or leave rotation out"
+                "kind none without center has no effect; set center: mean or median, or leave rotation out"
             )
         return self
 
 
 class LoraConfig(Strict):
-    """Low-rank adapters are trained and everything else is frozen; named as in peft. Merged into the weights in the end."""
+    """Low-rank adapters, which are trained while all other weights are frozen, and are merged into the weights after training.
 
-    r: Annotated[int, Field(gt=0, description="Rank")] = 64
-    lora_alpha: Annotated[float, Field(gt=0, description="The adapters' product is multiplied by lora_alpha / r")] = 64
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    The keys have their names in peft.
+    """
+
+    r: Annotated[int, Field(gt=0, description="Rank of the adapters.")] = 64
+    lora_alpha: Annotated[
+        float, Field(gt=0, description="Scaling numerator: the adapters' product is multiplied by lora_alpha / r.")
+    ] = 64
+    lora_dropout: Annotated[float, Field(ge=0, lt=1, description="Dropout probability of the adapters' inputs.")] = 0.0
     target_modules: Annotated[
         Expression,
         Field(
-            description="Regular expression that a linear layer's whole name must match; never the head that shares the embedding table"
+            description="Regular expression that the whole name of a linear layer must match to get an adapter. A head that shares "
+            "the embedding table never gets one."
         ),
     ] = ".*"
     quantized: Annotated[
         Literal["base", "merged"],
         Field(
-            description="With a scheme of weights: what is fake-quantized. base: the frozen weight, the adapter's share in float "
-            "beside it (as unsloth does); merged: the sum of both, so that what is trained is what is merged and shipped"
+            description="Weights that are fake-quantized where `weights` sets a scheme. base quantizes the frozen weight and adds "
+            "the adapter's product in float (as unsloth does); merged quantizes the sum of both, which is the weight that is "
+            "merged and deployed."
         ),
     ] = "base"
 
     @model_validator(mode="after")
     def _a_sum_has_no_dropout(self) -> "LoraConfig":
         if self.quantized == "merged" and self.lora_dropout:
-            raise ValueError("quantized: merged adds the adapter to the weight, which leaves no place for lora_dropout")
+            raise ValueError(
+                "quantized: merged adds the adapter to the weight, to whose sum dropout cannot be applied; set lora_dropout: 0, "
+                "or quantized: base"
+            )
         return self
 
 
 class StartConfig(Strict):
-    """When fake quantizers begin to quantize; until then they pass values through (late QAT)."""
+    """Start of fake quantization; until then, fake quantizers pass values through unchanged (late QAT)."""
 
-    steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which they begin")] = None
-    fraction: Annotated[float | None, Field(ge=0, lt=1, description="The same as a share of training")] = None
+    steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which fake quantization begins.")] = None
+    fraction: Annotated[
+        float | None, Field(ge=0, lt=1, description="Start of fake quantization as a fraction of training.")
+    ] = None
 
     @model_validator(mode="after")
     def _one_unit(self) -> "StartConfig":
@@ -214,44 +284,61 @@ class StartConfig(Strict):
 
 
 class WeightStartConfig(Strict):
-    """The start of weight quantization, and apart from it that of the activations."""
+    """Starts of the fake quantization of weights and, separately, of activations."""
 
-    weights: StartConfig = StartConfig()
-    activations: StartConfig = StartConfig()
+    weights: Annotated[StartConfig, Field(description="Start of the fake quantization of weights.")] = StartConfig()
+    activations: Annotated[StartConfig, Field(description="Start of the fake quantization of activations.")] = (
+        StartConfig()
+    )
 
 
 class MethodConfig(Strict):
-    """One training recipe."""
+    """Configuration of a method, which is one training recipe."""
 
-    name: Annotated[VariantName, Field(description="As the file is called; stands in tables")]
-    train: Annotated[bool, Field(description="false evaluates the model as it comes")] = True
-    loss: Annotated[LossConfig, Field(description="What the model learns similarities by, before quantization")] = (
-        default_loss()
-    )
-    rotation: MethodRotationConfig | None = None
-    embedding_quantization: EmbeddingQuantizationConfig | None = None
-    lora: Annotated[LoraConfig | None, Field(description="Adapters instead of full fine-tuning")] = None
+    name: Annotated[
+        VariantName,
+        Field(description="Name of the method in tables; it is the name of the method's configuration file."),
+    ]
+    train: Annotated[bool, Field(description="Whether the model is trained; false evaluates the base model.")] = True
+    loss: Annotated[
+        LossConfig, Field(description="Training loss of the model, to which embedding quantization is added.")
+    ] = default_loss()
+    rotation: Annotated[
+        MethodRotationConfig | None,
+        Field(description="Rotation that is appended to the model before training; null appends none."),
+    ] = None
+    embedding_quantization: Annotated[
+        EmbeddingQuantizationConfig | None,
+        Field(description="Quantization of output embeddings inside the loss; null trains on float embeddings only."),
+    ] = None
+    lora: Annotated[
+        LoraConfig | None, Field(description="Low-rank adapters that are trained; null is full fine-tuning.")
+    ] = None
     learning_rate: Annotated[
-        float | None, Field(gt=0, description="Instead of trainer.learning_rate: adapters want about ten times as much")
+        float | None,
+        Field(
+            gt=0,
+            description="Learning rate of the method in place of trainer.learning_rate; adapters need one about ten times as large.",
+        ),
     ] = None
     extra_steps: Annotated[
         float | None,
         Field(
             ge=0,
-            description="The method trains for more optimizer steps than the trainer's settings give, by this share of them (0.05 is "
-            "5 % more): what the extra time of a recipe's steps would have bought plain training. The learning-rate schedule spans "
-            "all steps, and further passes over the rows follow where one is not enough",
+            description="Share of the trainer's optimizer steps that is added to them (0.05 is 5 % more). It gives plain training the "
+            "steps that it could take in the extra time of another recipe. The learning-rate schedule spans all steps, and "
+            "training continues with further passes over the rows where one is not enough.",
         ),
     ] = None
     weights: Annotated[
         Scheme | None,
         Field(
-            description="The scheme that weights are fake-quantized to in training: a name, such as int4, or a mapping of fields"
+            description="Scheme by which weights are fake-quantized in training: a name, such as int4, or a mapping of its fields."
         ),
     ] = None
     weights_start: Annotated[
         WeightStartConfig | None,
-        Field(description="When fake quantization begins; null is at the first step"),
+        Field(description="Start of the fake quantization of weights and activations; null is the first step."),
     ] = None
 
     @model_validator(mode="after")
@@ -269,14 +356,17 @@ class MethodConfig(Strict):
             if getattr(self, name) is not None
         ]
         if not self.train and given:
-            raise ValueError(f"train is false, so {' and '.join(given)} would do nothing; remove it or set train: true")
+            raise ValueError(
+                f"train is false, so {' and '.join(given)} would have no effect; remove it or set train: true"
+            )
         return self
 
     @model_validator(mode="after")
-    def _what_is_merged_can_be(self) -> "MethodConfig":
+    def _merged_adapters_have_a_scheme(self) -> "MethodConfig":
         if self.lora is not None and self.lora.quantized == "merged" and self.weights is None:
             raise ValueError(
-                "lora.quantized is merged, but there is no scheme of weights; set weights: int4, say, or leave quantized out"
+                "lora.quantized is merged, but the method sets no scheme of weights; set one, such as weights: int4, or leave "
+                "quantized out"
             )
         return self
 
@@ -291,26 +381,28 @@ class MethodConfig(Strict):
             )
         if start is not None and start.activations != StartConfig():
             raise ValueError(
-                f"scheme '{scheme.name}' begins with weights and activations at once; leave start.activations out"
+                f"scheme '{scheme.name}' quantizes weights and activations from the same step on; leave weights_start.activations out"
             )
         return self
 
     @model_validator(mode="after")
-    def _what_starts_is_there(self) -> "MethodConfig":
+    def _start_has_a_scheme(self) -> "MethodConfig":
         if self.weights_start is None:
             return self
         if self.weights is None:
             raise ValueError(
-                "weights_start without weights starts nothing; set a scheme, such as weights: int4, or leave it out"
+                "weights_start has no effect without weights; set a scheme, such as weights: int4, or leave weights_start out"
             )
         late = self.weights_start.activations != StartConfig()
         if late and not self.weights.activated:
-            raise ValueError(f"weights_start.activations: scheme '{self.weights.name}' leaves activations in float")
+            raise ValueError(
+                f"weights_start.activations: scheme '{self.weights.name}' leaves activations in float; leave the key out"
+            )
         return self
 
     @property
     def saved_ranges(self) -> list[str]:
-        """The integer precisions whose ranges training leaves with the model."""
+        """Return the integer precisions whose ranges training saves with the model."""
         quantization = self.embedding_quantization
         if quantization is None or quantization.ranges.kind == "batch":
             return []

@@ -1,4 +1,4 @@
-"""Hard negatives for evaluation records that have none."""
+"""Configuration of hard-negative mining for evaluation records."""
 
 from typing import Annotated
 
@@ -9,15 +9,26 @@ from qatlab.config.model import ModelConfig
 
 
 class MiningConfig(Strict):
-    """Hard negatives for records that have none: what a search finds for the query besides its positive."""
+    """Settings for mining hard negatives for records without any: search results for the query other than its positive."""
 
-    bm25: Annotated[int, Field(ge=0, description="The best by BM25")] = 0
-    model: Annotated[int, Field(ge=0, description="Besides these, the best by a model's cosine similarity")] = 0
-    searcher: Annotated[ModelConfig, Field(description="This model: the same for all that a study compares")] = (
-        ModelConfig(name="sentence-transformers/all-MiniLM-L6-v2")
-    )
+    bm25: Annotated[
+        int, Field(ge=0, description="Number of negatives per record, the best results of a search with BM25.")
+    ] = 0
+    model: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Number of further negatives per record, the best results by cosine similarity of the searcher's embeddings.",
+        ),
+    ] = 0
+    searcher: Annotated[
+        ModelConfig,
+        Field(
+            description="Embedding model of the search; all methods that a study compares share the negatives that it finds."
+        ),
+    ] = ModelConfig(name="sentence-transformers/all-MiniLM-L6-v2")
 
     @property
     def mines(self) -> bool:
-        """Whether negatives are mined at all."""
+        """Return whether any negatives are mined."""
         return self.bm25 + self.model > 0

@@ -1,4 +1,4 @@
-"""Which model a study starts from (conf/model)."""
+"""Configuration of the base model of a study (conf/model)."""
 
 from typing import Annotated, Literal
 
@@ -10,54 +10,71 @@ PROMPT = "{source}\n"
 
 
 class DecoderConfig(Strict):
-    """A decoder made on the spot: Llama's architecture with random weights, a token a byte. Keys are those of LlamaConfig."""
+    """A decoder of Llama's architecture with random weights and one token per byte; its keys are those of LlamaConfig."""
 
-    hidden_size: Annotated[int, Field(ge=8)] = 512
-    intermediate_size: Annotated[int, Field(ge=8)] = 1024
-    num_hidden_layers: Annotated[int, Field(gt=0)] = 9
-    num_attention_heads: Annotated[int, Field(gt=0)] = 8
-    num_key_value_heads: Annotated[int, Field(gt=0)] = 4
-    seed: Annotated[int, Field(ge=0, lt=2**32, description="Of the weights")] = 0
+    hidden_size: Annotated[int, Field(ge=8, description="Number of dimensions of the hidden states.")] = 512
+    intermediate_size: Annotated[
+        int, Field(ge=8, description="Number of dimensions of the hidden layer of each feed-forward network.")
+    ] = 1024
+    num_hidden_layers: Annotated[int, Field(gt=0, description="Number of layers.")] = 9
+    num_attention_heads: Annotated[
+        int, Field(gt=0, description="Number of attention heads per layer, a divisor of hidden_size.")
+    ] = 8
+    num_key_value_heads: Annotated[
+        int, Field(gt=0, description="Number of key-value heads per layer, a divisor of num_attention_heads.")
+    ] = 4
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="Random seed of the weights.")] = 0
 
     @model_validator(mode="after")
     def _heads_divide(self) -> "DecoderConfig":
         if self.hidden_size % self.num_attention_heads or self.num_attention_heads % self.num_key_value_heads:
             raise ValueError(
-                f"{self.num_attention_heads} heads must divide hidden_size {self.hidden_size}, and be a multiple of "
-                f"{self.num_key_value_heads} key-value heads"
+                f"num_attention_heads {self.num_attention_heads} must divide hidden_size {self.hidden_size}, and be a multiple of "
+                f"num_key_value_heads {self.num_key_value_heads}"
             )
         return self
 
 
 class ModelConfig(Strict):
-    """A base model by Hugging Face hub id, by local folder, from an installed package that carries it, or made on the spot."""
+    """A base model from the Hugging Face hub, a local folder or an installed package, or a decoder with random weights."""
 
     name: Annotated[
-        LocalPath, Field(description="Hub id (owner/name), path of a local folder, or what a decoder is called")
+        LocalPath,
+        Field(
+            description="Hub id (OWNER/NAME) or path of a local folder; for a decoder, the name that it has in tables."
+        ),
     ]
     kind: Annotated[
-        Literal["embedding", "causal_lm"], Field(description="What it is for: Sentence Transformers, or next tokens")
+        Literal["embedding", "causal_lm"],
+        Field(description="embedding is a Sentence Transformers model; causal_lm predicts the next token."),
     ] = "embedding"
-    revision: Annotated[Line, Field(description="Hub branch, tag or commit; ignored for local folders")] = "main"
-    max_seq_length: Annotated[int, Field(gt=0, description="Tokens kept of each text")] = 128
+    revision: Annotated[
+        Line, Field(description="Branch, tag or commit of the hub repository; ignored for local folders.")
+    ] = "main"
+    max_seq_length: Annotated[
+        int, Field(gt=0, description="Maximum number of tokens per text; longer texts are truncated.")
+    ] = 128
     num_hidden_layers: Annotated[
-        int | None, Field(gt=0, description="Keep this many of its layers, the first ones; null keeps all")
+        int | None, Field(gt=0, description="Number of leading layers of the model that are kept; null keeps all.")
     ] = None
     normalize: Annotated[
         bool | None,
         Field(
             description="embedding: whether the model's last module scales embeddings to length 1. false removes a final Normalize, so "
-            "that embeddings keep the length that pooling gives; true appends one where there is none; null keeps the model as it is"
+            "that embeddings keep the length that pooling gives; true appends one if the model has none; null changes nothing."
         ),
     ] = None
     decoder: Annotated[
-        DecoderConfig | None, Field(description="causal_lm: made on the spot, with this architecture")
+        DecoderConfig | None,
+        Field(
+            description="causal_lm: architecture of a decoder that is created with random weights; null loads `name`."
+        ),
     ] = None
     prompt: Annotated[
         str,
         Field(
             max_length=LONGEST_TEXT,
-            description="causal_lm: what stands before a translation; {source} is the text to be translated",
+            description="causal_lm: prompt of a translation; {source} is replaced by the text to be translated.",
         ),
     ] = PROMPT
 
@@ -71,10 +88,10 @@ class ModelConfig(Strict):
             )
         if self.decoder is not None and self.num_hidden_layers is not None:
             raise ValueError(
-                "num_hidden_layers cuts a model that is there; a decoder has its own decoder.num_hidden_layers"
+                "num_hidden_layers removes layers of an existing model; for a decoder, set decoder.num_hidden_layers instead"
             )
         if self.prompt.count("{source}") != 1:
             raise ValueError(
-                f"prompt must have {{source}} once, where the text stands that is translated; it is {self.prompt!r}"
+                f"prompt must contain {{source}} exactly once, in place of the text to be translated; it is {self.prompt!r}"
             )
         return self

@@ -1,4 +1,4 @@
-"""Sizes and rates of a training (conf/trainer), named as in Sentence Transformers' training arguments where they exist there."""
+"""Configuration of the trainer (conf/trainer); keys that Sentence Transformers' training arguments have keep their names."""
 
 import math
 from typing import Annotated, Literal
@@ -9,91 +9,130 @@ from qatlab.base import Strict
 
 
 class LrSchedulerKwargs(Strict):
-    """What a scheduler takes besides steps."""
+    """Arguments of a learning-rate schedule in addition to the number of steps."""
 
-    num_cycles: Annotated[float, Field(gt=0, description="cosine_with_restarts: cycles in all of training")] = 1.0
+    num_cycles: Annotated[
+        float, Field(gt=0, description="cosine_with_restarts: number of cycles in the whole training.")
+    ] = 1.0
 
 
 class DistributedConfig(Strict):
-    """The processes that share each batch of a training: one a GPU, or some of the processor's cores."""
+    """The processes that share each batch of a training; each has one GPU, or an equal share of the CPU cores."""
 
-    processes: Annotated[int, Field(gt=0, description="On each node: as many GPUs, where it has any")] = 1
-    nodes: Annotated[int, Field(gt=0, description="Machines; each must be told to start, as Slurm's srun does")] = 1
+    processes: Annotated[
+        int, Field(gt=0, description="Number of processes on each node; it needs as many GPUs if it has any.")
+    ] = 1
+    nodes: Annotated[
+        int, Field(gt=0, description="Number of machines; each must start its processes, as Slurm's srun does.")
+    ] = 1
 
     @property
     def in_all(self) -> int:
-        """Processes on all nodes."""
+        """Return the number of processes on all nodes."""
         return self.processes * self.nodes
 
 
 class TrainerConfig(Strict):
-    """One training, whatever its method."""
+    """Settings of a training that do not depend on its method."""
 
-    num_train_epochs: Annotated[float, Field(gt=0)] = 1.0
-    max_steps: Annotated[int | None, Field(gt=0, description="Optimizer steps; overrides num_train_epochs")] = None
+    num_train_epochs: Annotated[float, Field(gt=0, description="Number of passes over the training data.")] = 1.0
+    max_steps: Annotated[
+        int | None, Field(gt=0, description="Number of optimizer steps; overrides num_train_epochs.")
+    ] = None
     max_examples: Annotated[
-        int | None, Field(gt=0, description="Examples trained on, counted each time; overrides num_train_epochs")
+        int | None,
+        Field(
+            gt=0,
+            description="Number of examples trained on, counting repetitions; overrides num_train_epochs.",
+        ),
     ] = None
     max_seconds: Annotated[
         float | None,
         Field(
             gt=0,
-            description="Seconds of training, whatever the steps; the learning rate and late starts follow the clock. For causal_lm",
+            description="Length of training in seconds of wall-clock time instead of steps; the learning rate and late starts follow "
+            "the clock. Supported for causal_lm.",
         ),
     ] = None
     batch_size: Annotated[
-        int, Field(ge=2, description="Examples per step, of all processes together; in-batch negatives need two")
+        int,
+        Field(
+            ge=2,
+            description="Number of examples per batch over all processes; in-batch negatives require at least two.",
+        ),
     ] = 64
-    distributed: DistributedConfig = DistributedConfig()
-    gradient_accumulation_steps: Annotated[int, Field(gt=0)] = 1
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
-    lr_scheduler_type: Literal["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup"] = (
-        "linear"
-    )
-    lr_scheduler_kwargs: LrSchedulerKwargs | None = None
-    warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    warmup_steps: Annotated[int | None, Field(ge=0, description="Instead of warmup_ratio")] = None
+    distributed: Annotated[
+        DistributedConfig, Field(description="Numbers of processes and nodes that share each batch.")
+    ] = DistributedConfig()
+    gradient_accumulation_steps: Annotated[
+        int, Field(gt=0, description="Number of batches whose gradients are accumulated for one optimizer step.")
+    ] = 1
+    learning_rate: Annotated[float, Field(gt=0, description="Peak learning rate.")] = 5e-5
+    lr_scheduler_type: Annotated[
+        Literal["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup"],
+        Field(description="Learning-rate schedule, as Transformers names it."),
+    ] = "linear"
+    lr_scheduler_kwargs: Annotated[
+        LrSchedulerKwargs | None,
+        Field(description="Further arguments of the learning-rate schedule, for cosine_with_restarts."),
+    ] = None
+    warmup_ratio: Annotated[
+        float, Field(ge=0, lt=1, description="Length of the learning-rate warm-up as a fraction of training.")
+    ] = 0.1
+    warmup_steps: Annotated[
+        int | None,
+        Field(ge=0, description="Length of the learning-rate warm-up in optimizer steps, in place of warmup_ratio."),
+    ] = None
     dataloader_drop_last: Annotated[
-        bool, Field(description="Leave out a last batch that is not full, whose examples have fewer in-batch negatives")
+        bool,
+        Field(
+            description="Whether an incomplete last batch is dropped; its examples would have fewer in-batch negatives."
+        ),
     ] = True
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, description="Weight decay of AdamW.")] = 0.0
     adam_epsilon: Annotated[
         float,
         Field(
             gt=0,
-            description="Of AdamW: gradients much smaller than this make steps much smaller than the learning rate",
+            description="Epsilon of AdamW. Gradients much smaller than it make steps much smaller than the learning rate.",
         ),
     ] = 1e-8
-    max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
+    max_grad_norm: Annotated[
+        float, Field(gt=0, description="Norm to which the gradient of all parameters is clipped.")
+    ] = 1.0
     precision: Annotated[
-        Literal["auto", "bf16", "fp32"], Field(description="auto is bf16 autocast where the processor or GPU has it")
+        Literal["auto", "bf16", "fp32"],
+        Field(description="Number format of training; auto is bf16 autocast where the CPU or GPU supports it."),
     ] = "auto"
     threads: Annotated[
         int | None,
         Field(
             gt=0,
-            description="Processor cores that a training computes with on a node; null for all that there are. Sums are rounded otherwise "
-            "with another number, so a study that must be the same on every machine says it",
+            description="Number of CPU cores that a training uses on each node; null uses all of them. Another number rounds sums "
+            "differently, so set it for a study whose results must be identical on every machine.",
         ),
     ] = None
     prompts: Annotated[
         dict[str, Annotated[str, Field(min_length=1)]] | None,
         Field(
-            description="What stands before the texts of a column, by its name, as in Sentence Transformers. For embedding models"
+            description="Prompt that precedes the texts of each column, by the column's name, as in Sentence Transformers. Supported "
+            "for embedding models."
         ),
     ] = None
     report_to: Annotated[
         list[Literal["tensorboard", "wandb", "trackio"]],
-        Field(description="Experiment trackers; each needs its own package"),
+        Field(description="Experiment trackers that receive training metrics; each requires the package of its name."),
     ] = []
 
     @model_validator(mode="after")
     def _one_budget(self) -> "TrainerConfig":
         given = [name for name in ("max_steps", "max_examples", "max_seconds") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"give one of {' and '.join(given)}, not both")
+            raise ValueError(f"set only one of {' and '.join(given)}")
         if self.max_seconds is not None and self.warmup_steps is not None:
-            raise ValueError("max_seconds goes with warmup_ratio, a share of the time, not with warmup_steps")
+            raise ValueError(
+                "max_seconds cannot be combined with warmup_steps; set warmup_ratio, which is a fraction of the time"
+            )
         return self
 
     @model_validator(mode="after")
@@ -105,7 +144,7 @@ class TrainerConfig(Strict):
             below = self.batch_size // processes * processes
             near = f"{below} or {below + processes}" if below else f"{processes}"
             raise ValueError(
-                f"batch_size={self.batch_size} cannot be shared by {processes} processes alike; take a multiple of {processes}, "
+                f"batch_size={self.batch_size} cannot be divided equally among {processes} processes; set a multiple of {processes}, "
                 f"such as {near}"
             )
         if not self.dataloader_drop_last:
@@ -121,14 +160,14 @@ class TrainerConfig(Strict):
         return self
 
     def steps(self, rows: int, extra: float | None = None) -> int:
-        """Count the optimizer steps over this many rows, as Transformers' trainer does.
+        """Return the number of optimizer steps of a training, counted as Transformers' trainer does.
 
         Args:
-            rows: training examples in one epoch.
-            extra: a method's `extra_steps`: the share of these steps that is added to them, rounded up.
+            rows: Number of training examples in one epoch.
+            extra: A method's `extra_steps`: the share of these steps that is added to them, rounded up.
         """
         steps = self._steps(rows)
-        # Rounded first: 700 steps and 7 % of them are 749, and 700 × 0.07 is 49.00000000000001.
+        # Round before taking the ceiling: 700 steps and 7 % of them are 749, but 700 × 0.07 is 49.00000000000001.
         return steps + math.ceil(round(steps * (extra or 0.0), 6))
 
     def _steps(self, rows: int) -> int:
@@ -137,5 +176,5 @@ class TrainerConfig(Strict):
         if self.max_examples is not None:
             return math.ceil(self.max_examples / (self.batch_size * self.gradient_accumulation_steps))
         batches = rows // self.batch_size if self.dataloader_drop_last else math.ceil(rows / self.batch_size)
-        an_epoch = max(math.ceil(batches / self.gradient_accumulation_steps), 1)
-        return math.ceil(self.num_train_epochs * an_epoch)
+        steps_per_epoch = max(math.ceil(batches / self.gradient_accumulation_steps), 1)
+        return math.ceil(self.num_train_epochs * steps_per_epoch)

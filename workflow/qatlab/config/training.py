@@ -1,4 +1,8 @@
-"""What the stage `train` reads: the part of a study's configuration that a training follows from."""
+"""Part of a study's configuration that determines a training, which the stage `train` reads."""
+
+from typing import Annotated
+
+from pydantic import Field
 
 from qatlab.base import Strict
 from qatlab.config.method import MethodConfig
@@ -6,13 +10,13 @@ from qatlab.config.trainer import TrainerConfig
 
 
 class TrainingConfig(Strict):
-    """One training of a model of any family."""
+    """Configuration of one training of a model of any family."""
 
     method: MethodConfig
     trainer: TrainerConfig
-    seed: int
+    seed: Annotated[int, Field(description="Random seed of the run.")]
 
     @property
     def learning_rate(self) -> float:
-        """The method's, or else the trainer's."""
+        """Return the learning rate of the method, or that of the trainer where the method sets none."""
         return self.method.learning_rate or self.trainer.learning_rate

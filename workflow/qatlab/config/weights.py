@@ -1,4 +1,4 @@
-"""Schemes of weight quantization: one is the same in training, after training and in what is deployed."""
+"""Schemes of weight quantization; a scheme has the same meaning in QAT, in PTQ and in deployments."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ def _is_an_expression(modules: str) -> str:
     try:
         re.compile(modules)
     except re.error as error:
-        raise ValueError(f"not a regular expression: {error}") from None
+        raise ValueError(f"invalid regular expression: {error}") from None
     return modules
 
 
@@ -22,13 +22,21 @@ Expression = Annotated[str, AfterValidator(_is_an_expression)]
 
 
 class ClipConfig(Strict):
-    """Where weights are clipped before the grid is laid over them; smaller steps for all, errors for the few largest."""
+    """Clipping of weights before quantization: smaller steps for all weights in exchange for errors in the few largest."""
 
-    kind: Literal["percentile", "mse"]
-    share: Annotated[float, Field(gt=0.5, le=1, description="percentile: share of a row's magnitudes kept")] = 0.9999984
+    kind: Annotated[
+        Literal["percentile", "mse"],
+        Field(
+            description="percentile clips each row at a percentile of its magnitudes; mse clips where the mean squared error is "
+            "smallest."
+        ),
+    ]
+    share: Annotated[
+        float, Field(gt=0.5, le=1, description="percentile: share of a row's magnitudes that are not clipped.")
+    ] = 0.9999984
 
 
-# Grids that GPU kernels compute on: bits of a weight, sizes of a group, and what the kernels want of activations.
+# Properties of the grids of GPU kernels: bits of a weight, group sizes, and the activations that the kernels require.
 KERNEL_GRIDS: dict[str, tuple[int, tuple[int | None, ...], str]] = {
     "float8": (8, (None,), "float8"),
     "float8_int4": (4, (128,), "float8"),
@@ -40,7 +48,7 @@ KERNEL_GRIDS: dict[str, tuple[int, tuple[int | None, ...], str]] = {
 
 
 class NamedScheme(NamedTuple):
-    """A scheme that configurations choose by its name: what it is, in one line, and the fields that differ from the defaults."""
+    """A scheme that configurations select by name: a one-line description, and the fields that differ from the defaults."""
 
     description: str
     fields: Mapping[str, object]
@@ -136,39 +144,48 @@ SCHEMES: Mapping[str, NamedScheme] = {
 
 
 class WeightsConfig(Strict):
-    """A scheme: the grid of the weights, that of the activations, and the modules that it is for.
+    """A scheme: the grid of the weights, the grid of the activations, and the modules that it applies to.
 
-    `{name: int4, group_size: 64}` is the scheme `int4` with other groups: fields that are left out are those of the named scheme.
+    Fields that are left out have the values of the named scheme: `{name: int4, group_size: 64}` is `int4` with other groups.
     """
 
     name: Annotated[
         str,
         Field(
-            pattern=r"^[a-z0-9][a-z0-9_]*$", description="A known scheme, or a name of your own; it stands in tables"
+            pattern=r"^[a-z0-9][a-z0-9_]*$",
+            description="Name of a known scheme, or a new name for a scheme of your own; tables show it.",
         ),
     ]
     grid: Annotated[
         Literal["torchao", "onnx_int8", "float8", "float8_int4", "int4_kernel", "nvfp4", "mxfp8", "mxfp4"],
         Field(
-            description="torchao: symmetric integer weights, activations by token; onnx_int8: that of ONNX Runtime's dynamic "
-            "quantization: symmetric int8 by output channel, activations and embedding tables in uint8 by tensor; the others "
-            "are torchao's for GPU kernels, and need a GPU that has them"
+            description="torchao: symmetric integer weights, and activations quantized per token. onnx_int8: the grid of ONNX "
+            "Runtime's dynamic quantization, with symmetric int8 weights per output channel, and activations and embedding tables "
+            "in uint8 per tensor. The others are torchao's grids for GPU kernels, and require a GPU with these kernels."
         ),
     ] = "torchao"
-    bits: Annotated[int, Field(ge=2, le=8, description="Of weights")] = 8
+    bits: Annotated[int, Field(ge=2, le=8, description="Number of bits per weight.")] = 8
     group_size: Annotated[
-        int | None, Field(ge=8, description="Inputs that share a scale; null for one scale an output channel")
+        int | None,
+        Field(ge=8, description="Number of inputs that share a scale; null is one scale per output channel."),
     ] = None
     activations: Annotated[
         Literal["float", "int8", "float8", "nvfp4", "mxfp8", "mxfp4"],
-        Field(description="Of each linear layer's input, ranges found at run time; all but int8 go with the grid"),
+        Field(
+            description="Number format of each linear layer's input, with ranges found at run time. All but float and int8 belong "
+            "to the grid of the same kernels."
+        ),
     ] = "float"
-    embeddings: Annotated[bool, Field(description="Embedding tables too")] = False
+    embeddings: Annotated[bool, Field(description="Whether embedding tables are quantized too.")] = False
     modules: Annotated[
         Expression,
-        Field(description="Regular expression that a module's whole name must match, as in peft's target_modules"),
+        Field(
+            description="Regular expression that the whole name of a module must match, as in peft's target_modules."
+        ),
     ] = ".*"
-    clip: ClipConfig | None = None
+    clip: Annotated[
+        ClipConfig | None, Field(description="Clipping of weights before quantization; null clips nothing.")
+    ] = None
 
     @model_validator(mode="before")
     @classmethod
@@ -179,7 +196,9 @@ class WeightsConfig(Strict):
         if isinstance(name, str) and name in SCHEMES:
             return {**SCHEMES[name].fields, **values}
         if set(values) == {"name"}:
-            raise ValueError(f"{unknown('scheme', name, SCHEMES)}; one of your own needs more fields than a name")
+            raise ValueError(
+                f"{unknown('scheme', name, SCHEMES)}; a scheme of your own needs further fields, such as bits"
+            )
         return values
 
     @model_validator(mode="after")
@@ -188,10 +207,13 @@ class WeightsConfig(Strict):
             self.bits != 8 or self.group_size or self.activations != "int8" or not self.embeddings or self.clip
         ):
             raise ValueError(
-                "grid onnx_int8 is what ONNX Runtime does: bits 8, no group_size, activations int8, embeddings true, no clip"
+                "grid onnx_int8 supports what ONNX Runtime does: bits 8, no group_size, activations int8, embeddings true, no clip"
             )
         if self.grid == "torchao" and self.activations not in ("float", "int8"):
-            raise ValueError(f"activations {self.activations} go with a grid of their name; set grid, or float or int8")
+            raise ValueError(
+                f"grid torchao does not support activations {self.activations}; set the grid of these activations, or set "
+                "activations to float or int8"
+            )
         return self
 
     @model_validator(mode="after")
@@ -203,24 +225,24 @@ class WeightsConfig(Strict):
         if given != (bits, activations, False, None) or self.group_size not in groups:
             sizes = " or ".join(str(size or "null") for size in groups)
             raise ValueError(
-                f"grid {self.grid} is what its kernels do: bits {bits}, group_size {sizes}, activations {activations}, "
+                f"grid {self.grid} supports what its kernels do: bits {bits}, group_size {sizes}, activations {activations}, "
                 "embeddings false, no clip"
             )
         return self
 
     @property
     def activated(self) -> bool:
-        """Whether activations are quantized."""
+        """Return whether activations are quantized."""
         return self.activations != "float"
 
     @property
     def in_blocks(self) -> bool:
-        """Whether torchao's layer quantizes and multiplies in one, so that its parts cannot be had apart."""
+        """Return whether torchao's layer fuses quantization and multiplication, so that neither is available separately."""
         return self.grid in ("nvfp4", "mxfp8", "mxfp4")
 
     @property
     def on_gpu(self) -> bool:
-        """Whether the quantized model runs on a GPU alone, in bfloat16."""
+        """Return whether the quantized model runs on GPUs only, in bfloat16."""
         return self.grid in KERNEL_GRIDS
 
 
@@ -229,4 +251,4 @@ def _by_name(value: Any) -> Any:
 
 
 Scheme = Annotated[WeightsConfig, BeforeValidator(_by_name, json_schema_input_type=str | WeightsConfig)]
-ONNX_INT8 = WeightsConfig(name="onnx_int8")  # what ONNX Runtime's dynamic quantization with default parameters does
+ONNX_INT8 = WeightsConfig(name="onnx_int8")  # the scheme of ONNX Runtime's dynamic quantization with default parameters

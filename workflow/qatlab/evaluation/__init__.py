@@ -1,1 +1,4 @@
-"""Metrics of tasks: retrieval at every precision, reranking, similarity, translation, bits per byte; search and drift. No torch here."""
+"""Evaluation: metrics of retrieval, reranking, similarity, translation and language modelling, and search and drift.
+
+Only the modules that call the evaluators of other libraries (`sentence_transformers_compat`, `mteb_compat`) import torch.
+"""

@@ -1,6 +1,6 @@
-"""Search with faiss's graphs (HNSW), inverted lists (IVF) and scalar quantizer: what a shipped index would find.
+"""Search with faiss's graphs (HNSW), inverted lists (IVF) and scalar quantizer, as a deployed index would search.
 
-They are built and followed in one thread: links and clusters depend on the order in which documents come.
+Graphs and lists are built and searched in one thread, because links and clusters depend on the order in which documents are added.
 """
 
 from collections.abc import Iterator
@@ -19,24 +19,24 @@ SCALAR_TYPES = {
     "int4": faiss.ScalarQuantizer.QT_4bit,
     "float16": faiss.ScalarQuantizer.QT_fp16,
 }
-TRAINED_ON = 1 << 16  # documents at most that clusters and scales are fitted on
+TRAINED_ON = 1 << 16  # maximum number of documents that clusters and scales are fitted on
 
 
 def best_near_values(
     queries: np.ndarray, documents: Block, count: int, depth: int, config: IndexConfig, watch: Timed = NOT_TIMED
 ) -> np.ndarray:
-    """Positions of documents with large inner products, best first; equal ones in the order of documents.
+    """Return the positions of documents with large inner products, best first; ties keep the order of documents.
 
     Args:
         queries: (q, dim) float32.
-        documents: gives those from a first to before a last position, (n, dim) float32.
-        count: how many documents there are.
-        depth: how many are wanted.
-        config: hnsw or ivf.
-        watch: times what queries cost.
+        documents: Function that returns the documents from a first to before a last position, (n, dim) float32.
+        count: Number of documents.
+        depth: Number of documents to return per query.
+        config: The index, hnsw or ivf.
+        watch: Context that times the search, but not the construction of the index.
 
     Returns:
-        (q, min(depth, count)) int64, NOTHING where fewer were found.
+        (q, min(depth, count)) int64, NOTHING where the index found fewer documents.
     """
     dim = queries.shape[1]
     if config.kind == "hnsw":
@@ -47,14 +47,25 @@ def best_near_values(
         _fill(index, documents, count, config)
         _set_search(index, config, depth)
         with watch:
-            scores, at = index.search(queries, min(depth + SPARE, count))
-            return _ordered(-scores, at, min(depth, count))
+            scores, positions = index.search(queries, min(depth + SPARE, count))
+            return _ordered(-scores, positions, min(depth, count))
 
 
 def best_near_bits(
     queries: np.ndarray, documents: np.ndarray, depth: int, config: IndexConfig, watch: Timed = NOT_TIMED
 ) -> np.ndarray:
-    """The same of packed bits, (q, bytes) and (d, bytes) uint8, by Hamming distance."""
+    """Return the positions of documents with a small Hamming distance, best first; ties keep the order of documents.
+
+    Args:
+        queries: (q, bytes) uint8, packed bits.
+        documents: (d, bytes) uint8, packed bits.
+        depth: Number of documents to return per query.
+        config: The index, hnsw or ivf.
+        watch: Context that times the search, but not the construction of the index.
+
+    Returns:
+        (q, min(depth, d)) int64, NOTHING where the index found fewer documents.
+    """
     bits, count = documents.shape[1] * 8, len(documents)
     if config.kind == "hnsw":
         index: Any = faiss.IndexBinaryHNSW(bits, config.m)
@@ -64,19 +75,33 @@ def best_near_bits(
         _fill(index, lambda first, last: documents[first:last], count, config)
         _set_search(index, config, depth)
         with watch:
-            distances, at = index.search(np.ascontiguousarray(queries), min(depth + SPARE, count))
-            return _ordered(distances, at, min(depth, count))
+            distances, positions = index.search(np.ascontiguousarray(queries), min(depth + SPARE, count))
+            return _ordered(distances, positions, min(depth, count))
 
 
 def best_by_scalar_quantizer(
     queries: np.ndarray, documents: Block, count: int, depth: int, precision: str, watch: Timed = NOT_TIMED
 ) -> np.ndarray:
-    """The same of documents that faiss's scalar quantizer stores: int8 and int4 over each dimension's extremes, or float16."""
+    """Return the positions of the documents with the largest inner products, as stored by faiss's scalar quantizer.
+
+    The search is exhaustive; ties keep the order of documents.
+
+    Args:
+        queries: (q, dim) float32.
+        documents: Function that returns the documents from a first to before a last position, (n, dim) float32.
+        count: Number of documents.
+        depth: Number of documents to return per query.
+        precision: int8 or int4, whose range is that of the extremes of each dimension, or float16.
+        watch: Context that times the search, but not the construction of the index.
+
+    Returns:
+        (q, min(depth, count)) int64.
+    """
     index = faiss.IndexScalarQuantizer(queries.shape[1], SCALAR_TYPES[precision], faiss.METRIC_INNER_PRODUCT)
     _fill(index, documents, count, None)
     with watch:
-        scores, at = index.search(queries, min(depth + SPARE, count))
-        return _ordered(-scores, at, min(depth, count))
+        scores, positions = index.search(queries, min(depth + SPARE, count))
+        return _ordered(-scores, positions, min(depth, count))
 
 
 def _lists(config: IndexConfig, count: int) -> int:
@@ -99,11 +124,11 @@ def _set_search(index: Any, config: IndexConfig, depth: int) -> None:
         index.nprobe = min(config.probes, index.nlist)
 
 
-def _ordered(distances: np.ndarray, at: np.ndarray, depth: int) -> np.ndarray:
-    """Nearest first, equal ones in the order of documents, and last what was not found."""
-    missing = at == NOTHING
-    order = np.lexsort((at, np.where(missing, np.inf, distances)), axis=1)[:, :depth]
-    best: np.ndarray = np.take_along_axis(at, order, axis=1)
+def _ordered(distances: np.ndarray, positions: np.ndarray, depth: int) -> np.ndarray:
+    """Sort positions by distance, ties by position, with NOTHING last; return the first `depth` of each query."""
+    missing = positions == NOTHING
+    order = np.lexsort((positions, np.where(missing, np.inf, distances)), axis=1)[:, :depth]
+    best: np.ndarray = np.take_along_axis(positions, order, axis=1)
     return best
 
 

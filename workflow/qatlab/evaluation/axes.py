@@ -1,4 +1,4 @@
-"""Embeddings on the axes that they are scored on: truncated, of unit length, turned. In blocks, so that a million fit in memory."""
+"""Embeddings on the axes on which they are scored: truncated, scaled to unit length and rotated, in blocks that bound memory."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -13,19 +13,20 @@ from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange,
 from qatlab.quantization.rotations import SHIFT, Rotation, fit_rotation
 
 ROWS_AT_ONCE = 1 << 14  # 25 MB of float32 in 384 dimensions
-VALUES_AT_ONCE = 1 << 26  # 256 MB of float32: of a million embeddings, 67 dimensions
-FITTED_ON = 1 << 16  # documents at most: more change a rotation's angles little, and its memory much
+VALUES_AT_ONCE = 1 << 26  # 256 MB of float32, which is 67 dimensions of a million embeddings
+# Maximum number of documents that a rotation is fitted on; more would change its angles little but increase the memory.
+FITTED_ON = 1 << 16
 
 
 @dataclass(frozen=True)
 class OnAxes:
-    """Embeddings that are computed when asked for.
+    """Embeddings on given axes, which are computed on access.
 
     Attributes:
         embeddings: (n, dim) float32, as encoded.
-        dimensions: the first so many are kept; None keeps all.
-        unit: whether each is scaled to unit length, before the rotation and after it.
-        rotation: None leaves them as they are.
+        dimensions: Number of leading dimensions that are kept; None keeps all.
+        unit: Whether each embedding is scaled to unit length, before the rotation and after it.
+        rotation: The rotation; None for the model's own axes.
     """
 
     embeddings: np.ndarray
@@ -38,29 +39,29 @@ class OnAxes:
 
     @property
     def dim(self) -> int:
-        """Coordinates of what is given."""
+        """Return the number of dimensions on the axes."""
         return self.rotation.shape[1] if self.rotation else self[:0].shape[1]
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Those of a slice or of an array of positions, (n, dim) float32."""
-        found = self.embeddings[rows, : self.dimensions]
+        """Return the embeddings of a slice or of an array of positions, (n, dim) float32."""
+        values = self.embeddings[rows, : self.dimensions]
         if self.unit:
-            found = unit_length(found)
+            values = unit_length(values)
         if self.rotation is not None:
-            found = unit_length(self.rotation(found)) if self.unit else self.rotation(found)
-        return found
+            values = unit_length(self.rotation(values)) if self.unit else self.rotation(values)
+        return values
 
     def of(self, embeddings: np.ndarray) -> "OnAxes":
-        """Others on the same axes."""
+        """Return other embeddings on the same axes."""
         return replace(self, embeddings=embeddings)
 
     def as_encoded(self) -> np.ndarray:
-        """(n, dimensions) float32, neither scaled nor turned."""
-        kept: np.ndarray = self.embeddings[:, : self.dimensions]
-        return kept
+        """Return the truncated embeddings, (n, dimensions) float32, neither scaled nor rotated."""
+        truncated: np.ndarray = self.embeddings[:, : self.dimensions]
+        return truncated
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """All, in order, so many at once."""
+        """Yield all embeddings in order, in blocks of at most ROWS_AT_ONCE rows."""
         for first in range(0, len(self), ROWS_AT_ONCE):
             yield self[first : first + ROWS_AT_ONCE]
 
@@ -73,27 +74,31 @@ def on_axes(
     similarity: str,
     training: np.ndarray | None = None,
 ) -> tuple[OnAxes, OnAxes]:
-    """Both sides on the same axes.
+    """Place queries and documents on the same axes.
 
-    Axes are fitted on the documents, or on those of training where `rotation` says so: a centre by itself on all of them, a
-    rotation on evenly chosen ones where they are many.
+    Axes are fitted on the documents, or on training documents where `rotation.fitted_on` is 'training'. A centre without rotation is
+    fitted on all of them, a rotation on at most FITTED_ON evenly spaced ones.
 
     Args:
-        queries, documents: (n, dim) float32, as encoded.
-        rotation: the axes.
-        dimensions: the first so many are kept; None keeps all.
-        similarity: 'cosine' scales embeddings to unit length.
-        training: embeddings of training documents, for axes that are fitted on them.
+        queries: (q, dim) float32, as encoded.
+        documents: (d, dim) float32, as encoded.
+        rotation: The axes.
+        dimensions: Number of leading dimensions that are kept; None keeps all.
+        similarity: 'cosine', which scales embeddings to unit length, or 'dot'.
+        training: Embeddings of training documents, for axes that are fitted on them.
+
+    Returns:
+        The queries and the documents.
 
     Raises:
-        TooFewEmbeddings: for principal axes, where there are fewer documents than dimensions.
-        ValueError: where more dimensions are to be kept than there are, and for another similarity.
+        TooFewEmbeddings: For principal axes with fewer documents than dimensions.
+        ValueError: If `dimensions` exceeds the number of dimensions, or for another similarity.
     """
     if similarity not in SCORED:
-        raise ValueError(f"similarity '{similarity}' is none of {', '.join(SCORED)}")
+        raise ValueError(f"unknown similarity '{similarity}'; valid: {', '.join(SCORED)}")
     dim = documents.shape[1]
     if dimensions is not None and dimensions > dim:
-        raise ValueError(f"embeddings have {dim} dimensions, so {dimensions} cannot be kept")
+        raise ValueError(f"embeddings have {dim} dimensions, so {dimensions} cannot be kept; set at most {dim}")
     unit = similarity == "cosine"
     plain = OnAxes(documents, dimensions, unit)
     if rotation.plain:
@@ -103,38 +108,43 @@ def on_axes(
         fitted = _fit(plain.of(training), rotation)
     else:
         fitted = _fit(plain, rotation)
-    turned = replace(plain, rotation=fitted)
-    return turned.of(queries), turned
+    rotated = replace(plain, rotation=fitted)
+    return rotated.of(queries), rotated
 
 
 def _fit(embeddings: OnAxes, config: RotationConfig) -> Rotation:
-    """The axes that fit embeddings, which are not rotated yet."""
+    """Fit axes on embeddings that are not rotated yet."""
     if config.kind == SHIFT:
         center = _medians(embeddings) if config.center == "median" else _means(embeddings)
         return Rotation(SHIFT, None, center.astype(np.float32))
-    every = -(-len(embeddings) // FITTED_ON)
+    stride = -(-len(embeddings) // FITTED_ON)
     bits = config.dimensions_out(embeddings.dim)
-    return fit_rotation(config.kind, embeddings[::every], bits, config.center, config.seed)
+    return fit_rotation(config.kind, embeddings[::stride], bits, config.center, config.seed)
 
 
 def _means(embeddings: OnAxes) -> np.ndarray:
-    """(dim,) float64, summed block by block."""
+    """Return the mean of each dimension, (dim,) float64, summed block by block."""
     total: np.ndarray = sum((block.sum(axis=0, dtype=np.float64) for block in embeddings.blocks()), np.zeros(()))
     return total / len(embeddings)
 
 
 def _medians(embeddings: OnAxes) -> np.ndarray:
-    """(dim,) float32."""
+    """Return the median of each dimension, (dim,) float32."""
     return np.array([np.median(column) for columns in _columns(embeddings) for column in columns.T], dtype=np.float32)
 
 
 def fitted_range(embeddings: OnAxes, config: EvaluateConfig) -> Range:
-    """A range of the configured kind, for precisions of equal cells."""
+    """Fit a range of the configured kind, for precisions with cells of equal width.
+
+    Args:
+        embeddings: The calibration set.
+        config: The kind of the range, and the limit of a fixed one.
+    """
     if config.range_kind == "fixed":
         return FixedRange(config.range_limit)
     if config.range_kind == "percentile":
         return _percentiles(embeddings)
-    # The extremes of the blocks' extremes are those of all.
+    # The extremes of the blocks' extremes are those of all embeddings.
     ends = [end for block in embeddings.blocks() for end in (block.min(axis=0), block.max(axis=0))]
     return (MinMaxRange() if config.range_kind == "minmax" else SymmetricRange()).fit(np.stack(ends))
 
@@ -146,16 +156,17 @@ def _percentiles(embeddings: OnAxes) -> PercentileRange:
 
 
 def fitted_quantiles(embeddings: OnAxes) -> QuantileRange:
-    """Quantiles of each dimension, for precisions whose cells lie between them."""
+    """Fit the quantiles of each dimension, for precisions whose cells lie between them."""
     ranges = QuantileRange()
     ranges.take(np.hstack([QuantileRange().fit(columns).statistics for columns in _columns(embeddings)]))
     return ranges
 
 
 def _columns(embeddings: OnAxes) -> Iterator[np.ndarray]:
-    """All embeddings in some of their dimensions, in turn: (n, columns) float32, VALUES_AT_ONCE values where n allows.
+    """Yield all embeddings in successive groups of dimensions, (n, columns) float32 with at most VALUES_AT_ONCE values if possible.
 
-    Each dimension is contiguous, and copied: a view would keep its whole block in memory. The next ones overwrite them.
+    Each dimension is contiguous and copied, because a view would keep its whole block in memory. The next group overwrites the
+    memory of the previous one.
     """
     dim, at_once = embeddings.dim, max(1, VALUES_AT_ONCE // len(embeddings))
     memory = np.empty((min(at_once, dim), len(embeddings)), dtype=np.float32)
@@ -168,6 +179,6 @@ def _columns(embeddings: OnAxes) -> Iterator[np.ndarray]:
 
 
 def unit_length(embeddings: np.ndarray) -> np.ndarray:
-    """Each row divided by its Euclidean length, float32; an all-zero row stays as it is."""
+    """Scale each row to Euclidean length 1 and return it as float32; an all-zero row does not change."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return (embeddings / np.where(lengths > 0, lengths, 1)).astype(np.float32)

@@ -1,10 +1,14 @@
-"""How far two embeddings of the same text are apart."""
+"""Cosine similarity of two embeddings of the same text."""
 
 import numpy as np
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Cosine similarity of each row of a with the same row of b, (n,) float64; raises ValueError for another shape or a zero vector."""
+    """Return the cosine similarity of each row of `a` with the same row of `b`, (n,) float64.
+
+    Raises:
+        ValueError: For arrays of different shapes, or an all-zero row.
+    """
     if a.shape != b.shape:
         raise ValueError(f"embeddings of shape {a.shape} and {b.shape} cannot be compared text by text")
     a, b = a.astype(np.float64), b.astype(np.float64)

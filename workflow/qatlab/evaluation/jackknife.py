@@ -1,16 +1,18 @@
-"""A figure that is no mean over texts, in parts that are: so that it can be resampled and compared as a query's figures are."""
+"""Jackknife pseudo-values, which represent a metric of a whole corpus as a mean over texts that can be resampled and compared."""
 
 import numpy as np
 
 
 def parts(whole: float, without: np.ndarray) -> np.ndarray:
-    """Each text's part: jackknife pseudo-values, moved so that their mean is the figure itself.
+    """Compute the jackknife pseudo-value of each text, shifted so that their mean is the metric of all texts.
 
-    Pseudo-values (n times the figure less n − 1 times that without the text) vary as its sampling error does.
+    The variance of pseudo-values (n times the metric minus n − 1 times the metric without the text) estimates the metric's sampling
+    error.
 
     Args:
-        whole: the figure of all texts.
-        without: (n,) float64, the figure of all others, for each text; three texts less one tell little: from 4 on.
+        whole: The metric of all texts.
+        without: (n,) float64, for each text the metric of all others; n should be at least 4, because the metric of two texts has
+            little meaning.
 
     Returns:
         (n,) float64.
@@ -20,5 +22,5 @@ def parts(whole: float, without: np.ndarray) -> np.ndarray:
     """
     count = len(without)
     pseudo = count * whole - (count - 1) * without
-    moved: np.ndarray = pseudo - pseudo.mean() + whole
-    return moved
+    shifted: np.ndarray = pseudo - pseudo.mean() + whole
+    return shifted

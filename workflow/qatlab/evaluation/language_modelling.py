@@ -1,18 +1,23 @@
-"""Bits per byte: what a text would take if the model compressed it; whatever its tokens are."""
+"""Bits per byte, the size of a text compressed by a language model, which does not depend on the tokenizer."""
 
 import numpy as np
 
 from qatlab.evaluation.jackknife import parts
 
-FEW = 4  # documents; fewer tell nothing of one another
+FEW = 4  # with fewer documents, each document gets the value of all
 
 
 def bits_per_byte(nats: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Each document's part in the bits of all documents over their bytes, (n,) float64 whose mean that is.
+    """Compute the bits of all documents over their bytes, as one value per document whose mean it is.
+
+    The values of documents are jackknife pseudo-values (`jackknife.parts`).
 
     Args:
         nats: (n,) float64, −ln of each document's probability.
-        sizes: (n,) its bytes of UTF-8.
+        sizes: (n,) number of bytes of each document in UTF-8.
+
+    Returns:
+        (n,) float64.
     """
     bits, total = nats / np.log(2), float(sizes.sum())
     whole = float(bits.sum() / total)

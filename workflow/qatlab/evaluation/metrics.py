@@ -1,4 +1,4 @@
-"""Figures of a ranking, per query, with the definitions of trec_eval (and BEIR, MTEB)."""
+"""Metrics of a ranking per query, as defined by trec_eval (and used by BEIR and MTEB)."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from qatlab.config.evaluate import METRIC
 
 
 def name_and_cutoff(metric: str) -> tuple[str, int]:
-    """'ndcg@10' → ('ndcg', 10); raises ValueError for a metric that is none of ours."""
+    """Split a metric into its name and cutoff, such as 'ndcg@10' into ('ndcg', 10); raise ValueError for an unknown metric."""
     match = METRIC.fullmatch(metric)
     if match is None:
         raise ValueError(f"unknown metric '{metric}'; valid: ndcg@k, mrr@k, recall@k, accuracy@k")
@@ -14,13 +14,13 @@ def name_and_cutoff(metric: str) -> tuple[str, int]:
 
 
 def per_query(metric: str, gains: np.ndarray, judged: list[list[int]]) -> np.ndarray:
-    """One value a query.
+    """Compute a metric of each query's ranking.
 
     Args:
         metric: 'ndcg@k', 'mrr@k', 'recall@k' or 'accuracy@k'.
-        gains: (q, depth) relevance of the ranked documents, best rank first, 0 for the irrelevant; depth ≥ k,
-            or all documents.
-        judged: for each query, the positive relevances of its judged documents.
+        gains: (q, depth) relevance grades of the ranked documents, best rank first, 0 for irrelevant ones; depth ≥ k, or the
+            number of documents.
+        judged: For each query, the positive grades of its judged documents.
 
     Returns:
         (q,) float64.
@@ -28,14 +28,14 @@ def per_query(metric: str, gains: np.ndarray, judged: list[list[int]]) -> np.nda
     name, k = name_and_cutoff(metric)
     top = gains[:, :k].astype(np.float64)
     hits = top > 0
-    found = np.asarray(hits.any(axis=1))
+    has_hit = np.asarray(hits.any(axis=1))
     if name == "accuracy":
-        return found.astype(np.float64)
+        return has_hit.astype(np.float64)
     if name == "recall":
         return hits.sum(axis=1).astype(np.float64) / np.array([len(grades) for grades in judged], dtype=np.float64)
     if name == "mrr":
         first = hits.argmax(axis=1)
-        reciprocal: np.ndarray = np.where(found, 1.0 / (first + 1.0), 0.0)
+        reciprocal: np.ndarray = np.where(has_hit, 1.0 / (first + 1.0), 0.0)
         return reciprocal
     discounts = 1.0 / np.log2(np.arange(2, top.shape[1] + 2))
     ideal = np.array([_dcg(sorted(grades, reverse=True)[:k]) for grades in judged])

@@ -1,7 +1,7 @@
-"""Scores as mteb gives them, on embeddings that are there already: to meet published figures.
+"""Scores of mteb on precomputed embeddings, for comparison with published results.
 
-Its own code quantizes (CompressionWrapper: 2^bits − 1 steps over the range of each call), compares codes as numbers (bits are 0 and
-1), ranks, and counts (trec_eval, whose ties go to the later name).
+mteb's own code quantizes embeddings (CompressionWrapper: 2^bits − 1 steps over the range of each call), compares codes as numbers
+(bits are 0 and 1), ranks documents, and computes metrics (trec_eval, which sorts ties by descending name).
 """
 
 import warnings
@@ -44,41 +44,44 @@ WHERE = {"hf_split": "test", "hf_subset": "default"}
 def retrieval(
     queries: np.ndarray, documents: np.ndarray, task: Task, precision: str, similarity: str, metrics: list[str]
 ) -> dict[str, np.ndarray]:
-    """Each metric of each query.
+    """Compute metrics per query as mteb's retrieval tasks do.
 
     Args:
-        queries, documents: (q, dim) and (d, dim) float32, as encoded.
-        task: whose queries and documents they are.
+        queries: (q, dim) float32, as encoded.
+        documents: (d, dim) float32, as encoded.
+        task: The task of the queries and documents.
         precision: float32, or one of DTYPES.
         similarity: cosine or dot.
-        metrics: 'ndcg@k', 'mrr@k', 'recall@k', 'accuracy@k'.
+        metrics: 'ndcg@k', 'mrr@k', 'recall@k' or 'accuracy@k'.
 
     Returns:
-        By metric, (q,) float64.
+        (q,) float64 by metric.
     """
     metadata = _metadata("Retrieval", "ndcg_at_10")
     searcher = SearchEncoderWrapper(_encoder(_Stored(queries, documents, similarity), precision))
-    corpus, asked = _rows(task.document_ids), _rows(task.query_ids)
+    corpus, query_rows = _rows(task.document_ids), _rows(task.query_ids)
     cutoffs = sorted({name_and_cutoff(metric)[1] for metric in metrics})
-    more = {
+    options = {
         "task_metadata": metadata,
         **WHERE,
         "encode_kwargs": {"batch_size": ROWS_AT_ONCE, "show_progress_bar": False},
     }
     with _quietly():
-        searcher.index(corpus, **more)
-        found = searcher.search(asked, top_k=max(AbsTaskRetrieval.k_values), **more)
+        searcher.index(corpus, **options)
+        results = searcher.search(query_rows, top_k=max(AbsTaskRetrieval.k_values), **options)
     if task.ignore_identical_ids:
-        found = {query: {doc: score for doc, score in best.items() if doc != query} for query, best in found.items()}
+        results = {
+            query: {doc: score for doc, score in best.items() if doc != query} for query, best in results.items()
+        }
     judged = {query: {doc: int(grade) for doc, grade in task.judgements[query].items()} for query in task.query_ids}
-    by_trec = calculate_retrieval_scores(found, judged, cutoffs).all_scores
-    by_rank = mrr(judged, found, cutoffs)
-    at = {query: row for row, query in enumerate(found)}
+    by_trec = calculate_retrieval_scores(results, judged, cutoffs).all_scores
+    by_rank = mrr(judged, results, cutoffs)
+    row_of = {query: row for row, query in enumerate(results)}
     columns: dict[str, list[float]] = {}
     for metric in metrics:
         name, k = name_and_cutoff(metric)
         columns[metric] = (
-            [by_rank[f"MRR@{k}"][at[query]] for query in task.query_ids]
+            [by_rank[f"MRR@{k}"][row_of[query]] for query in task.query_ids]
             if name == "mrr"
             else [by_trec[query][TREC[name].format(k)] for query in task.query_ids]
         )
@@ -86,12 +89,16 @@ def retrieval(
 
 
 def similarities(first: np.ndarray, second: np.ndarray, precision: str, similarity: str) -> np.ndarray:
-    """Of each pair, as its evaluator of STS tasks compares, (n,) float64.
+    """Compute the similarity of each pair as mteb's evaluator of STS tasks does.
 
     Args:
-        first, second: (n, dim) float32, as encoded.
+        first: (n, dim) float32, the first texts as encoded.
+        second: (n, dim) float32, the second texts as encoded.
         precision: float32, or one of DTYPES.
         similarity: cosine or dot.
+
+    Returns:
+        (n,) float64.
     """
     names = [str(row) for row in range(len(first))]
     both = Dataset.from_dict({"sentence1": names, "sentence2": names})
@@ -112,7 +119,7 @@ def similarities(first: np.ndarray, second: np.ndarray, precision: str, similari
 
 
 class _Stored:
-    """Where mteb wants an encoder: gives embeddings that are there already to texts that name their rows."""
+    """Replacement of mteb's encoder, which returns precomputed embeddings for texts that are row numbers."""
 
     def __init__(self, queries: np.ndarray, documents: np.ndarray, similarity: str) -> None:
         self.sides = {PromptType.query: queries, PromptType.document: documents}
@@ -120,16 +127,22 @@ class _Stored:
         self.mteb_model_meta = ModelMeta.create_empty({"name": "stored/embeddings", "revision": "1"})
 
     def encode(self, inputs: Iterable[Any], *, prompt_type: PromptType, **_: Any) -> torch.Tensor:
-        """(n, dim) float32."""
+        """Return the embeddings of the rows that the texts name, (n, dim) float32.
+
+        Args:
+            inputs: Batches of texts.
+            prompt_type: Whether the texts are queries or documents.
+            **_: Further arguments, which are ignored.
+        """
         rows = [int(text) for batch in inputs for text in batch["text"]]
         return torch.from_numpy(self.sides[prompt_type][rows])
 
     def similarity(self, first: Any, second: Any) -> Any:
-        """(q, d)."""
+        """Return the similarities of all pairs of two sides, (q, d)."""
         return self.compare(first, second)
 
     def similarity_pairwise(self, first: Any, second: Any) -> Any:
-        """(n,)."""
+        """Return the similarities of corresponding rows of two sides, (n,)."""
         return torch.stack([self.compare(a[None], b[None])[0, 0] for a, b in zip(first, second, strict=True)])
 
 
@@ -137,7 +150,9 @@ def _encoder(stored: _Stored, precision: str) -> Any:
     if precision == "float32":
         return stored
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # few embeddings for a range: that is what is to be shown
+        warnings.simplefilter(
+            "ignore"
+        )  # mteb warns of ranges fitted on few embeddings, which is the behaviour to reproduce
         return CompressionWrapper(stored, DTYPES[precision])
 
 
@@ -160,7 +175,7 @@ def _metadata(kind: str, main_score: str) -> TaskMetadata:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Hide warnings of mteb and progress bars of datasets while open."""
+    """Hide warnings of mteb and progress bars of datasets inside the context."""
     shown = is_progress_bar_enabled()
     disable_progress_bar()
     try:

@@ -1,15 +1,15 @@
-"""What one pass of a deployed model over texts took."""
+"""Cost of one pass of a deployed model over texts."""
 
 from typing import NamedTuple
 
 
 class Pass(NamedTuple):
-    """The cost of a pass.
+    """The cost of one pass over texts.
 
     Attributes:
-        texts: how many there were.
-        seconds: of computing, without loading the model.
-        device: what computed, in words.
+        texts: Number of texts.
+        seconds: Computing time, without loading the model.
+        device: Description of the device, such as the name of a GPU.
     """
 
     texts: int

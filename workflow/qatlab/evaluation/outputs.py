@@ -1,4 +1,4 @@
-"""The outputs that one encoding is scored at: every combination of axes, precisions, ranges, scoring and rescoring that is one."""
+"""Outputs, the valid combinations of axes, precisions, scoring, ranges and rescoring at which one encoding is scored."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,19 @@ from qatlab.config.kind import Kind
 from qatlab.config.precision import RotationConfig
 from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, sides
 
-RABITQ_FACTORS = 8  # bytes: two floats beside each document's bits
-LINK, POSITION = 4, 8  # bytes: a neighbour in a graph's lowest layer, a document's number in a list
-SCALAR_QUANTIZED = ("int8", "int4", "float16")  # what faiss's scalar quantizer stores
-ANY_INDEX = ("dot", "dequantized", "hamming")  # ways of scoring that graphs and lists know
-FITTED_ON = ("none", "training", "corpus")  # what axes are fitted on; the later, the more is known of what is searched
-FEW_BITS = 2  # of a dimension, at most, in the outputs of the table `bits`
+RABITQ_FACTORS = 8  # bytes of the two float factors that RaBitQ stores with each document's bits
+LINK, POSITION = (
+    4,
+    8,
+)  # bytes of a neighbour in the lowest layer of a graph, and of a document's number in an inverted list
+SCALAR_QUANTIZED = ("int8", "int4", "float16")  # precisions of faiss's scalar quantizer
+ANY_INDEX = ("dot", "dequantized", "hamming")  # kinds of scoring that every index supports
+FITTED_ON = (
+    "none",
+    "training",
+    "corpus",
+)  # calibration sets, in increasing order of knowledge about the searched documents
+FEW_BITS = 2  # maximum bits per dimension in the outputs of the table `bits`
 
 FLAT = IndexConfig()
 
@@ -39,17 +46,17 @@ class OutputColumns(TypedDict):
 
 @dataclass(frozen=True)
 class Output:
-    """How embeddings are stored and compared.
+    """One way of storing and comparing embeddings.
 
     Attributes:
-        rotation: what turns them first.
-        dimensions: the first so many are kept before all else, as Matryoshka models allow; None keeps all.
-        query, document: the precision of either side.
-        scoring: dot (floats), dequantized (values of codes), codes (integer codes as they are), hamming, rabitq,
+        rotation: Axes on which embeddings are quantized.
+        dimensions: Number of leading dimensions that are kept before rotation (Matryoshka); None keeps all.
+        query, document: Precision of the queries and of the documents.
+        scoring: dot (floats), dequantized (decoded values), codes (integer codes as stored), hamming, rabitq,
             scalar_quantizer, sentence_transformers_compat or mteb_compat.
-        ranges: what integer grids are laid over; "" where neither side is one.
-        rescoring: steps after the first search, in turn.
-        index: what finds the best documents.
+        ranges: Calibration set of integer grids; "" where no precision has ranges.
+        rescoring: Rescoring steps after the first search, in order.
+        index: The index that finds the best documents.
     """
 
     rotation: RotationConfig
@@ -63,47 +70,47 @@ class Output:
 
     @property
     def plain(self) -> bool:
-        """Whether nothing is lost: float32 on the model's own axes, all of them."""
+        """Return whether the output is exact: float32 in all dimensions on the model's own axes."""
         return self.axes == "none" and self.query == self.document == "float32" and self.scoring == "dot"
 
     @property
     def axes(self) -> str:
-        """What names the coordinates: 'none', 'itq', 'none_128'."""
+        """Return the name of the axes and dimensions: 'none', 'itq', 'none_128'."""
         return f"{self.rotation.label}_{self.dimensions}" if self.dimensions else self.rotation.label
 
     @property
     def rescoring_label(self) -> str:
-        """'none', or each step: 'int8 of 100, float32 of 20'."""
+        """Return the name of the rescoring: 'none', or each step, as in 'int8 of 100, float32 of 20'."""
         return ", ".join(step.label for step in self.rescoring) or "none"
 
     @property
     def name(self) -> str:
-        """Unlike any other's of a configuration, for columns."""
+        """Return a name for columns that is unique among the outputs of a configuration."""
         precision = self.query if self.query == self.document else f"{self.query}_x_{self.document}"
         index = self.index.label if self.index.kind != "flat" else ""
         parts = [self.axes, precision, self.scoring, self.ranges, index, *(step.label for step in self.rescoring)]
         return "/".join(part for part in parts if part)
 
     def document_bytes(self, dim: int) -> int:
-        """Bytes that a document takes in the index that is searched first; copies for rescoring are not counted.
+        """Return the bytes per document in the index that is searched first, without copies for rescoring.
 
         Args:
-            dim: coordinates after truncation and rotation.
+            dim: Number of dimensions after truncation and rotation.
         """
-        beside = RABITQ_FACTORS if self.scoring == "rabitq" else 0
-        beside += {"flat": 0, "hnsw": 2 * self.index.m * LINK, "ivf": POSITION}[self.index.kind]
-        return bytes_per_embedding(self.document, dim) + beside
+        overhead = RABITQ_FACTORS if self.scoring == "rabitq" else 0
+        overhead += {"flat": 0, "hnsw": 2 * self.index.m * LINK, "ivf": POSITION}[self.index.kind]
+        return bytes_per_embedding(self.document, dim) + overhead
 
     def stored_bytes(self, dim: int) -> int:
-        """Bytes that a document takes in all: in the index that is searched first, and in each copy for rescoring."""
+        """Return the bytes per document in the index that is searched first and in all copies for rescoring."""
         copies = {step.documents for step in self.rescoring}
         return self.document_bytes(dim) + sum(bytes_per_embedding(precision, dim) for precision in copies)
 
     def described(self, dim: int) -> OutputColumns:
-        """Return its columns in scores.csv.
+        """Return the columns of scores.csv that describe the output.
 
         Args:
-            dim: coordinates after truncation and rotation.
+            dim: Number of dimensions after truncation and rotation.
         """
         return {
             "query_precision": self.query,
@@ -120,10 +127,10 @@ class Output:
 
 
 def fitted_on(output: Output) -> str:
-    """Name what an output's axes (its centre and its rotation) and cells between quantiles were fitted on: one of FITTED_ON.
+    """Return the calibration set of an output's axes (centre and rotation) and quantiles: one of FITTED_ON.
 
-    Quantiles adapt to what they are fitted on as a centre does: the middle border of four cells is the median. The extremes
-    that cells of equal width lie between do not count; the column `ranges` names what they were fitted on.
+    Quantiles adapt to their calibration set as a centre does: the middle border of four cells is the median. The extremes of cells
+    of equal width do not count; the column `ranges` names their calibration set.
     """
     sources = [output.rotation.fitted_on] if output.rotation.fitted else []
     if any(precision in QUANTILE for precision in (output.query, output.document)):
@@ -132,39 +139,46 @@ def fitted_on(output: Output) -> str:
 
 
 def has_few_bits(described: Mapping[str, Any]) -> bool:
-    """Whether all that is stored of a document takes FEW_BITS a dimension at most, and can be shipped as it is scored.
+    """Return whether documents take at most FEW_BITS bits per dimension in all, and can be deployed in the form that is scored.
 
     Args:
-        described: of `Output.described`, or a row of scores.csv.
+        described: The columns of `Output.described`, or a row of scores.csv.
     """
-    bits = BITS.get(described["doc_precision"], FEW_BITS + 1)  # the text of a causal language model has none
+    bits = BITS.get(described["doc_precision"], FEW_BITS + 1)  # the text of a causal language model has no bits
     return bits <= FEW_BITS and described["rescoring"] == "none" and described["scoring"] not in COMPAT
 
 
 def outputs(config: EvaluateConfig, kind: Kind = "retrieval") -> list[Output]:
-    """All of them for a kind of task, axes outermost, then precisions, each in the order of the configuration.
+    """Return all valid outputs for a kind of task.
 
-    Those on `bit_axes` come last.
+    The order is that of the configuration, by axes first and then by precisions; outputs on `bit_axes` come last.
+
+    Args:
+        config: The precisions, axes, scorings, ranges, indexes and rescorings to combine.
+        kind: Kind of the task.
     """
-    found: dict[Output, None] = {}
+    valid: dict[Output, None] = {}
     for rotation, dimensions, precision, scoring, ranges, index, rescoring in _choices(config):
         query, document = sides(precision)
         scored_by = _scoring(query, document, scoring)
         if scored_by is None:
             continue
-        laid_over = ranges if any(p in RANGED for p in (query, document, *(s.documents for s in rescoring))) else ""
-        if scored_by in COMPAT and laid_over:
-            laid_over = "per_call"
+        fitted_ranges = ranges if any(p in RANGED for p in (query, document, *(s.documents for s in rescoring))) else ""
+        if scored_by in COMPAT and fitted_ranges:
+            fitted_ranges = "per_call"
         if scored_by == "scalar_quantizer":
-            laid_over = ""  # faiss fits its own
-        output = Output(rotation, dimensions, query, document, scored_by, laid_over, rescoring, index)
+            fitted_ranges = ""  # faiss fits its own ranges
+        output = Output(rotation, dimensions, query, document, scored_by, fitted_ranges, rescoring, index)
         if _makes_sense(output, kind):
-            found[output] = None
-    return list(found)
+            valid[output] = None
+    return list(valid)
 
 
 def _choices(config: EvaluateConfig) -> Iterator[tuple[Any, ...]]:
-    """Fields of outputs, whether they fit together or not: all that is listed, on `bit_axes` bits alone, searched in the plain way."""
+    """Yield the fields of all combinations of the configuration, valid or not.
+
+    `bit_axes` are combined only with bits, with dequantized scoring, with the flat index and without rescoring.
+    """
     yield from product(
         config.rotations,
         config.dimensions,
@@ -179,7 +193,8 @@ def _choices(config: EvaluateConfig) -> Iterator[tuple[Any, ...]]:
         [None] if None in config.dimensions else config.dimensions[:1],
         [name for name in config.precisions if is_binary(sides(name)[1])],
         [scoring for scoring in config.scoring if scoring == "dequantized"],
-        [ranges for ranges in config.ranges if ranges != "model"] or ["corpus"],  # the model's are of its own axes
+        [ranges for ranges in config.ranges if ranges != "model"]
+        or ["corpus"],  # the model's ranges fit its own axes only
         [index for index in config.index if index.kind == "flat"],
         [steps for steps in config.rescoring if not steps],
     )
@@ -196,15 +211,24 @@ def _makes_sense(output: Output, kind: Kind) -> bool:
     return True
 
 
-def _scoring(query: str, document: str, asked: str) -> str | None:
-    """What a way of scoring is for a pair of precisions; None where there is no such thing."""
-    if asked in COMPAT:
-        return asked if query == document and query in COMPAT[asked] else None
-    if asked == "scalar_quantizer":
-        return asked if query == "float32" and document in SCALAR_QUANTIZED else None
-    if asked == "codes":
+def _scoring(query: str, document: str, scoring: str) -> str | None:
+    """Return the scoring of an output.
+
+    Args:
+        query: Precision of the queries.
+        document: Precision of the documents.
+        scoring: The configured scoring.
+
+    Returns:
+        The scoring for this pair of precisions, where 'dequantized' may become 'dot' or 'hamming'; None where the pair has none.
+    """
+    if scoring in COMPAT:
+        return scoring if query == document and query in COMPAT[scoring] else None
+    if scoring == "scalar_quantizer":
+        return scoring if query == "float32" and document in SCALAR_QUANTIZED else None
+    if scoring == "codes":
         return "codes" if query == document and query in CODES else None
-    if asked == "rabitq":
+    if scoring == "rabitq":
         return "rabitq" if query == "float32" and is_binary(document) else None
     if is_binary(query) and is_binary(document):
         return "hamming"
@@ -212,5 +236,5 @@ def _scoring(query: str, document: str, asked: str) -> str | None:
 
 
 def _adds(document: str, rescoring: tuple[RescoringStep, ...]) -> bool:
-    """Whether rescoring knows more of a document than the search before it."""
+    """Return whether every rescoring step uses another precision of documents than the search before it."""
     return all(step.documents != document for step in rescoring) and document != "float32"

@@ -1,4 +1,4 @@
-"""Scores of given pairs of embeddings at an output: each query with one document."""
+"""Scores of given pairs of a query and a document at an output."""
 
 from functools import partial
 
@@ -14,17 +14,19 @@ PAIRS_AT_ONCE = 1 << 14
 def pair_scores(
     queries: OnAxes, documents: OnAxes, rows: np.ndarray, columns: np.ndarray, output: Output, ranges: SideRanges
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the query at each of `rows` with the document at the same place of `columns`.
+    """Score the pairs of a query and a document that are given by their positions.
 
     Args:
-        queries, documents: on the output's axes.
-        rows, columns: positions, (n,) int.
-        output: how embeddings are stored and compared.
-        ranges: what integer grids are laid over.
+        queries: Query embeddings on the axes of the output.
+        documents: Document embeddings on the same axes.
+        rows: (n,) int, the position of the query of each pair.
+        columns: (n,) int, the position of the document of each pair.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
 
     Returns:
-        What a search would rank them by (inner product of what is stored), and their cosine similarity; (n,) float64 each.
-        Of bits, as ±1, both fall with the Hamming distance.
+        The score by which a search would rank each pair (inner product of the stored embeddings), and its cosine similarity, (n,)
+        float64 each. Bits count as ±1, so that both scores decrease with the Hamming distance.
     """
     convert = codes if output.scoring == "codes" else partial(values, unit=documents.unit)
     products, similarities = np.empty(len(rows)), np.empty(len(rows))

@@ -1,11 +1,11 @@
-"""The rows that a score artifact would have had: what tables show as failed where there is none."""
+"""The rows that a missing score artifact would contain, which tables show as failed."""
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.kind import Kind
 from qatlab.evaluation.outputs import OutputColumns, outputs
 from qatlab.evaluation.scores_file import ScoreRow
 
-# The output of a causal language model: the text itself. The columns that scores.csv has of outputs say so.
+# The output of a causal language model, which is text, in the columns of scores.csv that describe outputs.
 TEXT_OUTPUT: OutputColumns = {
     "query_precision": "text",
     "doc_precision": "text",
@@ -18,7 +18,7 @@ TEXT_OUTPUT: OutputColumns = {
     "index": "flat",
     "fitted_on": "none",
 }
-# Of retrieval they are the configuration's.
+# Metrics of each kind of task except retrieval, whose metrics are configured.
 METRICS = {
     "reranking": ("accuracy@1", "mrr", "rank", "positive_similarity", "margin"),
     "similarity": ("spearman", "pearson"),
@@ -28,18 +28,18 @@ METRICS = {
 
 
 def planned_scores(evaluate: EvaluateConfig | None, kind: Kind) -> list[ScoreRow]:
-    """The rows of scores.json without their figures: what bytes a document takes is none but a model's width tells.
+    """Return the rows of scores.json without values and without the bytes per document, which depend on the model's dimensions.
 
     Args:
-        evaluate: how embeddings are scored; None where the models have none.
-        kind: of the task.
+        evaluate: How embeddings are scored; None where the models have none.
+        kind: Kind of the task.
     """
     if kind in ("translation", "language_modelling"):
         return [{**TEXT_OUTPUT, "metric": metric} for metric in METRICS[kind]]
     assert evaluate is not None, "only text is scored without a configuration"
     metrics = METRICS.get(kind, evaluate.metrics)
     return [
-        {**made.described(1), "doc_bytes": None, "metric": metric}
-        for made in outputs(evaluate, kind)
+        {**output.described(1), "doc_bytes": None, "metric": metric}
+        for output in outputs(evaluate, kind)
         for metric in metrics
     ]

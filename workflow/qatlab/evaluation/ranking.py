@@ -1,4 +1,4 @@
-"""The best documents of each query at one output, in a defined order."""
+"""Ranking of documents for each query at one output, in a deterministic order."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,12 +16,12 @@ from qatlab.quantization.grids import dequantize_embeddings, integer_codes, quan
 from qatlab.quantization.precisions import COARSE, QUANTILE, RANGED
 from qatlab.quantization.ranges import Range
 
-DOCUMENTS_AT_ONCE = 1 << 14  # that are compared anew
+DOCUMENTS_AT_ONCE = 1 << 14  # documents that are rescored at once
 
 
 @dataclass(frozen=True)
 class SideRanges:
-    """What integer grids are laid over, by precision, on either side."""
+    """Ranges of integer grids by precision, for queries and for documents."""
 
     queries: dict[str, Range] = field(default_factory=dict)
     documents: dict[str, Range] = field(default_factory=dict)
@@ -35,35 +35,39 @@ def side_ranges(
     trained: dict[str, Range],
     training: OnAxes | None = None,
 ) -> dict[str, SideRanges]:
-    """The ranges that outputs need, by what they are fitted on: corpus, per_call, training or model.
+    """Fit the ranges that outputs need.
 
     Args:
-        outputs: on the same axes.
-        queries, documents: both sides on these axes.
-        config: the kind of range, for equal cells.
-        trained: the model's own, by precision.
-        training: documents of the training data on these axes, for ranges of training.
+        outputs: Outputs on the same axes.
+        queries: Query embeddings on these axes.
+        documents: Document embeddings on these axes.
+        config: The kind of ranges, for cells of equal width.
+        trained: Ranges saved with the model, by precision.
+        training: Embeddings of training documents on these axes, for ranges that are fitted on them.
+
+    Returns:
+        Ranges by their calibration set: corpus, per_call, training or model.
 
     Raises:
-        ValueError: where the model's own are asked for, and it has none for a precision.
+        ValueError: If an output needs a range saved with the model, and the model has none for its precision.
     """
     needed: dict[str, dict[str, None]] = {}
     for output in outputs:
         if output.ranges:
             used = [output.query, output.document, *(step.documents for step in output.rescoring)]
             needed.setdefault(output.ranges, {}).update(dict.fromkeys(p for p in used if p in RANGED))
-    found = {}
+    ranges = {}
     for kind, precisions in needed.items():
         if kind == "model":
             own = {precision: _own(trained, precision) for precision in precisions}
-            found[kind] = SideRanges(own, own)
+            ranges[kind] = SideRanges(own, own)
         else:
             fitted_on = documents if kind != "training" else training
             assert fitted_on is not None
-            of_documents = _fitted(precisions, fitted_on, config)
-            of_queries = _fitted(precisions, queries, config) if kind == "per_call" else of_documents
-            found[kind] = SideRanges(of_queries, of_documents)
-    return found
+            document_ranges = _fitted(precisions, fitted_on, config)
+            query_ranges = _fitted(precisions, queries, config) if kind == "per_call" else document_ranges
+            ranges[kind] = SideRanges(query_ranges, document_ranges)
+    return ranges
 
 
 def rank(
@@ -75,18 +79,20 @@ def rank(
     seed: int = 0,
     watch: Timed = NOT_TIMED,
 ) -> np.ndarray:
-    """Indices of the `depth` best documents of each query, best first; equal scores keep the documents' order.
+    """Return the positions of the `depth` best documents of each query, best first; ties keep the order of documents.
 
     Args:
-        queries, documents: both sides on the output's axes.
-        output: how they are stored and compared.
-        ranges: what integer grids are laid over.
-        seed: of RaBitQ's rotation.
-        watch: times what queries cost: turning and quantizing them, comparing them with documents, and ordering these. Documents
-            are ready by then: quantizing and packing them, and bringing their codes into the form that is compared, are left out.
+        queries: Query embeddings on the axes of the output.
+        documents: Document embeddings on the same axes.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
+        depth: Number of documents to return per query.
+        seed: Random seed of RaBitQ's rotation.
+        watch: Context that times the work per query: rotating and quantizing queries, comparing them with documents, and ordering
+            documents. It excludes quantizing, packing and decoding documents, which a deployment does once.
 
     Returns:
-        (q, min(depth, d)) int64, NOTHING where an approximate index found fewer.
+        (q, min(depth, d)) int64, NOTHING where an approximate index found fewer documents.
     """
     first = max([depth, *(step.candidates for step in output.rescoring)])
     with watch:
@@ -103,10 +109,10 @@ def _search(
     if output.scoring == "hamming":
         bits = np.concatenate([_packed_bits(block) for block in documents.blocks()])
         with watch:
-            of_query = _packed_bits(queries)
+            query_bits = _packed_bits(queries)
         if output.index.kind != "flat":
-            return best_near_bits(of_query, bits, depth, output.index, watch)
-        return best_by_hamming(of_query, bits, depth, watch)
+            return best_near_bits(query_bits, bits, depth, output.index, watch)
+        return best_by_hamming(query_bits, bits, depth, watch)
     blocks = partial(_block, documents)
     if output.scoring == "scalar_quantizer":
         return best_by_scalar_quantizer(queries, blocks, len(documents), depth, output.document, watch)
@@ -114,17 +120,26 @@ def _search(
         return best_by_rabitq(queries, blocks, len(documents), depth, seed, watch)
     convert = codes if output.scoring == "codes" else partial(values, unit=documents.unit)
     with watch:
-        of_query = convert(queries, output.query, ranges.queries)
+        query_values = convert(queries, output.query, ranges.queries)
     stored = partial(_block, documents, convert=partial(convert, precision=output.document, ranges=ranges.documents))
     if output.index.kind != "flat":
-        return best_near_values(of_query, stored, len(documents), depth, output.index, watch)
-    return best_by_product(of_query, stored, len(documents), depth, watch)
+        return best_near_values(query_values, stored, len(documents), depth, output.index, watch)
+    return best_by_product(query_values, stored, len(documents), depth, watch)
 
 
 def _rescored(
     queries: np.ndarray, documents: OnAxes, best: np.ndarray, step: RescoringStep, ranges: SideRanges, watch: Timed
 ) -> np.ndarray:
-    """The first candidates in the order of their products with float32 queries, the others behind them as they were."""
+    """Sort the first candidates by their products with float32 queries; the others follow in their previous order.
+
+    Args:
+        queries: (q, dim) float32.
+        documents: Document embeddings on the same axes.
+        best: (q, depth) positions of documents, best first.
+        step: The number of candidates and the precision of their documents.
+        ranges: Ranges of integer grids.
+        watch: Context that times the work per query.
+    """
     candidates = best[:, : step.candidates]
     scores = np.empty(candidates.shape)
     at_once = max(1, DOCUMENTS_AT_ONCE // candidates.shape[1])
@@ -139,24 +154,39 @@ def _rescored(
 
 
 def values(embeddings: np.ndarray, precision: str, ranges: dict[str, Range], unit: bool = False) -> np.ndarray:
-    """(n, dim) float32: what the codes of embeddings stand for.
+    """Quantize embeddings and decode their codes.
 
     Args:
-        unit: whether similarity is cosine. Values of COARSE grids, whose lengths differ from one embedding to the next by much
-            more than rounding, are then scaled to unit length; it is computed from the codes and takes no byte.
+        embeddings: (n, dim) float32.
+        precision: The precision of the codes.
+        ranges: Ranges by precision.
+        unit: Whether the similarity is cosine. Decoded values of COARSE grids, whose lengths vary between embeddings by much
+            more than rounding errors, are then scaled to unit length; the length is computed from the codes and needs no storage.
+
+    Returns:
+        (n, dim) float32.
     """
     if precision == "float32":
         return embeddings
-    made = quantize_embeddings(embeddings, precision, ranges.get(precision))
-    found: np.ndarray = dequantize_embeddings(made, precision, ranges.get(precision), dim=embeddings.shape[1])
-    return unit_length(found) if unit and precision in COARSE else found
+    packed = quantize_embeddings(embeddings, precision, ranges.get(precision))
+    decoded: np.ndarray = dequantize_embeddings(packed, precision, ranges.get(precision), dim=embeddings.shape[1])
+    return unit_length(decoded) if unit and precision in COARSE else decoded
 
 
 def codes(embeddings: np.ndarray, precision: str, ranges: dict[str, Range]) -> np.ndarray:
-    """(n, dim) float32: the codes themselves, from −128 (int8), −8 (int4), −2 (int2), −1 (ternary) or 0 (uint8)."""
+    """Quantize embeddings to integer codes, which start at −128 (int8), −8 (int4), −2 (int2), −1 (ternary) or 0 (uint8).
+
+    Args:
+        embeddings: (n, dim) float32.
+        precision: The precision of the codes.
+        ranges: Ranges by precision.
+
+    Returns:
+        (n, dim) float32.
+    """
     packed = quantize_embeddings(embeddings, precision, ranges.get(precision))
-    found: np.ndarray = integer_codes(packed, precision, embeddings.shape[1]).astype(np.float32)
-    return found
+    numbers: np.ndarray = integer_codes(packed, precision, embeddings.shape[1]).astype(np.float32)
+    return numbers
 
 
 def _block(
@@ -171,15 +201,15 @@ def _packed_bits(embeddings: np.ndarray) -> np.ndarray:
 
 
 def _fitted(precisions: Iterable[str], embeddings: OnAxes, config: EvaluateConfig) -> dict[str, Range]:
-    """A range for each precision: one of the configured kind for all equal cells, and one of quantiles for all others."""
+    """Fit a range for each precision: one of the configured kind for all equal cells, and quantiles for all others."""
     between = [precision for precision in precisions if precision in QUANTILE]
     equal = [precision for precision in precisions if precision not in QUANTILE]
-    found: dict[str, Range] = dict.fromkeys(equal, fitted_range(embeddings, config)) if equal else {}
-    return found | (dict.fromkeys(between, fitted_quantiles(embeddings)) if between else {})
+    ranges: dict[str, Range] = dict.fromkeys(equal, fitted_range(embeddings, config)) if equal else {}
+    return ranges | (dict.fromkeys(between, fitted_quantiles(embeddings)) if between else {})
 
 
 def _own(trained: dict[str, Range], precision: str) -> Range:
     if precision not in trained:
-        known = ", ".join(trained) or "none"
-        raise ValueError(f"the model has no range of its own for {precision}, only for {known}; use ranges: corpus")
+        available = ", ".join(trained) or "none"
+        raise ValueError(f"the model has no range of its own for {precision}, only for {available}; set ranges: corpus")
     return trained[precision]

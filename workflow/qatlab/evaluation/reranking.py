@@ -1,6 +1,6 @@
-"""Figures of reranking: a query's answers among candidates that are given with it, as in withheld triplets.
+"""Metrics of reranking: the ranks of a query's positives among given candidates, as in held-out triplets.
 
-Reference: the accuracy, similarities and margins of held-out (query, positive, hard negatives) records that electroglyph's
+The metrics are the accuracy, similarities and margins of held-out (query, positive, hard negatives) records that electroglyph's
 EmbeddingGemma study reports.
 """
 
@@ -17,7 +17,7 @@ from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
 
 
-def reranking_figures(
+def reranking_metrics(
     queries: OnAxes,
     documents: OnAxes,
     task: Task,
@@ -26,18 +26,23 @@ def reranking_figures(
     config: EvaluateConfig,
     watch: Timed = NOT_TIMED,
 ) -> dict[str, np.ndarray]:
-    """Each figure of each query, (q,) float64: accuracy@1, mrr, rank, positive_similarity, margin.
+    """Compute accuracy@1, mrr, rank, positive_similarity and margin of each query.
 
-    `rank` is that of the best-placed positive, `positive_similarity` the mean cosine similarity to positives, `margin` the
-    least of these less that of the most similar negative. A negative that ties with a positive stands before it.
+    `rank` is the rank of the best positive, `positive_similarity` the mean cosine similarity to positives, and `margin` the
+    smallest cosine similarity to a positive minus the largest to a negative. A negative with the score of a positive ranks before
+    it.
 
     Args:
-        queries, documents: on the output's axes.
-        task: candidates, 1 for positives and 0 for negatives; every query has one of each at least.
-        output: how embeddings are stored and compared.
-        ranges: what integer grids are laid over.
-        config: unused; the figures are these.
-        watch: unused; nothing is searched.
+        queries: Query embeddings on the axes of the output.
+        documents: Document embeddings on the same axes.
+        task: The candidates of each query, 1 for positives and 0 for negatives; every query has at least one of each.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
+        config: Unused, because the metrics are fixed.
+        watch: Unused, because there is no search.
+
+    Returns:
+        (q,) float64 by metric.
     """
     position = {document: at for at, document in enumerate(task.document_ids)}
     candidates = [task.judgements[query] for query in task.query_ids]
@@ -46,11 +51,11 @@ def reranking_figures(
     positive = np.array([grade > 0 for judged in candidates for grade in judged.values()])
     scores, similarities = pair_scores(queries, documents, rows, columns, output, ranges)
     bounds = np.flatnonzero(np.diff(rows)) + 1
-    of_queries = zip(*(np.split(side, bounds) for side in (scores, similarities, positive)), strict=True)
-    return dict(zip(METRICS["reranking"], np.array([_of_query(*parts) for parts in of_queries]).T, strict=True))
+    by_query = zip(*(np.split(side, bounds) for side in (scores, similarities, positive)), strict=True)
+    return dict(zip(METRICS["reranking"], np.array([_query_metrics(*parts) for parts in by_query]).T, strict=True))
 
 
-def _of_query(
+def _query_metrics(
     scores: np.ndarray, similarities: np.ndarray, positive: np.ndarray
 ) -> tuple[float, float, float, float, float]:
     rank = 1 + int((scores[~positive] >= scores[positive].max()).sum())

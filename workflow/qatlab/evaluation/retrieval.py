@@ -1,4 +1,4 @@
-"""Figures of retrieval: the best of all documents for each query, and where the relevant ones stand among them."""
+"""Metrics of retrieval, from the ranks of relevant documents among all documents."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
 
 
-def retrieval_figures(
+def retrieval_metrics(
     queries: OnAxes,
     documents: OnAxes,
     task: Task,
@@ -21,18 +21,22 @@ def retrieval_figures(
     config: EvaluateConfig,
     watch: Timed = NOT_TIMED,
 ) -> dict[str, np.ndarray]:
-    """Each metric of each query, (q,) float64.
+    """Compute the configured metrics of each query.
 
     Args:
-        queries, documents: on the output's axes, in the order of the task's ids.
-        task: which documents are relevant.
-        output: how embeddings are stored and compared.
-        ranges: what integer grids are laid over.
-        config: the metrics.
-        watch: times the searches; not those of others' code.
+        queries: Query embeddings on the axes of the output, in the order of the task's ids.
+        documents: Document embeddings on the same axes, in the order of the task's ids.
+        task: The relevant documents of each query.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
+        config: The metrics.
+        watch: Context that times the searches, except those of other libraries' evaluators.
+
+    Returns:
+        (q,) float64 by metric.
     """
     if output.scoring in COMPAT:
-        return _as_others_score(queries, documents, task, output, config)
+        return _compat_metrics(queries, documents, task, output, config)
     depth = max(name_and_cutoff(metric)[1] for metric in config.metrics)
     best = rank(queries, documents, output, ranges, depth + task.ignore_identical_ids, watch=watch)
     if task.ignore_identical_ids:
@@ -43,18 +47,24 @@ def retrieval_figures(
 
 
 def gains_of(best: np.ndarray, task: Task) -> np.ndarray:
-    """The grades of ranked documents, (q, depth), 0 for the irrelevant and for NOTHING."""
+    """Return the grades of ranked documents, (q, depth) int64, 0 for irrelevant ones and for NOTHING.
+
+    Args:
+        best: (q, depth) positions of documents, best first.
+        task: The relevant documents of each query.
+    """
     position = {document: at for at, document in enumerate(task.document_ids)}
     gains = np.zeros(best.shape, dtype=np.int64)
     for row, query in enumerate(task.query_ids):
         for document, grade in task.relevant(query).items():
-            if document in position:  # not so in some of mteb's tasks: such a document counts, and is never found
+            # Some of mteb's tasks judge documents that are not in the corpus; they count as relevant but are never found.
+            if document in position:
                 gains[row][best[row] == position[document]] = int(grade)
     return gains
 
 
 def _without_itself(best: np.ndarray, task: Task) -> np.ndarray:
-    """Rankings in which the document of a query's own name goes to the end, as NOTHING."""
+    """Replace the document with the id of the query by NOTHING, and move it to the end of each ranking."""
     position = {document: at for at, document in enumerate(task.document_ids)}
     itself = np.array([position.get(query, NOTHING) for query in task.query_ids])
     is_itself = (best == itself[:, None]) & (itself != NOTHING)[:, None]
@@ -63,10 +73,10 @@ def _without_itself(best: np.ndarray, task: Task) -> np.ndarray:
     return moved
 
 
-def _as_others_score(
+def _compat_metrics(
     queries: OnAxes, documents: OnAxes, task: Task, output: Output, config: EvaluateConfig
 ) -> dict[str, np.ndarray]:
-    """By their own code; PyTorch is loaded for these outputs alone."""
+    """Compute metrics with the evaluators of other libraries; only these outputs import torch."""
     sides = queries.as_encoded(), documents.as_encoded()
     if output.scoring == "mteb_compat":
         from qatlab.evaluation import mteb_compat

@@ -1,4 +1,4 @@
-"""scores.json, what the score stage writes and tables read: rows of figures, and the version of their columns."""
+"""The file scores.json, which the stage `score` writes and tables read: rows of metrics, and the version of their columns."""
 
 from pathlib import Path
 from typing import NamedTuple, NotRequired
@@ -10,7 +10,7 @@ from qatlab.errors import UserError
 from qatlab.evaluation.outputs import OutputColumns
 
 FILE = "scores.json"
-SCHEMA = 3  # 1 was a bare list, without the column index; 2 had no column fitted_on
+SCHEMA = 3  # Version 1 was a list without the column index; version 2 had no column fitted_on.
 
 
 class ScoreRow(OutputColumns):
@@ -31,12 +31,12 @@ class TimingRow(OutputColumns):
 
 
 class Scored(NamedTuple):
-    """What the figures of a task are written from.
+    """The metrics of one model on one task.
 
     Attributes:
-        columns: per query, pair or text: `query_id`, and `<output>/<metric>` for each figure.
-        scores: one row per output and metric, as `write_scores` takes them.
-        timings: one row per output that is searched.
+        columns: Arrays with one value per query, pair or text: `query_id`, and `<output>/<metric>` for each metric.
+        scores: One row per output and metric, as `write_scores` takes them.
+        timings: One row per output that is searched.
     """
 
     columns: dict[str, list[str] | np.ndarray]
@@ -45,23 +45,28 @@ class Scored(NamedTuple):
 
 
 def write_scores(folder: Path, rows: list[ScoreRow]) -> None:
-    """A row for each output and metric: the columns that scores.csv has of them."""
+    """Write scores.json to a folder.
+
+    Args:
+        folder: The folder of the score artifact.
+        rows: One row per output and metric, with columns of scores.csv.
+    """
     write_json(folder / FILE, {"schema": SCHEMA, "scores": rows})
 
 
 def read_scores(folder: Path) -> list[ScoreRow]:
-    """The rows; raises UserError for those of another version."""
-    found = read_json(folder / FILE)
-    version = found.get("schema") if isinstance(found, dict) else 1
+    """Read the rows of scores.json from a folder; raise UserError for another version of the file."""
+    content = read_json(folder / FILE)
+    version = content.get("schema") if isinstance(content, dict) else 1
     if version != SCHEMA:
         raise UserError(
-            f"{folder / FILE} is of schema {version}, and this version of qatlab reads {SCHEMA}; "
+            f"{folder / FILE} has schema version {version}, but this version of qatlab reads {SCHEMA}; "
             f"remove {folder}, and run the study again"
         )
-    rows: list[ScoreRow] = found["scores"]
+    rows: list[ScoreRow] = content["scores"]
     return rows
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Standard error of the mean over queries; 0 for a single query."""
+    """Return the standard error of the mean over queries; 0 for a single query."""
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

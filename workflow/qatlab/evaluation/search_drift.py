@@ -1,4 +1,4 @@
-"""What drift of embeddings does to a search with them."""
+"""Effect of embedding drift on search."""
 
 from dataclasses import dataclass
 
@@ -7,20 +7,20 @@ from scipy.stats import kendalltau
 
 from qatlab.evaluation.axes import unit_length
 
-TOP = 10  # documents that a user sees
-DEPTH = 100  # documents whose order Kendall's τ compares
+TOP = 10  # number of documents that a user sees
+DEPTH = 100  # number of documents whose order Kendall's τ compares
 SCORES_AT_ONCE = 1 << 24  # 128 MB of float64
 
 
 @dataclass(frozen=True)
 class SearchDrift:
-    """What drift does to cosine-similarity search: means over queries.
+    """The effect of drift on search by cosine similarity, as means over queries.
 
     Attributes:
-        top10_overlap: share of the ten best documents that stay among them.
-        rank_flips: share of the pairs among the ten best before that stand in the other order after (ties count half).
-        margin_change: by how much the best relevant document's lead over the best irrelevant one grows, in cosine similarity.
-        kendall_tau: τ-b of the scores of the hundred best documents before, before against after.
+        top10_overlap: Share of the ten best documents before the drift that are among the ten best after it.
+        rank_flips: Share of the pairs of the ten best documents before the drift whose order is reversed after it (ties count half).
+        margin_change: Increase of the difference between the best relevant and the best irrelevant document's cosine similarity.
+        kendall_tau: τ-b between the scores before and after the drift of the hundred documents that were best before it.
     """
 
     top10_overlap: float
@@ -32,13 +32,13 @@ class SearchDrift:
 def search_drift(
     queries: tuple[np.ndarray, np.ndarray], documents: tuple[np.ndarray, np.ndarray], relevant: list[np.ndarray]
 ) -> SearchDrift:
-    """Searches with the embeddings before and after, and compares.
+    """Search with the embeddings before and after a drift, and compare the results.
 
     Args:
-        queries: before and after, (q, dim) float32 each.
-        documents: before and after, (d, dim) float32 each, d ≥ 2.
-        relevant: of each query, the positions of its relevant documents; queries without any, or without an irrelevant
-            document, are left out of margin_change, which is NaN where none is left.
+        queries: Query embeddings before and after, (q, dim) float32 each.
+        documents: Document embeddings before and after, (d, dim) float32 each, d ≥ 2.
+        relevant: For each query, the positions of its relevant documents. Queries without relevant or without irrelevant
+            documents are excluded from margin_change, which is NaN if no query remains.
     """
     query_pair = [unit_length(side).astype(np.float64) for side in queries]
     document_pair = [unit_length(side).astype(np.float64) for side in documents]
@@ -47,33 +47,33 @@ def search_drift(
     for start in range(0, len(relevant), at_once):
         block = slice(start, start + at_once)
         before, after = (q[block] @ d.T for q, d in zip(query_pair, document_pair, strict=True))
-        rows += [_of_query(*scores) for scores in zip(before, after, relevant[block], strict=True)]
+        rows += [_query_drift(*scores) for scores in zip(before, after, relevant[block], strict=True)]
     overlap, flips, margins, tau = np.array(rows).T
-    known = margins[~np.isnan(margins)]
+    defined = margins[~np.isnan(margins)]
     return SearchDrift(
         float(overlap.mean()),
         float(flips.mean()),
-        float(known.mean()) if len(known) else float("nan"),
+        float(defined.mean()) if len(defined) else float("nan"),
         float(np.nanmean(tau)) if not np.isnan(tau).all() else float("nan"),
     )
 
 
-def _of_query(before: np.ndarray, after: np.ndarray, relevant: np.ndarray) -> tuple[float, float, float, float]:
+def _query_drift(before: np.ndarray, after: np.ndarray, relevant: np.ndarray) -> tuple[float, float, float, float]:
     order = _best(before, DEPTH)
     best, best_after = order[:TOP], _best(after, TOP)
     overlap = len(np.intersect1d(best, best_after)) / len(best)
     first, second = np.triu_indices(len(best), 1)
-    kept = np.sign(after[best][first] - after[best][second])
-    flips = float(np.mean((1 - kept) / 2))
+    signs = np.sign(after[best][first] - after[best][second])  # 1 for pairs that keep their order
+    flips = float(np.mean((1 - signs) / 2))
     tau = kendalltau(before[order], after[order]).statistic
     return overlap, flips, _margin(after, relevant) - _margin(before, relevant), float(tau)
 
 
 def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Positions of the highest scores, best first; equal scores in the order of documents."""
+    """Return the positions of the highest scores, best first; ties keep the order of documents."""
     count = min(count, len(scores))
-    kept = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
-    best: np.ndarray = kept[np.argsort(-scores[kept], kind="stable")][:count]
+    candidates = np.flatnonzero(scores >= np.partition(scores, -count)[-count])
+    best: np.ndarray = candidates[np.argsort(-scores[candidates], kind="stable")][:count]
     return best
 
 

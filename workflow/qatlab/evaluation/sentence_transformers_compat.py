@@ -1,7 +1,8 @@
-"""Scores as the evaluators of sentence-transformers give them, on embeddings that are there already: to meet published figures.
+"""Scores of sentence-transformers' evaluators on precomputed embeddings, for comparison with published results.
 
-Their own code ranks and compares: codes of each call's own ranges, cosine similarity of the codes as numbers (bits are 0 and 1),
-ties as they fall. So a figure of a paper can be met first, and then explained.
+The evaluators' own code ranks and compares: codes have the ranges of each call, cosine similarities are those of the codes as
+numbers (bits are 0 and 1), and the order of ties is not defined. The results of a paper can thus be reproduced first and then
+explained.
 """
 
 from typing import Any
@@ -20,17 +21,18 @@ SIMILARITIES = {"cosine": cos_sim, "dot": dot_score}
 def retrieval(
     queries: np.ndarray, documents: np.ndarray, task: Task, precision: str, similarity: str, metrics: list[str]
 ) -> dict[str, np.ndarray]:
-    """Each metric of each query, as their InformationRetrievalEvaluator ranks. A document is relevant or not: grades are not read.
+    """Compute metrics per query from the rankings of InformationRetrievalEvaluator, which ignores relevance grades.
 
     Args:
-        queries, documents: (q, dim) and (d, dim) float32, as encoded.
-        task: whose queries and documents they are.
+        queries: (q, dim) float32, as encoded.
+        documents: (d, dim) float32, as encoded.
+        task: The task of the queries and documents.
         precision: float32, int8, uint8, binary or ubinary.
         similarity: cosine or dot.
-        metrics: 'ndcg@k', 'mrr@k', 'recall@k', 'accuracy@k'.
+        metrics: 'ndcg@k', 'mrr@k', 'recall@k' or 'accuracy@k'.
 
     Returns:
-        By metric, (q,) float64.
+        (q,) float64 by metric.
     """
     depth = max(name_and_cutoff(metric)[1] for metric in metrics)
     evaluator = _Rankings(
@@ -54,25 +56,29 @@ def retrieval(
 
 
 def similarities(first: np.ndarray, second: np.ndarray, precision: str) -> np.ndarray:
-    """Cosine similarity of each pair as their EmbeddingSimilarityEvaluator compares, (n,) float64.
+    """Compute the cosine similarity of each pair as EmbeddingSimilarityEvaluator does.
 
     Args:
-        first, second: (n, dim) float32, as encoded; they are scaled to unit length before they are quantized, as there.
+        first: (n, dim) float32, the first texts as encoded; as in the evaluator, they are scaled to unit length before quantization.
+        second: (n, dim) float32, the second texts.
         precision: float32, int8, uint8, binary or ubinary.
+
+    Returns:
+        (n,) float64.
     """
     sides = [torch.nn.functional.normalize(torch.from_numpy(side), dim=1).numpy() for side in (first, second)]
     compared = pairwise_cos_sim(*(torch.from_numpy(codes(side, precision).astype(np.float32)) for side in sides))
-    found: np.ndarray = compared.numpy().astype(np.float64)
-    return found
+    cosines: np.ndarray = compared.numpy().astype(np.float64)
+    return cosines
 
 
 class _Rankings(InformationRetrievalEvaluator):
-    """Their evaluator, which keeps the rankings that its figures are means over."""
+    """The evaluator of sentence-transformers, which also stores the rankings that its metrics are computed from."""
 
     best: list[list[str]]
 
     def compute_metrics(self, queries_result_list: list[Any]) -> Any:
-        """As theirs; best hit first, in the order that it counts them in."""
+        """Compute the evaluator's metrics, and store the ranking of each query in the order in which they count hits."""
         self.best = [
             [hit["corpus_id"] for hit in sorted(hits, key=lambda hit: hit["score"], reverse=True)]
             for hits in queries_result_list
@@ -81,17 +87,17 @@ class _Rankings(InformationRetrievalEvaluator):
 
 
 class _Stored:
-    """Where their evaluator wants a model: gives embeddings that are there already to texts that name their rows."""
+    """Replacement of the evaluator's model, which returns precomputed embeddings for texts that are row numbers."""
 
     def __init__(self, queries: np.ndarray, documents: np.ndarray, precision: str) -> None:
         self.queries, self.documents, self.precision = queries, documents, precision
 
     def encode_query(self, texts: list[str], **_: Any) -> torch.Tensor:
-        """Codes as numbers, of the ranges of this call."""
+        """Return the codes of queries as numbers, with the ranges of this call."""
         return self._codes(self.queries, texts)
 
     def encode_document(self, texts: list[str], **_: Any) -> torch.Tensor:
-        """Codes as numbers, of the ranges of this call."""
+        """Return the codes of documents as numbers, with the ranges of this call."""
         return self._codes(self.documents, texts)
 
     def _codes(self, embeddings: np.ndarray, texts: list[str]) -> torch.Tensor:
@@ -100,8 +106,16 @@ class _Stored:
 
 
 def codes(embeddings: np.ndarray, precision: str) -> np.ndarray:
-    """What their `encode(precision=…)` gives; bits unpacked to 0 and 1, as their EmbeddingSimilarityEvaluator does."""
-    made: np.ndarray = quantize_embeddings(embeddings, precision)
+    """Quantize embeddings as sentence-transformers' `encode(precision=…)` does.
+
+    Args:
+        embeddings: (n, dim) float32.
+        precision: float32, int8, uint8, binary or ubinary.
+
+    Returns:
+        (n, dim) codes; bits are unpacked to 0 and 1, as in EmbeddingSimilarityEvaluator.
+    """
+    quantized: np.ndarray = quantize_embeddings(embeddings, precision)
     if precision == "binary":
-        made = (made.astype(np.int16) + 128).astype(np.uint8)
-    return np.unpackbits(made, axis=1) if precision in ("binary", "ubinary") else made
+        quantized = (quantized.astype(np.int16) + 128).astype(np.uint8)
+    return np.unpackbits(quantized, axis=1) if precision in ("binary", "ubinary") else quantized

@@ -1,4 +1,4 @@
-"""Figures of semantic textual similarity: how well the similarity of two embeddings follows what people said of the texts."""
+"""Metrics of semantic textual similarity: the correlation of embedding similarities with human judgements."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ from qatlab.evaluation.search import Timed
 from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
 
-PAIRS_AT_ONCE = 512  # left out in turn, beside all others
+PAIRS_AT_ONCE = 512  # pairs that are processed at once, each left out of all pairs in turn
 
 
-def similarity_figures(
+def similarity_metrics(
     queries: OnAxes,
     documents: OnAxes,
     task: Task,
@@ -24,63 +24,68 @@ def similarity_figures(
     config: EvaluateConfig,
     watch: Timed = NOT_TIMED,
 ) -> dict[str, np.ndarray]:
-    """Spearman's and Pearson's correlation, each as (pairs,) float64 whose mean it is (see `by_pair`).
+    """Compute Spearman's and Pearson's correlation, each as one value per pair whose mean it is (see `by_pair`).
 
     Args:
-        queries, documents: the first and the second of each pair, on the output's axes.
-        task: how alike each pair is.
-        output: how embeddings are stored and compared.
-        ranges: what integer grids are laid over.
-        config: the similarity function.
-        watch: unused; nothing is searched.
+        queries: Embeddings of the first text of each pair on the axes of the output.
+        documents: Embeddings of the second text of each pair on the same axes.
+        task: The judged similarity of each pair.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
+        config: The similarity function.
+        watch: Unused, because there is no search.
+
+    Returns:
+        `spearman` and `pearson`, (pairs,) float64 each.
 
     Raises:
-        ValueError: where all pairs are equally alike, which no correlation can follow.
+        ValueError: If all pairs have the same judgement, with which no correlation is defined.
     """
     pairs = list(zip(task.query_ids, task.document_ids, strict=True))
     gold = np.array([task.judgements[query][document] for query, document in pairs])
-    found = _similarities(queries, documents, output, ranges, config.similarity)
+    similarities = _similarities(queries, documents, output, ranges, config.similarity)
     if len(set(gold)) < 2:
-        raise ValueError("all pairs are judged equally alike; a correlation needs two grades at least")
+        raise ValueError("all pairs have the same judgement; a correlation needs at least two different ones")
     from scipy import stats
 
     return {
-        "spearman": by_pair(stats.rankdata(found), stats.rankdata(gold), ranked=True),
-        "pearson": by_pair(found, gold, ranked=False),
+        "spearman": by_pair(stats.rankdata(similarities), stats.rankdata(gold), ranked=True),
+        "pearson": by_pair(similarities, gold, ranked=False),
     }
 
 
-def by_pair(found: np.ndarray, gold: np.ndarray, ranked: bool) -> np.ndarray:
-    """Each pair's part in a correlation, which is no mean over pairs; see `jackknife.parts`.
+def by_pair(similarities: np.ndarray, gold: np.ndarray, ranked: bool) -> np.ndarray:
+    """Return the jackknife pseudo-value of each pair, whose mean is the correlation (see `jackknife.parts`).
 
     Args:
-        found, gold: (n,) float64; ranks, ties averaged, where `ranked`.
-        ranked: whether leaving one out moves the ranks of the others.
+        similarities: (n,) float64, similarities, or their ranks with averaged ties where `ranked`.
+        gold: (n,) float64, judgements, or their ranks.
+        ranked: Whether leaving one pair out changes the ranks of the others.
 
     Returns:
-        (n,) float64; all 0 where `found` is constant, which follows nothing.
+        (n,) float64; all 0 where `similarities` are constant.
     """
     from scipy import stats
 
-    count = len(found)
-    if np.ptp(found) == 0:
+    count = len(similarities)
+    if np.ptp(similarities) == 0:
         return np.zeros(count)
-    whole = float(stats.pearsonr(found, gold).statistic)
-    if count < 4:  # three pairs less one are two, whose correlation is ±1
+    whole = float(stats.pearsonr(similarities, gold).statistic)
+    if count < 4:  # leaving one of three pairs out leaves two, whose correlation is always ±1
         return np.full(count, whole)
     without = np.concatenate(
-        [_without(found, gold, np.arange(first, min(first + PAIRS_AT_ONCE, count)), ranked)
+        [_without(similarities, gold, np.arange(first, min(first + PAIRS_AT_ONCE, count)), ranked)
          for first in range(0, count, PAIRS_AT_ONCE)]
     )  # fmt: skip
     return parts(whole, without)
 
 
-def _without(found: np.ndarray, gold: np.ndarray, left_out: np.ndarray, ranked: bool) -> np.ndarray:
-    """The correlation of all others, for each of the positions, (len(left_out),)."""
+def _without(similarities: np.ndarray, gold: np.ndarray, left_out: np.ndarray, ranked: bool) -> np.ndarray:
+    """Return the correlation of all other pairs for each of the positions `left_out`, (len(left_out),)."""
     sides = []
-    for side in (found, gold):
+    for side in (similarities, gold):
         others = np.broadcast_to(side, (len(left_out), len(side))).astype(np.float64)
-        if ranked:  # those above move down by one, those that tie by a half
+        if ranked:  # higher ranks decrease by one, equal ranks by a half
             one = side[left_out][:, None]
             others = others - (others > one) - 0.5 * (others == one)
         others[np.arange(len(left_out)), left_out] = np.nan

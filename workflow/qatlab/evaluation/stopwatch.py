@@ -1,4 +1,4 @@
-"""What a query costs, apart from what is done once for all queries: reading, turning and packing documents."""
+"""Measurement of the time that queries take, without the work done once for all queries, such as reading documents."""
 
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -8,10 +8,10 @@ NOT_TIMED: AbstractContextManager[Any] = nullcontext()
 
 
 class Stopwatch(AbstractContextManager["Stopwatch", None]):
-    """Adds up the time spent in its `with` blocks.
+    """Context manager that adds up the time spent in its `with` blocks.
 
     Attributes:
-        seconds: so far.
+        seconds: Total time so far.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What a task asks: its queries, its documents, and which of them belong together."""
+"""An evaluation task in memory: ids of queries and documents, and the judgements that connect them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +13,16 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Task:
-    """Read from a task artifact; embeddings are in the order of the ids.
+    """The ids and judgements of a task artifact; embeddings are in the order of the ids.
 
     Attributes:
-        kind: retrieval: documents are ranked for each query. reranking: those that are judged for it are. similarity: the
-            first query and the first document are a pair, and so on.
-        query_ids, document_ids: names, in the order of the tables.
-        judgements: by query, by document: its grade (retrieval), 1 or 0 (reranking), how alike they are (similarity).
-        ignore_identical_ids: whether a document of the same name as the query is no answer to it (where queries are documents).
+        kind: Kind of the task. retrieval ranks all documents for each query; reranking ranks the documents that are judged for it;
+            similarity compares the first query with the first document, the second with the second, and so on.
+        query_ids, document_ids: Ids in the order of the tables.
+        judgements: By query id and document id, the relevance grade (retrieval), 1 or 0 (reranking), or the similarity of the two
+            texts (similarity).
+        ignore_identical_ids: Whether a document with the id of the query is excluded from its results (for tasks whose queries are
+            documents).
     """
 
     kind: Kind
@@ -30,12 +32,12 @@ class Task:
     ignore_identical_ids: bool = False
 
     def relevant(self, query: str) -> dict[str, float]:
-        """The documents that answer a query, and how well."""
+        """Return the ids of a query's relevant documents and their grades."""
         return {document: grade for document, grade in self.judgements.get(query, {}).items() if grade > 0}
 
 
 def load_task(folder: Path) -> Task:
-    """Of a task artifact."""
+    """Load a Task from the folder of a task artifact."""
     manifest = read_json(folder / MANIFEST)
     document_ids, query_ids = (
         pq.read_table(folder / f"{name}.parquet", columns=["id"])["id"].to_pylist() for name in ("documents", "queries")

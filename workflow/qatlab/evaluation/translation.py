@@ -1,4 +1,4 @@
-"""chrF and BLEU of translations, as sacrebleu computes them.
+"""The translation metrics chrF and BLEU, as sacrebleu computes them.
 
 References:
     Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation", https://aclanthology.org/W15-3049
@@ -14,19 +14,31 @@ from sacrebleu.metrics.chrf import CHRF
 
 from qatlab.evaluation.jackknife import parts
 
-FEW = 4  # sentences; fewer tell nothing of one another
+FEW = 4  # with fewer sentences, each sentence gets the score of the corpus
 
 
-def translation_figures(hypotheses: list[str], references: list[str]) -> dict[str, np.ndarray]:
-    """`chrf` and `bleu`, from 0 to 100, each as (sentences,) float64 whose mean the corpus's score is.
+def translation_metrics(hypotheses: list[str], references: list[str]) -> dict[str, np.ndarray]:
+    """Compute chrF and BLEU, from 0 to 100, as one value per sentence whose mean is the score of the corpus.
 
-    Neither is a mean over sentences: both are of counts that are summed first. So each sentence has its part (`jackknife.parts`).
+    Both scores are computed from counts that are summed over sentences, so neither is a mean of sentence scores. The values of
+    sentences are therefore jackknife pseudo-values (`jackknife.parts`).
+
+    Args:
+        hypotheses: Translations by the model.
+        references: Reference translations in the same order.
+
+    Returns:
+        `chrf` and `bleu`, each (sentences,) float64.
     """
-    return {"chrf": _of(CHRF(), hypotheses, references), "bleu": _of(BLEU(force=True), hypotheses, references)}
+    return {"chrf": _parts(CHRF(), hypotheses, references), "bleu": _parts(BLEU(force=True), hypotheses, references)}
 
 
-def _of(metric: Any, hypotheses: list[str], references: list[str]) -> np.ndarray:
-    """Sacrebleu's own functions for its bootstrap: a sentence's counts, and the score of summed ones."""
+def _parts(metric: Any, hypotheses: list[str], references: list[str]) -> np.ndarray:
+    """Return a metric's value for each sentence, (sentences,) float64.
+
+    The functions of sacrebleu that are called are those of its bootstrap: the counts of each sentence, and the score of summed
+    counts.
+    """
     counts = np.array(metric._extract_corpus_statistics(hypotheses, [references]), dtype=np.int64)
     total = counts.sum(axis=0)
     whole = _score(metric, total)

@@ -1,4 +1,4 @@
-"""Quantization in the loss, usable in anyone's Sentence Transformers trainer."""
+"""Quantization-aware loss for embeddings, which works with every trainer of Sentence Transformers."""
 
 from qatlab.losses.callback import QuantizationAwareCallback
 from qatlab.losses.quantization_aware import QuantizationAwareLoss

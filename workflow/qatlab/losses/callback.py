@@ -1,4 +1,4 @@
-"""What connects a QuantizationAwareLoss to the trainer that it is used in."""
+"""Trainer callback of QuantizationAwareLoss."""
 
 from typing import Any
 
@@ -9,15 +9,15 @@ from qatlab.losses.quantization_aware import QuantizationAwareLoss
 
 
 class QuantizationAwareCallback(TrainerCallback):
-    """Callback that passes each step's number to the loss, logs its diagnostics, and leaves its centring with the model.
+    """Callback that passes the number of each step to the loss, logs its diagnostics, and appends its centring to the model.
 
-    Logged beside the trainer's own values, in `trainer.state.log_history`: `weight_<precision>`, `loss_<precision>`
+    The diagnostics in `trainer.state.log_history` are `weight_<precision>`, `loss_<precision>`
     (before its weight), `changed_<precision>` (share of embedding values that the grid changed), `scale_<precision>` where
-    learned, and `gradient_ratio_<precision>` and `gradient_cosine_<precision>` of the latest comparison with the float
-    term's gradient.
+    learned, and `gradient_ratio_<precision>` and `gradient_cosine_<precision>` of the latest comparison with the gradient of the
+    float term.
 
     Args:
-        loss: the loss given to the trainer.
+        loss: The loss of the trainer.
 
     Example:
         ::
@@ -33,9 +33,16 @@ class QuantizationAwareCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Passes the step on, and clears the gradients of the loss's own parameters.
+        """Pass the step to the loss, and clear the gradients of the loss's own parameters.
 
-        The trainer clears those of the model alone (sentence-transformers 5.7), so that they would add up over all steps.
+        The trainer clears the gradients of the model only (sentence-transformers 5.7), so that those of the loss would add up over
+        all steps.
+
+        Args:
+            args: The trainer's arguments.
+            state: The trainer's state, which has the number of the step.
+            control: The trainer's control object.
+            **kwargs: Further arguments of callbacks.
         """
         self.loss.set_progress(state.global_step, state.max_steps)
         for parameter in self.loss.own_parameters():
@@ -49,11 +56,19 @@ class QuantizationAwareCallback(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Adds the loss's diagnostics to a training log."""
+        """Add the diagnostics of the loss to a training log.
+
+        Args:
+            args: The trainer's arguments.
+            state: The trainer's state, which has the log history.
+            control: The trainer's control object.
+            logs: The values that are logged.
+            **kwargs: Further arguments of callbacks.
+        """
         if logs is not None and "loss" in logs:
             diagnostics = {**self.loss.gradients.latest, **self.loss.diagnostics}
             logs.update(diagnostics)
-            state.log_history[-1].update(diagnostics)  # a copy, made before callbacks are asked
+            state.log_history[-1].update(diagnostics)  # the trainer copied `logs` there before it called callbacks
 
     def on_train_end(
         self,
@@ -63,7 +78,15 @@ class QuantizationAwareCallback(TrainerCallback):
         model: Any = None,
         **kwargs: Any,
     ) -> None:
-        """Append the loss's centring, if any, to the trained model."""
-        while not isinstance(model, SentenceTransformer):  # what DistributedDataParallel or torch.compile made of it
+        """Append the centring of the loss, if any, to the trained model.
+
+        Args:
+            args: The trainer's arguments.
+            state: The trainer's state.
+            control: The trainer's control object.
+            model: The trained model.
+            **kwargs: Further arguments of callbacks.
+        """
+        while not isinstance(model, SentenceTransformer):  # DistributedDataParallel and torch.compile wrap the model
             model = getattr(model, "module", None) or model._orig_mod
         self.loss.append_centring(model)

@@ -1,4 +1,4 @@
-"""Centring of embeddings inside a loss: a shift before every grid, which stays with the model as an ordinary module."""
+"""Centring of embeddings inside a loss, a shift before quantization that is saved with the model as an ordinary module."""
 
 import torch
 from torch import Tensor, nn
@@ -13,28 +13,28 @@ KINDS = ("batch", "running", "learned")
 class Centring(nn.Module):
     """A shift x ↦ x − centre of the embeddings that a loss compares.
 
-    A bit says on which side of 0 a value lies, so a dimension that has the same sign in most texts says little. Subtracting
-    the mean puts 0 in the middle of the values. Kinds:
+    A bit encodes on which side of 0 a value lies, so a dimension that has the same sign in most texts carries little information.
+    Subtracting the mean puts 0 in the middle of the values. The kinds are:
 
-    * ``batch``: the mean of all columns of each batch, as batch normalization does; what is kept is its moving average.
-    * ``running``: the moving average itself, with the batch of the step in it.
-    * ``learned``: a parameter, trained with the model, that begins as the first batch's mean.
+    * ``batch``: the mean of all columns of each batch, as in batch normalization; its moving average becomes the model's centre.
+    * ``running``: the moving average itself, which includes the batch of the step.
+    * ``learned``: a parameter that is trained with the model and starts as the mean of the first batch.
 
-    The centre of ``batch`` and ``running`` is a constant for the gradient. Without training (no gradient, or `eval()`), all
-    kinds subtract what is kept. Over several processes the mean is that of the whole batch.
+    The centre of ``batch`` and ``running`` is a constant for the gradient. Outside training (no gradient, or `eval()`), all
+    kinds subtract the stored centre. With several processes, the mean is that of the whole batch.
 
     Args:
-        kind: one of KINDS.
-        dim: dimensions of the embeddings.
-        momentum: how much of the moving average stays at each step, from 0 to below 1.
-        unit: whether embeddings are scaled to unit length after the shift, as `append_to` lets the model do.
+        kind: One of KINDS.
+        dim: Number of dimensions of the embeddings.
+        momentum: Share of the moving average that is kept at each step, from 0 to below 1.
+        unit: Whether embeddings are scaled to unit length after the shift; `append_to` then adds this to the model.
 
     Attributes:
         centre: float32 (dim,).
-        started: whether a batch has been seen.
+        started: Whether a batch has been seen.
 
     Raises:
-        ValueError: for an unknown kind, a momentum out of range, or an unknown number of dimensions.
+        ValueError: For an unknown kind, a momentum out of range, or an unknown number of dimensions.
     """
 
     centre: Tensor
@@ -47,7 +47,7 @@ class Centring(nn.Module):
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be from 0 to below 1, not {momentum}")
         if dim is None:
-            raise ValueError("centring needs a model that knows the dimensions of its embeddings")
+            raise ValueError("centring needs a model that reports the number of dimensions of its embeddings")
         self.kind = kind
         self.momentum = momentum
         self.unit = unit
@@ -58,10 +58,17 @@ class Centring(nn.Module):
         self.register_buffer("started", torch.tensor(False))
 
     def forward(self, columns: list[Tensor], learn: bool) -> list[Tensor]:
-        """Subtract the centre from each column (n, dim); raise ValueError for another dimension.
+        """Subtract the centre from each column.
 
         Args:
-            learn: whether this is a step of training, whose batch counts.
+            columns: Embeddings of each text column, (n, dim).
+            learn: Whether this is a training step, whose batch updates the centre.
+
+        Returns:
+            Centred columns, (n, dim), of unit length where `unit`.
+
+        Raises:
+            ValueError: For embeddings of another dimension.
         """
         dim = len(self.centre)
         for column in columns:
@@ -75,19 +82,19 @@ class Centring(nn.Module):
         return [F.normalize(column, dim=1) for column in shifted] if self.unit else shifted
 
     def _centre(self, columns: list[Tensor]) -> Tensor:
-        """Return what this step subtracts, after the batch has moved what is kept."""
+        """Update the stored centre with a batch, and return the vector that this step subtracts."""
         with torch.no_grad():
             batch = average(torch.cat([column.detach().float() for column in columns]).mean(dim=0))
-            stays = 1.0 if self.kind == "learned" else self.momentum
-            # No branch on `started`: on a GPU it would wait for the device in every step.
-            self.centre.copy_(torch.where(self.started, stays * self.centre + (1 - stays) * batch, batch))
+            momentum = 1.0 if self.kind == "learned" else self.momentum
+            # A branch on `started` would synchronize with a GPU in every step.
+            self.centre.copy_(torch.where(self.started, momentum * self.centre + (1 - momentum) * batch, batch))
             self.started.fill_(True)
         return batch if self.kind == "batch" else self.centre
 
     def append_to(self, model: nn.Sequential) -> None:
         """Append the shift to a Sentence Transformer as a `Dense` module, and a `Normalize` where `unit`.
 
-        The model that is saved then needs no qatlab, and its float embeddings are those that training has seen.
+        The saved model then works without qatlab, and its float embeddings are those of training.
         """
         from sentence_transformers.sentence_transformer.modules import Normalize
 
@@ -96,11 +103,11 @@ class Centring(nn.Module):
             model.append(module.to(self.centre.device))
 
     def extra_repr(self) -> str:
-        """Describe it for print(loss)."""
+        """Return the settings that `print(loss)` shows."""
         return f"{self.kind}, dim={len(self.centre)}, momentum={self.momentum}, unit={self.unit}"
 
 
 def ends_in_unit_length(model: nn.Module) -> bool:
-    """Whether a Sentence Transformer's last module scales embeddings to unit length."""
+    """Return whether the last module of a Sentence Transformer scales embeddings to unit length."""
     modules = list(model.children())
     return bool(modules) and type(modules[-1]).__name__ == "Normalize"

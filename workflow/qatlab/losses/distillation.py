@@ -1,4 +1,4 @@
-"""Distillation from the similarities of float embeddings to those of quantized ones."""
+"""Distillation from the similarities of float embeddings to the similarities of quantized embeddings."""
 
 from typing import Any
 
@@ -16,19 +16,28 @@ def similarity_divergence(
     gathered: bool = False,
     quantized_scale: Any = None,
 ) -> Tensor:
-    """Compute the KL divergence from the float similarities to the quantized ones: a scalar, the mean over queries.
+    """Compute the KL divergence from the float similarities to the quantized similarities.
 
-    Each query's cosine similarities to all documents of the batch, times `scale`, make a distribution (softmax); the
-    float one is the teacher and gets no gradient (Hinton et al. 2015, arXiv 1503.02531).
+    The softmax of a query's scaled cosine similarities to all documents of the batch is a distribution. The float distribution is
+    the teacher and receives no gradient (Hinton et al. 2015, arXiv 1503.02531).
 
     Args:
-        quantized, floats: columns (n, dim), queries first, then documents; at least two.
-        scale: of the float similarities.
-        gathered: whether the documents are those of all processes.
-        quantized_scale: of the quantized similarities, a number or a scalar tensor, where it is another.
+        quantized: Quantized columns, (n, dim), queries first, then documents.
+        floats: Float columns, (n, dim), in the same order; at least two.
+        scale: Scale of the float similarities.
+        gathered: Whether the documents are those of all processes.
+        quantized_scale: Scale of the quantized similarities, a number or a scalar tensor; None for `scale`.
+
+    Returns:
+        A scalar, the mean over queries.
+
+    Raises:
+        ValueError: For fewer than two columns.
     """
     if len(floats) < 2:
-        raise ValueError(f"distillation compares queries with documents: it needs two text columns, not {len(floats)}")
+        raise ValueError(
+            f"distillation compares queries with documents, so it needs at least two text columns, not {len(floats)}"
+        )
     teacher = F.softmax(_similarities([column.detach() for column in floats], gathered) * scale, dim=1)
     student_scale = scale if quantized_scale is None else quantized_scale
     student = F.log_softmax(_similarities(quantized, gathered) * student_scale, dim=1)

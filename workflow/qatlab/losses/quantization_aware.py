@@ -1,4 +1,4 @@
-"""A loss computed on quantized embeddings, at several precisions at once."""
+"""Loss that is computed on quantized embeddings, at several precisions at once."""
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,11 +20,11 @@ from qatlab.losses.wrapped import (
     cached_loss,
     check_over_embeddings,
     gathers,
+    needs_scalar,
     scale_replaced,
     scaled_loss,
     scales_by_precision,
     total_of,
-    wants_a_number,
 )
 from qatlab.losses.zero_distance import guard_zero_distances
 from qatlab.machine.processes import mean
@@ -37,52 +37,53 @@ FLOAT = "float32"
 
 
 class QuantizationAwareLoss(nn.Module):
-    """Loss modifier that trains embeddings for the precisions they will be stored in.
+    """Loss modifier that trains embeddings for the precisions in which they will be stored.
 
     The wrapped loss is computed once per precision, on embeddings rounded to that precision's grid
-    (:mod:`qatlab.quantization`, the very grid that evaluation uses), and the weighted sum is minimized. The model runs
-    once a step whatever the number of precisions: each sees the same float embeddings, never another's output. The
-    gradient is exactly the weighted sum of the precisions' gradients; one without weight, or not listed, adds nothing.
+    (:mod:`qatlab.quantization`, the same grid that evaluation uses), and the weighted sum is minimized. The model runs
+    once per step for any number of precisions: each precision quantizes the same float embeddings, never the output of another.
+    The gradient is exactly the weighted sum of the precisions' gradients; a precision with weight 0 or that is not listed
+    contributes nothing.
 
-    **Bits.** The codes of an embedding x of d dimensions are ±1 and have length √d, whatever the length of x. The loss is
-    given them at the root mean square of the batch's lengths, one length for all, as stored bits have one; so the values of
-    dot products and Euclidean distances are on the scale of the float term's too. The gradient at x is √d / ‖x‖ times that
-    at the codes (derived in :mod:`qatlab.quantization.estimators`): on the scale of the float term's gradient whatever the
-    length of x. Straight-through without that factor, as in sentence-transformers' pull request 3655, has ‖x‖ / √d of it
-    under cosine similarity, a twentieth for a normalized model of 384 dimensions.
+    **Bits.** The codes of an embedding x of d dimensions are ±1 and have length √d for every length of x. They are scaled to
+    the root mean square of the batch's lengths, the same for all rows as for stored bits, so that dot products and Euclidean
+    distances have the scale of the float term's too. The gradient at x is √d / ‖x‖ times that
+    at the codes (derived in :mod:`qatlab.quantization.estimators`), so that it has the scale of the float term's gradient for
+    every length of x. The straight-through gradient without that factor, as in sentence-transformers' pull request 3655, is
+    ‖x‖ / √d of it under cosine similarity, a twentieth for a normalized model of 384 dimensions.
 
     Similarities of bits are flatter: for embeddings spread evenly over all directions, E[cos(sign x, sign y)] =
-    (2/π) · asin(cos(x, y)) (Charikar 2002), whose slope where most pairs lie, near 0, is 2/π; of float queries and bits,
+    (2/π) · asin(cos(x, y)) (Charikar 2002), whose slope where most pairs lie, near 0, is 2/π; for float queries and bits,
     E[cos(x, sign y)] = √(2/π) · cos(x, y). The same differences of similarity therefore need the wrapped loss's scale times
-    π/2 for bits against bits (31.4 for 20) and times √(π/2) for floats against bits (25.1); this is the default.
+    π/2 for bits with bits (31.4 instead of 20) and times √(π/2) for floats with bits (25.1); this is the default.
 
     Args:
         model: SentenceTransformer model
         loss: The loss function to be used, e.g. :class:`MultipleNegativesRankingLoss`, :class:`CoSENTLoss`,
             :class:`CachedMultipleNegativesRankingLoss` or :class:`MatryoshkaLoss`.
-        precisions: What is quantized to what, each once: a name for both sides, e.g. ``"int8"``, or queries and
-            documents apart, ``("float32", "binary")`` or ``"float32_x_binary"``. The first text column holds the queries.
+        precisions: Precisions at which the loss is computed, each listed once: a name for queries and documents, e.g. ``"int8"``,
+            or one for each, ``("float32", "binary")`` or ``"float32_x_binary"``. The first text column contains the queries.
             Names: float32, float16, bfloat16, float8_e4m3, int8, uint8, int4, int2, int2_quantile, ternary, binary, ubinary.
         weights: One number or :class:`~qatlab.schedules.WeightSchedule` per precision; 1.0 each by default.
-        ranges: What int8, uint8, int4, int2, int2_quantile and ternary are laid over: ``"batch"`` (minimum and maximum of all
+        ranges: Ranges of int8, uint8, int4, int2, int2_quantile and ternary: ``"batch"`` (minimum and maximum of all
             columns of the batch, over all processes; quantiles for int2_quantile and ternary), a range of
             :mod:`qatlab.quantization` that is fitted, fixed, running or learned, or a dictionary of these by precision.
-        estimator: How gradients pass the rounding: ``"identity"`` (straight-through), ``"clipped"``, ``"tanh"``,
+        estimator: Gradient estimator of the rounding: ``"identity"`` (straight-through), ``"clipped"``, ``"tanh"``,
             ``"lsq"``, or one of :mod:`qatlab.quantization.estimators`.
-        scales: The wrapped loss's ``scale`` (1 / temperature) by precision, where it should be another.
-        match_scales: Whether precisions with bits that are not in ``scales`` have the wrapped loss's scale divided by the
-            slope of their similarities (see above); otherwise they have the wrapped loss's own.
-        learned_scales: Precisions whose scale is trained, from the one that it would otherwise have.
-        centring: A shift of the embeddings before every precision, float32 too: ``"batch"``, ``"running"``, ``"learned"``, a
-            :class:`~qatlab.losses.centring.Centring`, or None. :class:`QuantizationAwareCallback` appends it to the model as
+        scales: Values of the wrapped loss's ``scale`` (1 / temperature) by precision, for precisions that need another one.
+        match_scales: Whether precisions with bits that are not in ``scales`` use the wrapped loss's scale divided by the
+            slope of their similarities (see above); otherwise they use the wrapped loss's own.
+        learned_scales: Precisions whose scale is trained, starting from the scale that it would otherwise have.
+        centring: A shift of the embeddings before every precision, including float32: ``"batch"``, ``"running"``, ``"learned"``,
+            a :class:`~qatlab.losses.centring.Centring`, or None. :class:`QuantizationAwareCallback` appends it to the model as
             an ordinary ``Dense`` module when training ends (and a ``Normalize`` where the model ends in one);
             :meth:`append_centring` does so without the callback.
-        diagnose_every: Steps from one look at each precision's gradient at the embeddings to the next
-            (:class:`~qatlab.losses.gradients.GradientsAtEmbeddings`); 0 for none.
-        distillation: Weight of the KL divergence from the float similarities to each quantized precision's; over the documents
-            of all processes where the wrapped loss has ``gather_across_devices``.
-        variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` rounds as the pull request did, to reproduce it: with its gradient of
-            bits, and one scale for all precisions.
+        diagnose_every: Number of steps between two comparisons of the precisions' gradients at the embeddings
+            (:class:`~qatlab.losses.gradients.GradientsAtEmbeddings`); 0 disables them.
+        distillation: Weight of the KL divergence from the float similarities to those of each quantized precision; it covers the
+            documents of all processes where the wrapped loss has ``gather_across_devices``.
+        variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` reproduces the rounding of the pull request, with its gradient of
+            bits and one scale for all precisions.
 
     References:
         - sentence-transformers pull request 3655, where a loss of this name was first proposed
@@ -99,13 +100,13 @@ class QuantizationAwareLoss(nn.Module):
 
     Relations:
         - :class:`MatryoshkaLoss` does the same for truncated embeddings. Around this loss it truncates before
-          quantizing, as a deployment does; inside it, it truncates (and normalizes) what was quantized.
+          quantizing, as a deployment does; inside this loss it truncates (and normalizes) quantized embeddings.
 
     Raises:
-        ValueError: for no, repeated or unknown precisions, weights of another length or only zero ones, a range that is
-            not fitted or fitted on another dimension, int4 with an odd dimension, an unknown centring, a loss made for
-            another model.
-        TypeError: for a loss that is not over embeddings.
+        ValueError: For empty, repeated or unknown precisions, weights of another length or all zero, a range that is
+            not fitted or fitted on another dimension, int4 with an odd dimension, an unknown centring, or a loss that was created
+            for another model.
+        TypeError: For a loss that is not over embeddings.
 
     Example:
         ::
@@ -175,26 +176,31 @@ class QuantizationAwareLoss(nn.Module):
         self.step: int | None = None
         self.total_steps: int | None = None
         self._diagnostics: dict[str, Any] = {}
-        for parameter in (*self.log_scales.parameters(), *self._of_forward()):
+        for parameter in (*self.log_scales.parameters(), *self._embedding_parameters()):
             parameter.register_post_accumulate_grad_hook(average_over_processes)
 
     def set_progress(self, step: int, total_steps: int | None) -> None:
-        """Tells schedules and annealed estimators where training stands; QuantizationAwareCallback calls it."""
+        """Set the optimizer step for schedules and annealed estimators; QuantizationAwareCallback calls it.
+
+        Args:
+            step: The step, counted from 0.
+            total_steps: Number of steps of the training, which schedules given as fractions need; None if unknown.
+        """
         self.step, self.total_steps = step, total_steps
 
     def own_parameters(self) -> list[nn.Parameter]:
-        """Those that are trained and not the model's: scales, steps of learned ranges, and what the wrapped loss has."""
-        models = {id(parameter) for parameter in self.model.parameters()}
-        return [parameter for parameter in self.parameters() if id(parameter) not in models]
+        """Return the trained parameters that are not the model's: scales, learned ranges, and those of the wrapped loss."""
+        model_parameters = {id(parameter) for parameter in self.model.parameters()}
+        return [parameter for parameter in self.parameters() if id(parameter) not in model_parameters]
 
-    def _of_forward(self) -> list[nn.Parameter]:
-        """Those that shape the embeddings which the wrapped loss is given."""
+    def _embedding_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of ranges and centring, on which the embeddings depend that the wrapped loss gets."""
         return [*self.ranges.parameters(), *(self.centring.parameters() if self.centring is not None else ())]
 
     def append_centring(self, model: SentenceTransformer) -> None:
-        """Append the centring to the trained model as ordinary modules, once; do nothing without one.
+        """Append the centring to the trained model as ordinary modules, and remove it from the loss.
 
-        The loss centres no more after that: the model does.
+        The method does nothing if the loss has no centring, or none any longer.
         """
         if self.centring is not None:
             self.centring.append_to(model)
@@ -203,28 +209,34 @@ class QuantizationAwareLoss(nn.Module):
     def _current_step(self) -> int:
         if self.step is None and (self.estimator.anneals or any(s.varies for s in self.schedules.values())):
             raise ValueError(
-                "schedules and annealed estimators must know the step: give the trainer "
-                "callbacks=[QuantizationAwareCallback(loss)], or call loss.set_progress(step, total_steps) before each"
+                "schedules and annealed estimators need the number of the step; give the trainer "
+                "callbacks=[QuantizationAwareCallback(loss)], or call loss.set_progress(step, total_steps) before each step"
             )
         return self.step or 0
 
     @property
     def diagnostics(self) -> dict[str, float]:
-        """Weights, losses, learned scales, and the share of embedding values that each grid changed, of the last step.
+        """Return the weights, losses, learned scales and shares of changed embedding values of the last step.
 
-        They are of the batches of all processes together. Every `diagnose_every` steps, the ratio and the cosine of each
-        precision's gradient at the embeddings to the float term's are among them (`gradients.latest` keeps the last ones).
+        They are averages over the batches of all processes. Every `diagnose_every` steps they include the ratio and the cosine of
+        each precision's gradient at the embeddings to the float term's (`gradients.latest` keeps the last ones).
 
-        A share of 0 would mean that quantization is not live.
+        A share of changed values of 0 would mean that quantization has no effect.
         """
         return {name: float(value) for name, value in self._diagnostics.items()}
 
     def forward(
         self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None
     ) -> dict[str, Tensor] | Tensor:
-        """The weighted loss of each precision that has weight now, by name: the trainer sums and logs them.
+        """Compute the weighted loss of each precision whose weight is above 0 at this step.
 
-        One scalar instead where the wrapped loss is a Cached one, or inside MatryoshkaLoss.
+        Args:
+            sentence_features: Tokenized text columns.
+            labels: Labels of the batch, for losses that need them.
+
+        Returns:
+            Scalars by the name of the precision, which the trainer sums and logs; one scalar where the wrapped loss is a Cached
+            one, or inside MatryoshkaLoss.
         """
         features = list(sentence_features)
         if self.uses_gradient_cache:
@@ -250,33 +262,33 @@ class QuantizationAwareLoss(nn.Module):
                     divergence = self._divergence(name, columns, floats)
                     self._diagnostics[f"distillation_{name}"] = divergence.detach()
                     components[f"{name}_distillation"] = weight * self.distillation * divergence
-            if not components:  # before any warm-up has begun
+            if not components:  # no warm-up has begun yet, but a loss needs a graph
                 components[next(iter(self.sides))] = 0.0 * wrapped(floats)
             elif self._compares(values):
                 self._compare(values, embedded.floats, lambda: wrapped(floats))
         self._diagnostics = {**mean(self._diagnostics), **self._compared}
-        return total_of(components) if wants_a_number(self.model) else components
+        return total_of(components) if needs_scalar(self.model) else components
 
     def _begin(self, floats: list[Tensor]) -> tuple[list[Tensor], Callable[[str], list[Tensor]]]:
-        """Learn the centre and the ranges of this batch.
+        """Update the centre and the ranges with this batch.
 
         Returns:
-            The columns of embeddings, centred, and the function from a precision's name to its columns.
+            The centred columns of embeddings, and a function that returns the columns of a precision.
         """
         self._compared: dict[str, float] = {}
         estimator = self.estimator.at(self._current_step())
         learn = self.training and torch.is_grad_enabled()
         if self.variant in VARIANTS:
-            moving = self.ranges.of_batch(floats, learn) if self.ranges.lasting() else {}
+            moving = self.ranges.for_batch(floats, learn) if self.ranges.lasting() else {}
             return floats, PublishedColumns(floats, self.variant, moving).at
         if self.centring is not None:
             floats = self.centring(floats, learn)
-        by_precision = self.ranges.of_batch(floats, learn)
-        of_codes: Tensor | float = length_over_codes(floats) if self._has_bits else 1.0
+        by_precision = self.ranges.for_batch(floats, learn)
+        code_scale: Tensor | float = length_over_codes(floats) if self._has_bits else 1.0
 
         def quantized(column: Tensor, precision: str) -> Tensor:
             values: Tensor = fake_quantize(column, precision, by_precision.get(precision), estimator)
-            return values * of_codes if is_binary(precision) else values
+            return values * code_scale if is_binary(precision) else values
 
         def columns_at(name: str) -> list[Tensor]:
             query, document = self.sides[name]
@@ -289,13 +301,13 @@ class QuantizationAwareLoss(nn.Module):
         return any(is_binary(side) for pair in self.sides.values() for side in pair)
 
     def _divergence(self, name: str, columns: list[Tensor], floats: list[Tensor]) -> Tensor:
-        """The divergence of a precision's similarities, at its scale, from those of the floats, at theirs."""
+        """Return the divergence from the float similarities to those of a precision, each at its own scale."""
         scale = self._scale(name)
         own = scale.detach() if isinstance(scale, Tensor) else scale
         return similarity_divergence(columns, floats, self._teacher_scale, gathers(self.loss), own)
 
     def _compares(self, values: Collection[str]) -> bool:
-        """Whether gradients at the embeddings are compared in this step."""
+        """Return whether gradients at the embeddings are compared in this step."""
         differentiable = self.training and torch.is_grad_enabled() and set(values) != {FLOAT}
         return differentiable and bool(values) and self.gradients.due(self.step)
 
@@ -303,26 +315,33 @@ class QuantizationAwareLoss(nn.Module):
         """Compare the gradient of each precision's loss at the embeddings with that of the float32 loss."""
         if FLOAT not in values:
             values = {**values, FLOAT: float_loss()}
-        found = {
+        gradients = {
             name: flattened(torch.autograd.grad(value, embeddings, retain_graph=True, allow_unused=True), embeddings)
             for name, value in values.items()
         }
-        self._keep_comparison(found)
+        self._keep_comparison(gradients)
 
-    def _keep_comparison(self, found: dict[str, Tensor]) -> None:
-        reference = found.pop(FLOAT)
+    def _keep_comparison(self, gradients: dict[str, Tensor]) -> None:
+        reference = gradients.pop(FLOAT)
         remedy = "leave variant out" if self.variant else "give it a larger weight or another scale"
-        self._compared = self.gradients.compare(found, reference, remedy)
+        self._compared = self.gradients.compare(gradients, reference, remedy)
 
     def _weights_now(self) -> dict[str, float]:
-        """The weights above 0 at this step; notes all of them."""
+        """Return the weights above 0 at this step; store all weights in the diagnostics."""
         step = self._current_step()
         weights = {name: schedule.at(step, self.total_steps) for name, schedule in self.schedules.items()}
         self._diagnostics = {WEIGHT + name: weight for name, weight in weights.items()}
         return {name: weight for name, weight in weights.items() if weight > 0}
 
     def _note(self, name: str, value: Tensor, columns: list[Tensor], floats: list[Tensor]) -> None:
-        """Kept as tensors: a number is fetched from a GPU only when somebody reads it."""
+        """Store the diagnostics of a precision as tensors, which synchronize with a GPU only when they are read.
+
+        Args:
+            name: The precision.
+            value: Its loss, before its weight.
+            columns: Quantized columns.
+            floats: Float columns.
+        """
         self._diagnostics[LOSS + name] = value.detach()
         if name in self.log_scales:
             self._diagnostics[SCALE + name] = self.log_scales[name].detach().exp()
@@ -334,29 +353,39 @@ class QuantizationAwareLoss(nn.Module):
     def _distils(self, name: str) -> bool:
         return self.distillation > 0 and self.sides[name] != ("float32", "float32")
 
-    # Cached losses: they embed in mini-batches without a graph, hand the embeddings to `calculate_loss`, and take the
-    # gradients that it leaves on them through the model later.
+    # Cached losses embed texts in mini-batches without a graph, pass the embeddings to `calculate_loss`, and later propagate the
+    # gradients that it leaves on the embeddings through the model.
 
     def _forward_cached(self, features: list[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
         cached: Any = cached_loss(self.loss)
-        before = cached.__dict__.get("calculate_loss")
+        original = cached.__dict__.get("calculate_loss")
         self._inner_calculate_loss = cached.calculate_loss
         self._own_gradients: list[tuple[Tensor, Tensor]] = []
         cached.calculate_loss = self.calculate_loss
         try:
             loss: Tensor = self.loss(features, labels)
         finally:
-            if before is None:
+            if original is None:
                 del cached.calculate_loss
             else:
-                cached.calculate_loss = before
-        for tensor, gradient in self._own_gradients:  # they join the backward pass, and what scales it
+                cached.calculate_loss = original
+        # The surrogate has the value 0 and the given gradient, which the trainer's scaling of the loss then applies to too.
+        for tensor, gradient in self._own_gradients:
             surrogate = (tensor * gradient).sum()
             loss = loss + (surrogate - surrogate.detach())
         return loss
 
     def calculate_loss(self, reps: list[list[Tensor]], *args: Any, **kwargs: Any) -> Tensor:
-        """Stands in for the Cached loss's own: the weighted sum, its gradient left on `reps` (columns of mini-batches)."""
+        """Compute the weighted sum of all precisions in place of the Cached loss's own method.
+
+        Args:
+            reps: Embeddings of the mini-batches of each text column, on which the gradients are left.
+            *args: Further arguments of the Cached loss's method.
+            **kwargs: Further keyword arguments of the Cached loss's method; `with_backward` requests gradients.
+
+        Returns:
+            A scalar, without graph if gradients were requested.
+        """
         floats, columns_at = self._begin([torch.cat(column) for column in reps])
         gradients: dict[str, Tensor] = {}
         backward = kwargs.get("with_backward", False) and torch.is_grad_enabled()
@@ -399,24 +428,32 @@ class QuantizationAwareLoss(nn.Module):
         leaves: list[list[Tensor]],
         scales: tuple[Any, Any],
     ) -> None:
-        """Takes the gradients of the wrapped loss through the fake quantization, times the weight."""
+        """Propagate the gradients of the wrapped loss through the fake quantization, and add them to those of `reps`.
+
+        Args:
+            weight: The precision's weight, by which the gradients are multiplied.
+            reps: Embeddings of the mini-batches of each text column.
+            outputs: Quantized columns, followed by the divergence where the precision is distilled.
+            leaves: Tensors of the same values as `outputs`, in mini-batches, on which the wrapped loss left its gradients.
+            scales: The scale of the precision, and the leaf that the wrapped loss used in its place.
+        """
         upstream = [weight * gradient for gradient in gradients_of(leaves)]
         if len(outputs) > len(upstream):
             upstream.append(outputs[-1].new_tensor(weight * self.distillation))
         targets = [rep for column in reps for rep in column]
-        own = self._of_forward()
-        # Precisions share the graph of centring.
+        own = self._embedding_parameters()
+        # The graph is retained because all precisions share that of centring.
         gradients = torch.autograd.grad(outputs, [*targets, *own], upstream, allow_unused=True, retain_graph=True)
         for rep, gradient in zip(targets, gradients, strict=False):
             if gradient is not None:
                 rep.grad = gradient if rep.grad is None else rep.grad + gradient
-        found = zip(own, gradients[len(targets) :], strict=True)
-        self._own_gradients += [(parameter, gradient) for parameter, gradient in found if gradient is not None]
+        own_gradients = zip(own, gradients[len(targets) :], strict=True)
+        self._own_gradients += [(parameter, gradient) for parameter, gradient in own_gradients if gradient is not None]
         scale, leaf = scales
         if isinstance(scale, Tensor) and leaf.grad is not None:
             self._own_gradients.append((scale, weight * leaf.grad))
 
-    # What was given at construction.
+    # Checks and settings of the constructor.
 
     def _check_precisions(self, used: list[str], dim: int | None) -> None:
         if isinstance(self.estimator, LearnedStepSize):
@@ -429,7 +466,7 @@ class QuantizationAwareLoss(nn.Module):
                     check_dimension(precision, dim)
 
     def _take_scales(self, scales: dict[str, float], learned: Sequence[str], match: bool) -> None:
-        # It is part of self.loss already, so it must not be registered as a module again.
+        # `_scaled` is part of self.loss, so it must not be registered as a module a second time.
         object.__setattr__(self, "_scaled", scaled_loss(self.loss))
         self._teacher_scale, scales = scales_by_precision(self.loss, self.sides, scales, learned, match)
         self.scales = {name: scale for name, scale in scales.items() if name not in learned}
@@ -438,11 +475,11 @@ class QuantizationAwareLoss(nn.Module):
         )
 
     def _scale(self, name: str) -> Any:
-        """A learned scale is trained as its logarithm, as CLIP does: it stays positive."""
+        """Return the scale of a precision; a learned one is trained as its logarithm, as in CLIP, so that it stays positive."""
         return self.log_scales[name].exp() if name in self.log_scales else self.scales.get(name)
 
     def get_config_dict(self) -> dict[str, Any]:
-        """What the model card says of this loss."""
+        """Return the settings of the loss that the model card shows."""
         config: dict[str, Any] = {
             "loss": type(self.loss).__name__,
             "precisions": list(self.sides),
@@ -457,7 +494,7 @@ class QuantizationAwareLoss(nn.Module):
 
     @property
     def citation(self) -> str:
-        """BibTeX of the straight-through estimator."""
+        """Return the BibTeX entry of the straight-through estimator."""
         return """
 @misc{bengio2013estimating,
     title={Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation},

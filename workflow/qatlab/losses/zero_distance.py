@@ -1,4 +1,4 @@
-"""A gradient where two embeddings are equal, which bits of different texts can be."""
+"""Gradient of distances between equal embeddings, which the bits of different texts can be."""
 
 from typing import Any
 
@@ -7,28 +7,28 @@ from torch import Tensor
 
 
 def guard_zero_distances(value: Tensor, columns: list[Tensor]) -> None:
-    """Lets the distance of two equal embeddings count nothing in the gradient of a loss, and all else what it counts.
+    """Set the gradient of the distance between two equal embeddings to 0, and leave all other gradients unchanged.
 
-    Different texts can share all bits. The square root of a Euclidean distance of 0 then has the gradient 0 / 0, and one such
-    pair would spoil everything that its texts take part in.
+    Different texts can share all bits. The square root of a Euclidean distance of 0 then has the gradient 0 / 0, which is NaN and
+    would spread to all other gradients of the same texts.
 
     Args:
-        value: the loss, before its backward pass.
-        columns: the embeddings that it was computed from; the graph is not followed beyond them.
+        value: The loss, before its backward pass.
+        columns: The embeddings that it was computed from; the graph is not followed beyond them.
     """
-    beyond = {column.grad_fn for column in columns}
-    seen, waiting = set(beyond), [value.grad_fn]
-    while waiting:
-        node = waiting.pop()
+    boundary = {column.grad_fn for column in columns}
+    seen, pending = set(boundary), [value.grad_fn]
+    while pending:
+        node = pending.pop()
         if node is None or node in seen:
             continue
         seen.add(node)
         if node.name().startswith("SqrtBackward"):
-            node.register_hook(_nothing_for_zero)
-        waiting.extend(before for before, _ in node.next_functions)
+            node.register_hook(_zero_for_undefined)
+        pending.extend(previous for previous, _ in node.next_functions)
 
 
-def _nothing_for_zero(gradients: tuple[Any, ...], upstream: tuple[Any, ...]) -> tuple[Tensor]:
-    """Of a square root: 0 where its own gradient is infinite or undefined, unless what comes from above already is."""
+def _zero_for_undefined(gradients: tuple[Any, ...], upstream: tuple[Any, ...]) -> tuple[Tensor]:
+    """Replace the gradient of a square root by 0 where it is infinite or NaN although the upstream gradient is finite."""
     (gradient,), (above,) = gradients, upstream
     return (torch.where(above.isfinite() & ~gradient.isfinite(), 0.0, gradient),)

@@ -1,1 +1,1 @@
-"""The machine that jobs run on: its CPU's features, GPUs, processes and disk."""
+"""Properties and resources of the machine that jobs run on: CPU features, GPUs, processes, nodes and disk."""

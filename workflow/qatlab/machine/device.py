@@ -1,18 +1,18 @@
-"""Facts of the machine a training runs on."""
+"""Device, threads and memory of the process that trains or encodes with torch."""
 
 import resource
 import sys
 
 
 def device_name() -> str:
-    """'cuda' or 'cpu': a GPU is used where there is one."""
+    """Return 'cuda' if torch can use a GPU, otherwise 'cpu'."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def has_bf16() -> bool:
-    """Whether bfloat16 matrix products run in hardware here (AVX512-BF16, AMX, or a GPU from Ampere on)."""
+    """Return whether the GPU, or else the CPU, has bfloat16 matrix products in hardware (Ampere or later, AVX512-BF16, AMX)."""
     import torch
 
     if torch.cuda.is_available():
@@ -22,10 +22,11 @@ def has_bf16() -> bool:
 
 
 def use_threads(threads: int | None, processes: int = 1) -> None:
-    """Lets torch use this many processor threads; all where None.
+    """Set the number of CPU threads that torch uses.
 
     Args:
-        processes: that share them on this machine.
+        threads: Number of threads of all processes together; None for the number that torch uses by default.
+        processes: Number of processes on this machine that share the threads.
     """
     import torch
 
@@ -36,7 +37,7 @@ def use_threads(threads: int | None, processes: int = 1) -> None:
 
 
 def peak_memory_bytes() -> int:
-    """Most memory held so far: by PyTorch's CUDA allocator on a GPU, resident in this process on a CPU."""
+    """Return the peak memory in bytes so far: of PyTorch's CUDA allocator on a GPU, resident in this process on a CPU."""
     import torch
 
     if torch.cuda.is_available():
@@ -46,7 +47,11 @@ def peak_memory_bytes() -> int:
 
 
 def describe_device(device: str | None = None) -> str:
-    """The GPU's name, or the processor's instruction set as torch sees it; of what torch would choose by default."""
+    """Return the name of the GPU, or the CPU's instruction set and number of threads as torch reports them.
+
+    Args:
+        device: 'cuda' or 'cpu'; None for the device of `device_name`.
+    """
     import torch
 
     if (device or device_name()) == "cuda":

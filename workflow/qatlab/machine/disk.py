@@ -1,4 +1,4 @@
-"""Whether an error is that of a full disk, which libraries say in many ways, or not at all."""
+"""Recognition of errors caused by a full disk, which libraries report in different ways or not at all."""
 
 import errno
 import shutil
@@ -7,21 +7,24 @@ from pathlib import Path
 from qatlab.errors import UserError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-SAID = "No space left"
-LITTLE = 64 * 1024  # bytes; what fails to write then, fails for want of space
+NO_SPACE = "No space left"
+LITTLE = 64 * 1024  # bytes; with less free space, a failed write is attributed to the full disk
 
 
 def full(error: BaseException, folder: Path) -> UserError | None:
-    """One line for an error that a full disk has caused; None for others.
+    """Return a one-line error for an error that a full disk caused, and None for other errors.
 
     Args:
-        folder: on the disk that was written to.
+        error: The error, whose causes are examined too.
+        folder: A folder on the disk that was written to; it need not exist.
     """
-    line = UserError(f"no space is left on the disk that holds {folder.absolute().parent}; make some, and start again")
-    seen: BaseException | None = error
-    while seen is not None:
-        if getattr(seen, "errno", None) in FULL or SAID in str(seen):
+    line = UserError(
+        f"no space is left on the disk of {folder.absolute().parent}; free some space, and start the command again"
+    )
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in FULL or NO_SPACE in str(cause):
             return line
-        seen = seen.__cause__ or seen.__context__
-    exists = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return line if isinstance(error, Exception) and shutil.disk_usage(exists).free < LITTLE else None
+        cause = cause.__cause__ or cause.__context__
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return line if isinstance(error, Exception) and shutil.disk_usage(existing).free < LITTLE else None

@@ -1,4 +1,4 @@
-"""GPUs for one job: jobs on a machine with several don't land on the same ones."""
+"""Claim of GPUs by a job, so that jobs on a machine with several GPUs use different ones."""
 
 import fcntl
 import os
@@ -8,36 +8,45 @@ from typing import IO
 
 from qatlab.errors import UserError
 
-_held: list[IO[str]] = []  # an open lock file holds its lock until the process ends, however it ends
+_held: list[IO[str]] = []  # An open lock file keeps its lock until the process ends, even if it is killed.
 
 
 def claim_gpu(visible: list[str], locks: Path | None = None) -> str | None:
-    """Takes one GPU, as `claim_gpus` does; None where there is none."""
+    """Claim one GPU as `claim_gpus` does.
+
+    Args:
+        visible: Names of the GPUs for CUDA_VISIBLE_DEVICES.
+        locks: Folder of the lock files; the machine's temporary folder by default.
+
+    Returns:
+        The name of the GPU, or None on a machine without GPUs.
+    """
     return next(iter(claim_gpus(visible, 1, locks)), None)
 
 
 def claim_gpus(visible: list[str], wanted: int, locks: Path | None = None) -> list[str]:
-    """Takes the first GPUs that no other qatlab job on this machine has, and makes them the only ones this process sees.
+    """Claim the first GPUs that no other qatlab job on this machine has, and make them the only ones that this process sees.
 
-    Must run before CUDA is initialized. Where too many are taken, the profile has allowed more jobs than there are GPUs:
-    the first are shared. A scheduler that gave this job as many as it wants leaves nothing to choose.
+    The function must run before CUDA is initialized. Where too few GPUs are free, because the profile allows more jobs than there
+    are GPUs, the first ones are shared. A scheduler that assigned exactly the wanted number to this job leaves no choice.
 
     Args:
-        visible: the GPUs' names for CUDA_VISIBLE_DEVICES.
-        wanted: one for each of the job's processes on this machine.
-        locks: where lock files stand; the machine's temporary folder by default.
+        visible: Names of the GPUs for CUDA_VISIBLE_DEVICES.
+        wanted: Number of GPUs, one for each process of the job on this machine.
+        locks: Folder of the lock files; the machine's temporary folder by default.
 
     Returns:
-        The chosen GPUs; none on a machine without.
+        The names of the claimed GPUs; an empty list on a machine without GPUs.
 
     Raises:
-        UserError: where a machine has GPUs, but fewer than are wanted.
+        UserError: If the machine has GPUs, but fewer than wanted.
     """
     if not visible:
         return []
     if len(visible) < wanted:
         raise UserError(
-            f"trainer.distributed.processes={wanted} needs as many GPUs on each node; {len(visible)} can be used here"
+            f"trainer.distributed.processes={wanted} needs {wanted} GPUs on each node, but {len(visible)} can be used here; "
+            f"set at most {len(visible)} processes"
         )
     folder = Path(tempfile.gettempdir()) if locks is None else locks
     chosen: list[str] = []
@@ -50,7 +59,7 @@ def claim_gpus(visible: list[str], wanted: int, locks: Path | None = None) -> li
 
 
 def visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES lists, or all GPUs of the machine (counted without initializing CUDA)."""
+    """Return the GPUs that CUDA_VISIBLE_DEVICES lists, or all GPUs of the machine, counted without initializing CUDA."""
     import torch
 
     count = torch.cuda.device_count()

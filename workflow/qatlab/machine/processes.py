@@ -1,4 +1,4 @@
-"""What the processes of one training tell one another. Where there is one alone, each of these gives back what it got."""
+"""Communication between the processes of one training; with a single process, the functions return their arguments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,42 +8,46 @@ from torch import Tensor, distributed
 
 
 def count() -> int:
-    """How many processes train together."""
+    """Return the number of processes of the training."""
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
-    """Whether this is the one that writes and speaks for all."""
+    """Return whether this is the process that writes files and log lines for all."""
     return count() == 1 or distributed.get_rank() == 0
 
 
 def wait_for_all() -> None:
-    """Returns when every process has come here."""
+    """Wait until every process has called this function."""
     if count() > 1:
         distributed.barrier()
 
 
 def largest(values: Sequence[float]) -> list[float]:
-    """Each value's largest over the processes, on which they so agree."""
+    """Return the maximum of each value over the processes, which is the same in all of them."""
     if count() == 1:
         return [float(value) for value in values]
-    found = torch.tensor(values, dtype=torch.float64, device=_device())
-    distributed.all_reduce(found, distributed.ReduceOp.MAX)
-    agreed: list[float] = found.tolist()
+    maxima = torch.tensor(values, dtype=torch.float64, device=_device())
+    distributed.all_reduce(maxima, distributed.ReduceOp.MAX)
+    agreed: list[float] = maxima.tolist()
     return agreed
 
 
 def mean(values: dict[str, Any]) -> dict[str, Any]:
-    """Each number's or scalar tensor's mean over the processes, which must have the same names; in float32, without gradient."""
+    """Return the mean of each number or scalar tensor over the processes, as float32 without gradient.
+
+    Args:
+        values: Numbers or scalar tensors, with the same names in all processes.
+    """
     if count() == 1 or not values:
         return values
-    found = torch.stack([torch.as_tensor(value, device=_device()).detach().float() for value in values.values()])
-    distributed.all_reduce(found)
-    return dict(zip(values, found / count(), strict=True))
+    sums = torch.stack([torch.as_tensor(value, device=_device()).detach().float() for value in values.values()])
+    distributed.all_reduce(sums)
+    return dict(zip(values, sums / count(), strict=True))
 
 
 def average(values: Tensor) -> Tensor:
-    """Return a tensor's mean over the processes, element by element, without gradient."""
+    """Return the mean of a tensor over the processes, element by element, without gradient."""
     if count() == 1:
         return values.detach()
     total = values.detach().clone().contiguous()
@@ -52,16 +56,16 @@ def average(values: Tensor) -> Tensor:
 
 
 def from_first(value: Any) -> Any:
-    """What the first process gave, for all; of builtin types and arrays."""
+    """Return the value of the first process in all processes; it consists of builtin types and arrays."""
     if count() == 1:
         return value
-    held = [value]
-    distributed.broadcast_object_list(held, src=0)
-    return held[0]
+    broadcast = [value]
+    distributed.broadcast_object_list(broadcast, src=0)
+    return broadcast[0]
 
 
 def extremes_of_all(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Minima and maxima over the processes, from each one's own."""
+    """Return the minima of `low` and the maxima of `high` over the processes, element by element."""
     if count() > 1:
         low, high = low.contiguous(), high.contiguous()
         distributed.all_reduce(low, distributed.ReduceOp.MIN)
@@ -70,10 +74,10 @@ def extremes_of_all(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rows_of_all(rows: Tensor) -> Tensor:
-    """The (n, dim) rows of every process one below the other, as many of each; gradients go back to where they came from.
+    """Concatenate the (n, dim) rows of all processes, with the same n in each; gradients flow back to the process of each row.
 
-    They are summed over the processes, so a loss that is a mean over a process's own rows has, averaged over processes as
-    DistributedDataParallel does, the gradient of the mean over all rows.
+    The gradients of a row are summed over the processes. If each process's loss is a mean over its own rows, then averaging over
+    processes, as DistributedDataParallel does, yields the gradient of the mean over all rows.
     """
     if count() == 1:
         return rows

@@ -1,4 +1,4 @@
-"""Embedding quantization: one definition of every grid, for training and for evaluation, for NumPy and for torch."""
+"""Embedding quantization, with one definition of every grid for training and evaluation, and for NumPy and torch."""
 
 import importlib
 from typing import Any
@@ -36,7 +36,7 @@ __all__ = [
     "fake_quantize",
     "quantize_embeddings",
 ]
-# They need torch, which scoring must not pay for.
+# These names need torch; they are imported on first use, so that scoring does not pay for the import of torch.
 _WITH_TORCH = {
     "Clipped": "estimators",
     "Identity": "estimators",

@@ -1,15 +1,16 @@
-"""Estimators of the gradient of rounding, which has none of its own. Each is tested against its closed form.
+"""Estimators of the gradient of rounding, whose own gradient is 0 almost everywhere; each is tested against its closed form.
 
 **The gradient of bits is scaled by √d / ‖x‖.** The codes of an embedding x of d dimensions are ±1, a vector of length √d
-whatever the length of x. A straight-through estimator that passes the gradient at the codes on to x unchanged takes the
-codes for a step of x itself, although they are a step of √d · x / ‖x‖: of the direction of x, at length √d. The derivative
-of √d · x / ‖x‖ along directions that change the direction of x is √d / ‖x‖. Without this factor the gradient that reaches x
-under cosine similarity, which falls with the length of its argument, is ‖x‖ / √d of what codes as long as x would give: a
-twentieth for an embedding of length 1 in 384 dimensions. With it, the bits' gradient at x is on the scale of the float
-embedding's, and falls with ‖x‖ as that does, for the bits of 2x are those of x.
+for every length of x. A straight-through estimator that passes the gradient at the codes to x unchanged treats the codes
+as a rounding of x itself, although they are a rounding of √d · x / ‖x‖, which has the direction of x and the length √d. The
+derivative of √d · x / ‖x‖ along directions that change the direction of x is √d / ‖x‖. The gradient of a cosine similarity
+decreases with the length of its argument. Without the factor, the gradient that reaches x is therefore ‖x‖ / √d of the
+gradient that codes of the same length as x would give: a twentieth for an embedding of length 1 in 384 dimensions. With the
+factor, the gradient of the bits at x has the scale of the float embedding's gradient, and decreases with ‖x‖ in the same
+way, because the bits of 2x are those of x.
 
-The factor is treated as a constant: the part of the derivative that shrinks x along itself is left out, as straight-through
-estimators leave out whatever follows from the rounding. A row of zeros has no direction; its gradient is passed on unchanged.
+The factor is treated as a constant: the part of the derivative that shrinks x along itself is omitted, as straight-through
+estimators omit everything that follows from the rounding. A row of zeros has no direction; its gradient is passed unchanged.
 """
 
 from dataclasses import dataclass
@@ -20,11 +21,11 @@ from torch import Tensor
 
 from qatlab.quantization.precisions import LARGEST, RANGED, UNIFORM, is_binary
 
-SHORTEST = 1e-12  # below it torch.nn.functional.normalize takes a length for this
+SHORTEST = 1e-12  # torch.nn.functional.normalize replaces smaller lengths by this one
 
 
 class _Attach(torch.autograd.Function):
-    """`on_grid` to the bit in the forward pass; its gradient goes to `surrogate` unchanged."""
+    """Function that returns `on_grid`, bit by bit, and passes the gradient to `surrogate` unchanged."""
 
     @staticmethod
     def forward(ctx: Any, on_grid: Tensor, surrogate: Tensor) -> Tensor:
@@ -36,7 +37,7 @@ class _Attach(torch.autograd.Function):
 
 
 class _Scale(torch.autograd.Function):
-    """`values` as they are in the forward pass; their gradient times `factor`, (n, 1), in the backward pass."""
+    """Function that returns `values` unchanged, and multiplies their gradient by `factor`, (n, 1)."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, factor: Tensor) -> Tensor:
@@ -56,13 +57,14 @@ def attach(on_grid: Tensor, surrogate: Tensor) -> Tensor:
 
 
 def pass_through(values: Tensor, on_grid: Tensor, precision: str, limit: Any = None) -> Tensor:
-    """Return `on_grid` with the straight-through gradient of `values`, both (n, dim): of bits, times √d / ‖x‖ of each row.
+    """Return `on_grid` with the straight-through gradient of `values`, which for bits is scaled by √d / ‖x‖ of each row.
 
     Args:
-        values: what was rounded.
-        on_grid: what it was rounded to.
-        precision: of `on_grid`.
-        limit: a function from values to values whose gradient is 0 where none shall pass; None passes it everywhere.
+        values: (n, dim) values before rounding.
+        on_grid: (n, dim) rounded values.
+        precision: The precision of `on_grid`.
+        limit: A function of the values whose gradient is 0 where no gradient shall pass, such as a clamp; None passes the gradient
+            everywhere.
     """
     surrogate = values if limit is None else limit(values)
     if is_binary(precision) and values.requires_grad:
@@ -71,7 +73,7 @@ def pass_through(values: Tensor, on_grid: Tensor, precision: str, limit: Any = N
 
 
 def code_length_over_length(values: Tensor) -> Tensor:
-    """Return √d / ‖x‖ of each row of (n, d) values, (n, 1) without gradient; 1 for a row of zeros."""
+    """Return √d / ‖x‖ of each row of (n, d) values, as (n, 1) without gradient; a row of zeros has 1."""
     lengths = torch.linalg.vector_norm(values.detach(), dim=1, keepdim=True)
     factor = values.shape[1] ** 0.5 / lengths.clamp_min(SHORTEST)
     return torch.where(lengths > 0, factor, 1.0)
@@ -79,26 +81,28 @@ def code_length_over_length(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Identity:
-    """Straight-through: the gradient of the identity (Bengio et al. 2013, arXiv 1308.3432); of bits, times √d / ‖x‖."""
+    """The straight-through estimator, whose gradient is 1 (Bengio et al. 2013, arXiv 1308.3432), or √d / ‖x‖ for bits."""
 
     anneals: ClassVar[bool] = False
 
     def at(self, step: int) -> "Identity":
-        """The same at every step."""
+        """Return this estimator, which is the same at every step."""
         return self
 
     def __call__(self, values: Tensor, on_grid: Tensor, precision: str, ranges: Any) -> Tensor:
-        """∂/∂values = 1; for bits, √d / ‖x‖."""
+        """Return `on_grid` with ∂/∂values = 1, or √d / ‖x‖ for bits."""
         return pass_through(values, on_grid, precision)
 
 
 @dataclass(frozen=True)
 class Clipped:
-    """Straight-through inside the range, or the fitted extremes, and 0 outside (Courbariaux et al. 2016, arXiv 1602.02830).
+    """The straight-through estimator whose gradient is 0 outside the range (Courbariaux et al. 2016, arXiv 1602.02830).
+
+    Between quantiles, the range is that between the fitted extremes.
 
     Args:
-        limit: for bits, the gradient passes where |value| ≤ limit. Unit-length embeddings of many dimensions
-            never leave 1; a limit of a few times dim ** −0.5 takes effect.
+        limit: For bits, the gradient passes where |value| ≤ limit. Values of unit-length embeddings of many dimensions
+            never exceed 1; a limit of a few times dim ** −0.5 takes effect.
     """
 
     limit: float = 1.0
@@ -109,11 +113,11 @@ class Clipped:
             raise ValueError(f"clipped needs a limit above 0, not {self.limit}")
 
     def at(self, step: int) -> "Clipped":
-        """The same at every step."""
+        """Return this estimator, which is the same at every step."""
         return self
 
     def __call__(self, values: Tensor, on_grid: Tensor, precision: str, ranges: Any) -> Tensor:
-        """∂/∂values = 1 (for bits, √d / ‖x‖) where low ≤ value ≤ high, else 0."""
+        """Return `on_grid` with ∂/∂values = 1 (√d / ‖x‖ for bits) where low ≤ value ≤ high, and 0 elsewhere."""
         if precision in RANGED:
             low, high = (
                 torch.as_tensor(bound, dtype=torch.float32, device=values.device).detach()
@@ -128,15 +132,17 @@ class Clipped:
 
 @dataclass(frozen=True)
 class Tanh:
-    """For binary: tanh(sharpness × value) in place of the sign, forward and backward, sharper with every step.
+    """The annealed tanh of BPR, which replaces the sign of binary in the forward and the backward pass.
 
-    sharpness = √(gamma × step + 1), which tends to the sign (BPR: Yamada et al. 2021, arXiv 2106.00882, whose gamma
-    is 0.1). Values are near the grid, not on it, until sharpness is large. It has a gradient of its own, which needs no
-    factor. Other precisions pass straight through.
+    Bits become tanh(sharpness × value) with sharpness = √(gamma × step + 1) × scale, which approaches the sign as training
+    proceeds (BPR: Yamada et al. 2021, arXiv 2106.00882, whose gamma is 0.1). Values are near the grid, not on it, until the
+    sharpness is large. The function has a gradient of its own, which needs no factor. Other precisions use the straight-through
+    estimator.
 
     Args:
-        gamma: how fast it sharpens.
-        scale: multiplies values first; unit-length embeddings of d dimensions are about d ** −0.5 in size.
+        gamma: Rate at which the sharpness grows with the step.
+        scale: Factor of the values; those of unit-length embeddings of d dimensions are of magnitude d ** −0.5.
+        step: The optimizer step.
     """
 
     gamma: float = 0.1
@@ -149,39 +155,43 @@ class Tanh:
 
     @property
     def anneals(self) -> bool:
-        """Whether it changes with the step."""
+        """Return whether the estimator changes with the step."""
         return self.gamma > 0
 
     @property
     def sharpness(self) -> float:
-        """√(gamma × step + 1) × scale."""
+        """Return √(gamma × step + 1) × scale."""
         return float((self.gamma * self.step + 1) ** 0.5 * self.scale)
 
     def at(self, step: int) -> "Tanh":
-        """As sharp as it is at an optimizer step."""
+        """Return this estimator with the sharpness of an optimizer step."""
         return Tanh(self.gamma, self.scale, step)
 
     def __call__(self, values: Tensor, on_grid: Tensor, precision: str, ranges: Any) -> Tensor:
-        """tanh(s·x), with ∂/∂values = s·(1 − tanh²(s·x))."""
+        """Return tanh(s·x) for bits, with ∂/∂values = s·(1 − tanh²(s·x))."""
         return torch.tanh(self.sharpness * values) if is_binary(precision) else pass_through(values, on_grid, precision)
 
 
 @dataclass(frozen=True)
 class LearnedStepSize:
-    """LSQ: the grid's step is a parameter, trained with the model (Esser et al. 2020, arXiv 1902.08153).
+    """LSQ, in which the step of the grid is a parameter that is trained with the model (Esser et al. 2020, arXiv 1902.08153).
 
-    Needs a `LearnedStep` as the range; what has no step (floats, bits, cells between quantiles) passes straight through, as with
-    `Identity`.
+    It requires a `LearnedStep` as the range. Precisions without a step (floats, bits, cells between quantiles) use the
+    straight-through estimator, as with `Identity`.
     """
 
     anneals: ClassVar[bool] = False
 
     def at(self, step: int) -> "LearnedStepSize":
-        """The same at every step."""
+        """Return this estimator, which is the same at every step."""
         return self
 
     def __call__(self, values: Tensor, on_grid: Tensor, precision: str, ranges: Any) -> Tensor:
-        """∂/∂values as clipped; ∂/∂step as in `LearnedStep.surrogate`."""
+        """Return `on_grid` with ∂/∂values as in `Clipped`, and ∂/∂step as in `LearnedStep.surrogate`.
+
+        Raises:
+            ValueError: If `ranges` is not a `LearnedStep`.
+        """
         if precision not in UNIFORM:
             return pass_through(values, on_grid, precision)
         if not hasattr(ranges, "surrogate"):
@@ -193,7 +203,7 @@ ESTIMATORS: dict[str, type] = {"identity": Identity, "clipped": Clipped, "tanh":
 
 
 def as_estimator(estimator: Any) -> Any:
-    """An estimator by its name, or as it is; raises ValueError for an unknown name."""
+    """Return the estimator of a name, or an estimator unchanged; raise ValueError for an unknown name."""
     if not isinstance(estimator, str):
         return estimator
     if estimator not in ESTIMATORS:

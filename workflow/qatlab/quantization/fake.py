@@ -1,4 +1,4 @@
-"""Fake quantization: values on the grid in the forward pass, an estimated gradient in the backward pass."""
+"""Fake quantization, which rounds values to the grid in the forward pass and estimates the gradient in the backward pass."""
 
 from typing import Any
 
@@ -9,21 +9,24 @@ from qatlab.quantization.ranges import as_range
 
 
 def fake_quantize(embeddings: Any, precision: str, ranges: Any = None, estimator: Any = "identity") -> Any:
-    """`dequantize_embeddings(quantize_embeddings(embeddings))`, to the bit, and differentiable in torch.
+    """Round embeddings to the grid of a precision, differentiably in torch.
+
+    The values are those of `dequantize_embeddings(quantize_embeddings(embeddings))`, bit by bit.
 
     Args:
         embeddings: (n, dim) floats, NumPy or torch.
-        precision: as for `quantize_embeddings`.
-        ranges: as for `quantize_embeddings`.
-        estimator: how gradients pass: 'identity', 'clipped', 'tanh', 'lsq', or one of `qatlab.quantization.estimators`.
-            lsq is for equal cells; between quantiles there is no step, and it passes straight through, as tanh does but for bits.
-            tanh alone changes the forward values too. NumPy arrays have no gradient.
+        precision: The precision, as for `quantize_embeddings`.
+        ranges: The fitted range, as for `quantize_embeddings`.
+        estimator: Gradient estimator: 'identity', 'clipped', 'tanh', 'lsq', or one of `qatlab.quantization.estimators`.
+            lsq is for cells of equal width; for cells between quantiles, which have no step, it is the straight-through
+            estimator, and so is tanh for all precisions but bits. Only tanh also changes the forward values. NumPy arrays have no
+            gradient.
 
     Returns:
-        (n, dim) float32; torch embeddings themselves for float32.
+        (n, dim) float32; for precision float32 in torch, `embeddings` itself.
 
     Raises:
-        ValueError: as for `quantize_embeddings`, or for an unknown estimator. On a GPU NaN is not looked for: it stays NaN.
+        ValueError: As for `quantize_embeddings`, or for an unknown estimator. On a GPU there is no check for NaN, which stays NaN.
     """
     check_precision(precision)
     if not is_torch(embeddings):

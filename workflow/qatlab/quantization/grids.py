@@ -1,19 +1,24 @@
-"""The grids: float32 → codes → float32, the same bits from NumPy and from torch.
+"""Quantization of embeddings to codes and back to float32, with bit-identical results in NumPy and torch.
 
-int8 and uint8 codes are those of sentence-transformers' `quantize_embeddings` with the same ranges: 255 steps between
-a dimension's minimum and maximum, rounded down; int8 is uint8 less 128. int4 is 16 equal cells over the range, −8 to 7,
-two to a byte, the first dimension in the low half (as ONNX packs INT4). int2 is 4 equal cells, −2 to 1, four to a byte, the
-first dimension in the lowest two bits. Values outside the range clip to its ends.
-int2_quantile has the codes and the packing of int2, but its cells lie between the quartiles of each dimension, so that each holds a
-quarter of the embeddings that they are fitted on. ternary has 3 cells between tertiles, −1 to 1, five to a byte (3 ** 5 = 243), which
-is 1.6 bits per dimension: the byte is the sum of (code + 1) · 3 ** i over its five dimensions, and the last one is padded with −1.
-A value's cell is the number of borders below it.
-binary is one bit a dimension, 1 where the value is above 0, eight to a byte, less 128; ubinary is the same without.
-float16, bfloat16 and float8_e4m3 (no infinities: OCP's E4M3, `torch.float8_e4m3fn`) round to the nearest, ties to even,
-and clip at their largest value.
+* int8 and uint8: the codes are those of sentence-transformers' `quantize_embeddings` with the same ranges, with 255 steps between
+  the minimum and the maximum of a dimension, rounded down. int8 codes are the uint8 codes minus 128.
+* int4: 16 cells of equal width over the range, with codes from −8 to 7. Two codes share a byte, with the first dimension in the
+  low half (as ONNX packs INT4).
+* int2: 4 cells of equal width, with codes from −2 to 1. Four codes share a byte, with the first dimension in the lowest two bits.
+* int2_quantile: the codes and the packing of int2, but the cells lie between the quartiles of each dimension, so that each cell
+  contains a quarter of the embeddings that they are fitted on.
+* ternary: 3 cells between tertiles, with codes from −1 to 1. Five codes share a byte (3 ** 5 = 243), which is 1.6 bits per
+  dimension: the byte is the sum of (code + 1) · 3 ** i over its five dimensions, and the last byte is padded with −1.
+* binary and ubinary: one bit per dimension, 1 where the value is above 0. Eight bits share a byte; ubinary stores the byte as it
+  is, and binary stores it minus 128.
+* float16, bfloat16 and float8_e4m3 (without infinities: OCP's E4M3, `torch.float8_e4m3fn`): values are rounded to the nearest,
+  ties to even, and clipped at the largest value of the format.
 
-A code's value is the middle of its cell: the rounding down costs half a step otherwise. Between quantiles it is the median of the
-cell's embeddings.
+Values outside the range of equal cells are clipped to its ends. Between quantiles, the cell of a value is the number of borders
+below it.
+
+A code decodes to the middle of its cell, because rounding down would otherwise cost half a step. Between quantiles it decodes to the
+median of the embeddings in its cell.
 """
 
 from types import ModuleType
@@ -40,23 +45,23 @@ __all__ = ["PRECISIONS", "dequantize_embeddings", "quantize_embeddings"]
 
 
 def quantize_embeddings(embeddings: Any, precision: str, ranges: Any = None) -> Any:
-    """Codes of embeddings.
+    """Quantize embeddings to codes of a precision.
 
     Args:
-        embeddings: (n, dim) floats, NumPy or torch; what is not float32 is converted first.
-        precision: one of PRECISIONS.
-        ranges: for int8, uint8, int4 and int2: a fitted range, or an array (2, dim) of minima and maxima; for int2_quantile and
-            ternary: a fitted QuantileRange.
+        embeddings: (n, dim) floats, NumPy or torch; other types than float32 are converted to float32 first.
+        precision: One of PRECISIONS.
+        ranges: For int8, uint8, int4 and int2, a fitted range or an array (2, dim) of minima and maxima; for int2_quantile and
+            ternary, a fitted QuantileRange. Other precisions ignore it.
 
     Returns:
-        NumPy for NumPy, torch for torch (on its device): (n, dim) of the precision's own type (`ml_dtypes` for
-        bfloat16 and float8_e4m3 in NumPy); uint8 for what is packed: (n, dim / 2) for int4, (n, dim / 4) for int2 and
-        int2_quantile, (n, ceil(dim / 5)) for ternary; (n, ceil(dim / 8)) int8 / uint8 for binary / ubinary. NumPy arrays
-        are worked on in blocks: memory beyond the result is about a megabyte.
+        An array of the library of `embeddings`, in torch on the same device: (n, dim) of the precision's own type (`ml_dtypes` for
+        bfloat16 and float8_e4m3 in NumPy), or packed codes in uint8: (n, dim / 2) for int4, (n, dim / 4) for int2 and
+        int2_quantile, (n, ceil(dim / 5)) for ternary. binary and ubinary are (n, ceil(dim / 8)) int8 and uint8. NumPy arrays are
+        processed in blocks, so that memory beyond the result is about a megabyte.
 
     Raises:
-        ValueError: for an unknown precision, NaN, a missing or unfitted range, a range of another dimension or
-            of the other kind, a dimension that int4 (2), int2 and int2_quantile (4) cannot pack.
+        ValueError: For an unknown precision; NaN; a range that is missing, not fitted, of another dimension or of the wrong kind;
+            or a dimension that is not a multiple of 2 for int4, or of 4 for int2 and int2_quantile.
     """
     check_precision(precision)
     if embeddings.ndim != 2:
@@ -67,19 +72,20 @@ def quantize_embeddings(embeddings: Any, precision: str, ranges: Any = None) -> 
 
 
 def dequantize_embeddings(codes: Any, precision: str, ranges: Any = None, dim: int | None = None) -> Any:
-    """float32 embeddings of codes: the middle or the median of each code's cell; −1 and +1 for bits.
+    """Decode codes to float32 embeddings: the middle or the median of each code's cell, and −1 and +1 for bits.
 
     Args:
-        codes: what `quantize_embeddings` returned.
-        ranges: the same range, for int8, uint8, int4, int2, int2_quantile and ternary.
-        dim: the number of dimensions, for packed bits and ternary codes whose last byte is padded; by default eight, or five,
-            per byte.
+        codes: Codes that `quantize_embeddings` returned.
+        precision: The precision of the codes.
+        ranges: The range that the codes were computed with, for int8, uint8, int4, int2, int2_quantile and ternary.
+        dim: Number of dimensions of packed bits and ternary codes, whose last byte may be padded; by default eight or five per
+            byte.
 
     Returns:
         (n, dim) float32.
 
     Raises:
-        ValueError: as for `quantize_embeddings`, or for ternary codes that cannot have so many dimensions.
+        ValueError: As for `quantize_embeddings`, or if ternary codes cannot have `dim` dimensions.
     """
     check_precision(precision)
     dims = _dimensions(codes, precision, dim, ranges)
@@ -88,21 +94,32 @@ def dequantize_embeddings(codes: Any, precision: str, ranges: Any = None, dim: i
 
 
 def integer_codes(codes: Any, precision: str, dim: int) -> Any:
-    """Codes of an integer grid as numbers, (n, dim): int4 from −8, int2 from −2, ternary from −1; int8 and uint8 as they are.
+    """Unpack codes of an integer grid to one number per dimension: int4 from −8, int2 from −2, ternary from −1.
 
     Args:
-        codes: what `quantize_embeddings` returned, NumPy or torch.
-        dim: the number of dimensions.
+        codes: Codes that `quantize_embeddings` returned, NumPy or torch.
+        precision: The precision of the codes; those of int8 and uint8 are returned unchanged.
+        dim: Number of dimensions.
+
+    Returns:
+        (n, dim) int8, or uint8 for uint8.
     """
     return _module(codes).integers(codes, precision, dim)
 
 
 def fitted_grid(ranges: Any, precision: str, dim: int, like: Any) -> tuple[Any, Any] | None:
-    """The numbers that lay out a ranged grid, float32, in the library and on the device of `like`; None for other grids.
+    """Return the arrays that define the grid of a precision with ranges.
+
+    Args:
+        ranges: A fitted range, or an array (2, dim) of minima and maxima.
+        precision: The precision of the grid.
+        dim: Number of dimensions.
+        like: An array whose library and device the result has.
 
     Returns:
-        (low, step), each (dim,), of equal cells: a dimension whose minimum is its maximum has step 1, so that all its values
-        share a code. (borders, values), (cells − 1, dim) and (cells, dim), of cells between quantiles.
+        Two float32 arrays, or None for precisions without ranges. Of equal cells, (low, step), each (dim,): a dimension whose
+        minimum is its maximum has step 1, so that all its values share a code. Of cells between quantiles, (borders, values),
+        (cells − 1, dim) and (cells, dim).
     """
     if precision not in RANGED:
         return None
@@ -121,18 +138,18 @@ def fitted_grid(ranges: Any, precision: str, dim: int, like: Any) -> tuple[Any, 
 
 
 def _dimensions(codes: Any, precision: str, dim: int | None, ranges: Any) -> int:
-    """How many dimensions codes have; raises ValueError where ternary ones cannot have so many."""
-    together = PER_BYTE.get(precision, 1)
-    most: int = codes.shape[1] * together
+    """Return the number of dimensions of codes; raise ValueError if ternary codes cannot have `dim` of them."""
+    per_byte = PER_BYTE.get(precision, 1)
+    most: int = codes.shape[1] * per_byte
     if dim is None and precision == "ternary" and getattr(ranges, "low", None) is not None:
         fitted = len(ranges.low)
-        if most - together < fitted < most:
+        if most - per_byte < fitted < most:
             raise ValueError(f"the last byte of these codes is padded; give dim={fitted}")
     if dim is None or precision not in PADDED:
         return most
-    if precision == "ternary" and not most - together < dim <= most:
+    if precision == "ternary" and not most - per_byte < dim <= most:
         raise ValueError(
-            f"{codes.shape[1]} bytes of ternary codes hold {most - together + 1} to {most} dimensions, not {dim}"
+            f"{codes.shape[1]} bytes of ternary codes hold {most - per_byte + 1} to {most} dimensions, not {dim}"
         )
     return dim
 
@@ -143,8 +160,8 @@ def _in_library_of(like: Any, *arrays: Any) -> tuple[Any, Any]:
 
         first, second = (torch.as_tensor(array, dtype=torch.float32, device=like.device) for array in arrays)
         return first, second
-    on_cpu, other = (np.asarray(on_host(array), dtype=np.float32) for array in arrays)
-    return on_cpu, other
+    first_on_host, second_on_host = (np.asarray(on_host(array), dtype=np.float32) for array in arrays)
+    return first_on_host, second_on_host
 
 
 def _module(values: Any) -> ModuleType:

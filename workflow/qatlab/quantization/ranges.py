@@ -1,4 +1,4 @@
-"""Per-dimension value ranges and quantiles of integer grids: fitted once, saved, used for queries and documents alike."""
+"""Ranges and quantiles of integer grids per dimension, which are fitted once, saved, and used for queries and documents."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import numpy as np
 from qatlab.quantization.backend import NotFiniteError, is_torch, on_host
 from qatlab.quantization.precisions import CELLS, QUANTILE
 
-RANGES = "quantization_ranges"  # the folder of a model's own ranges, within the model's
-NOT_FINITE = "embeddings hold NaN or Inf (or span more than float32 can), so no range can be fitted"
-# Shares of the values below which an order statistic is kept: minimum, maximum, and of each number of cells the borders
+RANGES = "quantization_ranges"  # the folder in a model's folder that contains the ranges saved with the model
+NOT_FINITE = "embeddings contain NaN or Inf (or span more than float32 can), so no range can be fitted"
+# Fractions at which order statistics are stored: the minimum, the maximum, and for each number of cells the borders
 # k / cells and the values (2k + 1) / (2 cells).
 FRACTIONS = tuple(
     sorted(
@@ -23,7 +23,7 @@ FRACTIONS = tuple(
 
 
 def extremes(embeddings: Any) -> tuple[Any, Any]:
-    """Minimum and maximum of each dimension, float32 (dim,), of (n, dim) NumPy or torch."""
+    """Return the minima and maxima of the dimensions, each float32 (dim,), of (n, dim) embeddings in NumPy or torch."""
     if is_torch(embeddings):
         low, high = embeddings.aminmax(dim=0)
         return low, high
@@ -31,21 +31,20 @@ def extremes(embeddings: Any) -> tuple[Any, Any]:
 
 
 def order_statistics(embeddings: Any) -> Any:
-    """The value of rank ⌊n · fraction⌋ (at most n − 1) for each of FRACTIONS, per dimension, without interpolation.
+    """Return the value of rank ⌊n · fraction⌋ (at most n − 1) per dimension for each of FRACTIONS, without interpolation.
 
     Args:
-        embeddings: (n, dim) with n ≥ 1, NumPy or torch. NaN counts as above all numbers; it is not looked for.
+        embeddings: (n, dim) with n ≥ 1, NumPy or torch. There is no check for NaN, which sorts above all numbers.
 
     Returns:
-        (len(FRACTIONS), dim) float32, ascending, NumPy for NumPy and torch for torch, the same bits from both.
+        (len(FRACTIONS), dim) float32 in ascending order, in the library of `embeddings`, with the same bits from both.
     """
     ranks = [min(len(embeddings) * f.numerator // f.denominator, len(embeddings) - 1) for f in FRACTIONS]
     if not is_torch(embeddings):
         ordered = embeddings.T.astype(np.float32, order="C")
         ordered.sort(axis=1)  # twice as fast as along the first axis
-        return np.ascontiguousarray(ordered[:, ranks].T) + np.float32(
-            0
-        )  # −0 sorts with 0 in any order; this makes it 0
+        # −0 and 0 sort in any order; adding 0 turns −0 into 0.
+        return np.ascontiguousarray(ordered[:, ranks].T) + np.float32(0)
     import torch
 
     values = embeddings.detach().float()
@@ -56,10 +55,11 @@ def order_statistics(embeddings: Any) -> Any:
 
 
 class Range(ABC):
-    """What all ranges share.
+    """Base class of ranges.
 
     Attributes:
-        low, high: float32 (dim,), NumPy or torch as the embeddings were; None before `fit`.
+        low, high: float32 (dim,) in the library of the embeddings; None before `fit`.
+        frozen: Whether `freeze` has ended the learning of the range.
     """
 
     kind: ClassVar[str]
@@ -70,7 +70,7 @@ class Range(ABC):
         self.frozen = False
 
     def fit(self, embeddings: Any) -> Self:
-        """Takes the range of `embeddings`, (n, dim) NumPy or torch; raises ValueError for NaN, Inf, or no rows."""
+        """Fit the range on (n, dim) embeddings, NumPy or torch, and return it; raise ValueError for NaN, infinity or no rows."""
         if embeddings.ndim != 2 or len(embeddings) == 0:
             raise ValueError(
                 f"ranges are fitted on embeddings of shape (n, dim) with n ≥ 1, not {tuple(embeddings.shape)}"
@@ -85,15 +85,15 @@ class Range(ABC):
 
     @property
     def statistics(self) -> Any:
-        """What is held, (rows, dim), the lowest row first: low and high; None before `fit`."""
+        """Return the fitted statistics, (rows, dim) in ascending order, here low and high; None before `fit`."""
         return None if self.low is None else _stacked([self.low, self.high])
 
     def take(self, statistics: Any) -> None:
-        """Holds such statistics from elsewhere. They are not checked: nothing waits for a GPU."""
+        """Set `statistics` that were computed elsewhere; they are not checked, which would synchronize with a GPU."""
         self.low, self.high = statistics
 
     def bounds(self, dim: int) -> tuple[Any, Any]:
-        """(low, high), each (dim,); raises ValueError if not fitted, or fitted on another dimension."""
+        """Return (low, high), each (dim,); raise ValueError if not fitted, or fitted on another dimension."""
         if self.low is None:
             raise ValueError(f"this {type(self).__name__} is not fitted yet; call .fit(embeddings) first")
         if len(self.low) != dim:
@@ -101,7 +101,7 @@ class Range(ABC):
         return self.low, self.high
 
     def save(self, path: Path) -> None:
-        """Writes the kind, low, high, and what else it holds to a .npz file; raises ValueError if not fitted."""
+        """Write the kind, low, high and other statistics to a .npz file; raise ValueError if not fitted."""
         if self.low is None:
             raise ValueError(f"this {type(self).__name__} is not fitted yet; call .fit(embeddings) before saving it")
         arrays: dict[str, Any] = {name: on_host(array) for name, array in self._arrays().items()}
@@ -109,7 +109,7 @@ class Range(ABC):
 
     @staticmethod
     def load(path: Path) -> "Range":
-        """Reads what `save` wrote: a range of the same kind with NumPy bounds, final."""
+        """Read a file that `save` wrote; return a frozen range of the same kind with NumPy arrays."""
         with np.load(path, allow_pickle=False) as arrays:
             ranges = KINDS[str(arrays["kind"])]()
             ranges._restore(arrays)
@@ -117,15 +117,15 @@ class Range(ABC):
         return ranges
 
     def freeze(self) -> None:
-        """Ends what a range learns during training: from now on the `fit` of a running one raises ValueError."""
+        """End the learning of the range in training; afterwards the `fit` of a running range raises ValueError."""
         self.frozen = True
 
     @abstractmethod
     def _statistics_of(self, embeddings: Any) -> Any:
-        """What is kept of (n, dim) embeddings: statistics in ascending order."""
+        """Return the statistics of (n, dim) embeddings in ascending order."""
 
     def _learn(self, statistics: Any) -> None:
-        """Called by `fit`."""
+        """Store the statistics of the embeddings that `fit` received."""
         self.take(statistics)
 
     def _arrays(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Range(ABC):
 
 
 class MinMaxRange(Range):
-    """Per-dimension minimum and maximum."""
+    """The minimum and maximum of each dimension."""
 
     kind = "minmax"
 
@@ -145,7 +145,14 @@ class MinMaxRange(Range):
 
 
 class PercentileRange(Range):
-    """Per-dimension percentiles, linearly interpolated: `outside` percent of the values clip, half at each end."""
+    """Linearly interpolated percentiles of each dimension.
+
+    Args:
+        outside: Percentage of the values that are clipped, half of them at each end.
+
+    Raises:
+        ValueError: If it is not from 0 to below 100.
+    """
 
     kind = "percentile"
 
@@ -170,7 +177,7 @@ class PercentileRange(Range):
 
 
 class SymmetricRange(Range):
-    """±max |value| of each dimension, so that 0 lies in the middle of the grid."""
+    """The range ±max |value| of each dimension, with 0 in the middle of the grid."""
 
     kind = "symmetric"
 
@@ -181,9 +188,16 @@ class SymmetricRange(Range):
 
 
 class FixedRange(Range):
-    """±limit in every dimension, whatever the embeddings: nothing to fit.
+    """The range ±limit in every dimension, which does not depend on embeddings.
 
-    snowflake-arctic-embed-m-v1.5 publishes ±0.18 (https://huggingface.co/Snowflake/snowflake-arctic-embed-m-v1.5).
+    The default ±0.18 is the one that snowflake-arctic-embed-m-v1.5 publishes
+    (https://huggingface.co/Snowflake/snowflake-arctic-embed-m-v1.5).
+
+    Args:
+        limit: A positive number.
+
+    Raises:
+        ValueError: If it is not positive and finite.
     """
 
     kind = "fixed"
@@ -195,27 +209,27 @@ class FixedRange(Range):
         self.low, self.high = (np.array([bound], dtype=np.float32) for bound in (-limit, limit))
 
     def fit(self, embeddings: Any) -> Self:
-        """Nothing to fit."""
+        """Return this range, which needs no fitting."""
         return self
 
     def _statistics_of(self, embeddings: Any) -> tuple[Any, Any]:
         return self.low, self.high
 
     def bounds(self, dim: int) -> tuple[Any, Any]:
-        """−limit and +limit, each (dim,)."""
+        """Return −limit and +limit, each (dim,) float32."""
         return np.repeat(self.low, dim), np.repeat(self.high, dim)
 
 
 class QuantileRange(Range):
-    """Per-dimension quantiles: cells between them hold equally many of the embeddings that they are fitted on.
+    """Quantiles of each dimension; cells between them contain equal numbers of the embeddings that they are fitted on.
 
-    One serves int2_quantile (four cells) and ternary (three). Of the n sorted values of a dimension, border k of c cells is
-    number ⌊n·k / c⌋, counted from 0, and the value that cell k stands for is its median in rank, number ⌊n·(2k + 1) / (2c)⌋.
-    Nothing is interpolated, so NumPy and torch agree to the bit.
+    The same range serves int2_quantile (four cells) and ternary (three). Of the n sorted values of a dimension, border k of c cells
+    is number ⌊n·k / c⌋, counted from 0, and cell k decodes to its median in rank, number ⌊n·(2k + 1) / (2c)⌋.
+    There is no interpolation, so that NumPy and torch agree bit by bit.
 
     Attributes:
-        quantiles: (len(FRACTIONS), dim) float32, the values at FRACTIONS, ascending; None before `fit`.
-        low, high: the first and the last of them: the extremes of the embeddings.
+        quantiles: (len(FRACTIONS), dim) float32, the values at FRACTIONS in ascending order; None before `fit`.
+        low, high: The first and the last of them, which are the extremes of the embeddings.
     """
 
     kind = "quantile"
@@ -226,33 +240,33 @@ class QuantileRange(Range):
 
     @property
     def statistics(self) -> Any:
-        """The quantiles; None before `fit`."""
+        """Return the quantiles; None before `fit`."""
         return self.quantiles
 
     def take(self, statistics: Any) -> None:
-        """Holds quantiles that `order_statistics` computed. They are not checked: nothing waits for a GPU."""
+        """Set quantiles that `order_statistics` computed; they are not checked, which would synchronize with a GPU."""
         self.quantiles = statistics
         self.low, self.high = statistics[0], statistics[-1]
 
     def cells(self, count: int, dim: int) -> tuple[Any, Any]:
-        """Borders (count − 1, dim) and values (count, dim) of a number of cells, in the library of the embeddings.
+        """Return the borders (count − 1, dim) and the values (count, dim) of `count` cells, in the library of the embeddings.
 
-        A number is in the cell k where k borders are below it. Where values tie, the median of a cell can be its lower border,
-        which belongs to the cell before; the cell's value is then the next number above, so that every value that occurs
-        lies in its own cell.
+        A number lies in cell k where k borders are below it. Where values tie, the median of a cell can be its lower border,
+        which belongs to the cell below; the value of the cell is then the next float32 above, so that every value lies in its own
+        cell.
 
         Raises:
-            ValueError: if not fitted, or fitted on another dimension.
+            ValueError: If not fitted, or fitted on another dimension.
         """
         self.bounds(dim)
-        at = [FRACTIONS.index(Fraction(i, 2 * count)) for i in range(1, 2 * count)]
+        rows_at = [FRACTIONS.index(Fraction(i, 2 * count)) for i in range(1, 2 * count)]
         if not is_torch(self.quantiles):
-            borders, values = self.quantiles[at[1::2]], self.quantiles[at[0::2]]
+            borders, values = self.quantiles[rows_at[1::2]], self.quantiles[rows_at[0::2]]
             values[1:] = np.maximum(values[1:], np.nextafter(borders, np.float32(np.inf)))
             return borders, values
         import torch
 
-        borders, values = (_stacked([self.quantiles[i] for i in rows]) for rows in (at[1::2], at[0::2]))
+        borders, values = (_stacked([self.quantiles[i] for i in rows]) for rows in (rows_at[1::2], rows_at[0::2]))
         values[1:] = values[1:].maximum(borders.nextafter(torch.full_like(borders, torch.inf)))
         return borders, values
 
@@ -270,9 +284,15 @@ class QuantileRange(Range):
 
 
 class Running(Range):
-    """Exponential moving average of what training's batches have, until frozen.
+    """Exponential moving average of the statistics of training batches, until it is frozen.
 
-    Each `fit` moves it by (1 − momentum) towards the batch; the first takes the batch's as it is.
+    Each `fit` moves the average by (1 − momentum) towards the statistics of the batch; the first sets it to them.
+
+    Args:
+        momentum: Share of the average that is kept at each `fit`.
+
+    Raises:
+        ValueError: If it is not from 0 to below 1.
     """
 
     def __init__(self, momentum: float = 0.99) -> None:
@@ -282,9 +302,13 @@ class Running(Range):
         self.momentum = momentum
 
     def move(self, statistics: Any) -> None:
-        """As `fit` on embeddings with these statistics, which are not checked: nothing waits for a GPU."""
+        """Move the average towards statistics as `fit` does; they are not checked, which would synchronize with a GPU.
+
+        Raises:
+            ValueError: If the range is frozen.
+        """
         if self.frozen:
-            raise ValueError(f"this {type(self).__name__} is frozen; it learns from no more embeddings")
+            raise ValueError(f"this {type(self).__name__} is frozen, so it cannot be fitted on further embeddings")
         before = self.statistics
         self.take(statistics if before is None else self.momentum * before + (1 - self.momentum) * statistics)
 
@@ -293,7 +317,7 @@ class Running(Range):
 
 
 class RunningRange(Running):
-    """Moving average of the minima and maxima of training's batches."""
+    """Moving average of the minima and maxima of training batches."""
 
     kind = "running"
 
@@ -302,7 +326,7 @@ class RunningRange(Running):
 
 
 class RunningQuantileRange(Running, QuantileRange):
-    """Moving average of the quantiles of training's batches."""
+    """Moving average of the quantiles of training batches."""
 
     kind = "running_quantile"
 
@@ -322,7 +346,7 @@ KINDS: dict[str, type[Range]] = {
 
 
 class GivenRange(MinMaxRange):
-    """Extremes that somebody computed elsewhere."""
+    """A range of given minima and maxima, each (dim,), which need no fitting."""
 
     def __init__(self, low: Any, high: Any) -> None:
         super().__init__()
@@ -330,45 +354,45 @@ class GivenRange(MinMaxRange):
 
 
 def as_range(ranges: Any) -> Range:
-    """A range as it is; an array (2, dim) of minima and maxima, as sentence-transformers takes it, as a range.
+    """Return a range unchanged, and an array (2, dim) of minima and maxima, as sentence-transformers takes it, as a range.
 
     Raises:
-        ValueError: for another shape, or a minimum above its maximum.
-        TypeError: for what is neither.
+        ValueError: For an array of another shape, or a minimum above its maximum.
+        TypeError: For a value that is neither a range nor an array.
     """
     if hasattr(ranges, "bounds"):
-        found: Range = ranges
-        return found
+        given: Range = ranges
+        return given
     if getattr(ranges, "ndim", None) is None:
         raise TypeError(
             f"ranges must be a fitted range or an array (2, dim) of minima and maxima, not {type(ranges).__name__}"
         )
     if ranges.ndim != 2 or len(ranges) != 2:
         raise ValueError(
-            f"ranges given as an array must have shape (2, dim): minima and maxima, not {tuple(ranges.shape)}"
+            f"ranges given as an array must have shape (2, dim) (minima and maxima), not {tuple(ranges.shape)}"
         )
     if not bool((ranges[0] <= ranges[1]).all()):
-        raise ValueError("ranges[0] must hold the minima and ranges[1] the maxima, without NaN")
+        raise ValueError("ranges[0] must contain the minima and ranges[1] the maxima, without NaN")
     return GivenRange(ranges[0], ranges[1])
 
 
 def suited(ranges: Any, precision: str) -> Range:
-    """The range as `as_range` takes it, where it is what a precision needs.
+    """Return a range or an array as `as_range` does, after checking that it has the kind that a precision needs.
 
     Raises:
-        ValueError: for None, extremes for a precision whose cells lie between quantiles, or the other way round.
-        TypeError: for what is no range.
+        ValueError: For None, extremes for a precision whose cells lie between quantiles, or quantiles for one with equal cells.
+        TypeError: For a value that is neither a range nor an array.
     """
     quantile = precision in QUANTILE
     fitting = f"ranges={'QuantileRange' if quantile else 'MinMaxRange'}().fit(embeddings)"
     if ranges is None:
         raise ValueError(f"{precision} needs {fitting}")
-    found = as_range(ranges)
-    if isinstance(found, QuantileRange) != quantile:
-        name = "minima and maxima" if isinstance(found, GivenRange) else f"a {type(found).__name__}"
-        lie = "lie between quantiles" if quantile else "are equally wide"
-        raise ValueError(f"the cells of {precision} {lie}; give it {fitting}, not {name}")
-    return found
+    checked = as_range(ranges)
+    if isinstance(checked, QuantileRange) != quantile:
+        name = "minima and maxima" if isinstance(checked, GivenRange) else f"a {type(checked).__name__}"
+        layout = "lie between quantiles" if quantile else "have equal widths"
+        raise ValueError(f"the cells of {precision} {layout}; give it {fitting}, not {name}")
+    return checked
 
 
 def _stacked(rows: Sequence[Any]) -> Any:

@@ -1,7 +1,7 @@
-"""Rotations and centring before the grid, fitted without labels: which directions a grid's axes lie along.
+"""Rotation and centring of embeddings before quantization, which choose the axes of the grid and are fitted without labels.
 
-Bits keep the sign of each coordinate, so binary embeddings depend on the choice of axes; float similarities don't. A
-rotation is an affine map x ↦ (x − center) · matrix with orthonormal rows: dot products are unchanged where center is 0.
+Bits keep the sign of each coordinate, so binary embeddings depend on the choice of axes; float similarities do not. A
+rotation is an affine map x ↦ (x − center) · matrix with orthonormal rows; it does not change dot products where center is 0.
 """
 
 from collections.abc import Callable
@@ -15,27 +15,27 @@ import numpy as np
 from qatlab.quantization.backend import is_torch
 
 KINDS = ("random", "pca", "itq", "overcomplete")
-SHIFT = "none"  # the kind of a rotation that only subtracts its centre
+SHIFT = "none"  # the kind of a rotation that subtracts its centre and keeps the axes
 NEED_EMBEDDINGS = ("pca", "itq")
 ITQ_ITERATIONS = 50
 Center = Literal["mean", "median"] | bool
 
 
 class TooFewEmbeddings(ValueError):
-    """Fewer embeddings than dimensions, which principal axes cannot be fitted on."""
+    """There are fewer embeddings than dimensions, so that principal axes cannot be fitted."""
 
 
 @dataclass(frozen=True)
 class Rotation:
-    """x ↦ (x − center) · matrix; of the kind SHIFT, x ↦ x − center.
+    """The affine map x ↦ (x − center) · matrix; for the kind SHIFT, x ↦ x − center.
 
     Attributes:
-        kind: one of KINDS, or SHIFT.
+        kind: One of KINDS, or SHIFT.
         matrix: (dim, out) float32 with orthonormal rows, out ≥ dim; None for the identity.
-        center: (dim,) float32, or None: not centred.
+        center: (dim,) float32; None for no centring.
 
     Raises:
-        ValueError: where it has neither a matrix nor a centre.
+        ValueError: If it has neither a matrix nor a centre.
     """
 
     kind: str
@@ -44,18 +44,18 @@ class Rotation:
 
     def __post_init__(self) -> None:
         if self.matrix is None and self.center is None:
-            raise ValueError("a rotation needs a matrix or a center; without both it changes nothing")
+            raise ValueError("a rotation needs a matrix or a center; without either it has no effect")
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Dimensions that go in and come out."""
+        """Return the numbers of input and output dimensions."""
         if self.matrix is None:
             assert self.center is not None
             return len(self.center), len(self.center)
         return self.matrix.shape[0], self.matrix.shape[1]
 
     def __call__(self, embeddings: Any) -> Any:
-        """(n, dim) → (n, out) float32, NumPy or torch; raises ValueError for another dimension."""
+        """Rotate (n, dim) embeddings, NumPy or torch, to (n, out) float32; raise ValueError for another dimension."""
         dim = self.shape[0]
         if embeddings.ndim != 2 or embeddings.shape[1] != dim:
             raise ValueError(f"this rotation is for shape (n, {dim}), not {tuple(embeddings.shape)}")
@@ -73,12 +73,12 @@ class Rotation:
         return values if self.matrix is None else values @ convert(self.matrix)
 
     def as_module(self, trainable: bool = False) -> Any:
-        """A `Dense` module of Sentence Transformers (linear, no activation): append it to a model, save and load it.
+        """Return the rotation as a `Dense` module of Sentence Transformers (linear, without activation), to append to a model.
 
-        A rotation that only subtracts its centre is one whose weight is the identity.
+        The weight of a rotation that only subtracts its centre is the identity.
 
         Args:
-            trainable: whether training changes it.
+            trainable: Whether the parameters require gradients.
         """
         import torch
 
@@ -99,14 +99,14 @@ class Rotation:
         return module.requires_grad_(trainable)
 
     def save(self, path: Path) -> None:
-        """Writes a .npz file."""
+        """Write the rotation to a .npz file, which `load` reads."""
         arrays = {"kind": np.array(self.kind), "matrix": self.matrix, "center": self.center}
-        there: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
-        np.savez(path, **there)
+        present: dict[str, Any] = {name: array for name, array in arrays.items() if array is not None}
+        np.savez(path, **present)
 
     @staticmethod
     def load(path: Path) -> "Rotation":
-        """Reads what `save` wrote."""
+        """Read a rotation from a file that `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             return Rotation(str(arrays["kind"]), arrays.get("matrix"), arrays.get("center"))
 
@@ -114,22 +114,22 @@ class Rotation:
 def fit_rotation(
     kind: str, embeddings: np.ndarray, bits: int | None = None, center: Center = False, seed: int = 0
 ) -> Rotation:
-    """A rotation of embeddings; the same for the same arguments.
+    """Fit a rotation of embeddings; the result is a deterministic function of the arguments.
 
     Args:
-        kind: 'random': uniform over orthogonal matrices; 'pca': principal axes, by falling variance; 'itq': iterative
-            quantization (Gong & Lazebnik, CVPR 2011), which turns principal axes until values lie close to their signs;
-            'overcomplete': a random orthonormal frame of more bits than dimensions; 'none': the axes stay, and `center`
-            alone is subtracted.
-        embeddings: (n, dim) floats to fit on, without labels; random kinds take only the dimension (and the centre) of it.
-        bits: dimensions put out, above dim, for overcomplete.
-        center: subtract the mean (True or 'mean') or the median of each dimension first. Cosine similarities are then those
-            of centred embeddings.
-        seed: of what is random.
+        kind: 'random' is uniformly distributed over orthogonal matrices; 'pca' has the principal axes in order of decreasing
+            variance; 'itq' is iterative quantization (Gong & Lazebnik, CVPR 2011), which rotates principal axes until values lie
+            close to their signs; 'overcomplete' is a random orthonormal frame of more bits than dimensions; 'none' keeps the
+            axes and only subtracts `center`.
+        embeddings: (n, dim) floats to fit on, without labels; the random kinds use only their dimension and their centre.
+        bits: Number of output dimensions of 'overcomplete', above dim; None for other kinds.
+        center: Whether the mean (True or 'mean') or the median of each dimension is subtracted first. Cosine similarities are then
+            those of centred embeddings.
+        seed: Random seed of the kinds random, itq and overcomplete.
 
     Raises:
-        TooFewEmbeddings: for fewer embeddings than dimensions, for pca and itq.
-        ValueError: for an unknown kind, NaN or Inf, bits not above dim, kind 'none' without a centre.
+        TooFewEmbeddings: For fewer embeddings than dimensions, with pca and itq.
+        ValueError: For an unknown kind, NaN or infinity, `bits` not above dim, or kind 'none' without a centre.
     """
     _check(kind, embeddings, bits, center)
     values = embeddings.astype(np.float64)
@@ -143,7 +143,7 @@ def fit_rotation(
 
 
 def _matrix(kind: str, centred: np.ndarray, bits: int | None, seed: int) -> np.ndarray | None:
-    """(dim, out) float32; None where the axes stay."""
+    """Return the (dim, out) float32 matrix of a kind; None for the kind that keeps the axes."""
     dim = centred.shape[1]
     if kind == SHIFT:
         return None
@@ -165,39 +165,39 @@ def _check(kind: str, embeddings: np.ndarray, bits: int | None, center: Center) 
     if center not in (False, True, "mean", "median"):
         raise ValueError(f"unknown center '{center}'; valid: mean, median, or False for none")
     if kind == SHIFT and not center:
-        raise ValueError("a rotation of kind none changes nothing without a center; give 'mean' or 'median'")
+        raise ValueError("a rotation of kind none has no effect without a center; give 'mean' or 'median'")
     if embeddings.ndim != 2 or len(embeddings) == 0:
         raise ValueError(f"rotations are fitted on embeddings of shape (n, dim) with n ≥ 1, not {embeddings.shape}")
     if not np.isfinite(embeddings).all():
-        raise ValueError("embeddings hold NaN or Inf, so no rotation can be fitted")
+        raise ValueError("embeddings contain NaN or Inf, so no rotation can be fitted")
     n, dim = embeddings.shape
     if kind in NEED_EMBEDDINGS and n < dim:
         raise TooFewEmbeddings(f"{kind} in {dim} dimensions needs at least as many embeddings, not {n}")
     if kind == "overcomplete":
         if bits is None or bits <= dim:
-            raise ValueError(f"overcomplete needs bits above the {dim} dimensions, not {bits}")
+            raise ValueError(f"overcomplete needs more bits than the {dim} dimensions of the embeddings, not {bits}")
     elif bits is not None:
-        raise ValueError(f"bits is for overcomplete; {kind} keeps the number of dimensions")
+        raise ValueError(f"bits is for overcomplete, and {kind} keeps the number of dimensions; leave bits out")
 
 
 def _random_orthogonal(dim: int, seed: int) -> np.ndarray:
     if dim == 1:
         return np.ones((1, 1))
-    from scipy.stats import ortho_group  # takes half a second to import
+    from scipy.stats import ortho_group  # imported here because the import takes half a second
 
     matrix: np.ndarray = ortho_group.rvs(dim, random_state=np.random.default_rng(seed))
     return matrix
 
 
 def _principal_axes(values: np.ndarray) -> np.ndarray:
-    """Columns are eigenvectors of the second moments, largest first, each with its largest entry positive."""
+    """Return the eigenvectors of the second moments as columns, by decreasing eigenvalue, each with its largest entry positive."""
     axes = np.linalg.eigh(values.T @ values)[1][:, ::-1]
     largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
     return axes * np.sign(largest)
 
 
 def _itq(values: np.ndarray, seed: int) -> np.ndarray:
-    """The rotation R that makes ‖sign(V R) − V R‖ small, by alternating the signs and an orthogonal Procrustes problem."""
+    """Return a rotation R with a small ‖sign(V R) − V R‖, by alternating between signs and an orthogonal Procrustes problem."""
     rotation = _random_orthogonal(values.shape[1], seed)
     for _ in range(ITQ_ITERATIONS):
         signs = np.where(values @ rotation > 0, 1.0, -1.0)

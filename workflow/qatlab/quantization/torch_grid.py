@@ -1,4 +1,4 @@
-"""Codes and values of the grids in torch, on any device: the same bits as `numpy_grid`."""
+"""Encoding and decoding of the grids in torch on any device, bit-identical to `numpy_grid`."""
 
 from typing import Any
 
@@ -19,7 +19,16 @@ BIT_SHIFTS = (7, 6, 5, 4, 3, 2, 1, 0)  # the first dimension is the highest bit,
 
 
 def encode(values: Tensor, precision: str, grid: Any) -> Tensor:
-    """Codes of (n, dim) values; `grid` is what `grids.fitted_grid` returned."""
+    """Quantize values to codes on the same device, without gradient.
+
+    Args:
+        values: (n, dim) floats.
+        precision: The precision of the codes.
+        grid: The result of `grids.fitted_grid`.
+
+    Returns:
+        Codes with the shape and dtype that `grids.quantize_embeddings` documents.
+    """
     values = checked(values.detach())
     if precision in FLOAT_TYPES:
         return _clipped(values, precision).to(FLOAT_TYPES[precision])
@@ -34,7 +43,14 @@ def encode(values: Tensor, precision: str, grid: Any) -> Tensor:
 
 
 def decode(codes: Tensor, precision: str, grid: Any, dim: int) -> Tensor:
-    """float32 values of codes, (n, dim)."""
+    """Decode codes to (n, dim) float32 values.
+
+    Args:
+        codes: Codes that `encode` returned.
+        precision: The precision of the codes.
+        grid: The result of `grids.fitted_grid`.
+        dim: Number of dimensions.
+    """
     if precision in FLOAT_TYPES:
         return codes.float()
     if is_binary(precision):
@@ -51,14 +67,29 @@ def decode(codes: Tensor, precision: str, grid: Any, dim: int) -> Tensor:
 
 
 def integers(codes: Tensor, precision: str, dim: int) -> Tensor:
-    """(n, dim) codes of an integer grid as numbers; int8, or uint8 for uint8."""
+    """Unpack codes of an integer grid to one number per dimension, (n, dim) int8, or uint8 for uint8.
+
+    Args:
+        codes: Codes that `encode` returned.
+        precision: The precision of the codes.
+        dim: Number of dimensions.
+    """
     if precision not in PER_BYTE:
         return codes
     return cells_of(codes, precision, dim).view(torch.int8) - CELLS[precision] // 2
 
 
 def cells_of(codes: Tensor, precision: str, dim: int) -> Tensor:
-    """The cell of each code of an integer grid, counted from 0: (n, dim) uint8."""
+    """Return the cell of each code of an integer grid, counted from 0: (n, dim) uint8.
+
+    Args:
+        codes: Codes that `encode` returned.
+        precision: The precision of the codes.
+        dim: Number of dimensions.
+
+    Raises:
+        ValueError: If a byte is larger than any combination of codes.
+    """
     if precision not in PER_BYTE:
         return codes.view(torch.uint8) ^ SIGN_BITS.get(precision, 0)
     table = torch.from_numpy(cells_by_byte(precision)).to(codes.device)
@@ -68,9 +99,21 @@ def cells_of(codes: Tensor, precision: str, dim: int) -> Tensor:
 
 
 def on_grid(values: Tensor, precision: str, grid: Any) -> Tensor:
-    """`decode(encode(values))`, to the bit, without the codes in between; no gradient.
+    """Round values to the grid, with the same bits as `decode(encode(values))` but without codes; there is no gradient.
 
-    On a GPU a look for NaN would wait for the device in every training step: there NaN stays NaN, and reaches the loss.
+    On a GPU, a check for NaN would synchronize with the device in every training step. NaN therefore stays NaN there, and reaches
+    the loss.
+
+    Args:
+        values: (n, dim) floats.
+        precision: The precision of the grid.
+        grid: The result of `grids.fitted_grid`.
+
+    Returns:
+        (n, dim) float32.
+
+    Raises:
+        NotFiniteError: For NaN on a CPU.
     """
     values = values.detach().float() if values.is_cuda else checked(values.detach())
     if precision in FLOAT_TYPES:
@@ -78,20 +121,20 @@ def on_grid(values: Tensor, precision: str, grid: Any) -> Tensor:
     if is_binary(precision):
         return _keeping_nan(torch.where(values > 0, 1.0, -1.0), values)
     if precision in QUANTILE:
-        found, borders = grid[1][0].expand_as(values), grid[0]
+        rounded, borders = grid[1][0].expand_as(values), grid[0]
         for border, value in zip(borders, grid[1][1:], strict=True):
-            found = torch.where(values > border, value, found)
-        return _keeping_nan(found, values)
+            rounded = torch.where(values > border, value, rounded)
+        return _keeping_nan(rounded, values)
     low, step = grid
     return (_equal_cells(values, grid, precision) + 0.5) * step + low
 
 
-def _keeping_nan(found: Tensor, values: Tensor) -> Tensor:
-    return torch.where(values.isnan(), values, found) if values.is_cuda else found
+def _keeping_nan(rounded: Tensor, values: Tensor) -> Tensor:
+    return torch.where(values.isnan(), values, rounded) if values.is_cuda else rounded
 
 
 def checked(values: Tensor) -> Tensor:
-    """`values` as float32; raises ValueError for NaN (not while torch.compile traces, where nothing can be raised)."""
+    """Return values as float32; raise NotFiniteError for NaN, except while torch.compile traces and cannot raise."""
     if not torch.compiler.is_compiling() and bool(values.isnan().any()):
         raise NotFiniteError(NAN)
     return values.float()
@@ -108,7 +151,7 @@ def _equal_cells(values: Tensor, grid: Any, precision: str) -> Tensor:
 
 
 def _cells_between(values: Tensor, borders: Tensor) -> Tensor:
-    """The number of borders below each value."""
+    """Return the number of borders below each value, which is its cell."""
     cells = (values > borders[0]).to(torch.uint8)
     for border in borders[1:]:
         cells += values > border
@@ -122,7 +165,7 @@ def _packed_bits(bits: Tensor) -> Tensor:
 
 
 def _packed(cells: Tensor, precision: str) -> Tensor:
-    """Rows of cells, several to a byte, the last byte filled up with zeros."""
+    """Pack several cells into each byte of a row; the last byte is padded with zeros."""
     places = torch.from_numpy(place_values(precision)).to(cells.device, torch.uint8)
     padded = torch.nn.functional.pad(cells, (0, -cells.shape[1] % len(places)))
     return (padded.unflatten(1, (-1, len(places))) * places).sum(dim=2, dtype=torch.uint8)

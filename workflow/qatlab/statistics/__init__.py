@@ -1,1 +1,1 @@
-"""How sure a difference is: intervals, p-values, verdicts, and what a surer one would take."""
+"""Statistics of differences between models: intervals, p-values, verdicts, and the required numbers of queries and seeds."""

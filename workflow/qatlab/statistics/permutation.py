@@ -1,4 +1,4 @@
-"""p-values of differences by flipping their signs."""
+"""p-values of differences from a permutation test that flips their signs."""
 
 import numpy as np
 
@@ -7,21 +7,22 @@ AT_ONCE = 1000
 
 
 def permutation_p_values(differences: list[np.ndarray], resamples: int = RESAMPLES) -> np.ndarray:
-    """Two-sided paired permutation test of the mean over tasks of the mean over seeds and queries.
+    """Compute p-values of the two-sided paired permutation test of the mean over tasks of the mean over seeds and queries.
 
-    Where two models are alike, either could have given either of a query's two values: swapping them flips the sign of the
-    difference. A query is swapped in all seeds together. This is `scipy.stats.permutation_test(permutation_type="samples")`
-    on the means over seeds, by signs, which is the same test a hundred times sooner.
+    If two models are equivalent, each of a query's two values could be from either model, and swapping them flips the sign of the
+    difference. A query is swapped in all seeds at once. The test is `scipy.stats.permutation_test(permutation_type="samples")`
+    on the means over seeds; flipping signs makes it a hundred times faster.
 
     Args:
-        differences: of each task, (comparisons, seeds, queries) float64, paired.
+        differences: Paired differences of each task, (comparisons, seeds, queries) float64.
+        resamples: Number of random sign flips.
 
     Returns:
-        (comparisons,) float64, 1 / (resamples + 1) at least, times two.
+        (comparisons,) float64, at least 2 / (resamples + 1).
     """
-    # A task counts as much as another, however many queries it has.
+    # Every task has the same weight, regardless of its number of queries.
     weighted = np.concatenate([task.mean(axis=1) / (task.shape[2] * len(differences)) for task in differences], axis=1)
-    return np.array([_p_value(of_queries, resamples) for of_queries in weighted])
+    return np.array([_p_value(query_differences, resamples) for query_differences in weighted])
 
 
 def _p_value(differences: np.ndarray, resamples: int) -> float:
@@ -35,8 +36,8 @@ def _p_value(differences: np.ndarray, resamples: int) -> float:
     def total(flipped: np.ndarray, axis: int) -> np.ndarray:
         return flipped @ differences
 
-    from scipy import stats  # a second to import, which a plan does not need
+    from scipy import stats  # imported here because the import takes a second, which a plan need not wait for
 
-    as_they_are = np.ones(len(differences))
-    result = stats.monte_carlo_test(as_they_are, signs, total, vectorized=True, n_resamples=resamples, batch=AT_ONCE)
+    unflipped = np.ones(len(differences))
+    result = stats.monte_carlo_test(unflipped, signs, total, vectorized=True, n_resamples=resamples, batch=AT_ONCE)
     return float(result.pvalue)

@@ -1,4 +1,4 @@
-"""How many queries, or seeds, would tell a difference of the size that was seen from none."""
+"""Numbers of queries or seeds that are required to separate a difference of the observed size from 0."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ LEVEL, POWER = 0.05, 0.8
 
 @dataclass(frozen=True)
 class Needed:
-    """What would do by itself, the other staying as it is; None where no number of it would.
+    """Required numbers of queries and of seeds, each with the other unchanged; None where no number is sufficient.
 
     Attributes:
-        queries: over all tasks, in the proportions that the tasks have now.
-        seeds: None too where there is one only, which does not say how seeds differ.
-        times: the factor on both that would do; None where no difference was seen.
+        queries: Number of queries over all tasks, in the proportions of the present tasks.
+        seeds: Number of seeds; also None where there is a single seed, from which the variance of seeds is unknown.
+        times: Factor on both numbers that is sufficient; None where the observed difference is 0.
     """
 
     queries: int | None
@@ -23,26 +23,28 @@ class Needed:
 
 
 def needed(differences: list[np.ndarray], level: float = LEVEL, power: float = POWER) -> Needed:
-    """For a two-sided test at `level` to find a true difference as large as the one seen, with probability `power`.
+    """Estimate the numbers of queries and seeds with which a two-sided test finds a difference of the observed size.
 
-    Variance of a mean is that of queries over their number plus that of seeds over theirs (normal approximation, without a
-    correction for many comparisons).
+    The variance of a mean is that of queries over their number plus that of seeds over theirs (normal approximation, without a
+    correction for multiple comparisons).
 
     Args:
-        differences: of each task, (seeds, queries) float64, paired.
+        differences: Paired differences of each task, (seeds, queries) float64.
+        level: Significance level of the test.
+        power: Probability with which the test finds the difference.
     """
-    from scipy.stats import norm  # a second to import, which a plan does not need
+    from scipy.stats import norm  # imported here because the import takes a second, which a plan need not wait for
 
     seeds = differences[0].shape[0]
     queries = sum(task.shape[1] for task in differences)
     by_seed = np.mean([task.mean(axis=1) for task in differences], axis=0)
-    of_queries = sum(_variance(task.mean(axis=0)) / task.shape[1] for task in differences) / len(differences) ** 2
-    of_seeds = _variance(by_seed) / seeds
+    query_variance = sum(_variance(task.mean(axis=0)) / task.shape[1] for task in differences) / len(differences) ** 2
+    seed_variance = _variance(by_seed) / seeds
     allowed = (by_seed.mean() / (norm.ppf(1 - level / 2) + norm.ppf(power))) ** 2
     return Needed(
-        _scaled(queries, of_queries, allowed - of_seeds),
-        _scaled(seeds, of_seeds, allowed - of_queries) if seeds > 1 else None,
-        float((of_queries + of_seeds) / allowed) if allowed > 0 else None,
+        _scaled(queries, query_variance, allowed - seed_variance),
+        _scaled(seeds, seed_variance, allowed - query_variance) if seeds > 1 else None,
+        float((query_variance + seed_variance) / allowed) if allowed > 0 else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Better, worse or not separable: what the differences of one table say, all of them weighed together."""
+"""Verdicts on the differences of one table (better, worse or not separable), corrected for multiple comparisons."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ BETTER, WORSE, NOT_SEPARABLE = "better", "worse", "not separable"
 
 @dataclass(frozen=True)
 class Verdict:
-    """Of one difference.
+    """The verdict on one difference, with the statistics that it follows from.
 
     Attributes:
-        difference: mean over tasks of the mean over seeds and queries.
-        low, high: its 95 % interval, over queries and seeds.
-        p: of the permutation test over queries, with Holm's correction for all differences of the table.
-        word: better or worse where p is below 0.05 and the interval leaves 0 out; else not separable.
-        needed: what would tell a difference of this size from none.
+        difference: Mean over tasks of the mean over seeds and queries.
+        low, high: Its 95 % interval over queries and seeds.
+        p: p-value of the permutation test over queries, with Holm's correction for all differences of the table.
+        word: 'better' or 'worse' where p is below 0.05 and the interval excludes 0; otherwise 'not separable'.
+        needed: Numbers of queries and seeds that would separate a difference of this size from 0.
     """
 
     difference: float
@@ -34,24 +34,23 @@ class Verdict:
 def verdicts(
     differences: list[list[np.ndarray]], lower_is_better: bool = False, planned: int | None = None
 ) -> list[Verdict]:
-    """One for each difference of a table.
+    """Return the verdict on each difference of a table.
 
     Args:
-        differences: of each, of each task, (seeds, queries) float64, paired.
-        lower_is_better: whether what is compared is a cost, such as bits per byte.
-        planned: how many differences the table should have, where runs have failed: it is no less a table of that many, so those
-            that are there are corrected as if the others could not be told from none.
-
+        differences: For each difference, the paired differences of each task, (seeds, queries) float64.
+        lower_is_better: Whether the compared metric is a cost, such as bits per byte.
+        planned: Number of differences of the complete table, where runs have failed. The present ones are then corrected as if
+            each missing one had a p-value of 1, so that failures do not weaken the correction.
     """
     if not differences:
         return []
     ends, p_values = np.empty((len(differences), 2)), np.empty(len(differences))
-    for alike in _by_shape(differences):
-        stacked = [np.stack(tasks) for tasks in zip(*(differences[at] for at in alike), strict=True)]
-        ends[alike] = np.stack(bootstrap_intervals(stacked), axis=1)
-        p_values[alike] = permutation_p_values(stacked)
-    lacking = np.ones((planned or len(differences)) - len(differences))
-    corrected = holm(np.concatenate([p_values, lacking]))[: len(differences)]
+    for same_shape in _by_shape(differences):
+        stacked = [np.stack(tasks) for tasks in zip(*(differences[at] for at in same_shape), strict=True)]
+        ends[same_shape] = np.stack(bootstrap_intervals(stacked), axis=1)
+        p_values[same_shape] = permutation_p_values(stacked)
+    missing = np.ones((planned or len(differences)) - len(differences))
+    corrected = holm(np.concatenate([p_values, missing]))[: len(differences)]
     return [
         _verdict(tasks, low, high, p, lower_is_better)
         for tasks, (low, high), p in zip(differences, ends.tolist(), corrected, strict=True)
@@ -59,20 +58,20 @@ def verdicts(
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """p-values (n,) corrected for being n: each is below a level only if the chance of any error among them is below it too.
+    """Correct p-values (n,) for multiple comparisons with Holm's method, which controls the family-wise error rate.
 
     References:
         Holm 1979, "A simple sequentially rejective multiple test procedure", https://www.jstor.org/stable/4615733
     """
     order = np.argsort(p_values)
     corrected = np.empty(len(p_values))
-    # The smallest counts n times, the next n − 1 times; none may fall below one before it.
+    # The smallest p-value is multiplied by n, the next by n − 1, and so on; none may be less than one before it.
     corrected[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
     return np.minimum(corrected, 1.0)
 
 
 def _by_shape(differences: list[list[np.ndarray]]) -> list[list[int]]:
-    """Positions of those with as many seeds, tasks and queries: they are resampled together."""
+    """Group the positions of differences with equal numbers of seeds, tasks and queries, which are resampled together."""
     groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
     for at, tasks in enumerate(differences):
         groups.setdefault(tuple(task.shape for task in tasks), []).append(at)

@@ -1,1 +1,1 @@
-"""Losses that a method chooses by name and trains embedding models with, before quantization is added to them."""
+"""Losses for embedding models that a method selects by name, and to which embedding quantization may be added."""

@@ -1,4 +1,4 @@
-"""What every loss that a method can choose supplies, and the registry of them."""
+"""Base class and registry of the losses that a method can select."""
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated
@@ -14,22 +14,24 @@ if TYPE_CHECKING:
 
 
 class Loss(Strict, ABC):
-    """A loss of Sentence Transformers over embeddings, as a configuration chooses it by `method.loss.name`.
+    """A loss of Sentence Transformers over embeddings, which a configuration selects by `method.loss.name`.
 
-    A subclass adds its fields and the methods below. Modules of losses import what trains inside of these methods: the plan and other
-    stages look at the fields alone.
+    A subclass adds its fields and implements the methods below. Its module imports training libraries inside these methods only,
+    because the plan and other stages read nothing but the fields.
     """
 
     name: str
-    scale: Annotated[float, Field(gt=0, description="Similarities are multiplied by this (1 / temperature)")] = 20.0
+    scale: Annotated[
+        float, Field(gt=0, description="Factor of the similarities, which is 1 / temperature, such as 20.0.")
+    ] = 20.0
 
     @abstractmethod
     def build(self, model: "SentenceTransformer") -> "nn.Module":
-        """Return the loss over a model. `qatlab.losses.QuantizationAwareLoss` wraps it where a method quantizes embeddings."""
+        """Return the loss over a model; `qatlab.losses.QuantizationAwareLoss` wraps it where a method quantizes embeddings."""
 
     @abstractmethod
     def class_name(self) -> str:
-        """Return the name of the class that `build` makes an instance of, for model cards."""
+        """Return the name of the class whose instance `build` returns, for model cards."""
 
     def in_words(self) -> str:
         """Return the class and its settings for model cards, in Markdown."""

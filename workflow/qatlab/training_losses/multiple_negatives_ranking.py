@@ -1,4 +1,4 @@
-"""Multiple negatives ranking: each anchor's positive among those of its batch (InfoNCE), plain and in mini-batches."""
+"""Multiple negatives ranking (InfoNCE), which ranks each anchor's positive among those of its batch, with and without cache."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @LOSSES.register("multiple_negatives_ranking")
 class MultipleNegativesRanking(Loss):
-    """Cross-entropy of each anchor's positive among all positives of the batch."""
+    """The cross-entropy of each anchor's positive among all positives of the batch."""
 
     name: Literal["multiple_negatives_ranking"] = "multiple_negatives_ranking"
 
@@ -31,10 +31,12 @@ class MultipleNegativesRanking(Loss):
 
 @LOSSES.register("cached_multiple_negatives_ranking")
 class CachedMultipleNegativesRanking(Loss):
-    """The same loss with activations of a mini-batch at a time in memory (GradCache, https://arxiv.org/abs/2101.06983)."""
+    """Multiple negatives ranking that keeps the activations of one mini-batch in memory (GradCache, https://arxiv.org/abs/2101.06983)."""
 
     name: Literal["cached_multiple_negatives_ranking"]
-    mini_batch_size: Annotated[int, Field(gt=0, description="Examples whose activations are in memory at once")] = 32
+    mini_batch_size: Annotated[
+        int, Field(gt=0, description="Number of examples whose activations are in memory at once.")
+    ] = 32
 
     def build(self, model: "SentenceTransformer") -> "nn.Module":
         """Return Sentence Transformers' loss."""

@@ -1,1 +1,1 @@
-"""Weight quantization: fake quantizers in training, conversion by torchao, and the layers that a scheme selects."""
+"""Weight quantization: fake quantizers in training, conversion with torchao, and the selection of layers by a scheme."""

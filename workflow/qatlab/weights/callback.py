@@ -1,4 +1,4 @@
-"""Late QAT: the step at which fake quantizers of weights and of activations begin."""
+"""Trainer callback of late QAT, which starts the fake quantization of weights and of activations at a given step."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,14 +8,19 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from qatlab.config.method import StartConfig, WeightStartConfig
 from qatlab.weights.prepare import enable
 
-UNENDING = 2.0**31  # steps of a training of which nothing is done yet
+UNENDING = 2.0**31  # assumed number of steps while a training that the clock ends has made no progress
 
 
 class WeightQuantizationCallback(TrainerCallback):
-    """Switches the fake quantizers of the trainer's model at each step; `diagnostics` say which are on.
+    """Callback that enables or disables the fake quantizers of the trainer's model at each step.
 
     Args:
-        progress: the share of training that is done, where the clock ends it; by default that of its steps.
+        start: When the fake quantization of weights and of activations begins.
+        progress: Function that returns the completed fraction of a training that the clock ends; by default the fraction of its
+            steps counts.
+
+    Attributes:
+        diagnostics: 1.0 or 0.0 for `weights_quantized` and `activations_quantized` at the current step.
     """
 
     def __init__(self, start: WeightStartConfig, progress: Callable[[], float] | None = None) -> None:
@@ -26,7 +31,14 @@ class WeightQuantizationCallback(TrainerCallback):
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Before the forward pass of each optimizer step."""
+        """Enable or disable the fake quantizers before the forward pass of each optimizer step.
+
+        Args:
+            args: The trainer's arguments.
+            state: The trainer's state, which has the number of the step.
+            control: The trainer's control object.
+            **kwargs: Further arguments of callbacks, among them `model`.
+        """
         step, total = state.global_step, float(state.max_steps)
         if self.progress is not None:
             done = self.progress()
@@ -37,5 +49,11 @@ class WeightQuantizationCallback(TrainerCallback):
 
 
 def begun(start: StartConfig, step: int, total_steps: float) -> bool:
-    """Whether quantization is on at an optimizer step (the first is 0)."""
+    """Return whether fake quantization is enabled at a step.
+
+    Args:
+        start: When it begins.
+        step: The optimizer step, counted from 0.
+        total_steps: Number of steps of the training.
+    """
     return step >= (start.fraction * total_steps if start.fraction is not None else start.steps or 0)

@@ -1,4 +1,4 @@
-"""How far each row of a weight reaches before it is clipped, and so how wide the steps of its grid are."""
+"""Clipping of weights: the limit of each row or group, which determines the step of its grid."""
 
 import math
 
@@ -6,28 +6,28 @@ import torch
 
 from qatlab.config.weights import ClipConfig
 
-VALUES_AT_ONCE = 1 << 18  # 1 MB of float32: a block of magnitudes stays in the processor's cache
+VALUES_AT_ONCE = 1 << 18  # 1 MB of float32, so that a block of magnitudes stays in the CPU's cache
 MSE_CANDIDATES = 64  # limits tried per row, from half the largest magnitude to all of it
 
 
 def percentile_limit(weight: torch.Tensor, share: float) -> torch.Tensor:
-    """The `share` quantile of each row's magnitudes: `torch.quantile(weight.abs(), share, dim=1)`, without sorting rows.
+    """Return the `share` quantile of each row's magnitudes: `torch.quantile(weight.abs(), share, dim=1)`, without sorting rows.
 
-    Near 1 only a row's few largest magnitudes decide it. As in the parameter-golf ablation, which clips at .9999984.
+    For a share near 1, only the few largest magnitudes of a row determine the quantile. The parameter-golf ablation clips at
+    .9999984.
 
     Args:
         weight: (rows, columns), any float dtype.
-        share: from 0 to 1.
+        share: The quantile, from 0 to 1.
 
     Returns:
         (rows,) float32.
     """
     rows, columns = weight.shape
-    position = (
-        torch.tensor(share, dtype=torch.float32) * (columns - 1)
-    ).item()  # torch.quantile's rank, rounded as there
+    # The rank is computed in float32, so that it is rounded as in torch.quantile.
+    position = (torch.tensor(share, dtype=torch.float32) * (columns - 1)).item()
     below = math.floor(position)
-    top = columns - below  # so many magnitudes are needed, counted from the largest
+    top = columns - below  # number of magnitudes that are needed, counted from the largest
     limits = torch.empty(rows, device=weight.device)
     at_once = max(1, VALUES_AT_ONCE // columns)
     magnitudes = torch.empty(min(rows, at_once), columns, device=weight.device)
@@ -40,13 +40,13 @@ def percentile_limit(weight: torch.Tensor, share: float) -> torch.Tensor:
 
 
 def mse_limit(weight: torch.Tensor, bits: int) -> torch.Tensor:
-    """The limit of each row at which rounding to a symmetric grid of `bits` has the least squared error.
+    """Return the limit of each row at which rounding to a symmetric grid has the smallest squared error.
 
-    A search over MSE_CANDIDATES limits, as in OMSE (Choukroun et al. 2019, https://arxiv.org/abs/1902.06822).
+    The limit is the best of MSE_CANDIDATES, as in OMSE (Choukroun et al. 2019, https://arxiv.org/abs/1902.06822).
 
     Args:
         weight: (rows, columns), any float dtype.
-        bits: of the grid from −2^(bits−1) to 2^(bits−1) − 1.
+        bits: Number of bits of the grid, which ranges from −2^(bits−1) to 2^(bits−1) − 1.
 
     Returns:
         (rows,) float32, at most the row's largest magnitude.
@@ -66,11 +66,16 @@ def mse_limit(weight: torch.Tensor, bits: int) -> torch.Tensor:
 
 
 def clipped(weight: torch.Tensor, config: ClipConfig, bits: int, group_size: int | None = None) -> torch.Tensor:
-    """The weight with every row, or group of a row, clipped at its own limit; gradients pass as if it were not.
+    """Clip each row of a weight, or each group of a row, at its own limit; gradients pass unchanged.
 
     Args:
         weight: (rows, columns).
-        group_size: columns that share a limit; None for a whole row. It divides columns.
+        config: The kind of the limit.
+        bits: Number of bits of the grid, which the limit of kind mse depends on.
+        group_size: Number of columns that share a limit, a divisor of columns; None for whole rows.
+
+    Returns:
+        (rows, columns), in the dtype of `weight`.
     """
     groups = weight if group_size is None else weight.reshape(-1, group_size)
     limit = percentile_limit(groups, config.share) if config.kind == "percentile" else mse_limit(groups, bits)

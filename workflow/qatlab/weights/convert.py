@@ -1,4 +1,4 @@
-"""A plain model's weights quantized for good, by torchao: what a scheme ships, after training with it or without."""
+"""Conversion of a model's weights to a scheme with torchao, for deployment after QAT or as PTQ."""
 
 import torch
 from torch import nn
@@ -12,9 +12,18 @@ from qatlab.weights.select import coverage, selected
 
 
 def convert(model: nn.Module, config: WeightsConfig) -> tuple[list[str], Coverage]:
-    """Quantize the scheme's layers in place, for inference; returns their names, and how many weights they are of how many.
+    """Quantize the layers that a scheme selects in place, for inference.
 
-    Raises ValueError if there are none, if a group does not fit, or for the grid of ONNX Runtime, which only that runs.
+    Args:
+        model: A model without fake quantizers.
+        config: The scheme.
+
+    Returns:
+        The names of the quantized layers, and the numbers of their weights and of all weights of linear layers.
+
+    Raises:
+        ValueError: If the scheme selects no layer, if the group size does not divide the inputs of a layer, or for the grid of ONNX
+            Runtime, which torchao does not have.
     """
     if config.grid == "onnx_int8":
         raise ValueError(f"weight scheme '{config.name}' is ONNX Runtime's grid, not torchao's; deploy it as onnx_int8")

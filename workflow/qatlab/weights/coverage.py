@@ -1,17 +1,18 @@
-"""How much of a model a weight scheme quantizes."""
+"""Coverage of a weight scheme, the share of a model's weights that it quantizes."""
 
 from typing import NamedTuple
 
-LEAST_SHARE = 0.5  # of the weights of linear layers: below, a table's row would claim more than was quantized
+# Minimum share of the weights of linear layers. With a smaller one, a table's row would claim more than is quantized.
+LEAST_SHARE = 0.5
 
 
 class Coverage(NamedTuple):
-    """How many weights of a model's linear layers are quantized, and how many there are."""
+    """The number of quantized weights in a model's linear layers, and the number of all weights in them."""
 
     quantized_weights: int
     linear_weights: int
 
     @property
     def share(self) -> float:
-        """The quantized part, between 0 and 1; 1 where there are no linear layers."""
+        """Return the quantized share of the weights, from 0 to 1; 1 for a model without linear layers."""
         return self.quantized_weights / self.linear_weights if self.linear_weights else 1.0

@@ -1,4 +1,4 @@
-"""Proof that fake quantizers do something: a scheme that silently does nothing must not pass for QAT."""
+"""Check that fake quantizers have an effect, so that a scheme that silently changes nothing does not count as QAT."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,10 @@ from qatlab.weights.prepare import BLOCK, FakeLayer, enable, prepared
 
 
 def changed_share(layer: FakeLayer) -> float:
-    """Share of a prepared layer's weights that its fake quantizer moves, from 0 to 1; of a block format, of its outputs."""
+    """Return the share of a prepared layer's weights that its fake quantizer changes, from 0 to 1.
+
+    Layers of block formats have no separate quantizer; for them it is the share of changed outputs.
+    """
     weight = layer.weight.detach()
     if isinstance(layer, BLOCK):
         with torch.no_grad():
@@ -19,23 +22,27 @@ def changed_share(layer: FakeLayer) -> float:
 
 
 def check_live(model: nn.Module, outputs: Callable[[], torch.Tensor]) -> None:
-    """Raises RuntimeError unless every prepared weight is moved by its grid, and the model's outputs with them.
+    """Check that fake quantization changes every prepared weight, and thereby the outputs of the model.
 
-    The forward pass is the model's own, compiled or not: `torch.compile` may have removed the branch. Quantizers of
-    weights and activations are on afterwards.
+    The check runs the model's own forward pass, compiled or not, because `torch.compile` may have removed the branch. The
+    quantizers of weights and activations are enabled afterwards.
 
     Args:
-        outputs: runs the model on a few texts and gives what comes out, such as their embeddings.
+        model: A prepared model.
+        outputs: Function that runs the model on a few texts and returns its outputs, such as their embeddings.
+
+    Raises:
+        RuntimeError: If a weight or the outputs do not change.
     """
     enable(model, weights=True, activations=True)
-    still = [name for name, layer in prepared(model).items() if changed_share(layer) == 0]
-    if still:
+    unchanged = [name for name, layer in prepared(model).items() if changed_share(layer) == 0]
+    if unchanged:
         raise RuntimeError(
-            f"fake quantization changes no weight of {still[0]} ({len(still)} such layers): it is not live"
+            f"fake quantization has no effect: it changes no weight of {unchanged[0]} ({len(unchanged)} such layers)"
         )
     quantized = outputs()
     enable(model, weights=False, activations=False)
     plain = outputs()
     enable(model, weights=True, activations=True)
     if torch.equal(quantized, plain):
-        raise RuntimeError("fake quantization changes no output: it is not live in the forward pass")
+        raise RuntimeError("fake quantization has no effect in the forward pass: it changes no output")

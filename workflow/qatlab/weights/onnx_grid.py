@@ -1,8 +1,8 @@
-"""Fake quantizers on the grid of ONNX Runtime's dynamic int8 quantization (QInt8 by channel, QUInt8 activations).
+"""Fake quantizers on the grid of ONNX Runtime's dynamic int8 quantization (QInt8 per channel, QUInt8 activations).
 
-Reference: `onnxruntime.quantization.quantize_dynamic` for weights, the ONNX operator DynamicQuantizeLinear for activations
-(https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html). Limits are kept within every range, so that nothing is
-clipped and the gradient is straight-through everywhere.
+The references are `onnxruntime.quantization.quantize_dynamic` for weights, and the ONNX operator DynamicQuantizeLinear for
+activations (https://onnx.ai/onnx/operators/onnx__DynamicQuantizeLinear.html). Every range includes the extremes of its values, so
+that nothing is clipped and the gradient is straight-through everywhere.
 """
 
 from typing import Any
@@ -13,24 +13,24 @@ from torchao.quantization.qat.linear import FakeQuantizedLinear
 
 from qatlab.machine.processes import extremes_of_all
 
-INT8_LIMIT = 127  # the runtime's symmetric int8 leaves −128 out
+INT8_LIMIT = 127  # the symmetric int8 of ONNX Runtime does not use −128
 UINT8_STEPS = 255
 
 
 class Int8PerChannel(nn.Module):
-    """A weight (outputs, inputs), each output channel on its own symmetric int8 grid."""
+    """Fake quantizer of a weight (outputs, inputs), with a symmetric int8 grid per output channel."""
 
     enabled = True
 
     def codes(self, weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Integers from −127 to 127 in float32, (outputs, inputs), and what one of them is worth, (outputs,) float32."""
+        """Return the codes, integers from −127 to 127 in float32, (outputs, inputs), and their scales, (outputs,) float32."""
         values = weight.detach().float()
         scale = values.abs().amax(dim=1) / INT8_LIMIT
-        scale = torch.where(scale < torch.finfo(torch.float32).tiny, 1.0, scale)  # as the runtime has it
+        scale = torch.where(scale < torch.finfo(torch.float32).tiny, 1.0, scale)  # as in ONNX Runtime
         return torch.round(values / scale.unsqueeze(1)).clamp(-INT8_LIMIT, INT8_LIMIT), scale
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The nearest values of the grid, in the weight's dtype; gradients pass unchanged."""
+        """Round a weight to the nearest values of the grid, in its own dtype; gradients pass unchanged."""
         if not self.enabled:
             return weight
         codes, scale = self.codes(weight)
@@ -38,12 +38,12 @@ class Int8PerChannel(nn.Module):
 
 
 class Uint8PerTensor(nn.Module):
-    """Activations, or an embedding table: one asymmetric uint8 grid over the whole tensor, zero always on it."""
+    """Fake quantizer of activations or an embedding table, with one asymmetric uint8 grid that contains 0 for the whole tensor."""
 
     enabled = True
 
     def codes(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Codes from 0 to 255 less that of zero, in float32, in the shape of the values; and what one is worth, () float32."""
+        """Return codes from 0 to 255 minus the code of zero, in float32 and the shape of `values`, and their scale, () float32."""
         values = values.detach().float()
         low, high = extremes_of_all(*torch.aminmax(values))
         low, high = low.clamp(max=0), high.clamp(min=0)
@@ -53,7 +53,7 @@ class Uint8PerTensor(nn.Module):
         return (torch.round(values / scale) + zero).clamp(0, UINT8_STEPS) - zero, scale
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """The nearest values of the grid, in the values' dtype; gradients pass unchanged."""
+        """Round values to the nearest values of the grid, in their own dtype; gradients pass unchanged."""
         if not self.enabled:
             return values
         codes, scale = self.codes(values)
@@ -61,27 +61,28 @@ class Uint8PerTensor(nn.Module):
 
 
 class OnnxInt8Linear(FakeQuantizedLinear):
-    """torchao's layer, multiplying codes instead of the values they stand for, and scaling the sums, as the runtime does.
+    """torchao's fake-quantized layer, which multiplies codes instead of decoded values and scales the sums, as ONNX Runtime does.
 
-    On paper that is the same. In float32 the values' sums are rounded, the codes' are not (below 2^24); and a difference in the
-    last digit moves a later value into the next cell, and that others: computed both ways, all-MiniLM's embeddings have cosine
-    similarity .998 only. Multiplying codes leaves what other functions (GELU, softmax) round differently.
+    Both are mathematically equal. In float32, however, sums of decoded values are rounded and sums of codes are exact (below 2^24);
+    a difference in the last digit moves a later value into the next cell, and that value moves others. Computed in both ways, the
+    embeddings of all-MiniLM have a cosine similarity of only .998. With codes, the remaining differences are those of other
+    functions (GELU, softmax).
     """
 
     @classmethod
     def of(cls, linear: nn.Linear) -> "OnnxInt8Linear":
-        """In place of a linear layer, with its very parameters."""
+        """Create the layer that replaces a linear layer and shares its parameters."""
         layer = cls(linear.in_features, linear.out_features, linear.bias is not None, device="meta")
         layer.weight, layer.bias = linear.weight, linear.bias
         layer.weight_fake_quantizer, layer.activation_fake_quantizer = Int8PerChannel(), Uint8PerTensor()
         return layer
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(…, inputs) to (…, outputs)."""
+        """Apply the layer to (…, inputs); return (…, outputs)."""
         return self.product(x, self.weight)
 
     def product(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """The same by another weight, (outputs, inputs)."""
+        """Apply the layer to (…, inputs) with another weight, (outputs, inputs); return (…, outputs)."""
         activations, weights = self.activation_fake_quantizer, self.weight_fake_quantizer
         if not (activations.enabled and weights.enabled):
             return nn.functional.linear(activations(x), weights(weight), self.bias)
@@ -90,7 +91,7 @@ class OnnxInt8Linear(FakeQuantizedLinear):
 
 
 class _IntegerProduct(torch.autograd.Function):
-    """x @ weight.T on the grids of both; the gradient is straight-through, at the values of the grids."""
+    """Function that computes x @ weight.T with both factors quantized; its gradient is straight-through, at the rounded values."""
 
     @staticmethod
     def forward(
@@ -100,7 +101,7 @@ class _IntegerProduct(torch.autograd.Function):
         weight_codes, weight_scale = weights.codes(weight)
         ctx.save_for_backward(x_codes, x_scale, weight_codes, weight_scale)
         ctx.dtypes = (x.dtype, weight.dtype)
-        sums = nn.functional.linear(x_codes, weight_codes)  # under autocast in bfloat16, which holds every code exactly
+        sums = nn.functional.linear(x_codes, weight_codes)  # autocast to bfloat16 represents every code exactly
         return (sums.float() * (x_scale * weight_scale)).to(sums.dtype)
 
     @staticmethod
@@ -110,8 +111,8 @@ class _IntegerProduct(torch.autograd.Function):
         x_dtype, weight_dtype = ctx.dtypes
         weight = (weight_codes * weight_scale.unsqueeze(1)).to(gradient.dtype)
         x = (x_codes * x_scale).to(gradient.dtype)
-        of_weight = gradient.flatten(0, -2).T @ x.flatten(0, -2)
-        return (gradient @ weight).to(x_dtype), of_weight.to(weight_dtype), None, None
+        weight_gradient = gradient.flatten(0, -2).T @ x.flatten(0, -2)
+        return (gradient @ weight).to(x_dtype), weight_gradient.to(weight_dtype), None, None
 
 
 def _straight_through(values: torch.Tensor, quantized: torch.Tensor) -> torch.Tensor:
@@ -120,7 +121,7 @@ def _straight_through(values: torch.Tensor, quantized: torch.Tensor) -> torch.Te
 
 
 class _StraightThrough(torch.autograd.Function):
-    """The quantized values forward, the gradient unchanged back."""
+    """Function that returns the quantized values and passes the gradient unchanged."""
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, quantized: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""Fake quantization of a model's weights, and of its activations, in training.
+"""Fake quantization of a model's weights and activations during training.
 
-The layers are torchao's (https://github.com/pytorch/ao, torchao/quantization/qat); so are the quantizers, but for the grid of
-ONNX Runtime and for clipping, which it doesn't have.
+The layers are torchao's (https://github.com/pytorch/ao, torchao/quantization/qat), and so are the quantizers, except those for the
+grid of ONNX Runtime and for clipping, which torchao does not have.
 """
 
 from types import MethodType
@@ -21,14 +21,21 @@ from qatlab.weights.onnx_grid import OnnxInt8Linear, Uint8PerTensor
 from qatlab.weights.schemes import embedding_config, linear_config
 from qatlab.weights.select import selected
 
-# torchao's layers for block formats quantize and multiply in one: they hold no quantizers that could be switched.
+# torchao's layers for block formats fuse quantization and multiplication; they have no quantizers that could be disabled.
 BLOCK = (MXFakeQuantizedLinear, NVFP4FakeQuantizedLinear)
 FAKE = (FakeQuantizedLinear, FakeQuantizedEmbedding, *BLOCK)
-FakeLayer: TypeAlias = Any  # one of FAKE; torchao's types are not checked
+FakeLayer: TypeAlias = Any  # one of FAKE; torchao has no type annotations
 
 
 class Clipped(nn.Module):
-    """A weight clipped row by row, or group by group, and then quantized."""
+    """Fake quantizer that clips each row or group of a weight before it quantizes the weight.
+
+    Args:
+        quantizer: The quantizer of the clipped weight.
+        config: The kind of the limit.
+        bits: Number of bits of the grid.
+        group_size: Number of inputs that share a limit; None for whole rows.
+    """
 
     def __init__(self, quantizer: nn.Module, config: ClipConfig, bits: int, group_size: int | None) -> None:
         super().__init__()
@@ -36,7 +43,7 @@ class Clipped(nn.Module):
         self.enabled = True
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """(outputs, inputs), the nearest values of the clipped grid; gradients pass unchanged."""
+        """Round a weight (outputs, inputs) to the nearest values of the clipped grid; gradients pass unchanged."""
         if not self.enabled:
             return weight
         quantized: torch.Tensor = self.quantizer(clipped(weight, self.config, self.bits, self.group_size))
@@ -44,9 +51,17 @@ class Clipped(nn.Module):
 
 
 def prepare(model: nn.Module, config: WeightsConfig) -> list[str]:
-    """Makes the scheme's layers fake-quantize, in place, and returns their names.
+    """Replace the layers that a scheme selects by fake-quantized layers, in place.
 
-    Raises ValueError if there are none, or if a group does not fit.
+    Args:
+        model: The model.
+        config: The scheme.
+
+    Returns:
+        The names of the replaced layers.
+
+    Raises:
+        ValueError: If the scheme selects no layer, or if the group size does not divide the inputs of a layer.
     """
     chosen = selected(model, config)
     for name, module in chosen.items():
@@ -55,12 +70,18 @@ def prepare(model: nn.Module, config: WeightsConfig) -> list[str]:
 
 
 def prepared(model: nn.Module) -> dict[str, FakeLayer]:
-    """The layers of a model that fake-quantize, by name."""
+    """Return the fake-quantized layers of a model by name."""
     return {name: module for name, module in model.named_modules() if isinstance(module, FAKE)}
 
 
 def enable(model: nn.Module, weights: bool, activations: bool) -> None:
-    """Switches the fake quantizers of weights and of activations; block formats begin with both, when weights do."""
+    """Enable or disable the fake quantizers of a prepared model.
+
+    Args:
+        model: The model.
+        weights: Whether the quantizers of weights are enabled. Layers of block formats quantize both where it is true.
+        activations: Whether the quantizers of activations are enabled.
+    """
     for module in prepared(model).values():
         if isinstance(module, BLOCK):
             module.__dict__.pop("forward", None)
@@ -73,7 +94,7 @@ def enable(model: nn.Module, weights: bool, activations: bool) -> None:
 
 
 def strip(model: nn.Module) -> None:
-    """Back to plain layers that hold the trained float weights, for saving and export."""
+    """Replace fake-quantized layers by plain layers with the trained float weights, for saving and export."""
     for name, module in prepared(model).items():
         model.set_submodule(
             name, module.to_embedding() if isinstance(module, FakeQuantizedEmbedding) else module.to_linear()

@@ -1,4 +1,4 @@
-"""torchao's configurations of a scheme: the same one prepares a model for training and converts it for deployment."""
+"""torchao's configuration of a scheme, which both prepares a model for training and converts it for deployment."""
 
 import torch
 from torchao.core.config import AOBaseConfig
@@ -15,7 +15,7 @@ from qatlab.config.weights import WeightsConfig
 
 
 def linear_config(config: WeightsConfig) -> AOBaseConfig:
-    """Of linear layers."""
+    """Return torchao's configuration for the linear layers of a scheme."""
     if config.on_gpu:
         return _kernel_config(config)
     dtype = getattr(torch, f"int{config.bits}")
@@ -26,12 +26,12 @@ def linear_config(config: WeightsConfig) -> AOBaseConfig:
 
 
 def embedding_config(config: WeightsConfig) -> AOBaseConfig:
-    """Of embedding tables, which have no activations."""
+    """Return torchao's configuration for the embedding tables of a scheme, which have no activations."""
     return linear_config(config.model_copy(update={"activations": "float"}))
 
 
 def _kernel_config(config: WeightsConfig) -> AOBaseConfig:
-    """Those whose kernels only GPUs have."""
+    """Return torchao's configuration of a scheme whose kernels only exist for GPUs."""
     if config.grid == "float8":
         return Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
     if config.grid == "float8_int4":

@@ -1,4 +1,4 @@
-"""Which modules of a model a scheme quantizes, and which ones adapters are put on."""
+"""Selection of the modules that a scheme quantizes, and of the modules that get adapters."""
 
 import re
 from collections.abc import Iterable
@@ -13,9 +13,14 @@ ALL = WeightsConfig.model_fields["modules"].default
 
 
 def coverage(model: nn.Module, chosen: Iterable[nn.Module]) -> Coverage:
-    """Count the weights of linear layers, whatever class these are of, and those of the chosen ones.
+    """Count the weights of a model's linear layers, of any class, and those of the chosen modules among them.
 
-    They are all parameters of two dimensions or more that are no embedding table, nor an output head that shares one.
+    The weights of linear layers are all parameters of two or more dimensions, except embedding tables and output heads that share
+    one.
+
+    Args:
+        model: The model.
+        chosen: The modules that are quantized.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     linear = {
@@ -26,7 +31,7 @@ def coverage(model: nn.Module, chosen: Iterable[nn.Module]) -> Coverage:
 
 
 def _check_share(model: nn.Module, config: WeightsConfig, chosen: dict[str, nn.Linear | nn.Embedding]) -> None:
-    """Raises ValueError where a scheme for all layers knows few of a model's."""
+    """Raise ValueError if a scheme for all layers covers less than LEAST_SHARE of the weights of linear layers."""
     counts = coverage(model, chosen.values())
     if config.modules != ALL or counts.share >= LEAST_SHARE:
         return
@@ -41,16 +46,24 @@ def _check_share(model: nn.Module, config: WeightsConfig, chosen: dict[str, nn.L
     kind, example = next(iter(others.items()))
     raise ValueError(
         f"weight scheme '{config.name}' quantizes {counts.quantized_weights:,} of the {counts.linear_weights:,} weights of the "
-        f"model's linear layers: it cannot quantize layers of the class {kind}, such as {example}; to quantize the others alone, "
-        "name them by modules (a regular expression)"
+        f"model's linear layers: it cannot quantize layers of the class {kind}, such as {example}; to quantize only the others, "
+        "set modules to a regular expression that matches their names"
     )
 
 
 def selected(model: nn.Module, config: WeightsConfig) -> dict[str, nn.Linear | nn.Embedding]:
-    """Linear layers, and embedding tables if the scheme has them, whose whole name matches `config.modules`.
+    """Return the linear layers, and embedding tables if the scheme has them, whose whole name matches `config.modules`.
 
-    Raises ValueError if there are none, if the group size does not divide one's inputs, and where `config.modules` is the
-    default and the layers have less than half of the weights that linear layers have.
+    Args:
+        model: The model.
+        config: The scheme.
+
+    Returns:
+        The modules by name.
+
+    Raises:
+        ValueError: If no layer matches, if the group size does not divide the inputs of a layer, or if `config.modules` is the
+            default and the layers have less than half of the weights of linear layers.
     """
     kinds = (nn.Linear, nn.Embedding) if config.embeddings else (nn.Linear,)
     offered = {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
@@ -58,7 +71,7 @@ def selected(model: nn.Module, config: WeightsConfig) -> dict[str, nn.Linear | n
     if not chosen:
         raise ValueError(
             f"weight scheme '{config.name}' quantizes nothing: modules '{config.modules}' matches no layer of the model "
-            f"({_there(offered)})"
+            f"({_listed(offered)})"
         )
     for name, module in chosen.items():
         inputs = module.weight.shape[1]
@@ -66,17 +79,24 @@ def selected(model: nn.Module, config: WeightsConfig) -> dict[str, nn.Linear | n
             sizes = ", ".join(str(size) for size in (256, 128, 64, 32, 16, 8) if inputs % size == 0) or "none"
             raise ValueError(
                 f"weight scheme '{config.name}': group_size {config.group_size} does not divide the {inputs} inputs of {name}; "
-                f"these do: {sizes}; or leave group_size out, or the layer (modules)"
+                f"these do: {sizes}; set one of them, leave group_size out, or exclude the layer by modules"
             )
     _check_share(model, config, chosen)
     return chosen
 
 
 def adapted(model: nn.Module, config: LoraConfig) -> list[str]:
-    """The linear layers whose whole name matches `target_modules`. Raises ValueError if there are none.
+    """Return the names of the linear layers that get adapters: those whose whole name matches `target_modules`.
 
-    An output head whose weight is the embedding table's is none of them, as it is not in peft's "all-linear": merged into one, its
-    adapter would change both.
+    An output head that shares the embedding table is excluded, as in peft's "all-linear", because merging its adapter would change
+    both.
+
+    Args:
+        model: The model.
+        config: The settings of the adapters.
+
+    Raises:
+        ValueError: If no layer matches.
     """
     tables = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     linear = [
@@ -87,11 +107,11 @@ def adapted(model: nn.Module, config: LoraConfig) -> list[str]:
     chosen = [name for name in linear if re.fullmatch(config.target_modules, name)]
     if not chosen:
         raise ValueError(
-            f"lora.target_modules '{config.target_modules}' matches no linear layer of the model ({_there(linear)})"
+            f"lora.target_modules '{config.target_modules}' matches no linear layer of the model ({_listed(linear)})"
         )
     return chosen
 
 
-def _there(names: Iterable[str]) -> str:
+def _listed(names: Iterable[str]) -> str:
     offered = list(names)
-    return f"it has {len(offered)}, such as {', '.join(offered[:3])}" if offered else "it has no such layer at all"
+    return f"it has {len(offered)}, such as {', '.join(offered[:3])}" if offered else "it has no such layer"

@@ -25,10 +25,10 @@ def score(description: JobDescription, inputs: dict[str, Path], output: Path, th
     if predictions["id"].tolist() != queries:
         raise UserError("predictions are not of this task's texts; encode this very task")
     if read_json(inputs["task"] / MANIFEST)["kind"] == "translation":
-        from qatlab.evaluation.translation import translation_figures
+        from qatlab.evaluation.translation import translation_metrics
 
         references = pq.read_table(inputs["task"] / "documents.parquet", columns=["text"])["text"].to_pylist()
-        figures = translation_figures(predictions["prediction"].tolist(), references)
+        figures = translation_metrics(predictions["prediction"].tolist(), references)
     else:
         from qatlab.evaluation.language_modelling import bits_per_byte
 

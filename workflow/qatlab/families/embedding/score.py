@@ -41,7 +41,7 @@ def score(description: JobDescription, inputs: dict[str, Path], output: Path, th
     embeddings = _embeddings(inputs["encode"], task)
     trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
     training = load_array(inputs["training"] / "documents.npy") if "training" in inputs else None
-    figures = getattr(import_module(FIGURES[task.kind]), f"{task.kind}_figures")
+    figures = getattr(import_module(FIGURES[task.kind]), f"{task.kind}_metrics")
     scores: list[ScoreRow] = []
     timings: list[TimingRow] = []
     columns: dict[str, list[str] | np.ndarray] = {"query_id": task.query_ids}
