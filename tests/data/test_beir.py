@@ -76,7 +76,7 @@ DOCUMENTS = {
     "a title that is a number": ({"_id": "d2", "title": 1.5, "text": "x"}, "title is 1.5; it must be a text"),
     "id": ({"id": "d2", "text": "x"}, "no '_id', but 'id': BEIR calls it _id"),
     "no id": ({"text": "x"}, "no '_id'; it has: text"),
-    "an id that is null": ({"_id": None, "text": "x"}, "_id is null; it must be a text or a whole number"),
+    "an id that is null": ({"_id": None, "text": "x"}, "_id is null; it must be a text or an integer"),
     "an id that is empty": ({"_id": "", "text": "x"}, "_id is empty"),
     "an id that is true": ({"_id": True, "text": "x"}, "_id is True"),
     "an id that is 1.5": ({"_id": 1.5, "text": "x"}, "_id is 1.5"),
@@ -111,16 +111,16 @@ def test_what_is_no_query_is_refused_with_its_line(tmp_path, record, message):
 
 
 JUDGEMENTS = {
-    "q1 0 d1 1\n": "line 1: one column (TREC's format, of query, iteration, document and relevance?); three are needed",
-    "q1\t0\td1\t1\n": "line 1: 4 columns (TREC's, of query, iteration, document and relevance?); three are needed",
+    "q1 0 d1 1\n": "line 1: one column (TREC's format, with query, iteration, document and relevance?); three are needed",
+    "q1\t0\td1\t1\n": "line 1: 4 columns (TREC's, with query, iteration, document and relevance?); three are needed",
     "query-id,corpus-id,score\nq1,d1,1\n": "line 1: 1 column; three are needed, query-id, corpus-id and score, separated by tabs",
     "q1\td1\n": "line 1: 2 columns; three are needed",
-    "q1\td1\t1\nq1\td2\thigh\n": "line 2: score 'high' is no whole number",
-    "q1\td1\t0.5\n": "line 1: score '0.5' is no whole number",
-    "q1\td1\t1\nq1\td2\t0.5\n": "line 2: score '0.5' is no whole number",
-    "q1\td1\t1\nq1\td2\tinf\n": "line 2: score 'inf' is no whole number",
-    "q1\td1\t1\nq1\td2\tnan\n": "line 2: score 'nan' is no whole number",
-    "q1\td1\t1\nq2\td2\t1\nq1\td1\t0\n": "line 3: document 'd1' is 0 for query 'q1', and 1 in line 1",
+    "q1\td1\t1\nq1\td2\thigh\n": "line 2: score 'high' is not an integer",
+    "q1\td1\t0.5\n": "line 1: score '0.5' is not an integer",
+    "q1\td1\t1\nq1\td2\t0.5\n": "line 2: score '0.5' is not an integer",
+    "q1\td1\t1\nq1\td2\tinf\n": "line 2: score 'inf' is not an integer",
+    "q1\td1\t1\nq1\td2\tnan\n": "line 2: score 'nan' is not an integer",
+    "q1\td1\t1\nq2\td2\t1\nq1\td1\t0\n": "line 3: document 'd1' has grade 0 for query 'q1', but 1 in line 1",
 }
 
 
@@ -133,8 +133,8 @@ def test_what_is_no_judgement_is_refused_with_its_line(tmp_path, qrels):
 
 
 WHOLES = {
-    "ids twice": ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl: _id 'd1' is there twice (1 such); ids must be unique"),
-    "queries twice": ({"queries": [*QUERIES, *QUERIES]}, "queries.jsonl: _id 'q1' is there twice"),
+    "ids twice": ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl: _id 'd1' occurs more than once (1 such ids); ids must be unique"),
+    "queries twice": ({"queries": [*QUERIES, *QUERIES]}, "queries.jsonl: _id 'q1' occurs more than once"),
     "an unknown document": (
         {"qrels": QRELS + "q1\td9\t1\n"},
         "qrels/test.tsv: judges document 'd9', which corpus.jsonl does not hold (1 such)",

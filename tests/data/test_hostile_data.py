@@ -110,5 +110,5 @@ def test_texts_that_a_terminal_would_obey_are_shown(tmp_path, capsys):
     assert main(["data", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "data x\\x1b[31m failed:" in said
-    assert "the file has: a\\x1b[2Jb (data.columns says which are used)" in said
+    assert "the file has: a\\x1b[2Jb (set data.columns to the columns to use)" in said
     assert "\x1b" not in said

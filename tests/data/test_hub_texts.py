@@ -170,7 +170,7 @@ def test_texts_to_predict(stage, tmp_path):
         ("data", opus().model_copy(update={"columns": ["translation.de"]}),
          f"data set '{OPUS}' has no column 'translation.de'; its column 'translation' has: translation.en, translation.fr"),
         ("task", wikitext(column="text.en"), f"task '{WIKI}' has no column 'text.en'; its column 'text' holds no dictionaries"),
-        ("task", wikitext(column="length"), f"task '{WIKI}': column 'length' holds no texts, but such as '0'"),
+        ("task", wikitext(column="length"), f"task '{WIKI}': column 'length' holds values that are not texts, such as '0'"),
         ("task", wmt(leave_out={"bad": True}), f"task '{WMT}' has no column 'bad'; it has: lp, domain, segment_id"),
         ("task", HubWithheldTask(source="hub_withheld", name=RECORDS, query="question"),
          f"task '{RECORDS}', record 1: no 'question'; it has: query, positive, negatives"),

@@ -94,7 +94,7 @@ def test_what_mteb_says_of_a_task():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"name": "SciFakt"}, "mteb knows no task 'SciFakt'; did you mean 'SciFact'?"),
+        ({"name": "SciFakt"}, "mteb has no task 'SciFakt'; did you mean 'SciFact'?"),
         (
             {"name": "Banking77Classification"},
             "is of type Classification .text.; valid types: Retrieval, Reranking, STS",

@@ -146,7 +146,7 @@ def test_scored_pairs(tmp_path):
     }
     for change, message in (
         ({"columns": ["a", "b", "c"]}, "no column 'c'"),
-        ({"columns": ["a", "b", "a"]}, "no number in"),
+        ({"columns": ["a", "b", "a"]}, "which is not a number"),
     ):
         with pytest.raises(UserError, match=message):
             task.run({"config": {**config, **change}, "origin": None}, {}, tmp_path / "out", 1)
