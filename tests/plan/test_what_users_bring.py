@@ -132,7 +132,7 @@ TASKS = {
     "22 TREC's four columns": ({"judged": "q1 0 d1 1\n"}, r"test\.tsv, line 1: one column \(TREC's format"),
     "22 commas": ({"judged": "q1,d1,1\n"}, r"test\.tsv, line 1: .*separated by tabs"),
     "23 grades": ({"judged": "q1\td1\t2\nq1\td2\t-1\nq1\td1\t2\n"}, None),
-    "23 two grades of one pair": ({"judged": "q1\td1\t2\nq1\td1\t1\n"}, r"line 2: document 'd1' has grade 1 for query 'q1', but 2 in line 1"),
+    "23 two grades of one pair": ({"judged": "q1\td1\t2\nq1\td1\t1\n"}, r"document 'd1' has grade 1 for query 'q1', but 2 in line 1"),
     "24 an unknown document": ({"judged": "q1\td1\t1\nq1\tdx\t1\n"}, r"judges document 'dx', which corpus\.jsonl does not hold"),
     "24 an unknown query": ({"judged": "q1\td1\t1\nqx\td1\t1\n"}, r"judges query 'qx', which queries\.jsonl does not hold"),
     "25 an id twice": ({"corpus": [*CORPUS, CORPUS[0]]}, r"_id 'd1' occurs more than once"),
