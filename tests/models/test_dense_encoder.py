@@ -54,7 +54,7 @@ def test_what_hinders_an_export(tiny_model, tmp_path):
     unprompted = saved([transformer(tiny_model), pooling], tmp_path / "unprompted")
     assert hindrance_to_export(unprompted) is None
     prompted = saved([transformer(tiny_model), pooling], tmp_path / "prompted", prompts={"query": "query: "})
-    assert "leaves the prompt's tokens out" in hindrance_to_export(prompted)
+    assert "excludes the prompt's tokens" in hindrance_to_export(prompted)
 
 
 def test_models_that_are_no_dense_encoders_are_refused(tiny_model, tmp_path):

@@ -5,7 +5,7 @@ from torch import nn
 
 import miniatures
 from qatlab.models.embedding import load_model
-from qatlab.models.positions import table_of_positions
+from qatlab.models.positions import position_count
 
 
 def counted(transformer):
@@ -21,4 +21,4 @@ def counted(transformer):
 )
 def test_a_table_of_positions_is_as_long_as_its_module_says(tmp_path, architecture):
     folder = miniatures.encoder(tmp_path / "model", architecture, max_tokens=48)
-    assert table_of_positions(folder) == counted(load_model(folder)[0].auto_model)
+    assert position_count(folder) == counted(load_model(folder)[0].auto_model)

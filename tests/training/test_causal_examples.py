@@ -1,7 +1,7 @@
 """What a causal language model is trained on: blocks of text, and translations whose prompt is not predicted."""
 
 from qatlab.models.byte_decoder import byte_tokenizer
-from qatlab.models.causal_lm import IGNORED, filled
+from qatlab.models.causal_lm import IGNORED, fill_prompt
 from qatlab.training.causal_lm import Blocks, PadRight, translations
 
 TOKENIZER = byte_tokenizer()
@@ -39,7 +39,7 @@ def test_what_is_too_long_is_counted():
 
 
 def test_braces_elsewhere_are_left_alone():
-    assert filled("{a} {source}!", "{b} {source}") == "{a} {b} {source}!"
+    assert fill_prompt("{a} {source}!", "{b} {source}") == "{a} {b} {source}!"
 
 
 def test_shorter_examples_are_padded_behind():

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: safetensors and plain files only, never remote code."""
+"""Download of models from the Hugging Face hub: safetensors and plain files only, never remote code."""
 
 from pathlib import Path
 
@@ -11,7 +11,11 @@ IGNORED_FILES = ["onnx/*", "openvino/*"]
 
 
 def download(name: str, revision: str) -> Path:
-    """The local snapshot of a model (from the cache where it is complete); raises UserError with a way out."""
+    """Download a model and return the folder of its snapshot; a complete snapshot in the cache is not downloaded again.
+
+    Raises:
+        UserError: if the hub does not have the model or cannot be reached; the message names the alternatives.
+    """
     with hub_errors_explained("model", name, revision):
         folder = patiently(
             lambda: snapshot_download(

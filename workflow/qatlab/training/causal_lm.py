@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from qatlab.models.causal_lm import IGNORED, beginning, filled, tokens_of
+from qatlab.models.causal_lm import IGNORED, beginning_token, fill_prompt, tokens_of
 
 AT_ONCE = 1000
 
@@ -24,7 +24,7 @@ class Blocks(Dataset[dict[str, Any]]):
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> None:
         dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
-        begins = beginning(tokenizer)
+        begins = beginning_token(tokenizer)
         parts = [
             np.concatenate([np.array([begins, *tokens], dtype) for tokens in tokens_of(tokenizer, some)])
             for some in (texts[first : first + AT_ONCE] for first in range(0, len(texts), AT_ONCE))
@@ -51,10 +51,10 @@ def translations(
     examples = []
     for first in range(0, len(sources), AT_ONCE):
         several = slice(first, first + AT_ONCE)
-        prompts = tokens_of(tokenizer, [filled(prompt, source) for source in sources[several]])
+        prompts = tokens_of(tokenizer, [fill_prompt(prompt, source) for source in sources[several]])
         answers = tokens_of(tokenizer, targets[several])
         for before, answer in zip(prompts, answers, strict=True):
-            asked, told = [beginning(tokenizer), *before], [*answer, tokenizer.eos_token_id]
+            asked, told = [beginning_token(tokenizer), *before], [*answer, tokenizer.eos_token_id]
             if len(asked) + len(told) <= length:
                 examples.append({"input_ids": asked + told, "labels": [IGNORED] * len(asked) + told})
     return examples, len(sources) - len(examples)
