@@ -114,11 +114,11 @@ def test_a_truncated_file_is_one_line_for_the_quantizer_and_for_the_encoder(expo
     (broken / ONNX_FILE).write_bytes(content[: len(content) // 2])
     config = OnnxDeployment.model_validate({"backend": "onnx", "quantization": {"mode": "IntegerOps"}})
     with pytest.raises(
-        UserError, match=r"model.onnx is not a whole ONNX file .*; delete its folder, .*/deploy, and run"
+        UserError, match=r"model.onnx is not a complete ONNX file .*; delete its folder, .*/deploy, and run"
     ):
         onnx_quantized.deploy(broken, tmp_path / "m", config, None, 1, "tried")
     with pytest.raises(
-        UserError, match=r"model.onnx is not a whole ONNX file .*; delete its folder, .*/deploy, and run"
+        UserError, match=r"model.onnx is not a complete ONNX file .*; delete its folder, .*/deploy, and run"
     ):
         OnnxEncoder(broken, 1)
 
