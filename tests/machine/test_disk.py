@@ -66,8 +66,8 @@ def test_a_stage_says_so_and_leaves_nothing(disk, inputs, tmp_path, capfd, stage
         assert read_mark(folder / "made")["reason"].startswith("no space is left")
 
 
-def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(disk, inputs, tmp_path, capfd, monkeypatch):
-    """With room made, the training goes on from the last that did."""
+def test_a_checkpoint_that_does_not_fit_on_the_disk_is_not_resumed(disk, inputs, tmp_path, capfd, monkeypatch):
+    """After space is freed, the training resumes from the last complete one."""
     monkeypatch.setenv(INTERVAL, "0")
     folder = disk(800)
     config = {**STAGES["train"], "trainer": {**TRAINER, "num_train_epochs": 2}}
@@ -77,7 +77,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_gone_on_from(disk, inputs, tmp_pa
     assert len(whole) == 1
     subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
     assert run("train", config, inputs, folder, tmp_path) == 0
-    assert f"going on from {whole[0].name}" in capfd.readouterr().err
+    assert f"resuming from {whole[0].name}" in capfd.readouterr().err
     assert (folder / "made" / "model" / "model.safetensors").exists()
 
 
