@@ -87,8 +87,8 @@ def test_two_stages_of_a_study_may_write_at_once(tmp_path):
 MAKER = """
 import sys, time
 from pathlib import Path
-from qatlab.artifact import alone
-with alone(Path(sys.argv[1]), lambda: print("waits", flush=True)):
+from qatlab.artifact import exclusively_locked
+with exclusively_locked(Path(sys.argv[1]), lambda: print("waits", flush=True)):
     print("makes", flush=True)
     sys.stdin.readline()
 """

@@ -121,14 +121,14 @@ def test_a_changed_file_is_refused(tmp_path, weights):
     bundle = gathered(tmp_path / "bundle", weights)
     file = tmp_path / "bundle" / PATH / "model" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(UserError, match=r"is not as it was gathered .*; copy the bundle again$"):
+    with pytest.raises(UserError, match=r"has changed since it was gathered .*; copy the bundle again$"):
         copied(bundle, tmp_path / "there")
 
 
 def test_what_it_lacks_is_named(tmp_path, weights):
     bundle = gathered(tmp_path / "bundle", weights)
     with pytest.raises(
-        UserError, match=r"lacks data 'gooaq' as the study has it \(it was made for: quickstart\); make one"
+        UserError, match=r"lacks data 'gooaq' as the study configures it \(it was made for: quickstart\); make one"
     ):
         bundle.origin("data_origin {}", data_origin, Named("gooaq"))
     with pytest.raises(UserError, match="lacks model 'other'"):
@@ -164,10 +164,10 @@ class Planned:
 def test_a_folder_that_is_no_bundle(tmp_path, index):
     with pytest.raises(UserError, match="does not exist; make it with qatlab bundle"):
         Bundle(tmp_path / "none")
-    with pytest.raises(UserError, match=f"has no {INDEX} that can be read; make it anew"):
+    with pytest.raises(UserError, match=f"has no readable {INDEX}; make it again"):
         Bundle(tmp_path)
     (tmp_path / INDEX).write_text(index)
-    with pytest.raises(UserError, match=f"has no {INDEX} that can be read; make it anew"):
+    with pytest.raises(UserError, match=f"has no readable {INDEX}; make it again"):
         Bundle(tmp_path)
 
 

@@ -40,7 +40,7 @@ import signal, sys
 from qatlab import fork_server
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
 {before}
-code = fork_server.run_there(sys.argv[1:])
+code = fork_server.run_in_server(sys.argv[1:])
 sys.exit(99 if code is None else code)
 """
 ALONE = 99  # exit code of a job that had to run by itself
@@ -248,7 +248,7 @@ import os, subprocess, sys
 from qatlab import fork_server
 fork_server.start()
 print(os.environ.get(fork_server.ADDRESS, "none"), flush=True)
-print(fork_server.run_there(["score", "--help"]), flush=True)
+print(fork_server.run_in_server(["score", "--help"]), flush=True)
 """
 
 

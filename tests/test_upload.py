@@ -114,10 +114,10 @@ def test_a_hub_that_is_busy_or_broken_for_a_while_is_asked_again(hub, models, fa
 @pytest.mark.parametrize(
     ("token", "message"),
     [
-        ("", "pushing needs a token of the hub that can write: export HF_TOKEN=…"),
-        ("hf_broken\nin_two", "HF_TOKEN is no token of the hub: it has a space, a line break or"),
-        ("hf_unknown", "the hub does not know the token in HF_TOKEN; make one that can write at"),
-        (READER, "the token in HF_TOKEN may not write to 'me/tiny-ste-seed-0'; give it the right to, or"),
+        ("", "pushing needs a hub token with write access: export HF_TOKEN=…"),
+        ("hf_broken\nin_two", "HF_TOKEN is malformed: it contains whitespace, control characters"),
+        ("hf_unknown", "the hub does not accept the token in HF_TOKEN; create one with write access at"),
+        (READER, "the token in HF_TOKEN has no write access to 'me/tiny-ste-seed-0'; grant it, or"),
     ],
 )
 def test_a_token_that_is_missing_or_refused_is_one_line(hub, models, token, message):
@@ -153,7 +153,7 @@ def test_no_network_on_purpose_is_one_line(hub, models):
     result = subprocess.run(
         [*command, "--output", str(models.parent / "pushed.json")], env=env, capture_output=True, text=True
     )
-    assert result.stderr.strip() == "qatlab: pushing needs the network, which HF_HUB_OFFLINE=1 keeps it from; unset it"
+    assert result.stderr.strip() == "qatlab: pushing needs network access, which HF_HUB_OFFLINE=1 disables; unset it"
 
 
 def test_names_are_the_hubs():

@@ -98,7 +98,9 @@ def test_what_it_lacks_is_one_line_before_any_job(project, away):
     result = snakemake(project, "--cores", "1", bundle=str(whole), overrides="++data.shuffle_seed=7")
     assert result.returncode != 0
     (line,) = (line for line in result.stdout.splitlines() if "lacks" in line)
-    assert "lacks data 'local' as the study has it (it was made for: tiny); make one with the study, scale" in line
+    assert (
+        "lacks data 'local' as the study configures it (it was made for: tiny); make one with the study, scale" in line
+    )
     assert "Traceback" not in result.stdout
 
 

@@ -43,7 +43,7 @@ def test_a_stages_configuration_that_is_none_is_one_line(tmp_path, capsys):
         assert main(["data", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "out")]) == 2
         said = capsys.readouterr().err.splitlines()
         assert len(said) == 1
-        assert "is no configuration of a stage" in said[0]
+        assert "is not the configuration of a stage" in said[0]
 
 
 def of_hub(folder, tmp_path):

@@ -180,5 +180,5 @@ def test_what_the_hub_does_not_have_is_said_at_once(hub, task):
         result, folder = task("NanoSciFactRetrieval")
         assert result.returncode == 2
         assert message in result.stderr
-        assert "; again in" not in result.stderr + result.stdout
+        assert "; retrying in" not in result.stderr + result.stdout
         assert not folder.exists()

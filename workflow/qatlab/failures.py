@@ -1,4 +1,4 @@
-"""Failure marks: what a stage that failed leaves beside the artifact that it could not make, until it is tried again."""
+"""Failure marks: files that a failed stage leaves beside the artifact that it could not build, until the next attempt."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,22 +7,25 @@ from typing import Any
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import Diverged, UserError
 
-LETTERS = 300  # of a reason
+LETTERS = 300  # largest number of characters of a reason
 
 
 def mark_file(output: Path) -> Path:
-    """`results/train/.<artifact>.failed.json`."""
+    """Return the path of the mark, such as `results/train/.<artifact>.failed.json`."""
     return output.with_name(f".{output.name}.failed.json")
 
 
 def mark(output: Path, stage: str, label: str, error: Exception) -> None:
-    """Leaves the mark: stage, label, the reason in one line and, of a training that diverged, the step and the last checkpoint.
+    """Write the mark: stage, label, the reason in one line and, for a training that diverged, the step and the last checkpoint.
 
     Args:
-        output: the artifact's folder, as the stage was given it.
+        output: folder of the artifact.
+        stage: name of the stage.
+        label: name of the artifact, for messages.
+        error: the error that ended the stage.
     """
     diverged = error if isinstance(error, Diverged) else None
-    told = {
+    content = {
         "stage": stage,
         "label": label,
         "reason": _reason(error, label),
@@ -31,34 +34,34 @@ def mark(output: Path, stage: str, label: str, error: Exception) -> None:
     }
     new = mark_file(output).with_suffix(".new")
     try:
-        write_json(new, told)
+        write_json(new, content)
         new.replace(mark_file(output))
-    except OSError:  # on a full disk; the person at the screen has read it
+    except OSError:  # The disk may be full; the error is also shown on the terminal.
         new.unlink(missing_ok=True)
 
 
 def unmark(output: Path) -> None:
-    """Takes it away: another try begins."""
+    """Remove the mark, because another attempt begins."""
     mark_file(output).unlink(missing_ok=True)
 
 
 def read_mark(output: Path) -> dict[str, Any] | None:
-    """The mark of an artifact's last try, if it failed and could say so."""
+    """Return the mark of an artifact's last attempt, or None if there is none or it cannot be read."""
     with suppress(OSError, ValueError):
-        found: dict[str, Any] = read_json(mark_file(output))
-        return found
+        content: dict[str, Any] = read_json(mark_file(output))
+        return content
     return None
 
 
 def _reason(error: Exception, label: str) -> str:
-    """One line without the label, which stands beside it, and without paths that mean nothing elsewhere or later."""
-    said = str(error).strip().partition("\n")[0]
+    """Return the reason in one line, without the label, which is stored separately, and without paths of this machine."""
+    reason = str(error).strip().partition("\n")[0]
     if not isinstance(error, UserError):
-        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    said = _short(said.removeprefix(f"{label} "))
-    return said if len(said) <= LETTERS else said[: LETTERS - 1] + "…"
+        reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    reason = _short(reason.removeprefix(f"{label} "))
+    return reason if len(reason) <= LETTERS else reason[: LETTERS - 1] + "…"
 
 
 def _short(text: str) -> str:
-    """Paths as from the folder that this runs in."""
+    """Return a text in which paths are relative to the working directory."""
     return text.replace(f"{Path.cwd()}/", "")

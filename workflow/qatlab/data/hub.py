@@ -13,7 +13,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from qatlab.config.fields import column_name
 from qatlab.errors import UserError
-from qatlab.hub import commit_of, hub_errors_explained, patiently
+from qatlab.hub import commit_of, hub_errors_explained, with_retries
 
 
 def load_splits(
@@ -37,7 +37,9 @@ def load_splits(
     commit = commit_of(kind, name, revision)
     with hub_errors_explained(kind, name, revision), unreadable_explained(kind, name):
         try:
-            return [patiently(partial(_table, name, subset, split, commit or revision)) for subset in subsets], commit
+            return [
+                with_retries(partial(_table, name, subset, split, commit or revision)) for subset in subsets
+            ], commit
         except DatasetNotFoundError as error:
             raise UserError(f"{kind} '{name}' (revision {revision}): {' '.join(str(error).split())}") from None
         except ValueError as error:  # An unknown subset or split; the message lists the valid ones.

@@ -12,7 +12,7 @@ from qatlab.config.kind import Kind
 from qatlab.data.hub import check_commit, unreadable_explained
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
-from qatlab.hub import commit_of, hub_errors_explained, patiently
+from qatlab.hub import commit_of, hub_errors_explained, with_retries
 
 KINDS: dict[str, Kind] = {"Retrieval": "retrieval", "Reranking": "reranking", "STS": "similarity"}
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -90,7 +90,7 @@ def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     commit_of("task", source.dataset, source.revision)
     with hub_errors_explained("task", source.dataset, source.revision), unreadable_explained("task", source.dataset):
         try:
-            patiently(task.load_data)
+            with_retries(task.load_data)
         except ValueError as error:
             raise UserError(f"mteb's task '{source.name}': {' '.join(str(error).split())}") from None
     if source.kind == "similarity":

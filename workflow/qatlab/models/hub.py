@@ -4,7 +4,7 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download
 
-from qatlab.hub import hub_errors_explained, patiently
+from qatlab.hub import hub_errors_explained, with_retries
 
 ALLOWED_FILES = ["*.safetensors", "*.json", "*.txt", "*.model", "**/*.json", "**/*.safetensors"]
 IGNORED_FILES = ["onnx/*", "openvino/*"]
@@ -17,7 +17,7 @@ def download(name: str, revision: str) -> Path:
         UserError: if the hub does not have the model or cannot be reached; the message names the alternatives.
     """
     with hub_errors_explained("model", name, revision):
-        folder = patiently(
+        folder = with_retries(
             lambda: snapshot_download(
                 name, revision=revision, allow_patterns=ALLOWED_FILES, ignore_patterns=IGNORED_FILES
             )

@@ -21,7 +21,7 @@ from typing import Any
 from qatlab.artifact import read_json, write_json
 from qatlab.config.trainer import DistributedConfig
 from qatlab.errors import Stopped, UserError
-from qatlab.fork_server import open_to_workers
+from qatlab.fork_server import share_with_children
 from qatlab.machine.nodes import ALONE, Node
 from qatlab.progress import say
 from qatlab.training.ending import is_repeated_interrupt
@@ -58,7 +58,7 @@ def launch(
 
     distributed = DistributedConfig.model_validate(description["config"]["trainer"]["distributed"])
     claim_gpus(visible_gpus(), distributed.processes)
-    open_to_workers()
+    share_with_children()
     with tempfile.TemporaryDirectory(prefix="qatlab-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         task = {

@@ -12,7 +12,7 @@ from typing import NoReturn
 from qatlab import progress
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import Stopped, UserError
-from qatlab.fork_server import WORKER, run_there
+from qatlab.fork_server import WORKER, run_in_server
 from qatlab.machine.disk import full
 from qatlab.training.worker_folder import MESSAGES, TASK, VARIABLE, report_of
 
@@ -24,7 +24,7 @@ def main(folder: Path) -> int:
     os.environ[VARIABLE] = str(folder)
     rank = int(os.environ["RANK"])
     task = read_json(folder / TASK)
-    progress.leave_in(folder / MESSAGES if rank == 0 else None)
+    progress.redirect_messages(folder / MESSAGES if rank == 0 else None)
     output = Path(task["output"])
     try:
         stage = importlib.import_module(f"qatlab.stages.{task['stage']}")
@@ -67,7 +67,7 @@ def _exit(code: int) -> NoReturn:
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    forked = run_there(
+    forked = run_in_server(
         [WORKER, sys.argv[1]]
     )  # When the launcher ends, the connection closes, and the forked process ends.
     _exit(main(Path(sys.argv[1])) if forked is None else forked)

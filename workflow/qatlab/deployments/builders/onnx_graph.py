@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from qatlab.errors import UserError
 from qatlab.models.dense_encoder import export_hindrance
-from qatlab.progress import warnings_withheld
+from qatlab.progress import warnings_hidden
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUTS = ("last_hidden_state", "sentence_embedding")  # names that Sentence Transformers and Optimum look for
@@ -87,7 +87,7 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
     inputs = _tokens(model, EXAMPLES)
     try:
         # The exporter warns of packages and of its own internals, which a user cannot change.
-        with warnings_withheld("torch.onnx"), torch.no_grad():
+        with warnings_hidden("torch.onnx"), torch.no_grad():
             program = torch.onnx.export(
                 whole,
                 kwargs=inputs,
