@@ -1,4 +1,4 @@
-"""Benchmarks: our time or memory over a reference's, measured in one run. `make bench` runs them all.
+"""Benchmarks: time or memory of qatlab as a ratio to that of a reference, measured in one run. `make bench` runs all of them.
 
-Each module has `measure()`, which yields rows; `python -m qatlab bench` finds it by its name in BENCHMARKS.
+Each module has a function `measure()`, which yields rows; `python -m qatlab bench` imports modules by their names in BENCHMARKS.
 """
