@@ -60,7 +60,7 @@ def test_it_lists_and_removes_nothing_without_the_option(results, capsys):
     listed = {line.split("/results/")[1] for line in printed.splitlines() if "/results/" in line}
     assert listed == {"train/t-2", "train/t-3", "data/d-2", "train/.t-1.partial", "train/.t-2.checkpoints"}
     assert "1.0 kB" in printed
-    assert "study two has no file" in printed
+    assert "study two no longer has a file" in printed
     assert "5 folders, 3.0 kB: to be removed with --remove; artifacts of studies one are kept" in printed
 
 
