@@ -45,7 +45,7 @@ def test_ranges_and_rotations_of_objects_are_not(tmp_path, marker, kind):
     assert not marker.exists()
 
 
-def test_a_stage_says_so(tmp_path, marker):
+def test_a_stage_reports_it(tmp_path, marker):
     for role in ("reference", "encode"):
         (tmp_path / role).mkdir()
         np.save(tmp_path / role / "documents.npy", malice.objects(marker))

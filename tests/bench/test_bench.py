@@ -72,7 +72,7 @@ def test_the_percentile_of_a_small_weight_is_torchs():
 
 
 def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model, tmp_path, monkeypatch):
-    """Of the default grid; the evaluator's float32 figure is the stage's."""
+    """The benchmark of the default grid runs, and the evaluator's metric in float32 equals that of the stage."""
     defaults = EvaluateConfig()
     assert (defaults.metrics, defaults.precisions) == (evaluation.METRICS, evaluation.PRECISIONS)
     monkeypatch.setattr(evaluation, "PACKAGES", ("networkx",))

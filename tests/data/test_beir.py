@@ -28,7 +28,7 @@ def test_beir_layout(tiny_files):
     assert qrels["relevance"].eq(1).all()
 
 
-def test_a_split_that_is_not_there(tiny_files):
+def test_a_missing_split(tiny_files):
     with pytest.raises(UserError, match=r"has no qrels/dev\.tsv"):
         load(tiny_files / "task", "dev")
 
@@ -61,7 +61,7 @@ def test_judgements_have_a_header_or_none(tmp_path, qrels):
     assert load(written(tmp_path, qrels=qrels), "test")[2].to_numpy().tolist() == [["q1", "d1", 1]]
 
 
-def test_grades_are_whole_numbers_and_the_same_pair_may_stand_twice(tmp_path):
+def test_grades_are_integers_and_a_pair_may_be_repeated(tmp_path):
     qrels = "q1\td1\t3\nq1\td2\t-2\nq1\td1\t3\n"
     judgements = load(written(tmp_path, qrels=qrels), "test")[2].to_numpy().tolist()
     assert judgements == [["q1", "d1", 3], ["q1", "d2", -2], ["q1", "d1", 3]]
@@ -84,7 +84,7 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("case", DOCUMENTS)
-def test_what_is_no_document_is_refused_with_its_line(tmp_path, case):
+def test_an_invalid_document_is_refused_with_its_line(tmp_path, case):
     record, message = DOCUMENTS[case]
     written(tmp_path, corpus=[CORPUS[0], record])
     with pytest.raises(UserError) as refused:
@@ -102,7 +102,7 @@ def test_what_is_no_document_is_refused_with_its_line(tmp_path, case):
         ({"_id": "q2", "text": ["x"]}, "text is a list"),
     ],
 )
-def test_what_is_no_query_is_refused_with_its_line(tmp_path, record, message):
+def test_an_invalid_query_is_refused_with_its_line(tmp_path, record, message):
     written(tmp_path, queries=[*QUERIES, record])
     with pytest.raises(UserError) as refused:
         load(tmp_path, "test")
@@ -125,7 +125,7 @@ JUDGEMENTS = {
 
 
 @pytest.mark.parametrize("qrels", JUDGEMENTS)
-def test_what_is_no_judgement_is_refused_with_its_line(tmp_path, qrels):
+def test_an_invalid_judgement_is_refused_with_its_line(tmp_path, qrels):
     written(tmp_path, qrels=qrels)
     with pytest.raises(UserError) as refused:
         load(tmp_path, "test")

@@ -111,7 +111,7 @@ def test_one_column_for_language_modelling(stage, tmp_path):
     assert sorted(pd.read_parquet(tmp_path / "out/train.parquet")["text"]) == [" = Title = \n", "A paragraph.\n"]
 
 
-def test_translation_without_what_is_marked_as_bad(stage, tmp_path):
+def test_translation_without_rows_that_are_marked_as_bad(stage, tmp_path):
     config = wmt(leave_out={"is_bad_source": True})
     result = stage("task", config)
     assert result.returncode == 0, result.stderr
@@ -141,7 +141,7 @@ def test_translation_of_columns_of_dictionaries(stage, tmp_path):
     assert queries == [text.replace("number", "numéro") for text in documents]
 
 
-def test_withheld_records_with_lists_of_negatives(stage, tmp_path):
+def test_held_out_records_with_lists_of_negatives(stage, tmp_path):
     config = HubWithheldTask(source="hub_withheld", name=RECORDS, split="test")
     result = stage("task", config)
     assert result.returncode == 0, result.stderr

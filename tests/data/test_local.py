@@ -133,7 +133,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_such_file_is_refused_with_its_line(tmp_path, case):
+def test_an_invalid_file_is_refused_with_its_line(tmp_path, case):
     name, content, message = REFUSED[case]
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as refused:

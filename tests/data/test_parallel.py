@@ -139,7 +139,7 @@ def test_ids_keep_the_order_of_the_lines(tmp_path):
         task_origin(config.model_copy(update={"column": "text"}))
 
 
-def test_where_a_file_lies_is_no_part_of_what_is_made_of_it(two_files, tmp_path):
+def test_the_path_of_a_file_does_not_influence_the_artifact(two_files, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     moved = [
         path.rename(tmp_path / "elsewhere" / path.name) or tmp_path / "elsewhere" / path.name for path in two_files

@@ -54,7 +54,7 @@ STAGES = {
 
 @pytest.mark.parametrize("free", [0, 8, 100])
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_says_so_and_leaves_nothing(disk, inputs, tmp_path, capfd, stage, free):
+def test_a_stage_reports_it_and_leaves_nothing(disk, inputs, tmp_path, capfd, stage, free):
     folder = disk(free)
     given = {"train": inputs, "deploy": {"model": inputs["model"]}, "data": {}}[stage]
     assert run(stage, STAGES[stage], given, folder, tmp_path, folder / "log") == 2

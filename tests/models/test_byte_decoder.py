@@ -49,6 +49,6 @@ def test_transformers_loads_it_and_it_is_the_same_each_time(tmp_path, tiny_decod
         ({"name": "d", "kind": "causal_lm", "decoder": {}, "num_hidden_layers": 1}, "decoder.num_hidden_layers"),
     ],
 )
-def test_what_does_not_fit_is_said(values, message):
+def test_inconsistent_sizes_are_reported(values, message):
     with pytest.raises(ValueError, match=message):
         ModelConfig.model_validate(values)

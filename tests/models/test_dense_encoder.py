@@ -1,4 +1,4 @@
-"""What a folder's JSON files say of a model is what Sentence Transformers makes of it."""
+"""Properties of a model that its JSON files determine agree with the model that Sentence Transformers loads."""
 
 import shutil
 
@@ -46,7 +46,7 @@ def test_a_plain_encoder_has_its_hidden_size_and_others_are_not_known(tiny_model
     assert embedding_dimension(static) is None
 
 
-def test_what_hinders_an_export(tiny_model, tmp_path):
+def test_models_that_cannot_be_exported(tiny_model, tmp_path):
     assert hindrance_to_export(tiny_model) is None
     static = saved([StaticEmbedding(transformer(tiny_model).tokenizer, embedding_dim=16)], tmp_path / "static")
     assert "begins with StaticEmbedding" in hindrance_to_export(static)

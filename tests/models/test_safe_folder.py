@@ -122,7 +122,7 @@ REFUSED = {
 
 
 def stage(name, tmp_path, config, capfd, monkeypatch, **inputs):
-    """Runs a stage by its command, in the folder where its output goes; returns the exit code and what was said."""
+    """Run a stage by its command in the folder of its output; return the exit code and the messages."""
     (tmp_path / "out").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "out")
     write_json(tmp_path / "config.json", {"name": "tried", "label": "tried", "config": config, "origin": None})
@@ -135,7 +135,7 @@ def stage(name, tmp_path, config, capfd, monkeypatch, **inputs):
 
 
 @pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
-def test_what_would_run_code_is_refused_before_any_job(folder, marker, spoil):
+def test_a_folder_that_would_run_code_is_refused_before_any_job(folder, marker, spoil):
     spoil(folder, marker)
     with pytest.raises(UserError, match=REFUSED[spoil]) as caught:
         model_origin(ModelConfig(name=str(folder)))
@@ -202,7 +202,7 @@ def test_pickles_and_code_that_nothing_names_stay_behind(folder, marker, tmp_pat
     assert not marker.exists()
 
 
-def test_a_tokenizer_with_code_of_its_own_is_refused(folder, marker):
+def test_a_tokenizer_with_custom_code_is_refused(folder, marker):
     malice.module(folder / "tokenization_evil.py", marker)
     for name in ("tokenizer.json", "vocab.txt"):
         (folder / name).unlink(missing_ok=True)

@@ -75,7 +75,7 @@ def without_dropout(training_inputs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def in_doubles(without_dropout, tmp_path_factory):
-    """The model in float64, as its own folder says."""
+    """A model whose own folder configures float64."""
     folder = tmp_path_factory.mktemp("in_doubles") / "model"
     shutil.copytree(without_dropout["model"], folder)
     path = folder / "model" / "sentence_bert_config.json"
@@ -85,7 +85,7 @@ def in_doubles(without_dropout, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def decoder(tiny_decoder, pairs, tmp_path_factory):
-    """What a causal language model's training is made from: translations, whose lengths differ."""
+    """Inputs of the training of a causal language model: translations, whose lengths differ."""
     folder = tmp_path_factory.mktemp("decoder")
     make(tiny_decoder, 96, folder / "model" / "model")
     (folder / "data").mkdir()
@@ -166,7 +166,7 @@ def assert_same(ours, theirs):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_two_processes_train_what_one_does(without_dropout, in_doubles, tmp_path, name):
+def test_two_processes_train_to_the_weights_of_one(without_dropout, in_doubles, tmp_path, name):
     quantized = "embedding_quantization" in METHODS[name]
     inputs = in_doubles if quantized else without_dropout
     steps = {"max_steps": STEPS.get(name, 5)}
@@ -193,7 +193,7 @@ def test_a_causal_language_model_too(decoder, tmp_path):
 
 
 def test_two_nodes_are_two_launchers(without_dropout, tmp_path):
-    """Each is told which node it is; the first one alone writes."""
+    """Each receives its rank; only the first one writes."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

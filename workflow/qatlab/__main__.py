@@ -148,13 +148,13 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
 
 def _node(name: str, description: dict[str, Any]) -> Any:
     """Return this node of a distributed training, or None for a job that runs in this process."""
-    several = description["config"]["trainer"].get("distributed") if name == "train" else None
-    if several is None:
+    section = description["config"]["trainer"].get("distributed") if name == "train" else None
+    if section is None:
         return None
     from qatlab.config.trainer import DistributedConfig
     from qatlab.machine.nodes import this_node
 
-    distributed = DistributedConfig.model_validate(several)
+    distributed = DistributedConfig.model_validate(section)
     return this_node(distributed.nodes) if distributed.in_all > 1 else None
 
 

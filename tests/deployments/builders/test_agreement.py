@@ -39,7 +39,7 @@ def check(folder, source, deployment=ONNX):
     agreement.check_agreement(deployment.encoder(folder, 1), load_model(source / "model"), folder, "deploy mine")
 
 
-def test_what_agrees_passes(source, exported):
+def test_equal_embeddings_pass(source, exported):
     check(exported, source)
     check(source / "model", source, TorchDeployment(backend="torch"))
 

@@ -24,7 +24,7 @@ def size(folder):
 
 
 @pytest.mark.parametrize("config", SCHEMES, ids=lambda config: config.name)
-def test_what_is_stored_and_loaded_is_what_was_converted(tiny_model, tmp_path, pairs, config):
+def test_stored_weights_load_as_they_were_converted(tiny_model, tmp_path, pairs, config):
     texts = [summary for summary, _ in pairs[:8]]
     converted = SentenceTransformer(str(tiny_model), device="cpu").eval()
     convert(converted, config)

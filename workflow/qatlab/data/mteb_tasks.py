@@ -105,8 +105,8 @@ def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
 
 def mteb_metric(metric: str) -> str:
     """Return mteb's name of a metric: 'ndcg@10' is 'ndcg_at_10', 'accuracy@1' 'hit_rate_at_1', 'spearman' 'cosine_spearman'."""
-    name, at, cutoff = metric.partition("@")
-    return METRICS[name].format(cutoff) if at else f"cosine_{metric}"
+    name, separator, cutoff = metric.partition("@")
+    return METRICS[name].format(cutoff) if separator else f"cosine_{metric}"
 
 
 def _task(name: str) -> Any:

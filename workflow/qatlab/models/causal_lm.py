@@ -15,7 +15,7 @@ IGNORED = -100  # Label of tokens that the loss of Transformers ignores.
 TEXT_PART = {r"^(model\.)?language_model\.(model\.)?": "model."}
 
 
-def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole: bool = True) -> PreTrainedModel:
+def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", complete: bool = True) -> PreTrainedModel:
     """Load a model in evaluation mode, from safetensors only and without running code of the folder.
 
     Of an image-text model, the text decoder is loaded.
@@ -24,10 +24,10 @@ def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole:
         folder: a Transformers folder.
         device: cpu or cuda.
         dtype: data type of the weights, such as float32.
-        whole: whether all weights must be present; missing weights would be initialized at random.
+        complete: whether all weights must be present; missing weights would be initialized at random.
 
     Raises:
-        UserError: for a folder that needs custom code, has pickled weights, or lacks weights although `whole` is set.
+        UserError: for a folder that needs custom code, has pickled weights, or lacks weights although `complete` is set.
     """
     name = folder.parent.name if folder.name == "model" else folder.name
     check_folder(folder, name)
@@ -45,7 +45,7 @@ def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole:
         # With this attribute, weights would be saved under their names in the image-text model.
         del model._weight_conversions
     missing = sorted(loaded["missing_keys"])
-    if whole and missing:
+    if complete and missing:
         raise UserError(
             f"the weights of '{folder.parent.name}' lack {len(missing)} of {type(model).__name__}, such as {missing[0]}; "
             "it is not a causal language model, or its files are of another architecture"

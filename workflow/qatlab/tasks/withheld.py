@@ -1,4 +1,4 @@
-"""Reranking tasks on held-out records: a query, its positives, and hard negatives from which the positives must be told apart."""
+"""Reranking tasks on held-out records: a query, its positives, and hard negatives below which no positive should rank."""
 
 from abc import abstractmethod
 from pathlib import Path

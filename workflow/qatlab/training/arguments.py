@@ -32,7 +32,7 @@ def training_arguments(
         extra_steps: number of additional steps of the method, as a share of the trainer's steps.
     """
     counted = config.max_steps is not None or config.max_examples is not None or bool(extra_steps)
-    several = config.distributed.in_all > 1
+    is_distributed = config.distributed.in_all > 1
     return {
         "output_dir": str(output / SCRATCH),
         "run_name": name,
@@ -59,5 +59,5 @@ def training_arguments(
         "save_strategy": "no",
         "disable_tqdm": True,
         "report_to": config.report_to or "none",
-        "accelerator_config": {"split_batches": several},
+        "accelerator_config": {"split_batches": is_distributed},
     }

@@ -27,10 +27,10 @@ def claim_resources(config: TrainerConfig, threads: int | None) -> None:
     """
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
-    several = config.distributed.in_all > 1
-    if several != is_worker():
+    is_distributed = config.distributed.in_all > 1
+    if is_distributed != is_worker():
         raise RuntimeError("several processes are started by qatlab.training.launch, as `python -m qatlab train` does")
-    if several:
+    if is_distributed:
         PartialState(cpu=device_name() == "cpu")  # gloo or nccl; each process has the GPU of its number
         # Accelerate (1.15) names the CPU cpu:0, to which torch.load cannot map the tensors of a checkpoint.
         torch.serialization.register_package(0, lambda storage: None, _on_cpu)

@@ -24,7 +24,7 @@ class Trainer(Resumable, SentenceTransformerTrainer):
         return nullcontext()
 
     def get_train_dataloader(self) -> DataLoader:
-        """Return the data loader, whose sampler knows the epoch in a distributed training too.
+        """Return the data loader, whose sampler receives the epoch in a distributed training too.
 
         Accelerate (1.15) does not pass the epoch on to the sampler, so that all epochs would have the order of the first one.
         Transformers sets it on the sampler's shard, also in a resumed training that skips batches.
