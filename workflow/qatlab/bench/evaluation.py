@@ -45,7 +45,7 @@ def measure(
     with tempfile.TemporaryDirectory() as name:
         deployed = _deploy(Path(name), model_name)
         model = load_model(deployed / "model")
-        # A warm_up texts are encoded first, because the first call includes the costs of threads, memory and imports.
+        # A few texts are encoded first, because the first call includes the costs of threads, memory and imports.
         warm_up = _task(min(WARM_UP, documents), min(WARM_UP, queries))
         _encode_and_score(deployed, _write_task(warm_up, Path(name) / "warm_up"), Path(name) / "of_warm_up")
         for precision in PRECISIONS:

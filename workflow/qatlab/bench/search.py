@@ -1,7 +1,7 @@
 """Benchmark of exact search in a million int8 and binary documents, with faiss in float32 and sentence-transformers as references.
 
 It calls `qatlab.evaluation.ranking.rank` as the stage `score` does. Seconds per query exclude the preparation of documents: the
-references search an existing index, and `rank` measures only the comparison (its docstring says reference is excluded). Unlike the
+references search an existing index, and `rank` measures only the comparison (its docstring says what is excluded). Unlike the
 references, `rank` orders equal scores deterministically and computes the best products again in float64. The last rows measure whole
 calls, from float32 documents to rankings.
 

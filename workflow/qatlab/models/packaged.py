@@ -14,7 +14,7 @@ from qatlab.errors import UserError
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A distribution that contains a model of the hub, and the SHA-256 checksum of model.safetensors on the hub."""
+    """Distribution that contains a model of the hub, and the SHA-256 checksum of model.safetensors on the hub."""
 
     distribution: str
     module: str

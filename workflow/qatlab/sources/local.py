@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @SOURCES.register("local")
 class LocalFile(Source):
-    """A CSV, TSV, JSON Lines or Parquet file."""
+    """Local CSV, TSV, JSON Lines or Parquet file."""
 
     source: Literal["local"]
     path: Annotated[LocalPath, Field(description="Path of the file. A relative path starts at the working directory.")]

@@ -11,7 +11,7 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 @TASKS.register("local")
 class BeirFolder(Task):
-    """A folder in BEIR layout: corpus.jsonl, queries.jsonl and qrels/<split>.tsv."""
+    """Folder in BEIR layout: corpus.jsonl, queries.jsonl and qrels/<split>.tsv."""
 
     source: Literal["local"]
     path: Annotated[LocalPath, Field(description="Path of the folder.")]

@@ -12,7 +12,7 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 @TASKS.register("hub")
 class HubTask(Task):
-    """A hub data set with the subsets corpus, queries and qrels, as NanoBEIR publishes them."""
+    """Hub data set with the subsets corpus, queries and qrels, as NanoBEIR publishes them."""
 
     source: Literal["hub"]
     name: Annotated[HubId, Field(description="Id of the data set on the hub, owner/name.")]

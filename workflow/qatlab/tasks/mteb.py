@@ -12,7 +12,7 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 @TASKS.register("mteb")
 class MtebTask(Task):
-    """A retrieval, reranking or STS task of mteb, by its name in mteb and at the data set revision that mteb pins."""
+    """Retrieval, reranking or STS task of mteb, chosen by its name in mteb and at the data set revision that mteb pins."""
 
     judges_missing_texts: ClassVar[bool] = True
 

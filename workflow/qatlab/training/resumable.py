@@ -46,7 +46,7 @@ class Resumable(Trainer):
         raise NotImplementedError
 
     def train_resumably(self, checkpoints: Checkpoints) -> None:
-        """Train, and resume from the latest complete checkpoint if tstep_folder is one.
+        """Train, and resume from the latest complete checkpoint if there is one.
 
         Raises:
             Diverged: if embeddings become NaN.
@@ -61,7 +61,7 @@ class Resumable(Trainer):
         with checkpoints.stopping_on_signals():
             try:
                 self.train(resume_from_checkpoint=latest)
-            except NotFiniteError as error:  # The grid of a step could not be computed, so tstep_folder is no loss.
+            except NotFiniteError as error:  # The grid of a step could not be computed, so there is no loss.
                 raise diverged(checkpoints.log.label, self.state.global_step + 1, str(error), checkpoints) from None
             except UnpicklingError as error:  # torch.load refuses everything but tensors and plain values.
                 reason = str(error).strip().partition("\n")[0]
