@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import malice
-from qatlab.arrays import load_array, numbers_alone
+from qatlab.arrays import load_array, pickles_refused
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.quantization import Range
@@ -27,7 +27,9 @@ def test_objects_are_not(tmp_path, marker):
     malice.pickled(tmp_path / "b.npy", marker)
     (tmp_path / "c.npy").write_bytes(b"")
     for name in "abc":
-        with pytest.raises(UserError, match=rf"{name}\.npy holds no numbers .*; delete .* and run again") as caught:
+        with pytest.raises(
+            UserError, match=rf"{name}\.npy holds no valid array of numbers .*; delete .* and run again"
+        ) as caught:
             load_array(tmp_path / f"{name}.npy")
         assert "\n" not in str(caught.value)
     assert not marker.exists()
@@ -39,17 +41,17 @@ def test_objects_are_not(tmp_path, marker):
 def test_ranges_and_rotations_of_objects_are_not(tmp_path, marker, kind):
     objects = malice.objects(marker)
     np.savez(tmp_path / "a.npz", kind=np.array("minmax"), low=objects, high=objects, matrix=objects)
-    with pytest.raises(UserError, match=r"a\.npz holds no numbers"), numbers_alone(tmp_path / "a.npz"):
+    with pytest.raises(UserError, match=r"a\.npz holds no valid array of numbers"), pickles_refused(tmp_path / "a.npz"):
         kind.load(tmp_path / "a.npz")
     assert not marker.exists()
 
 
-def test_a_stage_says_so(tmp_path, marker):
+def test_a_stage_reports_it(tmp_path, marker):
     for role in ("reference", "encode"):
         (tmp_path / role).mkdir()
         np.save(tmp_path / role / "documents.npy", malice.objects(marker))
     config = {"texts": "documents", "limit": None}
     inputs = {role: tmp_path / role for role in ("reference", "encode")}
-    with pytest.raises(UserError, match=r"documents\.npy holds no numbers"):
+    with pytest.raises(UserError, match=r"documents\.npy holds no valid array of numbers"):
         drift.run(JobDescription(config=config), inputs, tmp_path, 1)
     assert not marker.exists()

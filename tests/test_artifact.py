@@ -1,4 +1,4 @@
-"""Artifacts appear whole or not at all; identities follow content."""
+"""Artifacts appear complete or not at all, and their identities follow from their content."""
 
 import select
 import subprocess
@@ -42,7 +42,7 @@ def test_a_failing_block_leaves_the_old_artifact_and_no_scratch(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["artifact"]
 
 
-def test_a_study_keeps_what_other_stages_wrote(tmp_path):
+def test_a_study_keeps_the_outputs_of_other_stages(tmp_path):
     for name, value in (("tables", "1"), ("plots", "2"), ("tables", "3")):
         with written_aside(tmp_path / "study", beside=name) as scratch:
             (scratch / name).mkdir()
@@ -59,7 +59,7 @@ def test_checksum_of_a_folder_follows_names_and_contents(tmp_path):
 
 
 def test_checksums_and_sizes_follow_links(tmp_path):
-    """What a linked folder holds is what is read."""
+    """The content of a linked folder is read."""
     elsewhere, folder = tmp_path / "elsewhere", tmp_path / "folder"
     elsewhere.mkdir()
     folder.mkdir()
@@ -87,8 +87,8 @@ def test_two_stages_of_a_study_may_write_at_once(tmp_path):
 MAKER = """
 import sys, time
 from pathlib import Path
-from qatlab.artifact import alone
-with alone(Path(sys.argv[1]), lambda: print("waits", flush=True)):
+from qatlab.artifact import exclusively_locked
+with exclusively_locked(Path(sys.argv[1]), lambda: print("waits", flush=True)):
     print("makes", flush=True)
     sys.stdin.readline()
 """
@@ -122,7 +122,7 @@ def test_a_killed_maker_holds_nothing_up(tmp_path):
     assert maker(tmp_path / "artifact").communicate("\n", timeout=30)[0] == "makes\n"
 
 
-def test_long_slugs_are_cut_and_told_apart():
+def test_long_slugs_are_truncated_and_stay_distinct():
     first, second = (identity("a" * 400, content) for content in (1, 2))
     assert first != second
     assert len(first) < 200

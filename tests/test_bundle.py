@@ -1,4 +1,4 @@
-"""Bundles: what comes out is what was gathered, and anything else is said in one line."""
+"""Bundles: artifacts come out as they were gathered, and any other outcome is one line."""
 
 import json
 import os
@@ -50,7 +50,7 @@ def copied(bundle, output):
 
 @pytest.fixture
 def weights():
-    """Of several types."""
+    """Weights of several types."""
     torch.manual_seed(0)
     return {
         "float32": torch.randn(64, 32),
@@ -82,7 +82,7 @@ def test_half_rounds_float32_alone(tmp_path, weights):
         assert file.metadata() == {"format": "pt"}
 
 
-def test_half_is_another_model_and_says_so(tmp_path, weights):
+def test_a_rounded_model_has_its_own_identity(tmp_path, weights):
     bundle = gathered(tmp_path / "bundle", weights, half=True)
     assert bundle.origin("model_origin {}", model_origin, None) == {"of": "hub", "weights": "float16"}
     copied(bundle, tmp_path / "there")
@@ -121,14 +121,14 @@ def test_a_changed_file_is_refused(tmp_path, weights):
     bundle = gathered(tmp_path / "bundle", weights)
     file = tmp_path / "bundle" / PATH / "model" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\x01")
-    with pytest.raises(UserError, match=r"is not as it was gathered .*; copy the bundle again$"):
+    with pytest.raises(UserError, match=r"has changed since it was gathered .*; copy the bundle again$"):
         copied(bundle, tmp_path / "there")
 
 
-def test_what_it_lacks_is_named(tmp_path, weights):
+def test_a_missing_artifact_is_named(tmp_path, weights):
     bundle = gathered(tmp_path / "bundle", weights)
     with pytest.raises(
-        UserError, match=r"lacks data 'gooaq' as the study has it \(it was made for: quickstart\); make one"
+        UserError, match=r"lacks data 'gooaq' as the study configures it \(it was made for: quickstart\); make one"
     ):
         bundle.origin("data_origin {}", data_origin, Named("gooaq"))
     with pytest.raises(UserError, match="lacks model 'other'"):
@@ -164,10 +164,10 @@ class Planned:
 def test_a_folder_that_is_no_bundle(tmp_path, index):
     with pytest.raises(UserError, match="does not exist; make it with qatlab bundle"):
         Bundle(tmp_path / "none")
-    with pytest.raises(UserError, match=f"has no {INDEX} that can be read; make it anew"):
+    with pytest.raises(UserError, match=f"has no readable {INDEX}; make it again"):
         Bundle(tmp_path)
     (tmp_path / INDEX).write_text(index)
-    with pytest.raises(UserError, match=f"has no {INDEX} that can be read; make it anew"):
+    with pytest.raises(UserError, match=f"has no readable {INDEX}; make it again"):
         Bundle(tmp_path)
 
 

@@ -57,7 +57,7 @@ def test_locks_have_hashes_and_no_addresses():
         assert not [entry for entry in entries if not re.fullmatch(whole, entry)]
 
 
-def test_what_has_no_hash_is_torch_alone():
+def test_only_torch_has_no_hash():
     """One version of it has several files."""
     files = {path.name for path in (PROJECT / "envs").glob("*.txt")}
     assert files == {"requirements.txt", "dev.txt", "oldest.txt", "audit.txt", "torch.txt", "constraints.txt"}

@@ -1,4 +1,4 @@
-"""What others wrote is shown in a terminal as it is, or seen to be odd; secrets are shown by name."""
+"""Untrusted text is shown in a terminal unchanged, or with control characters escaped; secrets are replaced by their names."""
 
 import socket
 
@@ -27,7 +27,7 @@ def test_control_characters_are_seen(text, shown):
 
 
 @given(st.text())
-def test_what_is_shown_is_plain_and_stays_so(text):
+def test_printable_text_is_plain_and_unchanged_when_repeated(text):
     assert is_plain(printable(text))
     assert printable(printable(text)) == printable(text)
 

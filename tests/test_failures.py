@@ -1,4 +1,4 @@
-"""What a failed stage leaves beside its artifact: why, in one line, until it is tried again."""
+"""Failure marks: a failed stage writes the reason in one line beside its artifact, until the next attempt."""
 
 import json
 import signal
@@ -13,7 +13,7 @@ from qatlab.stages import data
 
 @pytest.fixture
 def stage(tmp_path, monkeypatch):
-    """Runs the stage `data`, which does what it is told to; returns the exit code."""
+    """Run the stage `data`, replaced by the given function, and return the exit code."""
     (tmp_path / "config.json").write_text(json.dumps({"label": "pairs", "config": {}}))
     output = tmp_path / "results" / "data" / "pairs-1"
 
@@ -32,7 +32,7 @@ def raising(error):
     return fail
 
 
-def test_a_mark_says_why_and_goes_with_the_next_try(stage):
+def test_a_mark_holds_the_reason_and_is_removed_by_the_next_attempt(stage):
     assert stage(raising(UserError("pairs has no column 'anchor'"))) == 2
     assert read_mark(stage.output) == Mark("data", "pairs", "has no column 'anchor'")
     assert not stage.output.exists()
@@ -43,7 +43,7 @@ def test_a_mark_says_why_and_goes_with_the_next_try(stage):
     assert stage.output.is_dir()
 
 
-def test_a_stage_that_was_told_to_stop_has_not_failed(stage):
+def test_a_stage_that_a_signal_stopped_has_not_failed(stage):
     stage(raising(RuntimeError("first try")))
     assert stage(raising(Stopped("stopped at step 3", signal.SIGTERM))) == 128 + signal.SIGTERM
     assert not mark_file(stage.output).exists()
@@ -66,7 +66,7 @@ def test_a_training_that_diverged_has_its_step_and_checkpoint_without_this_machi
     assert len(read_mark(output).reason) == 300
 
 
-def test_what_is_no_mark_is_none(tmp_path):
+def test_an_invalid_mark_is_ignored(tmp_path):
     assert read_mark(tmp_path / "nothing") is None
     mark_file(tmp_path / "half").write_text('{"stage": "tra')
     assert read_mark(tmp_path / "half") is None

@@ -40,7 +40,7 @@ import signal, sys
 from qatlab import fork_server
 signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where tests run in the background
 {before}
-code = fork_server.run_there(sys.argv[1:])
+code = fork_server.run_in_server(sys.argv[1:])
 sys.exit(99 if code is None else code)
 """
 ALONE = 99  # exit code of a job that had to run by itself
@@ -116,14 +116,14 @@ def test_jobs_run_beside_one_another(server):
         job.communicate()
 
 
-def test_what_a_job_raises_is_a_traceback_and_an_exit_code(server):
+def test_an_error_of_a_job_is_a_traceback_and_an_exit_code(server):
     code, _, error = run(server.address, "raise OSError('no such luck')")
     assert code == 1
     assert error.endswith("OSError: no such luck\n")
     assert run(server.address, "import sys; sys.exit(5)")[0] == 5
 
 
-def test_what_is_left_to_do_at_exit_is_done(server):
+def test_exit_handlers_of_a_job_run(server):
     code = "import atexit; atexit.register(print, 'left in order'); print('unflushed', end=' ')"
     assert run(server.address, code) == (0, "unflushed left in order\n", "")
 
@@ -142,7 +142,7 @@ def test_a_signal_is_passed_on(server, number):
 
 
 def test_a_signal_right_behind_the_request_is_passed_on(server, tmp_path):
-    """A job may be told to end before the server, busy with imports, has read its request."""
+    """A job may receive a signal before the server, busy with imports, has read its request."""
     request = {
         "arguments": ["import time; time.sleep(60)"],
         "environment": {},
@@ -219,7 +219,7 @@ def test_a_job_of_another_installation_runs_by_itself(server):
 
 
 @pytest.mark.parametrize("message", [b"", b"\0\0", b"\0\0\0\4{}", b"\0\0\0\2{}", b"\0\0\0\2[]"])
-def test_what_is_no_request_is_refused_and_others_are_served(server, message):
+def test_an_invalid_request_is_refused_and_others_are_served(server, message):
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(str(server.address))
         connection.sendall(message)
@@ -248,7 +248,7 @@ import os, subprocess, sys
 from qatlab import fork_server
 fork_server.start()
 print(os.environ.get(fork_server.ADDRESS, "none"), flush=True)
-print(fork_server.run_there(["score", "--help"]), flush=True)
+print(fork_server.run_in_server(["score", "--help"]), flush=True)
 """
 
 
@@ -274,7 +274,7 @@ def test_a_started_server_runs_stages_and_ends_with_who_started_it():
     assert not folder.exists()
 
 
-def test_none_is_started_where_the_environment_says_so():
+def test_no_server_is_started_if_the_environment_disables_it():
     assert start(**{ADDRESS: ""}) == ["", "None"]
 
 

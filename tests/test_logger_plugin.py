@@ -24,7 +24,7 @@ def test_it_leaves_the_import_of_qatlab_to_the_snakefile():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_executors_reason_is_said_without_what_it_does_not_know(capfd):
+def test_an_executors_reason_is_shown_without_unknown_parts(capfd):
     handler = LogHandler.__new__(LogHandler)
     handler.__post_init__()
     record = logging.LogRecord("snakemake", logging.ERROR, "", 0, "Error in rule train", None, None)

@@ -1,4 +1,4 @@
-"""What a person sees while a stage runs."""
+"""Progress lines of a stage on the terminal and in the log."""
 
 import logging
 import os
@@ -8,7 +8,7 @@ import sys
 from qatlab.progress import show_warnings
 
 
-def test_warnings_of_a_library_are_shown_with_what_they_are_about(capsys):
+def test_warnings_of_a_library_are_shown_with_their_subject(capsys):
     logger = logging.getLogger("shown")
     show_warnings("shown", "train first")
     show_warnings("shown", "train second")  # the next training in one process

@@ -1,4 +1,4 @@
-"""What was found out about files is not asked again, and is never an answer about other files."""
+"""Results of computations on files are cached, and never returned for other files."""
 
 import os
 import time
@@ -30,7 +30,7 @@ def aged(path, text, seconds=60.0):
 
 
 class Question:
-    """Counts how often it is asked."""
+    """Computation that counts its calls."""
 
     def __init__(self, answer=7):
         self.asked, self.answer = 0, answer
@@ -46,7 +46,7 @@ def test_a_second_plan_asks_nothing(file):
     assert question.asked == 1
 
 
-def test_another_question_is_asked(file):
+def test_another_question_is_computed(file):
     question = Question()
     remembered("rows", [file], question)
     remembered("texts", [file], question)
@@ -113,7 +113,7 @@ def test_a_home_that_cannot_be_written_to_is_no_error(file, cache):
     assert remembered("rows", [file], Question(5)) == 5
 
 
-def test_what_is_damaged_is_found_out_anew(file, cache):
+def test_a_damaged_result_is_computed_again(file, cache):
     remembered("rows", [file], Question(5))
     (kept,) = cache.iterdir()
     kept.write_text("{")

@@ -1,4 +1,4 @@
-"""Every call that could run what a file says is made in the way that cannot: a rule for call sites that there will be."""
+"""Every call that could run code from a file is made with the arguments that prevent it, also in future code."""
 
 import ast
 
@@ -43,7 +43,7 @@ def wanted(owner, name):
     return {}
 
 
-def test_loaders_are_told_not_to_run_anything():
+def test_loaders_receive_the_arguments_that_prevent_code():
     found, wrong = set(), []
     for where, owner, name, node in calls():
         words = wanted(owner, name)
@@ -63,7 +63,7 @@ def test_loaders_are_told_not_to_run_anything():
     assert found >= {"load", "from_pretrained", "from_config", "SentenceTransformer", "main_export"}
 
 
-def test_nothing_is_run_that_a_text_says():
+def test_no_text_is_run_as_code():
     wrong = [f"{where}: {owner}.{name}" for where, owner, name, node in calls() if runs_text(owner, name, node)]
     assert not wrong
 

@@ -1,4 +1,4 @@
-"""Pushing models, through the hub's own client and a server on loopback that speaks its protocol."""
+"""Pushing models, through the hub's own client and a server on loopback that implements its protocol."""
 
 import json
 import os
@@ -61,7 +61,7 @@ def refused(result):
     return result.stderr.strip().splitlines()[-1].removeprefix("qatlab: ")
 
 
-def test_what_is_pushed_comes_back_byte_for_byte(hub, models, tmp_path):
+def test_pushed_files_come_back_byte_for_byte(hub, models, tmp_path):
     result = push(hub, models)
     assert result.returncode == 0, result.stderr
     assert {run: made["repository"] for run, made in result.pushed.items()} == NAMES
@@ -78,7 +78,7 @@ def test_what_is_pushed_comes_back_byte_for_byte(hub, models, tmp_path):
         assert path.is_dir() or WRITER.encode() not in path.read_bytes(), path
 
 
-def test_a_second_push_commits_what_changed_and_nothing_else(hub, models):
+def test_a_second_push_commits_only_changed_files(hub, models):
     assert push(hub, models, "--public").returncode == 0
     assert hub.private == dict.fromkeys(NAMES.values(), False)
     (models / "ste-seed=1" / "config.json").write_text("{}")
@@ -103,7 +103,7 @@ def test_a_second_push_commits_what_changed_and_nothing_else(hub, models):
         {"/objects/batch": ["cut"]},
     ],
 )
-def test_a_hub_that_is_busy_or_broken_for_a_while_is_asked_again(hub, models, faults):
+def test_requests_to_a_busy_or_broken_hub_are_repeated(hub, models, faults):
     hub.faults = faults
     result = push(hub, models)
     assert result.returncode == 0, result.stderr
@@ -114,10 +114,10 @@ def test_a_hub_that_is_busy_or_broken_for_a_while_is_asked_again(hub, models, fa
 @pytest.mark.parametrize(
     ("token", "message"),
     [
-        ("", "pushing needs a token of the hub that can write: export HF_TOKEN=…"),
-        ("hf_broken\nin_two", "HF_TOKEN is no token of the hub: it has a space, a line break or"),
-        ("hf_unknown", "the hub does not know the token in HF_TOKEN; make one that can write at"),
-        (READER, "the token in HF_TOKEN may not write to 'me/tiny-ste-seed-0'; give it the right to, or"),
+        ("", "pushing needs a hub token with write access: export HF_TOKEN=…"),
+        ("hf_broken\nin_two", "HF_TOKEN is malformed: it contains whitespace, control characters"),
+        ("hf_unknown", "the hub does not accept the token in HF_TOKEN; create one with write access at"),
+        (READER, "the token in HF_TOKEN has no write access to 'me/tiny-ste-seed-0'; grant it, or"),
     ],
 )
 def test_a_token_that_is_missing_or_refused_is_one_line(hub, models, token, message):
@@ -128,7 +128,7 @@ def test_a_token_that_is_missing_or_refused_is_one_line(hub, models, token, mess
     assert "Traceback" not in result.stderr
 
 
-def test_a_hub_that_stays_broken_or_is_down_is_one_line_and_nothing_is_said_to_be_pushed(hub, models):
+def test_a_hub_that_stays_broken_or_is_down_is_one_line_and_nothing_is_reported_as_pushed(hub, models):
     (models.parent / "pushed.json").write_text("{}")  # of an earlier push
     hub.faults = {"seed-1/commit/": [500] * 10}
     result = push(hub, models)
@@ -153,7 +153,7 @@ def test_no_network_on_purpose_is_one_line(hub, models):
     result = subprocess.run(
         [*command, "--output", str(models.parent / "pushed.json")], env=env, capture_output=True, text=True
     )
-    assert result.stderr.strip() == "qatlab: pushing needs the network, which HF_HUB_OFFLINE=1 keeps it from; unset it"
+    assert result.stderr.strip() == "qatlab: pushing needs network access, which HF_HUB_OFFLINE=1 disables; unset it"
 
 
 def test_names_are_the_hubs():

@@ -72,7 +72,7 @@ def test_the_percentile_of_a_small_weight_is_torchs():
 
 
 def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model, tmp_path, monkeypatch):
-    """Of the default grid; the evaluator's float32 figure is the stage's."""
+    """The benchmark of the default grid runs, and the evaluator's metric in float32 equals that of the stage."""
     defaults = EvaluateConfig()
     assert (defaults.metrics, defaults.precisions) == (evaluation.METRICS, evaluation.PRECISIONS)
     monkeypatch.setattr(evaluation, "PACKAGES", ("networkx",))
@@ -82,8 +82,8 @@ def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model
     assert min(row.reference for row in rows.values()) > 0
 
     task = evaluation._task(60, 20)
-    deployed = evaluation._deployed(tmp_path / "deploy", str(tiny_model))
-    evaluation._encode_and_score(deployed, evaluation._written(task, tmp_path / "task"), tmp_path / "out")
+    deployed = evaluation._deploy(tmp_path / "deploy", str(tiny_model))
+    evaluation._encode_and_score(deployed, evaluation._write_task(task, tmp_path / "task"), tmp_path / "out")
     scores = pd.DataFrame(read_scores(tmp_path / "out" / "score"))
     ours = scores[scores["metric"] == "ndcg@10"].set_index("query_precision")["value"]
     model = SentenceTransformer(str(deployed / "model"), device="cpu")

@@ -1,4 +1,4 @@
-"""make audit: the real pip-audit against a database on loopback that speaks OSV's protocol, and what is decided about what it finds."""
+"""make audit: the real pip-audit against a database on loopback that implements OSV's protocol, and the decisions on its results."""
 
 import json
 import subprocess
@@ -93,7 +93,7 @@ def audit(database, pip_audit, tmp_path, capsys):
     return run
 
 
-def test_what_is_known_and_not_decided_fails(audit, database):
+def test_a_known_vulnerability_without_a_decision_fails(audit, database):
     code, lines = audit()
     assert code == 1
     assert lines[0] == "4 versions looked up, 2 known vulnerabilities"
@@ -107,7 +107,7 @@ def test_what_is_known_and_not_decided_fails(audit, database):
     assert sorted(database.asked) == everything
 
 
-def test_what_is_decided_is_listed_and_passes(audit):
+def test_a_vulnerability_with_a_decision_is_listed_and_passes(audit):
     decisions = """
 - {id: CVE-2099-1, package: NumPy, decision: never called here}
 - {id: PYSEC-2099-2, package: colorama, decision: Windows is not supported}
@@ -128,7 +128,7 @@ def test_a_database_that_is_out_of_reach_or_broken_is_one_line(audit, database):
     assert "\n" not in str(caught.value)
 
 
-def test_without_network_it_says_so_in_one_line(pip_audit, tmp_path):
+def test_a_missing_network_is_one_line(pip_audit, tmp_path):
     (tmp_path / "lock.txt").write_text(LOCK)
     words = ["--pip-audit", pip_audit, "--locks", tmp_path / "lock.txt", "--osv-url", "http://127.0.0.1:9/v1/query"]
     result = subprocess.run(
@@ -140,14 +140,14 @@ def test_without_network_it_says_so_in_one_line(pip_audit, tmp_path):
     assert not result.stdout
 
 
-def test_without_the_program_it_says_so(tmp_path):
+def test_a_missing_program_is_one_line(tmp_path):
     (tmp_path / "lock.txt").write_text(LOCK)
     with pytest.raises(UserError, match="'nowhere' is not installed; make audit installs it"):
         main(["--pip-audit", "nowhere", "--locks", str(tmp_path / "lock.txt")])
 
 
 def test_versions_left_out_do_not_pass_as_harmless():
-    """What pip-audit writes for a package that it could not find."""
+    """The report of pip-audit for a package that it could not find."""
     skipped = {"dependencies": [{"name": "numpy", "skip_reason": "Dependency not found"}], "fixes": []}
     with pytest.raises(UserError, match=r"1 of 1 packages could not be looked up, such as numpy"):
         vulnerabilities(skipped, {"numpy": "2.2.0"})
@@ -168,7 +168,7 @@ def test_a_decision_without_a_reason_is_one_line(tmp_path, text):
     assert "\n" not in str(caught.value)
 
 
-def test_the_projects_own_lock_is_read_whole():
+def test_the_projects_own_lock_is_read_completely():
     read_decisions(PROJECT / "envs" / "audit.yaml")
     texts = [
         (PROJECT / "envs" / name).read_text() for name in ("requirements.txt", "torch.txt", "dev.txt", "audit.txt")

@@ -1,4 +1,4 @@
-"""qatlab bundle: a study runs from what it has gathered where nothing of it can be found otherwise."""
+"""Command bundle: a study runs from a bundle on a machine that has none of its inputs."""
 
 import hashlib
 import json
@@ -93,16 +93,18 @@ def test_without_it_the_sources_are_missed(project, away, capsys):
     assert "does not exist (model.name is a local folder or a hub id" in capsys.readouterr().err
 
 
-def test_what_it_lacks_is_one_line_before_any_job(project, away):
+def test_a_missing_artifact_is_one_line_before_any_job(project, away):
     whole, _ = away
     result = snakemake(project, "--cores", "1", bundle=str(whole), overrides="++data.shuffle_seed=7")
     assert result.returncode != 0
     (line,) = (line for line in result.stdout.splitlines() if "lacks" in line)
-    assert "lacks data 'local' as the study has it (it was made for: tiny); make one with the study, scale" in line
+    assert (
+        "lacks data 'local' as the study configures it (it was made for: tiny); make one with the study, scale" in line
+    )
     assert "Traceback" not in result.stdout
 
 
-def test_a_folder_that_is_there_is_left_alone(project, gathered, capsys):
+def test_an_existing_folder_is_not_changed(project, gathered, capsys):
     whole, _ = gathered
     before = sha256_of(whole)
     assert gather(project, whole) == 2
@@ -148,7 +150,7 @@ def wheel(folder, name, version):
 
 @pytest.fixture
 def index(tmp_path, monkeypatch):
-    """A folder of wheels that pip knows alone, and a project that is locked to them."""
+    """A folder of wheels that is pip's only source, and a project that is locked to them."""
     wheels = tmp_path / "wheels"
     one = wheel(wheels, "one", "1.0")
     for name, version in (("torch", "2.13.0"), ("setuptools", "80.0"), ("wheel", "0.45")):
@@ -189,6 +191,6 @@ def test_a_platform_takes_the_wheels_of_older_ones(monkeypatch):
     assert "manylinux_2_31_x86_64" not in tags
 
 
-def test_options_that_say_nothing_without_packages(project, tmp_path, capsys):
+def test_options_without_effect_are_refused(project, tmp_path, capsys):
     assert gather(project, tmp_path / "bundle", "--python", "3.12") == 2
     assert "add --python-packages" in capsys.readouterr().err

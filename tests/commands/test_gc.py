@@ -1,4 +1,4 @@
-"""gc lists what no study names, and removes just that when told to."""
+"""Command gc lists the artifacts that no study refers to, and removes exactly these with --remove."""
 
 import pytest
 
@@ -18,7 +18,7 @@ ARTIFACTS = {
 
 @pytest.fixture
 def results(tmp_path):
-    """Study `one` names p-1, and so all that it is made from; study `two`, which has no file any more, t-3."""
+    """Study `one` refers to p-1, and so to its inputs; study `two`, which no longer has a file, refers to t-3."""
     for path, inputs in ARTIFACTS.items():
         for folder in ("plan", "results", "logs"):
             (tmp_path / folder).mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def folders(results):
     return {f"{kind}/{path.name}" for kind in kinds for path in (results / kind).iterdir()}
 
 
-def test_it_lists_and_removes_nothing_unless_told(results, capsys):
+def test_it_lists_and_removes_nothing_without_the_option(results, capsys):
     before = folders(results)
     assert gc(results) == 0
     printed = capsys.readouterr().out
@@ -60,11 +60,11 @@ def test_it_lists_and_removes_nothing_unless_told(results, capsys):
     listed = {line.split("/results/")[1] for line in printed.splitlines() if "/results/" in line}
     assert listed == {"train/t-2", "train/t-3", "data/d-2", "train/.t-1.partial", "train/.t-2.checkpoints"}
     assert "1.0 kB" in printed
-    assert "study two has no file" in printed
-    assert "5 folders, 3.0 kB: to be removed with --remove; what studies one name is kept" in printed
+    assert "study two no longer has a file" in printed
+    assert "5 folders, 3.0 kB: to be removed with --remove; artifacts of studies one are kept" in printed
 
 
-def test_told_to_it_removes_just_what_it_lists(results):
+def test_with_the_option_it_removes_exactly_the_listed_folders(results):
     assert gc(results, "--remove") == 0
     kept = {"model/m-1", "data/d-1", "train/t-1", "deploy/p-1", "train/.t-1.checkpoints", "train/.t-1.failed.json"}
     assert folders(results) == kept

@@ -47,7 +47,7 @@ def away(site, tmp_path, *command):
     )
 
 
-def test_the_command_is_there(site, tmp_path):
+def test_the_command_is_installed(site, tmp_path):
     for command in ((site / "bin" / "qatlab",), ("-m", "qatlab")):
         result = away(site, tmp_path, *command, "--help")
         assert result.returncode == 0, result.stderr
@@ -84,7 +84,7 @@ def test_nothing_is_overwritten(site, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 
-def test_what_studies_need_is_all_there(tmp_path):
+def test_everything_that_studies_need_is_written(tmp_path):
     """Compare the copied files with those that git tracks."""
     init.copy_project(init.project(), tmp_path)
     tracked = subprocess.run(["git", "ls-files", *init.PARTS], cwd=PROJECT, capture_output=True, text=True)

@@ -28,7 +28,7 @@ def test_beir_layout(tiny_files):
     assert qrels["relevance"].eq(1).all()
 
 
-def test_a_split_that_is_not_there(tiny_files):
+def test_a_missing_split(tiny_files):
     with pytest.raises(UserError, match=r"has no qrels/dev\.tsv"):
         load(tiny_files / "task", "dev")
 
@@ -61,7 +61,7 @@ def test_judgements_have_a_header_or_none(tmp_path, qrels):
     assert load(written(tmp_path, qrels=qrels), "test")[2].to_numpy().tolist() == [["q1", "d1", 1]]
 
 
-def test_grades_are_whole_numbers_and_the_same_pair_may_stand_twice(tmp_path):
+def test_grades_are_integers_and_a_pair_may_be_repeated(tmp_path):
     qrels = "q1\td1\t3\nq1\td2\t-2\nq1\td1\t3\n"
     judgements = load(written(tmp_path, qrels=qrels), "test")[2].to_numpy().tolist()
     assert judgements == [["q1", "d1", 3], ["q1", "d2", -2], ["q1", "d1", 3]]
@@ -76,7 +76,7 @@ DOCUMENTS = {
     "a title that is a number": ({"_id": "d2", "title": 1.5, "text": "x"}, "title is 1.5; it must be a text"),
     "id": ({"id": "d2", "text": "x"}, "no '_id', but 'id': BEIR calls it _id"),
     "no id": ({"text": "x"}, "no '_id'; it has: text"),
-    "an id that is null": ({"_id": None, "text": "x"}, "_id is null; it must be a text or a whole number"),
+    "an id that is null": ({"_id": None, "text": "x"}, "_id is null; it must be a text or an integer"),
     "an id that is empty": ({"_id": "", "text": "x"}, "_id is empty"),
     "an id that is true": ({"_id": True, "text": "x"}, "_id is True"),
     "an id that is 1.5": ({"_id": 1.5, "text": "x"}, "_id is 1.5"),
@@ -84,7 +84,7 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("case", DOCUMENTS)
-def test_what_is_no_document_is_refused_with_its_line(tmp_path, case):
+def test_an_invalid_document_is_refused_with_its_line(tmp_path, case):
     record, message = DOCUMENTS[case]
     written(tmp_path, corpus=[CORPUS[0], record])
     with pytest.raises(UserError) as refused:
@@ -102,7 +102,7 @@ def test_what_is_no_document_is_refused_with_its_line(tmp_path, case):
         ({"_id": "q2", "text": ["x"]}, "text is a list"),
     ],
 )
-def test_what_is_no_query_is_refused_with_its_line(tmp_path, record, message):
+def test_an_invalid_query_is_refused_with_its_line(tmp_path, record, message):
     written(tmp_path, queries=[*QUERIES, record])
     with pytest.raises(UserError) as refused:
         load(tmp_path, "test")
@@ -111,21 +111,21 @@ def test_what_is_no_query_is_refused_with_its_line(tmp_path, record, message):
 
 
 JUDGEMENTS = {
-    "q1 0 d1 1\n": "line 1: one column (TREC's format, of query, iteration, document and relevance?); three are needed",
-    "q1\t0\td1\t1\n": "line 1: 4 columns (TREC's, of query, iteration, document and relevance?); three are needed",
+    "q1 0 d1 1\n": "line 1: one column (TREC's format, with query, iteration, document and relevance?); three are needed",
+    "q1\t0\td1\t1\n": "line 1: 4 columns (TREC's, with query, iteration, document and relevance?); three are needed",
     "query-id,corpus-id,score\nq1,d1,1\n": "line 1: 1 column; three are needed, query-id, corpus-id and score, separated by tabs",
     "q1\td1\n": "line 1: 2 columns; three are needed",
-    "q1\td1\t1\nq1\td2\thigh\n": "line 2: score 'high' is no whole number",
-    "q1\td1\t0.5\n": "line 1: score '0.5' is no whole number",
-    "q1\td1\t1\nq1\td2\t0.5\n": "line 2: score '0.5' is no whole number",
-    "q1\td1\t1\nq1\td2\tinf\n": "line 2: score 'inf' is no whole number",
-    "q1\td1\t1\nq1\td2\tnan\n": "line 2: score 'nan' is no whole number",
-    "q1\td1\t1\nq2\td2\t1\nq1\td1\t0\n": "line 3: document 'd1' is 0 for query 'q1', and 1 in line 1",
+    "q1\td1\t1\nq1\td2\thigh\n": "line 2: score 'high' is not an integer",
+    "q1\td1\t0.5\n": "line 1: score '0.5' is not an integer",
+    "q1\td1\t1\nq1\td2\t0.5\n": "line 2: score '0.5' is not an integer",
+    "q1\td1\t1\nq1\td2\tinf\n": "line 2: score 'inf' is not an integer",
+    "q1\td1\t1\nq1\td2\tnan\n": "line 2: score 'nan' is not an integer",
+    "q1\td1\t1\nq2\td2\t1\nq1\td1\t0\n": "line 3: document 'd1' has grade 0 for query 'q1', but 1 in line 1",
 }
 
 
 @pytest.mark.parametrize("qrels", JUDGEMENTS)
-def test_what_is_no_judgement_is_refused_with_its_line(tmp_path, qrels):
+def test_an_invalid_judgement_is_refused_with_its_line(tmp_path, qrels):
     written(tmp_path, qrels=qrels)
     with pytest.raises(UserError) as refused:
         load(tmp_path, "test")
@@ -133,8 +133,8 @@ def test_what_is_no_judgement_is_refused_with_its_line(tmp_path, qrels):
 
 
 WHOLES = {
-    "ids twice": ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl: _id 'd1' is there twice (1 such); ids must be unique"),
-    "queries twice": ({"queries": [*QUERIES, *QUERIES]}, "queries.jsonl: _id 'q1' is there twice"),
+    "ids twice": ({"corpus": [*CORPUS, CORPUS[0]]}, "corpus.jsonl: _id 'd1' occurs more than once (1 such ids); ids must be unique"),
+    "queries twice": ({"queries": [*QUERIES, *QUERIES]}, "queries.jsonl: _id 'q1' occurs more than once"),
     "an unknown document": (
         {"qrels": QRELS + "q1\td9\t1\n"},
         "qrels/test.tsv: judges document 'd9', which corpus.jsonl does not hold (1 such)",

@@ -1,4 +1,4 @@
-"""Message catalogues: every message with a translation, and one line for what is none."""
+"""Message catalogues: every message with a translation is read, and an invalid catalogue is one line."""
 
 import gettext
 import struct
@@ -115,7 +115,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_what_is_no_catalogue_is_one_line(folder, mistake):
+def test_an_invalid_catalogue_is_one_line(folder, mistake):
     name, more, message = MISTAKES[mistake]
     (folder / "words.po").write_text("only words\n")
     (folder / "empty.po").write_text('msgid "Yes"\nmsgstr ""\n')
@@ -133,6 +133,6 @@ def test_what_is_no_catalogue_is_one_line(folder, mistake):
         ({"packages": ["b"]}, "set language, for example to fr"),
     ],
 )
-def test_where_texts_come_from_is_said_once(given, message):
+def test_the_source_of_texts_is_set_once(given, message):
     with pytest.raises(ValidationError, match=message):
         ParallelTexts(**given)

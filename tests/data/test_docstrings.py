@@ -54,7 +54,7 @@ class A:
     ast.parse(code)
 
 
-def test_functions_are_found_wherever_statements_stand_in_the_order_of_ast_walk():
+def test_functions_are_found_in_all_statements_in_the_order_of_ast_walk():
     """The order decides which of two duplicates is kept."""
     blocks = """
 if a:

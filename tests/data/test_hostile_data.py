@@ -36,7 +36,7 @@ def test_a_record_nested_without_end_is_one_line(tmp_path):
         local.read_columns(tmp_path / "deep.jsonl", ["anchor"])
 
 
-def test_a_stages_configuration_that_is_none_is_one_line(tmp_path, capsys):
+def test_an_invalid_configuration_of_a_stage_is_one_line(tmp_path, capsys):
     from qatlab.__main__ import main
 
     for content in ("[" * 200_000, "{", "[]", '{"label": "x"}', "\x80"):
@@ -44,11 +44,11 @@ def test_a_stages_configuration_that_is_none_is_one_line(tmp_path, capsys):
         assert main(["data", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "out")]) == 2
         said = capsys.readouterr().err.splitlines()
         assert len(said) == 1
-        assert "is no configuration of a stage" in said[0]
+        assert "is not the configuration of a stage" in said[0]
 
 
 def of_hub(folder, tmp_path):
-    """What the data stage says of a data set that the hub has; there is no output then."""
+    """Return the message of the data stage for a data set of the hub, after which there is no output."""
     config = {"source": "hub", "name": "someone/odd", "columns": ["anchor", "positive"]}
     description = JobDescription(kind="data", name="x", label="x", config=config, inputs={}, origin="hub")
     write_json(tmp_path / "config.json", description.model_dump())
@@ -93,7 +93,7 @@ def test_a_loading_script_does_not_run(tmp_path, marker):
     assert not marker.exists()
 
 
-def test_a_file_that_is_not_what_it_is_called_is_one_line(tmp_path, marker):
+def test_a_file_with_a_wrong_suffix_is_one_line(tmp_path, marker):
     folder = tmp_path / "odd"
     folder.mkdir()
     malice.pickled(folder / "train.parquet", marker)
@@ -111,5 +111,5 @@ def test_texts_that_a_terminal_would_obey_are_shown(tmp_path, capsys):
     assert main(["data", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
     assert "data x\\x1b[31m failed:" in said
-    assert "the file has: a\\x1b[2Jb (data.columns says which are used)" in said
+    assert "the file has: a\\x1b[2Jb (set data.columns to the columns to use)" in said
     assert "\x1b" not in said

@@ -1,4 +1,4 @@
-"""Data sets and tasks of the hub, through the hub's and datasets' own clients and a server on loopback that speaks its protocol."""
+"""Data sets and tasks of the hub, through the hub's and datasets' own clients and a server on loopback that implements its protocol."""
 
 import json
 import os
@@ -108,7 +108,7 @@ def test_a_branch_that_moves_is_read_at_one_commit(hub, stage, tmp_path):
     assert len(texts_of(tmp_path / "pinned")) == 4
 
 
-def test_what_is_cached_of_another_commit_is_not_taken_for_the_one_asked(hub, stage, tmp_path):
+def test_cached_rows_of_another_commit_are_not_used_for_the_requested_one(hub, stage, tmp_path):
     """`load_dataset` would take it, and only warn."""
     assert stage("task", task(), "before").returncode == 0
     hub.main[NANO] = OTHER_COMMIT
@@ -156,11 +156,11 @@ def test_a_lasting_fault_is_one_line_and_leaves_nothing(hub, stage, tmp_path, fa
         (task(split="test"), 'Unknown split "test"'),
     ],
 )
-def test_what_will_not_pass_is_said_at_once(hub, stage, config, message):
+def test_a_permanent_error_is_reported_without_retries(hub, stage, config, message):
     result = stage("task", config)
     assert result.returncode != 0
     assert message in result.stderr
-    assert "again in" not in result.stderr
+    assert "retrying in" not in result.stderr
 
 
 def test_down_is_one_line_and_offline_on_purpose_reads_the_cache(hub, stage, tmp_path):

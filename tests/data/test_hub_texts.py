@@ -112,7 +112,7 @@ def test_one_column_for_language_modelling(stage, tmp_path):
     assert sorted(pd.read_parquet(tmp_path / "out/train.parquet")["text"]) == [" = Title = \n", "A paragraph.\n"]
 
 
-def test_translation_without_what_is_marked_as_bad(stage, tmp_path):
+def test_translation_without_rows_that_are_marked_as_bad(stage, tmp_path):
     config = wmt(leave_out={"is_bad_source": True})
     result = stage("task", config)
     assert result.returncode == 0, result.stderr
@@ -142,7 +142,7 @@ def test_translation_of_columns_of_dictionaries(stage, tmp_path):
     assert queries == [text.replace("number", "numéro") for text in documents]
 
 
-def test_withheld_records_with_lists_of_negatives(stage, tmp_path):
+def test_held_out_records_with_lists_of_negatives(stage, tmp_path):
     config = HubWithheldTask(source="hub_withheld", name=RECORDS, split="test")
     result = stage("task", config)
     assert result.returncode == 0, result.stderr
@@ -171,7 +171,7 @@ def test_texts_to_predict(stage, tmp_path):
         ("data", opus().model_copy(update={"columns": ["translation.de"]}),
          f"data set '{OPUS}' has no column 'translation.de'; its column 'translation' has: translation.en, translation.fr"),
         ("task", wikitext(column="text.en"), f"task '{WIKI}' has no column 'text.en'; its column 'text' holds no dictionaries"),
-        ("task", wikitext(column="length"), f"task '{WIKI}': column 'length' holds no texts, but such as '0'"),
+        ("task", wikitext(column="length"), f"task '{WIKI}': column 'length' holds values that are not texts, such as '0'"),
         ("task", wmt(leave_out={"bad": True}), f"task '{WMT}' has no column 'bad'; it has: lp, domain, segment_id"),
         ("task", HubWithheldTask(source="hub_withheld", name=RECORDS, query="question"),
          f"task '{RECORDS}', record 1: no 'question'; it has: query, positive, negatives"),

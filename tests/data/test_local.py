@@ -87,7 +87,7 @@ REFUSED = {
     "semicolons": (
         "a.csv",
         "anchor;positive\none;two\n",
-        "no column 'anchor'; the file has: anchor;positive (data.columns says which are used); fields of a .csv are separated by "
+        "no column 'anchor'; the file has: anchor;positive (set data.columns to the columns to use); fields of a .csv are separated by "
         "commas, and its header has semicolons",
     ),
     "semicolons and a comma": (
@@ -118,10 +118,10 @@ REFUSED = {
     "half a character": (
         "a.jsonl",
         '{"anchor": "one", "positive": ["x", {"y": "half \\ud83d"}]}\n',
-        "line 1: \\ud83d is half of a character (a surrogate without the other one), which is no text",
+        "line 1: \\ud83d is half of a character (an unpaired surrogate), which is not text",
     ),
-    "NaN": ("a.jsonl", '\n{"anchor": "one", "positive": NaN}\n', "line 2: NaN is no value of JSON; null is"),
-    "a key twice": ("a.jsonl", '{"anchor": "one", "anchor": "two"}\n', "line 1: the key 'anchor' is there twice"),
+    "NaN": ("a.jsonl", '\n{"anchor": "one", "positive": NaN}\n', "line 2: NaN is not a JSON value; use null"),
+    "a key twice": ("a.jsonl", '{"anchor": "one", "anchor": "two"}\n', "line 1: the key 'anchor' occurs twice"),
     "a huge number": ("a.jsonl", '{"anchor": ' + "1" * 5000 + "}\n", "line 1: Exceeds the limit"),
     "null": (
         "a.jsonl",
@@ -133,7 +133,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_such_file_is_refused_with_its_line(tmp_path, case):
+def test_an_invalid_file_is_refused_with_its_line(tmp_path, case):
     name, content, message = REFUSED[case]
     (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UserError) as refused:

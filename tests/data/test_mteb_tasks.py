@@ -1,4 +1,4 @@
-"""Tasks of mteb by name: what it says of them; loaded by mteb itself from a hub on loopback."""
+"""Tasks of mteb by name: their metadata, and their texts, which mteb itself loads from a hub on loopback."""
 
 import json
 import os
@@ -83,7 +83,7 @@ def task(hub, tmp_path):
     return run
 
 
-def test_what_mteb_says_of_a_task():
+def test_metadata_of_a_task():
     assert (SCIFACT.kind, SCIFACT.split, SCIFACT.subset, SCIFACT.main_score) == (
         "retrieval", "train", "default", "ndcg_at_10",
     )  # fmt: skip
@@ -95,7 +95,7 @@ def test_what_mteb_says_of_a_task():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"name": "SciFakt"}, "mteb knows no task 'SciFakt'; did you mean 'SciFact'?"),
+        ({"name": "SciFakt"}, "mteb has no task 'SciFakt'; did you mean 'SciFact'?"),
         (
             {"name": "Banking77Classification"},
             "is of type Classification .text.; valid types: Retrieval, Reranking, STS",
@@ -105,7 +105,7 @@ def test_what_mteb_says_of_a_task():
         ({"name": "STS22.v2", "subset": "xx"}, "has no subset 'xx'; valid: en, "),
     ],
 )
-def test_what_it_does_not_know_is_one_line(config, message):
+def test_an_unknown_name_is_one_line(config, message):
     with pytest.raises(UserError, match=message):
         source_of(**config)
 
@@ -172,7 +172,7 @@ def test_a_lasting_fault_is_one_line_and_leaves_nothing(hub, task, fault):
     assert task("NanoSciFactRetrieval")[0].returncode == 0
 
 
-def test_what_the_hub_does_not_have_is_said_at_once(hub, task):
+def test_a_missing_data_set_is_reported_without_retries(hub, task):
     for there, message in (
         ({}, f"the hub has no task '{SCIFACT.dataset}'"),
         ({SCIFACT.dataset: {OTHER_COMMIT: "unread"}}, f"has no revision '{SCIFACT.revision}'"),
@@ -181,5 +181,5 @@ def test_what_the_hub_does_not_have_is_said_at_once(hub, task):
         result, folder = task("NanoSciFactRetrieval")
         assert result.returncode == 2
         assert message in result.stderr
-        assert "; again in" not in result.stderr + result.stdout
+        assert "; retrying in" not in result.stderr + result.stdout
         assert not folder.exists()

@@ -43,7 +43,7 @@ def test_files_are_whole_distinct_and_sorted():
 
 
 @pytest.mark.usefixtures("packages")
-def test_what_a_held_out_package_has_too_is_no_training_text(tmp_path):
+def test_texts_of_a_held_out_package_are_not_training_texts(tmp_path):
     assert package_texts.extract_all(["one"], held_out=["other"]) == ["a = 'é'\n", "b = 1\n"]
     (tmp_path / "out").mkdir()
     config = PackageTexts(source="package_texts", name="texts", packages=["one"], held_out=["other"])

@@ -68,7 +68,7 @@ def test_one_table_with_two_columns(tmp_path, name):
         written(path, [json.dumps(row, ensure_ascii=False) for row in table.to_dict("records")])
     assert rows(load([path], ["en", "fr"])) == PAIRS
     with pytest.raises(
-        UserError, match=r"no column 'source'; the file has: en, fr \(data\.columns says which are used\)"
+        UserError, match=r"no column 'source'; the file has: en, fr \(set data\.columns to the columns to use\)"
     ):
         load([path])
 
@@ -81,12 +81,12 @@ def test_what_is_wrong_is_one_line(tmp_path):
     (tmp_path / "cut.gz").write_bytes(gzip.compress(b"one\ntwo\n" * 100)[:-9])
     nothing = written(tmp_path / "nothing", ["", ""])
     for paths, message in [
-        ([two, three], r"two has 2 lines and .*three has 3; line by line they must belong together"),
-        ([three, gap], r"gap, line 2: empty, where .*three has a text \(2 such lines\)"),
-        ([gap, three], r"gap, line 2: empty, where .*three has a text \(2 such lines\)"),
+        ([two, three], r"two has 2 lines and .*three has 3; their lines must correspond one to one"),
+        ([three, gap], r"gap, line 2: empty, but .*three has a text there \(2 such lines\)"),
+        ([gap, three], r"gap, line 2: empty, but .*three has a text there \(2 such lines\)"),
         ([two, tmp_path / "none"], r"data file '.*none' does not exist"),
         ([tmp_path / "none.csv"], r"data file '.*none\.csv' does not exist"),
-        ([two], r"two: one file must be a table \(\.parquet, .*; of plain text, name two files in data\.paths"),
+        ([two], r"two: one file must be a table \(\.parquet, .*; for plain text, name two files in data\.paths"),
         ([table, two], r"t\.csv: a table holds both sides; name it alone in data\.paths"),
         ([two, tmp_path / "latin"], r"latin, line 2: not UTF-8"),
         ([two, tmp_path / "broken.gz"], r"broken\.gz: cannot be read"),
@@ -135,12 +135,12 @@ def test_ids_keep_the_order_of_the_lines(tmp_path):
     manifest = json.loads((tmp_path / "out/manifest.json").read_text())
     assert (manifest["kind"], manifest["rows"]["qrels"]) == ("language_modelling", 120)
     with pytest.raises(
-        UserError, match=r"no column 'text'; the file has: body \(task\.NAME\.column says which are used\)"
+        UserError, match=r"no column 'text'; the file has: body \(set task\.NAME\.column to the columns to use\)"
     ):
         task_origin(config.model_copy(update={"column": "text"}))
 
 
-def test_where_a_file_lies_is_no_part_of_what_is_made_of_it(two_files, tmp_path):
+def test_the_path_of_a_file_does_not_influence_the_artifact(two_files, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     moved = [
         path.rename(tmp_path / "elsewhere" / path.name) or tmp_path / "elsewhere" / path.name for path in two_files

@@ -77,7 +77,7 @@ def test_training_does_not_resume_from_an_incomplete_checkpoint(disk, inputs, tm
     assert len(whole) == 1
     subprocess.run(["mount", "-o", "remount,size=8m", folder], check=True)
     assert run("train", config, inputs, folder, tmp_path) == 0
-    assert f"going on from {whole[0].name}" in capfd.readouterr().err
+    assert f"resuming from {whole[0].name}" in capfd.readouterr().err
     assert (folder / "made" / "model" / "model.safetensors").exists()
 
 

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from qatlab.artifact import sha256_of
 from qatlab.config.model import ModelConfig
 from qatlab.models.byte_decoder import byte_tokenizer, make
-from qatlab.models.causal_lm import beginning, output_head_is_tied, tokens_of
+from qatlab.models.causal_lm import beginning_token, output_head_is_tied, tokens_of
 
 TOKENIZER = byte_tokenizer()
 
@@ -32,7 +32,7 @@ def test_transformers_loads_it_and_it_is_the_same_each_time(tmp_path, tiny_decod
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "one")
     assert output_head_is_tied(model)
     assert model.config.vocab_size == len(tokenizer) == 258
-    assert beginning(tokenizer) == tokenizer.eos_token_id
+    assert beginning_token(tokenizer) == tokenizer.eos_token_id
     assert model(torch.tensor([tokenizer("é\u2028x")["input_ids"]])).logits.shape == (1, 6, 258)
 
 
@@ -49,6 +49,6 @@ def test_transformers_loads_it_and_it_is_the_same_each_time(tmp_path, tiny_decod
         ({"name": "d", "kind": "causal_lm", "decoder": {}, "num_hidden_layers": 1}, "decoder.num_hidden_layers"),
     ],
 )
-def test_what_does_not_fit_is_said(values, message):
+def test_inconsistent_sizes_are_reported(values, message):
     with pytest.raises(ValueError, match=message):
         ModelConfig.model_validate(values)

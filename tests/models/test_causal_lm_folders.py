@@ -20,7 +20,7 @@ def test_of_a_model_for_images_too_the_part_for_text_is_loaded(tmp_path):
     assert torch.equal(model(tokens).logits, whole(tokens).logits)
 
 
-def test_what_it_saves_is_text_alone(tmp_path):
+def test_it_saves_only_the_text_decoder(tmp_path):
     load_model(miniatures.gemma3_with_images(tmp_path / "model")).save_pretrained(tmp_path / "saved")
     assert type(load_model(tmp_path / "saved")) is Gemma3ForCausalLM
 
@@ -32,4 +32,4 @@ def test_weights_that_are_missing_are_one_line(tmp_path):
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(UserError, match=r"lack 1 of Gemma3ForCausalLM, such as model\.layers\.1\.mlp\.up_proj\.weight"):
         load_model(folder)
-    load_model(folder, whole=False)
+    load_model(folder, complete=False)

@@ -1,4 +1,4 @@
-"""What a folder's JSON files say of a model is what Sentence Transformers makes of it."""
+"""Properties of a model that its JSON files determine agree with the model that Sentence Transformers loads."""
 
 import shutil
 
@@ -46,7 +46,7 @@ def test_a_plain_encoder_has_its_hidden_size_and_others_are_not_known(tiny_model
     assert embedding_dimension(static) is None
 
 
-def test_what_hinders_an_export(tiny_model, tmp_path):
+def test_models_that_cannot_be_exported(tiny_model, tmp_path):
     assert hindrance_to_export(tiny_model) is None
     static = saved([StaticEmbedding(transformer(tiny_model).tokenizer, embedding_dim=16)], tmp_path / "static")
     assert "begins with StaticEmbedding" in hindrance_to_export(static)
@@ -54,7 +54,7 @@ def test_what_hinders_an_export(tiny_model, tmp_path):
     unprompted = saved([transformer(tiny_model), pooling], tmp_path / "unprompted")
     assert hindrance_to_export(unprompted) is None
     prompted = saved([transformer(tiny_model), pooling], tmp_path / "prompted", prompts={"query": "query: "})
-    assert "leaves the prompt's tokens out" in hindrance_to_export(prompted)
+    assert "excludes the prompt's tokens" in hindrance_to_export(prompted)
 
 
 def test_models_that_are_no_dense_encoders_are_refused(tiny_model, tmp_path):

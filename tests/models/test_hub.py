@@ -1,4 +1,4 @@
-"""Models from the hub, through the hub's own client and a server on loopback that speaks its protocol."""
+"""Models from the hub, through the hub's own client and a server on loopback that implements its protocol."""
 
 import os
 import shutil
@@ -58,7 +58,7 @@ def test_each_refusal_is_explained(hub, name, revision, message):
     assert f"UserError: {message}" in result.stderr
 
 
-def test_without_network_it_says_how_to_work_offline(hub):
+def test_without_network_the_message_explains_how_to_work_offline(hub):
     result = download({**hub, "HF_ENDPOINT": "http://127.0.0.1:9"}, "someone/tiny")
     assert "UserError: model 'someone/tiny' is not in the local cache and the hub cannot be reached" in result.stderr
     assert "download it elsewhere and give its folder (model.name=FOLDER)" in result.stderr

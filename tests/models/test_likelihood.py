@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qatlab.models.causal_lm import beginning, load_model, load_tokenizer, tokens_of
+from qatlab.models.causal_lm import beginning_token, load_model, load_tokenizer, tokens_of
 from qatlab.models.likelihood import nats
 
 TEXTS = ["def f(x):\n    return x", "a", "héllo wörld", "The quick brown fox jumps over the lazy dog. " * 3]
@@ -11,7 +11,7 @@ TEXTS = ["def f(x):\n    return x", "a", "héllo wörld", "The quick brown fox j
 
 def by_hand(model, tokenizer, text):
     """In one window."""
-    tokens = [beginning(tokenizer), *tokens_of(tokenizer, [text])[0]]
+    tokens = [beginning_token(tokenizer), *tokens_of(tokenizer, [text])[0]]
     with torch.no_grad():
         shares = model(torch.tensor([tokens])).logits.double().log_softmax(-1)[0]
     return -sum(shares[at, token].item() for at, token in enumerate(tokens[1:]))
@@ -27,7 +27,7 @@ def test_one_window_is_the_whole_text(tiny_decoder_folder, batch_size):
 def test_windows_begin_with_the_token_before(tiny_decoder_folder):
     model, tokenizer = load_model(tiny_decoder_folder), load_tokenizer(tiny_decoder_folder)
     (tokens,) = tokens_of(tokenizer, TEXTS[3:])
-    read = [beginning(tokenizer), *tokens]
+    read = [beginning_token(tokenizer), *tokens]
     total = 0.0
     for at in range(0, len(tokens), 16):
         window = read[at : at + 17]

@@ -15,7 +15,7 @@ def test_it_is_sentence_transformers_own(tiny_model, tmp_path, name):
     assert named_similarity(tmp_path / "model") == SentenceTransformer(str(tmp_path / "model")).similarity_fn_name
 
 
-def test_a_folder_that_says_nothing_means_cosine(tmp_path):
+def test_a_folder_without_a_similarity_means_cosine(tmp_path):
     assert named_similarity(tmp_path) == "cosine"
     write_json(tmp_path / "config_sentence_transformers.json", {"similarity_fn_name": None})
     assert named_similarity(tmp_path) == "cosine"

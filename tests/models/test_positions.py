@@ -5,7 +5,7 @@ from torch import nn
 
 import miniatures
 from qatlab.models.embedding import load_model
-from qatlab.models.positions import table_of_positions
+from qatlab.models.positions import position_count
 
 
 def counted(transformer):
@@ -19,6 +19,6 @@ def counted(transformer):
 @pytest.mark.parametrize(
     "architecture", ["bert", "mpnet", "roberta", "xlm-roberta", "distilbert", "modernbert", "t5", "gemma3", "qwen3"]
 )
-def test_a_table_of_positions_is_as_long_as_its_module_says(tmp_path, architecture):
+def test_the_position_count_equals_that_of_the_module(tmp_path, architecture):
     folder = miniatures.encoder(tmp_path / "model", architecture, max_tokens=48)
-    assert table_of_positions(folder) == counted(load_model(folder)[0].auto_model)
+    assert position_count(folder) == counted(load_model(folder)[0].auto_model)

@@ -109,20 +109,20 @@ REFUSED = {
     pickled_weights: r"module 0 of modules.json \(''\) has no .safetensors weights \(pickled weights are never loaded\)",
     old_pickled_weights: r"no .safetensors weights \(pickled weights are never loaded\)",
     pickled_dense: r"module 2 of modules.json \('2_Dense'\) has no .safetensors weights",
-    activation_that_runs: r"config.json: activation_function 'torch.utils.collect_env.main' is no class of torch.nn",
+    activation_that_runs: r"config.json: activation_function 'torch.utils.collect_env.main' is not a class of torch.nn",
     class_in_the_folder: rf"module 1 of modules.json is of class 'evil_module.Evil', {ONE_CLASS}",
     class_of_the_standard_library: rf"is of class 'os.system', {ONE_CLASS}",
     class_of_a_look_alike: rf"is of class 'sentence_transformers.evil;os.system', {ONE_CLASS}",
     class_within_a_router: rf"router_config.json is of class 'evil_module.Evil', {ONE_CLASS}",
-    path_out_of_the_folder: r"module 1 of modules.json leads out of the model's folder: '../../elsewhere'",
-    architecture_of_its_own: r"needs code of its own \(auto_map\), which is never run",
-    kernels_of_the_hub: r"attn_implementation 'someone/kernels' is code of the hub",
+    path_out_of_the_folder: r"module 1 of modules.json points outside the model's folder: '../../elsewhere'",
+    architecture_of_its_own: r"needs custom code \(auto_map\), which is never run",
+    kernels_of_the_hub: r"attn_implementation 'someone/kernels' loads code from the hub",
     deep_modules: r"modules.json cannot be read as JSON",
 }
 
 
 def stage(name, tmp_path, config, capfd, monkeypatch, **inputs):
-    """Runs a stage by its command, in the folder where its output goes; returns the exit code and what was said."""
+    """Run a stage by its command in the folder of its output; return the exit code and the messages."""
     (tmp_path / "out").mkdir(exist_ok=True)
     monkeypatch.chdir(tmp_path / "out")
     write_json(tmp_path / "config.json", {"name": "tried", "label": "tried", "config": config, "origin": None})
@@ -135,7 +135,7 @@ def stage(name, tmp_path, config, capfd, monkeypatch, **inputs):
 
 
 @pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
-def test_what_would_run_code_is_refused_before_any_job(folder, marker, spoil):
+def test_a_folder_that_would_run_code_is_refused_before_any_job(folder, marker, spoil):
     spoil(folder, marker)
     with pytest.raises(UserError, match=REFUSED[spoil]) as caught:
         model_origin(ModelConfig(name=str(folder)))
@@ -202,14 +202,14 @@ def test_pickles_and_code_that_nothing_names_stay_behind(folder, marker, tmp_pat
     assert not marker.exists()
 
 
-def test_a_tokenizer_with_code_of_its_own_is_refused(folder, marker):
+def test_a_tokenizer_with_custom_code_is_refused(folder, marker):
     malice.module(folder / "tokenization_evil.py", marker)
     for name in ("tokenizer.json", "vocab.txt"):
         (folder / name).unlink(missing_ok=True)
     settings = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["tokenization_evil.Evil", None]}}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     edited(folder / "config.json", model_type="vit")  # one that Transformers has no tokenizer of
-    with pytest.raises(UserError, match="needs code of its own"):
+    with pytest.raises(UserError, match="needs custom code"):
         load_tokenizer(folder)
     assert not marker.exists()
 
@@ -221,7 +221,7 @@ def test_causal_models_are_looked_at_too(tiny_decoder_folder, marker, tmp_path):
     malice.torch_archive(bare / "pytorch_model.bin", marker)
     own = shutil.copytree(tiny_decoder_folder, tmp_path / "own")
     architecture_of_its_own(own, marker)
-    for folder, message in ((bare, r"no .safetensors weights"), (own, r"needs code of its own")):
+    for folder, message in ((bare, r"no .safetensors weights"), (own, r"needs custom code")):
         with pytest.raises(UserError, match=message):
             load_causal(folder)
     assert not marker.exists()

@@ -3,7 +3,7 @@
 import torch
 
 from qatlab.config.causal_lm import PredictConfig
-from qatlab.models.causal_lm import beginning, load_model, load_tokenizer, tokens_of
+from qatlab.models.causal_lm import beginning_token, load_model, load_tokenizer, tokens_of
 from qatlab.models.translate import translate
 
 SOURCES = ["a", "three little words", "no", "{source} stays", "so it goes"]
@@ -13,7 +13,7 @@ def test_greedy_continuations(tiny_decoder_folder):
     model, tokenizer = load_model(tiny_decoder_folder), load_tokenizer(tiny_decoder_folder)
     found = translate(model, tokenizer, SOURCES, "{source}>", PredictConfig(batch_size=3, max_new_tokens=6))
     for source, text in zip(SOURCES, found, strict=True):
-        tokens = [beginning(tokenizer), *tokens_of(tokenizer, [source + ">"])[0]]
+        tokens = [beginning_token(tokenizer), *tokens_of(tokenizer, [source + ">"])[0]]
         made = []
         while len(made) < 6:
             with torch.no_grad():

@@ -144,7 +144,7 @@ def test_names_are_only_names(conf, key, name):
     quoted = name.replace("\\", "\\\\").replace("'", "\\'")
     (conf / "study" / "mine.yaml").write_text(STUDY.replace("method: [baseline]", "seed: [0]"))
     said = refused(conf, f"++{key}='{quoted}'")
-    assert said.startswith(f"{key}: a name has ASCII letters, digits"), said
+    assert said.startswith(f"{key}: a name consists of ASCII letters, digits"), said
 
 
 @pytest.mark.parametrize("group", ["task", "deploy", "texts"])
@@ -154,7 +154,7 @@ def test_what_runs_are_shown_by_are_names(conf, group):
     assert f"{source}:" in content
     (conf / group / "odd.yaml").write_text(content.replace(f"{source}:", "'a;b':"))
     (conf / "study" / "mine.yaml").write_text(STUDY)
-    assert re.match(rf"{group}\.a;b: a name has ASCII letters", refused(conf, f"{group}=[odd]"))
+    assert re.match(rf"{group}\.a;b: a name consists of ASCII letters", refused(conf, f"{group}=[odd]"))
 
 
 @pytest.mark.parametrize("name", ["a/b/c", "../x", "a/..", "a b/c", "a;b", "owner/na$me", "owner/"])

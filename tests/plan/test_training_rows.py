@@ -36,7 +36,7 @@ def pairs(tmp_path):
 
 
 def test_more_rows_than_there_are(pairs):
-    message = "data 'local' has 64 rows, fewer than data.rows=1024; data.rows=null takes as many as there are"
+    message = "data 'local' has 64 rows, fewer than data.rows=1024; data.rows=null takes all rows"
     with pytest.raises(UserError, match=message):
         plan(pairs, "data.rows=1024")
 
@@ -77,7 +77,7 @@ def test_very_large_files_are_left_to_their_jobs(pairs, tmp_path, monkeypatch, c
     os.utime(pairs, (time.time() - 60,) * 2)
     found = plan(pairs, "data.rows=100000")
     size = pairs.stat().st_size
-    message = f"{pairs}: {size / 1e9:.1f} GB; its rows are read and checked by the job 'data', and only its checksum by the plan"
+    message = f"{pairs}: {size / 1e9:.1f} GB; the job 'data' reads and checks its rows, and the plan computes only its checksum"
     assert capsys.readouterr().err.count(message) == 1
     (data,) = [artifact for artifact in found.artifacts.values() if artifact.kind == "data"]
     assert data.origin == {"sha256": sha256_of(pairs)}

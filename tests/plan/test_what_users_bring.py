@@ -82,7 +82,7 @@ PAIRS = {
     ),
     "12 a name with blanks, commas and umlauts": ("a, (ü) = b.csv", csv(ROWS), [], None),
     "14 nested": ("a.jsonl", jsonl(pair({"text": "x"})), [], r"column 'positive' has no text in line 1"),
-    "14 NaN": ("a.jsonl", '{"anchor": "a", "positive": NaN}\n', [], r"line 1: NaN is no value of JSON; null is"),
+    "14 NaN": ("a.jsonl", '{"anchor": "a", "positive": NaN}\n', [], r"line 1: NaN is not a JSON value; use null"),
     "14 an array": ("a.jsonl", "[1]\n", [], r"line 1: expected a JSON object, found list"),
     "14 over several lines": ("a.jsonl", '{\n"anchor": "a"\n}\n', [], r"line 1: not JSON"),
     "14 .json": ("a.json", "[]", [], r"unknown file type; valid: \.parquet"),
@@ -132,10 +132,10 @@ TASKS = {
     "22 TREC's four columns": ({"judged": "q1 0 d1 1\n"}, r"test\.tsv, line 1: one column \(TREC's format"),
     "22 commas": ({"judged": "q1,d1,1\n"}, r"test\.tsv, line 1: .*separated by tabs"),
     "23 grades": ({"judged": "q1\td1\t2\nq1\td2\t-1\nq1\td1\t2\n"}, None),
-    "23 two grades of one pair": ({"judged": "q1\td1\t2\nq1\td1\t1\n"}, r"line 2: document 'd1' is 1 for query 'q1', and 2 in line 1"),
+    "23 two grades of one pair": ({"judged": "q1\td1\t2\nq1\td1\t1\n"}, r"document 'd1' has grade 1 for query 'q1', but 2 in line 1"),
     "24 an unknown document": ({"judged": "q1\td1\t1\nq1\tdx\t1\n"}, r"judges document 'dx', which corpus\.jsonl does not hold"),
     "24 an unknown query": ({"judged": "q1\td1\t1\nqx\td1\t1\n"}, r"judges query 'qx', which queries\.jsonl does not hold"),
-    "25 an id twice": ({"corpus": [*CORPUS, CORPUS[0]]}, r"_id 'd1' is there twice"),
+    "25 an id twice": ({"corpus": [*CORPUS, CORPUS[0]]}, r"_id 'd1' occurs more than once"),
 }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ def test_other_dimensions_are_one_line(inputs, tmp_path):
 
 def test_objects_are_not_read(inputs, tmp_path):
     np.save(inputs["encode"] / "documents.npy", malice.objects(tmp_path / "it_ran"))
-    with pytest.raises(UserError, match=r"documents\.npy holds no numbers"):
+    with pytest.raises(UserError, match=r"documents\.npy holds no valid array of numbers"):
         changed(inputs, tmp_path / "out")
     assert not (tmp_path / "it_ran").exists()
 

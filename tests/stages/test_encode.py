@@ -152,12 +152,12 @@ def test_stripped_and_exported_it_is_the_float_model(encoded, tiny_model, texts)
         ({"simulated": True}, "simulated needs weights"),
         ({"activations": False}, "activations: false is for a simulated scheme"),
         ({"activations": False, "weights": {**INT4, "activations": "int8"}}, "is for a simulated scheme"),
-        ({"activations": False, "weights": INT4, "simulated": True}, "'int4' leaves activations in float anyway"),
+        ({"activations": False, "weights": INT4, "simulated": True}, "'int4' does not quantize activations"),
         (
             {"activations": False, "weights": MXFP8, "simulated": True},
-            "'mxfp8' quantizes weights and activations in one",
+            "'mxfp8' quantizes weights and activations together",
         ),
-        ({"dtype": "bfloat16", "weights": INT4}, "quantized weights and dtype bfloat16 are deployments of their own"),
+        ({"dtype": "bfloat16", "weights": INT4}, "quantized weights and dtype bfloat16 cannot be combined"),
     ],
 )
 def test_deployments_that_cannot_be_are_refused(config, message):

@@ -70,8 +70,8 @@ def test_titles_grades_and_strange_line_ends(made, header, capsys):
             {"qrels": [("q1", 0, "d1", 1)], "header": ""},
             r"line 1: 4 columns .TREC's, .*three are needed, query-id, corpus-id and score, separated by tabs",
         ),
-        ({"qrels": [("q1", "d1", 1), ("q2", "d2", "yes")]}, "score 'yes' is no whole number"),
-        ({"qrels": [("q1", "d1", 1), ("q2", "d2", 0.5)]}, "score '0.5' is no whole number"),
+        ({"qrels": [("q1", "d1", 1), ("q2", "d2", "yes")]}, "score 'yes' is not an integer"),
+        ({"qrels": [("q1", "d1", 1), ("q2", "d2", 0.5)]}, "score '0.5' is not an integer"),
     ],
 )
 def test_what_is_wrong_is_one_line(made, change, message):

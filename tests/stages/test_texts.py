@@ -35,7 +35,7 @@ def test_functions_of_a_package(tmp_path):
         ({"rows": 9}, "texts 'reviews' are 3, fewer than texts.reviews.rows=9"),
     ],
 )
-def test_what_is_missing_is_named(tmp_path, config, message):
+def test_a_missing_file_or_column_is_named(tmp_path, config, message):
     (tmp_path / "reviews.csv").write_text("text,label\na,0\nb,1\nc,0\n")
     with pytest.raises(UserError, match=message):
         made(tmp_path, source="local", path=str(tmp_path / "reviews.csv"), **config)

@@ -1,4 +1,4 @@
-"""Withheld records and scored pairs as tasks; negatives mined by words and by a model."""
+"""Held-out records and scored pairs as tasks, with negatives mined by BM25 and by a model."""
 
 import json
 
@@ -35,7 +35,7 @@ def made(tmp_path):
 
 
 def candidates(folder):
-    """By query, by text: 1 or 0."""
+    """Return the judgement of each text by query: 1 or 0."""
     texts, asked = (
         pd.read_parquet(folder / f"{name}.parquet").set_index("id")["text"] for name in ("documents", "queries")
     )
@@ -46,7 +46,7 @@ def candidates(folder):
     }
 
 
-def test_records_as_they_are(made):
+def test_records_with_negatives_of_their_own(made):
     output = made(RECORDS)
     assert candidates(output) == {
         "what is a bear?": {"a large animal": 1, "a small bird": 0, "a stone": 0},
@@ -57,7 +57,7 @@ def test_records_as_they_are(made):
     assert (manifest["kind"], manifest["records_with_mined_negatives"]) == ("reranking", 0)
 
 
-def test_fewer_queries_leave_others_texts_out(made):
+def test_texts_of_omitted_queries_are_omitted(made):
     output = made(RECORDS, queries=1, shuffle_seed=3)
     ((_, judged),) = candidates(output).items()
     assert len(pd.read_parquet(output / "documents.parquet")) == len(judged)
@@ -78,7 +78,7 @@ def test_fewer_queries_leave_others_texts_out(made):
         ([{"query": "a", "positive": "b"}], {"mined": {"bm25": 3}}, "1 are too few for 3 beside 1 positives"),
     ],
 )
-def test_what_is_wrong_with_records(made, records, config, message):
+def test_invalid_records_are_one_line(made, records, config, message):
     with pytest.raises(UserError, match=message):
         made(records, **config)
 
@@ -86,7 +86,7 @@ def test_what_is_wrong_with_records(made, records, config, message):
 WORDS = ["red apple pie", "green apple tart", "red brick wall", "blue sea shore", "green sea turtle"]
 
 
-def test_negatives_by_words_are_what_shares_words():
+def test_negatives_by_bm25_share_words_with_the_query():
     records = [Record(f"{text.split()[0]} {text.split()[1]}", [text], []) for text in WORDS]
     mined = mine(records, MiningConfig(bm25=2), None)
     assert set(mined[0].negatives) == {"green apple tart", "red brick wall"}
@@ -95,13 +95,13 @@ def test_negatives_by_words_are_what_shares_words():
     assert mine([kept, *records], MiningConfig(bm25=2), None)[0] == kept
 
 
-def test_other_answers_to_the_same_query_are_no_negatives():
+def test_positives_of_the_same_query_are_never_negatives():
     records = [Record("apple", [text], []) for text in WORDS[:2]] + [Record("sea", [text], []) for text in WORDS[3:]]
     for record in mine(records, MiningConfig(bm25=2), None):
         assert not any(record.query in text for text in record.negatives)
 
 
-def test_negatives_by_a_model_are_what_it_finds_alike(made, tiny_model, pairs):
+def test_negatives_by_a_model_are_the_most_similar_texts(made, tiny_model, pairs):
     records = [{"query": summary, "positive": code} for summary, code in pairs[:30]]
     output = made(records, model=tiny_model.parent, mined={"bm25": 2, "model": 3})
     found = candidates(output)
@@ -147,7 +147,7 @@ def test_scored_pairs(tmp_path):
     }
     for change, message in (
         ({"columns": ["a", "b", "c"]}, "no column 'c'"),
-        ({"columns": ["a", "b", "a"]}, "no number in"),
+        ({"columns": ["a", "b", "a"]}, "which is not a number"),
     ):
         with pytest.raises(UserError, match=message):
             task.run(JobDescription(config={**config, **change}, origin=None), {}, tmp_path / "out", 1)

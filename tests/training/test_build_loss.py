@@ -17,7 +17,7 @@ def choices(config, field):
     return set(get_args(config.model_fields[field].annotation))
 
 
-def test_what_a_configuration_offers_is_what_the_library_registers():
+def test_a_configuration_offers_exactly_what_the_library_registers():
     assert choices(EstimatorConfig, "name") == set(ESTIMATORS)
     assert choices(CentringConfig, "kind") == set(CENTRINGS)
     # Ranges of a batch and learned ones are no kinds that are saved; `running` stands for both running kinds.

@@ -68,16 +68,16 @@ def killed_at(monkeypatch, step, *arguments, **trainer):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_it_ends_as_if_unbroken(inputs, tmp_path, monkeypatch, capsys, name):
-    weights, log = trained(inputs, tmp_path / "unbroken", METHODS[name], max_steps=12)
+def test_a_resumed_training_ends_as_if_uninterrupted(inputs, tmp_path, monkeypatch, capsys, name):
+    weights, log = trained(inputs, tmp_path / "uninterrupted", METHODS[name], max_steps=12)
     killed_at(monkeypatch, 5, inputs, tmp_path / "killed", METHODS[name], max_steps=12)
     again, log_again = trained(inputs, tmp_path / "killed", METHODS[name], max_steps=12)
-    assert "going on from checkpoint-5" in capsys.readouterr().err
+    assert "resuming from checkpoint-5" in capsys.readouterr().err
     pd.testing.assert_frame_equal(log, log_again, check_exact=True)
     assert weights == again
 
 
-def test_on_the_clock_only_what_is_left_is_trained(inputs, tmp_path, monkeypatch):
+def test_a_resumed_training_by_time_trains_only_the_remaining_time(inputs, tmp_path, monkeypatch):
     """The learning rate falls on from where it stood."""
     killed_at(monkeypatch, 20, inputs, tmp_path / "killed", {}, max_seconds=3, warmup_ratio=0.0)
     _, log = trained(inputs, tmp_path / "killed", {}, max_seconds=3, warmup_ratio=0.0)

@@ -1,7 +1,7 @@
-"""What a causal language model is trained on: blocks of text, and translations whose prompt is not predicted."""
+"""Training examples of a causal language model: blocks of text, and translations whose prompt is not predicted."""
 
 from qatlab.models.byte_decoder import byte_tokenizer
-from qatlab.models.causal_lm import IGNORED, filled
+from qatlab.models.causal_lm import IGNORED, fill_prompt
 from qatlab.training.causal_lm import Blocks, PadRight, translations
 
 TOKENIZER = byte_tokenizer()
@@ -33,13 +33,13 @@ def test_a_translation_is_predicted_and_its_prompt_is_not():
     assert len(example["labels"]) == len(example["input_ids"])
 
 
-def test_what_is_too_long_is_counted():
+def test_examples_that_are_too_long_are_counted():
     examples, too_long = translations(TOKENIZER, ["a", "b" * 30], ["x", "y" * 30], "{source}:", 16)
     assert (len(examples), too_long) == (1, 1)
 
 
 def test_braces_elsewhere_are_left_alone():
-    assert filled("{a} {source}!", "{b} {source}") == "{a} {b} {source}!"
+    assert fill_prompt("{a} {source}!", "{b} {source}") == "{a} {b} {source}!"
 
 
 def test_shorter_examples_are_padded_behind():

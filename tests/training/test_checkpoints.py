@@ -1,4 +1,4 @@
-"""A training that is killed goes on from its checkpoint and ends with the very weights and log of an unbroken one."""
+"""A training that is killed resumes from its checkpoint and ends with the weights and log of an uninterrupted one."""
 
 import json
 import os
@@ -90,24 +90,24 @@ def killed_at(monkeypatch, step, inputs, output, told):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_it_ends_as_if_unbroken(inputs, tmp_path, monkeypatch, capsys, name):
+def test_a_resumed_training_ends_as_if_uninterrupted(inputs, tmp_path, monkeypatch, capsys, name):
     """Killed in the first epoch, and again in the second."""
     told = description(METHODS[name])
-    weights, log = trained(inputs, tmp_path / "unbroken", told)
+    weights, log = trained(inputs, tmp_path / "uninterrupted", told)
     killed_at(monkeypatch, 3, inputs, tmp_path / "killed", told)
     killed_at(monkeypatch, 6, inputs, tmp_path / "killed", told)
     again, log_again = trained(inputs, tmp_path / "killed", told)
-    assert "going on from checkpoint-3" in (said := capsys.readouterr().err)
-    assert "going on from checkpoint-6" in said
+    assert "resuming from checkpoint-3" in (said := capsys.readouterr().err)
+    assert "resuming from checkpoint-6" in said
     pd.testing.assert_frame_equal(log, log_again, check_exact=True)
     assert weights == again
-    for ranges in (tmp_path / "unbroken" / "model").rglob("*.npz"):
-        assert sha256_of(ranges) == sha256_of(tmp_path / "killed" / ranges.relative_to(tmp_path / "unbroken"))
+    for ranges in (tmp_path / "uninterrupted" / "model").rglob("*.npz"):
+        assert sha256_of(ranges) == sha256_of(tmp_path / "killed" / ranges.relative_to(tmp_path / "uninterrupted"))
 
 
 def test_with_accumulated_gradients_too(inputs, tmp_path, monkeypatch):
     told = description({}, batch_size=8, gradient_accumulation_steps=3, warmup_steps=2, lr_scheduler_type="cosine")
-    weights, log = trained(inputs, tmp_path / "unbroken", told)
+    weights, log = trained(inputs, tmp_path / "uninterrupted", told)
     killed_at(monkeypatch, 4, inputs, tmp_path / "killed", told)
     again, log_again = trained(inputs, tmp_path / "killed", told)
     assert len(log_again) == len(log) == 6
@@ -115,9 +115,9 @@ def test_with_accumulated_gradients_too(inputs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("harm", ["truncated", "changed", "without_seal"])
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(inputs, tmp_path, monkeypatch, capsys, harm):
+def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(inputs, tmp_path, monkeypatch, capsys, harm):
     told = description({})
-    weights, _ = trained(inputs, tmp_path / "unbroken", told)
+    weights, _ = trained(inputs, tmp_path / "uninterrupted", told)
     output = tmp_path / "killed"
     killed_at(monkeypatch, 5, inputs, output, told)
     newest = checkpoint_folder(output) / "checkpoint-5"
@@ -130,31 +130,31 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(inputs, tmp_path
         file.write_bytes(content[:100] if harm == "truncated" else content)
     again, _ = trained(inputs, output, told)
     said = capsys.readouterr().err
-    why = "it was not written to its end" if harm == "without_seal" else "optimizer.pt is damaged"
+    why = "it is incomplete" if harm == "without_seal" else "optimizer.pt is damaged"
     assert f"checkpoint-5 is not used: {why}" in said
-    assert "going on from checkpoint-4" in said
+    assert "resuming from checkpoint-4" in said
     assert weights == again
 
 
-def test_two_checkpoints_are_kept_and_none_of_another_training_is_gone_on_from(inputs, tmp_path, monkeypatch, capsys):
+def test_two_checkpoints_are_kept_and_none_of_another_training_is_resumed(inputs, tmp_path, monkeypatch, capsys):
     killed_at(monkeypatch, 5, inputs, tmp_path / "tried", description({}))
     found = sorted(path.name for path in checkpoint_folder(tmp_path / "tried").iterdir())
     assert found == ["checkpoint-4", "checkpoint-5"]
     other = description({}, learning_rate=2e-3)
     weights, _ = trained(inputs, tmp_path / "other", other)
     again, _ = trained(inputs, tmp_path / "tried", other)
-    assert "checkpoint-5 is not used: it is of other code, versions or data" in capsys.readouterr().err
+    assert "checkpoint-5 is not used: it comes from other code, versions or data" in capsys.readouterr().err
     assert weights == again
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_told_to_end_it_saves_the_step_and_goes_on_from_there(inputs, tmp_path, monkeypatch, number):
+def test_a_signal_saves_the_step_and_the_next_run_resumes_from_it(inputs, tmp_path, monkeypatch, number):
     monkeypatch.setenv(INTERVAL, "3600")
     told = description({})
-    weights, _ = trained(inputs, tmp_path / "unbroken", told)
+    weights, _ = trained(inputs, tmp_path / "uninterrupted", told)
     before = signal.getsignal(number)
     at_step(monkeypatch, 2, lambda: os.kill(os.getpid(), number))
-    with pytest.raises(Stopped, match=r"stopped at step 3; the same command goes on from checkpoint-3") as stopped:
+    with pytest.raises(Stopped, match=r"stopped at step 3; the same command resumes from checkpoint-3") as stopped:
         trained(inputs, tmp_path / "told", told)
     assert stopped.value.signal == number
     assert signal.getsignal(number) == before
@@ -162,7 +162,7 @@ def test_told_to_end_it_saves_the_step_and_goes_on_from_there(inputs, tmp_path, 
     assert weights == again
 
 
-def test_told_by_several_at_once_it_saves_all_the_same(inputs, tmp_path, monkeypatch):
+def test_several_signals_at_once_still_save_the_step(inputs, tmp_path, monkeypatch):
     """Slurm signals each process of a job, and Snakemake, one of them, its own job as well."""
     monkeypatch.setenv(INTERVAL, "3600")
 
@@ -171,12 +171,12 @@ def test_told_by_several_at_once_it_saves_all_the_same(inputs, tmp_path, monkeyp
             os.kill(os.getpid(), number)
 
     at_step(monkeypatch, 2, tell)
-    with pytest.raises(Stopped, match="the same command goes on from checkpoint-3") as stopped:
+    with pytest.raises(Stopped, match="the same command resumes from checkpoint-3") as stopped:
         trained(inputs, tmp_path / "told", description({}))
     assert stopped.value.signal == signal.SIGTERM
 
 
-def test_who_presses_ctrl_c_once_more_waits_for_nothing(inputs, tmp_path, monkeypatch):
+def test_a_second_ctrl_c_ends_the_training_immediately(inputs, tmp_path, monkeypatch):
     monkeypatch.setenv(INTERVAL, "3600")
 
     def press():
@@ -191,7 +191,7 @@ def test_who_presses_ctrl_c_once_more_waits_for_nothing(inputs, tmp_path, monkey
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "nan"])
-def test_an_interval_that_is_none_is_one_line(inputs, tmp_path, monkeypatch, value):
+def test_an_invalid_interval_is_one_line(inputs, tmp_path, monkeypatch, value):
     monkeypatch.setenv(INTERVAL, value)
     with pytest.raises(UserError, match=f"{INTERVAL} is '{value}'; give seconds, 0 or more"):
         trained(inputs, tmp_path / "tried", description({}))
@@ -206,7 +206,7 @@ def command(inputs, folder, stage, told):
 def test_the_command_survives_sigkill_and_leaves_no_checkpoint_when_complete(inputs, tmp_path):
     told = description({"embedding_quantization": {"precisions": INT8}}, num_train_epochs=10)
     words = command(inputs, tmp_path, "train", told)
-    assert subprocess.run([*words, "--output", tmp_path / "unbroken"]).returncode == 0
+    assert subprocess.run([*words, "--output", tmp_path / "uninterrupted"]).returncode == 0
     process = subprocess.Popen([*words, "--output", tmp_path / "killed"])
     checkpoints = checkpoint_folder(tmp_path / "killed")
     until = time.monotonic() + 120
@@ -217,9 +217,9 @@ def test_the_command_survives_sigkill_and_leaves_no_checkpoint_when_complete(inp
     assert not (tmp_path / "killed").exists()
     again = subprocess.run([*words, "--output", tmp_path / "killed"], stderr=subprocess.PIPE, text=True)
     assert again.returncode == 0
-    assert "going on from checkpoint-" in again.stderr
+    assert "resuming from checkpoint-" in again.stderr
     files = ("model/model.safetensors", "log.csv")
     for name in files:
-        assert sha256_of(tmp_path / "unbroken" / name) == sha256_of(tmp_path / "killed" / name)
+        assert sha256_of(tmp_path / "uninterrupted" / name) == sha256_of(tmp_path / "killed" / name)
     assert not checkpoints.exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

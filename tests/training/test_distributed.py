@@ -76,7 +76,7 @@ def without_dropout(training_inputs, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def in_doubles(without_dropout, tmp_path_factory):
-    """The model in float64, as its own folder says."""
+    """A model whose own folder configures float64."""
     folder = tmp_path_factory.mktemp("in_doubles") / "model"
     shutil.copytree(without_dropout["model"], folder)
     path = folder / "model" / "sentence_bert_config.json"
@@ -86,7 +86,7 @@ def in_doubles(without_dropout, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def decoder(tiny_decoder, pairs, tmp_path_factory):
-    """What a causal language model's training is made from: translations, whose lengths differ."""
+    """Inputs of the training of a causal language model: translations, whose lengths differ."""
     folder = tmp_path_factory.mktemp("decoder")
     make(tiny_decoder, 96, folder / "model" / "model")
     (folder / "data").mkdir()
@@ -167,7 +167,7 @@ def assert_same(ours, theirs):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_two_processes_train_what_one_does(without_dropout, in_doubles, tmp_path, name):
+def test_two_processes_train_to_the_weights_of_one(without_dropout, in_doubles, tmp_path, name):
     quantized = "embedding_quantization" in METHODS[name]
     inputs = in_doubles if quantized else without_dropout
     steps = {"max_steps": STEPS.get(name, 5)}
@@ -194,7 +194,7 @@ def test_a_causal_language_model_too(decoder, tmp_path):
 
 
 def test_two_nodes_are_two_launchers(without_dropout, tmp_path):
-    """Each is told which node it is; the first one alone writes."""
+    """Each receives its rank; only the first one writes."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -210,10 +210,10 @@ def test_two_nodes_are_two_launchers(without_dropout, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two", "two.json", "two.log", "two.node-1.log"]
 
 
-def test_told_to_end_it_saves_and_goes_on_to_the_weights_of_an_unbroken_one(training_inputs, tmp_path):
+def test_a_signal_saves_and_the_next_run_reaches_the_weights_of_an_uninterrupted_one(training_inputs, tmp_path):
     """With dropout, whose random state is each process's own; ended in the second epoch, of another order."""
     told = description(METHODS["ste"], max_steps=None, num_train_epochs=5, **TWO)
-    unbroken, _ = in_two(training_inputs, tmp_path / "unbroken", told)
+    unbroken, _ = in_two(training_inputs, tmp_path / "uninterrupted", told)
     process = started(training_inputs, tmp_path / "told", told, **{INTERVAL: "0"})
     sixth = checkpoint_folder(tmp_path / "told") / "checkpoint-6"
     while not sixth.exists() and process.poll() is None:
@@ -223,10 +223,10 @@ def test_told_to_end_it_saves_and_goes_on_to_the_weights_of_an_unbroken_one(trai
     process.send_signal(signal.SIGTERM)  # as by Snakemake, when Slurm has told both
     code, said = ended(process)
     assert code == 128 + signal.SIGTERM, said
-    assert re.search(r"train tried stopped at step (\d+); the same command goes on from checkpoint-\1\n$", said), said
+    assert re.search(r"train tried stopped at step (\d+); the same command resumes from checkpoint-\1\n$", said), said
     assert not (tmp_path / "told").exists()
     again, said = in_two(training_inputs, tmp_path / "told", told)
-    assert "going on from checkpoint-" in said
+    assert "resuming from checkpoint-" in said
     for name, tensor in unbroken[0].items():
         assert torch.equal(again[0][name], tensor), name
     pd.testing.assert_frame_equal(again[1], unbroken[1], check_exact=True)
@@ -271,7 +271,7 @@ def test_a_process_that_is_killed_ends_the_training(training_inputs, tmp_path, f
     assert code == 2
     last = said.splitlines()[-1]
     assert re.search(
-        r"failed: process \d of 2 was ended by SIGKILL from outside; too little memory, if nobody did it", last
+        r"failed: process \d of 2 was ended by SIGKILL from outside; unless someone did it, memory was exhausted", last
     )
 
 

@@ -1,4 +1,4 @@
-"""LoRA: adapters alone are trained, go into the weights in the end, and meet the grid as the scheme says."""
+"""LoRA: only adapters are trained, they are merged into the weights, and they are quantized according to the scheme."""
 
 import pytest
 import torch
@@ -50,8 +50,8 @@ def test_merged_it_is_the_plain_model_with_the_same_embeddings(model, tiny_model
 
 
 @pytest.mark.parametrize("quantized", ["base", "merged"])
-def test_what_is_quantized_in_training(model, texts, quantized):
-    """Of the sum, training and shipping agree; of the base alone they cannot, and the difference can be seen."""
+def test_quantization_of_weights_with_adapters_in_training(model, texts, quantized):
+    """Training and deployment agree if the sum is quantized; if only the base weight is, they differ visibly."""
     prepare(model, INT4)
     before = embeddings(model, texts)
     add_adapters(model, LoraConfig(r=4, quantized=quantized))
@@ -79,7 +79,7 @@ def test_gradients_reach_the_adapters_through_the_quantized_sum(model, texts):
     assert all(g.abs().sum() > 0 for n, g in gradients.items() if "attention.self.key" not in n)
 
 
-def test_modules_that_are_not_there_are_named(model):
+def test_missing_modules_are_named(model):
     with pytest.raises(ValueError, match=r"'q_proj' matches no linear layer .*it has 13, such as 0\."):
         add_adapters(model, LoraConfig(target_modules="q_proj"))
     with pytest.raises(ValueError, match="it has no such layer"):

@@ -45,7 +45,7 @@ def test_a_late_start_is_a_share_of_the_time():
         ),
     ],
 )
-def test_budgets_that_do_not_fit_are_said(values, message):
+def test_inconsistent_budgets_are_reported(values, message):
     with pytest.raises(ValueError, match=message):
         TrainerConfig.model_validate(values)
 

@@ -271,8 +271,11 @@ def test_models_are_pushed_when_asked_for_and_the_token_is_in_no_file(finished, 
     pushed = finished.tables().parent / "pushed.json"
     for config, message in (
         ({}, "error: say whose the models will be on the hub: snakemake push --config push=OWNER"),
-        ({"push": "me"}, "error: pushing needs a token of the hub that can write: export HF_TOKEN=…"),
-        ({"push": "me/you"}, "error: push=me/you: give the user or organization of the hub that models go to"),
+        ({"push": "me"}, "error: pushing needs a hub token with write access: export HF_TOKEN=…"),
+        (
+            {"push": "me/you"},
+            "error: push=me/you: give the user or organization on the hub to which models are uploaded",
+        ),
         ({"push": "me", "push_public": "perhaps"}, "error: push_public=perhaps: give true or false"),
     ):
         result = finished.snakemake("push", environment={"HF_TOKEN": ""}, **config)
@@ -283,7 +286,7 @@ def test_models_are_pushed_when_asked_for_and_the_token_is_in_no_file(finished, 
         network["HF_HUB_DISABLE_XET"] = "1"  # whose storage the hub on loopback does not have
         result = finished.snakemake("push", environment={**network, "HF_TOKEN": READER}, push="me")
         assert result.returncode != 0
-        assert "qatlab: the token in HF_TOKEN may not write to 'me/tiny-baseline-int8-seed-0'" in result.stdout
+        assert "qatlab: the token in HF_TOKEN has no write access to 'me/tiny-baseline-int8-seed-0'" in result.stdout
         assert not pushed.exists()
         result = finished.snakemake("push", environment={**network, "HF_TOKEN": WRITER}, push="me")
         assert result.returncode == 0, result.stdout
@@ -458,7 +461,10 @@ MISTAKES = [
         {"overrides": "model.name='\"a;b/c\"' trainer.batch_size=16"},
         "error: model.name 'a;b/c' is neither a folder that exists nor a hub id",
     ),
-    ({"overrides": "method.name='\"../x\"' trainer.batch_size=16"}, "error: method.name: a name has ASCII letters"),
+    (
+        {"overrides": "method.name='\"../x\"' trainer.batch_size=16"},
+        "error: method.name: a name consists of ASCII letters",
+    ),
     ({"overrides": "model.revision=${oc.env:HF_TOKEN}"}, "error: model.revision: '${oc.env:HF_TOKEN}' would look up"),
     ({"overrides": "data.path='no where.csv'"}, "error: data file 'no where.csv' does not exist"),
     ({"overrides": "data.path=\"'no (w), here.csv'\""}, "error: data file 'no (w), here.csv' does not exist"),

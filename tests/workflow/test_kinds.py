@@ -144,4 +144,4 @@ def test_mteb_reads_what_it_knows(study):
 def test_an_unknown_task_is_one_line_before_anything_starts(checkout):
     result = checkout.snakemake(study="quickstart", overrides="task=[mteb] task.mteb.name=SciFakt")
     assert result.returncode != 0
-    assert "mteb knows no task 'SciFakt'; did you mean 'SciFact'?" in result.stdout
+    assert "mteb has no task 'SciFakt'; did you mean 'SciFact'?" in result.stdout

@@ -156,7 +156,7 @@ def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model,
     # Slurm's logs of what succeeded are gone.
     (first,) = (there / "results" / "logs" / "slurm" / "rule_train").rglob("*.log")
     saved = re.search(
-        r"stopped at step (\d+); the same command goes on from checkpoint-\1$", first.read_text(), re.MULTILINE
+        r"stopped at step (\d+); the same command resumes from checkpoint-\1$", first.read_text(), re.MULTILINE
     )
     assert saved, first.read_text()
     (second,) = (there / "results" / "logs" / "train").glob("*.log")

@@ -1,3 +1,3 @@
-"""qatlab: what quantization costs an embedding model, and which training recipe wins it back."""
+"""Quantization-aware training of embedding models: how much quality quantization costs, and which method recovers it."""
 
 __version__ = "0.1.0"

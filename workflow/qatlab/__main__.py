@@ -1,4 +1,4 @@
-"""`qatlab STAGE …`, or `python -m qatlab STAGE …`: every stage as a command. `qatlab --help` lists them."""
+"""Command line: `qatlab STAGE …` or `python -m qatlab STAGE …` runs a stage or command, and `qatlab --help` lists them."""
 
 import argparse
 import importlib
@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qatlab.artifact import alone, checkpoint_folder, scratch_folder, written_aside
+from qatlab.artifact import checkpoint_folder, exclusively_locked, scratch_folder, written_aside
 from qatlab.bundle import KINDS, add_option, in_use
 from qatlab.errors import Stopped, UserError, printable, unknown
 from qatlab.failures import mark, unmark
-from qatlab.fork_server import run_there
+from qatlab.fork_server import run_in_server
 from qatlab.machine.disk import full
 from qatlab.progress import last_lines, output_to, say
 
@@ -25,20 +25,20 @@ STAGES = {
     "model": "fetch a base model as a plain Sentence Transformers folder",
     "data": "write training rows as Parquet",
     "task": "write an evaluation task as Parquet",
-    "texts": "write a set of texts that are only embedded, as Parquet",
+    "texts": "write a set of texts without judgements as Parquet",
     "train": "train a model",
-    "deploy": "turn a trained model into what is shipped",
+    "deploy": "build a deployment of a trained model",
     "encode": "run a deployed model over the texts of a task or set: embeddings, translations or probabilities",
     "score": "score embeddings at every output precision, or translations and probabilities",
     "drift": "compare a deployment's embeddings with a reference's",
     "bit_changes": "count the bits in which two models' embeddings differ",
-    "tables": "gather a study's figures",
+    "tables": "gather a study's metrics in tables",
     "plots": "draw a study's tables",
     "mteb_results": "write scores in mteb's own format",
     "models": "gather a study's trained models, each with its ONNX files and its card",
     "index": "list all studies with their answers",
 }
-# They write into a study's folder, or that of all studies, beside one another.
+# Stages that write into the folder of a study or of all studies, which they share.
 STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
 COMMANDS = {  # by name: the function that runs it, and what it does
     "init": ("qatlab.commands.init:main", "write the workflow and its configuration into a folder"),
@@ -47,14 +47,20 @@ COMMANDS = {  # by name: the function that runs it, and what it does
     "schemes": ("qatlab.commands.schemes:print_schemes", "list the schemes of weights"),
     "bench": ("qatlab.commands.bench:main", "measure time and memory against references"),
     "push": ("qatlab.commands.push:main", "upload a study's models to the hub"),
-    "audit": ("qatlab.commands.audit:main", "list known vulnerabilities of the lock, and what is done about each"),
-    "bundle": ("qatlab.commands.bundle:main", "gather what a study needs from outside, for machines without network"),
-    "gc": ("qatlab.commands.gc:main", "list or remove artifacts that no study names any more"),
+    "audit": (
+        "qatlab.commands.audit:main",
+        "list known vulnerabilities of the locked packages, and the decision on each",
+    ),
+    "bundle": (
+        "qatlab.commands.bundle:main",
+        "gather all external inputs of a study, for machines without network access",
+    ),
+    "gc": ("qatlab.commands.gc:main", "list or remove artifacts that no study refers to"),
 }
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one stage or command; returns the exit code. A user's mistake is one line, not a traceback."""
+    """Run one stage or command and return the exit code; a user's mistake is shown as one line, not a traceback."""
     arguments = sys.argv[1:] if arguments is None else arguments
     name = arguments[0] if arguments else "--help"
     try:
@@ -70,7 +76,7 @@ def main(arguments: list[str] | None = None) -> int:
             return int(getattr(importlib.import_module(module), function)(arguments[1:]) or 0)
         if name not in STAGES:
             raise unknown("stage", name, [*STAGES, *COMMANDS])
-        code = run_there(arguments)
+        code = run_in_server(arguments)
         return _run_stage(name, arguments[1:]) if code is None else code
     except UserError as error:
         print(f"qatlab: {printable(error)}", file=sys.stderr)
@@ -114,17 +120,19 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
         "--config",
         type=Path,
         required=True,
-        help="the stage's slice of the configuration, as `qatlab plan --write` makes it",
+        help="configuration of the stage, as `qatlab plan --write` writes it",
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to write; it appears only when complete")
-    parser.add_argument("--threads", type=int, default=None, help="processor threads (default: all)")
-    parser.add_argument("--log", type=Path, default=None, help="file for everything that libraries print")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder to write; it does not exist until it is complete"
+    )
+    parser.add_argument("--threads", type=int, default=None, help="number of CPU threads (default: all)")
+    parser.add_argument("--log", type=Path, default=None, help="file for the output of libraries")
     parser.add_argument(
         "--input",
         action="append",
         default=[],
         metavar="ROLE=PATH",
-        help="an artifact this one is made from, other than the one that --config names; may be repeated",
+        help="artifact to use as an input instead of the one that --config names; may be repeated",
     )
     parser.add_argument(
         "--results",
@@ -143,31 +151,31 @@ def _options(name: str, arguments: list[str]) -> argparse.Namespace:
 
 
 def _node(name: str, description: "JobDescription") -> Any:
-    """Which node this is of a training in several processes; None for what runs in this one."""
-    several = description.config["trainer"].get("distributed") if name == "train" else None
-    if several is None:
+    """Return this node of a distributed training, or None for a job that runs in this process."""
+    section = description.config["trainer"].get("distributed") if name == "train" else None
+    if section is None:
         return None
     from qatlab.config.trainer import DistributedConfig
     from qatlab.machine.nodes import this_node
 
-    distributed = DistributedConfig.model_validate(several)
+    distributed = DistributedConfig.model_validate(section)
     return this_node(distributed.nodes) if distributed.in_all > 1 else None
 
 
 def _make(
     name: str, options: argparse.Namespace, description: "JobDescription", inputs: dict[str, Path], node: Any
 ) -> None:
-    if node is not None and node.rank > 0:  # the first one's processes write for all
+    if node is not None and node.rank > 0:  # Only the processes of the first node write the output.
         _run(name, options, description, inputs, scratch_folder(options.output), node)
         return
     of_study = name in STUDY_STAGES
     stage = f"{name} {description.label}"
 
     def waiting() -> None:
-        say(f"{stage} waits: another process is making it")
+        say(f"{stage} waits for another process that is building the same output")
 
     beside = options.output.with_name(f"{options.output.name}.{name}") if of_study else options.output
-    with alone(beside, waiting), written_aside(options.output, name if of_study else None) as scratch:
+    with exclusively_locked(beside, waiting), written_aside(options.output, name if of_study else None) as scratch:
         try:
             _run(name, options, description, inputs, scratch, node)
             if not of_study:
@@ -175,7 +183,7 @@ def _make(
         except (UserError, Stopped):
             raise
         except BaseException:
-            with suppress(OSError):  # a full disk has no room for it
+            with suppress(OSError):  # The disk may be full.
                 traceback.print_exc()
             raise
     shutil.rmtree(checkpoint_folder(options.output), ignore_errors=True)
@@ -200,7 +208,7 @@ def _run(
 
 
 def _failed(stage: str, error: Exception, log: Path | None) -> int:
-    """Says why on the screen; returns the exit code."""
+    """Show the reason of a failure on the terminal, and return the exit code."""
     if isinstance(error, UserError):
         say(f"{stage} failed: {error}" + (f" (log: {log})" if log else ""))
         return 2
@@ -215,15 +223,15 @@ def _failed(stage: str, error: Exception, log: Path | None) -> int:
 
 
 def _inputs(inputs: dict[str, Path], others: list[str]) -> dict[str, Path]:
-    """The artifacts by role: those that the configuration names, and others in their place."""
+    """Return the artifacts by role: those of the configuration, replaced by those of --input."""
     for pair in others:
         role, separator, path = pair.partition("=")
         if not separator:
             raise UserError(f"--input takes ROLE=PATH, not '{pair}'")
         inputs[role] = Path(path)
-    for role, given in inputs.items():
-        if not given.exists():
-            raise UserError(f"--input {role}: '{given}' does not exist")
+    for role, path_of_role in inputs.items():
+        if not path_of_role.exists():
+            raise UserError(f"--input {role}: '{path_of_role}' does not exist")
     return inputs
 
 

@@ -1,4 +1,4 @@
-"""NumPy files of numbers. Those of objects are pickles, which run code when they are read: they are not read."""
+"""Safe reading of NumPy files: arrays of objects are pickles, which run code when they are read, so they are refused."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,22 +10,27 @@ from qatlab.errors import UserError
 
 
 def load_array(path: Path, mapped: bool = False) -> np.ndarray:
-    """The array of a .npy file; raises UserError for one that holds anything else.
+    """Load the array of a .npy file.
 
     Args:
         path: the file.
-        mapped: leave it on disk, and read what is computed with: for files that need not fit in memory.
+        mapped: whether to map the file into memory, for files that do not fit in it, instead of reading it.
+
+    Raises:
+        UserError: if the file holds anything else than an array of numbers.
     """
-    with numbers_alone(path):
+    with pickles_refused(path):
         array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     return array
 
 
 @contextmanager
-def numbers_alone(path: Path) -> Iterator[None]:
-    """Turns NumPy's refusal to read a file's pickles, or a file that is cut off, into a UserError."""
+def pickles_refused(path: Path) -> Iterator[None]:
+    """Convert NumPy's errors for pickles and truncated files into a UserError."""
     try:
         yield
     except (ValueError, EOFError) as error:
         reason = str(error).partition("\n")[0]
-        raise UserError(f"{path} holds no numbers ({reason[:80]}); delete {path.parent} and run again") from None
+        raise UserError(
+            f"{path} holds no valid array of numbers ({reason[:80]}); delete {path.parent} and run again"
+        ) from None

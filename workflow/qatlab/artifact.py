@@ -1,4 +1,4 @@
-"""Artifacts: folders named after what made them, written aside and renamed when complete."""
+"""Artifacts: folders whose names contain a hash of their content's origin, and which are written aside and renamed when complete."""
 
 import fcntl
 import hashlib
@@ -15,22 +15,22 @@ from qatlab.machine.disk import full
 
 HASH_DIGITS = 12
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
-LONGEST_SLUG = 160  # file systems take 255 bytes, of which a hash and what stands around it need some
+LONGEST_SLUG = 160  # characters; file systems allow names of 255 bytes, which also hold a hash, a prefix and a suffix
 
 
 def canonical_json(value: Any) -> str:
-    """The same text for the same builtin values, whatever the order of dictionary keys."""
+    """Return a JSON text that depends only on the builtin values, not on the order of dictionary keys."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def identity(slug: str, content: Any) -> str:
-    """`<slug>-<hash>`: words for people, a SHA-256 prefix of the content for identity."""
+    """Return the name `<slug>-<hash>`: readable words, and a prefix of the content's SHA-256 as the identity."""
     words = re.sub(r"[^a-z0-9_.]+", "-", slug.lower()).strip("-.")[:LONGEST_SLUG] or "unnamed"
     return f"{words}-{hashlib.sha256(canonical_json(content).encode()).hexdigest()[:HASH_DIGITS]}"
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's relative file names and contents, links followed."""
+    """Return the hexadecimal SHA-256 of a file, or of a folder's relative file names and contents; links are followed."""
     digest = hashlib.sha256()
     if path.is_dir():
         for file in files_below(path):
@@ -43,24 +43,24 @@ def sha256_of(path: Path) -> str:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files of a folder, sorted; of linked folders too, but none of a folder that holds the link itself."""
-    found, holders = [], {folder: {folder.resolve()}}
-    for place, below, names in os.walk(folder, followlinks=True):
-        at = Path(place)
-        found += [at / name for name in names if (at / name).is_file()]
-        real = {name: (at / name).resolve() for name in below}
-        below[:] = [name for name in below if real[name] not in holders[at]]
-        holders |= {at / name: {*holders[at], real[name]} for name in below}
-    return sorted(found)
+    """Return the sorted files below a folder. Links to folders are followed, except to a folder that contains the link."""
+    files, ancestors = [], {folder: {folder.resolve()}}
+    for place, subfolders, names in os.walk(folder, followlinks=True):
+        parent = Path(place)
+        files += [parent / name for name in names if (parent / name).is_file()]
+        real = {name: (parent / name).resolve() for name in subfolders}
+        subfolders[:] = [name for name in subfolders if real[name] not in ancestors[parent]]
+        ancestors |= {parent / name: {*ancestors[parent], real[name]} for name in subfolders}
+    return sorted(files)
 
 
 def folder_bytes(folder: Path) -> int:
-    """Sum of the sizes of all files below a folder, in bytes."""
+    """Return the total size of all files below a folder in bytes."""
     return sum(file.stat().st_size for file in files_below(folder))
 
 
 def readable_bytes(size: float) -> str:
-    """A number of bytes for people: 512 bytes, 45.4 MB."""
+    """Return a readable number of bytes, such as 512 bytes or 45.4 MB."""
     for unit in UNITS:
         if size < 1000 or unit == UNITS[-1]:
             break
@@ -69,24 +69,24 @@ def readable_bytes(size: float) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Readable JSON with a trailing newline and sorted keys."""
+    """Write a value as indented JSON with sorted keys and a trailing newline."""
     path.write_text(
         json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
     )
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file."""
+    """Return the value of a JSON file."""
     return json.loads(path.read_text(encoding="utf-8"))
 
 
 def scratch_folder(output: Path) -> Path:
-    """Where `output` is written until it is complete."""
+    """Return the folder in which `output` is written until it is complete."""
     return output.with_name(f".{output.name}.partial")
 
 
 def checkpoint_folder(output: Path) -> Path:
-    """Of a stage that can go on from where it was killed: it survives a new try, and goes when `output` is complete.
+    """Return the folder of a stage's checkpoints, which survives a new attempt and is deleted when `output` is complete.
 
     Args:
         output: the artifact's folder, or its scratch folder.
@@ -97,10 +97,15 @@ def checkpoint_folder(output: Path) -> Path:
 
 @contextmanager
 def written_aside(output: Path, beside: str | None = None) -> Iterator[Path]:
-    """A scratch folder beside `output` that becomes `output` only if the block ends without an error.
+    """Yield a scratch folder beside `output` that becomes `output` only if the block ends without an error.
 
-    With `beside`, the name of one of several jobs that write into `output`, what the block wrote replaces entries of the same
-    name in `output`, and other entries stay.
+    Args:
+        output: the folder to write.
+        beside: name of the job, if several jobs write into `output`. Entries of the scratch folder then replace entries of the
+            same name in `output`, and other entries are kept.
+
+    Raises:
+        UserError: if the disk is full.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     scratch = output.with_name(f".{output.name}.{beside}.partial") if beside else scratch_folder(output)
@@ -112,7 +117,7 @@ def written_aside(output: Path, beside: str | None = None) -> Iterator[Path]:
             if not entry.is_symlink():
                 sync(entry)
     except BaseException as error:
-        no_space = full(error, scratch)  # asked before the scratch folder makes room
+        no_space = full(error, scratch)  # It is checked before deleting the scratch folder frees space.
         shutil.rmtree(scratch, ignore_errors=True)
         if no_space:
             raise no_space from error
@@ -128,11 +133,16 @@ def written_aside(output: Path, beside: str | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def alone(output: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Holds an artifact's lock, so that it has one maker at a time; `waiting` is called where another holds it.
+def exclusively_locked(output: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of an artifact, so that only one process builds it at a time.
 
-    A workflow that was killed may leave jobs behind that go on, and the workflow started after it makes the same artifacts. The
-    lock is the operating system's: it ends with its process, however that ends. Where the file system has none, nobody waits.
+    A killed workflow may leave running jobs behind, and the workflow that is started after it builds the same artifacts. The lock is
+    one of the operating system, so it is released when its process ends for any reason. On a file system without locks, nothing is
+    locked.
+
+    Args:
+        output: folder of the artifact.
+        waiting: is called once if another process holds the lock.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     file = output.with_name(f".{output.name}.lock")
@@ -146,16 +156,19 @@ def alone(output: Path, waiting: Callable[[], None]) -> Iterator[None]:
 
 
 def _locked(file: Path, waiting: Callable[[], None]) -> int | None:
-    """The open lock file. Who held it before may have removed it: then the name is another file's, and we try that."""
-    said = False
+    """Return the descriptor of the locked file, or None on a file system without locks.
+
+    The previous holder may have removed the file after it was opened here. Then its name belongs to another file, which is tried next.
+    """
+    reported = False
     while True:
         descriptor = os.open(file, os.O_CREAT | os.O_RDWR)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not said:
+            if not reported:
                 waiting()
-                said = True
+                reported = True
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
             os.close(descriptor)
@@ -173,7 +186,7 @@ def _replace(source: Path, target: Path) -> None:
 
 
 def link_or_copy_tree(source: Path, target: Path) -> None:
-    """Copies a folder, with hard links where the file system has them."""
+    """Copy a folder, with hard links to its files if the file system supports them."""
     shutil.copytree(
         source,
         target,
@@ -184,7 +197,7 @@ def link_or_copy_tree(source: Path, target: Path) -> None:
 
 
 def link_or_copy(source: str | Path, target: str | Path) -> None:
-    """The same file under another name: a hard link where the file system has them, or else a copy."""
+    """Create a hard link to a file, or a copy if the file system does not support hard links."""
     try:
         os.link(source, target)
     except OSError:
@@ -192,7 +205,7 @@ def link_or_copy(source: str | Path, target: str | Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Has a file's or folder's content reach the disk."""
+    """Flush the content of a file or folder to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

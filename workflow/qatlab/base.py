@@ -1,4 +1,4 @@
-"""What every configuration model shares: unknown keys are errors, values never change after validation, names are only names."""
+"""Base class of the configuration models, which refuse unknown keys and are immutable, and the types of names in them."""
 
 import re
 from typing import Annotated
@@ -7,31 +7,31 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from qatlab.errors import is_plain
 
-LONGEST_NAME = 96  # characters; folders and tables put several of them into one
+LONGEST_NAME = 96  # characters; names of folders and rows contain several names
 LONGEST_LINE = 500
 LONGEST_TEXT = 10_000
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 class Strict(BaseModel):
-    """A configuration section. Misspelt keys are refused rather than ignored."""
+    """Base class of the sections of a configuration. Misspelt keys are refused rather than ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can name a file, a column and a shell's word alike."""
+    """Return whether a text can be the name of a file and of a column, and a single word of a shell command."""
     return bool(NAME.fullmatch(text)) and ".." not in text and len(text) <= LONGEST_NAME
 
 
 def is_variant(text: str) -> bool:
-    """Whether it is a name, or NAME:SCHEME, such as a method with the weights that it trains for: `baseline:int8`."""
+    """Return whether a text is a name or NAME:SCHEME, such as a method with the scheme of weights that it trains: `baseline:int8`."""
     parts = text.split(":")
     return len(parts) <= 2 and all(map(is_name, parts)) and len(text) <= LONGEST_NAME
 
 
 def is_hub_id(text: str) -> bool:
-    """Whether it is OWNER/NAME, or the NAME of one of the hub's oldest repositories, which have no owner."""
+    """Return whether a text is a hub id OWNER/NAME, or the NAME of one of the hub's oldest repositories, which have no owner."""
     parts = text.split("/")
     return len(parts) <= 2 and all(map(is_name, parts))
 
@@ -39,7 +39,7 @@ def is_hub_id(text: str) -> bool:
 def _name(text: str) -> str:
     if not is_name(text):
         raise ValueError(
-            f"a name has ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), at most {LONGEST_NAME} of them"
+            f"a name consists of ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), at most {LONGEST_NAME} of them"
         )
     return text
 
@@ -47,7 +47,7 @@ def _name(text: str) -> str:
 def _variant(text: str) -> str:
     if not is_variant(text):
         raise ValueError(
-            "a name has ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), and at most one ':' before a "
+            "a name consists of ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), and at most one ':' before a "
             f"scheme of weights; at most {LONGEST_NAME} characters"
         )
     return text
@@ -55,7 +55,7 @@ def _variant(text: str) -> str:
 
 def _hub_id(text: str) -> str:
     if not is_hub_id(text):
-        raise ValueError("a hub id is OWNER/NAME, of ASCII letters, digits, '_', '-' and '.' (no '..')")
+        raise ValueError("a hub id is OWNER/NAME, and consists of ASCII letters, digits, '_', '-' and '.' (no '..')")
     return text
 
 

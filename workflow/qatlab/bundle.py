@@ -1,4 +1,4 @@
-"""Bundles: a folder with all that a study needs from outside, to run it on machines without network.
+"""Bundles: folders with all external inputs of a study, to run it on machines without network access.
 
     bundle.json       the study it was made for, the origins that planning looked up, and the SHA-256 of each artifact
     model/ data/ …    the artifacts, as their stages write them
@@ -20,16 +20,21 @@ from typing import Any
 from qatlab.artifact import link_or_copy_tree, read_json, sha256_of, write_json
 from qatlab.errors import UserError
 
-VARIABLE = "QATLAB_BUNDLE"  # of the environment: the folder
+VARIABLE = "QATLAB_BUNDLE"  # environment variable that holds the folder
 INDEX = "bundle.json"
-KINDS = ("model", "data", "task", "texts")  # of artifacts that come from outside; a task may be mined with a model
+KINDS = (
+    "model",
+    "data",
+    "task",
+    "texts",
+)  # kinds of artifacts with external inputs; models come first, because a task may be mined with one
 NAMES = ("name", "package", "path")  # configuration keys that identify a source in error messages
 HALF = "float16"
 LARGEST_HALF = 65504.0
 
 
 def run_from(folder: Path) -> None:
-    """Make this process and its child processes use a bundle and no network. Raises UserError for a folder that is no bundle."""
+    """Make this process and its child processes use a bundle and no network; raise a UserError if the folder is not a bundle."""
     Bundle(folder)
     os.environ[VARIABLE] = str(folder.resolve())
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -47,14 +52,15 @@ def add_option(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action=Use,
         metavar="FOLDER",
-        help=f"run from what qatlab bundle has gathered there, without network (default: {VARIABLE} of the environment)",
+        help=f"folder that qatlab bundle has written, to run from without network (default: environment variable {VARIABLE})",
     )
 
 
 def in_use() -> "Bundle | None":
-    """Return the bundle that this process uses, without network, or None.
+    """Return the bundle that this process uses instead of the network, or None.
 
-    Raises UserError if the environment names a folder that is no bundle.
+    Raises:
+        UserError: if the environment names a folder that is not a bundle.
     """
     folder = os.environ.get(VARIABLE)
     if not folder:
@@ -64,7 +70,14 @@ def in_use() -> "Bundle | None":
 
 
 class Bundle:
-    """A complete bundle. Raises UserError for a folder that is no bundle."""
+    """Complete bundle.
+
+    Args:
+        folder: the folder.
+
+    Raises:
+        UserError: if the folder is not a bundle.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,14 +92,23 @@ class Bundle:
             self.artifacts: dict[str, dict[str, Any]] = index["artifacts"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise UserError(
-                f"bundle '{folder}' has no {INDEX} that can be read; make it anew with qatlab bundle --study NAME --output FOLDER"
+                f"bundle '{folder}' has no readable {INDEX}; make it again with qatlab bundle --study NAME --output FOLDER"
             ) from None
 
     def origin(self, key: str, lookup: Callable[[Any], Any], config: Any) -> Any:
-        """Return the origin that the lookup found on the machine that made the bundle."""
+        """Return the origin that the lookup returned on the machine that made the bundle.
+
+        Args:
+            key: key of the origin in the index.
+            lookup: the function that would look it up.
+            config: the configuration that would be looked up.
+
+        Raises:
+            UserError: if the bundle does not contain the origin.
+        """
         if key not in self.origins:
-            named = (getattr(config, key, None) for key in NAMES)
-            raise self._lacks(lookup.__name__.removesuffix("_origin"), next(filter(None, named), None))
+            names = (getattr(config, key, None) for key in NAMES)
+            raise self._lacks(lookup.__name__.removesuffix("_origin"), next(filter(None, names), None))
         return self.origins[key]
 
     def check(self, artifacts: Iterable[Any]) -> None:
@@ -96,9 +118,9 @@ class Bundle:
                 raise self._lacks(artifact.kind, artifact.label)
 
     def _lacks(self, kind: str, name: str | None) -> UserError:
-        what = f"{kind} '{name}'" if name else f"a {kind}"
+        missing = f"{kind} '{name}'" if name else f"a {kind}"
         return UserError(
-            f"bundle '{self.folder}' lacks {what} as the study has it (it was made for: {self.study}); "
+            f"bundle '{self.folder}' lacks {missing} as the study configures it (it was made for: {self.study}); "
             "make one with the study, scale and overrides that are to run: qatlab bundle"
         )
 
@@ -120,7 +142,7 @@ class Bundle:
             raise self._lacks(*path.split("/", 1))
         if sha256_of(self._at(path)) != entry["sha256"]:
             raise UserError(
-                f"{self._at(path)} is not as it was gathered (its SHA-256 is another); copy the bundle again"
+                f"{self._at(path)} has changed since it was gathered (its SHA-256 differs); copy the bundle again"
             )
         if "half" not in entry:
             link_or_copy_tree(self._at(path), output)
@@ -131,7 +153,13 @@ class Bundle:
 
 
 class Gathering:
-    """A bundle under construction, which records the origins that planning looks up and the checksums of artifacts."""
+    """Bundle under construction, which records the origins that planning looks up and the checksums of artifacts.
+
+    Args:
+        folder: the folder to write.
+        study: name of the study.
+        half: whether the float32 weights of models are rounded to float16.
+    """
 
     def __init__(self, folder: Path, study: str, half: bool) -> None:
         self.folder, self.study, self.half = folder, study, half
@@ -139,21 +167,30 @@ class Gathering:
         self.artifacts: dict[str, dict[str, Any]] = {}
 
     def origin(self, key: str, lookup: Callable[[Any], Any], config: Any) -> Any:
-        """Look up and record an origin; that of a model to be rounded names the type it is rounded to."""
-        found = lookup(config)
+        """Look up and record an origin; the origin of a model to be rounded includes the type that it is rounded to.
+
+        Args:
+            key: key of the origin in the index.
+            lookup: the function that looks it up.
+            config: the configuration to look up.
+        """
+        origin = lookup(config)
         if self.half and lookup.__name__ == "model_origin":
-            found = {"of": found, "weights": HALF}
-        self.origins[key] = found
-        return found
+            origin = {"of": origin, "weights": HALF}
+        self.origins[key] = origin
+        return origin
 
     def check(self, artifacts: Iterable[Any]) -> None:
-        """Accept any plan: its artifacts are about to be added."""
+        """Accept any plan, because its artifacts are yet to be added."""
 
     def add(self, path: str) -> None:
-        """Add an artifact that its stage has written below the folder. Raises UserError for weights beyond float16's range.
+        """Add an artifact that its stage has written below the folder.
 
         With --half, weights are rounded here but stay float32 until `close`, so that hard negatives are mined with the same model
         that the study will use.
+
+        Raises:
+            UserError: for weights beyond the range of float16.
         """
         self.artifacts[path] = {}
         if self.half and path.startswith("model/"):
@@ -179,13 +216,13 @@ def _float32_tensors(artifact: Path) -> dict[str, list[str]]:
     """Return the names of a model's float32 tensors by file, without files that have none."""
     from safetensors import safe_open
 
-    found = {}
+    names_by_file = {}
     for file in sorted(artifact.rglob("*.safetensors")):
         with safe_open(file, framework="pt") as stored:
             names = [name for name in stored.keys() if stored.get_slice(name).get_dtype() == "F32"]  # noqa: SIM118
         if names:
-            found[file.relative_to(artifact).as_posix()] = names
-    return found
+            names_by_file[file.relative_to(artifact).as_posix()] = names
+    return names_by_file
 
 
 def _cast(file: Path, names: list[str], dtype: str) -> None:
@@ -200,10 +237,10 @@ def _cast(file: Path, names: list[str], dtype: str) -> None:
     for name in names:
         if dtype == HALF and (tensors[name].abs() > LARGEST_HALF).any():
             raise UserError(
-                f"{file.name}: {name} has values beyond {LARGEST_HALF:.0f}, float16's largest; leave --half out"
+                f"{file.name}: {name} has values beyond {LARGEST_HALF:.0f}, the largest float16; leave --half out"
             )
         tensors[name] = tensors[name].to(getattr(torch, dtype))
-    aside = file.with_suffix(".new")  # tensors that stay are still read from the file itself
+    aside = file.with_suffix(".new")  # Tensors that are not converted are still mapped from the original file.
     save_file(tensors, aside, metadata=metadata)
     aside.replace(file)
 

@@ -1,25 +1,25 @@
-"""The exceptions that are shown as one line, never as a traceback; and what others wrote, made fit for a terminal."""
+"""Exceptions that are shown as one line instead of a traceback, and functions that make untrusted text safe for a terminal."""
 
 import os
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")  # of the environment
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (also of direction), surrogates, separators of lines
+SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")  # environment variables
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (including direction), surrogates, line separators
 
 
 class UserError(Exception):
-    """A mistake in a study, a path or a name. Its message says what is wrong and what would be right."""
+    """Mistake in a study, a path or a name. The message says what is wrong and what to do."""
 
 
 class Diverged(UserError):
-    """A training has ended, because its loss is no number any more, or has exploded.
+    """Divergence of a training, which was ended because its loss became NaN or exploded.
 
     Args:
-        message: which one, where and what to change.
+        message: the run, the step and what to change.
         step: the optimizer step.
-        checkpoint: the last good one, if there is any.
+        checkpoint: path of the last good checkpoint, if there is one.
     """
 
     def __init__(self, message: str, step: int, checkpoint: str | None) -> None:
@@ -28,11 +28,11 @@ class Diverged(UserError):
 
 
 class Stopped(Exception):
-    """The process was told to end, and has saved what it had done.
+    """End of a process that received a signal and has saved its progress.
 
     Args:
-        message: where it stopped, and where the same command goes on.
-        signal: the number of the signal that told it.
+        message: where it stopped, and from where the same command resumes.
+        signal: number of the signal.
     """
 
     def __init__(self, message: str, signal: int) -> None:
@@ -41,7 +41,13 @@ class Stopped(Exception):
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
-    """An unknown name of some kind, the nearest valid one, and all the valid ones."""
+    """Return the error for an unknown name, which suggests the nearest valid name and lists all valid names.
+
+    Args:
+        kind: what the name is the name of, such as 'method'.
+        name: the unknown name.
+        valid: the valid names.
+    """
     choices = sorted(valid)
     near = get_close_matches(str(name), choices, n=1, cutoff=0.6)
     hint = f" (did you mean '{near[0]}'?)" if near else ""
@@ -49,12 +55,12 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> UserError:
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text is one line without anything that a terminal would act on instead of showing it."""
+    """Return whether a text is one line without characters that a terminal interprets instead of showing them."""
     return not any(unicodedata.category(letter) in UNSEEN for letter in text)
 
 
 def printable(text: object) -> str:
-    r"""A text in one line, whose control characters are seen instead of obeyed: `\x1b[31m`, `\n`, `\u202e`."""
+    r"""Return a text as one line in which control characters are escaped: `\x1b[31m`, `\n`, `\u202e`."""
     shown = str(text)
     if is_plain(shown):
         return shown
@@ -66,9 +72,9 @@ def _escaped(letter: str) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text of a library's, with the names of the environment's secrets where it quotes their values."""
+    """Return a library's text, in which the values of secret environment variables are replaced by their names."""
     for name in SECRETS:
         secret = os.environ.get(name, "").strip()
-        for form in {secret, repr(secret)[1:-1]} - {""}:
-            text = text.replace(form, f"<{name}>")
+        for spelling in {secret, repr(secret)[1:-1]} - {""}:
+            text = text.replace(spelling, f"<{name}>")
     return text

@@ -1,4 +1,4 @@
-"""Failure marks: what a stage that failed leaves beside the artifact that it could not make, until it is tried again."""
+"""Failure marks: files that a failed stage leaves beside the artifact that it could not build, until the next attempt."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import NamedTuple
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import Diverged, UserError
 
-LETTERS = 300  # of a reason
+LETTERS = 300  # largest number of characters of a reason
 
 
 class Mark(NamedTuple):
@@ -26,15 +26,18 @@ class Mark(NamedTuple):
 
 
 def mark_file(output: Path) -> Path:
-    """`results/train/.<artifact>.failed.json`."""
+    """Return the path of the mark, such as `results/train/.<artifact>.failed.json`."""
     return output.with_name(f".{output.name}.failed.json")
 
 
 def mark(output: Path, stage: str, label: str, error: Exception) -> None:
-    """Leaves the mark: stage, label, the reason in one line and, of a training that diverged, the step and the last checkpoint.
+    """Write the mark: stage, label, the reason in one line and, for a training that diverged, the step and the last checkpoint.
 
     Args:
-        output: the artifact's folder, as the stage was given it.
+        output: folder of the artifact.
+        stage: name of the stage.
+        label: name of the artifact, for messages.
+        error: the error that ended the stage.
     """
     diverged = error if isinstance(error, Diverged) else None
     failure = Mark(
@@ -48,31 +51,31 @@ def mark(output: Path, stage: str, label: str, error: Exception) -> None:
     try:
         write_json(new, failure._asdict())
         new.replace(mark_file(output))
-    except OSError:  # on a full disk; the person at the screen has read it
+    except OSError:  # The disk may be full; the error is also shown on the terminal.
         new.unlink(missing_ok=True)
 
 
 def unmark(output: Path) -> None:
-    """Takes it away: another try begins."""
+    """Remove the mark, because another attempt begins."""
     mark_file(output).unlink(missing_ok=True)
 
 
 def read_mark(output: Path) -> Mark | None:
-    """Return the mark of an artifact's last try; None if there is none, or it cannot be read."""
+    """Return the mark of an artifact's last attempt; None if there is none, or it cannot be read."""
     with suppress(OSError, ValueError, TypeError):
         return Mark(**read_json(mark_file(output)))
     return None
 
 
 def _reason(error: Exception, label: str) -> str:
-    """One line without the label, which stands beside it, and without paths that mean nothing elsewhere or later."""
-    said = str(error).strip().partition("\n")[0]
+    """Return the reason in one line, without the label, which is stored separately, and without paths of this machine."""
+    reason = str(error).strip().partition("\n")[0]
     if not isinstance(error, UserError):
-        said = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    said = _short(said.removeprefix(f"{label} "))
-    return said if len(said) <= LETTERS else said[: LETTERS - 1] + "…"
+        reason = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    reason = _short(reason.removeprefix(f"{label} "))
+    return reason if len(reason) <= LETTERS else reason[: LETTERS - 1] + "…"
 
 
 def _short(text: str) -> str:
-    """Paths as from the folder that this runs in."""
+    """Return a text in which paths are relative to the working directory."""
     return text.replace(f"{Path.cwd()}/", "")

@@ -1,13 +1,13 @@
-"""Runs jobs in processes forked from one that has imported PyTorch, so that a job need not import it.
+"""Server that runs jobs in processes forked from one that has imported PyTorch, so that a job need not import it.
 
-The workflow starts the server for its own jobs (`start`), and each job asks it to run the stage (`run_there`); so does each
-process of a distributed training. Jobs run by
-themselves where there is no server: on clusters, beside GPUs (a forked process cannot use CUDA that its parent has looked
-at), on other systems than Linux, in other environments than the workflow's, and where QATLAB_FORK_SERVER is empty.
+The workflow starts the server for its own jobs (`start`). Each job, and each process of a distributed training, requests that the
+server runs its stage (`run_in_server`). Jobs run in their own process if there is no server: on clusters, with GPUs (a forked process
+cannot use CUDA after its parent has initialized it), on other systems than Linux, in another environment than that of the workflow,
+and if QATLAB_FORK_SERVER is empty.
 
-A job connects to a Unix socket and sends its arguments, environment, working directory and standard streams; then one byte
-for each signal that it gets. The server answers with the process's number and, at its end, with its wait status. A job that
-is killed ends its process; a workflow that is killed leaves its jobs to end by themselves, as without a server.
+A job connects to a Unix socket and sends its arguments, environment, working directory and standard streams, and then one byte for
+each signal that it receives. The server answers with the id of the forked process and, at its end, with its wait status. If a job is
+killed, its forked process is killed too; if the workflow is killed, its jobs run to their end, as they do without a server.
 """
 
 import gc
@@ -27,13 +27,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
-ADDRESS = "QATLAB_FORK_SERVER"  # environment variable: the socket's path
-OF_JOB = "QATLAB_FORK_SERVER_OF_JOB"  # the same in a forked job, for the processes that it starts itself
+ADDRESS = "QATLAB_FORK_SERVER"  # environment variable that holds the path of the socket
+SERVER_OF_JOB = "QATLAB_FORK_SERVER_OF_JOB"  # its name in a forked job, for processes that the job starts
 WORKER = "worker"  # the first argument of a process of a distributed training
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TORCH_STAGES = ("train", "deploy", "encode", WORKER)
-# A forked process lacks the threads of its parent. Those of OpenBLAS and Arrow start again in it; ONNX Runtime, which also starts
-# one when it is imported, is left to the jobs.
+# A forked process lacks the threads of its parent. OpenBLAS and Arrow restart theirs; ONNX Runtime, which also starts a thread when
+# it is imported, does not, so jobs import it themselves.
 PRELOADED = ("faiss", "numpy", "pandas", "pyarrow.parquet", "pydantic.main", "pydantic.type_adapter", "scipy.stats")
 PRELOADED_WITH_TORCH = (
     "torch",
@@ -45,15 +45,15 @@ PRELOADED_WITH_TORCH = (
 SOCKET = "socket"
 LENGTH = struct.Struct("!I")
 NO_HANDLER = -1
-PATIENCE = 10.0  # seconds for a request, which is sent as a whole
+PATIENCE = 10.0  # seconds until a request, which is sent at once, must have arrived
 
 _started: subprocess.Popen[bytes] | None = None
 
 
 def start() -> None:
-    """Start a server for the jobs of this process, which find it by their environment; it ends after this process does.
+    """Start a server for the jobs of this process, which find its address in their environment; it ends after this process.
 
-    Nothing is started on other systems than Linux, and where the environment names a server already, or none.
+    Nothing is started on other systems than Linux, or if the environment already holds an address, which may be empty.
     """
     global _started
     if sys.platform != "linux" or ADDRESS in os.environ:
@@ -62,32 +62,32 @@ def start() -> None:
     address = folder / SOCKET
     with socket.socket(socket.AF_UNIX) as listener:
         try:
-            listener.bind(str(address))  # before any job looks for it
-        except OSError:  # such as a path that is too long for a socket
+            listener.bind(str(address))  # The address exists before any job uses it.
+        except OSError:  # The path may be too long for a socket, for example.
             folder.rmdir()
             return
         listener.listen(128)
         _started = subprocess.Popen(
             [sys.executable, "-m", "qatlab.fork_server", str(listener.fileno()), str(folder)],
-            stdin=subprocess.PIPE,  # closed when this process ends, however it ends
+            stdin=subprocess.PIPE,  # It is closed when this process ends for any reason.
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
-            # huggingface_hub reads this when it is imported. Jobs write to logs, where progress bars are thousands of lines.
+            # huggingface_hub reads this variable when it is imported. Progress bars would write thousands of lines to logs.
             env={"HF_HUB_DISABLE_PROGRESS_BARS": "1", **os.environ},
-            start_new_session=True,  # Ctrl-C is for the jobs, which pass it on
+            start_new_session=True,  # Ctrl-C reaches the jobs, which forward it.
         )
     os.environ[ADDRESS] = str(address)
 
 
-def run_there(arguments: Sequence[str]) -> int | None:
-    """Return the exit code of a stage that the server ran; None where there is none, or none that can run it."""
+def run_in_server(arguments: Sequence[str]) -> int | None:
+    """Run a stage in the server and return its exit code; None if there is no server or it cannot run the stage."""
     address = os.environ.get(ADDRESS)
     if not address:
         return None
     request = {
         "arguments": list(arguments),
-        "environment": {OF_JOB if name == ADDRESS else name: value for name, value in os.environ.items()},
+        "environment": {SERVER_OF_JOB if name == ADDRESS else name: value for name, value in os.environ.items()},
         "folder": str(Path.cwd()),
         "installation": _installation(),
     }
@@ -103,14 +103,14 @@ def run_there(arguments: Sequence[str]) -> int | None:
 
 
 def _wait(connection: socket.socket) -> int | None:
-    """Wait for the process to end, passing signals on; None where the server refuses to make one."""
+    """Wait for the forked process, forward signals to it, and return its exit code; None if the server did not fork one."""
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
+    def forward(number: int, frame: FrameType | None) -> None:
         with suppress(OSError):
             connection.send(bytes([number]))
 
     before = {
-        number: signal.signal(number, pass_on) for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN
+        number: signal.signal(number, forward) for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN
     }
     try:
         with connection.makefile("rb") as answers:
@@ -121,7 +121,7 @@ def _wait(connection: socket.socket) -> int | None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if not status:  # the server was killed, and cannot say how the process ended
+    if not status:  # The server was killed, so the status is unknown.
         with suppress(ProcessLookupError):
             os.kill(int(process), signal.SIGKILL)
         return 1
@@ -134,36 +134,36 @@ def _wait(connection: socket.socket) -> int | None:
 
 
 def _line(answers: BinaryIO) -> bytes:
-    """Return the server's next line; nothing where it has ended, even if it had not read the signals that it was sent."""
+    """Return the server's next line, or nothing if it has ended, even with signals that it has not read."""
     with suppress(ConnectionError):
         return answers.readline()
     return b""
 
 
 def _installation() -> list[str]:
-    """Identify the Python environment and the copy of qatlab: a server runs jobs of its own installation only."""
+    """Return what identifies the Python environment and the copy of qatlab; a server runs only jobs of its own installation."""
     return [sys.prefix, sys.version, str(Path(__file__).resolve())]
 
 
 class ForkServer:
-    """Serves the jobs of one workflow until its process has ended and all of them have.
+    """Server for the jobs of one workflow, which runs until the workflow's process and all jobs have ended.
 
     Args:
         listener: a listening Unix socket.
-        run: given the arguments of a job, in its process: returns the exit code.
-        prepare: given the same, in the server, before it forks: imports what the job would.
+        run: is called in the forked process with the arguments of a job, and returns the exit code.
+        prepare: is called in the server with the same arguments before it forks, and imports the modules that the job needs.
     """
 
     def __init__(
         self, listener: socket.socket, run: Callable[[list[str]], int], prepare: Callable[[list[str]], None]
     ) -> None:
         self.listener, self.run, self.prepare = listener, run, prepare
-        self.jobs: dict[int, socket.socket] = {}  # by the process's number
+        self.jobs: dict[int, socket.socket] = {}  # by the id of the forked process
         self.selector = selectors.DefaultSelector()
         self.ended, self.wake = socket.socketpair()
 
     def serve(self) -> int | None:
-        """Return, in the process of a job, its exit code; in the server, None."""
+        """Serve jobs; return the exit code in the forked process of a job, and None in the server."""
         self.ended.setblocking(False)
         self.wake.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -178,7 +178,7 @@ class ForkServer:
                         return code
                 elif key.fileobj is self.ended:
                     self._reap()
-                elif key.fileobj is sys.stdin:  # the workflow has ended
+                elif key.fileobj is sys.stdin:  # The workflow has ended.
                     serving = False
                     self.selector.unregister(sys.stdin)
                     self.selector.unregister(self.listener)
@@ -188,7 +188,7 @@ class ForkServer:
         return None
 
     def _accept(self) -> int | None:
-        """Fork a process for a job; returns its exit code there, and None in the server."""
+        """Fork a process for a job; return its exit code in this process, and None in the server."""
         connection, _ = self.listener.accept()
         connection.settimeout(PATIENCE)
         streams: list[int] = []
@@ -196,9 +196,9 @@ class ForkServer:
             length, streams, _, _ = socket.recv_fds(connection, LENGTH.size, 3)
             request = _request(connection, length)
             self.prepare(request["arguments"])
-            gc.freeze()  # what is shared is not collected, so not copied
+            gc.freeze()  # Garbage collection would write to shared memory pages and so copy them.
             process: int | None = os.fork()
-        except Exception:  # the job then runs by itself, and says what is wrong
+        except Exception:  # The job then runs in its own process, and reports the error.
             process, request = None, {}
         if process == 0:
             connection.close()
@@ -210,18 +210,18 @@ class ForkServer:
             return None
         self.jobs[process] = connection
         self.selector.register(connection, selectors.EVENT_READ, process)
-        with suppress(OSError):  # the job has gone, which is seen next
+        with suppress(OSError):  # The job has ended, which the selector reports next.
             connection.sendall(b"%d\n" % process)
         return None
 
     def _run_as_job(self, request: dict[str, Any], streams: list[int]) -> int:
-        """Take over a job's streams, environment and folder in the forked process, and run its stage; returns the exit code."""
+        """Apply a job's streams, environment and folder in the forked process, run its stage and return the exit code."""
         signal.set_wakeup_fd(NO_HANDLER)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         self.selector.close()
-        for held in (self.listener, self.ended, self.wake, *self.jobs.values()):
-            held.close()
+        for open_socket in (self.listener, self.ended, self.wake, *self.jobs.values()):
+            open_socket.close()
         os.setsid()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
@@ -234,7 +234,7 @@ class ForkServer:
         return self.run(request["arguments"])
 
     def _forward_signals(self, process: int) -> None:
-        """Send a job's signals to its process; kill the process if the job has closed its connection."""
+        """Send a job's signals to its forked process; kill the process if the job has closed its connection."""
         try:
             numbers = self.jobs[process].recv(64)
         except OSError:
@@ -254,20 +254,20 @@ class ForkServer:
             if done:
                 with suppress(OSError):
                     connection.sendall(b"%d\n" % status)
-                with suppress(KeyError):  # of a job that has gone
+                with suppress(KeyError):  # The connection of a job that has ended is already unregistered.
                     self.selector.unregister(connection)
                 connection.close()
                 del self.jobs[process]
 
 
 def _request(connection: socket.socket, length: bytes) -> dict[str, Any]:
-    """Read a job's message. Raises ValueError if it was cut off, or comes from another installation."""
+    """Read a job's request; raise a ValueError if it is truncated or comes from another installation."""
     (size,) = LENGTH.unpack(length)
     body = b""
-    while len(body) < size:  # and no further: what follows are signals
+    while len(body) < size:  # Bytes after the request are signals, which are read elsewhere.
         part = connection.recv(size - len(body))
         if not part:
-            raise ValueError("cut off")
+            raise ValueError("truncated request")
         body += part
     request: dict[str, Any] = json.loads(body)
     if request["installation"] != _installation():
@@ -276,38 +276,38 @@ def _request(connection: socket.socket, length: bytes) -> dict[str, Any]:
 
 
 def _limit_threads() -> None:
-    """Have libraries that are loaded already compute with as many threads as the environment says."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    if given.isdecimal():
+    """Set the number of threads of libraries that are already loaded to OMP_NUM_THREADS."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdecimal():
         from threadpoolctl import threadpool_limits
 
-        threadpool_limits(int(given))
+        threadpool_limits(int(threads))
         if (torch := sys.modules.get("torch")) is not None:
-            torch.set_num_threads(int(given))
+            torch.set_num_threads(int(threads))
 
 
 def preload(arguments: Sequence[str]) -> None:
-    """Import what a stage needs of other libraries; of qatlab nothing, which may change while a workflow runs."""
+    """Import the libraries that a stage needs, but no module of qatlab, which may change while a workflow runs."""
     with_torch = bool(arguments) and arguments[0] in TORCH_STAGES
     for module in (*PRELOADED, *(PRELOADED_WITH_TORCH if with_torch else ())):
         importlib.import_module(module)
 
 
-def open_to_workers() -> None:
-    """Let the processes that this job starts find the server that has forked it, if one has."""
-    if OF_JOB in os.environ:
-        os.environ[ADDRESS] = os.environ[OF_JOB]
+def share_with_children() -> None:
+    """Let the processes that this job starts use the server that has forked it, if there is one."""
+    if SERVER_OF_JOB in os.environ:
+        os.environ[ADDRESS] = os.environ[SERVER_OF_JOB]
 
 
 def _run(arguments: list[str]) -> int:
-    """Run what a job's own process would run, imported by name: it is above this module, which jobs import first."""
+    """Run what a job's own process would run; it is imported by name, because it belongs to a higher layer than this module."""
     if arguments[:1] == [WORKER]:
         importlib.import_module("qatlab.training.worker").run_and_exit(Path(arguments[1]))
     return int(importlib.import_module("qatlab.__main__").main(arguments))
 
 
 def main() -> int:
-    """Serve, given the number of a listening socket and the folder to remove at the end; returns the exit code."""
+    """Serve jobs and return the exit code; arguments are a listening socket's descriptor and the folder to remove at the end."""
     descriptor, folder = int(sys.argv[1]), Path(sys.argv[2])
     code = ForkServer(socket.socket(fileno=descriptor), _run, preload).serve()
     if code is not None:

@@ -1,4 +1,4 @@
-"""The Hugging Face hub: asked again where it is busy, and its errors in words a user can act on."""
+"""Access to the Hugging Face hub: requests are repeated while it is busy, and its errors become actionable messages."""
 
 import importlib
 import importlib.util
@@ -19,9 +19,9 @@ from huggingface_hub.errors import (
 from qatlab.errors import UserError, without_secrets
 from qatlab.progress import say
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
-OFFLINE_WAYS = {
+OFFLINE_ALTERNATIVES = {
     "model": "download it elsewhere and give its folder (model.name=FOLDER), or keep the default model=minilm",
     "data": "download it elsewhere and give the file (data=local data.path=FILE), or keep the default data=docstrings",
     "texts": "download it elsewhere and give the file (texts=[texts_file] texts.texts_file.path=FILE), or keep texts=[]",
@@ -29,53 +29,68 @@ OFFLINE_WAYS = {
     "task.parallel_texts.paths=[FILE,FILE]; texts: task=[text_file] task.text_file.path=FILE), or keep task=[stdlib,networkx]",
 }
 REASON_LENGTH = 120
-SECONDS = 30  # that an answer may take
-WAITS = (1.0, 2.0, 4.0)  # seconds before asking again
-LONGEST_WAIT = 60.0  # of those that a hub asks for
-BUSY = (408, 429)
-BROKEN = (500, 502, 503, 504)  # where files are fetched, the client itself asks again after these, for half a minute
+SECONDS = 30  # timeout of a request
+WAITS = (1.0, 2.0, 4.0)  # seconds before each further attempt
+LONGEST_WAIT = 60.0  # seconds; a longer Retry-After of the hub is shortened to it
+BUSY = (408, 429)  # HTTP statuses
+BROKEN = (500, 502, 503, 504)  # When files are downloaded, the client itself retries after these for half a minute.
 
 
-# What huggingface_hub speaks HTTP with: httpx2 since its release 2, httpx in 1. Their errors are not among its own.
+# HTTP clients of huggingface_hub: httpx2 since its release 2, httpx in 1. It does not wrap their errors.
 _HTTP = [importlib.import_module(name) for name in ("httpx2", "httpx") if importlib.util.find_spec(name)]
 HUB_ERRORS: tuple[type[Exception], ...] = (OSError, *(http.TransportError for http in _HTTP))
-OURS: tuple[type[Exception], ...] = (  # which asking again does not mend
+PERMANENT: tuple[type[Exception], ...] = (  # errors that a further attempt does not resolve
     *(FileNotFoundError, PermissionError, HFValidationError),
     *(error for http in _HTTP for error in (http.LocalProtocolError, http.UnsupportedProtocol)),
 )
 
 
-def patiently(ask: Callable[[], Answer], passing: tuple[int, ...] = BUSY) -> Answer:
-    """What `ask` returns, asked again where the hub is busy or out of reach for a while, or a file came cut off.
+def with_retries(request: Callable[[], Result], transient: tuple[int, ...] = BUSY) -> Result:
+    """Return the result of a request, which is repeated if the hub is busy or unreachable, or a file arrives truncated.
 
-    Raises what the last try raised. Without network on purpose (HF_HUB_OFFLINE=1) there is one try.
+    The error of the last attempt is raised. In offline mode (HF_HUB_OFFLINE=1) there is one attempt.
 
     Args:
-        passing: the statuses after which it is asked again.
+        request: sends the request.
+        transient: HTTP statuses after which the request is repeated.
     """
     for wait in WAITS:
         try:
-            return ask()
+            return request()
         except HUB_ERRORS as error:
-            if not _passes(error, passing):
+            if not _is_transient(error, transient):
                 raise
-            pause = min(_asked_for(error) or wait, LONGEST_WAIT)
-            say(f"the hub: {reason(error)}; again in {pause:.3g} s")
+            pause = min(_retry_after(error) or wait, LONGEST_WAIT)
+            say(f"the hub: {reason(error)}; retrying in {pause:.3g} s")
             time.sleep(pause)
-    return ask()
+    return request()
 
 
 def info(name: str, revision: str, repository: str) -> Any:
-    """What the hub says of a repository ('model' or 'dataset'), asked patiently."""
-    return patiently(
+    """Return the hub's metadata of a repository, with retries.
+
+    Args:
+        name: id of the repository, owner/name.
+        revision: branch, tag or commit.
+        repository: 'model' or 'dataset'.
+    """
+    return with_retries(
         lambda: HfApi().repo_info(name, revision=revision, repo_type=repository, timeout=SECONDS), BUSY + BROKEN
     )
 
 
 def commit_of(kind: str, name: str, revision: str) -> str | None:
-    """The commit that a data set's revision is now; None without network on purpose, where what is cached is taken.
+    """Return the commit of a data set's revision; None in offline mode, in which the cached data set is used.
 
-    A branch can move while its parts are read: they are read at one commit.
+    A branch can move while parts of a data set are read, so all parts are read at one commit.
+
+    Args:
+        kind: 'data', 'task' or 'texts', for messages.
+        name: id of the data set, owner/name.
+        revision: branch, tag or commit.
+
+    Raises:
+        UserError: if the hub does not have the revision or cannot be reached.
     """
     with hub_errors_explained(kind, name, revision):
         try:
@@ -84,28 +99,36 @@ def commit_of(kind: str, name: str, revision: str) -> str | None:
             return None
 
 
-def _passes(error: BaseException, passing: tuple[int, ...]) -> bool:
-    """Whether the same question may be answered later."""
+def _is_transient(error: BaseException, transient: tuple[int, ...]) -> bool:
+    """Return whether a further attempt may succeed."""
     if isinstance(error, OfflineModeIsEnabled):
         return False
     response = getattr(error, "response", None)
     if response is not None:
-        return response.status_code in passing
-    if isinstance(error.__cause__, HUB_ERRORS):  # "not in the cache and cannot be reached", because of this
-        return _passes(error.__cause__, passing)
-    return not isinstance(error, OURS)
+        return response.status_code in transient
+    if isinstance(
+        error.__cause__, HUB_ERRORS
+    ):  # The error "not in the cache and cannot be reached" has the original one as its cause.
+        return _is_transient(error.__cause__, transient)
+    return not isinstance(error, PERMANENT)
 
 
-def _asked_for(error: BaseException) -> float | None:
-    """Seconds that a busy hub asks to wait."""
+def _retry_after(error: BaseException) -> float | None:
+    """Return the seconds in the Retry-After header of a busy hub, or None."""
     response = getattr(error, "response", None)
-    asked = response.headers.get("Retry-After", "") if response is not None else ""
-    return float(asked) if asked.isdigit() else None
+    seconds = response.headers.get("Retry-After", "") if response is not None else ""
+    return float(seconds) if seconds.isdigit() else None
 
 
 @contextmanager
 def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
-    """Turns what the hub's client raises into a UserError. `kind` is 'model', 'data', 'task' or 'texts'."""
+    """Convert errors of the hub's client into a UserError.
+
+    Args:
+        kind: 'model', 'data', 'task' or 'texts'.
+        name: id of the repository, owner/name.
+        revision: branch, tag or commit.
+    """
     try:
         yield
     except HFValidationError:
@@ -116,15 +139,15 @@ def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
         raise UserError(f"{kind} '{name}' is gated: accept its terms on the hub and set HF_TOKEN") from None
     except RepositoryNotFoundError:
         raise UserError(f"the hub has no {kind} '{name}' (or it is private: set HF_TOKEN)") from None
-    except HUB_ERRORS as error:  # OSError: HF_HUB_OFFLINE, nothing in the cache
+    except HUB_ERRORS as error:  # OSError is raised in offline mode if the cache lacks the repository.
         raise UserError(
             f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({reason(error)}); "
-            f"to work offline, {OFFLINE_WAYS[kind]}"
+            f"to work offline, {OFFLINE_ALTERNATIVES[kind]}"
         ) from None
 
 
 def reason(error: BaseException) -> str:
-    """The first line of what began it: "Client error '429 Too Many Requests'", not "an error happened"; without the address."""
+    """Return the first line of the original cause without the address, such as "Client error '429 Too Many Requests'"."""
     if isinstance(error.__cause__, HUB_ERRORS):
         return reason(error.__cause__)
     text = without_secrets(str(error)).strip().partition("\n")[0].partition(" for url")[0]

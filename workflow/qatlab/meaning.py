@@ -1,6 +1,6 @@
-"""What Python source computes, without what it only says: comments, docstrings, annotations, messages, descriptions of keys.
+"""Normalization of Python source to its meaning, without comments, docstrings, annotations, messages and descriptions of keys.
 
-Two files of the same meaning make the same artifacts, so that rewording one reruns nothing.
+Two files with the same meaning produce the same artifacts, so rewording a file reruns nothing.
 """
 
 import ast
@@ -8,26 +8,26 @@ from typing import TypeVar
 
 Node = TypeVar("Node", ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
-# Functions whose arguments a person reads. What they interpolate shapes no result either.
+# Functions whose arguments are messages, which do not influence results, even if expressions are interpolated.
 SAYING = ("say", "print", "unknown", "show_warnings")
-LOGGING = ("logger", "logging", "warnings")  # and their methods
-DESCRIPTIONS = ("description", "title", "help")  # keywords of Field and of options
+LOGGING = ("logger", "logging", "warnings")  # objects whose methods take messages
+DESCRIPTIONS = ("description", "title", "help")  # keyword arguments of Field and add_argument
 
 
 def meaning(source: str) -> str:
-    """Return Python source that computes the same, in one layout and without anything that is only read.
+    """Return Python source that computes the same, in a uniform layout and without text for readers.
 
-    Left out are comments, docstrings, annotations (a default stays), `if TYPE_CHECKING:`, the arguments of raised exceptions, the
-    texts of exceptions that are made and of messages, and descriptions of configuration keys.
+    Comments, docstrings, annotations (not default values), `if TYPE_CHECKING:`, the arguments of exceptions and of messages, and
+    descriptions of configuration keys are removed.
 
     Raises:
-        SyntaxError: for source that is no Python.
+        SyntaxError: if the source is not valid Python.
     """
     return ast.unparse(ast.fix_missing_locations(_Meaning().visit(ast.parse(source))))
 
 
 class _Meaning(ast.NodeTransformer):
-    """Removes what is only read from a syntax tree."""
+    """Transformer that removes text for readers from a syntax tree."""
 
     def visit_Module(self, node: ast.Module) -> ast.AST:
         return self._without_docstring(node)
@@ -48,14 +48,14 @@ class _Meaning(ast.NodeTransformer):
         return node
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        """A field without a default keeps its name: dataclasses have their fields in this order."""
+        """Remove the annotation; a field without a default keeps its name, because its position matters in a dataclass."""
         target = self.visit(node.target)
         if node.value is None:
             return ast.Expr(target)
         return ast.Assign([target], self.visit(node.value))
 
     def visit_If(self, node: ast.If) -> ast.AST | list[ast.AST]:
-        """Of `if TYPE_CHECKING`, what is done otherwise."""
+        """Replace `if TYPE_CHECKING` by its `else` branch."""
         if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
             return [self.visit(other) for other in node.orelse]
         return self.generic_visit(node)
@@ -81,7 +81,7 @@ class _Meaning(ast.NodeTransformer):
 
 
 def _names(function: ast.expr) -> tuple[str, str]:
-    """What a function is called by, and the name before the point: `warn` and `warnings` in `warnings.warn(…)`."""
+    """Return the name of a called function, and the name before the dot: `warn` and `warnings` in `warnings.warn(…)`."""
     if isinstance(function, ast.Attribute):
         return function.attr, function.value.id if isinstance(function.value, ast.Name) else ""
     return (function.id if isinstance(function, ast.Name) else ""), ""

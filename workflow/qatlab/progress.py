@@ -1,4 +1,4 @@
-"""What a person sees while a stage runs: a few lines on the terminal; everything else goes to the log file."""
+"""Progress of a stage: a few lines on the terminal, and everything else in the log file."""
 
 import logging
 import os
@@ -16,20 +16,21 @@ LINES_SHOWN_ON_FAILURE = 12
 SECONDS_BETWEEN_LINES = 5.0
 
 _terminal: int | None = None
-_left_in: int | None = None  # in a process that speaks through another
-_silent = False  # in a process that others speak for
+_message_file: int | None = (
+    None  # descriptor of the file that replaces the terminal in a process of a distributed training
+)
+_silent = False  # whether this process prints no messages
 
 
 @contextmanager
 def output_to(log: Path | None) -> Iterator[None]:
-    """Sends stdout and stderr, of libraries and child processes too, to `log`; `say` still reaches the terminal."""
+    """Redirect stdout and stderr, including those of libraries and child processes, to `log`; `say` still reaches the terminal."""
     global _terminal
     if log is None:
         yield
         return
-    os.environ.setdefault(
-        "HF_HUB_DISABLE_PROGRESS_BARS", "1"
-    )  # of Transformers too: in a file, they are thousands of lines
+    # Progress bars, also those of Transformers, would write thousands of lines to the file.
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     log.parent.mkdir(parents=True, exist_ok=True)
     _terminal = os.dup(2)
     saved = os.dup(1)
@@ -42,7 +43,7 @@ def output_to(log: Path | None) -> Iterator[None]:
             yield
         finally:
             for printed in (sys.stdout, sys.stderr):
-                with suppress(OSError):  # on a full disk
+                with suppress(OSError):  # The disk may be full.
                     printed.flush()
             os.dup2(saved, 1)
             os.dup2(_terminal, 2)
@@ -51,78 +52,82 @@ def output_to(log: Path | None) -> Iterator[None]:
             _terminal = None
 
 
-class _Shown(logging.Handler):
-    """Handler that shows warnings to the person at the terminal."""
+class _TerminalHandler(logging.Handler):
+    """Handler that shows warnings on the terminal.
 
-    def __init__(self, what: str) -> None:
+    Args:
+        prefix: text that is put before each warning.
+    """
+
+    def __init__(self, prefix: str) -> None:
         super().__init__(logging.WARNING)
-        self.what = what
+        self.prefix = prefix
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show one warning."""
-        say(f"{self.what}: {record.getMessage()}")
+        say(f"{self.prefix}: {record.getMessage()}")
 
 
-def show_warnings(logger: str, what: str) -> None:
-    """Show a logger's warnings on the terminal, each after `what`, instead of in the log file alone."""
-    logging.getLogger(logger).handlers = [_Shown(what)]
+def show_warnings(logger: str, prefix: str) -> None:
+    """Show a logger's warnings on the terminal, each after `prefix`, instead of in the log file alone."""
+    logging.getLogger(logger).handlers = [_TerminalHandler(prefix)]
 
 
 @contextmanager
-def warnings_withheld(logger: str) -> Iterator[None]:
-    """Hide Python's warnings, and messages of a logger below the level of errors, while open."""
-    withheld = logging.getLogger(logger)
-    level = withheld.level
-    withheld.setLevel(logging.ERROR)
+def warnings_hidden(logger: str) -> Iterator[None]:
+    """Hide Python's warnings and a logger's messages below the level ERROR within the block."""
+    hidden = logging.getLogger(logger)
+    level = hidden.level
+    hidden.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        withheld.setLevel(level)
+        hidden.setLevel(level)
 
 
 def say(line: str) -> None:
-    """One line for the person at the terminal, and for the log; control characters in it are shown, not obeyed."""
+    """Print one line to the terminal and the log, with control characters escaped."""
     line = printable(line)
-    if _left_in is not None:
-        os.write(_left_in, f"{line}\n".encode())
-    if _left_in is not None or _silent:
+    if _message_file is not None:
+        os.write(_message_file, f"{line}\n".encode())
+    if _message_file is not None or _silent:
         return
-    with suppress(OSError):  # on a full disk; the person still reads it
+    with suppress(OSError):  # The disk may be full; the terminal still shows the line.
         print(line, file=sys.stderr, flush=True)
     if _terminal is not None:
         os.write(_terminal, f"{line}\n".encode())
 
 
-def leave_in(file: Path | None) -> None:
-    """From now on, `say` leaves lines in a file, for another process to say; or, where None, nothing is said."""
-    global _left_in, _silent
-    _left_in = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if file is not None else None
+def redirect_messages(file: Path | None) -> None:
+    """Make `say` append lines to a file from now on, which another process prints; with None, `say` prints nothing."""
+    global _message_file, _silent
+    _message_file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT) if file is not None else None
     _silent = file is None
 
 
 def last_lines(log: Path) -> list[str]:
-    """The end of a log, for the screen."""
+    """Return the last lines of a log, for the terminal."""
     with log.open(encoding="utf-8", errors="replace") as stream:
         return [line.rstrip() for line in deque(stream, LINES_SHOWN_ON_FAILURE)]
 
 
 def clock(seconds: float) -> str:
-    """Seconds as m:ss, or h:mm:ss."""
+    """Return seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class Pace:
-    """Says whether it is time for another line."""
+    """Limiter of the rate of progress lines."""
 
     def __init__(self) -> None:
         self.last = 0.0
 
     def due(self) -> bool:
-        """True at most every SECONDS_BETWEEN_LINES seconds."""
+        """Return True at most once every SECONDS_BETWEEN_LINES seconds."""
         now = time.monotonic()
         if now - self.last < SECONDS_BETWEEN_LINES:
             return False

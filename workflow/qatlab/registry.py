@@ -1,11 +1,11 @@
-"""Registries: classes of one concept by the name that configurations give them, each registered where it is defined.
+"""Registries: classes of one concept by their names in configurations; each class is registered where it is defined.
 
-Other packages add classes by entry points, without touching a file of qatlab:
+Other packages add classes by entry points, without a change to qatlab:
 
     [project.entry-points."qatlab.sources"]
     my_source = "my_package.my_module:MySource"
 
-Their modules are imported when a configuration names them, and not before.
+Their modules are not imported until a configuration names them.
 """
 
 import importlib
@@ -27,13 +27,13 @@ T = TypeVar("T", bound=type[Any])
 
 
 class Registry(Generic[T]):
-    """Configuration classes of one concept, by name.
+    """Registry of the configuration classes of one concept, by name.
 
     Args:
-        concept: what messages call one, such as 'source of training data'.
+        concept: name of the concept, for messages, such as 'source of training data'.
         package: the package whose modules register classes when they are imported, or the one module that does.
         key: the field of the configuration that holds the name.
-        group: of entry points, where it is not called like the package.
+        group: group of entry points, if its name differs from that of the package.
     """
 
     def __init__(self, concept: str, package: str, key: str = "source", group: str | None = None) -> None:
@@ -44,7 +44,7 @@ class Registry(Generic[T]):
         """Return a decorator that registers a class.
 
         Raises:
-            ValueError: for a name that another class has.
+            ValueError: if another class already has the name.
         """
 
         def decorate(cls: T) -> T:
@@ -56,7 +56,7 @@ class Registry(Generic[T]):
         return decorate
 
     def get(self, name: str) -> T:
-        """Return the class of a name, of qatlab or of a plugin, which is imported.
+        """Return the class of a name in qatlab or in a plugin, which is imported if necessary.
 
         Raises:
             UserError: for an unknown name, and for a plugin that cannot be imported.
@@ -68,31 +68,33 @@ class Registry(Generic[T]):
         return self._load(self._plugins[name])
 
     def read(self, values: dict[str, Any]) -> Any:
-        """Return the valid configuration of the class that the values name.
+        """Validate values by the class that they name, and return the configuration.
 
         Raises:
             UserError: for an unknown name, and for a plugin that cannot be imported.
-            pydantic.ValidationError: for values that the class does not take.
+            pydantic.ValidationError: for values that are invalid for the class.
         """
         return self.get(values[self.key]).model_validate(values)
 
     def names(self) -> list[str]:
-        """Return the names of all classes, those of qatlab first. Plugins are not imported."""
+        """Return the names of all classes, those of qatlab first, without importing plugins."""
         return [*self.built_in, *self._plugins]
 
     @cached_property
     def built_in(self) -> dict[str, T]:
-        """Classes of qatlab itself, in the order of their modules."""
+        """Return the classes of qatlab itself, in the order of their modules."""
         package = importlib.import_module(self.package)
         below = pkgutil.iter_modules(getattr(package, "__path__", []))  # none below a plain module
         modules = [self.package, *(f"{self.package}.{module.name}" for module in below)]
         for module in modules:
             importlib.import_module(module)
         own = [(name, cls) for name, cls in self._classes.items() if cls.__module__ in modules]
-        return dict(sorted(own, key=lambda item: modules.index(item[1].__module__)))  # whichever was imported first
+        return dict(
+            sorted(own, key=lambda item: modules.index(item[1].__module__))
+        )  # The order does not depend on which module was imported first.
 
     def config_type(self) -> Any:
-        """Return the type of a configuration's field that takes any registered class, chosen by the key."""
+        """Return the type of a configuration field that accepts any registered class, which the key chooses."""
         classes: Any = reduce(or_, self.built_in.values())
         built_in: Any = Annotated[classes, Field(discriminator=self.key)]
 
@@ -117,7 +119,7 @@ class Registry(Generic[T]):
     def _load(self, point: EntryPoint) -> T:
         try:
             cls: T = point.load()
-        except Exception as error:  # whatever a stranger's module raises
+        except Exception as error:  # The module of a plugin may raise anything.
             package = point.dist.name if point.dist else point.value
             raise UserError(
                 f"{self.concept} '{point.name}' of package {package} cannot be imported: {type(error).__name__}: {error}"
@@ -126,37 +128,37 @@ class Registry(Generic[T]):
 
 
 class Registered(Strict, ABC):
-    """A configuration whose content is decided by more than its fields: a source, a task, a set of texts."""
+    """Base class of configurations whose content depends on more than their fields: sources, tasks and sets of texts."""
 
     @abstractmethod
     def origin(self) -> Any:
-        """Return all that decides the content besides the fields, as JSON: checksums, versions of packages.
+        """Return everything that determines the content besides the fields, as a JSON value: checksums, versions of packages.
 
         Raises:
             UserError: for local files and packages that are missing or cannot be read.
         """
 
     def on_hub(self, origin: Any) -> tuple[str, str] | None:
-        """Return the id and revision of a data set of the hub that must be within reach before any job; None where there is none.
+        """Return the id and revision of the hub data set whose availability is checked before any job; None if there is none.
 
         Args:
-            origin: what `origin` returned.
+            origin: the result of `origin`.
         """
         return None
 
     def fingerprint(self) -> Any:
-        """Return the origin, with the version of the installed package that a plugin's class is of."""
+        """Return the origin and, for the class of a plugin, the version of the installed package that defines it."""
         package = distribution(type(self))
         return {"plugin": package, "origin": self.origin()} if package else self.origin()
 
 
 def origin_of(fingerprint: Any) -> Any:
-    """Return the origin in what `Registered.fingerprint` returned."""
+    """Return the origin that a result of `Registered.fingerprint` contains."""
     return fingerprint["origin"] if isinstance(fingerprint, dict) and "plugin" in fingerprint else fingerprint
 
 
 def distribution(cls: type) -> dict[str, str]:
-    """Return the name and version of the installed package that a plugin's class is of; nothing for a class of qatlab."""
+    """Return the name and version of the installed package that defines the class of a plugin; empty for a class of qatlab."""
     top = cls.__module__.partition(".")[0]
     if top == "qatlab":
         return {}

@@ -81,6 +81,15 @@ class WeightSchedule:
 
 
 def schedules_of(names: list[str], weights: Sequence[float | WeightSchedule] | None) -> dict[str, WeightSchedule]:
+    """Return the schedule of the weight of each precision, by name.
+
+    Args:
+        names: Names of the precisions.
+        weights: Their weights, constant or scheduled, in the same order; None gives each the weight 1.
+
+    Raises:
+        ValueError: For another number of weights than precisions, and where every weight is 0.
+    """
     weights = [1.0] * len(names) if weights is None else list(weights)
     if len(weights) != len(names):
         raise ValueError(f"{len(names)} precisions need as many weights, not {len(weights)}")

@@ -1,7 +1,7 @@
-"""Which Python files a stage runs: its module and all of qatlab that it imports, directly or through others.
+"""Identity of a stage's code: the meaning of its module and of all modules of qatlab that it imports, directly or indirectly.
 
-What they compute is a parameter of the stage's rule: changing that reruns the stages that use it and nothing else, and rewording
-reruns nothing.
+It is a parameter of the stage's rule: a change of what a module computes reruns exactly the stages that use it, and rewording reruns
+nothing.
 """
 
 import ast
@@ -18,7 +18,7 @@ from qatlab.meaning import meaning
 from qatlab.remembered import remembered
 
 PACKAGE = Path(__file__).resolve().parent
-# Starts every stage without shaping what it computes.
+# Modules that every stage imports and that do not influence its results.
 LEFT_OUT = {
     "qatlab.progress",
     "qatlab.errors",
@@ -28,7 +28,7 @@ LEFT_OUT = {
     "qatlab.remembered",
     "qatlab",
 }
-# Another wording of a card is no other training; the stage `models` writes each card anew.
+# The wording of a card must not rerun the training; the stage `models` writes every card again.
 LEFT_OUT_OF = {"train": {"qatlab.cards.training_card"}}
 
 
@@ -36,6 +36,7 @@ def stage_modules(stage: str, registered: Sequence[str] = ()) -> list[str]:
     """Return the names of the modules of a stage, sorted.
 
     Args:
+        stage: name of the stage.
         registered: modules of registered classes that a job uses, which no stage imports by name.
     """
     names: set[str] = set()
@@ -50,7 +51,7 @@ def stage_modules(stage: str, registered: Sequence[str] = ()) -> list[str]:
 
 
 def stage_meaning(stage: str, registered: Sequence[str] = ()) -> str:
-    """Return a digest of what the modules of a stage compute, 64 hexadecimal digits."""
+    """Return a digest of the meaning of a stage's modules, 64 hexadecimal digits."""
     digest = hashlib.sha256()
     for module in stage_modules(stage, registered):
         digest.update(f"{module}\0{_module(module)['meaning']}\0".encode())
@@ -58,12 +59,18 @@ def stage_meaning(stage: str, registered: Sequence[str] = ()) -> str:
 
 
 def stage_code(stage: str, lock: Path, registered: Sequence[str] = ()) -> str:
-    """Return what changes with what a stage computes, and with the file that locks the packages it runs with."""
+    """Return a digest that changes with the meaning of a stage's modules or the lock file of its packages.
+
+    Args:
+        stage: name of the stage.
+        lock: the lock file.
+        registered: modules of registered classes that a job uses, which no stage imports by name.
+    """
     return hashlib.sha256(lock.read_bytes() + stage_meaning(stage, registered).encode()).hexdigest()[:HASH_DIGITS]
 
 
 def _module(name: str) -> dict[str, Any]:
-    """The meaning and the imports of a module of qatlab, or of a plugin's, whose own imports are not followed."""
+    """Return the meaning and the imports of a module of qatlab or a plugin; imports of a plugin's package are not followed."""
     if name in _modules():
         return _modules()[name]
     spec = importlib.util.find_spec(name)
@@ -74,7 +81,7 @@ def _module(name: str) -> dict[str, Any]:
 
 @cache
 def _modules() -> dict[str, dict[str, Any]]:
-    """The meaning and the imports of each module of qatlab, by its name; remembered by the content of all of them."""
+    """Return the meaning and the imports of each module of qatlab by its name, cached until the content of any module changes."""
     texts = {_name(file): file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py"))}
     digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()
 
@@ -89,7 +96,7 @@ def _modules() -> dict[str, dict[str, Any]]:
 
 
 def _imports(text: str) -> list[str]:
-    """Modules of qatlab that a module names in import statements anywhere, or in strings (for imports by name)."""
+    """Return the modules of qatlab that a module names in import statements anywhere, or in strings (for imports by name)."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -98,7 +105,9 @@ def _imports(text: str) -> list[str]:
             modules = [f"{node.module}.{alias.name}" for alias in node.names]
             names.update(modules)
             if not all(name.startswith("qatlab.") and _exists(name) for name in modules):
-                names.add(node.module)  # something defined in it, not only modules that it contains
+                names.add(
+                    node.module
+                )  # At least one name is defined in the module itself, instead of being a submodule.
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             names.add(node.value)
     return sorted(name for name in names if name.startswith("qatlab.") and _exists(name))
@@ -111,7 +120,7 @@ def _exists(module: str) -> bool:
 
 
 def _name(file: Path) -> str:
-    """The module of a file."""
+    """Return the name of a file's module."""
     parts = file.relative_to(PACKAGE).with_suffix("").parts
     return ".".join([PACKAGE.name, *(parts[:-1] if parts[-1] == "__init__" else parts)])
 

@@ -40,7 +40,7 @@ def check(folder, source, deployment=ONNX):
     agreement.check_agreement(deployment.encoder(folder, 1), load_model(source / "model"), folder, "deploy mine")
 
 
-def test_what_agrees_passes(source, exported):
+def test_equal_embeddings_pass(source, exported):
     check(exported, source)
     check(source / "model", source, TorchDeployment(backend="torch"))
 
@@ -65,7 +65,7 @@ def test_padding_that_counts_is_named(source, exported):
         return {**tokens, "attention_mask": np.ones_like(tokens["input_ids"])}
 
     encoder.tokens.feed = unmasked
-    with pytest.raises(UserError, match=r"encoded in a batch, differs .*padding counts in its embeddings"):
+    with pytest.raises(UserError, match=r"encoded in a batch, differs .*padding tokens influence its embeddings"):
         agreement.check_agreement(encoder, load_model(source / "model"), exported, "deploy mine")
 
 
@@ -84,7 +84,7 @@ def test_prompts_that_are_left_out_are_named(source, tmp_path):
     encoder = TorchDeployment(backend="torch").encoder(source / "model", 1)
     model = load_model(source / "model")
     model.prompts = {"query": "query: ", "document": "passage: "}
-    with pytest.raises(UserError, match="its prompts, or what pooling makes of them"):
+    with pytest.raises(UserError, match="its prompts, or how pooling treats them"):
         agreement.check_agreement(encoder, model, source / "model", "encode mine")
 
 
@@ -102,7 +102,7 @@ def test_a_quantized_file_has_the_tokens_of_its_float_file(source, exported, tmp
     agreement.check_quantized(*encoders, "deploy mine")
     assert "deploy mine: embeddings of 4 texts have a mean cosine similarity of" in capsys.readouterr().err
     encoders[0]._embed = lambda texts: embed(texts) * np.nan
-    with pytest.raises(UserError, match="gives no finite embeddings of 32 dimensions"):
+    with pytest.raises(UserError, match="does not produce finite embeddings of 32 dimensions"):
         agreement.check_quantized(*encoders, "deploy mine")
     encoders[0].tokens.pad_to(40)
     with pytest.raises(UserError, match="its tokenizer is not that of the float file"):

@@ -1,4 +1,4 @@
-"""The nodes that move embeddings most are found; the budget is kept, or it is said why not."""
+"""The nodes that contribute most to drift are found; the budget is met, or the reason why not is reported."""
 
 import json
 import math
@@ -94,14 +94,14 @@ def test_the_worst_nodes_of_a_real_file_are_named_and_left_out(exported, trainin
     assert not (left / "try").exists()
 
 
-def test_a_file_within_its_budget_is_whole(exported, training_data, tmp_path):
+def test_a_file_within_its_budget_is_fully_quantized(exported, training_data, tmp_path):
     folder = deploy(exported, training_data, tmp_path / "one", mean_distance=0.9, texts=8, leave_out=True)
     said = json.loads((folder / "budget.json").read_text())
     assert said["nodes"] == said["left_out"] == []
     assert said["drift"] <= 0.9
 
 
-def test_nodes_that_are_not_there_are_refused(exported, tmp_path):
+def test_unknown_nodes_are_refused(exported, tmp_path):
     config = {"backend": "onnx", "quantization": {"mode": "IntegerOps", "nodes_to_exclude": ["/nowhere"]}}
     with pytest.raises(UserError, match="names '/nowhere', which is not a node of the ONNX file"):
         onnx_quantized.deploy(exported, tmp_path / "m", OnnxDeployment.model_validate(config), None, 1, "tried")
@@ -114,11 +114,11 @@ def test_a_truncated_file_is_one_line_for_the_quantizer_and_for_the_encoder(expo
     (broken / ONNX_FILE).write_bytes(content[: len(content) // 2])
     config = OnnxDeployment.model_validate({"backend": "onnx", "quantization": {"mode": "IntegerOps"}})
     with pytest.raises(
-        UserError, match=r"model.onnx is not a whole ONNX file .*; delete its folder, .*/deploy, and run"
+        UserError, match=r"model.onnx is not a complete ONNX file .*; delete its folder, .*/deploy, and run"
     ):
         onnx_quantized.deploy(broken, tmp_path / "m", config, None, 1, "tried")
     with pytest.raises(
-        UserError, match=r"model.onnx is not a whole ONNX file .*; delete its folder, .*/deploy, and run"
+        UserError, match=r"model.onnx is not a complete ONNX file .*; delete its folder, .*/deploy, and run"
     ):
         OnnxEncoder(broken, 1)
 

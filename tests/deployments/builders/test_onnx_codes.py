@@ -90,7 +90,7 @@ def run(folder, name, config, inputs):
 
 
 @pytest.mark.parametrize("quantization", [None, DynamicQuantization().model_dump()], ids=["float", "int8_weights"])
-def test_a_deployment_outputs_what_an_index_stores(made, quantization):
+def test_a_deployment_outputs_the_codes_that_an_index_stores(made, quantization):
     folder, documents = made
     inputs = {"model": folder / "trained", "float": folder / "float", "data": folder / "data"}
     for precision in ("int8", "binary"):

@@ -94,7 +94,7 @@ def bert(tmp_path_factory):
 
 
 def test_onnx_runtime_runs_gelu_as_one_operator_and_normalization_apart(bert, tmp_path):
-    """Its fusion of a sum with the layer normalization behind it is slow, and there must be none of it in any session."""
+    """The fusion of a sum with the following layer normalization is slow, so no session may contain it."""
     export(bert, tmp_path / "float", FLOAT)
     quantize(tmp_path / "float", tmp_path / "int8", DynamicQuantization())
     for kind in ("float", "int8"):
@@ -139,7 +139,7 @@ def test_a_model_without_a_transformer_is_refused(tmp_path):
         onnx_graph.export_graph(model, tmp_path / "model.onnx", 18, "static")
 
 
-def test_a_pooling_without_the_prompt_is_refused_where_there_are_prompts(bert, tmp_path):
+def test_pooling_without_the_prompt_is_refused_if_there_are_prompts(bert, tmp_path):
     model = load_model(bert)
     model[1].include_prompt = False
     onnx_graph.check_exportable(model, "bert")
@@ -148,7 +148,7 @@ def test_a_pooling_without_the_prompt_is_refused_where_there_are_prompts(bert, t
         onnx_graph.check_exportable(model, "bert")
 
 
-def test_what_pytorch_cannot_export_is_one_line(bert, tmp_path):
+def test_a_failed_export_is_one_line(bert, tmp_path):
     class Decides(torch.nn.Module):
         def forward(self, features):
             if features["sentence_embedding"].sum() > 0:

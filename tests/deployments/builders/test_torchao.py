@@ -24,7 +24,7 @@ def size(folder):
 
 
 @pytest.mark.parametrize("config", SCHEMES, ids=lambda config: config.name)
-def test_what_is_stored_and_loaded_is_what_was_converted(tiny_model, tmp_path, pairs, config):
+def test_stored_weights_load_as_they_were_converted(tiny_model, tmp_path, pairs, config):
     texts = [summary for summary, _ in pairs[:8]]
     converted = SentenceTransformer(str(tiny_model), device="cpu").eval()
     convert(converted, config)
@@ -49,10 +49,10 @@ def test_a_scheme_that_does_not_fit_the_model_is_one_line(tiny_model, tmp_path):
 
 def test_the_grid_of_onnx_runtime_is_shipped_by_it():
     scheme = {"name": "onnx_int8", "grid": "onnx_int8", "activations": "int8", "embeddings": True}
-    with pytest.raises(ValueError, match="ship it by the deployment onnx_int8"):
+    with pytest.raises(ValueError, match="use the deployment onnx_int8"):
         TorchDeployment.model_validate({"backend": "torch", "weights": scheme})
 
 
 def test_a_rotation_is_another_deployment():
-    with pytest.raises(ValueError, match="a rotation and quantized weights are deployments of their own"):
+    with pytest.raises(ValueError, match="a rotation and quantized weights cannot be combined"):
         TorchDeployment.model_validate({"backend": "torch", "weights": {"name": "int8"}, "rotation": {"kind": "itq"}})

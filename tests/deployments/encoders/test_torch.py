@@ -28,7 +28,7 @@ def ours(folder, texts, side):
 
 
 @pytest.mark.parametrize("include_prompt", [True, False])
-def test_prompts_are_pooled_or_left_out_as_the_model_says(tiny_model, tmp_path, texts, include_prompt):
+def test_prompts_are_pooled_or_excluded_as_the_model_configures(tiny_model, tmp_path, texts, include_prompt):
     folder = folder_with(tiny_model, tmp_path / "model", PROMPTS, include_prompt)
     model = SentenceTransformer(str(folder), device="cpu")
     assert np.abs(ours(folder, texts, "queries") - model.encode_query(texts)).max() < 1e-6
@@ -61,7 +61,7 @@ def test_prompts_are_those_that_sentence_transformers_applies(tiny_model, tmp_pa
     assert np.abs(ours(folder, texts, "pairs") - model.encode(texts)).max() < 1e-6
 
 
-def test_a_prompt_that_is_null_is_none(tiny_model, tmp_path, texts):
+def test_null_means_no_prompt(tiny_model, tmp_path, texts):
     folder = folder_with(tiny_model, tmp_path / "model", {"query": None, "document": ""}, True)
     expected = SentenceTransformer(str(tiny_model), device="cpu").encode(texts)
     for side in ("queries", "documents"):

@@ -1,4 +1,4 @@
-"""Intervals and p-values of a large table of differences, against ten seconds."""
+"""Benchmark of the intervals and p-values of a large table of differences, with ten seconds as the reference."""
 
 import statistics
 import time
@@ -13,7 +13,12 @@ SECONDS_ALLOWED, TIMES = 10.0, 3
 
 
 def measure_bootstrap(tasks: int = TASKS, queries: int = QUERIES) -> Iterator[Row]:
-    """Seconds for the verdicts of every cell of method and precision less a baseline, SEEDS seeds of each task."""
+    """Measure the seconds for the verdicts on METHODS × PRECISIONS differences, each with SEEDS seeds per task.
+
+    Args:
+        tasks: number of tasks.
+        queries: number of queries per task.
+    """
     from qatlab.statistics.verdict import verdicts
 
     rng = np.random.default_rng(0)
@@ -26,5 +31,6 @@ def measure_bootstrap(tasks: int = TASKS, queries: int = QUERIES) -> Iterator[Ro
         began = time.perf_counter()
         verdicts(differences)
         seconds.append(time.perf_counter() - began)
-    what = f"the {SECONDS_ALLOWED:g} s allowed for {len(differences)} differences over {tasks} tasks × {queries} queries × {SEEDS} seeds"
-    yield Row("bootstrap_time", statistics.median(seconds), SECONDS_ALLOWED, 1.0, "s", what)
+    size = f"{len(differences)} differences over {tasks} tasks × {queries} queries × {SEEDS} seeds"
+    reference = f"the {SECONDS_ALLOWED:g} s allowed for {size}"
+    yield Row("bootstrap_time", statistics.median(seconds), SECONDS_ALLOWED, 1.0, "s", reference)

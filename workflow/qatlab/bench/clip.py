@@ -1,15 +1,15 @@
-"""The exact percentile of each row of a weight, against `torch.quantile`."""
+"""Benchmark of the exact percentile of each row of a weight, with `torch.quantile` as the reference."""
 
 from collections.abc import Iterator
 from functools import partial
 
 from qatlab.bench.row import Row, in_turns
 
-SIZE, SHARE, PAIRS = 2048, 0.9999984, 15  # the share of the parameter-golf ablation
+SIZE, SHARE, PAIRS = 2048, 0.9999984, 15  # SHARE is that of the parameter-golf ablation.
 
 
 def measure_clip(size: int = SIZE, pairs: int = PAIRS) -> Iterator[Row]:
-    """Time for a (size, size) weight, and the largest difference."""
+    """Measure the time for a weight (size, size), as the median of pairs, and the largest difference."""
     import torch
 
     from qatlab.weights.clip import percentile_limit
@@ -20,7 +20,7 @@ def measure_clip(size: int = SIZE, pairs: int = PAIRS) -> Iterator[Row]:
         return torch.quantile(weight.abs(), SHARE, dim=1)
 
     ours, theirs = in_turns(partial(percentile_limit, weight, SHARE), reference, pairs)
-    what = f"torch.quantile of the magnitudes of {size} × {size}"
-    yield Row("percentile_clip_time", ours, theirs, 1 / 20, "s", what)
+    reference_is = f"torch.quantile of the magnitudes of {size} × {size}"
+    yield Row("percentile_clip_time", ours, theirs, 1 / 20, "s", reference_is)
     difference = (percentile_limit(weight, SHARE) - reference()).abs().max().item()
     yield Row("percentile_clip_difference", difference, 1e-6, 1.0, "", "the difference allowed")

@@ -1,8 +1,8 @@
-"""The default precision grid of a task, encoding included, against Sentence Transformers' own evaluator.
+"""Benchmark of the default precision grid of a task, including encoding, with Sentence Transformers' evaluator as the reference.
 
-Ours are the stages `encode` and `score` as they run in a study (`qatlab.stages.encode.run`, `qatlab.stages.score.run`), on real
-folders: the model is loaded, embeddings are written and read again, and every output of the default configuration is scored.
-The evaluator is given a model that is loaded already. Both cut texts at the same length, in batches of the same size.
+It runs the stages `encode` and `score` as in a study (`qatlab.stages.encode.run`, `qatlab.stages.score.run`), on real folders: the
+model is loaded, embeddings are written and read again, and every output of the default configuration is scored. The evaluator
+receives a model that is already loaded. Both truncate texts at the same length, and use batches of the same size.
 """
 
 import os
@@ -23,7 +23,7 @@ from qatlab.evaluation.task import MANIFEST
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 PACKAGES = ("stdlib", "numpy", "scipy", "networkx")
 DOCUMENTS, QUERIES, TOKENS, BATCH, PAIRS = 5000, 500, 32, 32, 2
-WARM_UP = 100  # documents of evaluations that are not counted
+WARM_UP = 100  # number of documents in the first evaluations, which are not measured
 PRECISIONS = ["float32", "int8", "binary"]
 METRICS = ["ndcg@10", "mrr@10", "recall@10", "recall@100", "accuracy@1"]
 Texts = dict[str, str]  # by id
@@ -32,34 +32,42 @@ Texts = dict[str, str]  # by id
 def measure_evaluation(
     documents: int = DOCUMENTS, queries: int = QUERIES, pairs: int = PAIRS, model_name: str = MODEL
 ) -> Iterator[Row]:
-    """Time from texts to figures at all precisions, over one evaluation in float32, and over one for each precision."""
+    """Measure the time from texts to metrics at all precisions, over one evaluation in float32 and over one per precision.
+
+    Args:
+        documents: number of documents.
+        queries: number of queries.
+        pairs: number of measurements, of which the median is taken.
+        model_name: id of the model on the hub.
+    """
     from qatlab.models.embedding import load_model
 
     with tempfile.TemporaryDirectory() as name:
-        deployed = _deployed(Path(name), model_name)
+        deployed = _deploy(Path(name), model_name)
         model = load_model(deployed / "model")
-        # A few texts first, for what only a first call pays: threads, memory, imports.
-        few = _task(min(WARM_UP, documents), min(WARM_UP, queries))
-        _encode_and_score(deployed, _written(few, Path(name) / "few"), Path(name) / "of_few")
+        # A few texts are encoded first, because the first call includes the costs of threads, memory and imports.
+        warm_up = _task(min(WARM_UP, documents), min(WARM_UP, queries))
+        _encode_and_score(deployed, _write_task(warm_up, Path(name) / "warm_up"), Path(name) / "of_warm_up")
         for precision in PRECISIONS:
-            evaluate(model, few, precision)
+            evaluate(model, warm_up, precision)
         task = _task(documents, queries)
-        ours = partial(_encode_and_score, deployed, _written(task, Path(name) / "task"), Path(name) / "of_task")
+        ours = partial(_encode_and_score, deployed, _write_task(task, Path(name) / "task"), Path(name) / "of_task")
         seconds = _medians({"ours": ours} | {p: partial(evaluate, model, task, p) for p in PRECISIONS}, pairs)
         size = f"{documents:,} documents, {queries} queries, {TOKENS} tokens, {Path(model_name).name}"
-        what = f"one InformationRetrievalEvaluator in float32, {size}"
-        yield Row("evaluation_grid_time", seconds["ours"], seconds["float32"], 1.10, "s", what)
-        what = f"the same evaluator once for each of {', '.join(PRECISIONS)}"
+        reference = f"one InformationRetrievalEvaluator in float32, {size}"
+        yield Row("evaluation_grid_time", seconds["ours"], seconds["float32"], 1.10, "s", reference)
+        reference = f"the same evaluator once for each of {', '.join(PRECISIONS)}"
         each = sum(seconds[precision] for precision in PRECISIONS)
-        yield Row("evaluation_grid_time_each", seconds["ours"], each, None, "s", what)
+        yield Row("evaluation_grid_time_each", seconds["ours"], each, None, "s", reference)
 
 
 def evaluate(model: Any, task: tuple[Texts, Texts], precision: str = "float32") -> dict[str, float]:
-    """The evaluator's figures, of embeddings that the model encodes with `encode(…, precision=…)`.
+    """Return the evaluator's metrics for embeddings that the model encodes with `encode(…, precision=…)`.
 
     Args:
         model: a SentenceTransformer.
-        task: documents, and queries by the id of the document that each asks for.
+        task: documents by id, and queries by the id of their relevant document.
+        precision: float32, int8 or binary.
     """
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
@@ -71,12 +79,12 @@ def evaluate(model: Any, task: tuple[Texts, Texts], precision: str = "float32") 
 
     documents, queries = task
     relevant = {identifier: {identifier} for identifier in queries}
-    figures: dict[str, float] = AtPrecision(queries, documents, relevant, batch_size=BATCH, write_csv=False)(model)
-    return figures
+    metrics: dict[str, float] = AtPrecision(queries, documents, relevant, batch_size=BATCH, write_csv=False)(model)
+    return metrics
 
 
 def _medians(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, float]:
-    """Median seconds of each, run in turns, in the other order every second round."""
+    """Return the median seconds of each call; calls alternate, in reverse order every second round."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds):
         for name in list(calls)[:: 1 if number % 2 == 0 else -1]:
@@ -87,7 +95,7 @@ def _medians(calls: dict[str, Callable[[], Any]], rounds: int) -> dict[str, floa
 
 
 def _floats(codes: Any, precision: str) -> Any:
-    """What the evaluator's cosine similarity can compare: codes as floats, bits as −1 and +1."""
+    """Return embeddings that the evaluator's cosine similarity can compare: codes as floats, bits as −1 and +1."""
     import torch
 
     array = np.asarray(codes)
@@ -97,7 +105,7 @@ def _floats(codes: Any, precision: str) -> Any:
 
 
 def _task(documents: int, queries: int) -> tuple[Texts, Texts]:
-    """Functions of installed packages, and the docstrings of some: the same for both sides."""
+    """Return functions of installed packages as documents, and the docstring summaries of some as queries."""
     import random
 
     from qatlab.data.docstrings import extract
@@ -110,8 +118,8 @@ def _task(documents: int, queries: int) -> tuple[Texts, Texts]:
     return {pair.id: pair.code for pair in pairs}, {pair.id: pair.summary for pair in pairs[:queries]}
 
 
-def _written(task: tuple[Texts, Texts], folder: Path) -> Path:
-    """The task as the stages read it."""
+def _write_task(task: tuple[Texts, Texts], folder: Path) -> Path:
+    """Write a task as the stages read it, and return its folder."""
     import pandas as pd
 
     folder.mkdir()
@@ -123,8 +131,8 @@ def _written(task: tuple[Texts, Texts], folder: Path) -> Path:
     return folder
 
 
-def _deployed(folder: Path, name: str) -> Path:
-    """The model, cut at TOKENS, as the deployment torch_fp32 ships it."""
+def _deploy(folder: Path, name: str) -> Path:
+    """Write the model with a maximum length of TOKENS as the deployment torch_fp32, and return its folder."""
     from qatlab.artifact import write_json
     from qatlab.job import JobDescription
     from qatlab.stages import model

@@ -1,7 +1,7 @@
-"""Encoding with the ONNX int8 file of a model trained for it, against PyTorch in float32: texts, time and what it loses.
+"""Benchmark of encoding with the ONNX int8 file of a model trained for it, with PyTorch in float32 as the reference: time and loss.
 
-Trains and deploys by the workflow itself (study quickstart, method baseline:onnx_int8), so that what exists already is not made again.
-Where the processor's sums would saturate, weights have 7 bits (reduce_range), as ONNX Runtime advises there.
+The workflow trains and deploys the model (study quickstart, method baseline:onnx_int8), so that existing artifacts are reused. On CPUs
+whose integer sums would saturate, weights have 7 bits (reduce_range), as ONNX Runtime recommends.
 """
 
 import csv
@@ -32,7 +32,14 @@ FASTER, LOSS_ALLOWED = 3.2, 0.005
 def measure_onnx_int8(
     pairs: int = PAIRS, overrides: tuple[str, ...] = OVERRIDES, batch: int = BATCH, study: str = "quickstart"
 ) -> Iterator[Row]:
-    """Time for documents of a task from text to embedding, two threads; relative loss of nDCG@10, mean of seeds and tasks."""
+    """Measure the time from text to embedding with two threads, and the relative loss of nDCG@10, the mean over seeds and tasks.
+
+    Args:
+        pairs: number of measurements, of which the median is taken.
+        overrides: overrides of the study.
+        batch: number of texts per batch.
+        study: name of the study.
+    """
     command = [sys.executable, "-m", "snakemake", "--cores", "all", "--config", f"study={study}"]
     kernel = integer_kernel(features())
     if kernel in SATURATING:
@@ -40,20 +47,20 @@ def measure_onnx_int8(
     subprocess.run([*command, f"overrides={' '.join(overrides)}"], check=True)
     folder = Path("results/studies") / STUDY
     ours, theirs, documents = _encoders(_rows(folder / "runs.csv"))
-    what = f"torch_fp32, {len(documents)} documents of a task, tokenization included, batch {batch}, {kernel}"
+    reference = f"torch_fp32, {len(documents)} documents of a task, tokenization included, batch {batch}, {kernel}"
     seconds = in_turns(partial(ours.encode, documents, batch), partial(theirs.encode, documents, batch), pairs)
-    yield Row("onnx_int8_encode_time", *seconds, 1 / FASTER, "s", what)
+    yield Row("onnx_int8_encode_time", *seconds, 1 / FASTER, "s", reference)
     scores = [row for row in _rows(folder / "tables" / "scores.csv") if row["metric"] == METRIC]
     scores = [row for row in scores if row["query_precision"] == row["doc_precision"] == "float32"]
     before, after = (
         mean(float(row["value"]) for row in scores if row["deploy"] == deploy) for deploy in ("torch_fp32", "onnx_int8")
     )
-    what = f"the relative loss of {METRIC} allowed, from {before:.4f} of torch_fp32"
-    yield Row("onnx_int8_relative_loss", max(0.0, 1 - after / before), LOSS_ALLOWED, 1.0, "", what)
+    reference = f"the relative loss of {METRIC} allowed, from {before:.4f} of torch_fp32"
+    yield Row("onnx_int8_relative_loss", max(0.0, 1 - after / before), LOSS_ALLOWED, 1.0, "", reference)
 
 
 def _encoders(runs: list[dict[str, str]]) -> tuple[Any, Any, list[str]]:
-    """The first run's deployments, ONNX int8 and PyTorch, and the texts that both encode."""
+    """Return encoders of the first run's deployments, ONNX int8 and PyTorch, and the texts that both encode."""
     import pyarrow.parquet as pq
 
     from qatlab.artifact import read_json

@@ -1,4 +1,4 @@
-"""A line of results/bench.csv."""
+"""Rows of results/bench.csv, and interleaved measurement of two calls."""
 
 import statistics
 import time
@@ -10,12 +10,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """Ours over a reference's, both medians of one run.
+    """Row that compares a measurement of qatlab with that of a reference.
 
     Attributes:
-        bound: what the ratio should not exceed; None where the row is only to show.
-        unit: of ours and reference.
-        reference_is: what ours is compared with.
+        name: name of the measurement.
+        ours: measurement of qatlab, the median of one run.
+        reference: measurement of the reference, the median of the same run.
+        bound: largest allowed ratio; None for a row without one.
+        unit: unit of both measurements.
+        reference_is: description of the reference.
     """
 
     name: str
@@ -27,38 +30,50 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Ours / reference."""
+        """Return ours / reference."""
         return self.ours / self.reference
 
     @property
     def above(self) -> bool:
-        """Whether the ratio exceeds its bound."""
+        """Return whether the ratio exceeds its bound."""
         return self.bound is not None and self.ratio > self.bound
 
     def as_dict(self) -> dict[str, Any]:
-        """In the order of the file's columns."""
+        """Return the values by column, in the order of the file's columns."""
         values = asdict(self)
         order = ("name", "ours", "reference", "ratio", "bound", "unit", "reference_is")
         return {column: self.ratio if column == "ratio" else values[column] for column in order}
 
 
 def in_turns(ours: Callable[[], Any], reference: Callable[[], Any], pairs: int) -> tuple[float, float]:
-    """Median seconds of each, run in turns so that both meet the same machine; who goes first changes every time.
+    """Return the median seconds of two calls, which alternate so that both run under the same conditions.
 
-    One call of each beforehand is not counted: it pays for memory and warm caches.
+    The order is reversed in every second pair. The first call of each is not measured, because it includes the costs of memory
+    allocation and cold caches.
+
+    Args:
+        ours: the call of qatlab.
+        reference: the call of the reference.
+        pairs: number of measured calls of each.
     """
     return medians(partial(_seconds, ours), partial(_seconds, reference), pairs)
 
 
 def medians(ours: Callable[[], float], reference: Callable[[], float], pairs: int) -> tuple[float, float]:
-    """As `in_turns`, of what calls return: seconds that they have measured themselves, for example."""
+    """Return the medians of the values that two alternating calls return, such as seconds that they measure themselves.
+
+    Args:
+        ours: the call of qatlab.
+        reference: the call of the reference.
+        pairs: number of counted calls of each, after one that is not counted.
+    """
     ours()
     reference()
-    found: dict[int, list[float]] = {0: [], 1: []}
+    values: dict[int, list[float]] = {0: [], 1: []}
     for pair in range(pairs):
         for which in ((0, 1), (1, 0))[pair % 2]:
-            found[which].append((ours, reference)[which]())
-    return statistics.median(found[0]), statistics.median(found[1])
+            values[which].append((ours, reference)[which]())
+    return statistics.median(values[0]), statistics.median(values[1])
 
 
 def _seconds(call: Callable[[], Any]) -> float:

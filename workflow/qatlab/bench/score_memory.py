@@ -1,6 +1,7 @@
-"""Peak memory of the stage `score` on a million documents, against 3 GiB: the default grid, and a wide one.
+"""Benchmark of the peak memory of the stage `score` on a million documents, for the default grid and a wide one; the bound is 3 GiB.
 
-`python -m qatlab.bench.score_memory FOLDER` scores what a folder has, and prints its peak memory in bytes.
+`python -m qatlab.bench.score_memory FOLDER` scores the task in a folder, which measure_score_memory() has written, and prints
+its peak memory in bytes.
 """
 
 import os
@@ -21,31 +22,43 @@ from qatlab.evaluation.task import MANIFEST
 DOCUMENTS, DIM, GIB_ALLOWED, AT_ONCE = 1_000_000, 384, 3.0, 1 << 16
 METRICS = ["ndcg@10", "recall@100"]
 DEFAULT = {"precisions": ["float32", "int8", "binary"]}
-# Each kind of step that takes memory of its own. More precisions and rotations of the same kinds take more time, not more memory:
-# outputs are scored one after another, and documents are turned and quantized anew for each, in blocks.
+# One of each kind of step that allocates memory. More precisions and rotations of the same kinds take more time but not more memory,
+# because outputs are scored one after another, and documents are rotated and quantized again for each, in blocks.
 WIDE = {
     "precisions": ["float32", "int8", "int4", "binary", "float32_x_binary"],
     "scoring": ["dequantized", "rabitq"],
     "rescoring": ["none", [{"documents": "int8", "oversampling": 10}, "float32"]],
     "rotations": ["none", "itq", {"kind": "overcomplete", "bits": 1024}],
 }
-GRIDS: dict[str, tuple[dict[str, Any], int]] = {"default": (DEFAULT, 100), "wide": (WIDE, 20)}  # and their queries
+GRIDS: dict[str, tuple[dict[str, Any], int]] = {
+    "default": (DEFAULT, 100),
+    "wide": (WIDE, 20),
+}  # configuration and number of queries
 
 
 def measure_score_memory(documents: int = DOCUMENTS, grids: tuple[str, ...] = tuple(GRIDS)) -> Iterator[Row]:
-    """GiB resident at most in a process that scores random embeddings of unit length."""
+    """Measure the peak resident memory, in GiB, of a process that scores random embeddings of unit length."""
     for name in grids:
         config, queries = GRIDS[name]
         with tempfile.TemporaryDirectory() as folder:
             write_inputs(Path(folder), documents, queries, {"metrics": METRICS, **config})
             command = [sys.executable, "-m", "qatlab.bench.score_memory", folder]
             printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        what = f"{GIB_ALLOWED:g} GiB, {documents:,} × {DIM}, {queries} queries"
-        yield Row(f"score_memory_{name}_grid", int(printed.split()[-1]) / 2**30, GIB_ALLOWED, 1.0, "GiB", what)
+        reference = f"{GIB_ALLOWED:g} GiB, {documents:,} × {DIM}, {queries} queries"
+        yield Row(f"score_memory_{name}_grid", int(printed.split()[-1]) / 2**30, GIB_ALLOWED, 1.0, "GiB", reference)
 
 
 def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, Any]) -> None:
-    """A task and its encoding, as the stage reads them; documents are written in blocks, so that this process stays small."""
+    """Write a task and its encoding as the stage reads them.
+
+    Documents are written in blocks, so that this process needs little memory.
+
+    Args:
+        folder: an empty folder.
+        documents: number of documents.
+        queries: number of queries.
+        config: configuration of the stage.
+    """
     import pandas as pd
 
     from qatlab.evaluation.axes import unit_length
@@ -81,12 +94,12 @@ def _score(folder: Path) -> None:
 
 
 def _peak_bytes() -> int:
-    """Resident in this process at most. On Linux getrusage would count what its parent held when it was started, too."""
+    """Return the peak resident memory of this process; on Linux, getrusage would include that of the parent when it forked."""
     status = Path("/proc/self/status")
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # The unit is bytes on macOS.
 
 
 if __name__ == "__main__":

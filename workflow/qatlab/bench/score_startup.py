@@ -1,4 +1,4 @@
-"""Starting the score stage, which needs no torch, against a second."""
+"""Benchmark of starting the score stage, which does not import torch, with one second as the reference."""
 
 import statistics
 import subprocess
@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from qatlab.bench.row import Row
 
 SECONDS_ALLOWED, STARTS = 1.0, 9
-# What `python -m qatlab score` imports before it reads the first embedding.
+# The modules that `python -m qatlab score` imports before it reads the first embedding.
 CODE = "import sys, qatlab.__main__, qatlab.stages.score; sys.exit('torch' in sys.modules)"
 
 
 def measure_score_startup(starts: int = STARTS) -> Iterator[Row]:
-    """Seconds of a new process that imports what the stage's command does; the first, which may wait for a disk, is not counted.
+    """Measure the seconds of a new process that imports the modules of the stage, without the first, which may wait for the disk.
 
     Raises:
-        subprocess.CalledProcessError: where torch is among what it imports.
+        subprocess.CalledProcessError: if torch is among the imported modules.
     """
     seconds = []
     for _ in range(starts + 1):

@@ -1,12 +1,12 @@
-"""Exact search of a million documents in int8 and in bits: against faiss in float32, and against sentence-transformers' own.
+"""Benchmark of exact search in a million int8 and binary documents, with faiss in float32 and sentence-transformers as references.
 
-Ours is `qatlab.evaluation.ranking.rank`, as the stage `score` calls it. Seconds per query are of searches whose documents are
-ready: theirs in an index, ours in the form that they are compared in (`rank` says what its watch leaves out). Ours has equal
-scores in a defined order, and products computed again in float64, which the references don't. The last rows are whole calls, from
-float32 documents to rankings.
+It calls `qatlab.evaluation.ranking.rank` as the stage `score` does. Seconds per query exclude the preparation of documents: the
+references search an existing index, and `rank` measures only the comparison (its docstring says what is excluded). Unlike the
+references, `rank` orders equal scores deterministically and computes the best products again in float64. The last rows measure whole
+calls, from float32 documents to rankings.
 
-Sentence Transformers compares uint8 codes, with each other or with float32 queries; ours the values of int8 codes. Its
-rescoring takes the codes that it has searched, ours the float32 documents.
+Sentence Transformers compares uint8 codes with each other or with float32 queries; `rank` compares the values of int8 codes. The
+former rescores with the codes that it has searched, the latter with float32 documents.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,13 @@ THEIR_PRECISION = {"int8": "uint8", "binary": "ubinary"}
 
 
 def measure_search(documents: int = DOCUMENTS, queries: int = QUERIES, pairs: int = PAIRS) -> Iterator[Row]:
-    """Seconds per query, for as many queries at once."""
+    """Measure the seconds per query of searches for all queries at once.
+
+    Args:
+        documents: number of documents.
+        queries: number of queries.
+        pairs: number of measurements, of which the median is taken.
+    """
     sides = embeddings(documents, queries)
     size = f"{documents:,} × {DIM}, {queries} queries"
     yield from _against_float32(*sides, pairs, size)
@@ -39,7 +45,7 @@ def measure_search(documents: int = DOCUMENTS, queries: int = QUERIES, pairs: in
 
 
 def embeddings(documents: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
-    """Queries and documents of unit length, (n, DIM) float32: random documents, and queries near some of them."""
+    """Return queries and documents of unit length, (n, DIM) float32 each: random documents, and queries near some of them."""
     rng = np.random.default_rng(0)
     stored = np.empty((documents, DIM), dtype=np.float32)
     for first in range(0, documents, AT_ONCE):
@@ -50,7 +56,14 @@ def embeddings(documents: int, queries: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def our_search(queries: np.ndarray, documents: np.ndarray, precision: str, rescoring: bool) -> Callable[[], float]:
-    """What ranks the documents at an output, and returns the seconds that queries cost."""
+    """Return a function that ranks the documents and returns the measured seconds.
+
+    Args:
+        queries: embeddings, (queries, DIM) float32.
+        documents: embeddings, (documents, DIM) float32.
+        precision: precision of both.
+        rescoring: whether the best documents are rescored in float32.
+    """
     step = {"documents": "float32", "oversampling": OVERSAMPLING, "top_k": TOP_K}
     config = EvaluateConfig.model_validate(
         {"metrics": ["ndcg@10"], "precisions": [precision], "rescoring": [[step]] if rescoring else ["none"]}
@@ -70,7 +83,13 @@ def our_search(queries: np.ndarray, documents: np.ndarray, precision: str, resco
 def their_search(
     queries: np.ndarray, documents: np.ndarray, precision: str
 ) -> tuple[Callable[..., Any], Callable[[], Any]]:
-    """Sentence Transformers' search of an index that is there, which takes `rescore`; and one that makes the index first."""
+    """Return two searches of Sentence Transformers: one of an existing index, with an argument `rescore`, and one that builds it.
+
+    Args:
+        queries: embeddings, (queries, DIM) float32.
+        documents: embeddings, (documents, DIM) float32.
+        precision: int8 or binary.
+    """
     from sentence_transformers.util.quantization import quantize_embeddings, semantic_search_faiss
 
     theirs, ranges = THEIR_PRECISION[precision], np.stack([documents.min(axis=0), documents.max(axis=0)])
@@ -98,15 +117,15 @@ def _against_sentence_transformers(
     queries: np.ndarray, documents: np.ndarray, precision: str, pairs: int, size: str
 ) -> Iterator[Row]:
     theirs, from_documents = their_search(queries, documents, precision)
-    what = f"semantic_search_faiss at {THEIR_PRECISION[precision]}"
+    reference = f"semantic_search_faiss at {THEIR_PRECISION[precision]}"
     for rescoring, name in ((False, "rescore=False"), (True, f"rescoring {OVERSAMPLING * TOP_K}")):
         ours = our_search(queries, documents, precision, rescoring)
         seconds = medians(ours, partial(_timed, partial(theirs, rescore=rescoring)), pairs)
         suffix = "_rescored" if rescoring else ""
-        yield _row(f"search_{precision}{suffix}", seconds, len(queries), f"{what}, {name}, {size}")
+        yield _row(f"search_{precision}{suffix}", seconds, len(queries), f"{reference}, {name}, {size}")
     seconds = in_turns(our_search(queries, documents, precision, rescoring=False), from_documents, pairs)
-    what = f"quantize_embeddings and {what}, rescore=False, {size}"
-    yield _row(f"search_{precision}_with_indexing", seconds, len(queries), what)
+    reference = f"quantize_embeddings and {reference}, rescore=False, {size}"
+    yield _row(f"search_{precision}_with_indexing", seconds, len(queries), reference)
 
 
 def _timed(call: Callable[[], Any]) -> float:
@@ -116,5 +135,5 @@ def _timed(call: Callable[[], Any]) -> float:
     return watch.seconds
 
 
-def _row(name: str, seconds: tuple[float, float], queries: int, what: str) -> Row:
-    return Row(name, seconds[0] / queries, seconds[1] / queries, None, "s", what)
+def _row(name: str, seconds: tuple[float, float], queries: int, reference: str) -> Row:
+    return Row(name, seconds[0] / queries, seconds[1] / queries, None, "s", reference)

@@ -1,6 +1,6 @@
-"""A training step with QuantizationAwareLoss (float32 + int8 + binary), and one with int8 weights, against a plain one.
+"""Benchmark of training steps with QuantizationAwareLoss (float32 + int8 + binary) and with int8 weights, over a plain step.
 
-`python -m qatlab.bench.training_step plain|aware|weights` runs a few steps of one and prints its peak memory in bytes.
+`python -m qatlab.bench.training_step plain|aware|weights` runs a few steps of one kind and prints its peak memory in bytes.
 """
 
 import subprocess
@@ -18,7 +18,7 @@ CPU_BATCH, GPU_BATCH = 64, 256
 
 
 def measure_training_step(pairs: int = PAIRS) -> Iterator[Row]:
-    """Step time and peak memory: float32 at batch 64 on the processor; bf16 at batch 256, compiled, on a GPU, where there is one."""
+    """Measure step time and peak memory: compiled bf16 at batch 256 if there is a GPU, else float32 at batch 64 on the CPU."""
     import torch
 
     from qatlab.losses.gradients import EVERY
@@ -26,21 +26,21 @@ def measure_training_step(pairs: int = PAIRS) -> Iterator[Row]:
     gpu = torch.cuda.is_available()
     device, batch = ("cuda", GPU_BATCH) if gpu else ("cpu", CPU_BATCH)
     precision = "bf16, compiled" if gpu else "fp32"
-    what = f"MultipleNegativesRankingLoss, all-MiniLM-L6-v2, batch {batch}, {TOKENS} tokens, {precision}, {device}"
+    reference = f"MultipleNegativesRankingLoss, all-MiniLM-L6-v2, batch {batch}, {TOKENS} tokens, {precision}, {device}"
     steps = step_functions(device, batch)
     memory = {name: _peak_memory(name) / 2**20 for name in steps}
     seconds = {}
     for name, kind, bound in (("int8_binary", "aware", 1.02), ("int8_weights", "weights", 1.10)):
         seconds[kind], plain = in_turns(steps[kind], steps["plain"], pairs)
-        yield Row(f"step_time_{name}", seconds[kind], plain, bound, "s", what)
-        yield Row(f"step_memory_{name}", memory[kind], memory["plain"], 1.05, "MiB", what)
+        yield Row(f"step_time_{name}", seconds[kind], plain, bound, "s", reference)
+        yield Row(f"step_memory_{name}", memory[kind], memory["plain"], 1.05, "MiB", reference)
     comparing, plain = in_turns(*_losses_alone(device, batch), pairs * LOSSES_PER_PAIR)
-    what = f"a step of float32 + int8 + binary; gradients are compared every {EVERY} steps, {device}"
-    yield Row("step_time_gradient_comparison", (comparing - plain) / EVERY, seconds["aware"], 0.01, "s", what)
+    reference = f"a step of float32 + int8 + binary; gradients are compared every {EVERY} steps, {device}"
+    yield Row("step_time_gradient_comparison", (comparing - plain) / EVERY, seconds["aware"], 0.01, "s", reference)
 
 
 def _losses_alone(device: str, batch: int) -> tuple[Callable[[], None], Callable[[], None]]:
-    """Forward passes of the loss over stored embeddings, without a model: with and without the comparison of gradients."""
+    """Return forward passes of the loss over stored embeddings, without a model: with and without the comparison of gradients."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -71,7 +71,13 @@ def _losses_alone(device: str, batch: int) -> tuple[Callable[[], None], Callable
 
 
 def step_functions(device: str, batch: int, only: str | None = None) -> dict[str, Callable[[], None]]:
-    """plain, aware and weights: each takes an optimizer step on the same texts, with a model of its own; or `only` one."""
+    """Return functions that take an optimizer step on the same texts, each with its own model, by kind: plain, aware and weights.
+
+    Args:
+        device: cpu or cuda.
+        batch: number of texts per batch.
+        only: the only kind to return; None returns all.
+    """
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
@@ -98,9 +104,8 @@ def step_functions(device: str, batch: int, only: str | None = None) -> dict[str
         if kind == "weights":
             prepare(model, WeightsConfig(name="int8"))
         if device == "cuda":
-            model[0].compile(
-                dynamic=True
-            )  # every kind alike: fake quantizers are many small kernels until they are fused
+            # All kinds are compiled, because fake quantizers consist of many small kernels until they are fused.
+            model[0].compile(dynamic=True)
         features = [batch_to_device(model.preprocess(column), torch.device(device)) for column in texts]
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6)
         loss: Any = MultipleNegativesRankingLoss(model)

@@ -1,4 +1,4 @@
-"""Planning a study of many runs, and starting one of its jobs on a cluster, against Snakemake on as many trivial jobs."""
+"""Benchmark of planning a study of many runs and starting one of its jobs on a cluster, over Snakemake on as many trivial jobs."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ from qatlab.stage_code import stage_code
 PROJECT = Path(__file__).resolve().parents[3]
 RUNS, PAIRS = (10, 100, 1000), 3
 PARSING_SECONDS_ALLOWED = 1.5
-# Nine jobs a run, of which eight depend on the first, as a training's deployments, passes, scores and drift do.
+# Nine jobs per run, of which eight depend on the first, as deployments, encodings, scores and drift depend on a training.
 TRIVIAL = """
 rule all:
     input: [f"results/last/{i}" for i in range(8 * int(config["runs"]))]
@@ -43,31 +43,36 @@ study:
 
 
 def measure_workflow(runs: tuple[int, ...] = RUNS, pairs: int = PAIRS) -> Iterator[Row]:
-    """Seconds of processor time: dry runs by the number of runs, what one more run adds, and what a job takes to start."""
+    """Measure CPU seconds of dry runs by the number of runs, of one additional run, and of starting a job.
+
+    Args:
+        runs: the numbers of runs.
+        pairs: number of measurements, of which the median is taken.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         project, trivial = Path(scratch) / "project", Path(scratch) / "trivial"
         _copy(project)
         trivial.mkdir()
         (trivial / "Snakefile").write_text(TRIVIAL)
-        took = {}
+        seconds_of = {}
         for count in (1, *runs):
             _write(project, count)
-            took[count] = medians(
+            seconds_of[count] = medians(
                 partial(_dry_run, project, "study=many"), partial(_dry_run, trivial, f"runs={count}"), pairs
             )
-            bound = 1.5 if count == max(runs) else None  # of few, starting takes all the time
-            yield Row(f"dry_run_of_{count}_runs", *took[count], bound, "s", "Snakemake on as many trivial jobs")
+            bound = 1.5 if count == max(runs) else None  # With few runs, starting dominates the time.
+            yield Row(f"dry_run_of_{count}_runs", *seconds_of[count], bound, "s", "Snakemake on as many trivial jobs")
         for count in runs:
-            ours, reference = ((took[count][who] - took[1][who]) / (count - 1) for who in (0, 1))
+            ours, reference = ((seconds_of[count][side] - seconds_of[1][side]) / (count - 1) for side in (0, 1))
             yield Row(f"one_of_{count}_runs", ours, reference, None, "s", "nine of them")
-        alone = _job_of_a_cluster(trivial, "runs=1", "first:i=0")
+        trivial_job = _job_of_a_cluster(trivial, "runs=1", "first:i=0")
         for count in (1, max(runs)):
             _write(project, count)
             job = _job_of_a_cluster(project, "study=many", f"train:id={_planned_training(project)}")
-            seconds = medians(job, alone, pairs)
+            seconds = medians(job, trivial_job, pairs)
             yield Row(f"job_of_{count}_runs", *seconds, None, "s", "a trivial job of Snakemake")
-        whole, started = medians(job, partial(_processor_seconds, trivial, "--version"), pairs)
-        yield Row("parsing_for_a_job", whole - started, PARSING_SECONDS_ALLOWED, 1.0, "s", "the 1.5 s allowed")
+        total, startup = medians(job, partial(_cpu_seconds, trivial, "--version"), pairs)
+        yield Row("parsing_for_a_job", total - startup, PARSING_SECONDS_ALLOWED, 1.0, "s", "the 1.5 s allowed")
 
 
 def _copy(folder: Path) -> None:
@@ -81,8 +86,8 @@ def _write(project: Path, runs: int) -> None:
     (project / "conf" / "study" / "many.yaml").write_text(STUDY.format(seeds=list(range(runs))))
 
 
-def _processor_seconds(folder: Path, *arguments: str) -> float:
-    """Of Snakemake, from its start to its end."""
+def _cpu_seconds(folder: Path, *arguments: str) -> float:
+    """Return the CPU seconds of Snakemake from its start to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [sys.executable, "-m", "snakemake", *arguments],
@@ -96,13 +101,13 @@ def _processor_seconds(folder: Path, *arguments: str) -> float:
 
 
 def _dry_run(folder: Path, config: str, *arguments: str) -> float:
-    """Processor seconds."""
+    """Return the CPU seconds of a dry run."""
     options = ("-n", "--quiet", "all", "--cores", "2", *arguments, "--config", config)
-    return _processor_seconds(folder, *options)
+    return _cpu_seconds(folder, *options)
 
 
 def _planned_training(project: Path) -> str:
-    """The name of one training of the study that was written last, which is planned as a job on another machine finds it."""
+    """Return the name of one training of the latest study, after writing the plan that a job on another machine reads."""
     plan = load_study(project / "conf", "many")
     code = {stage: stage_code(stage, project / "envs" / "requirements.txt") for stage in STAGES}
     write_outlines([outline(plan)], code, project / "results" / "plan", "many")
@@ -113,6 +118,6 @@ def _planned_training(project: Path) -> str:
 
 
 def _job_of_a_cluster(folder: Path, config: str, job: str) -> Callable[[], float]:
-    """Processor seconds of one job, `rule:wildcard=value`, as executors for clusters start it."""
+    """Return a function that measures the CPU seconds of one job, `rule:wildcard=value`, as executors for clusters start it."""
     as_a_job = ("--mode", "remote", "--nolock", "--no-hooks", "--target-jobs", job)
     return partial(_dry_run, folder, config, *as_a_job, "--allowed-rules", job.partition(":")[0])

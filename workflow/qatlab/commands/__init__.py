@@ -1,1 +1,1 @@
-"""Commands for people, besides the stages that rules call: one module each."""
+"""Commands for users, in addition to the stages that rules call: one module per command."""

@@ -1,6 +1,6 @@
-"""audit: known vulnerabilities of the lock, and what is done about each. Asks OSV through pip-audit; fails for what is not decided.
+"""Command audit: list known vulnerabilities of the locked packages with the decision on each, and fail if one has no decision.
 
-Every version in the lock is asked for, those for other platforms and Pythons too.
+It queries OSV through pip-audit for every version in the lock files, including those for other platforms and Python versions.
 """
 
 import argparse
@@ -26,15 +26,15 @@ OSV = "https://api.osv.dev/v1/query"
 
 
 class Decision(Strict):
-    """What is done about a vulnerability that a version in the lock has."""
+    """Decision on a known vulnerability of a locked version."""
 
-    id: FullLine = Field(description="CVE-…, GHSA-… or PYSEC-…, whichever of its names")
-    package: Name
-    decision: FullLine = Field(description="Why it does not matter here, or what is waited for")
+    id: FullLine = Field(description="Any name of the vulnerability: CVE-…, GHSA-… or PYSEC-….")
+    package: Name = Field(description="Name of the package.")
+    decision: FullLine = Field(description="Why the vulnerability does not matter here, or which release will fix it.")
 
 
 class Vulnerability(NamedTuple):
-    """One that is known of a version in the lock."""
+    """Known vulnerability of a locked version."""
 
     package: str
     version: str
@@ -43,37 +43,40 @@ class Vulnerability(NamedTuple):
 
 
 def main(arguments: list[str]) -> int:
-    """Prints every known vulnerability with its decision; 1 if one has none."""
+    """Print every known vulnerability with its decision, and return 1 if one has no decision, else 0."""
     parser = argparse.ArgumentParser(prog="qatlab audit", description="List known vulnerabilities of the lock.")
-    parser.add_argument("--pip-audit", default=".venv-audit/bin/pip-audit", help="the program (make audit installs it)")
-    parser.add_argument("--locks", type=Path, nargs="+", default=LOCKS, help="files with name==version")
-    parser.add_argument("--decisions", type=Path, default=DECISIONS)
-    parser.add_argument("--osv-url", default=OSV, help="of the database that is asked, or of a mirror of it")
+    parser.add_argument(
+        "--pip-audit", default=".venv-audit/bin/pip-audit", help="path of pip-audit (make audit installs it)"
+    )
+    parser.add_argument("--locks", type=Path, nargs="+", default=LOCKS, help="lock files with lines name==version")
+    parser.add_argument("--decisions", type=Path, default=DECISIONS, help="YAML file of decisions")
+    parser.add_argument("--osv-url", default=OSV, help="address of the vulnerability database or a mirror")
     options = parser.parse_args(arguments)
     decisions = read_decisions(options.decisions)
-    found: list[Vulnerability] = []
+    known: list[Vulnerability] = []
     sets = version_sets(line for lock in options.locks for line in lock.read_text(encoding="utf-8").splitlines())
     for versions in sets:
-        found += look_up(versions, options.pip_audit, options.osv_url)
-    print(f"{sum(map(len, sets))} versions looked up, {len(found)} known vulnerabilities")
+        known += look_up(versions, options.pip_audit, options.osv_url)
+    print(f"{sum(map(len, sets))} versions looked up, {len(known)} known vulnerabilities")
     undecided = 0
-    for each in found:
-        decision = decision_on(each, decisions)
+    for vulnerability in known:
+        decision = decision_on(vulnerability, decisions)
         undecided += decision is None
         print(
-            f"  {each.package} {each.version}: {', '.join(each.names)} (fixed in: {', '.join(each.fixed) or 'nothing yet'})"
+            f"  {vulnerability.package} {vulnerability.version}: {', '.join(vulnerability.names)} "
+            f"(fixed in: {', '.join(vulnerability.fixed) or 'no version yet'})"
         )
         print(
-            f"    {decision.decision if decision else f'NOT DECIDED: update it, or write into {options.decisions} why not'}"
+            f"    {decision.decision if decision else f'NOT DECIDED: update it, or write the reason not to into {options.decisions}'}"
         )
     for decision in decisions:
-        if not any(applies(decision, each) for each in found):
+        if not any(applies(decision, vulnerability) for vulnerability in known):
             print(f"  {decision.id} of {decision.package}: no longer in the lock; remove it from {options.decisions}")
     return int(undecided > 0)
 
 
 def read_decisions(path: Path) -> list[Decision]:
-    """The decisions of a YAML file; raises UserError for one that is not such a list."""
+    """Return the decisions of a YAML file; raise a UserError if it is not a list of decisions."""
     values = yaml.safe_load(path.read_text(encoding="utf-8")) or []
     try:
         return TypeAdapter(list[Decision]).validate_python(values)
@@ -82,7 +85,7 @@ def read_decisions(path: Path) -> list[Decision]:
 
 
 def version_sets(lines: Iterable[str]) -> list[dict[str, str]]:
-    """Versions by name. A package that has several, for different platforms, has the others in the sets after the first."""
+    """Return versions by package name; further versions of a package, for other platforms, are in further dictionaries."""
     sets: list[dict[str, str]] = []
     for line in lines:
         pinned = PIN.match(line)
@@ -97,7 +100,16 @@ def version_sets(lines: Iterable[str]) -> list[dict[str, str]]:
 
 
 def look_up(versions: dict[str, str], program: str, osv_url: str) -> list[Vulnerability]:
-    """What is known of versions; raises UserError where the database cannot be asked about all of them."""
+    """Look up the known vulnerabilities of versions.
+
+    Args:
+        versions: versions by package name.
+        program: path of pip-audit.
+        osv_url: address of the vulnerability database.
+
+    Raises:
+        UserError: if pip-audit is not installed, or the database does not answer for all packages.
+    """
     with tempfile.TemporaryDirectory() as folder:
         pins = Path(folder) / "pins.txt"
         pins.write_text("".join(f"{name}=={version}\n" for name, version in versions.items()), encoding="utf-8")
@@ -119,32 +131,32 @@ def look_up(versions: dict[str, str], program: str, osv_url: str) -> list[Vulner
     try:
         report = json.loads(result.stdout)
     except ValueError:
-        last = (result.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
         raise UserError(f"known vulnerabilities cannot be looked up at {osv_url} ({printable(last)[:160]})") from None
     return vulnerabilities(report, versions)
 
 
 def vulnerabilities(report: dict[str, Any], versions: dict[str, str]) -> list[Vulnerability]:
-    """Those of a report of pip-audit's; raises UserError for versions that it left out, which would pass as harmless."""
+    """Return the vulnerabilities in a report of pip-audit; raise a UserError if it lacks a version, whose safety is then unknown."""
     answered = {_normal(entry["name"]): entry for entry in report["dependencies"] if "vulns" in entry}
     missing = [name for name in versions if _normal(name) not in answered]
     if missing:
         raise UserError(f"{len(missing)} of {len(versions)} packages could not be looked up, such as {missing[0]}")
     return [
-        Vulnerability(entry["name"], entry["version"], (found["id"], *found["aliases"]), tuple(found["fix_versions"]))
+        Vulnerability(entry["name"], entry["version"], (known["id"], *known["aliases"]), tuple(known["fix_versions"]))
         for entry in answered.values()
-        for found in entry["vulns"]
+        for known in entry["vulns"]
     ]
 
 
-def decision_on(found: Vulnerability, decisions: Iterable[Decision]) -> Decision | None:
-    """What is done about it, if anything was decided."""
-    return next((decision for decision in decisions if applies(decision, found)), None)
+def decision_on(vulnerability: Vulnerability, decisions: Iterable[Decision]) -> Decision | None:
+    """Return the decision on a vulnerability, or None."""
+    return next((decision for decision in decisions if applies(decision, vulnerability)), None)
 
 
-def applies(decision: Decision, found: Vulnerability) -> bool:
-    """Whether a decision is about a vulnerability, under whichever of its names."""
-    return _normal(decision.package) == _normal(found.package) and decision.id in found.names
+def applies(decision: Decision, vulnerability: Vulnerability) -> bool:
+    """Return whether a decision is about a vulnerability, by any of its names."""
+    return _normal(decision.package) == _normal(vulnerability.package) and decision.id in vulnerability.names
 
 
 def _normal(name: str) -> str:

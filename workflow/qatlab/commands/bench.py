@@ -1,4 +1,4 @@
-"""bench: our time and memory as ratios to a reference's, measured in one run."""
+"""Command bench: measure time and memory as ratios to those of a reference, which is measured in the same run."""
 
 import argparse
 import importlib
@@ -37,9 +37,13 @@ RESULT = Path("results/bench.csv")
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the benchmarks, writes results/bench.csv and prints it; 1 where a ratio is above its bound."""
-    parser = argparse.ArgumentParser(prog="qatlab bench", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all by default")
+    """Run the benchmarks, write and print the rows of results/bench.csv, and return 1 if a ratio is above its bound, else 0."""
+    parser = argparse.ArgumentParser(
+        prog="qatlab bench", description="Measure time and memory as ratios to those of a reference."
+    )
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"benchmarks to run, of {', '.join(BENCHMARKS)} (default: all)"
+    )
     parser.add_argument("--output", type=Path, default=RESULT, help=f"file to write (default: {RESULT})")
     options = parser.parse_args(arguments)
     for name in options.names:

@@ -1,4 +1,4 @@
-"""bundle: all that a study needs from outside, in one folder, for machines without network."""
+"""Command bundle: gather all external inputs of a study in a folder, for machines without network access."""
 
 import argparse
 import subprocess
@@ -17,23 +17,23 @@ from qatlab.plan.study import load_study
 from qatlab.progress import say
 
 PACKAGES = "packages"
-OLDEST_GLIBC = 5  # of manylinux' tags: manylinux_2_5
-# What pip builds qatlab itself with, from a checkout.
+OLDEST_GLIBC = 5  # minor version of the oldest manylinux tag, manylinux_2_5
+# Packages with which pip builds qatlab itself from a checkout.
 BUILT_WITH = ("setuptools>=77", "wheel")
 
 
 def main(arguments: list[str]) -> int:
-    """Write the bundle's folder, which appears only when it is complete; return the exit code."""
+    """Write the bundle's folder, which does not exist until it is complete, and return the exit code."""
     options = _options(arguments)
     if options.output.exists():
         raise UserError(f"--output: '{options.output}' exists; remove it, or name another folder")
     if not options.python_packages and (options.python or options.platform):
-        raise UserError("--python and --platform say which packages to gather; add --python-packages")
+        raise UserError("--python and --platform choose the packages to gather; add --python-packages")
     study, overrides = options.study, split_overrides(options.overrides)
-    said = " ".join([study, *([f"scale={options.scale}"] if options.scale else []), *overrides])
+    label = " ".join([study, *([f"scale={options.scale}"] if options.scale else []), *overrides])
     try:
         with written_aside(options.output) as folder:
-            gathering = Gathering(folder, said, options.half)
+            gathering = Gathering(folder, label, options.half)
             plan = load_study(options.conf, study, options.scale, overrides, gathering)
             _gather(plan, gathering)
             if options.python_packages:
@@ -56,31 +56,41 @@ class _StageFailed(Exception):
 def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="qatlab bundle",
-        description="Gather what a study needs from outside (base models, training data, tasks, texts), to run it on machines "
-        "without network.",
+        description="Gather all external inputs of a study (base models, training data, tasks, texts), to run it on machines "
+        "without network access.",
     )
-    parser.add_argument("--study", required=True)
-    parser.add_argument("--scale", default=None)
-    parser.add_argument("--overrides", default="", help="as for the study's run; the bundle serves this study alone")
-    parser.add_argument("--conf", type=Path, default=Path("conf"))
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="a new folder")
+    parser.add_argument("--study", required=True, help="name of the study")
+    parser.add_argument("--scale", default=None, help="scale of the study")
+    parser.add_argument(
+        "--overrides", default="", help="overrides as for the study's run; the bundle serves only this study"
+    )
+    parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder of the configuration")
+    parser.add_argument(
+        "--output", type=Path, required=True, metavar="FOLDER", help="folder to write; it must not exist"
+    )
     parser.add_argument(
         "--half",
         action="store_true",
-        help="float16 weights of base models: half the size, and not quite the same models",
+        help="round the weights of base models to float16, which halves their size and changes them slightly",
     )
     parser.add_argument(
-        "--python-packages", action="store_true", help="wheels too: of the locked packages, and of qatlab itself"
+        "--python-packages", action="store_true", help="also gather wheels of the locked packages and of qatlab itself"
     )
-    parser.add_argument("--python", metavar="VERSION", help="of the other machine, such as 3.12 (default: this one's)")
     parser.add_argument(
-        "--platform", metavar="TAG", help="of the other machine, such as manylinux_2_28_x86_64 (default: this one's)"
+        "--python",
+        metavar="VERSION",
+        help="Python version of the other machine, such as 3.12 (default: that of this one)",
+    )
+    parser.add_argument(
+        "--platform",
+        metavar="TAG",
+        help="platform of the other machine, such as manylinux_2_28_x86_64 (default: that of this one)",
     )
     return parser.parse_args(arguments)
 
 
 def _gather(plan: Plan, gathering: Gathering) -> None:
-    """Run the stages whose artifacts come from outside."""
+    """Run the stages whose artifacts have external inputs, and add their outputs to the bundle."""
     from qatlab.__main__ import main as stage
 
     for artifact in outside(plan):
@@ -96,13 +106,20 @@ def _gather(plan: Plan, gathering: Gathering) -> None:
 
 
 def outside(plan: Plan) -> list[Artifact]:
-    """Return a plan's artifacts that come from outside, models first: hard negatives of tasks are mined with them."""
-    there = [artifact for artifact in plan.artifacts.values() if artifact.kind in KINDS]
-    return sorted(there, key=lambda artifact: KINDS.index(artifact.kind))
+    """Return a plan's artifacts with external inputs, models first, because hard negatives of tasks may be mined with them."""
+    artifacts = [artifact for artifact in plan.artifacts.values() if artifact.kind in KINDS]
+    return sorted(artifacts, key=lambda artifact: KINDS.index(artifact.kind))
 
 
 def _download(folder: Path, python: str | None, platform: str | None) -> None:
-    """Download the locked packages, torch, and what builds qatlab, and build qatlab's wheel; packages without a wheel come as source.
+    """Download the locked packages, torch and the build dependencies of qatlab, and build qatlab's wheel.
+
+    Packages without a wheel are downloaded as source.
+
+    Args:
+        folder: the folder to write.
+        python: Python version of the other machine; None for that of this one.
+        platform: platform tag of the other machine; None for that of this one.
 
     Raises:
         UserError: with pip's message, for a package that the index does not have.
@@ -117,7 +134,7 @@ def _download(folder: Path, python: str | None, platform: str | None) -> None:
 
 
 def target(python: str | None, platform: str | None) -> list[str]:
-    """Return pip's options for a machine other than this one.
+    """Return pip's options for another machine, or none for this one.
 
     A manylinux tag names the oldest glibc that a wheel works with, so a machine also accepts the wheels of lower tags.
     """
@@ -139,8 +156,8 @@ def _pip(*arguments: str) -> None:
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         errors = [line for line in result.stderr.splitlines() if line.startswith("ERROR: ")]
-        why = errors[-1].removeprefix("ERROR: ") if errors else f"pip {arguments[0]} failed"
-        raise UserError(f"--python-packages: {why}")
+        reason = errors[-1].removeprefix("ERROR: ") if errors else f"pip {arguments[0]} failed"
+        raise UserError(f"--python-packages: {reason}")
 
 
 def _describe(plan: Plan, options: argparse.Namespace) -> None:
@@ -155,11 +172,11 @@ def _describe(plan: Plan, options: argparse.Namespace) -> None:
         print(f"{readable_bytes(folder_bytes(folder / PACKAGES)):>10}  {len(files)} packages")
         sources = [name for name in files if not name.endswith(".whl")]
         if sources:
-            print(f"            of which as source, to be built there: {', '.join(sources)}")
-        print("To make the environment there:")
+            print(f"            of which as source, to be built on the other machine: {', '.join(sources)}")
+        print("To create the environment on the other machine:")
         where = folder if folder.is_absolute() else f"$PWD/{folder}"
         print(f"  PIP_NO_INDEX=1 PIP_FIND_LINKS={where}/{PACKAGES} make .venv/.installed")
-    print(f"{readable_bytes(folder_bytes(folder)):>10}  in all. To run the study there:")
+    print(f"{readable_bytes(folder_bytes(folder)):>10}  in all. To run the study on the other machine:")
     scale = f" scale={options.scale}" if options.scale else ""
     overrides = f' overrides="{options.overrides}"' if options.overrides else ""
     print(f"  snakemake --cores all --config study={plan.study} bundle={folder}{scale}{overrides}")

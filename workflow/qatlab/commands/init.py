@@ -1,4 +1,4 @@
-"""init: a folder to run studies in, with the workflow and its configuration; qatlab itself stays where it is installed."""
+"""Command init: write the workflow and its configuration into a folder, in which studies run with the installed qatlab."""
 
 import argparse
 import shlex
@@ -11,22 +11,26 @@ PARTS = ("Snakefile", "conf", "envs", "profiles", "results/published", "workflow
 
 
 def main(arguments: list[str]) -> None:
-    """Writes the folder. Raises UserError where that would overwrite something."""
+    """Write the folder; raise a UserError if a file or folder would be overwritten."""
     parser = argparse.ArgumentParser(
         prog="qatlab init", description="Write the workflow and its configuration into a folder, to run studies there."
     )
-    parser.add_argument("folder", type=Path, help="new, or without files of these names")
+    parser.add_argument("folder", type=Path, help="folder to write; existing files are not overwritten")
     folder = parser.parse_args(arguments).folder
     for part in PARTS:
         if (folder / part).exists():
             raise UserError(f"'{folder / part}' exists; name another folder")
     copy_project(project(), folder)
-    print(f"Studies are in {folder / 'conf' / 'study'}; yours go beside them. To run the first one:")
+    print(f"Studies are in {folder / 'conf' / 'study'}; add your own there. To run the first one:")
     print(f"  cd {shlex.quote(str(folder))} && snakemake --cores all")
 
 
 def project() -> Path:
-    """Where the workflow is: in the package that a wheel installs, or around that of a checkout."""
+    """Return the folder of the workflow: inside the package if a wheel installed it, or the root of a checkout.
+
+    Raises:
+        UserError: if the installation has no workflow.
+    """
     package = Path(__file__).resolve().parent.parent
     for folder in (package / "project", package.parent.parent):
         if (folder / "Snakefile").is_file():
@@ -35,7 +39,7 @@ def project() -> Path:
 
 
 def copy_project(source: Path, target: Path) -> None:
-    """Copies the workflow and its configuration, without qatlab itself."""
+    """Copy the workflow and its configuration, without qatlab itself."""
     for part in PARTS:
         (target / part).parent.mkdir(parents=True, exist_ok=True)
         if (source / part).is_dir():

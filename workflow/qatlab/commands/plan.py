@@ -1,4 +1,4 @@
-"""plan: what a study would do, without doing it; or the stages' configurations, to run them by hand."""
+"""Command plan: show what a study would do, or write the configurations of its stages, to run them by hand."""
 
 import argparse
 from pathlib import Path
@@ -10,14 +10,16 @@ from qatlab.plan.trainings import trainings
 
 
 def main(arguments: list[str]) -> None:
-    """Prints the runs and counts of artifacts; with --write, writes each artifact's configuration below a folder."""
+    """Print the runs and the numbers of artifacts; with --write, write the configuration of each artifact below a folder."""
     parser = argparse.ArgumentParser(prog="qatlab plan", description="Show a study's runs and artifacts.")
-    parser.add_argument("--study", default="quickstart")
-    parser.add_argument("--scale", default=None)
+    parser.add_argument("--study", default="quickstart", help="name of the study")
+    parser.add_argument("--scale", default=None, help="scale of the study")
     parser.add_argument(
-        "--overrides", default="", help='in Hydra\'s grammar, e.g. "trainer.batch_size=32 deploy=[torch_fp32]"'
+        "--overrides",
+        default="",
+        help='overrides in Hydra\'s grammar, e.g. "trainer.batch_size=32 deploy=[torch_fp32]"',
     )
-    parser.add_argument("--conf", type=Path, default=Path("conf"))
+    parser.add_argument("--conf", type=Path, default=Path("conf"), help="folder of the configuration")
     parser.add_argument(
         "--write",
         type=Path,

@@ -1,4 +1,4 @@
-"""schema: the JSON Schema of a composed configuration, generated from the pydantic models."""
+"""Command schema: print the JSON Schema of a composed configuration, which is generated from the pydantic models."""
 
 import json
 from typing import Any
@@ -9,7 +9,7 @@ TITLE = "qatlab configuration"
 
 
 def schema() -> dict[str, Any]:
-    """The schema of what Hydra composes from conf/."""
+    """Return the JSON Schema of the configuration that Hydra composes from conf/."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema(), "title": TITLE}
 
 

@@ -1,4 +1,4 @@
-"""schemes: the schemes of weights that methods and deployments are chosen with, one per line."""
+"""Command schemes: list the weight-quantization schemes of methods and deployments, one per line."""
 
 import argparse
 
@@ -6,10 +6,10 @@ from qatlab.config.weights import SCHEMES
 
 
 def print_schemes(arguments: list[str]) -> None:
-    """Print each scheme's name and what it is."""
+    """Print the name and description of each scheme."""
     parser = argparse.ArgumentParser(
         prog="qatlab schemes",
-        description="List the schemes of weights: METHOD:SCHEME trains for one, torchao:SCHEME ships it.",
+        description="List the schemes of weights: METHOD:SCHEME trains with one, torchao:SCHEME deploys it.",
     )
     parser.parse_args(arguments)
     width = max(map(len, SCHEMES))

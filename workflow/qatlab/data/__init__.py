@@ -1,1 +1,1 @@
-"""Readers of texts: files, BEIR folders, hubs, packages, catalogues, mteb; samples, checksums and hard negatives."""
+"""Readers of texts (files, BEIR folders, the hub, packages, message catalogues, mteb), sampling, checksums and hard negatives."""

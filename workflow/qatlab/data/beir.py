@@ -1,4 +1,4 @@
-"""Retrieval tasks in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv (Thakur et al. 2021)."""
+"""Reader of retrieval tasks in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv (Thakur et al. 2021)."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ TREC_COLUMNS = 4
 
 
 def check_layout(folder: Path, split: str) -> None:
-    """Raises UserError if a file of the layout is missing."""
+    """Raise a UserError if the folder or a file of the layout is missing."""
     if not folder.is_dir():
         raise UserError(f"task folder '{folder}' does not exist")
     for relative in ("corpus.jsonl", "queries.jsonl", f"qrels/{split}.tsv"):
@@ -24,17 +24,21 @@ def check_layout(folder: Path, split: str) -> None:
 
 
 def load(folder: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """(documents: id, text), (queries: id, text), (judgements: query_id, doc_id, relevance).
+    """Load a task: documents (id, text), queries (id, text) and judgements (query_id, doc_id, relevance).
 
     A document's text is its title and its text with a blank between them, as BEIR's own loader joins them; one of the two
     may be missing.
 
     Raises:
-        UserError: for a missing file, and for an id, text or judgement that is none, with its line.
+        UserError: for a missing file, and for an invalid id, text or judgement, with its line.
     """
     check_layout(folder, split)
-    documents = [(_id(record, place), _document(record, place)) for place, record in _placed(folder / "corpus.jsonl")]
-    queries = [(_id(record, place), _query(record, place)) for place, record in _placed(folder / "queries.jsonl")]
+    documents = [
+        (_id(record, place), _document(record, place)) for place, record in _located_records(folder / "corpus.jsonl")
+    ]
+    queries = [
+        (_id(record, place), _query(record, place)) for place, record in _located_records(folder / "queries.jsonl")
+    ]
     return (
         pd.DataFrame(documents, columns=["id", "text"]),
         pd.DataFrame(queries, columns=["id", "text"]),
@@ -43,10 +47,10 @@ def load(folder: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
 
 
 def check(folder: Path, split: str) -> dict[str, int]:
-    """Return how many documents and queries a task has.
+    """Check a task and return its numbers of documents and queries.
 
     Raises:
-        UserError: for what is no such task: what `load` refuses, ids that stand twice or for nothing, nothing relevant.
+        UserError: if `load` fails, an id is not unique, a judgement refers to an unknown id, or no document is relevant.
     """
     documents, queries, judgements = load(folder, split)
     qrels = folder / f"qrels/{split}.tsv"
@@ -54,10 +58,10 @@ def check(folder: Path, split: str) -> dict[str, int]:
         ("corpus.jsonl", documents, "document", "doc_id"),
         ("queries.jsonl", queries, "query", "query_id"),
     ):
-        twice = table.loc[table["id"].duplicated(), "id"]
-        if len(twice):
+        duplicates = table.loc[table["id"].duplicated(), "id"]
+        if len(duplicates):
             raise UserError(
-                f"{folder / file}: _id '{twice.iloc[0]}' is there twice ({len(twice)} such); ids must be unique"
+                f"{folder / file}: _id '{duplicates.iloc[0]}' occurs more than once ({len(duplicates)} such ids); ids must be unique"
             )
         if table.empty:
             raise UserError(f"{folder / file}: no rows")
@@ -71,25 +75,25 @@ def check(folder: Path, split: str) -> dict[str, int]:
     return {"documents": len(documents), "queries": len(queries)}
 
 
-def _placed(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def _located_records(path: Path) -> list[tuple[str, dict[str, Any]]]:
     return [(f"{path}, line {number}", record) for number, record in numbered_records(path)]
 
 
 def _id(record: dict[str, Any], place: str) -> str:
-    """A text that is not empty, or a whole number."""
+    """Return the id of a record as a string; raise a UserError unless it is a non-empty text or an integer."""
     if "_id" not in record:
         hint = ", but 'id': BEIR calls it _id" if "id" in record else f"; it has: {', '.join(record)}"
         raise UserError(f"{place}: no '_id'{hint}")
     value = record["_id"]
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise UserError(f"{place}: _id is {_shown(value)}; it must be a text or a whole number")
+        raise UserError(f"{place}: _id is {_describe(value)}; it must be a text or an integer")
     return str(value)
 
 
 def _document(record: dict[str, Any], place: str) -> str:
     for key in ("title", "text"):
         if not isinstance(record.get(key), str | None):
-            raise UserError(f"{place}: {key} is {_shown(record[key])}; it must be a text")
+            raise UserError(f"{place}: {key} is {_describe(record[key])}; it must be a text")
     title, text = record.get("title"), record.get("text")
     if text is None and not title:
         has = "text is null" if "text" in record else f"no 'text'; it has: {', '.join(record)}"
@@ -100,34 +104,34 @@ def _document(record: dict[str, Any], place: str) -> str:
 def _query(record: dict[str, Any], place: str) -> str:
     text = record.get("text")
     if not isinstance(text, str) or not text.strip():
-        has = f"text is {_shown(text)}" if "text" in record else f"no 'text'; it has: {', '.join(record)}"
+        has = f"text is {_describe(text)}" if "text" in record else f"no 'text'; it has: {', '.join(record)}"
         raise UserError(f"{place}: {has}; a query must be a text, and not empty")
     return text
 
 
-def _shown(value: Any) -> str:
+def _describe(value: Any) -> str:
     if isinstance(value, list | dict):
         return "a list" if isinstance(value, list) else "an object"
     return {None: "null", "": "empty"}.get(value, repr(value))
 
 
 def _judgements(path: Path) -> pd.DataFrame:
-    """Three columns, with a header (as BEIR has it) or without one."""
+    """Return the judgements of a file with three columns, with a header (as in BEIR) or without one."""
     rows: list[tuple[str, str, int]] = []
-    judged: dict[tuple[str, str], tuple[int, int]] = {}  # the grade of each pair, and the line that says so first
+    judged: dict[tuple[str, str], tuple[int, int]] = {}  # grade of each pair, and the line of its first judgement
     for position, (number, fields) in enumerate(read_rows(path, "\t")):
         if len(fields) != 3:
             raise UserError(f"{path}, line {number}: {_wrong_columns(fields)}")
         query, document, score = fields
         if position == 0 and not _is_number(score):
-            continue  # the header
+            continue  # It is the header.
         grade = _grade(score)
         if grade is None:
-            raise UserError(f"{path}, line {number}: score '{score}' is no whole number")
+            raise UserError(f"{path}, line {number}: score '{score}' is not an integer")
         before, line = judged.setdefault((query, document), (grade, number))
         if before != grade:
             raise UserError(
-                f"{path}, line {number}: document '{document}' is {grade} for query '{query}', and {before} in line {line}"
+                f"{path}, line {number}: document '{document}' has grade {grade} for query '{query}', but {before} in line {line}"
             )
         rows.append((query, document, grade))
     return pd.DataFrame(rows, columns=["query_id", "doc_id", "relevance"])
@@ -137,9 +141,9 @@ def _wrong_columns(fields: list[str]) -> str:
     needed = "three are needed, query-id, corpus-id and score, separated by tabs"
     if len(fields) == 1 and len(fields[0].split()) > 1:
         words = fields[0].split()
-        trec = " (TREC's format, of query, iteration, document and relevance?)" * (len(words) == TREC_COLUMNS)
+        trec = " (TREC's format, with query, iteration, document and relevance?)" * (len(words) == TREC_COLUMNS)
         return f"one column{trec}; {needed}"
-    trec = " (TREC's, of query, iteration, document and relevance?)" * (len(fields) == TREC_COLUMNS)
+    trec = " (TREC's, with query, iteration, document and relevance?)" * (len(fields) == TREC_COLUMNS)
     return f"{len(fields)} column{'s'[: len(fields) != 1]}{trec}; {needed}"
 
 
@@ -152,6 +156,6 @@ def _is_number(text: str) -> bool:
 
 
 def _grade(score: str) -> int | None:
-    """The whole number that a text is, such as 2 or 2.0; None for what is none."""
+    """Return the integer that a text such as 2 or 2.0 represents, or None if it does not represent one."""
     number = float(score) if _is_number(score) else math.nan
     return int(number) if math.isfinite(number) and number == round(number) else None

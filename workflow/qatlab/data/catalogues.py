@@ -1,4 +1,4 @@
-"""Message catalogues of gettext: texts of programs and their translations, in .po and .mo files."""
+"""Reader of gettext message catalogues: texts of programs and their translations in .po and .mo files."""
 
 import struct
 from collections.abc import Iterator
@@ -14,15 +14,19 @@ SUFFIXES = (".po", ".mo")
 def load(paths: list[Path], columns: list[str], key: str) -> pd.DataFrame:
     """Read the messages of catalogues and their translations, each pair once, in the order of the files.
 
-    Messages without a translation, fuzzy and obsolete ones are left out. Of a message with a plural, both forms are taken where
-    the language has two.
+    Messages without a translation and fuzzy or obsolete messages are left out. A message with a plural yields singular and plural
+    if the language has two forms; otherwise it is left out.
 
     Args:
-        columns: what messages and translations are called.
-        key: the part of the configuration that names the paths, such as data.
+        paths: files in .po or .mo format.
+        columns: names of the column of messages and of the column of translations.
+        key: the section of the configuration that names the paths, such as data.
+
+    Returns:
+        A table with the two text columns.
 
     Raises:
-        UserError: for files that cannot be read, and catalogues without translations.
+        UserError: for files that cannot be read, and if no catalogue holds a translation.
     """
     pairs = list(dict.fromkeys(pair for path in paths for pair in read(path)))
     if not pairs:
@@ -34,11 +38,11 @@ def read(path: Path) -> Iterator[tuple[str, str]]:
     """Yield the messages of one catalogue and their translations.
 
     Raises:
-        UserError: for a file that is no catalogue.
+        UserError: for a missing file, or one that is not a message catalogue.
     """
     import polib
 
-    if not path.is_file():  # polib would parse the name itself
+    if not path.is_file():  # Given a name that is not a file, polib would parse the name itself.
         raise UserError(f"data file '{path}' does not exist")
     try:
         catalogue = (polib.mofile if path.suffix.lower() == ".mo" else polib.pofile)(str(path))
@@ -52,12 +56,17 @@ def read(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def files(path: Path, language: str | None, key: str) -> list[Path]:
-    """Return a file itself, and of a folder the catalogues of a language, sorted: fr.po, and all below a folder called fr.
+    """Return the sorted catalogues of a language below a folder, such as fr.po and all files below a folder called fr.
 
     A .mo file beside the .po file that it was compiled from is left out.
 
+    Args:
+        path: a folder; for a file, the result is this file alone.
+        language: code of the language, such as fr or pt_BR; - and _ are equivalent.
+        key: the section of the configuration that names the path, such as data.
+
     Raises:
-        UserError: for a folder without any, or where no language is named.
+        UserError: if a folder holds no catalogue of the language, or no language is given for it.
     """
     if not path.is_dir():
         return [path]

@@ -1,10 +1,10 @@
-"""Tasks in which each query has one document of its own: the translation of a text, or the text itself."""
+"""Builder of tasks in which each query has exactly one document: the translation of a text, or the text itself."""
 
 import pandas as pd
 
 
 def as_task(texts: list[str], counterparts: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Documents (the counterparts), queries (the texts), and that each belongs to the other, named alike and in order."""
+    """Return documents (the counterparts), queries (the texts) and judgements that pair them by equal ids, in their order."""
     digits = len(str(len(texts)))
     ids = [f"text-{number:0{digits}}" for number in range(len(texts))]
     return (

@@ -1,9 +1,9 @@
 """Docstring → code pairs from installed Python packages, after the CodeSearchNet protocol.
 
 A function's docstring summary is the query, its source without the docstring is the document
-(Husain et al. 2019, "CodeSearchNet Challenge", https://arxiv.org/abs/1909.09436). Their filters are
-kept: a summary has at least three words, a function at least three lines, and functions whose name
-contains "test", or that are dunder methods, are left out. Duplicates keep their first occurrence.
+(Husain et al. 2019, "CodeSearchNet Challenge", https://arxiv.org/abs/1909.09436). The filters are those
+of the paper: a summary has at least three words, a function at least three lines, and functions whose
+name contains "test" and dunder methods are left out. Of duplicates, the first occurrence is kept.
 """
 
 import ast
@@ -25,15 +25,15 @@ STDLIB = "stdlib"
 SKIPPED_FOLDERS = {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
 MIN_SUMMARY_WORDS = 3
 MIN_CODE_LINES = 3
-BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)  # what statements stand in
+BLOCKS = (ast.stmt, ast.excepthandler, ast.match_case)  # nodes that contain statements
 
-# Import name → distribution name, where they differ.
+# Maps an import name to the name of its distribution where they differ.
 DISTRIBUTIONS = {"sklearn": "scikit-learn"}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One function: where it stands, its summary (the query) and its code (the document)."""
+    """One function: its id (package, file, line and name), its summary (the query) and its code (the document)."""
 
     id: str
     summary: str
@@ -41,7 +41,7 @@ class Pair:
 
 
 def package_version(package: str) -> str:
-    """The version that decides which functions `package` holds; raises UserError if it is not installed."""
+    """Return the version of an installed package, or of Python for 'stdlib'; raise a UserError if it is not installed."""
     if package == STDLIB:
         return platform.python_version()
     try:
@@ -53,7 +53,11 @@ def package_version(package: str) -> str:
 
 
 def package_root(package: str) -> Path:
-    """The folder of an importable package, found without importing it."""
+    """Return the folder of an importable package, located without importing the package.
+
+    Raises:
+        UserError: if it is not installed, or is not a package with a folder.
+    """
     if package == STDLIB:
         return Path(sysconfig.get_paths()["stdlib"])
     spec = importlib.util.find_spec(package)
@@ -63,7 +67,7 @@ def package_root(package: str) -> Path:
 
 
 def module_paths(package: str) -> list[Path]:
-    """The source files of a package, sorted, without its tests and what is installed below it."""
+    """Return the sorted source files of a package, without its tests and packages that are installed below its folder."""
     root = package_root(package)
     return [
         path
@@ -73,7 +77,7 @@ def module_paths(package: str) -> list[Path]:
 
 
 def extract(package: str) -> list[Pair]:
-    """All pairs of a package, in order of file path and line, without duplicate summaries or codes."""
+    """Return all pairs of a package, in the order of file path and line, without duplicate summaries or codes."""
     root = package_root(package)
     seen_summaries: set[str] = set()
     seen_codes: set[str] = set()
@@ -93,7 +97,7 @@ def extract(package: str) -> list[Pair]:
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """A syntax tree has no cycles; to look for some among its objects takes as long as to parse it."""
+    """Disable cyclic garbage collection: a syntax tree has no cycles, and searching it for cycles takes as long as parsing it."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -104,14 +108,14 @@ def _without_garbage_collection() -> Iterator[None]:
 
 
 def _functions(path: Path) -> Iterator[tuple[str, str, str]]:
-    """(line-qualified name, summary, code) of each function of a file that passes the filters."""
+    """Yield the name (line:name), the summary and the code of each function of a file that passes the filters."""
     try:
         source = path.read_text(encoding="utf-8")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in other people's sources are not our business
+            warnings.simplefilter("ignore")  # Invalid escapes in the sources of other packages need no warning.
             tree = ast.parse(source)
     except (SyntaxError, UnicodeDecodeError, ValueError):
-        return  # templates and files in other encodings: a library ships some
+        return  # Some packages ship templates and files in other encodings as .py.
     lines = source.split("\n")
     for node in _statements(tree):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) or _is_left_out(node.name):
@@ -126,7 +130,7 @@ def _functions(path: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.AST]:
-    """All statements, outer ones first: ast.walk without the expressions, which are most of a tree and hold no function."""
+    """Yield all statements, outer ones first: ast.walk without the expressions, which are most of a tree and hold no function."""
     waiting: deque[ast.AST] = deque([tree])
     while waiting:
         node = waiting.popleft()

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub, by id and revision."""
+"""Reader of data sets of the Hugging Face hub, by id and revision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from qatlab.config.fields import column_name
 from qatlab.errors import UserError
-from qatlab.hub import commit_of, hub_errors_explained, patiently
+from qatlab.hub import commit_of, hub_errors_explained, with_retries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 def load_splits(
     name: str, subsets: list[str | None], split: str, revision: str, kind: str = "data"
 ) -> "tuple[list[pd.DataFrame], str | None]":
-    """One split of each subset as a table, all of one commit, and that commit (None without network on purpose).
+    """Load one split of each subset, all at the same commit.
+
+    Args:
+        name: id of the data set on the hub, owner/name.
+        subsets: names of the subsets; None is the only one.
+        split: name of the split.
+        revision: branch, tag or commit.
+        kind: 'data', 'task' or 'texts', for messages.
+
+    Returns:
+        One table per subset, and the commit (None in offline mode).
 
     Raises:
         UserError: for an unknown name, subset, split or revision, or a hub that cannot be reached.
@@ -29,16 +39,18 @@ def load_splits(
     commit = commit_of(kind, name, revision)
     with hub_errors_explained(kind, name, revision), unreadable_explained(kind, name):
         try:
-            return [patiently(partial(_table, name, subset, split, commit or revision)) for subset in subsets], commit
+            return [
+                with_retries(partial(_table, name, subset, split, commit or revision)) for subset in subsets
+            ], commit
         except DatasetNotFoundError as error:
             raise UserError(f"{kind} '{name}' (revision {revision}): {' '.join(str(error).split())}") from None
-        except ValueError as error:  # unknown subset or split: the message lists the valid ones
+        except ValueError as error:  # An unknown subset or split; the message lists the valid ones.
             raise UserError(f"{kind} '{name}': {' '.join(str(error).split())}") from None
 
 
 @contextmanager
 def unreadable_explained(kind: str, name: str) -> Iterator[None]:
-    """Turns what `datasets` raises for a script, which it never runs, or for a file that is not what it is called, into a UserError."""
+    """Convert errors of `datasets` for loading scripts (which it never runs) and for malformed files into a UserError."""
     from datasets.exceptions import DatasetGenerationError
 
     try:
@@ -50,7 +62,18 @@ def unreadable_explained(kind: str, name: str) -> Iterator[None]:
 def load_split(
     name: str, subset: str | None, split: str, revision: str, kind: str = "data"
 ) -> "tuple[pd.DataFrame, str | None]":
-    """The same of one subset."""
+    """Load one split of one subset; see `load_splits`.
+
+    Args:
+        name: id of the data set on the hub, owner/name.
+        subset: name of the subset; None is the only one.
+        split: name of the split.
+        revision: branch, tag or commit.
+        kind: 'data', 'task' or 'texts', for messages.
+
+    Returns:
+        The table and the commit (None in offline mode).
+    """
     (table,), commit = load_splits(name, [subset], split, revision, kind)
     return table, commit
 
@@ -64,33 +87,44 @@ def load_texts(
     leave_out: dict[str, Any] | None = None,
     kind: str = "data",
 ) -> "tuple[pd.DataFrame, str | None]":
-    """Text columns of a split, without rows that have no text in one of them, and the commit that they are of.
+    """Load text columns of a split, without rows that have no text in one of them.
 
     Args:
-        columns: `translation.en` is what the dictionaries of the column translation have under en; it is called en.
-        leave_out: rows that have such a value in such a column are left out too.
+        name: id of the data set on the hub, owner/name.
+        subset: name of the subset; None is the only one.
+        split: name of the split.
+        revision: branch, tag or commit.
+        columns: names of the columns; `translation.en` is the key en in the dictionaries of the column translation, and the
+            resulting column is called en.
+        leave_out: values by column; rows that have the value in the column are left out too.
+        kind: 'data', 'task' or 'texts', for messages.
+
+    Returns:
+        The text columns and the commit (None in offline mode).
 
     Raises:
-        UserError: besides what `load_splits` raises, for a column that is not there or holds no texts.
+        UserError: besides the errors of `load_splits`, for a column that does not exist or holds other values than texts.
     """
     import pandas as pd
 
     table, commit = load_split(name, subset, split, revision, kind)
-    what = "data set" if kind == "data" else kind
+    noun = "data set" if kind == "data" else kind
     for column, value in (leave_out or {}).items():
-        table = table[_column(table, column, f"{what} '{name}'") != value]
-    texts = pd.DataFrame({column_name(column): _column(table, column, f"{what} '{name}'") for column in columns})
+        table = table[_column(table, column, f"{noun} '{name}'") != value]
+    texts = pd.DataFrame({column_name(column): _column(table, column, f"{noun} '{name}'") for column in columns})
     for column in texts.columns:
         wrong = [value for value in texts[column].dropna() if not isinstance(value, str)]
         if wrong:
-            raise UserError(f"{what} '{name}': column '{column}' holds no texts, but such as {str(wrong[0])[:40]!r}")
+            raise UserError(
+                f"{noun} '{name}': column '{column}' holds values that are not texts, such as {str(wrong[0])[:40]!r}"
+            )
     texts = texts.dropna()
     full = [all(text.strip() for text in row) for row in texts.itertuples(index=False, name=None)]
     return texts[full].reset_index(drop=True), commit
 
 
 def _column(table: "pd.DataFrame", column: str, where: str) -> "pd.Series":
-    """A column, or what its dictionaries have under a key."""
+    """Return a column, or for COLUMN.KEY the values under a key of the dictionaries in a column."""
     if column in table.columns:
         return table[column]
     name, _, key = column.rpartition(".")
@@ -115,7 +149,10 @@ def _table(name: str, subset: str | None, split: str, revision: str) -> "pd.Data
 
 
 def check_commit(rows: Any, commit: str) -> None:
-    """Where anything fails, `load_dataset` takes what is cached of the data set, of whatever commit, and only warns."""
+    """Raise a ConnectionError if rows come from another commit.
+
+    When a download fails, `load_dataset` reads the data set from the cache, of any commit, and only warns.
+    """
     folders = {Path(file["filename"]).parent.name for file in rows.cache_files}
     if folders - {commit}:
         raise ConnectionError(f"commit {commit[:12]} could not be read; only another one is in the cache")

@@ -1,9 +1,10 @@
-r"""Files of the user's own: CSV, TSV and JSON Lines (plain or gzipped), Parquet, and plain lines of text.
+r"""Reader of local files: CSV, TSV and JSON Lines (plain or gzipped), Parquet, and plain lines of text.
 
-Every row of a file is read, or the file is refused with the line that cannot be. All text is UTF-8, with or without a
-byte-order mark, and lines end at \n or \r\n only: texts may hold U+2028 and U+0085.
+Either every row of a file is read, or the file is refused with the number of the invalid line. All text is UTF-8, with or
+without a byte-order mark, and lines end with \n or \r\n only, because texts may contain U+2028 and U+0085.
 
-CSV is quoted as RFC 4180 says. TSV has no quotes, as MS MARCO and Spark's text output have it: a quotation mark is one.
+CSV is quoted according to RFC 4180. TSV has no quoting, as in MS MARCO and Spark's text output: a quotation mark is an ordinary
+character.
 """
 
 import csv
@@ -24,11 +25,15 @@ SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
-csv.field_size_limit(sys.maxsize)  # a field may be a whole document
+csv.field_size_limit(sys.maxsize)  # A field may be a whole document.
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    r"""Yield the lines of a text file with their ends, \n or \r\n. Raises UserError for what cannot be read as UTF-8."""
+    r"""Yield the lines of a text file with their ends, \n or \r\n.
+
+    Raises:
+        UserError: if the file cannot be read, or is not UTF-8.
+    """
     try:
         with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as stream:
             for number, line in enumerate(stream, start=1):
@@ -41,19 +46,19 @@ def read_lines(path: Path) -> Iterator[str]:
 
 
 def without_end(line: str) -> str:
-    r"""A line without its \n or \r\n."""
+    r"""Return a line without the \n or \r\n at its end."""
     return line.removesuffix("\n").removesuffix("\r")
 
 
 def numbered_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the line and the object of each record of a JSON Lines file. Raises UserError for what is none."""
+    """Yield the line number and the object of each record of a JSON Lines file; raise a UserError for an invalid record."""
     for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
             yield number, _record(line, f"{path}, line {number}")
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """All records of a JSON Lines file. Raises UserError for what is none."""
+    """Return all records of a JSON Lines file; raise a UserError for an invalid record."""
     return [record for _, record in numbered_records(path)]
 
 
@@ -69,25 +74,25 @@ def _record(line: str, place: str) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise UserError(f"{place}: expected a JSON object, found {type(record).__name__}")
     if "\\u" in line and (half := _half_a_character(record)):
-        raise UserError(f"{place}: {half} is half of a character (a surrogate without the other one), which is no text")
+        raise UserError(f"{place}: {half} is half of a character (an unpaired surrogate), which is not text")
     return record
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no value of JSON; null is")
+    raise ValueError(f"{name} is not a JSON value; use null")
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    record = dict(pairs)
+    if len(record) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key '{twice}' is there twice")
-    return found
+        raise ValueError(f"the key '{twice}' occurs twice")
+    return record
 
 
 def _half_a_character(value: Any) -> str | None:
-    r"""The first lone surrogate of any text in a record, as \udXXX."""
+    r"""Return the first unpaired surrogate of any text in a record, as \udXXX, or None."""
     if isinstance(value, str):
         try:
             value.encode("utf-8")
@@ -101,10 +106,14 @@ def _half_a_character(value: Any) -> str | None:
 
 
 def read_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    r"""Yield the line and the fields of each row that is not blank: of CSV (separator ","), or of TSV ("\t"), which has no quotes.
+    r"""Yield the line number and the fields of each row that is not blank.
+
+    Args:
+        path: the file.
+        separator: "," for CSV, or "\t" for TSV, which has no quoting.
 
     Raises:
-        UserError: for quotes that do not match, and in TSV for fields that are plainly quoted.
+        UserError: for unbalanced quotation marks, and for TSV fields that are evidently quoted.
     """
     if separator == "\t":
         for number, line in enumerate(read_lines(path), start=1):
@@ -129,7 +138,7 @@ def read_rows(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _is_quoted(field: str) -> bool:
-    """Whether a program wrote it that quotes fields; a text that begins and ends with a quotation mark is no sign of that."""
+    """Return whether a program quoted the field; a quotation mark at the start and the end alone is not evidence of that."""
     inner = field[1:-1]
     return len(field) > 2 and field[0] == field[-1] == '"' and '""' in inner and '"' not in inner.replace('""', "")
 
@@ -155,7 +164,7 @@ def _read_delimited(path: Path, separator: str) -> pd.DataFrame:
 
 
 def _other_separator(header: list[str], separator: str) -> str:
-    """What to say of a header that is one column because fields are separated by something else; or nothing."""
+    """Return a hint if the header is a single column because the fields have another separator, else an empty string."""
     names = {",": "commas", **OTHER_SEPARATORS}
     kind = "csv" if separator == "," else "tsv"
     for other, name in names.items():
@@ -165,10 +174,10 @@ def _other_separator(header: list[str], separator: str) -> str:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """The file as a table whose index, called line or row, is the place of each row in it, from 1.
+    """Read a file as a table whose index, called line or row, is the number of each row in the file, from 1.
 
     Raises:
-        UserError: when it cannot be read as what its name says, or a row has more or fewer fields than the header.
+        UserError: if it cannot be read as the format of its suffix, or a row has more or fewer fields than the header.
     """
     name = path.name.lower()
     if not name.endswith(SUFFIXES):
@@ -187,13 +196,15 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def read_columns(path: Path, columns: list[str], key: str = "data.columns") -> pd.DataFrame:
-    """Text columns of a file, indexed by their line or row.
+    """Read text columns of a file, indexed by their line or row.
 
     Args:
-        key: the configuration key that says which columns are used.
+        path: the file, in a format of `SUFFIXES`.
+        columns: names of the columns.
+        key: the configuration key that chooses the columns, for messages.
 
     Raises:
-        UserError: for a missing file or column, no rows, or values that are not texts.
+        UserError: for a missing file or column, no rows, or values that are empty or not texts.
     """
     if not path.is_file():
         raise UserError(f"data file '{path}' does not exist")
@@ -209,17 +220,20 @@ def read_columns(path: Path, columns: list[str], key: str = "data.columns") -> p
 
 
 def check_columns(path: Path, table: pd.DataFrame, columns: list[str], key: str) -> None:
-    """Raises UserError for a table without rows, or without one of the columns.
+    """Raise a UserError for a table without rows, or without one of the columns.
 
     Args:
-        key: the configuration key that says which columns are used.
+        path: the file that the table was read from, for messages.
+        table: the table.
+        columns: names of the required columns.
+        key: the configuration key that chooses the columns, for messages.
     """
     missing = [column for column in columns if column not in table.columns]
     if missing and len(table.columns):
         header = [str(column) for column in table.columns]
         separator = "\t" if ".tsv" in path.name.lower() else ","
         raise UserError(
-            f"{path}: no column '{missing[0]}'; the file has: {', '.join(header)} ({key} says which are used)"
+            f"{path}: no column '{missing[0]}'; the file has: {', '.join(header)} (set {key} to the columns to use)"
             + (_other_separator(header, separator) if ".jsonl" not in path.name.lower() else "")
         )
     if table.empty:

@@ -1,4 +1,4 @@
-"""Tasks of mteb, by the names that it gives them: what they are, and their texts as mteb itself loads them."""
+"""Metadata of mteb's tasks, and their texts and judgements as mteb itself loads them."""
 
 import re
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ from qatlab.config.kind import Kind
 from qatlab.data.hub import check_commit, unreadable_explained
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
-from qatlab.hub import commit_of, hub_errors_explained, patiently
+from qatlab.hub import commit_of, hub_errors_explained, with_retries
 
 KINDS: dict[str, Kind] = {"Retrieval": "retrieval", "Reranking": "reranking", "STS": "similarity"}
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -21,15 +21,15 @@ METRICS = {"ndcg": "ndcg_at_{}", "mrr": "mrr_at_{}", "recall": "recall_at_{}", "
 
 @dataclass(frozen=True)
 class Source:
-    """Where mteb takes a task from.
+    """Metadata of an evaluated part of an mteb task.
 
     Attributes:
-        name: as mteb calls it.
-        kind: what is asked in it.
-        dataset, revision: of the hub.
-        split, subset: which part is evaluated.
-        main_score: the figure that stands for it, as mteb calls it.
-        ignore_identical_ids: whether a document of the query's own name is no answer.
+        name: name of the task in mteb.
+        kind: kind of the task in qatlab.
+        dataset, revision: id and revision of the data set on the hub.
+        split, subset: the part of the data set that is evaluated.
+        main_score: name in mteb of the metric that represents the task.
+        ignore_identical_ids: whether a document with the id of the query is excluded from the query's results.
     """
 
     name: str
@@ -42,15 +42,20 @@ class Source:
     ignore_identical_ids: bool
 
     def as_dict(self) -> dict[str, Any]:
-        """Builtin values."""
+        """Return the attributes as a dictionary of builtin values."""
         return asdict(self)
 
 
 def look_up(name: str, split: str | None = None, subset: str | None = None) -> Source:
-    """What mteb says of a task, without network.
+    """Return the metadata of a task in the installed mteb, without network access.
+
+    Args:
+        name: name of the task in mteb.
+        split: evaluation split; may be None if the task has only one.
+        subset: subset, such as a language; may be None if the task has only one.
 
     Raises:
-        UserError: for a name, split or subset that it does not know, or a kind of task that is not scored here.
+        UserError: for an unknown name, split or subset, or a type of task that qatlab does not score.
     """
     task = _task(name)
     metadata = task.metadata
@@ -65,28 +70,27 @@ def look_up(name: str, split: str | None = None, subset: str | None = None) -> S
         kind=kind,
         dataset=metadata.dataset["path"],
         revision=metadata.dataset["revision"],
-        split=_one("split", split, list(task.eval_splits), name),
-        subset=_one("subset", subset, list(task.hf_subsets), name),
+        split=_choose("split", split, list(task.eval_splits), name),
+        subset=_choose("subset", subset, list(task.hf_subsets), name),
         main_score=metadata.main_score,
         ignore_identical_ids=bool(getattr(task, "ignore_identical_ids", False)),
     )
 
 
 def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Documents and queries (id, text) and judgements (query_id, doc_id, relevance), as mteb reads them.
+    """Load documents (id, text), queries (id, text) and judgements (query_id, doc_id, relevance), as mteb reads them.
 
     Raises:
-        UserError: for a hub that cannot be reached, or a data set that is not there.
+        UserError: if the hub cannot be reached or does not have the data set.
     """
     import mteb
 
     task = mteb.get_task(source.name, eval_splits=[source.split], hf_subsets=[source.subset])
-    commit_of(
-        "task", source.dataset, source.revision
-    )  # says whether data set and revision are there, which mteb does not
+    # mteb does not report a missing data set or revision clearly; `commit_of` raises a UserError.
+    commit_of("task", source.dataset, source.revision)
     with hub_errors_explained("task", source.dataset, source.revision), unreadable_explained("task", source.dataset):
         try:
-            patiently(task.load_data)
+            with_retries(task.load_data)
         except ValueError as error:
             raise UserError(f"mteb's task '{source.name}': {' '.join(str(error).split())}") from None
     if source.kind == "similarity":
@@ -94,15 +98,15 @@ def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
         _check(source, pairs)
         return as_task(_pairs(pairs, *task.column_names))
     task.convert_v1_dataset_format_to_v2(num_proc=None)
-    found = _split(task, source)
-    _check(source, found["corpus"], found["queries"])
-    return _documents(found["corpus"]), _queries(found["queries"]), _judgements(found, source.kind)
+    tables = _split(task, source)
+    _check(source, tables["corpus"], tables["queries"])
+    return _documents(tables["corpus"]), _queries(tables["queries"]), _judgements(tables, source.kind)
 
 
 def mteb_metric(metric: str) -> str:
-    """What mteb calls a figure of ours: 'ndcg@10' is 'ndcg_at_10', 'accuracy@1' 'hit_rate_at_1', 'spearman' 'cosine_spearman'."""
-    name, at, cutoff = metric.partition("@")
-    return METRICS[name].format(cutoff) if at else f"cosine_{metric}"
+    """Return mteb's name of a metric: 'ndcg@10' is 'ndcg_at_10', 'accuracy@1' 'hit_rate_at_1', 'spearman' 'cosine_spearman'."""
+    name, separator, cutoff = metric.partition("@")
+    return METRICS[name].format(cutoff) if separator else f"cosine_{metric}"
 
 
 def _task(name: str) -> Any:
@@ -111,18 +115,18 @@ def _task(name: str) -> Any:
 
     if name not in _TASKS_REGISTRY:
         near = get_close_matches(name, _TASKS_REGISTRY, n=1, cutoff=0.4)
-        hint = f"; did you mean '{near[0]}'?" if near else "; its documentation lists them"
-        raise UserError(f"mteb knows no task '{name}'{hint}")
+        hint = f"; did you mean '{near[0]}'?" if near else "; mteb's documentation lists the tasks"
+        raise UserError(f"mteb has no task '{name}'{hint}")
     return mteb.get_task(name)
 
 
-def _one(what: str, asked: str | None, there: list[str], name: str) -> str:
-    if asked is None and len(there) == 1:
-        return there[0]
-    if asked not in there:
-        given = f"no {what} '{asked}'" if asked else f"several {what}s"
-        raise UserError(f"mteb's task '{name}' has {given}; valid: {', '.join(there)} (task.NAME.{what}=…)")
-    return asked
+def _choose(key: str, requested: str | None, available: list[str], name: str) -> str:
+    if requested is None and len(available) == 1:
+        return available[0]
+    if requested not in available:
+        problem = f"no {key} '{requested}'" if requested else f"several {key}s"
+        raise UserError(f"mteb's task '{name}' has {problem}; valid: {', '.join(available)} (task.NAME.{key}=…)")
+    return requested
 
 
 def _split(task: Any, source: Source) -> Any:
@@ -131,7 +135,7 @@ def _split(task: Any, source: Source) -> Any:
 
 
 def _check(source: Source, *tables: Any) -> None:
-    """`load_dataset`, which mteb calls, takes another commit from the cache where the hub fails."""
+    """Check the commit of tables, because `load_dataset`, which mteb calls, reads any commit from the cache if a download fails."""
     if COMMIT.fullmatch(source.revision) and not HF_HUB_OFFLINE:
         with hub_errors_explained("task", source.dataset, source.revision):
             for table in tables:
@@ -144,23 +148,23 @@ def _pairs(table: Any, first: str, second: str) -> pd.DataFrame:
 
 
 def _documents(corpus: Any) -> pd.DataFrame:
-    """The title before the text, where there is one."""
+    """Return the columns id and text, where the text starts with the title if there is one."""
     table = corpus.to_pandas()
     titles = table["title"].fillna("") if "title" in table else ""
     return pd.DataFrame({"id": table["id"].astype(str), "text": (titles + " " + table["text"]).str.strip()})
 
 
 def _queries(queries: Any) -> pd.DataFrame:
-    """An instruction behind the query, where there is one."""
+    """Return the columns id and text, where the instruction, if there is one, follows the query."""
     table = queries.to_pandas()
     instructions = table["instruction"].fillna("") if "instruction" in table else ""
     return pd.DataFrame({"id": table["id"].astype(str), "text": (table["text"] + " " + instructions).str.strip()})
 
 
-def _judgements(found: Any, kind: Kind) -> pd.DataFrame:
-    """Relevant documents; of reranking, all candidates."""
-    candidates = found["top_ranked"] if kind == "reranking" else None
-    judged = found["relevant_docs"]
+def _judgements(tables: Any, kind: Kind) -> pd.DataFrame:
+    """Return the judged documents; for reranking, all candidates, with grade 0 if they are not judged."""
+    candidates = tables["top_ranked"] if kind == "reranking" else None
+    judged = tables["relevant_docs"]
     rows = [
         (query, document, int(grade))
         for query, grades in judged.items()

@@ -1,7 +1,7 @@
-"""Numbers and dates in words, English and French: a translation that a small model learns in minutes, without network.
+"""Generator of numbers and dates in English and French words: translation data that a small model learns in minutes.
 
-The mapping is a function, and irregular: seventy-one is "soixante et onze", eighty "quatre-vingts", nineteen oh five "mille neuf cent
-cinq", and the first of a month "premier". About 1.5 million texts are different.
+The mapping is a function and has irregularities: seventy-one is "soixante et onze", eighty "quatre-vingts", nineteen oh five
+"mille neuf cent cinq", and the first of a month "premier". There are about 1.5 million distinct texts. No network access is needed.
 """
 
 import datetime
@@ -9,7 +9,7 @@ import hashlib
 import random
 from collections.abc import Iterator
 
-TEST_SHARE = 10  # one text in so many is for testing
+TEST_SHARE = 10  # One text in ten belongs to the test part.
 DATES = (datetime.date(1000, 1, 1).toordinal(), datetime.date(2999, 12, 31).toordinal())
 
 ENGLISH, TENS, ORDINALS, DAYS, MONTHS = map(str.split, (
@@ -28,9 +28,14 @@ FRENCH, DIZAINES, JOURS, MOIS = map(str.split, (
 
 
 def pairs(part: str, seed: int, count: int) -> Iterator[tuple[str, str]]:
-    """Yield distinct English texts and their French; those of a smaller count are the first of a larger one.
+    """Yield distinct English texts and their French translations.
 
-    `part` is 'train' or 'test'; no text is in both, whatever the seeds. `count` is at most 1,000,000.
+    With the same part and seed, the pairs of a smaller count are the first pairs of a larger one.
+
+    Args:
+        part: 'train' or 'test'; no text is in both, whatever the seeds.
+        seed: random seed.
+        count: number of pairs, at most 1,000,000.
     """
     generator = random.Random(seed)
     seen: set[str] = set()
@@ -59,7 +64,12 @@ def english_number(number: int) -> str:
 
 
 def french_number(number: int, last: bool = True) -> str:
-    """Return a number from 0 to 999,999 in French words, as before 1990; `last`: nothing follows, as in 'quatre-vingts'."""
+    """Return a number from 0 to 999,999 in French words, in the spelling before 1990.
+
+    Args:
+        number: the number.
+        last: whether no further numeral follows, which decides the plural s of 'quatre-vingts'.
+    """
     if number < 20:
         return FRENCH[number]
     if number < 100:

@@ -1,4 +1,4 @@
-"""Texts and their translations: two files line by line, two columns of one table, or message catalogues."""
+"""Reader of texts and their translations: two files line by line, two columns of one table, or message catalogues."""
 
 from pathlib import Path
 
@@ -12,10 +12,14 @@ from qatlab.errors import UserError
 
 
 def local_paths(config: ParallelTexts, key: str) -> list[Path]:
-    """Return the files that a configuration names; of folders and packages, their message catalogues.
+    """Return the files that a configuration names; folders and packages are replaced by their message catalogues.
+
+    Args:
+        config: paths or packages, and the language.
+        key: the section of the configuration that holds them, such as data, for messages.
 
     Raises:
-        UserError: for folders and packages without any of the language.
+        UserError: for folders and packages without a catalogue of the language.
     """
     if config.packages is None:
         paths = [Path(path).expanduser() for path in config.paths or []]
@@ -25,12 +29,13 @@ def local_paths(config: ParallelTexts, key: str) -> list[Path]:
 
 
 def load(config: ParallelTexts, key: str) -> pd.DataFrame:
-    """Read both sides as columns, one row per pair.
+    """Read texts and translations as two columns with one row per pair.
 
-    Pairs that are empty on both sides, as between paragraphs, are left out.
+    Pairs of two empty lines, as between paragraphs, are left out.
 
     Args:
-        key: the part of the configuration that it stands in, such as data.
+        config: paths or packages, the language, and the names of the columns.
+        key: the section of the configuration that holds them, such as data, for messages.
 
     Raises:
         UserError: for missing files, different numbers of lines, or a text without a counterpart.
@@ -41,14 +46,14 @@ def load(config: ParallelTexts, key: str) -> pd.DataFrame:
     if len(paths) == 1:
         if paths[0].is_file() and not paths[0].name.lower().endswith(SUFFIXES):
             raise UserError(
-                f"{paths[0]}: one file must be a table ({', '.join(SUFFIXES)}); of plain text, name two files in {key}.paths, "
+                f"{paths[0]}: one file must be a table ({', '.join(SUFFIXES)}); for plain text, name two files in {key}.paths, "
                 "the translations second"
             )
         return read_columns(paths[0], columns, f"{key}.columns").reset_index(drop=True)
     sources, targets = (_lines(path, key) for path in paths)
     if len(sources) != len(targets):
         raise UserError(
-            f"{paths[0]} has {len(sources)} lines and {paths[1]} has {len(targets)}; line by line they must belong together"
+            f"{paths[0]} has {len(sources)} lines and {paths[1]} has {len(targets)}; their lines must correspond one to one"
         )
     _check_sides(paths, sources, targets)
     pairs = [(source, target) for source, target in zip(sources, targets, strict=True) if source.strip()]
@@ -58,7 +63,7 @@ def load(config: ParallelTexts, key: str) -> pd.DataFrame:
 
 
 def _lines(path: Path, key: str) -> list[str]:
-    r"""Lines of a plain text file. They end at \n only, as texts may hold U+2028 and U+0085; a \r before it is no text."""
+    r"""Return the lines of a plain text file. They end with \n or \r\n only, because texts may contain U+2028 and U+0085."""
     if not path.is_file():
         raise UserError(f"data file '{path}' does not exist")
     if path.name.lower().endswith(SUFFIXES):
@@ -67,7 +72,7 @@ def _lines(path: Path, key: str) -> list[str]:
 
 
 def _check_sides(paths: list[Path], sources: list[str], targets: list[str]) -> None:
-    """Raises UserError for texts whose counterpart is empty, with the first of them."""
+    """Raise a UserError if a line is empty and its counterpart is not, with the first such line."""
     uneven = [
         number
         for number, (source, target) in enumerate(zip(sources, targets, strict=True), start=1)
@@ -76,5 +81,5 @@ def _check_sides(paths: list[Path], sources: list[str], targets: list[str]) -> N
     if uneven:
         empty, other = paths if not sources[uneven[0] - 1].strip() else reversed(paths)
         raise UserError(
-            f"{empty}, line {uneven[0]}: empty, where {other} has a text ({len(uneven)} such lines); take both lines away or add a text"
+            f"{empty}, line {uneven[0]}: empty, but {other} has a text there ({len(uneven)} such lines); remove both lines or add a text"
         )

@@ -1,4 +1,4 @@
-"""Pairs of texts that people have scored for how alike they are, from a file of the user's own."""
+"""Reader of pairs of texts with human similarity scores from a local file."""
 
 from pathlib import Path
 
@@ -10,7 +10,16 @@ from qatlab.errors import UserError
 
 
 def load(path: Path, columns: list[str], task: str) -> pd.DataFrame:
-    """The columns first, second (texts) and score (float), a row a pair; raises UserError for what is not such a file."""
+    """Load a table with one row per pair and the columns first, second (texts) and score (float).
+
+    Args:
+        path: the file, in a format of `qatlab.data.local.SUFFIXES`.
+        columns: names of the columns of the first text, the second text and the score.
+        task: name of the task in the study, for messages.
+
+    Raises:
+        UserError: for a missing file or column, an empty text, or a score that is not a finite number.
+    """
     texts = read_columns(path, columns[:2], f"task.{task}.columns")
     table = read_table(path)
     check_columns(path, table, columns[2:], f"task.{task}.columns")
@@ -19,7 +28,7 @@ def load(path: Path, columns: list[str], task: str) -> pd.DataFrame:
     if len(wrong):
         value = table[columns[2]].loc[wrong[0]]
         raise UserError(
-            f"{path}: column '{columns[2]}' has no number in {table.index.name} {wrong[0]}, but '{value}' ({len(wrong)} such rows)"
+            f"{path}: column '{columns[2]}' has '{value}' in {table.index.name} {wrong[0]}, which is not a number ({len(wrong)} such rows)"
         )
     return pd.DataFrame({"first": texts[columns[0]], "second": texts[columns[1]], "score": scores}).reset_index(
         drop=True
@@ -27,7 +36,7 @@ def load(path: Path, columns: list[str], task: str) -> pd.DataFrame:
 
 
 def as_task(pairs: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Documents (the second of each pair), queries (the first) and their scores, named alike in the order of the pairs."""
+    """Return documents (the second texts), queries (the first texts) and judgements with the scores, paired by equal ids in order."""
     digits = len(str(len(pairs)))
     ids = [f"pair-{number:0{digits}}" for number in range(len(pairs))]
     return (

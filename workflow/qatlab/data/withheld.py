@@ -1,4 +1,4 @@
-"""Records withheld from training: a query, its positives, and hard negatives that it must be told from."""
+"""Reader of held-out records: a query, its positives, and hard negatives that a model must rank below the positives."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from qatlab.errors import UserError
 
 @dataclass(frozen=True)
 class Record:
-    """One query with the texts that it is compared with."""
+    """One query with its positive and negative texts."""
 
     query: str
     positives: list[str]
@@ -22,10 +22,16 @@ class Record:
 
 
 def load(path: Path, keys: RecordKeys, mines: bool, task: str) -> list[Record]:
-    """All records of a JSON Lines file.
+    """Load all records of a JSON Lines file.
+
+    Args:
+        path: the file.
+        keys: names of the keys of query, positives and negatives.
+        mines: whether negatives are mined for records that have none.
+        task: name of the task in the study, for messages.
 
     Raises:
-        UserError: for a missing file or key, texts that are none, or records without negatives where none are mined.
+        UserError: for a missing file or key, empty texts, or records without negatives if none are mined.
     """
     if not path.is_file():
         raise UserError(f"task file '{path}' does not exist")
@@ -34,19 +40,21 @@ def load(path: Path, keys: RecordKeys, mines: bool, task: str) -> list[Record]:
 
 
 def as_records(
-    found: Iterable[tuple[str, dict[str, Any]]], keys: RecordKeys, mines: bool, where: str, task: str
+    rows: Iterable[tuple[str, dict[str, Any]]], keys: RecordKeys, mines: bool, where: str, task: str
 ) -> list[Record]:
-    """Records of what is read, a dictionary each.
+    """Convert dictionaries to records.
 
     Args:
-        found: the place of each, for messages, and the dictionary.
-        mines: whether negatives are mined where records have none.
+        rows: pairs of a place (such as a file and line), for messages, and a dictionary.
+        keys: names of the keys of query, positives and negatives.
+        mines: whether negatives are mined for records that have none.
         where: the file or data set, for messages.
+        task: name of the task in the study, for messages.
 
     Raises:
-        UserError: for a missing key, texts that are none, no records, or records without negatives where none are mined.
+        UserError: for a missing key, empty texts, no records, or records without negatives if none are mined.
     """
-    records = [_record(each, place, keys) for place, each in found]
+    records = [_record(row, place, keys) for place, row in rows]
     if not records:
         raise UserError(f"{where}: no records")
     without = sum(not record.negatives for record in records)
@@ -58,12 +66,12 @@ def as_records(
     return records
 
 
-def _record(found: dict[str, Any], where: str, keys: RecordKeys) -> Record:
+def _record(row: dict[str, Any], where: str, keys: RecordKeys) -> Record:
     for key in (keys.query, keys.positive):
-        if key not in found:
-            raise UserError(f"{where}: no '{key}'; it has: {', '.join(found)}")
-    query, positives = found[keys.query], _texts(found[keys.positive])
-    negatives = [text for text in _texts(found.get(keys.negatives) or []) if text not in positives]
+        if key not in row:
+            raise UserError(f"{where}: no '{key}'; it has: {', '.join(row)}")
+    query, positives = row[keys.query], _texts(row[keys.positive])
+    negatives = [text for text in _texts(row.get(keys.negatives) or []) if text not in positives]
     texts = [query, *positives, *negatives]
     if not positives or not all(isinstance(text, str) and text.strip() for text in texts):
         raise UserError(f"{where}: queries, positives and negatives must be texts, and not empty")
@@ -75,18 +83,18 @@ def _texts(value: Any) -> list[Any]:
 
 
 def as_task(records: list[Record]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """Documents (each text once), queries, and candidates: 1 for a positive, 0 for a negative."""
+    """Return documents (each text once), queries, and judgements of all candidates: 1 for a positive, 0 for a negative."""
     texts = dict.fromkeys(text for record in records for text in (*record.positives, *record.negatives))
     names = {text: f"text-{number:0{len(str(len(texts)))}}" for number, text in enumerate(texts)}
-    asked = [f"query-{number:0{len(str(len(records)))}}" for number in range(len(records))]
+    query_ids = [f"query-{number:0{len(str(len(records)))}}" for number in range(len(records))]
     judged = [
         (query, names[text], grade)
-        for query, record in zip(asked, records, strict=True)
+        for query, record in zip(query_ids, records, strict=True)
         for grade, side in ((1, record.positives), (0, record.negatives))
         for text in dict.fromkeys(side)
     ]
     return (
         pd.DataFrame([(name, text) for text, name in names.items()], columns=["id", "text"]),
-        pd.DataFrame({"id": asked, "text": [record.query for record in records]}),
+        pd.DataFrame({"id": query_ids, "text": [record.query for record in records]}),
         pd.DataFrame(judged, columns=["query_id", "doc_id", "relevance"]),
     )

@@ -1,4 +1,4 @@
-"""What every deployment backend supplies, and the registry of them."""
+"""Base class and registry of the deployment backends."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -16,19 +16,28 @@ if TYPE_CHECKING:
 
 
 class Encoder(Protocol):
-    """What runs a deployment."""
+    """Interface of an object that computes embeddings with a deployment."""
 
     device: str
 
     def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> "np.ndarray":
-        """Return (n, dim) float32 embeddings in the order of the texts, each behind the prompt."""
+        """Encode texts.
+
+        Args:
+            texts: the texts.
+            batch_size: number of texts per batch.
+            prompt: text that is put before each of the texts.
+
+        Returns:
+            Embeddings, (n, dim) float32, in the order of the texts.
+        """
 
 
 class Deployment(Strict, ABC):
-    """The form in which a model is served, as a configuration chooses it by `deploy.NAME.backend`.
+    """Base class of the forms in which a model is served. A configuration chooses one by `deploy.NAME.backend`.
 
-    A subclass adds its fields and the methods below. Modules of deployments import what runs models inside of these methods: the
-    plan and other stages look at the fields alone.
+    A subclass adds its fields and the methods below. The modules of deployments import libraries that run models inside these
+    methods only, because the plan and other stages need just the fields.
     """
 
     backend: str
@@ -38,38 +47,60 @@ class Deployment(Strict, ABC):
         """Write a folder that the backend's runtime and Sentence Transformers load.
 
         Args:
-            inputs: artifacts by role: `model`, the trained model; `float`, the deployment by `made_from`; `data`, training rows.
-            target: the folder, which does not exist yet.
-            label: what messages call the deployment.
+            inputs: artifacts by role: `model`, the trained model; `float`, the deployment that `made_from` returns; `data`, the
+                training rows.
+            target: the folder to write, which does not exist yet.
+            threads: number of CPU threads; None for all.
+            label: name of the deployment, for messages.
 
         Returns:
-            How many weights of linear layers are quantized; None where none are.
+            The number of quantized weights of linear layers among all of them; None if no weights are quantized.
         """
 
     @abstractmethod
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
-        """Return what runs a folder that `build` wrote."""
+        """Return an encoder for a folder that `build` wrote.
+
+        Args:
+            folder: the folder.
+            threads: number of CPU threads; None for all.
+        """
 
     def check(self, inputs: dict[str, Path], folder: Path, threads: int | None, label: str) -> None:
-        """Compare a folder that `build` wrote with what it was made from, before anything is measured with it.
+        """Compare the embeddings of a folder that `build` wrote with those of its source, before anything is measured with it.
+
+        Args:
+            inputs: artifacts by role, as in `build`.
+            folder: the folder.
+            threads: number of CPU threads; None for all.
+            label: name of the deployment, for messages.
 
         Raises:
-            UserError: where its embeddings differ from those of Sentence Transformers.
+            UserError: if its embeddings differ from those of Sentence Transformers.
         """
 
     def check_encoder(self, encoder: Encoder, folder: Path, label: str) -> None:
-        """Compare an encoder with Sentence Transformers when it begins to encode, where `check` could not."""
+        """Compare an encoder with Sentence Transformers before it encodes, for backends where `check` cannot do so.
+
+        Args:
+            encoder: the encoder of the deployment.
+            folder: the folder that `build` wrote.
+            label: name of the deployment, for messages.
+
+        Raises:
+            UserError: if embeddings differ.
+        """
 
     def made_from(self) -> "Deployment | None":
-        """Return the float deployment whose files this one is made from; None where it is made from the model itself."""
+        """Return the float deployment that this one is converted from; None if it is made from the model itself."""
         return None
 
     def needed_packages(self) -> dict[str, tuple[str, ...]]:
-        """Return the packages that must be installed, by the extra of qatlab that brings them."""
+        """Return the packages that must be installed, by the extra of qatlab that installs them."""
         return {}
 
     def ships(self, scheme: WeightsConfig) -> bool:
-        """Return whether weights are quantized by that very scheme."""
+        """Return whether the deployed weights are quantized by exactly this scheme."""
         return False
 
     def scheme_of_layers(self) -> WeightsConfig | None:
@@ -77,79 +108,79 @@ class Deployment(Strict, ABC):
         return None
 
     def simulated_by(self) -> WeightsConfig | None:
-        """Return the scheme that simulates the grid of the weights; None where none does."""
+        """Return the scheme that simulates the quantization grid of the weights; None if there is none."""
         return None
 
     def gives_the_models_bits(self) -> bool:
-        """Return whether embeddings are those of the trained model in PyTorch, float32, on its own axes."""
+        """Return whether embeddings are bit for bit those of the trained model in PyTorch, float32, without rotation."""
         return False
 
     @property
     def rotated(self) -> bool:
-        """Whether embeddings are on other axes than the model's own."""
+        """Return whether embeddings are rotated, so that their axes are not those of the model."""
         return False
 
     @property
     def plain(self) -> bool:
-        """Whether embeddings are those of the trained model, but for rounding: float32, on its own axes."""
+        """Return whether embeddings equal those of the trained model up to rounding: float32, without rotation."""
         return not self.quantized and not self.rotated
 
     @property
     def quantized(self) -> bool:
-        """Whether weights are shipped quantized: a simulation ships nothing."""
+        """Return whether the deployed files hold quantized weights; a simulation does not."""
         return False
 
     @property
     def needs_texts(self) -> bool:
-        """Whether training texts are needed to make it."""
+        """Return whether training texts are needed to build the deployment."""
         return False
 
     @property
     def exported(self) -> bool:
-        """Whether it is made by exporting a graph, which not every model can be."""
+        """Return whether the deployment is built by exporting a graph, which is not possible for every model."""
         return True
 
     @property
     def serves_causal_lm(self) -> bool:
-        """Whether it serves causal language models too."""
+        """Return whether the deployment also serves causal language models."""
         return False
 
     @property
     def runs_on_gpu(self) -> bool:
-        """Whether it runs on a GPU where there is one."""
+        """Return whether the deployment runs on a GPU if there is one."""
         return False
 
     @property
     def made_on_gpu(self) -> bool:
-        """Whether a GPU makes it where there is one."""
+        """Return whether the deployment is built on a GPU if there is one."""
         return False
 
     @property
     def integer_arithmetic(self) -> bool:
-        """Whether the CPU multiplies integers."""
+        """Return whether the CPU computes matrix products on integers."""
         return False
 
     @property
     def sums_are_exact(self) -> bool:
-        """Whether sums of integer products never saturate, on CPUs where they do by default."""
+        """Return whether sums of integer products never saturate, even on CPUs where they do by default."""
         return False
 
     @property
     def has_budget(self) -> bool:
-        """Whether the drift of its file is held against a budget."""
+        """Return whether the drift of the deployed file is compared with a budget."""
         return False
 
     @property
     def reduce_range(self) -> bool | None:
-        """Whether integer weights have 7 bits, so that CPUs without VNNI do not saturate; None for other backends."""
+        """Return whether integer weights have 7 bits, so that CPUs without VNNI do not saturate; None for other backends."""
         return None
 
     def shared_file(self, name: str, others: Mapping[str, tuple["Deployment", str]]) -> str | None:
-        """Return the name of its file in a Sentence Transformers folder that has those of all deployments; None for no such file.
+        """Return the name of the file in a Sentence Transformers folder that holds all deployments; None if it has no such file.
 
         Args:
-            name: what the study calls the deployment.
-            others: deployments that have their names already, and these names.
+            name: name of the deployment in the study.
+            others: deployments that already have a file, with the names of these files.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""ONNX files run by ONNX Runtime, in float32 or quantized."""
+"""Deployment as an ONNX file that ONNX Runtime runs, in float32 or quantized."""
 
 import shutil
 from collections.abc import Mapping
@@ -14,12 +14,14 @@ from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
 if TYPE_CHECKING:
     from qatlab.weights.coverage import Coverage
 
-CalibrationTexts = Annotated[int, Field(gt=0, description="Training texts, queries and documents in equal parts")]
+CalibrationTexts = Annotated[
+    int, Field(gt=0, description="Number of training texts to calibrate on, queries and documents in equal parts.")
+]
 Exporter = Annotated[
     Literal["torch", "optimum"],
     Field(
-        description="What writes the float file: torch, PyTorch's own exporter; optimum, optimum-onnx, which needs "
-        "`pip install qatlab[optimum]` and transformers below 5"
+        description="Exporter of the float file: 'torch' is PyTorch's own exporter; 'optimum' is optimum-onnx, which needs "
+        "`pip install qatlab[optimum]` and transformers below 5."
     ),
 ]
 Opset = Annotated[
@@ -27,25 +29,25 @@ Opset = Annotated[
     Field(
         ge=14,
         le=21,
-        description="ONNX operator set; exporter torch has none below 18; from 20 on GELU is one operator, and faster",
+        description="ONNX operator set. The exporter torch requires at least 18; from 20 on, GELU is a single operator and faster.",
     ),
 ]
-NodeNames = Annotated[list[str], Field(description="Nodes of the float file, by name, that stay float")]
+NodeNames = Annotated[list[str], Field(description="Names of nodes of the float file that stay in float.")]
 ONNX_FILE = "onnx/model.onnx"  # in the folder of a deployment
-OUTPUT = "sentence_embedding"  # of the graph
-USUAL = "onnx_int8"  # the deployment that Sentence Transformers' own quantization makes
-BUDGET_FILE = "budget.json"  # beside a quantized ONNX deployment's model, where it has a budget
+OUTPUT = "sentence_embedding"  # output of the graph
+USUAL = "onnx_int8"  # name of the deployment that equals Sentence Transformers' own quantization
+BUDGET_FILE = "budget.json"  # file beside the model of a quantized ONNX deployment that has a budget
 
 
 class DynamicQuantization(Strict):
-    """ONNX Runtime dynamic quantization with integer operators, named as in `onnxruntime.quantization`."""
+    """Dynamic quantization by ONNX Runtime with integer operators; fields are named as in `onnxruntime.quantization`."""
 
     mode: Literal["IntegerOps"] = "IntegerOps"
     per_channel: bool = True
     reduce_range: bool = False
     weight_type: Literal["QInt8", "QUInt8"] = "QInt8"
     activation_type: Annotated[
-        Literal["QUInt8"], Field(description="Integer operators compute activation ranges as QUInt8 at run time")
+        Literal["QUInt8"], Field(description="Integer operators compute ranges of activations at run time, as QUInt8.")
     ] = "QUInt8"
     enable_subgraph: bool = True
     matmul_const_b_only: bool = True
@@ -53,36 +55,41 @@ class DynamicQuantization(Strict):
 
 
 class StaticQuantization(Strict):
-    """ONNX Runtime quantization with ranges of activations that are fitted on training texts (QuantizeLinear, DequantizeLinear)."""
+    """Static quantization by ONNX Runtime (QuantizeLinear, DequantizeLinear), whose activation ranges are calibrated on training texts."""
 
     mode: Literal["QDQ"]
     per_channel: bool = True
     reduce_range: bool = False
     weight_type: Literal["QInt8", "QUInt8"] = "QInt8"
     activation_type: Literal["QUInt8", "QInt8"] = "QUInt8"
-    op_types: Annotated[list[str], Field(min_length=1, description="Operators that are quantized")] = [
+    op_types: Annotated[list[str], Field(min_length=1, description="Types of the operators to quantize.")] = [
         "MatMul",
         "Gather",
     ]
     calibration: Annotated[
-        Literal["minmax", "percentile", "entropy"], Field(description="How ranges follow from what is seen")
+        Literal["minmax", "percentile", "entropy"],
+        Field(description="Method that computes ranges from the observed activations."),
     ] = "minmax"
-    percentile: Annotated[float, Field(gt=50, le=100, description="Of calibration percentile")] = 99.999
+    percentile: Annotated[float, Field(gt=50, le=100, description="Percentile of calibration method 'percentile'.")] = (
+        99.999
+    )
     calibration_texts: CalibrationTexts = 128
     nodes_to_exclude: NodeNames = []
 
 
 class DriftBudget(Strict):
-    """How far a quantized file may move embeddings; beyond it, the matrix products that move them most are searched for."""
+    """Limit of a quantized file's drift. If it is exceeded, the matrix products that contribute most to the drift are searched for."""
 
-    mean_distance: Annotated[float, Field(gt=0, description="Mean cosine distance to the float file's embeddings")]
-    texts: Annotated[int, Field(gt=0, description="Training texts it is measured on")] = 64
-    max_nodes: Annotated[int, Field(gt=0, description="So many of the worst are named at most")] = 4
-    leave_out: Annotated[bool, Field(description="Keep those that are named in float")] = False
+    mean_distance: Annotated[
+        float, Field(gt=0, description="Largest mean cosine distance to the embeddings of the float file.")
+    ]
+    texts: Annotated[int, Field(gt=0, description="Number of training texts on which drift is measured.")] = 64
+    max_nodes: Annotated[int, Field(gt=0, description="Largest number of nodes to search for.")] = 4
+    leave_out: Annotated[bool, Field(description="Whether to keep these nodes in float.")] = False
 
 
 class ExportedDeployment(Deployment):
-    """A deployment whose files begin with an ONNX export of the model, in float32 or with integer weights."""
+    """Base class of deployments that are built from an ONNX export of the model, in float32 or with integer weights."""
 
     exporter: Exporter = "torch"
     opset: Opset = 20
@@ -98,16 +105,26 @@ class ExportedDeployment(Deployment):
 
     @property
     def quantized(self) -> bool:
-        """Whether weights are integers."""
+        """Return whether the weights are integers."""
         return self.quantization is not None
 
     @property
     def integer_arithmetic(self) -> bool:
-        """Whether the CPU multiplies integers."""
+        """Return whether the CPU computes matrix products on integers."""
         return self.quantization is not None
 
     def check(self, inputs: dict[str, Path], folder: Path, threads: int | None, label: str) -> None:
-        """Compare a float deployment with Sentence Transformers, and a quantized one with its float ONNX file."""
+        """Compare a float deployment with Sentence Transformers, and a quantized one with its float ONNX file.
+
+        Args:
+            inputs: artifacts by role, as in `build`.
+            folder: the folder that `build` wrote.
+            threads: number of CPU threads; None for all.
+            label: name of the deployment, for messages.
+
+        Raises:
+            UserError: if they compute different embeddings.
+        """
         from qatlab.deployments.builders.agreement import check_files
 
         check_files(self, inputs, folder, threads, label)
@@ -115,7 +132,7 @@ class ExportedDeployment(Deployment):
 
 @DEPLOYMENTS.register("onnx")
 class OnnxDeployment(ExportedDeployment):
-    """An ONNX file run by ONNX Runtime, in float32 or quantized."""
+    """ONNX file that ONNX Runtime runs, in float32 or quantized."""
 
     backend: Literal["onnx"]
     quantization: Annotated[DynamicQuantization | StaticQuantization, Field(discriminator="mode")] | None = None
@@ -123,22 +140,23 @@ class OnnxDeployment(ExportedDeployment):
     exact_products: Annotated[
         bool,
         Field(
-            description="On x86 without VNNI: multiply bytes so that sums never saturate, as they do by default there "
-            "(ONNX Runtime's session.x64quantprecision; slower). Elsewhere it changes nothing"
+            description="Whether to prevent the saturation of integer sums that is the default on x86 CPUs without VNNI "
+            "(ONNX Runtime's session.x64quantprecision; slower). It has no effect on other CPUs."
         ),
     ] = False
     output: Annotated[
         Literal["float32", "int8", "binary"],
         Field(
-            description="int8 or binary: the file also outputs the codes that an index stores, `sentence_embedding_int8` or "
-            "`sentence_embedding_binary`, those of quantize_embeddings; int8 over training's ranges, or those of training documents"
+            description="With int8 or binary, the file also outputs the codes that an index stores, `sentence_embedding_int8` or "
+            "`sentence_embedding_binary`, which equal those of quantize_embeddings. The ranges of int8 are those of training if it "
+            "saved any, else those of training documents."
         ),
     ] = "float32"
     range_texts: Annotated[
         int,
         Field(
             gt=0,
-            description="Training documents that the ranges of output int8 are fitted on, where training left none",
+            description="Number of training documents on which the ranges of output int8 are fitted if training saved none.",
         ),
     ] = 1000
 
@@ -150,35 +168,45 @@ class OnnxDeployment(ExportedDeployment):
 
     @property
     def needs_texts(self) -> bool:
-        """Whether training texts are needed to make it."""
+        """Return whether training texts are needed to build the deployment."""
         return isinstance(self.quantization, StaticQuantization) or self.budget is not None or self.output == "int8"
 
     @property
     def has_budget(self) -> bool:
-        """Whether the drift of its file is held against a budget."""
+        """Return whether the drift of the file is compared with a budget."""
         return self.budget is not None
 
     @property
     def sums_are_exact(self) -> bool:
-        """Whether sums of integer products never saturate, on CPUs where they do by default."""
+        """Return whether sums of integer products never saturate, even on CPUs where they do by default."""
         return self.exact_products
 
     @property
     def reduce_range(self) -> bool | None:
-        """Whether integer weights have 7 bits, so that CPUs without VNNI do not saturate; None for float files."""
+        """Return whether integer weights have 7 bits, so that CPUs without VNNI do not saturate; None for float files."""
         return self.quantization.reduce_range if self.quantization else None
 
     def made_from(self) -> "OnnxDeployment | None":
-        """Return the float file of the same exporter and operator set; None for that file itself."""
+        """Return the float deployment with the same exporter and operator set; None for that deployment itself."""
         plain = OnnxDeployment(backend="onnx", exporter=self.exporter, opset=self.opset)
         return None if self == plain else plain
 
     def needed_packages(self) -> dict[str, tuple[str, ...]]:
-        """Return ONNX Runtime and what the exporter needs."""
+        """Return the packages that ONNX Runtime and the exporter need, by the extra that installs them."""
         return packages_of(self.exporter)
 
     def build(self, inputs: dict[str, Path], target: Path, threads: int | None, label: str) -> "Coverage | None":
-        """Export the model, or quantize its float file; codes are appended to either."""
+        """Export the model, or quantize its float file, and append the codes of `output` to the graph.
+
+        Args:
+            inputs: artifacts by role, as in `Deployment.build`.
+            target: the folder to write.
+            threads: number of CPU threads; None for all.
+            label: name of the deployment, for messages.
+
+        Returns:
+            The number of quantized weights among all of them; None for a float file.
+        """
         counts: Coverage | None = None
         if self.quantization is not None:
             from qatlab.deployments.builders.onnx_quantized import deploy
@@ -197,16 +225,20 @@ class OnnxDeployment(ExportedDeployment):
         return counts
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
-        """Return what encodes with ONNX Runtime."""
+        """Return an encoder that runs ONNX Runtime."""
         from qatlab.deployments.encoders.onnx import OnnxEncoder
 
         return OnnxEncoder(folder, threads, self.exact_products)
 
     def shared_file(self, name: str, others: Mapping[str, tuple[Deployment, str]]) -> str:
-        """Return its name as Sentence Transformers names its exports.
+        """Return the name of the file in the naming scheme of Sentence Transformers' exports.
 
-        Float is `onnx/model.onnx`; quantized ones carry the type of their weights: `onnx/model_qint8_quantized.onnx`, and with
-        what tells them apart: `onnx/model_qint8_static.onnx`.
+        The float file is `onnx/model.onnx`. Names of quantized files contain the type of their weights, as in
+        `onnx/model_qint8_quantized.onnx`, and the variant, as in `onnx/model_qint8_static.onnx`.
+
+        Args:
+            name: name of the deployment in the study.
+            others: deployments that already have a file, with the names of these files.
         """
         if self.quantization is None:
             files = [other for other, _ in others.values() if isinstance(other, OnnxDeployment)]
@@ -221,17 +253,17 @@ class OnnxDeployment(ExportedDeployment):
         return f"onnx/model_{weights}_{name}.onnx" if taken else file
 
     def simulated_by(self) -> WeightsConfig | None:
-        """Return the scheme that training simulates ONNX Runtime's default grid by, where the file is on it."""
+        """Return the scheme by which training simulates ONNX Runtime's default grid if the file uses this grid, else None."""
         return ONNX_INT8 if self.ships(ONNX_INT8) else None
 
     def ships(self, scheme: WeightsConfig) -> bool:
-        """Return whether it is on the grid of a scheme: onnx_int8 is that of the default parameters."""
-        whole = self.budget is None or not self.budget.leave_out
-        return scheme.grid == "onnx_int8" and self.quantization == DynamicQuantization() and whole
+        """Return whether the file uses the grid of a scheme: onnx_int8 is the grid of the default parameters."""
+        all_quantized = self.budget is None or not self.budget.leave_out
+        return scheme.grid == "onnx_int8" and self.quantization == DynamicQuantization() and all_quantized
 
 
 def packages_of(exporter: str) -> dict[str, tuple[str, ...]]:
-    """Return the packages that making and running an ONNX file takes, by the extra of qatlab that brings them."""
+    """Return the packages that are needed to build and run an ONNX file, by the extra of qatlab that installs them."""
     if exporter == "optimum":
         return {"onnx": ("onnx", "onnxruntime"), "optimum": ("optimum-onnx",)}
     return {"onnx": ("onnx", "onnxruntime", "onnxscript")}

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, in float32 or int8."""
+"""Deployment with OpenVINO on the CPU, in float32 or int8."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,11 +11,13 @@ from qatlab.deployments.onnx import CalibrationTexts, ExportedDeployment, Export
 
 
 class OpenvinoQuantization(Strict):
-    """NNCF's post-training quantization to int8, by ranges that are fitted on training texts; named as in `nncf.quantize`."""
+    """Post-training quantization to int8 by NNCF with calibration on training texts; fields are named as in `nncf.quantize`."""
 
     preset: Annotated[
         Literal["mixed", "performance"],
-        Field(description="Activations asymmetric, weights symmetric; or both symmetric"),
+        Field(
+            description="With 'mixed', activations are asymmetric and weights symmetric; with 'performance', both are symmetric."
+        ),
     ] = "mixed"
     fast_bias_correction: bool = True
     calibration_texts: CalibrationTexts = 128
@@ -23,28 +25,37 @@ class OpenvinoQuantization(Strict):
 
 @DEPLOYMENTS.register("openvino")
 class OpenvinoDeployment(ExportedDeployment):
-    """An OpenVINO model on the processor, in float32 or int8; needs `pip install qatlab[openvino]`."""
+    """OpenVINO model on the CPU, in float32 or int8; it needs `pip install qatlab[openvino]`."""
 
     backend: Literal["openvino"]
-    exporter: Annotated[Exporter, Field(description="Of the ONNX file that it is made from, as there")] = "torch"
-    opset: Annotated[Opset, Field(description="Of the ONNX file that it is made from")] = 20
+    exporter: Annotated[
+        Exporter, Field(description="Exporter of the ONNX file that is converted; see the backend onnx.")
+    ] = "torch"
+    opset: Annotated[Opset, Field(description="ONNX operator set of the file that is converted.")] = 20
     quantization: OpenvinoQuantization | None = None
 
     @property
     def needs_texts(self) -> bool:
-        """Whether training texts are needed to make it."""
+        """Return whether training texts are needed to build the deployment."""
         return self.quantization is not None
 
     def made_from(self) -> OnnxDeployment:
-        """Return the float ONNX file that is converted."""
+        """Return the float ONNX deployment whose file is converted."""
         return OnnxDeployment(backend="onnx", exporter=self.exporter, opset=self.opset)
 
     def needed_packages(self) -> dict[str, tuple[str, ...]]:
-        """Return OpenVINO, NNCF and what the ONNX file needs."""
+        """Return the packages that OpenVINO, NNCF and the ONNX file need, by the extra that installs them."""
         return {**packages_of(self.exporter), "openvino": ("openvino", "nncf")}
 
     def build(self, inputs: dict[str, Path], target: Path, threads: int | None, label: str) -> None:
-        """Convert the float ONNX file, quantized where a quantization is configured."""
+        """Convert the float ONNX file, and quantize it if a quantization is configured.
+
+        Args:
+            inputs: artifacts by role, as in `Deployment.build`.
+            target: the folder to write.
+            threads: unused; OpenVINO chooses.
+            label: unused.
+        """
         from qatlab.deployments.builders.calibration import calibration_texts
         from qatlab.deployments.builders.openvino import deploy
 
@@ -54,7 +65,7 @@ class OpenvinoDeployment(ExportedDeployment):
         deploy(source, target, self.quantization, texts)
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
-        """Return what encodes with OpenVINO."""
+        """Return an encoder that runs OpenVINO."""
         from qatlab.deployments.encoders.openvino import OpenvinoEncoder
 
         return OpenvinoEncoder(folder, threads)

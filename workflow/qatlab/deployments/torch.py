@@ -1,4 +1,4 @@
-"""PyTorch: the trained model as it is, rotated, or with weights that torchao quantizes."""
+"""Deployment with PyTorch: the unchanged trained model, a rotated one, or one with weights that torchao quantizes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,22 +15,26 @@ if TYPE_CHECKING:
 
 @DEPLOYMENTS.register("torch")
 class TorchDeployment(Deployment):
-    """The trained model as it is, loaded by Sentence Transformers; with a rotation appended; or with quantized weights."""
+    """Trained model that Sentence Transformers loads: unchanged, with an appended rotation, or with quantized weights."""
 
     backend: Literal["torch"]
-    dtype: Annotated[Literal["float32", "bfloat16"], Field(description="Of the weights and of what is computed")] = (
-        "float32"
-    )
+    dtype: Annotated[
+        Literal["float32", "bfloat16"], Field(description="Data type of the weights and of the computation.")
+    ] = "float32"
     rotation: FittedRotationConfig | None = None
     weights: Annotated[
         Scheme | None,
-        Field(description="The scheme that torchao quantizes weights to, whether the model was trained for it or not"),
+        Field(
+            description="Scheme to which torchao quantizes the weights, whether or not the model was trained for it; null keeps "
+            "them in float."
+        ),
     ] = None
     simulated: Annotated[
-        bool, Field(description="Weights stay float and are fake-quantized as in training, instead of being converted")
+        bool,
+        Field(description="Whether weights are fake-quantized as in training, instead of being converted to integers."),
     ] = False
     activations: Annotated[
-        bool, Field(description="False: of a simulated scheme, weights alone are fake-quantized")
+        bool, Field(description="Whether a simulated scheme also fake-quantizes activations; false: only weights.")
     ] = True
 
     @model_validator(mode="after")
@@ -38,12 +42,12 @@ class TorchDeployment(Deployment):
         if self.activations:
             return self
         if not self.simulated or self.weights is None:
-            raise ValueError("activations: false is for a simulated scheme; set simulated and weights, or leave it out")
+            raise ValueError("activations: false is for a simulated scheme; set simulated and weights, or remove it")
         if not self.weights.activated:
-            raise ValueError(f"scheme '{self.weights.name}' leaves activations in float anyway; leave activations out")
+            raise ValueError(f"scheme '{self.weights.name}' does not quantize activations; remove activations: false")
         if self.weights.in_blocks:
             raise ValueError(
-                f"scheme '{self.weights.name}' quantizes weights and activations in one; leave activations out"
+                f"scheme '{self.weights.name}' quantizes weights and activations together; remove activations: false"
             )
         return self
 
@@ -52,60 +56,58 @@ class TorchDeployment(Deployment):
         if self.simulated and self.weights is None:
             raise ValueError("simulated needs weights: the scheme to simulate")
         if self.weights is not None and self.weights.grid == "onnx_int8" and not self.simulated:
-            raise ValueError(
-                f"weights '{self.weights.name}' is ONNX Runtime's grid; ship it by the deployment onnx_int8"
-            )
-        given = [
+            raise ValueError(f"weights '{self.weights.name}' is ONNX Runtime's grid; use the deployment onnx_int8")
+        variants = [
             name
-            for name, there in (
+            for name, is_set in (
                 ("a rotation", self.rotated),
                 ("quantized weights", self.weights is not None),
                 (f"dtype {self.dtype}", self.dtype != "float32"),
             )
-            if there
+            if is_set
         ]
-        if len(given) > 1:
-            raise ValueError(f"{' and '.join(given)} are deployments of their own; leave one out")
+        if len(variants) > 1:
+            raise ValueError(f"{' and '.join(variants)} cannot be combined in one deployment; remove one")
         return self
 
     @property
     def rotated(self) -> bool:
-        """Whether embeddings are on other axes than the model's own."""
+        """Return whether embeddings are rotated, so that their axes are not those of the model."""
         return self.rotation is not None and not self.rotation.plain
 
     @property
     def needs_texts(self) -> bool:
-        """Whether training texts are needed to make it."""
+        """Return whether training texts are needed to build the deployment."""
         return self.rotated
 
     @property
     def quantized(self) -> bool:
-        """Whether weights are shipped quantized."""
+        """Return whether the deployed files hold quantized weights."""
         return self.weights is not None and not self.simulated
 
     @property
     def plain(self) -> bool:
-        """Whether embeddings are those of the trained model: float32, on its own axes."""
+        """Return whether embeddings are those of the trained model: float32, without rotation."""
         return self.weights is None and not self.rotated and self.dtype == "float32"
 
     @property
     def exported(self) -> bool:
-        """Whether it is made by exporting a graph: the model itself is loaded."""
+        """Return False, because the model itself is loaded instead of an exported graph."""
         return False
 
     @property
     def serves_causal_lm(self) -> bool:
-        """Whether it serves causal language models too: all but rotations of embeddings."""
+        """Return whether the deployment also serves causal language models, which only a rotation of embeddings does not."""
         return not self.rotated
 
     @property
     def runs_on_gpu(self) -> bool:
-        """Whether it runs on a GPU where there is one: torchao's integer weights run on the CPU."""
+        """Return whether the deployment runs on a GPU if there is one; torchao's integer weights run on the CPU."""
         return self.weights is None or self.simulated or self.weights.on_gpu
 
     @property
     def made_on_gpu(self) -> bool:
-        """Whether a GPU makes it where there is one: a rotation is fitted on embeddings, kernels pack their own weights."""
+        """Return whether the deployment is built on a GPU if there is one, to fit a rotation or to pack weights for GPU kernels."""
         return not self.simulated and (self.rotated or (self.weights is not None and self.weights.on_gpu))
 
     def scheme_of_layers(self) -> WeightsConfig | None:
@@ -113,15 +115,25 @@ class TorchDeployment(Deployment):
         return self.weights
 
     def simulated_by(self) -> WeightsConfig | None:
-        """Return the scheme of its weights."""
+        """Return the scheme of the weights."""
         return self.weights
 
     def gives_the_models_bits(self) -> bool:
-        """Return whether it is the model as training wrote it."""
+        """Return whether the deployment is the unchanged trained model."""
         return self == TorchDeployment(backend="torch")
 
     def build(self, inputs: dict[str, Path], target: Path, threads: int | None, label: str) -> "Coverage | None":
-        """Write the model as it is, rotated, or with weights that torchao quantizes."""
+        """Write the unchanged model, a rotated one, or one with weights that torchao quantizes.
+
+        Args:
+            inputs: artifacts by role, as in `Deployment.build`.
+            target: the folder to write.
+            threads: number of CPU threads; None for all.
+            label: unused.
+
+        Returns:
+            The number of quantized weights among all of them; None if no weights are quantized.
+        """
         source = inputs["model"] / "model"
         if self.weights is not None and not self.simulated:
             from qatlab.deployments.builders import torchao
@@ -133,18 +145,27 @@ class TorchDeployment(Deployment):
         return None
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
-        """Return what encodes with Sentence Transformers."""
+        """Return an encoder that runs Sentence Transformers."""
         from qatlab.deployments.encoders.torch import TorchEncoder
 
         return TorchEncoder(folder, threads, self)
 
     def check_encoder(self, encoder: Encoder, folder: Path, label: str) -> None:
-        """Compare with Sentence Transformers' `encode_query` and `encode_document`; a simulation has no counterpart there."""
+        """Compare an encoder with Sentence Transformers' `encode_query` and `encode_document`, unless it is a simulation.
+
+        Args:
+            encoder: the encoder of the deployment.
+            folder: the folder that `build` wrote.
+            label: name of the deployment, for messages.
+
+        Raises:
+            UserError: if embeddings differ.
+        """
         if not self.simulated:
             from qatlab.deployments.builders.agreement import check_agreement
 
             check_agreement(encoder, encoder.model, folder, label)  # type: ignore[attr-defined]
 
     def ships(self, scheme: WeightsConfig) -> bool:
-        """Return whether its weights are quantized by that very scheme."""
+        """Return whether the deployed weights are quantized by exactly this scheme."""
         return self.weights == scheme and not self.simulated

@@ -24,7 +24,7 @@ from mteb.types import OutputDType, PromptType
 
 from qatlab.evaluation.metrics import name_and_cutoff
 from qatlab.evaluation.task import Task
-from qatlab.progress import warnings_withheld
+from qatlab.progress import warnings_hidden
 
 DTYPES = {
     "float16": OutputDType.FLOAT16,
@@ -179,7 +179,7 @@ def _quietly() -> Iterator[None]:
     shown = is_progress_bar_enabled()
     disable_progress_bar()
     try:
-        with warnings_withheld("mteb"):
+        with warnings_hidden("mteb"):
             yield
     finally:
         if shown:

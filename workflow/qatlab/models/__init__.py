@@ -1,1 +1,1 @@
-"""Base models and their loading: where they come from, prompts, positions, similarity; embeddings, likelihoods and translations."""
+"""Base models: their origin, safe loading, prompts, positions and similarity; embeddings, likelihoods and translations."""

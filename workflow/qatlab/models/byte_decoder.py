@@ -1,4 +1,4 @@
-"""A small causal language model made on the spot: Llama's architecture, random weights, and a tokenizer whose tokens are bytes."""
+"""Generator of a small causal language model: Llama's architecture, random weights, and a tokenizer whose tokens are bytes."""
 
 from pathlib import Path
 
@@ -9,18 +9,26 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from qatlab.config.model import DecoderConfig
 
-PAD, END = "<|pad|>", "<|end|>"  # the end of one text is the beginning of the next
+PAD, END = "<|pad|>", "<|end|>"  # END also marks the beginning of the next text.
 
 
 def make(config: DecoderConfig, max_seq_length: int, folder: Path) -> None:
-    """Writes the model in safetensors and its tokenizer, as Transformers loads them; the same bytes for the same configuration."""
+    """Write the model (safetensors) and its tokenizer as a Transformers folder.
+
+    The same configuration yields the same bytes.
+
+    Args:
+        config: sizes of the architecture, and the random seed of the weights.
+        max_seq_length: number of positions, in tokens.
+        folder: where to write the files.
+    """
     torch.manual_seed(config.seed)
     LlamaForCausalLM(llama_config(config, max_seq_length)).save_pretrained(str(folder), safe_serialization=True)
     byte_tokenizer().save_pretrained(str(folder))
 
 
 def llama_config(config: DecoderConfig, max_seq_length: int) -> LlamaConfig:
-    """The architecture; the output layer's weight is the embedding table, as in most small models."""
+    """Return the architecture; its output layer shares the weight of the embedding table, as in most small models."""
     tokenizer = byte_tokenizer()
     return LlamaConfig(
         **config.model_dump(exclude={"seed"}),
@@ -34,9 +42,9 @@ def llama_config(config: DecoderConfig, max_seq_length: int) -> LlamaConfig:
 
 
 def byte_tokenizer() -> PreTrainedTokenizerFast:
-    """256 tokens for bytes, one for padding, one for the end of a text. Decoding gives back what was encoded."""
+    """Return a lossless tokenizer with 256 tokens for bytes, one for padding and one for the end of a text."""
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(BPE(vocab={letter: at for at, letter in enumerate(letters)}, merges=[]))
+    tokenizer = Tokenizer(BPE(vocab={letter: token for token, letter in enumerate(letters)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(

@@ -1,4 +1,4 @@
-"""Causal language models and their tokenizers, as folders of Transformers."""
+"""Loading of causal language models and tokenizers from Transformers folders, and of their tokens."""
 
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,24 @@ from qatlab.config.model import DecoderConfig
 from qatlab.errors import UserError
 from qatlab.models.safe_folder import check_folder, code_refused
 
-IGNORED = -100  # labels that the loss of Transformers leaves out
-# What weights for text are called beside those for images, and alone.
+IGNORED = -100  # Label of tokens that the loss of Transformers ignores.
+# Maps the names of a text decoder's weights inside an image-text model to their names in a text-only model.
 TEXT_PART = {r"^(model\.)?language_model\.(model\.)?": "model."}
 
 
-def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole: bool = True) -> PreTrainedModel:
-    """In evaluation mode; safetensors only, no code of the folder's own. Of a model for images too, the part for text.
+def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", complete: bool = True) -> PreTrainedModel:
+    """Load a model in evaluation mode, from safetensors only and without running code of the folder.
+
+    Of an image-text model, the text decoder is loaded.
 
     Args:
-        whole: all weights must be there: raises UserError for a folder that lacks some, which would else begin at random.
+        folder: a Transformers folder.
+        device: cpu or cuda.
+        dtype: data type of the weights, such as float32.
+        complete: whether all weights must be present; missing weights would be initialized at random.
+
+    Raises:
+        UserError: for a folder that needs custom code, has pickled weights, or lacks weights although `complete` is set.
     """
     name = folder.parent.name if folder.name == "model" else folder.name
     check_folder(folder, name)
@@ -30,22 +38,23 @@ def load_model(folder: Path, device: str = "cpu", dtype: str = "float32", whole:
             trust_remote_code=False,
             use_safetensors=True,
             dtype=getattr(torch, dtype),
-            key_mapping=TEXT_PART if _for_images_too(folder) else None,
+            key_mapping=TEXT_PART if _has_vision(folder) else None,
             output_loading_info=True,
         )
     if hasattr(model, "_weight_conversions"):
-        del model._weight_conversions  # or it would be saved under the names that it has beside the part for images
+        # With this attribute, weights would be saved under their names in the image-text model.
+        del model._weight_conversions
     missing = sorted(loaded["missing_keys"])
-    if whole and missing:
+    if complete and missing:
         raise UserError(
             f"the weights of '{folder.parent.name}' lack {len(missing)} of {type(model).__name__}, such as {missing[0]}; "
             "it is not a causal language model, or its files are of another architecture"
         )
-    found: PreTrainedModel = model.to(device).eval()
-    return found
+    result: PreTrainedModel = model.to(device).eval()
+    return result
 
 
-def _for_images_too(folder: Path) -> bool:
+def _has_vision(folder: Path) -> bool:
     return hasattr(AutoConfig.from_pretrained(str(folder), trust_remote_code=False), "vision_config")
 
 
@@ -54,7 +63,7 @@ def _text_config(folder: Path) -> Any:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """With something to pad with: the end of text, where it has no token for it."""
+    """Load a tokenizer; if it has no padding token, the end-of-text token pads."""
     with code_refused(folder.parent.name):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(str(folder), trust_remote_code=False)
     if tokenizer.pad_token is None:
@@ -62,34 +71,39 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def beginning(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The token that stands before a text: the one for its beginning, or, where there is none, for the end of the one before."""
-    found: int = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
-    return found
+def beginning_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """Return the id of the token that precedes a text: beginning-of-text, or end-of-text for a tokenizer without one."""
+    token: int = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    return token
 
 
 def tokens_of(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[list[int]]:
-    """Of each text, without anything before or behind it."""
+    """Return the token ids of each text, without special tokens."""
     if not texts:
         return []
-    found: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-    return found
+    ids: list[list[int]] = tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
 
 
-def filled(prompt: str, source: str) -> str:
-    """The prompt for one text; other braces in it, and in the text, stay as they are."""
+def fill_prompt(prompt: str, source: str) -> str:
+    """Return the prompt with {source} replaced by a text; other braces in the prompt and the text are literal."""
     before, _, behind = prompt.partition("{source}")
     return before + source + behind
 
 
 def output_head_is_tied(model: PreTrainedModel) -> bool:
-    """Whether the last layer's weight is the embedding table itself."""
+    """Return whether the output layer shares the weight of the embedding table."""
     head, table = model.get_output_embeddings(), model.get_input_embeddings()
     return head is not None and head.weight is table.weight
 
 
 def without_weights(folder: Path | None, decoder: DecoderConfig | None) -> Any:
-    """The modules of a folder's model, or of a decoder that is to be made, with shapes only; None for an unknown architecture."""
+    """Return a model's modules with shapes but without weights (on the meta device); None for an unknown architecture.
+
+    Args:
+        folder: a Transformers folder; used if `decoder` is None.
+        decoder: configuration of a decoder that is yet to be generated.
+    """
     try:
         with torch.device("meta"):
             if decoder is not None:

@@ -1,4 +1,4 @@
-"""Embedding models, as folders of Sentence Transformers."""
+"""Loading of embedding models from Sentence Transformers folders."""
 
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ from qatlab.models.safe_folder import check_folder, code_refused
 def load_model(
     folder: Path, device: str = "cpu", dtype: str | None = None, config: dict[str, Any] | None = None
 ) -> SentenceTransformer:
-    """The model of a folder: safetensors only, no code of the folder's own.
+    """Load a model from safetensors only, without running code of the folder.
 
     Args:
-        folder: a Sentence Transformers folder, or a plain encoder's, which gets mean pooling.
+        folder: a Sentence Transformers folder, or the folder of a plain encoder, which gets mean pooling.
         device: cpu or cuda.
-        dtype: of the weights, such as float32; None for that of the files.
-        config: keys of the model's config.json that are to have other values.
+        dtype: data type of the weights, such as float32; None keeps that of the files.
+        config: values that replace those of the model's config.json, by key.
 
     Raises:
-        UserError: for a folder that needs code of its own, or has pickled weights.
+        UserError: for a folder that needs custom code, or has pickled weights.
     """
     name = folder.parent.name if folder.name == "model" else folder.name
     check_folder(folder, name)
@@ -33,6 +33,6 @@ def load_model(
             config_kwargs=config,
         )
     tokenizer: Any = getattr(model[0], "tokenizer", None)
-    if getattr(tokenizer, "pad_token", "") is None:  # of decoders that were never trained on batches
+    if getattr(tokenizer, "pad_token", "") is None:  # Decoders that were never trained on batches have none.
         tokenizer.pad_token = tokenizer.eos_token
     return model

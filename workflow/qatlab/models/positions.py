@@ -1,4 +1,4 @@
-"""How many tokens a text may have for a model, read from its files."""
+"""Limit of a model's sequence length in tokens, read from its files."""
 
 from pathlib import Path
 
@@ -8,8 +8,8 @@ from qatlab.artifact import read_json
 from qatlab.errors import UserError
 
 TABLES = ("position_embeddings.weight", "wpe.weight")
-# Of these, the first text token stands behind the number of the padding token.
-COUNTED_BEHIND_PADDING = (
+# In these architectures, positions are counted from the id of the padding token plus one.
+OFFSET_BY_PADDING = (
     "camembert",
     "data2vec-text",
     "esm",
@@ -26,29 +26,35 @@ COUNTED_BEHIND_PADDING = (
 )
 
 
-def table_of_positions(folder: Path) -> int | None:
-    """Return how many tokens the model's table of positions is for; None for a model that computes positions."""
+def position_count(folder: Path) -> int | None:
+    """Return how many tokens the model's table of position embeddings can hold; None for a model that computes positions."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="np") as weights:
             for name in weights.keys():  # noqa: SIM118 – no mapping
                 if name.endswith(TABLES):
-                    return int(weights.get_slice(name).get_shape()[0]) - _first(folder)
+                    return int(weights.get_slice(name).get_shape()[0]) - _first_row(folder)
     return None
 
 
-def _first(folder: Path) -> int:
-    """The row of the table that the first token has."""
+def _first_row(folder: Path) -> int:
+    """Return the row of the table that belongs to the first token of a text."""
     config = read_json(folder / "config.json")
     kind = config.get("model_type")
-    if kind not in COUNTED_BEHIND_PADDING:
+    if kind not in OFFSET_BY_PADDING:
         return 0
-    padding = 1 if kind == "mpnet" else config.get("pad_token_id") or 0  # MPNet's stands in its code
+    padding = 1 if kind == "mpnet" else config.get("pad_token_id") or 0  # MPNet hard-codes its padding id.
     return int(padding) + 1
 
 
 def check_positions(folder: Path, max_seq_length: int, name: str) -> None:
-    """Raises UserError for texts of more tokens than a model has positions for."""
-    available = table_of_positions(folder)
+    """Raise a UserError if texts may have more tokens than the model has positions.
+
+    Args:
+        folder: a Transformers folder.
+        max_seq_length: largest number of tokens of a text.
+        name: name of the model, for messages.
+    """
+    available = position_count(folder)
     if available is not None and max_seq_length > available:
         raise UserError(
             f"model.max_seq_length={max_seq_length}, but model '{name}' has {available} positions; "

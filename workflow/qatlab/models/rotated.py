@@ -1,4 +1,4 @@
-"""A model with a rotation of its embeddings appended, fitted on its own embeddings of training documents."""
+"""Rotation of a model's embeddings as an additional module, fitted on its embeddings of training documents."""
 
 from pathlib import Path
 
@@ -17,14 +17,20 @@ BATCH_SIZE = 32
 def append_rotation(
     model: SentenceTransformer, folder: Path, config: FittedRotationConfig, data: Path, trainable: bool = False
 ) -> Rotation:
-    """Fits and appends a rotation; the folder that `model` saves to needs no qatlab.
+    """Fit a rotation and append it to a model in place; the saved model can be loaded without qatlab.
 
     Args:
-        folder: where the model was loaded from, for its prompts.
-        data: a data artifact; its second column holds the documents.
+        model: the model.
+        folder: folder that the model was loaded from, which holds its prompts.
+        config: kind, number of dimensions, seed and number of rows of the rotation.
+        data: folder of a data artifact; its second column holds the documents.
+        trainable: whether the rotation is a parameter that training changes.
+
+    Returns:
+        The rotation.
 
     Raises:
-        UserError: where training has fewer documents than the rotation needs.
+        UserError: if there are fewer training documents than the rotation needs.
     """
     if config.fitted:
         embeddings = training_embeddings(model, folder, data, config.fit_rows)
@@ -40,7 +46,14 @@ def append_rotation(
 
 
 def training_embeddings(model: SentenceTransformer, folder: Path, data: Path, rows: int) -> np.ndarray:
-    """The model's embeddings of the first training documents, (rows, dim) float32."""
+    """Return the model's embeddings of the first training documents, (rows, dim) float32.
+
+    Args:
+        model: the model.
+        folder: folder that the model was loaded from, which holds its prompts.
+        data: folder of a data artifact; its second column holds the documents.
+        rows: number of documents.
+    """
     table = pq.read_table(data / "train.parquet")
     texts = table.column(1).slice(0, rows).to_pylist()
     return model.encode(

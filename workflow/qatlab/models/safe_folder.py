@@ -1,7 +1,7 @@
-"""Model folders from elsewhere, looked at before any library loads them: no code, no pickled weights, nothing outside the folder.
+"""Checks of untrusted model folders before a library loads them: no code, no pickled weights, nothing outside the folder.
 
-Libraries are told the same (`trust_remote_code=False`, `use_safetensors=True`). Sentence Transformers 5.7 trusts local folders
-whatever it is told: it imports the class that modules.json names, from a file of the folder too.
+Libraries receive the same restrictions (`trust_remote_code=False`, `use_safetensors=True`). Sentence Transformers 5.7 nevertheless
+trusts local folders: it imports the class that modules.json names, even from a file of the folder.
 """
 
 import json
@@ -17,8 +17,8 @@ LARGEST_JSON = 10_000_000  # bytes
 MODULES = "modules.json"
 LIBRARY_CLASS = re.compile(r"sentence_transformers(\.[a-z]\w*)*\.[A-Z]\w*")
 ACTIVATION = re.compile(r"torch\.nn\.(modules\.[a-z]+\.)?[A-Z]\w*")
-# The modules of Sentence Transformers that have weights.
-WEIGHED = (
+# Class names of the modules of Sentence Transformers that have weights.
+MODULES_WITH_WEIGHTS = (
     "Transformer",
     "Dense",
     "LayerNorm",
@@ -32,18 +32,19 @@ SAFE = "*.safetensors"
 
 
 def check_folder(folder: Path, name: str, weights: bool = True) -> None:
-    """Raises UserError for a folder that loading would run code of, or read pickles of.
+    """Raise a UserError for a folder whose loading would run code or read pickles.
 
     Args:
-        name: what a person calls the model.
-        weights: its weights are going to be loaded, and must be there as safetensors.
+        folder: a Sentence Transformers or Transformers folder.
+        name: name of the model, for messages.
+        weights: whether the weights will be loaded, so that they must be present as safetensors.
     """
     model = f"model '{name}'"
     listed = folder / MODULES
     places = [folder]
     if listed.exists():
-        for at, entry in enumerate(_modules(listed, model)):
-            places.append(_check_module(folder, entry, f"{model}: module {at} of {MODULES}", weights))
+        for number, entry in enumerate(_modules(listed, model)):
+            places.append(_check_module(folder, entry, f"{model}: module {number} of {MODULES}", weights))
     elif weights and not any(folder.glob(SAFE)):
         raise UserError(f"{model} has no .safetensors weights (pickled weights are never loaded)")
     for place in dict.fromkeys(places):
@@ -52,7 +53,7 @@ def check_folder(folder: Path, name: str, weights: bool = True) -> None:
 
 @contextmanager
 def code_refused(name: str) -> Iterator[None]:
-    """Turns a library's refusal to run code of a model's own into a UserError."""
+    """Convert a library's refusal to run a model's custom code into a UserError."""
     try:
         yield
     except ValueError as error:
@@ -62,76 +63,76 @@ def code_refused(name: str) -> Iterator[None]:
 
 
 def _needs_code(model: str) -> str:
-    return f"{model} needs code of its own (auto_map), which is never run; choose one that Transformers has the architecture of"
+    return f"{model} needs custom code (auto_map), which is never run; choose one whose architecture is part of Transformers"
 
 
 def _modules(listed: Path, model: str) -> list[Any]:
     modules = _read(listed, model)
     if not isinstance(modules, list) or not modules:
-        raise UserError(f"{model}: {MODULES} is no list of modules")
+        raise UserError(f"{model}: {MODULES} is not a list of modules")
     return modules
 
 
-def _check_module(folder: Path, entry: Any, what: str, weights: bool) -> Path:
-    """The module's folder."""
+def _check_module(folder: Path, entry: Any, label: str, weights: bool) -> Path:
+    """Check an entry of modules.json and return the module's folder."""
     if not isinstance(entry, dict) or not all(isinstance(entry.get(key), str) for key in ("name", "path", "type")):
-        raise UserError(f"{what} has no name, path and type")
-    _check_class(entry["type"], what)
+        raise UserError(f"{label} has no name, path and type")
+    _check_class(entry["type"], label)
     path = PurePosixPath(entry["path"])
     if path.is_absolute() or ".." in path.parts or "\\" in entry["path"]:
-        raise UserError(f"{what} leads out of the model's folder: '{entry['path']}'")
+        raise UserError(f"{label} points outside the model's folder: '{entry['path']}'")
     place = folder / path
-    if weights and entry["type"].rpartition(".")[2] in WEIGHED and not any(place.glob(SAFE)):
-        raise UserError(f"{what} ('{entry['path']}') has no .safetensors weights (pickled weights are never loaded)")
+    if weights and entry["type"].rpartition(".")[2] in MODULES_WITH_WEIGHTS and not any(place.glob(SAFE)):
+        raise UserError(f"{label} ('{entry['path']}') has no .safetensors weights (pickled weights are never loaded)")
     return place
 
 
-def _check_class(name: Any, what: str) -> None:
+def _check_class(name: Any, label: str) -> None:
     if not isinstance(name, str) or not LIBRARY_CLASS.fullmatch(name):
         raise UserError(
-            f"{what} is of class '{str(name)[:80]}', which is not Sentence Transformers' own; code of models is never run"
+            f"{label} is of class '{str(name)[:80]}', which is not Sentence Transformers' own; code of models is never run"
         )
 
 
 def _check_configurations(place: Path, model: str) -> None:
-    """The JSON files beside a module's weights that say how it is built."""
+    """Check the JSON files beside a module's weights that define its architecture."""
     for file in sorted(place.glob("*config*.json")):
         settings = _read(file, model)
         if not isinstance(settings, dict):
             continue
-        what = f"{model}: {file.name}"
+        label = f"{model}: {file.name}"
         if file.name == "config.json" and "auto_map" in settings and not _is_known(settings.get("model_type")):
             raise UserError(_needs_code(model))
         for key in ("types", "tokenizer_class") if "transformers" not in file.name else ():
-            _check_named(key, settings.get(key), what)
+            _check_named(key, settings.get(key), label)
         activation = settings.get("activation_function")
         if "in_features" in settings and activation is not None and not ACTIVATION.fullmatch(str(activation)):
-            raise UserError(f"{what}: activation_function '{str(activation)[:80]}' is no class of torch.nn")
+            raise UserError(f"{label}: activation_function '{str(activation)[:80]}' is not a class of torch.nn")
         for kernels in _values(settings, ("attn_implementation", "_attn_implementation")):
             if "/" in str(kernels):
                 raise UserError(
-                    f"{what}: attn_implementation '{str(kernels)[:80]}' is code of the hub, which is never run"
+                    f"{label}: attn_implementation '{str(kernels)[:80]}' loads code from the hub, which is never run"
                 )
 
 
-def _check_named(key: str, value: Any, what: str) -> None:
-    """Classes that Sentence Transformers imports by name: of a Router's modules, of a WordEmbeddings' tokenizer."""
+def _check_named(key: str, value: Any, label: str) -> None:
+    """Check classes that Sentence Transformers imports by name: modules of a Router, or the tokenizer of WordEmbeddings."""
     if key == "types" and isinstance(value, dict):
         for name in value.values():
-            _check_class(name, what)
+            _check_class(name, label)
     elif key == "tokenizer_class" and isinstance(value, str) and "." in value:
-        _check_class(value, what)
+        _check_class(value, label)
 
 
 def _is_known(model_type: Any) -> bool:
-    """Whether Transformers has the architecture, so that it leaves the model's own code alone."""
+    """Return whether the architecture is part of Transformers, which then does not use the model's custom code."""
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 
     return model_type in CONFIG_MAPPING_NAMES
 
 
 def _values(value: Any, keys: tuple[str, ...]) -> Iterator[Any]:
-    """What stands under one of the keys, at any depth."""
+    """Yield the values of any of the keys, at any depth."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if key in keys:

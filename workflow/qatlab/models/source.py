@@ -1,4 +1,4 @@
-"""Where a model's name leads."""
+"""Resolution of a model's name to its origin."""
 
 from pathlib import Path
 
@@ -9,7 +9,14 @@ from qatlab.models.packaged import packaged_folder
 
 
 def model_source(config: ModelConfig) -> str:
-    """'made' on the spot, 'local' for a folder, 'package' for a model that an installed package carries, 'hub' for the rest."""
+    """Return the origin of a model.
+
+    Returns:
+        'made' for a generated decoder, 'local' for a folder, 'package' for a model that an installed package contains, else 'hub'.
+
+    Raises:
+        UserError: if the name is neither an existing folder nor a valid hub id.
+    """
     name = config.name
     if config.decoder is not None:
         return "made"

@@ -94,6 +94,14 @@ def similarity_slope(query: str, document: str) -> float:
 
 
 def named_sides(precisions: Sequence[str | tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Return the precisions of queries and documents by the name of their pair, such as int8 or float32_x_binary.
+
+    Args:
+        precisions: Names, or pairs of the precision of queries and the precision of documents.
+
+    Raises:
+        ValueError: For an empty list, an unknown precision, or an entry that is listed twice.
+    """
     if isinstance(precisions, str) or not precisions:
         raise ValueError("precisions must be a list with at least one entry, e.g. ['float32', 'int8']")
     sides_by_name: dict[str, tuple[str, str]] = {}

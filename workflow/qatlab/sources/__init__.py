@@ -1,1 +1,1 @@
-"""Sources of training data: one module and one class each, with its fields, its fingerprint, its rows and its words in model cards."""
+"""Sources of training data: one module and one class each, which holds its fields, fingerprint, loader and model-card text."""

@@ -1,4 +1,4 @@
-"""Docstring → code pairs of installed packages, after the CodeSearchNet protocol (https://arxiv.org/abs/1909.09436)."""
+"""Source of docstring → code pairs of installed packages, after the CodeSearchNet protocol (https://arxiv.org/abs/1909.09436)."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,27 +14,38 @@ if TYPE_CHECKING:
 
 @SOURCES.register("docstrings")
 class Docstrings(Source):
-    """Docstring → code pairs of installed packages (no network)."""
+    """Docstring → code pairs of installed packages, read without network access."""
 
     source: Literal["docstrings"]
     packages: Packages
     held_out: Annotated[
-        list[Name], Field(description="Packages whose functions are removed wherever they reappear")
+        list[Name],
+        Field(
+            description="Held-out packages. Their functions are removed from the training rows wherever they reappear."
+        ),
     ] = []
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are written."""
+        """Return the names of the columns that `load` returns."""
         return ["anchor", "positive"]
 
     def origin(self) -> dict[str, str]:
-        """Return the version of every package read."""
+        """Return the version of every package that is read, by package name."""
         from qatlab.data.docstrings import package_version
 
         return {package: package_version(package) for package in sorted({*self.packages, *self.held_out})}
 
     def load(self) -> "tuple[pd.DataFrame, None]":
-        """Return pairs of the training packages, without those whose docstring or code stands in a held-out package too."""
+        """Return the pairs of the training packages, except those whose summary or code also occurs in a held-out package.
+
+        Returns:
+            A table with the text columns anchor (docstring summary) and positive (code), without duplicate texts in either, and
+            None, since there is no hub commit.
+
+        Raises:
+            UserError: if a package is not installed.
+        """
         import pandas as pd
 
         from qatlab.data.docstrings import extract
@@ -51,6 +62,6 @@ class Docstrings(Source):
         return pd.DataFrame(rows, columns=self.columns), None
 
     def describe(self, manifest: dict[str, Any]) -> str:
-        """Name the packages and their versions."""
+        """Return the names and versions of the training packages as the end of a sentence."""
         packages = ", ".join(f"{name} {manifest['origin'][name]}" for name in self.packages)
         return f", docstrings and code of Python packages: {packages}"

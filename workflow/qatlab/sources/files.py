@@ -1,4 +1,4 @@
-"""What a plan finds out about local training files: checksums, and counts of rows and of different texts."""
+"""Checksums and row counts of local training files, which the plan computes before any job starts."""
 
 from pathlib import Path
 from typing import Any
@@ -9,22 +9,24 @@ from qatlab.remembered import remembered
 from qatlab.sources.source import Source
 
 
-def look_at(source: Source, files: list[Path]) -> dict[str, Any]:
-    """Read local files as training will, or only their bytes where they are very large.
+def inspect_files(source: Source, files: list[Path]) -> dict[str, Any]:
+    """Compute the checksums of local files, and count their rows unless the files are very large.
 
     Args:
-        files: those that the source reads.
+        source: the source of training data, which loads the rows as training will.
+        files: the files that the source reads.
 
     Returns:
-        `sha256`, one per file, and `counts`: None for very large files, else `rows`, `kept`, and `distinct`: different texts by
-        column. Remembered until a file changes.
+        A dictionary with `sha256`, one hexadecimal digest per file, and `counts`: None for very large files, else `rows` (rows of
+        the files), `kept` (rows that training uses) and `distinct` (number of distinct kept texts by column). The result is
+        cached until a file changes.
 
     Raises:
-        UserError: for files that cannot be read.
+        UserError: if a file cannot be read.
     """
 
-    def find_out() -> dict[str, Any]:
-        from qatlab.data.sample import kept_rows  # pandas: only a plan with local data pays for it
+    def inspect() -> dict[str, Any]:
+        from qatlab.data.sample import kept_rows  # It imports pandas, which only a plan with local data needs.
 
         if not is_read(files, "data"):
             return {"sha256": [sha256_of(file) for file in files], "counts": None}
@@ -37,5 +39,5 @@ def look_at(source: Source, files: list[Path]) -> dict[str, Any]:
         }
         return {"sha256": [sha256_of(file) for file in files], "counts": counts}
 
-    answer: dict[str, Any] = remembered(f"training rows {source.model_dump_json()}", files, find_out)
-    return answer
+    result: dict[str, Any] = remembered(f"training rows {source.model_dump_json()}", files, inspect)
+    return result

@@ -1,4 +1,4 @@
-"""Data sets of the Hugging Face hub."""
+"""Source of training data that reads a data set of the Hugging Face hub."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,23 +12,27 @@ if TYPE_CHECKING:
 
 @SOURCES.register("hub")
 class HubDataset(HubSplit, Source):
-    """A data set of the Hugging Face hub."""
+    """One split of a data set of the Hugging Face hub."""
 
     source: Literal["hub"]
     split: FullLine = "train"
     columns: HubColumns = ["anchor", "positive"]
 
     def load(self) -> "tuple[pd.DataFrame, str | None]":
-        """Return the rows of the split and the commit that they are of."""
+        """Return the text columns of the split, and the commit of the data set (None in offline mode).
+
+        Raises:
+            UserError: for an unknown data set, subset, split, revision or column, or if the hub cannot be reached.
+        """
         from qatlab.data.hub import load_texts
 
         return load_texts(self.name, self.subset, self.split, self.revision, self.columns)
 
     def hub_ids(self) -> list[str]:
-        """Return the id of the data set."""
+        """Return a list with the id of the data set."""
         return [self.name]
 
     def describe(self, manifest: dict[str, Any]) -> str:
-        """Link the data set."""
+        """Return a Markdown link to the data set, with the commit that was read."""
         commit = f" at commit `{manifest['commit']}`" if manifest.get("commit") else ""
         return f" of [{self.name}](https://huggingface.co/datasets/{self.name}){commit}"

@@ -1,4 +1,4 @@
-"""Files of the user's own: a table of pairs, tuples or texts."""
+"""Source of training data that reads a local file with a table of pairs, tuples or texts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,36 +15,40 @@ if TYPE_CHECKING:
 
 @SOURCES.register("local")
 class LocalFile(Source):
-    """A CSV, TSV, JSON Lines or Parquet file."""
+    """Local CSV, TSV, JSON Lines or Parquet file."""
 
     source: Literal["local"]
-    path: Annotated[LocalPath, Field(description="The file; relative paths start at the working directory")]
+    path: Annotated[LocalPath, Field(description="Path of the file. A relative path starts at the working directory.")]
     columns: Columns = ["anchor", "positive"]
 
     @property
     def file(self) -> Path:
-        """The path, with the user's home for ~."""
+        """Return the path of the file, in which ~ is replaced by the user's home directory."""
         return Path(self.path).expanduser()
 
     def origin(self) -> dict[str, Any]:
-        """Return the file's SHA-256."""
-        return {"sha256": self._looked_at()["sha256"][0]}
+        """Return the SHA-256 checksum of the file."""
+        return {"sha256": self._inspection()["sha256"][0]}
 
     def counts(self) -> dict[str, Any] | None:
-        """Count the rows, unless the file is very large."""
-        return self._looked_at()["counts"]
+        """Return the row counts of the file, or None if the file is very large."""
+        return self._inspection()["counts"]
 
     def load(self) -> "tuple[pd.DataFrame, None]":
-        """Return the columns of the file."""
+        """Return the configured columns of the file, and None, since there is no hub commit.
+
+        Raises:
+            UserError: for a missing file or column, no rows, or an empty text.
+        """
         from qatlab.data.local import read_columns
 
         return read_columns(self.file, self.columns), None
 
     def describe(self, manifest: dict[str, Any]) -> str:
-        """Say that it is a local file; its path may be private."""
+        """Return that the rows are of a local file, without its path, which may be private."""
         return " of a local file"
 
-    def _looked_at(self) -> dict[str, Any]:
-        from qatlab.sources.files import look_at
+    def _inspection(self) -> dict[str, Any]:
+        from qatlab.sources.files import inspect_files
 
-        return look_at(self, [self.file])
+        return inspect_files(self, [self.file])

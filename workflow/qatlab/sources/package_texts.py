@@ -1,4 +1,4 @@
-"""Source files of installed packages, whole, to train language models on."""
+"""Source of training data for language models: whole source files of installed packages."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,25 +14,32 @@ if TYPE_CHECKING:
 
 @SOURCES.register("package_texts")
 class PackageTexts(Source):
-    """Source files of installed packages, whole (no network)."""
+    """Whole source files of installed packages, read without network access."""
 
     source: Literal["package_texts"]
     packages: Packages
-    held_out: Annotated[list[Name], Field(description="Packages whose files are removed wherever they reappear")] = []
+    held_out: Annotated[
+        list[Name],
+        Field(description="Held-out packages. Their files are removed from the training rows wherever they reappear."),
+    ] = []
 
     @property
     def columns(self) -> list[str]:
-        """The columns that are written."""
+        """Return the name of the only column that `load` returns."""
         return [TEXT]
 
     def origin(self) -> dict[str, str]:
-        """Return the version of every package read."""
+        """Return the version of every package that is read, by package name."""
         from qatlab.data.docstrings import package_version
 
         return {package: package_version(package) for package in sorted({*self.packages, *self.held_out})}
 
     def load(self) -> "tuple[pd.DataFrame, None]":
-        """Return one file per row."""
+        """Return a table with one source file per row, and None, since there is no hub commit.
+
+        Raises:
+            UserError: if a package is not installed.
+        """
         import pandas as pd
 
         from qatlab.data.package_texts import extract_all
@@ -40,6 +47,6 @@ class PackageTexts(Source):
         return pd.DataFrame({TEXT: extract_all(self.packages, self.held_out)}), None
 
     def describe(self, manifest: dict[str, Any]) -> str:
-        """Name the packages and their versions."""
+        """Return the names and versions of the training packages as the end of a sentence."""
         packages = ", ".join(f"{name} {manifest['origin'][name]}" for name in self.packages)
         return f", the source files of Python packages: {packages}"

@@ -1,4 +1,4 @@
-"""Texts and their translations: two files line by line, two columns of a table, or message catalogues."""
+"""Source of texts and their translations: two files line by line, two columns of a table, or message catalogues."""
 
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,32 +11,36 @@ if TYPE_CHECKING:
 
 @SOURCES.register("parallel")
 class Parallel(ParallelTexts, Source):
-    """Texts and their translations to train on."""
+    """Texts and their translations as training data."""
 
     source: Literal["parallel"]
 
     def origin(self) -> dict[str, Any]:
-        """Return the SHA-256 of every file."""
-        return {"sha256": self._looked_at()["sha256"]}
+        """Return the SHA-256 checksum of every file."""
+        return {"sha256": self._inspection()["sha256"]}
 
     def counts(self) -> dict[str, Any] | None:
-        """Count the rows, unless the files are very large."""
-        return self._looked_at()["counts"]
+        """Return the row counts of the files, or None if the files are very large."""
+        return self._inspection()["counts"]
 
     def load(self) -> "tuple[pd.DataFrame, None]":
-        """Return texts and translations."""
+        """Return a table with one column of texts and one of their translations, and None, since there is no hub commit.
+
+        Raises:
+            UserError: for missing files, different numbers of lines, or a text without a translation.
+        """
         from qatlab.data.parallel import load
 
         return load(self, "data"), None
 
     def describe(self, manifest: dict[str, Any]) -> str:
-        """Name the packages of message catalogues; the paths of files may be private."""
+        """Return the packages of the message catalogues, or that the files are local, without paths, which may be private."""
         if self.packages:
             return f", messages of {', '.join(self.packages)} and their translations ({self.language})"
         return " of local files: texts and their translations"
 
-    def _looked_at(self) -> dict[str, Any]:
+    def _inspection(self) -> dict[str, Any]:
         from qatlab.data.parallel import local_paths
-        from qatlab.sources.files import look_at
+        from qatlab.sources.files import inspect_files
 
-        return look_at(self, local_paths(self, "data"))
+        return inspect_files(self, local_paths(self, "data"))

@@ -1,4 +1,4 @@
-"""What every source of training data supplies, and the registry of them."""
+"""Base class and registry of the sources of training data."""
 
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 class Source(Registered):
-    """A source of training data, as a configuration chooses it by `data.source`.
+    """Base class of the sources of training data. A configuration chooses one by `data.source`.
 
-    A subclass adds its fields, the text columns that it writes, and the methods below. Modules of sources import what reads data
-    inside of these methods: the plan and other stages look at the fields alone.
+    A subclass adds its fields, the names of its text columns, and the methods below. The modules of sources import libraries that
+    read data inside these methods only, because the plan and other stages need just the fields.
     """
 
     source: str
@@ -23,34 +23,34 @@ class Source(Registered):
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
 
-    if TYPE_CHECKING:  # a field of some sources, and fixed in others
+    if TYPE_CHECKING:  # Some sources define it as a field, others as a property with a constant value.
 
         @property
         def columns(self) -> list[str]:
-            """The text columns that are written."""
+            """Return the names of the text columns that `load` returns."""
 
     @abstractmethod
     def load(self) -> "tuple[pd.DataFrame, str | None]":
-        """Return all rows as text columns in their order, and the commit of a hub that they are of.
+        """Return all rows of the text columns in their stored order, and the hub commit that they come from (None for others).
 
         Raises:
-            UserError: for rows that cannot be read.
+            UserError: if the rows cannot be read.
         """
 
     @abstractmethod
     def describe(self, manifest: dict[str, Any]) -> str:
-        """Return where the rows come from in Markdown, to follow 'fine-tuned on 1,024 rows (anchor, positive) '.
+        """Return the origin of the rows in Markdown, to continue the sentence 'fine-tuned on 1,024 rows (anchor, positive) …'.
 
         Args:
-            manifest: the data artifact's, with `rows`, `columns`, `origin` and `commit`.
+            manifest: the manifest of the data artifact, with `rows`, `columns`, `origin` and `commit`.
         """
 
     def hub_ids(self) -> list[str] | None:
-        """Return the ids of the hub's data sets that the rows are of, for the metadata of model cards; None for others."""
+        """Return the ids of the hub data sets that the rows come from, for the metadata of model cards; None for other sources."""
         return None
 
     def counts(self) -> dict[str, Any] | None:
-        """Return `rows`, `kept` and `distinct` (different texts by column) where a plan can count them; else None."""
+        """Return `rows`, `kept` and `distinct` (number of distinct texts by column) if the plan can count them, else None."""
         return None
 
 

@@ -17,10 +17,10 @@ from qatlab.machine.processes import is_first
 from qatlab.progress import say
 from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.callbacks import TrainingLog
-from qatlab.training.checkpoints import Checkpoints, made_by
+from qatlab.training.checkpoints import Checkpoints, provenance
 from qatlab.training.cost import cost
 from qatlab.training.divergence import StopWhenDiverged
-from qatlab.training.share import take_share
+from qatlab.training.share import claim_resources
 from qatlab.training.training import Training
 
 
@@ -29,7 +29,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     part = part_of(description, "train")
     config = part.CONFIG.model_validate(description.config)
     method = config.method
-    take_share(config.trainer, threads)
+    claim_resources(config.trainer, threads)
     set_seed(config.seed)
     training: Training = part.TRAINING(config, inputs, description.label)
     callbacks: list[Any] = []
@@ -51,7 +51,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     )
     trainer = training.trainer(arguments, loss, callbacks)
     trained_parameters = sum(p.numel() for p in training.model.parameters() if p.requires_grad)
-    origin = made_by("train", description, inputs, [part.__name__])
+    origin = provenance("train", description, inputs, [part.__name__])
     checkpoints = Checkpoints(checkpoint_folder(output), origin, log)
     trainer.add_callback(StopWhenDiverged(description.label, checkpoints))
     trainer.train_resumably(checkpoints)

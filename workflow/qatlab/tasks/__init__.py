@@ -1,1 +1,1 @@
-"""Evaluation tasks: one class per kind of source, with its fields, its fingerprint, its texts and how mteb knows it."""
+"""Evaluation tasks: one class per kind of source, which holds its fields, fingerprint, loader and the task's identity in mteb."""

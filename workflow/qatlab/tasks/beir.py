@@ -1,4 +1,4 @@
-"""Retrieval tasks of the user's own, as folders in BEIR layout."""
+"""Retrieval task that is read from a local folder in BEIR layout."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,14 +11,18 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 @TASKS.register("local")
 class BeirFolder(Task):
-    """A folder in BEIR layout: corpus.jsonl, queries.jsonl and qrels/<split>.tsv."""
+    """Folder in BEIR layout: corpus.jsonl, queries.jsonl and qrels/<split>.tsv."""
 
     source: Literal["local"]
-    path: LocalPath
-    split: Annotated[Name, Field(description="Which file of qrels/")] = "test"
+    path: Annotated[LocalPath, Field(description="Path of the folder.")]
+    split: Annotated[Name, Field(description="Name of the judgement file in qrels/, without .tsv.")] = "test"
 
     def origin(self) -> dict[str, Any]:
-        """Return the folder's SHA-256 and how many documents it has."""
+        """Return the SHA-256 checksum of the folder and its numbers of documents and queries.
+
+        Raises:
+            UserError: if the folder is not a valid task.
+        """
         from qatlab.data.beir import check
         from qatlab.data.checksums import checked
 
@@ -26,7 +30,7 @@ class BeirFolder(Task):
         return checked(f"BEIR {self.split}", folder, lambda: check(folder, self.split))
 
     def load(self, name: str, model: Path | None) -> Loaded:
-        """Return the corpus, the queries and the judgements of the split."""
+        """Return the corpus, the queries and the judgements of the split; see `Task.load`."""
         from qatlab.data.beir import load
 
         return Loaded("retrieval", *load(Path(self.path).expanduser(), self.split))

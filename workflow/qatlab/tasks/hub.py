@@ -1,4 +1,4 @@
-"""Retrieval tasks on the Hugging Face hub."""
+"""Retrieval task that is read from the Hugging Face hub."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,20 +12,22 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 @TASKS.register("hub")
 class HubTask(Task):
-    """A data set of the hub with the subsets corpus, queries and qrels, as NanoBEIR publishes them."""
+    """Hub data set with the subsets corpus, queries and qrels, as NanoBEIR publishes them."""
 
     source: Literal["hub"]
-    name: Annotated[HubId, Field(description="Hub id, owner/name")]
+    name: Annotated[HubId, Field(description="Id of the data set on the hub, owner/name.")]
     revision: Line = "main"
     split: FullLine = "train"
-    mteb_name: Annotated[Line | None, Field(description="What mteb calls it; for results in mteb's format")] = None
+    mteb_name: Annotated[
+        Line | None, Field(description="Name of the task in mteb; required for results in mteb's format.")
+    ] = None
 
     def origin(self) -> str:
-        """Return 'hub': the revision is looked up there."""
+        """Return 'hub', because the revision identifies the content."""
         return "hub"
 
     def load(self, name: str, model: Path | None) -> Loaded:
-        """Return the three subsets of the split; relevant pairs without grades have grade 1, as NanoBEIR lists them."""
+        """Return the three subsets of the split; pairs without a relevance column get grade 1, as in NanoBEIR."""
         from qatlab.data.hub import load_splits
 
         subsets, commit = load_splits(self.name, ["corpus", "queries", "qrels"], self.split, self.revision, "task")
@@ -37,11 +39,11 @@ class HubTask(Task):
         return Loaded("retrieval", documents, queries, qrels[["query_id", "doc_id", "relevance"]], more)
 
     def in_mteb(self, kind: Kind) -> bool:
-        """Return whether the configuration says what mteb calls the task."""
+        """Return whether the configuration gives the name of the task in mteb."""
         return self.mteb_name is not None
 
     def mteb_source(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """Return what the configuration says, at the commit that was read."""
+        """Return the configured name and split, with the commit that was read as the revision."""
         if self.mteb_name is None:
             return None
         revision = manifest.get("commit") or self.revision

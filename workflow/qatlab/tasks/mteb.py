@@ -1,4 +1,4 @@
-"""Tasks of mteb, by name."""
+"""Task of the mteb library, chosen by its name."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,32 +12,36 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 @TASKS.register("mteb")
 class MtebTask(Task):
-    """A retrieval, reranking or STS task of mteb, by the name that mteb gives it, at the revision that mteb names."""
+    """Retrieval, reranking or STS task of mteb, chosen by its name in mteb and at the data set revision that mteb pins."""
 
     judges_missing_texts: ClassVar[bool] = True
 
     source: Literal["mteb"]
     name: FullLine
-    split: Annotated[Line | None, Field(description="Of its evaluation splits; null where it has one only")] = None
-    subset: Annotated[Line | None, Field(description="Such as a language; null where it has one only")] = None
+    split: Annotated[
+        Line | None, Field(description="Evaluation split; null is valid for a task that has only one.")
+    ] = None
+    subset: Annotated[
+        Line | None, Field(description="Subset, such as a language; null is valid for a task that has only one.")
+    ] = None
 
     def origin(self) -> dict[str, Any]:
-        """Return what mteb says of the task."""
+        """Return the metadata that mteb has for the task."""
         from qatlab.data.mteb_tasks import look_up
 
         return look_up(self.name, self.split, self.subset).as_dict()
 
     def on_hub(self, origin: Any) -> tuple[str, str] | None:
-        """Return the data set and revision that mteb names."""
+        """Return the data set id and revision that mteb pins."""
         return origin["dataset"], origin["revision"]
 
     def kind_of(self, origin: Any) -> Kind:
-        """Return the kind that mteb gives the task."""
+        """Return the kind of the task, as its type in mteb determines it."""
         kind: Kind = origin["kind"]
         return kind
 
     def load(self, name: str, model: Path | None) -> Loaded:
-        """Return what mteb loads."""
+        """Return the texts and judgements that mteb loads, with the task's metadata for the manifest."""
         from qatlab.data.mteb_tasks import load, look_up
 
         task = look_up(self.name, self.split, self.subset)
@@ -45,11 +49,11 @@ class MtebTask(Task):
         return Loaded(task.kind, *load(task), more)
 
     def in_mteb(self, kind: Kind) -> bool:
-        """Return False for reranking, which mteb scores by ranks among all candidates, and qatlab by the best-placed positive."""
+        """Return False for reranking, which mteb scores by ranks among all candidates, and qatlab by the best-ranked positive."""
         return kind != "reranking"
 
     def mteb_source(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Return what mteb said when the task was read."""
+        """Return the names that mteb had for the task when it was read, from the manifest."""
         known = manifest["mteb"]
         return {
             "task": known["name"],

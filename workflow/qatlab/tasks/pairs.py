@@ -1,4 +1,4 @@
-"""Pairs of texts that people scored for similarity."""
+"""Similarity task: pairs of texts with human similarity scores, from a local file."""
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -12,18 +12,27 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 @TASKS.register("pairs")
 class ScoredPairs(Task):
-    """Pairs of texts and how alike people found them: a CSV, TSV, JSON Lines or Parquet file."""
+    """Pairs of texts with human similarity scores in a CSV, TSV, JSON Lines or Parquet file."""
 
     kind: ClassVar[Kind] = "similarity"
 
     source: Literal["pairs"]
-    path: LocalPath
+    path: Annotated[LocalPath, Field(description="Path of the file.")]
     columns: Annotated[
-        list[FullLine], Field(min_length=3, max_length=3, description="The two texts and their score, by column")
+        list[FullLine],
+        Field(
+            min_length=3,
+            max_length=3,
+            description="Names of the columns of the first text, the second text and the score.",
+        ),
     ] = ["sentence1", "sentence2", "score"]
 
     def origin(self) -> dict[str, Any]:
-        """Return the file's SHA-256."""
+        """Return the SHA-256 checksum of the file.
+
+        Raises:
+            UserError: for a missing column, or a score that is not a finite number.
+        """
         from qatlab.data.checksums import checked
         from qatlab.data.similarity_pairs import load
 
@@ -31,7 +40,7 @@ class ScoredPairs(Task):
         return checked(f"pairs {self.columns}", path, lambda: load(path, self.columns, "NAME"))
 
     def load(self, name: str, model: Path | None) -> Loaded:
-        """Return the first texts as queries, the second as documents, and their scores."""
+        """Return the first texts as queries, the second texts as documents, and their scores as relevance."""
         from qatlab.data.similarity_pairs import as_task, load
 
         return Loaded("similarity", *as_task(load(Path(self.path).expanduser(), self.columns, name)))

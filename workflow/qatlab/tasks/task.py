@@ -1,4 +1,4 @@
-"""What every evaluation task supplies, and the registry of them."""
+"""Base class and registry of the evaluation tasks."""
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -14,20 +14,21 @@ from qatlab.registry import Registered, Registry
 if TYPE_CHECKING:
     import pandas as pd
 
-ShuffleSeed = Annotated[int, Field(ge=0, lt=2**32, description="Which queries are kept")]
-Queries = Annotated[int | None, Field(gt=0, description="Queries kept after shuffling; null keeps all")]
+ShuffleSeed = Annotated[int, Field(ge=0, lt=2**32, description="Random seed that decides which queries are kept.")]
+Queries = Annotated[int | None, Field(gt=0, description="Number of queries to keep after shuffling; null keeps all.")]
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """Texts and judgements of a task, before queries are chosen.
+    """Texts and judgements of a task, before queries are selected.
 
-    Of translation, a query is a text and its document the reference; of language modelling, both are the text that is predicted.
+    In translation, a query is a text and its document the reference translation. In language modelling, both are the text that
+    the model predicts.
 
     Attributes:
-        kind: what the task asks.
-        documents, queries: columns id, text.
-        judgements: columns query_id, doc_id, relevance.
+        kind: kind of the task, which decides how it is scored.
+        documents, queries: tables with the columns id and text.
+        judgements: table with the columns query_id, doc_id and relevance.
         more: further entries of the manifest.
     """
 
@@ -39,15 +40,16 @@ class Loaded:
 
 
 class Task(Registered):
-    """An evaluation task, as a configuration chooses it by `task.NAME.source`.
+    """Base class of the evaluation tasks. A configuration chooses one by `task.NAME.source`.
 
-    A subclass adds its fields and the methods below. Modules of tasks import what reads data inside of these methods: the plan
-    and other stages look at the fields alone.
+    A subclass adds its fields and the methods below. The modules of tasks import libraries that read data inside these methods
+    only, because the plan and other stages need just the fields.
     """
 
     kind: ClassVar[Kind] = "retrieval"
-    chooses_queries: ClassVar[bool] = False  # `load` has kept `queries` of them
-    judges_missing_texts: ClassVar[bool] = False  # judgements may name texts that are not there, which stay unfound
+    chooses_queries: ClassVar[bool] = False  # Whether `load` already returns only `queries` queries.
+    # Whether judgements may refer to documents that do not exist; these count as not retrieved.
+    judges_missing_texts: ClassVar[bool] = False
 
     source: str
     queries: Queries = None
@@ -55,30 +57,33 @@ class Task(Registered):
 
     @abstractmethod
     def load(self, name: str, model: Path | None) -> Loaded:
-        """Return the texts and judgements.
+        """Return the texts and judgements of the task.
 
         Args:
-            name: what the study calls the task, for messages.
-            model: the folder of the model by `mines_with`, if any.
+            name: name of the task in the study, for messages.
+            model: folder of the model that mines hard negatives, if `mines_with` requires one.
+
+        Raises:
+            UserError: if the texts cannot be read.
         """
 
     def kind_of(self, origin: Any) -> Kind:
-        """Return what the task asks, given its origin."""
+        """Return the kind of the task, given its origin."""
         return self.kind
 
     def mines_with(self) -> MiningConfig | None:
-        """Return the configuration by which a model mines hard negatives; None if none does."""
+        """Return the configuration of hard-negative mining if a model is needed for it, else None."""
         return None
 
     def in_mteb(self, kind: Kind) -> bool:
-        """Return whether mteb knows the task and scores it as qatlab does."""
+        """Return whether mteb has the task and scores it as qatlab does."""
         return False
 
     def mteb_source(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """Return `task`, `dataset_revision`, `split` and `subset` as mteb calls them; None if it does not know the task.
+        """Return `task`, `dataset_revision`, `split` and `subset` by their names in mteb, or None if mteb does not have the task.
 
         Args:
-            manifest: the task artifact's.
+            manifest: the manifest of the task artifact.
         """
         return None
 

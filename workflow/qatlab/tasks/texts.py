@@ -1,4 +1,4 @@
-"""Language modelling: texts that are predicted; each is the query and the document of one id."""
+"""Language-modelling tasks: each text that the model predicts is both the query and the document of one id."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -13,16 +13,16 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 
 class LanguageModelling(Task):
-    """Texts to predict."""
+    """Base class of the language-modelling tasks."""
 
     kind: ClassVar[Kind] = "language_modelling"
 
     @abstractmethod
     def texts(self, name: str) -> tuple[list[str], str | None]:
-        """Return the texts and, of the hub, the commit that they are of."""
+        """Return the texts, and the hub commit that they come from (None for other sources)."""
 
     def load(self, name: str, model: Path | None) -> Loaded:
-        """Return each text as a query and as its document."""
+        """Return each text both as a query and as its document."""
         from qatlab.data.counterparts import as_task
 
         texts, commit = self.texts(name)
@@ -31,20 +31,22 @@ class LanguageModelling(Task):
 
 @TASKS.register("package_texts")
 class PackageTextTask(LanguageModelling):
-    """Predict the source files of an installed package, whole."""
+    """Prediction of the whole source files of an installed package."""
 
     source: Literal["package_texts"]
-    package: Annotated[Name, Field(description="An installed package, or 'stdlib'")]
-    queries: Annotated[int | None, Field(gt=0, description="Files kept after shuffling; null keeps all")] = None
+    package: Annotated[Name, Field(description="Import name of an installed package, or 'stdlib'.")]
+    queries: Annotated[
+        int | None, Field(gt=0, description="Number of files to keep after shuffling; null keeps all.")
+    ] = None
 
     def origin(self) -> dict[str, str]:
-        """Return the package's version."""
+        """Return the version of the package, by its name."""
         from qatlab.data.docstrings import package_version
 
         return {self.package: package_version(self.package)}
 
     def texts(self, name: str) -> tuple[list[str], None]:
-        """Return the files."""
+        """Return the contents of the source files, and None, since there is no hub commit."""
         from qatlab.data.package_texts import extract
 
         return extract(self.package), None
@@ -52,14 +54,14 @@ class PackageTextTask(LanguageModelling):
 
 @TASKS.register("local_texts")
 class LocalTextTask(LanguageModelling):
-    """Predict the texts of a column of a CSV, TSV, JSON Lines or Parquet file."""
+    """Prediction of the texts in one column of a CSV, TSV, JSON Lines or Parquet file."""
 
     source: Literal["local_texts"]
-    path: LocalPath
-    column: Annotated[FullLine, Field(description="The column that holds the texts")] = TEXT
+    path: Annotated[LocalPath, Field(description="Path of the file.")]
+    column: Annotated[FullLine, Field(description="Name of the column that holds the texts.")] = TEXT
 
     def origin(self) -> dict[str, Any]:
-        """Return the file's SHA-256."""
+        """Return the SHA-256 checksum of the file."""
         from qatlab.data.checksums import checked
         from qatlab.data.local import read_columns
 
@@ -67,7 +69,7 @@ class LocalTextTask(LanguageModelling):
         return checked(f"texts {self.column}", path, lambda: read_columns(path, [self.column], "task.NAME.column"))
 
     def texts(self, name: str) -> tuple[list[str], None]:
-        """Return the column."""
+        """Return the texts of the column, and None, since there is no hub commit."""
         from qatlab.data.local import read_columns
 
         table = read_columns(Path(self.path).expanduser(), [self.column], f"task.{name}.column")
@@ -76,13 +78,13 @@ class LocalTextTask(LanguageModelling):
 
 @TASKS.register("hub_texts")
 class HubTextTask(HubSplit, LanguageModelling):
-    """Predict the texts of a column of a data set of the hub."""
+    """Prediction of the texts in one column of a hub data set."""
 
     source: Literal["hub_texts"]
-    column: Annotated[FullLine, Field(description="The column that holds the texts")] = TEXT
+    column: Annotated[FullLine, Field(description="Name of the column that holds the texts.")] = TEXT
 
     def texts(self, name: str) -> tuple[list[str], str | None]:
-        """Return the column of the split, and its commit."""
+        """Return the texts of the column in the split, and the hub commit."""
         from qatlab.data.hub import load_texts
 
         table, commit = load_texts(self.name, self.subset, self.split, self.revision, [self.column], None, "task")

@@ -1,4 +1,4 @@
-"""Translation: the query is a text, and the document of the same id its reference translation."""
+"""Translation tasks: the query is a text, and the document with the same id is its reference translation."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -18,16 +18,16 @@ Value = Line | bool | int
 
 
 class Translation(Task):
-    """Texts and their translations."""
+    """Base class of the translation tasks."""
 
     kind: ClassVar[Kind] = "translation"
 
     @abstractmethod
     def texts(self, name: str) -> "tuple[pd.DataFrame, str | None]":
-        """Return two columns, texts and translations, and, of the hub, the commit that they are of."""
+        """Return a table with a column of texts and one of translations, and the hub commit (None for other sources)."""
 
     def load(self, name: str, model: Path | None) -> Loaded:
-        """Return texts as queries and translations as documents."""
+        """Return the texts as queries and the translations as documents."""
         from qatlab.data.counterparts import as_task
 
         texts, commit = self.texts(name)
@@ -37,18 +37,20 @@ class Translation(Task):
 
 @TASKS.register("numerals")
 class NumeralTask(Translation):
-    """Translate numbers and dates in words that training never sees, from English into French."""
+    """Translation of numbers and dates in English words into French; none of the texts occurs in the training data."""
 
     source: Literal["numerals"]
-    queries: Annotated[int, Field(gt=0, le=100_000, description="Texts made, all of them different")] = 1000
-    shuffle_seed: Annotated[int, Field(ge=0, lt=2**32, description="Which texts are made")] = 0
+    queries: Annotated[int, Field(gt=0, le=100_000, description="Number of distinct texts to generate.")] = 1000
+    shuffle_seed: Annotated[
+        int, Field(ge=0, lt=2**32, description="Random seed that decides which texts are generated.")
+    ] = 0
 
     def origin(self) -> str:
-        """Return a constant: the fields alone decide the texts."""
+        """Return a constant, because the fields alone determine the texts."""
         return "generated"
 
     def texts(self, name: str) -> "tuple[pd.DataFrame, None]":
-        """Return texts of the part that is for testing."""
+        """Return generated texts of the test part, and None, since there is no hub commit."""
         import pandas as pd
 
         from qatlab.data.numerals import pairs
@@ -58,12 +60,12 @@ class NumeralTask(Translation):
 
 @TASKS.register("parallel")
 class ParallelTask(ParallelTexts, Translation):
-    """Translate texts of your own; the reference is the same line of another file, another column, or the catalogue's message."""
+    """Translation of local texts; the reference is the same line of another file, another column, or the catalogue's message."""
 
     source: Literal["parallel"]
 
     def origin(self) -> dict[str, list[str]]:
-        """Return the SHA-256 of every file."""
+        """Return the SHA-256 checksum of every file."""
         from qatlab.data.checksums import checked_files
         from qatlab.data.parallel import load, local_paths
 
@@ -71,7 +73,7 @@ class ParallelTask(ParallelTexts, Translation):
         return checked_files(f"parallel texts {self.model_dump_json()}", paths, lambda: load(self, "task.NAME"))
 
     def texts(self, name: str) -> "tuple[pd.DataFrame, None]":
-        """Return both sides."""
+        """Return the texts and their translations, and None, since there is no hub commit."""
         from qatlab.data.parallel import load
 
         return load(self, f"task.{name}"), None
@@ -79,19 +81,23 @@ class ParallelTask(ParallelTexts, Translation):
 
 @TASKS.register("hub_parallel")
 class HubParallelTask(HubSplit, Translation):
-    """Translate texts of a data set of the hub."""
+    """Translation of texts of a hub data set."""
 
     source: Literal["hub_parallel"]
     columns: Annotated[
-        TwoColumns, Field(description="COLUMN.KEY is a key of a column that holds dictionaries, as in translation.en")
+        TwoColumns,
+        Field(
+            description="Names of the columns of the texts and of their translations. COLUMN.KEY is a key of a column that holds "
+            "dictionaries, as in translation.en."
+        ),
     ] = SOURCE_AND_TARGET
     leave_out: Annotated[
         dict[FullLine, Value],
-        Field(description="Rows that are left out: those that have such a value in such a column"),
+        Field(description="Rows to leave out, as column: value. A row that has the value in the column is left out."),
     ] = {}
 
     def texts(self, name: str) -> "tuple[pd.DataFrame, str | None]":
-        """Return both columns of the split, and its commit."""
+        """Return both columns of the split, and the hub commit."""
         from qatlab.data.hub import load_texts
 
         return load_texts(self.name, self.subset, self.split, self.revision, self.columns, self.leave_out, "task")

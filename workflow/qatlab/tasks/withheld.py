@@ -1,4 +1,4 @@
-"""Records withheld from training: a query, its positive, and hard negatives among which it must be found."""
+"""Reranking tasks on held-out records: a query, its positives, and hard negatives below which no positive should rank."""
 
 from abc import abstractmethod
 from pathlib import Path
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 
 class Records(Task):
-    """Records, with negatives of their own or mined ones."""
+    """Base class of the tasks on held-out records, whose negatives are given or mined."""
 
     kind: ClassVar[Kind] = "reranking"
 
-    mined: Annotated[MiningConfig, Field(description="Where records have no negatives")] = MiningConfig()
+    mined: Annotated[MiningConfig, Field(description="How hard negatives are mined for records that have none.")] = (
+        MiningConfig()
+    )
 
     @abstractmethod
     def records(self, name: str) -> "tuple[list[Record], str | None]":
-        """Return the records and, of the hub, the commit that they are of."""
+        """Return the records, and the hub commit that they come from (None for other sources)."""
 
     def load(self, name: str, model: Path | None) -> Loaded:
-        """Return the records as a task, their missing negatives mined."""
+        """Return the records as a task, after mining negatives for the records that have none."""
         from qatlab.data.mining import mine
         from qatlab.data.withheld import as_task
 
@@ -38,19 +40,19 @@ class Records(Task):
         return Loaded("reranking", *as_task(mine(records, self.mined, model)), more)
 
     def mines_with(self) -> MiningConfig | None:
-        """Return the configuration of mining, where a model takes part in it."""
+        """Return the configuration of hard-negative mining if it uses a model, else None."""
         return self.mined if self.mined.model else None
 
 
 @TASKS.register("withheld")
 class WithheldTask(RecordKeys, Records):
-    """Records withheld from training, as JSON Lines: a query, its positive, and hard negatives."""
+    """Held-out records in a JSON Lines file: a query, its positives, and hard negatives."""
 
     source: Literal["withheld"]
-    path: LocalPath
+    path: Annotated[LocalPath, Field(description="Path of the file.")]
 
     def origin(self) -> dict[str, Any]:
-        """Return the file's SHA-256."""
+        """Return the SHA-256 checksum of the file."""
         from qatlab.data.checksums import checked
         from qatlab.data.withheld import load
 
@@ -58,7 +60,7 @@ class WithheldTask(RecordKeys, Records):
         return checked(f"records {self.model_dump_json()}", path, lambda: load(path, self, self.mined.mines, "NAME"))
 
     def records(self, name: str) -> "tuple[list[Record], None]":
-        """Return the records of the file."""
+        """Return the records of the file, and None, since there is no hub commit."""
         from qatlab.data.withheld import load
 
         return load(Path(self.path).expanduser(), self, self.mined.mines, name), None
@@ -66,12 +68,12 @@ class WithheldTask(RecordKeys, Records):
 
 @TASKS.register("hub_withheld")
 class HubWithheldTask(HubSplit, RecordKeys, Records):
-    """Records withheld from training, as rows of a data set of the hub."""
+    """Held-out records that are the rows of a hub data set."""
 
     source: Literal["hub_withheld"]
 
     def records(self, name: str) -> "tuple[list[Record], str | None]":
-        """Return the rows of the split as records, and their commit."""
+        """Return the rows of the split as records, and the hub commit."""
         import numpy as np
 
         from qatlab.data.hub import load_split
@@ -89,10 +91,10 @@ class HubWithheldTask(HubSplit, RecordKeys, Records):
 
 @TASKS.register("docstring_withheld")
 class DocstringWithheldTask(Records):
-    """Functions of an installed package: a docstring summary, its code, and codes of others as negatives."""
+    """Functions of an installed package: a docstring summary as query, its code as positive, and the code of others as negatives."""
 
     source: Literal["docstring_withheld"]
-    package: Annotated[Name, Field(description="An installed package, or 'stdlib'")]
+    package: Annotated[Name, Field(description="Import name of an installed package, or 'stdlib'.")]
     mined: MiningConfig = MiningConfig(bm25=4)
 
     @model_validator(mode="after")
@@ -102,13 +104,13 @@ class DocstringWithheldTask(Records):
         return self
 
     def origin(self) -> dict[str, str]:
-        """Return the package's version."""
+        """Return the version of the package, by its name."""
         from qatlab.data.docstrings import package_version
 
         return {self.package: package_version(self.package)}
 
     def records(self, name: str) -> "tuple[list[Record], None]":
-        """Return one record per function, without negatives."""
+        """Return one record per function, without negatives, and None, since there is no hub commit."""
         from qatlab.data.docstrings import extract
         from qatlab.data.withheld import Record
 

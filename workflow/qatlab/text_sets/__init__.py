@@ -1,1 +1,1 @@
-"""Sets of texts that are only embedded (conf/texts): what drift is measured on besides the tasks."""
+"""Sets of texts without judgements (conf/texts), on which embedding drift is measured in addition to the tasks."""

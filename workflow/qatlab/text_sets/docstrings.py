@@ -1,4 +1,4 @@
-"""The functions of an installed package as a set of texts."""
+"""Set of texts that consists of the functions of an installed package."""
 
 from typing import Annotated, Literal
 
@@ -10,19 +10,19 @@ from qatlab.text_sets.text_set import TEXT_SETS, TextSet
 
 @TEXT_SETS.register("docstrings")
 class DocstringTexts(TextSet):
-    """The functions of an installed package, without their docstrings."""
+    """Functions of an installed package, without their docstrings."""
 
     source: Literal["docstrings"]
-    package: Annotated[Name, Field(description="An installed package, or 'stdlib'")]
+    package: Annotated[Name, Field(description="Import name of an installed package, or 'stdlib'.")]
 
     def origin(self) -> dict[str, str]:
-        """Return the package's version."""
+        """Return the version of the package, by its name."""
         from qatlab.data.docstrings import package_version
 
         return {self.package: package_version(self.package)}
 
     def load(self, name: str) -> tuple[list[str], None]:
-        """Return the functions' code."""
+        """Return the code of the functions, and None, since there is no hub commit."""
         from qatlab.data.docstrings import extract
 
         return [pair.code for pair in extract(self.package)], None

@@ -1,4 +1,4 @@
-"""A column of a local file or of a data set of the hub as a set of texts."""
+"""Sets of texts that are a column of a local file or of a hub data set."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,25 +10,25 @@ from qatlab.config.fields import HubSplit
 from qatlab.errors import UserError
 from qatlab.text_sets.text_set import TEXT_SETS, TextSet
 
-Column = Annotated[FullLine, Field(description="The column that holds the texts")]
+Column = Annotated[FullLine, Field(description="Name of the column that holds the texts.")]
 
 
 @TEXT_SETS.register("local")
 class LocalTexts(TextSet):
-    """A column of a CSV, TSV, JSON Lines or Parquet file."""
+    """Texts in one column of a CSV, TSV, JSON Lines or Parquet file."""
 
     source: Literal["local"]
-    path: LocalPath
+    path: Annotated[LocalPath, Field(description="Path of the file.")]
     column: Column = "text"
 
     def origin(self) -> dict[str, Any]:
-        """Return the file's SHA-256."""
+        """Return the SHA-256 checksum of the file."""
         from qatlab.data.checksums import checked
 
         return checked(f"texts {self.column}", Path(self.path).expanduser(), lambda: self.load("NAME"), "texts")
 
     def load(self, name: str) -> tuple[list[str], None]:
-        """Return the column."""
+        """Return the texts of the column, and None, since there is no hub commit."""
         from qatlab.data.local import read_columns
 
         table = read_columns(Path(self.path).expanduser(), [self.column], f"texts.{name}.column")
@@ -37,14 +37,14 @@ class LocalTexts(TextSet):
 
 @TEXT_SETS.register("hub")
 class HubTexts(HubSplit, TextSet):
-    """A column of a data set of the Hugging Face hub."""
+    """Texts in one column of a data set of the Hugging Face hub."""
 
     source: Literal["hub"]
     split: FullLine = "train"
     column: Column = "text"
 
     def load(self, name: str) -> tuple[list[str], str | None]:
-        """Return the column of the split, and its commit."""
+        """Return the texts of the column in the split, and the hub commit."""
         from qatlab.data.hub import load_split
 
         table, commit = load_split(self.name, self.subset, self.split, self.revision, "texts")

@@ -1,4 +1,4 @@
-"""What every set of texts supplies, and the registry of them."""
+"""Base class and registry of the sets of texts."""
 
 from abc import abstractmethod
 from typing import Annotated
@@ -7,21 +7,27 @@ from pydantic import Field
 
 from qatlab.registry import Registered, Registry
 
-Rows = Annotated[int | None, Field(gt=0, description="The first n texts, in their own order; null takes all")]
+Rows = Annotated[
+    int | None,
+    Field(gt=0, description="Number of texts to take, from the first on in their stored order; null takes all."),
+]
 
 
 class TextSet(Registered):
-    """A set of texts, as a configuration chooses it by `texts.NAME.source`."""
+    """Base class of the sets of texts. A configuration chooses one by `texts.NAME.source`."""
 
     source: str
     rows: Rows = None
 
     @abstractmethod
     def load(self, name: str) -> tuple[list[str], str | None]:
-        """Return all texts and, of the hub, the commit that they are of.
+        """Return all texts, and the hub commit that they come from (None for other sources).
 
         Args:
-            name: what the study calls the set, for messages.
+            name: name of the set in the study, for messages.
+
+        Raises:
+            UserError: if the texts cannot be read.
         """
 
 

@@ -1,4 +1,4 @@
-"""A trainer's configuration in the words of Transformers' training arguments."""
+"""Conversion of a trainer's configuration to Transformers' training arguments."""
 
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,21 @@ def training_arguments(
     rows: int = 0,
     extra_steps: float | None = None,
 ) -> dict[str, Any]:
-    """Keyword arguments of TrainingArguments. Checkpoints are asked for by a callback; each step is logged.
+    """Return keyword arguments for TrainingArguments, in which a callback requests checkpoints and each step is logged.
 
-    Of several processes each has its part of one batch: the very batch, in rows and order, that one process would have.
+    In a distributed training, the processes share one batch, whose rows and order are those of a training with one process.
 
     Args:
-        learning_rate: the method's, or the trainer's.
-        output: the stage's folder; the trainer has a scratch folder in it.
-        name: of the run, for trackers.
-        rows: training examples; only `extra_steps` of whole epochs need them.
-        extra_steps: the method's share of steps beyond the trainer's.
+        config: the trainer's configuration.
+        learning_rate: learning rate of the method or the trainer.
+        seed: random seed of the run.
+        output: folder of the stage, in which the trainer has a scratch folder.
+        name: name of the run, for trackers.
+        rows: number of training examples; it is needed only for `extra_steps` in a training that is counted in epochs.
+        extra_steps: number of additional steps of the method, as a share of the trainer's steps.
     """
     counted = config.max_steps is not None or config.max_examples is not None or bool(extra_steps)
-    several = config.distributed.in_all > 1
+    is_distributed = config.distributed.in_all > 1
     return {
         "output_dir": str(output / SCRATCH),
         "run_name": name,
@@ -41,7 +43,9 @@ def training_arguments(
         "learning_rate": learning_rate,
         "lr_scheduler_type": config.lr_scheduler_type,
         "lr_scheduler_kwargs": config.lr_scheduler_kwargs.model_dump() if config.lr_scheduler_kwargs else {},
-        "warmup_steps": config.warmup_ratio if config.warmup_steps is None else config.warmup_steps,  # below 1: a share
+        "warmup_steps": config.warmup_ratio
+        if config.warmup_steps is None
+        else config.warmup_steps,  # A value below 1 is a share of all steps.
         "weight_decay": config.weight_decay,
         "adam_epsilon": config.adam_epsilon,
         "max_grad_norm": config.max_grad_norm,
@@ -51,9 +55,9 @@ def training_arguments(
         "seed": seed,
         "data_seed": seed,
         "logging_steps": 1,
-        "logging_nan_inf_filter": False,  # it would hide a loss that is no number
+        "logging_nan_inf_filter": False,  # The filter would hide a loss that became NaN.
         "save_strategy": "no",
         "disable_tqdm": True,
         "report_to": config.report_to or "none",
-        "accelerator_config": {"split_batches": several},
+        "accelerator_config": {"split_batches": is_distributed},
     }

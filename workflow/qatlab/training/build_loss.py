@@ -1,4 +1,4 @@
-"""From a method's configuration to the loss that trains it."""
+"""Construction of the loss from a method's configuration."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -27,16 +27,22 @@ from qatlab.schedules import WeightSchedule
 def build_loss(
     model: SentenceTransformer, method: MethodConfig, embeddings: Callable[[], np.ndarray] | None = None
 ) -> nn.Module:
-    """The method's loss over `model`, wrapped in QuantizationAwareLoss where the method quantizes embeddings.
+    """Build the method's loss, wrapped in QuantizationAwareLoss if the method quantizes embeddings.
 
     Args:
-        embeddings: gives the model's embeddings of training documents, for ranges that start from them.
+        model: the model to train.
+        method: the method's configuration.
+        embeddings: returns the model's embeddings of training documents, (n, dim) float32; required for ranges that are
+            initialized from them.
+
+    Raises:
+        ValueError: if such ranges are configured and `embeddings` is None.
     """
     loss: nn.Module = method.loss.build(model)
     config = method.embedding_quantization
     if config is None:
         return loss
-    # Not the order of the YAML file, which nobody should have to think about: it decides what pr3655 reads.
+    # The order matters for the variant pr3655, so it is fixed here and does not depend on the order in the YAML file.
     precisions = sorted(config.precisions, key=lambda name: [PRECISIONS.index(side) for side in sides(name)])
     return QuantizationAwareLoss(
         model,
@@ -56,10 +62,10 @@ def build_loss(
 
 
 def _ranges(config: EmbeddingQuantizationConfig, embeddings: Callable[[], np.ndarray] | None) -> Any:
-    used = [p for p in RANGED if any(p in sides(name) for name in config.precisions)]
+    used = [precision for precision in RANGED if any(precision in sides(name) for name in config.precisions)]
     if config.ranges.kind == "running":
-        equal, between = (kind(config.ranges.momentum) for kind in (RunningRange, RunningQuantileRange))
-        return {p: between if p in QUANTILE else equal for p in used}
+        uniform, quantile = (kind(config.ranges.momentum) for kind in (RunningRange, RunningQuantileRange))
+        return {precision: quantile if precision in QUANTILE else uniform for precision in used}
     if config.ranges.kind == "fixed":
         return FixedRange(config.ranges.limit)
     if config.ranges.kind == "batch":
@@ -68,7 +74,7 @@ def _ranges(config: EmbeddingQuantizationConfig, embeddings: Callable[[], np.nda
         raise ValueError(f"{config.ranges.kind} ranges start from embeddings of training documents; give embeddings")
     values = embeddings()
     if config.ranges.kind == "learned":
-        return {p: LearnedStep(values.shape[1], p).fit(torch.from_numpy(values)) for p in used}
+        return {name: LearnedStep(values.shape[1], name).fit(torch.from_numpy(values)) for name in used}
     return KINDS[config.ranges.kind]().fit(values)
 
 
@@ -79,7 +85,7 @@ def _centring(config: CentringConfig | None, model: SentenceTransformer) -> Cent
 
 
 def _estimator(config: EstimatorConfig) -> Any:
-    """Return the registered estimator, with those of the configuration's fields that it takes."""
+    """Return the registered estimator, constructed with those fields of the configuration that are its parameters."""
     estimator = ESTIMATORS[config.name]
     fields = [field for field in signature(estimator).parameters if field in EstimatorConfig.model_fields]
     return estimator(**{field: getattr(config, field) for field in fields})

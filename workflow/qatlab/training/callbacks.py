@@ -1,4 +1,4 @@
-"""Callbacks of the trainer: where a training stands, for the person watching and the log."""
+"""Callback of the trainer that logs each step and reports progress."""
 
 import time
 from collections.abc import Sequence
@@ -12,11 +12,13 @@ from qatlab.training.wall_clock import WallClock
 
 
 class TrainingLog(TrainerCallback):
-    """Collects one row a step (losses, schedule weights, share of values changed) and the duration of each step.
+    """Log of a training: one row per step (losses, schedule weights, shares of changed values) and the duration of each step.
 
     Args:
-        others: callbacks whose `diagnostics` belong to the row too.
-        clock: what ends the training, where steps do not.
+        label: name of the run, for messages.
+        loss: the loss, whose `diagnostics` are part of the row if it is a QuantizationAwareLoss.
+        others: callbacks whose `diagnostics` are part of the row too.
+        clock: callback that ends a training after a given time; None if the number of steps ends it.
     """
 
     def __init__(self, label: str, loss: Any, others: Sequence[Any] = (), clock: WallClock | None = None) -> None:
@@ -27,27 +29,27 @@ class TrainingLog(TrainerCallback):
         self.rows: list[dict[str, Any]] = []
         self.step_seconds: list[float] = []
         self.pace = Pace()
-        self.first_step = 0  # not 0 where a training goes on from a checkpoint
+        self.first_step = 0  # The step of the checkpoint in a resumed training.
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Announces the training."""
+        """Report the start of the training."""
         self.began, self.first_step = time.monotonic(), state.global_step
         say(f"train {self.label}: {f'{self.clock.seconds:g} seconds' if self.clock else f'{state.max_steps} steps'}")
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Notes when the step began."""
+        """Record the start of the step."""
         self.step_began = time.monotonic()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Takes the step's time."""
+        """Record the duration of the step."""
         self.step_seconds.append(time.monotonic() - self.step_began)
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint: what `restore` takes."""
+        """Return the state that a checkpoint saves and `restore` takes."""
         return {
             "rows": self.rows,
             "step_seconds": self.step_seconds,
@@ -55,20 +57,20 @@ class TrainingLog(TrainerCallback):
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Goes on from a checkpoint's log."""
+        """Restore the rows, durations and clock of a checkpoint."""
         self.rows, self.step_seconds = state["rows"], state["step_seconds"]
         if self.clock is not None:
-            self.clock.go_on_from(state["clock"])
+            self.clock.resume_from(state["clock"])
 
     def check_live(self) -> None:
-        """Raises RuntimeError where a precision had weight, but its grid never changed a value."""
+        """Raise a RuntimeError if quantization to a precision with a positive weight never changed a value."""
         if not self.rows or self.loss is None:
             return
         for name in self.loss.sides:
             shares = [row[f"changed_{name}"] for row in self.rows if f"changed_{name}" in row]
             if shares and max(shares) == 0:
                 raise RuntimeError(
-                    f"quantization to {name} changed no embedding value in {len(shares)} steps: it is not live"
+                    f"quantization to {name} changed no embedding value in {len(shares)} steps: it has no effect"
                 )
 
     def on_log(
@@ -79,7 +81,7 @@ class TrainingLog(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Keeps the row, and says it every few seconds."""
+        """Store the row of the step, and report it every few seconds."""
         if not logs or "loss" not in logs:
             return
         row = {
@@ -99,15 +101,15 @@ class TrainingLog(TrainerCallback):
             ]
             detail = f" ({', '.join(parts)})" if parts else ""
             say(
-                f"train {self.label}: step {self._of(state)}, loss {row['loss']:.3f}{detail}, {clock(self._left(state))} left"
+                f"train {self.label}: step {self._position(state)}, loss {row['loss']:.3f}{detail}, {clock(self._seconds_left(state))} left"
             )
 
-    def _of(self, state: TrainerState) -> str:
+    def _position(self, state: TrainerState) -> str:
         return f"{state.global_step}" if self.clock else f"{state.global_step} of {state.max_steps}"
 
-    def _left(self, state: TrainerState) -> float:
-        """Seconds."""
+    def _seconds_left(self, state: TrainerState) -> float:
+        """Return the estimated number of seconds until the end of the training."""
         if self.clock is not None:
             return self.clock.seconds * (1 - self.clock.progress())
-        a_step = (time.monotonic() - self.began) / (state.global_step - self.first_step)
-        return a_step * (state.max_steps - state.global_step)
+        seconds_per_step = (time.monotonic() - self.began) / (state.global_step - self.first_step)
+        return seconds_per_step * (state.max_steps - state.global_step)

@@ -1,4 +1,4 @@
-"""Examples of a causal language model: blocks of text, or translations behind their prompt."""
+"""Training examples for causal language models: blocks of text, or translations that follow a prompt."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -8,26 +8,29 @@ import torch
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase
 
-from qatlab.models.causal_lm import IGNORED, beginning, filled, tokens_of
+from qatlab.models.causal_lm import IGNORED, beginning_token, fill_prompt, tokens_of
 
-AT_ONCE = 1000
+TOKENIZED_AT_ONCE = 1000
 
 
 class Blocks(Dataset[dict[str, Any]]):
-    """Texts one behind the other, each behind the token that begins it, cut into blocks; an example a block.
+    """Data set of blocks of equal length, which are cut from the concatenation of all texts; one example per block.
 
-    What is left at the end, less than a block, is not trained on. Tokens are held in two bytes each where they have no more.
+    Each text starts with the beginning token. The remainder at the end, which is shorter than a block, is dropped. Tokens are stored
+    in two bytes each if the vocabulary allows it.
 
     Args:
-        length: tokens of a block.
+        tokenizer: the tokenizer.
+        texts: the texts.
+        length: number of tokens per block.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, texts: list[str], length: int) -> None:
         dtype = np.uint16 if len(tokenizer) <= 2**16 else np.int32
-        begins = beginning(tokenizer)
+        first_token = beginning_token(tokenizer)
         parts = [
-            np.concatenate([np.array([begins, *tokens], dtype) for tokens in tokens_of(tokenizer, some)])
-            for some in (texts[first : first + AT_ONCE] for first in range(0, len(texts), AT_ONCE))
+            np.concatenate([np.array([first_token, *tokens], dtype) for tokens in tokens_of(tokenizer, batch)])
+            for batch in (texts[first : first + TOKENIZED_AT_ONCE] for first in range(0, len(texts), TOKENIZED_AT_ONCE))
         ]
         stream = np.concatenate(parts)
         self.tokens = stream[: len(stream) // length * length].reshape(-1, length)
@@ -35,39 +38,50 @@ class Blocks(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, at: int) -> dict[str, Any]:
-        tokens = self.tokens[at].tolist()
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        tokens = self.tokens[index].tolist()
         return {"input_ids": tokens, "labels": tokens}
 
 
 def translations(
     tokenizer: PreTrainedTokenizerBase, sources: list[str], targets: list[str], prompt: str, length: int
 ) -> tuple[list[dict[str, list[int]]], int]:
-    """Each target behind its prompt, with the end of text behind it; the loss is of target and end alone.
+    """Build examples of a prompt, its target and the end of text; the loss covers only target and end.
+
+    Args:
+        tokenizer: the tokenizer.
+        sources: the texts to translate.
+        targets: their translations.
+        prompt: the prompt, in which {source} stands for the source.
+        length: largest number of tokens of an example.
 
     Returns:
-        The examples, and how many pairs are longer than `length` tokens and so left out.
+        The examples, and the number of pairs that are left out because they are longer than `length` tokens.
     """
     examples = []
-    for first in range(0, len(sources), AT_ONCE):
-        several = slice(first, first + AT_ONCE)
-        prompts = tokens_of(tokenizer, [filled(prompt, source) for source in sources[several]])
-        answers = tokens_of(tokenizer, targets[several])
-        for before, answer in zip(prompts, answers, strict=True):
-            asked, told = [beginning(tokenizer), *before], [*answer, tokenizer.eos_token_id]
-            if len(asked) + len(told) <= length:
-                examples.append({"input_ids": asked + told, "labels": [IGNORED] * len(asked) + told})
+    for first in range(0, len(sources), TOKENIZED_AT_ONCE):
+        batch = slice(first, first + TOKENIZED_AT_ONCE)
+        prompts = tokens_of(tokenizer, [fill_prompt(prompt, source) for source in sources[batch]])
+        answers = tokens_of(tokenizer, targets[batch])
+        for prompt_tokens, answer in zip(prompts, answers, strict=True):
+            context, predicted = [beginning_token(tokenizer), *prompt_tokens], [*answer, tokenizer.eos_token_id]
+            if len(context) + len(predicted) <= length:
+                examples.append({"input_ids": context + predicted, "labels": [IGNORED] * len(context) + predicted})
     return examples, len(sources) - len(examples)
 
 
 class PadRight:
-    """Collates examples into tensors of the longest one's length."""
+    """Collator that pads examples on the right to the length of the longest one.
+
+    Args:
+        padding: id of the padding token.
+    """
 
     def __init__(self, padding: int) -> None:
         self.padding = padding
 
     def __call__(self, examples: Iterable[dict[str, list[int]]]) -> dict[str, Any]:
-        """`input_ids`, `labels` and `attention_mask`, (examples, tokens) int64."""
+        """Return `input_ids`, `labels` and `attention_mask`, (examples, tokens) int64 each."""
         rows = list(examples)
         longest = max(len(row["input_ids"]) for row in rows)
 

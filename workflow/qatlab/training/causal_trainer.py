@@ -1,4 +1,4 @@
-"""Transformers' trainer for causal language models, over steps or on the clock."""
+"""Trainer for causal language models, over a number of steps or a given time."""
 
 from typing import Any
 
@@ -8,11 +8,15 @@ from torch.optim.lr_scheduler import LambdaLR
 from qatlab.training.resumable import Resumable
 from qatlab.training.wall_clock import WallClock
 
-UNITS = 10_000  # a schedule of Transformers is read at this many places of the whole training
+UNITS = 10_000  # number of points of the whole training at which a schedule of Transformers is evaluated
 
 
-class OnTheClock(Resumable):
-    """Transformers' trainer; with a clock, its learning rate follows the clock in the shape that the scheduler has over steps."""
+class CausalTrainer(Resumable):
+    """Transformers' trainer. With a clock, the learning rate follows the elapsed time in the shape that it has over steps.
+
+    Args:
+        clock: callback that ends the training after a given time; None if the number of steps ends it.
+    """
 
     def __init__(self, *args: Any, clock: WallClock | None = None, **kwargs: Any) -> None:
         self.clock = clock
@@ -24,7 +28,7 @@ class OnTheClock(Resumable):
         return self.data_collator.padding, False
 
     def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> Any:
-        """A scheduler over steps, or the same shape over the time that is allowed."""
+        """Create a scheduler over steps, or with a clock one of the same shape over the given time."""
         clock = self.clock
         if clock is None:
             return super().create_scheduler(num_training_steps, optimizer)

@@ -1,6 +1,7 @@
-"""Checkpoints: what a training that was killed goes on from, to the same end as an unbroken one.
+"""Checkpoints, from which an interrupted training resumes to the same weights as an uninterrupted one.
 
-They stand beside the training's folder, which Snakemake empties before each try, and go when the training is complete.
+They are stored beside the folder of the training, which Snakemake empties before each attempt, and deleted when the training is
+complete.
 """
 
 import json
@@ -25,36 +26,43 @@ from qatlab.machine.processes import from_first, is_first, largest
 from qatlab.progress import say
 from qatlab.stage_code import stage_meaning
 from qatlab.training.callbacks import TrainingLog
-from qatlab.training.ending import insists
-from qatlab.training.worker_folder import is_worker, told_to_end
+from qatlab.training.ending import is_repeated_interrupt
+from qatlab.training.worker_folder import is_worker, requested_signal
 
-INTERVAL = "QATLAB_CHECKPOINT_SECONDS"  # how often is a question of the machine, not of the study
+INTERVAL = "QATLAB_CHECKPOINT_SECONDS"  # An environment variable, because the interval depends on the machine, not on the study.
 SECONDS = 600.0
-KEPT = 2  # the newest, and the one before it for when the newest is damaged
+KEPT = 2  # the latest checkpoint, and the previous one in case the latest is damaged
 LOG, SEAL = "log.json", "complete.json"
 PACKAGES = ("torch", "transformers", "sentence-transformers", "torchao", "accelerate")
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def seconds_between() -> float:
-    """QATLAB_CHECKPOINT_SECONDS, or ten minutes; 0 is after every step."""
-    said = os.environ.get(INTERVAL, str(SECONDS))
+    """Return the number of seconds between checkpoints, by QATLAB_CHECKPOINT_SECONDS or ten minutes; 0 means after every step.
+
+    Raises:
+        UserError: if the variable is not a number of seconds.
+    """
+    value = os.environ.get(INTERVAL, str(SECONDS))
     try:
-        seconds = float(said)
+        seconds = float(value)
     except ValueError:
         seconds = -1.0
     if not seconds >= 0:
-        raise UserError(f"{INTERVAL} is '{said}'; give seconds, 0 or more")
+        raise UserError(f"{INTERVAL} is '{value}'; give seconds, 0 or more")
     return seconds
 
 
-def made_by(
+def provenance(
     stage: str, description: JobDescription, inputs: dict[str, Path], modules: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return all that a training follows from: its configuration, what it is made from, this code and the libraries below it.
+    """Return everything that determines a training: its configuration, inputs, code and library versions.
 
     Args:
-        modules: those of the stage's code that its module does not import by name, such as the model family's.
+        stage: name of the stage.
+        description: description of the job, whose `config` is used.
+        inputs: artifacts by role.
+        modules: modules of the stage's code that its module does not import by name, such as those of the model family.
     """
     manifests = {role: sha256_of(path / "manifest.json") for role, path in inputs.items()}
     versions = {package: version(package) for package in PACKAGES}
@@ -67,32 +75,36 @@ def made_by(
 
 
 class Checkpoints(TrainerCallback):
-    """Asks the trainer for a checkpoint every so often, and when the process is told to end.
+    """Callback that requests checkpoints from the trainer at regular intervals, and when the process receives a signal to end.
 
     Args:
-        folder: where they stand, each in a folder `checkpoint-STEP`.
-        made_by: all that the training follows from; a checkpoint of something else is not gone on from.
-        log: of the training; it goes on too, and its clock does where it has one.
+        folder: folder of the checkpoints, each of which is a folder `checkpoint-STEP`.
+        provenance: everything that determines the training; checkpoints with another provenance are not used.
+        log: log of the training; the rows and the clock are restored from a checkpoint too.
     """
 
-    def __init__(self, folder: Path, made_by: dict[str, Any], log: TrainingLog) -> None:
-        self.folder, self.made_by, self.log = folder, made_by, log
+    def __init__(self, folder: Path, provenance: dict[str, Any], log: TrainingLog) -> None:
+        self.folder, self.provenance, self.log = folder, provenance, log
         self.seconds = seconds_between()
         self.signal: int | None = None
-        self.told = 0.0  # when, by time.monotonic()
-        self.saved = time.monotonic()
-        self.said = False
+        self.signalled_at = 0.0  # by time.monotonic()
+        self.saved_at = time.monotonic()
+        self.warned = False
 
-    def newest(self) -> str | None:
-        """The newest that is whole and of this very training, or None; says which are not, and takes its log."""
-        newest: str | None = from_first(self._newest() if is_first() else None)
-        if newest is not None:
-            self.log.restore(read_json(Path(newest) / LOG))
-            say(f"train {self.log.label}: going on from {Path(newest).name}")
-        return newest
+    def restore_latest(self) -> str | None:
+        """Restore the log of the latest complete checkpoint of this training.
 
-    def _newest(self) -> str | None:
-        for path in self._found():
+        Returns:
+            The path of the checkpoint, or None if there is none. Checkpoints that are not used are reported with the reason.
+        """
+        latest: str | None = from_first(self._latest_usable() if is_first() else None)
+        if latest is not None:
+            self.log.restore(read_json(Path(latest) / LOG))
+            say(f"train {self.log.label}: resuming from {Path(latest).name}")
+        return latest
+
+    def _latest_usable(self) -> str | None:
+        for path in self._folders():
             damage = self._damage(path)
             if damage is None:
                 return str(path)
@@ -100,45 +112,46 @@ class Checkpoints(TrainerCallback):
         return None
 
     def last(self) -> Path | None:
-        """The newest, for a message."""
-        return next(iter(self._found()), None)
+        """Return the folder of the latest checkpoint, complete or not, or None; for messages."""
+        return next(iter(self._folders()), None)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Asks for a checkpoint, unless this was the last step: all processes do, or none."""
-        due = is_first() and time.monotonic() - self.saved >= self.seconds
-        due_anywhere, told = largest([due, self.signal or told_to_end() or 0])
-        self.signal = int(told) or None
-        if (due_anywhere or told) and not control.should_training_stop and state.global_step < state.max_steps:
-            control.should_save = self._can_go_on_from(args, state, kwargs["train_dataloader"])
+        """Request a checkpoint if one is due, unless this was the last step. All processes decide alike."""
+        due = is_first() and time.monotonic() - self.saved_at >= self.seconds
+        due_anywhere, received = largest([due, self.signal or requested_signal() or 0])
+        self.signal = int(received) or None
+        if (due_anywhere or received) and not control.should_training_stop and state.global_step < state.max_steps:
+            control.should_save = self._can_resume_from(args, state, kwargs["train_dataloader"])
             if self.signal is not None and not control.should_save:
                 self._stop(state)
 
     def seal(self, step: int) -> None:
-        """Marks what the trainer wrote as whole, last of all, and removes the ones before the last."""
+        """Mark the checkpoint of a step as complete, after all its files are written, and delete all but the latest two."""
         path = self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-        (path / LOG).write_text(json.dumps(self.log.state()), encoding="utf-8")  # in the order of its columns
+        (path / LOG).write_text(json.dumps(self.log.state()), encoding="utf-8")  # This keeps the order of the columns.
         files = sorted(file for file in path.iterdir() if file.is_file())
         for file in files:
             sync(file)
-        write_json(path / SEAL, {"made_by": self.made_by, "files": {file.name: sha256_of(file) for file in files}})
+        write_json(path / SEAL, {"made_by": self.provenance, "files": {file.name: sha256_of(file) for file in files}})
         sync(path / SEAL)
         sync(path)
-        for old in self._found()[KEPT:]:
+        for old in self._folders()[KEPT:]:
             shutil.rmtree(old)
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """The time of saving is not the training's."""
-        self.saved = time.monotonic()
+        """Restart the interval after a checkpoint, and end the training if a signal requested it."""
+        self.saved_at = time.monotonic()
         if self.signal is not None:
             self._stop(state)
 
     @contextmanager
     def stopping_on_signals(self) -> Iterator[None]:
-        """While open, SIGTERM and SIGINT let the step end and be saved; a person's second Ctrl-C ends the process at once.
+        """Make SIGTERM and SIGINT complete and save the step first; a second Ctrl-C ends the process immediately.
 
-        One of several processes leaves them to its launcher: it may get them too, but who can say whether from there.
+        The processes of a distributed training ignore both signals, because their launcher handles them. A process cannot know
+        whether a signal was sent by the launcher or to all of them.
         """
-        handler = signal.SIG_IGN if is_worker() else self._asked
+        handler = signal.SIG_IGN if is_worker() else self._on_signal
         before = {number: signal.signal(number, handler) for number in SIGNALS}
         try:
             yield
@@ -146,20 +159,20 @@ class Checkpoints(TrainerCallback):
             for number, former in before.items():
                 signal.signal(number, former)
 
-    def _asked(self, number: int, frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal is None:
-            self.signal, self.told = number, time.monotonic()
-        elif insists(number, self.told):
+            self.signal, self.signalled_at = number, time.monotonic()
+        elif is_repeated_interrupt(number, self.signalled_at):
             raise KeyboardInterrupt
 
     def _stop(self, state: TrainerState) -> None:
         assert self.signal is not None
         saved = self.last()
-        begins = f"from {saved.name}" if saved else "from the start"
-        raise Stopped(f"stopped at step {state.global_step}; the same command goes on {begins}", self.signal)
+        outcome = f"resumes from {saved.name}" if saved else "starts again"
+        raise Stopped(f"stopped at step {state.global_step}; the same command {outcome}", self.signal)
 
-    def _found(self) -> list[Path]:
-        """Newest first."""
+    def _folders(self) -> list[Path]:
+        """Return the folders of all checkpoints, the latest first."""
         paths = self.folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
         return sorted(paths, key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
 
@@ -170,16 +183,19 @@ class Checkpoints(TrainerCallback):
                 if sha256_of(path / name) != digest:
                     return f"{name} is damaged"
         except (OSError, ValueError, KeyError):
-            return "it was not written to its end"
-        return None if sealed["made_by"] == self.made_by else "it is of other code, versions or data"
+            return "it is incomplete"
+        return None if sealed["made_by"] == self.provenance else "it comes from other code, versions or data"
 
-    def _can_go_on_from(self, args: TrainingArguments, state: TrainerState, dataloader: Any) -> bool:
-        """Transformers finds the place in the data by counting steps: wrong behind an epoch whose sampler left batches out."""
+    def _can_resume_from(self, args: TrainingArguments, state: TrainerState, dataloader: Any) -> bool:
+        """Return whether a resumed training would continue at the right position in the data.
+
+        Transformers computes the position from the number of steps, which is wrong after an epoch whose sampler skipped batches.
+        """
         accumulated, batches = args.gradient_accumulation_steps, len(dataloader)
-        an_epoch = max(-(-batches // accumulated), 1)
-        epochs, steps = divmod(state.global_step, an_epoch)
+        steps_per_epoch = max(-(-batches // accumulated), 1)
+        epochs, steps = divmod(state.global_step, steps_per_epoch)
         exact = round((state.epoch or 0) * batches) == epochs * batches + steps * accumulated
-        if not exact and not self.said:
-            self.said = True
-            say(f"train {self.log.label}: batches were left out in an epoch, so there are no checkpoints from here on")
+        if not exact and not self.warned:
+            self.warned = True
+            say(f"train {self.log.label}: an epoch skipped batches, so no further checkpoints are written")
         return exact

@@ -1,4 +1,4 @@
-"""What a training took."""
+"""Cost of a training: time, memory and number of trained parameters."""
 
 import statistics
 from typing import Any
@@ -9,13 +9,15 @@ from qatlab.machine.processes import count, largest
 
 
 def cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: int) -> dict[str, Any]:
-    """For cost.json. The median step is that without the first, which pays for warming up.
+    """Return the content of cost.json.
 
-    Every process must ask: memory is that of the one with most, examples are those of all.
+    The median duration of a step excludes the first step, which includes warming up. In a distributed training, every process must
+    call this function: memory is the largest of all processes, and examples are those of all processes together.
 
     Args:
-        step_seconds: of each optimizer step.
-        trained_parameters: how many numbers were trained.
+        step_seconds: duration of each optimizer step in seconds.
+        config: the trainer's configuration.
+        trained_parameters: number of trained scalars.
     """
     median = statistics.median(step_seconds[1:] or step_seconds)
     return {

@@ -1,4 +1,4 @@
-"""Ends a training whose loss is no number any more, or has exploded: what followed would be no result."""
+"""Detection of divergence: a training whose loss became NaN or exploded is ended, because its result would be useless."""
 
 import math
 import statistics
@@ -10,25 +10,25 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from qatlab.errors import Diverged
 from qatlab.training.checkpoints import Checkpoints
 
-EXPLODED = 1000.0  # times the median loss of the steps before
-STEPS = 100  # that the median is of, at most
-FIRST_STEPS = 5  # too few to have a median
-SMALL = 1.0  # a loss near 0 may rise a thousandfold and mean nothing
+EXPLODED = 1000.0  # largest ratio of a loss to the median of the previous losses
+STEPS = 100  # largest number of losses of which the median is taken
+FIRST_STEPS = 5  # number of losses below which no median is taken
+SMALL = 1.0  # smallest median: a loss near 0 may rise a thousandfold without divergence
 
 
-def diverged(label: str, step: int, found: str, checkpoints: Checkpoints) -> Diverged:
-    """The error that ends a training.
+def diverged(label: str, step: int, symptom: str, checkpoints: Checkpoints) -> Diverged:
+    """Return the error that ends a diverged training.
 
     Args:
-        label: of the run.
-        step: the optimizer step that it was found in.
-        found: what is no number, or too large.
-        checkpoints: of the training.
+        label: name of the run, for the message.
+        step: the optimizer step in which divergence was detected.
+        symptom: which value is NaN, infinite or too large.
+        checkpoints: the checkpoints of the training, of which the latest is named.
     """
     last = checkpoints.last()
-    good = f"the last good checkpoint is {last}" if last else "there is no checkpoint from before it"
+    good = f"the last good checkpoint is {last}" if last else "there is no earlier checkpoint"
     return Diverged(
-        f"{label} diverged at step {step}: {found}; {good}. "
+        f"{label} diverged at step {step}: {symptom}; {good}. "
         "Lower its learning rate or trainer.max_grad_norm, or raise trainer.warmup_ratio",
         step,
         str(last) if last else None,
@@ -36,14 +36,18 @@ def diverged(label: str, step: int, found: str, checkpoints: Checkpoints) -> Div
 
 
 class StopWhenDiverged(TrainerCallback):
-    """Looks at each step's loss and gradient before anything of the step is saved.
+    """Callback that checks the loss and the gradient of each step before a checkpoint of the step is saved.
 
-    Raises Diverged with the run, the step and the last good checkpoint.
+    It raises Diverged with the run, the step and the last good checkpoint.
+
+    Args:
+        label: name of the run, for messages.
+        checkpoints: the checkpoints of the training.
     """
 
     def __init__(self, label: str, checkpoints: Checkpoints) -> None:
         self.label, self.checkpoints = label, checkpoints
-        self.before: deque[float] = deque(maxlen=STEPS)
+        self.losses: deque[float] = deque(maxlen=STEPS)
 
     def on_log(
         self,
@@ -53,22 +57,22 @@ class StopWhenDiverged(TrainerCallback):
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Of every step."""
+        """Check the loss and the norm of the gradient of a step."""
         if not logs or "loss" not in logs:
             return
         loss = float(logs["loss"])
-        found = self._found(loss, float(logs.get("grad_norm") or 0.0))
-        if found:
-            raise diverged(self.label, state.global_step, found, self.checkpoints)
-        self.before.append(loss)
+        symptom = self._symptom(loss, float(logs.get("grad_norm") or 0.0))
+        if symptom:
+            raise diverged(self.label, state.global_step, symptom, self.checkpoints)
+        self.losses.append(loss)
 
-    def _found(self, loss: float, gradient: float) -> str | None:
+    def _symptom(self, loss: float, gradient: float) -> str | None:
         if not math.isfinite(loss):
             return f"the loss is {loss}"
         if not math.isfinite(gradient):
             return f"the norm of the gradient is {gradient}"
-        if len(self.before) >= FIRST_STEPS:
-            usual = max(statistics.median(self.before), SMALL)
-            if loss > EXPLODED * usual:
-                return f"the loss is {loss:.4g}, and was {usual:.4g} before (median)"
+        if len(self.losses) >= FIRST_STEPS:
+            median = max(statistics.median(self.losses), SMALL)
+            if loss > EXPLODED * median:
+                return f"the loss is {loss:.4g}, and its median was {median:.4g} before"
         return None

@@ -1,19 +1,19 @@
-"""What a training makes of signals that follow the one it was told to end by."""
+"""Interpretation of signals that arrive after a training already received one to end."""
 
 import signal
 import time
 
-APART = 2.0  # seconds
+APART = 2.0  # smallest number of seconds between two presses of Ctrl-C
 
 
-def insists(number: int, first: float) -> bool:
-    """Whether a person presses Ctrl-C once more, and won't wait for the step to be saved.
+def is_repeated_interrupt(number: int, first: float) -> bool:
+    """Return whether a signal is a second Ctrl-C, by which a person requests the end without waiting for the step to be saved.
 
-    All else that follows is the same ending told by another: Slurm signals every process of a job whose time is over, and
-    Snakemake, which is one of them, its own job as well.
+    Any other signal repeats the first one: Slurm signals every process of a job whose time is over, and Snakemake, which is one of
+    these processes, signals its own job as well.
 
     Args:
-        number: of the signal.
-        first: when the first one came, by time.monotonic().
+        number: number of the signal.
+        first: time of the first signal, by time.monotonic().
     """
     return number == signal.SIGINT and time.monotonic() - first > APART

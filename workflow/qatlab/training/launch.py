@@ -1,8 +1,8 @@
-"""Starts the processes of a distributed training by PyTorch's own launcher (torchrun's), and speaks and answers for them.
+"""Launcher of the processes of a distributed training, by PyTorch's own launcher (that of torchrun).
 
-Each process runs `qatlab.training.worker`. They leave what became of them in a folder of their node; what the first one has to
-say to the person at the terminal, it leaves there too, and here it is said. The launcher runs beside the main thread, which
-has Python's signals: told to end, it leaves the signal in the folder, and the processes save their step and end by themselves.
+Each process runs `qatlab.training.worker` and writes its outcome to a folder of the node. The first process also writes its messages
+there, and this module prints them. PyTorch's launcher runs in a thread, because Python delivers signals to the main thread: the main
+thread writes a signal to the folder, and the processes save their step and end by themselves.
 """
 
 import logging
@@ -21,16 +21,16 @@ from typing import Any
 from qatlab.artifact import read_json, write_json
 from qatlab.config.trainer import DistributedConfig
 from qatlab.errors import Stopped, UserError
-from qatlab.fork_server import open_to_workers
+from qatlab.fork_server import share_with_children
 from qatlab.job import JobDescription
 from qatlab.machine.nodes import ALONE, Node
 from qatlab.progress import say
-from qatlab.training.ending import insists
-from qatlab.training.worker_folder import SAID, TASK, TOLD, report_of
+from qatlab.training.ending import is_repeated_interrupt
+from qatlab.training.worker_folder import MESSAGES, SIGNAL, TASK, report_of
 
-SECONDS = 0.2  # between two looks at what the processes say
-JOINING_SECONDS = 600  # that nodes wait for one another
-PATIENCE = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}  # seconds that processes have, when one of them has failed
+SECONDS = 0.2  # seconds between two reads of the messages
+JOINING_SECONDS = 600  # seconds that nodes wait for one another
+PATIENCE = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "5"}  # seconds that the other processes have to end after one has failed
 
 
 def launch(
@@ -41,21 +41,25 @@ def launch(
     threads: int | None,
     node: Node = ALONE,
 ) -> None:
-    """Runs a training stage in the processes of this node, and returns when they have done it.
+    """Run a training stage in the processes of this node, and return when they have ended.
 
     Args:
-        stage, description, inputs, output, threads: as the stage's own `run` takes them; the first process of all writes.
-        node: which one this is.
+        stage: name of the stage, whose `run` receives the following four arguments.
+        description: description of the job.
+        inputs: artifacts by role.
+        output: folder to write; only the first process of all nodes writes to it.
+        threads: number of CPU threads of this node; None for all.
+        node: the rank of this node, and the address of the first node.
 
     Raises:
-        UserError, Stopped: as one of the processes did.
-        RuntimeError: for anything else that ended one of them, with its traceback.
+        UserError, Stopped: if one of the processes raised it.
+        RuntimeError: if one of the processes raised another error, with its traceback.
     """
     from qatlab.machine.gpu import claim_gpus, visible_gpus
 
     distributed = DistributedConfig.model_validate(description.config["trainer"]["distributed"])
     claim_gpus(visible_gpus(), distributed.processes)
-    open_to_workers()
+    share_with_children()
     with tempfile.TemporaryDirectory(prefix="qatlab-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         task = {
@@ -67,13 +71,13 @@ def launch(
         }
         write_json(folder / TASK, task)
         launcher = _Launcher(distributed, node, folder)
-        with _left_in(folder / TOLD):
-            _wait(launcher, folder / SAID)
-        _answer(launcher, folder, distributed)
+        with _signals_written_to(folder / SIGNAL):
+            _wait(launcher, folder / MESSAGES)
+        _raise_errors(launcher, folder, distributed)
 
 
 class _Launcher(threading.Thread):
-    """torchrun's launcher, in a thread: in the main one it would take the signals and kill what it has started."""
+    """PyTorch's launcher in a thread; in the main thread, it would handle the signals and kill the processes."""
 
     def __init__(self, distributed: DistributedConfig, node: Node, folder: Path) -> None:
         super().__init__(daemon=True)
@@ -89,8 +93,8 @@ class _Launcher(threading.Thread):
         _quiet()
         os.environ.update(PATIENCE)
         alone = self.distributed.nodes == 1
-        # One machine finds a free port by itself. Of several, the first must be known beforehand: it alone makes the output.
-        found: dict[str, Any] = (
+        # One node finds a free port by itself. Of several nodes, the first must be known beforehand, because only it writes the output.
+        rendezvous: dict[str, Any] = (
             {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
             if alone
             else {"rdzv_backend": "static", "rdzv_endpoint": f"{self.node.address}:{self.node.port}"}
@@ -105,7 +109,7 @@ class _Launcher(threading.Thread):
             local_addr="localhost" if alone else None,
             rdzv_configs={"timeout": JOINING_SECONDS} | ({} if alone else {"rank": self.node.rank}),
             logs_specs=DefaultLogsSpecs(log_dir=str(self.folder / "torchrun")),
-            **found,
+            **rendezvous,
         )
         try:
             elastic_launch(config, sys.executable)("-m", "qatlab.training.worker", str(self.folder))
@@ -116,28 +120,28 @@ class _Launcher(threading.Thread):
 
 
 def _quiet() -> None:
-    """What the launcher logs of a failure, a process has said better."""
+    """Silence the launcher's log of failures, which the reports of the processes describe better."""
     for name in list(logging.root.manager.loggerDict):
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 @contextmanager
-def _left_in(file: Path) -> Iterator[None]:
-    """While open, SIGTERM and SIGINT are written to a file; a person's second Ctrl-C ends this process, and the others see that."""
-    told: list[float] = []
+def _signals_written_to(file: Path) -> Iterator[None]:
+    """Write SIGTERM and SIGINT to a file; a second Ctrl-C ends this process, which the other processes notice."""
+    received: list[float] = []
 
-    def leave(number: int, frame: FrameType | None) -> None:
-        if told:
-            if insists(number, told[0]):
+    def write(number: int, frame: FrameType | None) -> None:
+        if received:
+            if is_repeated_interrupt(number, received[0]):
                 raise KeyboardInterrupt
             return
-        told.append(time.monotonic())
+        received.append(time.monotonic())
         aside = file.with_suffix(".partial")
         aside.write_text(str(number))
         aside.replace(file)
 
-    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, write) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
@@ -145,30 +149,30 @@ def _left_in(file: Path) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _wait(launcher: _Launcher, said: Path) -> None:
-    """Until the processes have ended; meanwhile, says what the first one says."""
-    said.touch()
-    with said.open(encoding="utf-8") as stream:
+def _wait(launcher: _Launcher, messages: Path) -> None:
+    """Wait until the processes have ended, and print the messages of the first process meanwhile."""
+    messages.touch()
+    with messages.open(encoding="utf-8") as stream:
         launcher.start()
         ended = False
         while not ended:
             launcher.join(SECONDS)
-            ended = not launcher.is_alive()  # before the last look
+            ended = not launcher.is_alive()  # It is checked before the last read, so that no message is lost.
             for line in stream:
                 say(line.rstrip("\n"))
 
 
-def _answer(launcher: _Launcher, folder: Path, distributed: DistributedConfig) -> None:
-    """Raises what a process has raised: what a person can mend before all else, and never what only followed from another's."""
+def _raise_errors(launcher: _Launcher, folder: Path, distributed: DistributedConfig) -> None:
+    """Raise the error of a process: a user's mistake before any other, and never an error that only followed from another."""
     reports = sorted((read_json(path) for path in folder.glob("rank-*.json")), key=lambda report: report["when"])
-    by_kind = {report["kind"]: report for report in reversed(reports)}  # the earliest of each
+    by_kind = {report["kind"]: report for report in reversed(reports)}  # the earliest report of each kind
     if "user" in by_kind:
         raise UserError(by_kind["user"]["message"])
     if "stopped" in by_kind:
         raise Stopped(by_kind["stopped"]["message"], by_kind["stopped"]["signal"])
     silent = [rank for rank in launcher.exits if not (folder / report_of(rank)).exists()]
     if silent:
-        _of_the_silent(silent[0], launcher.exits[silent[0]], folder, distributed)
+        _raise_for_silent(silent[0], launcher.exits[silent[0]], folder, distributed)
     if "error" in by_kind:
         failed = by_kind["error"]
         raise RuntimeError(f"process {failed['rank']} of {distributed.in_all} failed:\n{failed['message']}")
@@ -176,12 +180,12 @@ def _answer(launcher: _Launcher, folder: Path, distributed: DistributedConfig) -
         _explain(launcher.error, distributed)
 
 
-def _of_the_silent(rank: int, code: int, folder: Path, distributed: DistributedConfig) -> None:
-    """Of a process that ended and left no reason."""
-    if (folder / TOLD).exists():
-        raise Stopped("stopped before its first step", int((folder / TOLD).read_text()))
+def _raise_for_silent(rank: int, code: int, folder: Path, distributed: DistributedConfig) -> None:
+    """Raise an error for a process that ended without a report."""
+    if (folder / SIGNAL).exists():
+        raise Stopped("stopped before its first step", int((folder / SIGNAL).read_text()))
     how = f"ended with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
-    hint = "; too little memory, if nobody did it" if code == -signal.SIGKILL else ""
+    hint = "; unless someone did it, memory was exhausted" if code == -signal.SIGKILL else ""
     raise UserError(f"process {rank} of {distributed.in_all} {how} from outside{hint}")
 
 
@@ -190,7 +194,7 @@ def _explain(error: BaseException, distributed: DistributedConfig) -> None:
 
     if distributed.nodes > 1 and isinstance(error, DistError | TimeoutError):
         raise UserError(
-            f"the {distributed.nodes} nodes did not find one another within {JOINING_SECONDS} seconds ({error}); start the command "
+            f"the {distributed.nodes} nodes did not connect to one another within {JOINING_SECONDS} seconds ({error}); start the command "
             "on all of them, and have the first one's MASTER_PORT open to the others"
         ) from error
     raise error

@@ -1,4 +1,4 @@
-"""Low-rank adapters (LoRA: Hu et al. 2021, https://arxiv.org/abs/2106.09685) by peft: put in before training, merged after."""
+"""Low-rank adapters (LoRA: Hu et al. 2021, https://arxiv.org/abs/2106.09685) by peft, added before and merged after training."""
 
 from typing import Any
 
@@ -17,10 +17,16 @@ ADAPTER = "default"
 
 
 class QuantizedSum(Linear):
-    """A linear layer whose weight and adapter are added and then fake-quantized as one, as they will be shipped."""
+    """Linear layer that fake-quantizes the sum of weight and adapter, which is the weight that will be deployed."""
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-        """(…, inputs) to (…, outputs), by the quantizers of the layer it wraps."""
+        """Compute the outputs, (…, outputs), of inputs x, (…, inputs), with the quantizers of the wrapped layer.
+
+        Args:
+            x: inputs, (…, inputs).
+            args: unused; peft passes them.
+            kwargs: unused; peft passes them.
+        """
         base = self.base_layer
         weight = base.weight + self.get_delta_weight(ADAPTER)
         if isinstance(base, OnnxInt8Linear):
@@ -31,9 +37,15 @@ class QuantizedSum(Linear):
 
 
 def add_adapters(model: nn.Module, config: LoraConfig) -> list[str]:
-    """Puts an adapter on each of the layers that `adapted` names, freezes all else, and returns the layers' names.
+    """Add an adapter to each layer that `adapted` selects, and freeze all other parameters.
 
-    Layers that fake-quantize their weights already stay inside. Raises ValueError if no layer matches.
+    Layers that already fake-quantize their weights are wrapped and kept.
+
+    Returns:
+        The names of the layers.
+
+    Raises:
+        ValueError: if no layer matches.
     """
     chosen = adapted(model, config)
     adapters = peft.LoraConfig(
@@ -46,9 +58,10 @@ def add_adapters(model: nn.Module, config: LoraConfig) -> list[str]:
 
 
 def merge_adapters(model: nn.Module) -> None:
-    """Adds every adapter to its weight and leaves the layers that it was put on, as they were before.
+    """Add every adapter to the weight of its layer, and restore the layers without adapters.
 
-    Raises ValueError for an adapter with NaN or Inf.
+    Raises:
+        ValueError: for an adapter with NaN or Inf.
     """
     for name, module in list(model.named_modules()):
         if isinstance(module, BaseTunerLayer):

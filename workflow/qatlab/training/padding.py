@@ -1,4 +1,4 @@
-"""Parts of one batch, padded as the whole would be."""
+"""Padding of the parts of one batch in a distributed training to the length of the whole batch."""
 
 from typing import Any
 
@@ -9,22 +9,25 @@ from qatlab.machine.processes import largest
 
 LENGTH_OF = "input_ids"
 PADDED = (LENGTH_OF, "attention_mask", "token_type_ids", "labels")
-IGNORED = -100  # in labels
+IGNORED = -100  # label that the loss ignores
 
 
 def sees_padding(method: MethodConfig) -> bool:
-    """Whether what stands behind a text's end counts: in a range over all activations of a batch it does."""
+    """Return whether padding influences results, as it does if a range covers all activations of a batch."""
     scheme = method.weights
     return scheme is not None and scheme.grid == "onnx_int8"
 
 
-def as_long_as_the_longest(inputs: dict[str, Any], padding: int, left: bool = False) -> dict[str, Any]:
-    """A collated part, each column padded to the longest text that any process has in it.
+def pad_to_longest(inputs: dict[str, Any], padding: int, left: bool = False) -> dict[str, Any]:
+    """Pad each column of a collated part to the longest text that any process has in this column.
 
     Args:
-        inputs: tensors (texts, tokens) int64 by `<column>_input_ids` and so on; others stay as they are.
-        padding: token.
-        left: whether texts are padded before their beginning.
+        inputs: tensors, (texts, tokens) int64, by names such as `<column>_input_ids`; other entries are returned unchanged.
+        padding: id of the padding token.
+        left: whether texts are padded on the left.
+
+    Returns:
+        The padded part.
     """
     columns = [name.removesuffix(LENGTH_OF) for name in inputs if name.endswith(LENGTH_OF)]
     lengths = largest([inputs[column + LENGTH_OF].shape[1] for column in columns])

@@ -1,4 +1,4 @@
-"""What our trainers add to Transformers': checkpoints that a training goes on from to the same end."""
+"""Base class of the trainers, which adds checkpoints from which a training resumes to the same weights."""
 
 import shutil
 import time
@@ -17,18 +17,18 @@ from qatlab.machine.processes import count, is_first, wait_for_all
 from qatlab.quantization.backend import NotFiniteError
 from qatlab.training.checkpoints import Checkpoints
 from qatlab.training.divergence import diverged
-from qatlab.training.padding import as_long_as_the_longest
+from qatlab.training.padding import pad_to_longest
 
 TENSORS = "training.safetensors"
 
 
 class Resumable(Trainer):
-    """A trainer whose checkpoints hold the model and the loss as they are in training (fake quantizers, adapters, ranges).
+    """Trainer whose checkpoints hold the model and the loss in their state during training (fake quantizers, adapters, ranges).
 
-    Transformers' own hold the model as it is loaded by users, which a model in training is not.
+    Transformers' own checkpoints hold the model as users load it, which loses this state.
 
     Args:
-        pad_alike: whether in several processes all parts of a batch are padded as the whole would be.
+        pad_alike: whether the parts of a batch in a distributed training are padded to the length of the whole batch.
     """
 
     checkpoints: Checkpoints
@@ -39,27 +39,33 @@ class Resumable(Trainer):
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         prepared: dict[str, Any] = super()._prepare_inputs(inputs)
-        return as_long_as_the_longest(prepared, *self._padding()) if self.pad_alike else prepared
+        return pad_to_longest(prepared, *self._padding()) if self.pad_alike else prepared
 
     def _padding(self) -> tuple[int, bool]:
-        """The token that texts are padded with, and whether they are on the left."""
+        """Return the id of the padding token, and whether texts are padded on the left."""
         raise NotImplementedError
 
     def train_resumably(self, checkpoints: Checkpoints) -> None:
-        """Trains, from the newest checkpoint where there is one. Raises Diverged where embeddings become NaN."""
+        """Train, and resume from the latest complete checkpoint if there is one.
+
+        Raises:
+            Diverged: if embeddings become NaN.
+            Stopped: if a signal ended the training.
+            UserError: if a checkpoint holds more than tensors.
+        """
         self.checkpoints = checkpoints
         self.add_callback(checkpoints)
-        newest = checkpoints.newest()
-        if count() > 1:  # or the same dropout would fall on each process's rows
+        latest = checkpoints.restore_latest()
+        if count() > 1:  # With equal seeds, every process would apply the same dropout to its rows.
             torch.manual_seed(self.args.seed + self.args.process_index)
         with checkpoints.stopping_on_signals():
             try:
-                self.train(resume_from_checkpoint=newest)
-            except NotFiniteError as error:  # of a step whose loss a grid could not even be computed for
+                self.train(resume_from_checkpoint=latest)
+            except NotFiniteError as error:  # The grid of a step could not be computed, so there is no loss.
                 raise diverged(checkpoints.log.label, self.state.global_step + 1, str(error), checkpoints) from None
-            except UnpicklingError as error:  # torch.load reads tensors and plain values, and nothing that runs
+            except UnpicklingError as error:  # torch.load refuses everything but tensors and plain values.
                 reason = str(error).strip().partition("\n")[0]
-                raise UserError(f"{newest} holds more than tensors ({reason[:80]}); remove it and run again") from None
+                raise UserError(f"{latest} holds more than tensors ({reason[:80]}); remove it and run again") from None
 
     def _get_output_dir(self, trial: Any) -> str:
         return str(self.checkpoints.folder)
@@ -67,16 +73,18 @@ class Resumable(Trainer):
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         began = time.monotonic()
         if is_first():
-            here = self.checkpoints.folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            shutil.rmtree(here, ignore_errors=True)
+            step_folder = self.checkpoints.folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+            shutil.rmtree(step_folder, ignore_errors=True)
         wait_for_all()
-        super()._save_checkpoint(model, trial)  # each process's random state; the rest is the first one's
+        super()._save_checkpoint(
+            model, trial
+        )  # Each process saves its random state, and the first one everything else.
         wait_for_all()
         if is_first():
             self.checkpoints.seal(self.state.global_step)
         wait_for_all()
         if self.checkpoints.log.clock is not None:
-            self.checkpoints.log.clock.leave_out(time.monotonic() - began)
+            self.checkpoints.log.clock.exclude(time.monotonic() - began)
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         assert output_dir is not None
@@ -96,9 +104,9 @@ class Resumable(Trainer):
         return {"model.": self.model} | ({"loss.": loss} if isinstance(loss, nn.Module) else {})
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Each once: tied weights have several names, and the loss knows the model too."""
-        found: dict[int, tuple[str, torch.Tensor]] = {}
+        """Return each tensor once by its first name; tied weights have several names, and the loss refers to the model."""
+        tensors: dict[int, tuple[str, torch.Tensor]] = {}
         for prefix, module in self._parts().items():
             for name, tensor in module.state_dict(keep_vars=True).items():
-                found.setdefault(id(tensor), (prefix + name, tensor))
-        return dict(found.values())
+                tensors.setdefault(id(tensor), (prefix + name, tensor))
+        return dict(tensors.values())

@@ -1,4 +1,4 @@
-"""What a training process has of its machine: a GPU, or some of the processor's cores; and the processes it trains with."""
+"""Resources of a training process: a GPU or CPU threads, and the group of processes that it trains with."""
 
 import os
 from typing import Any
@@ -11,32 +11,34 @@ from qatlab.machine.device import device_name, use_threads
 from qatlab.machine.gpu import claim_gpu, visible_gpus
 from qatlab.training.worker_folder import is_worker
 
-FOREIGN = "ACCELERATE_"  # precision, accumulation and more, as `accelerate launch` tells them, or an earlier training in this process
+# Prefix of variables for precision, accumulation and more, which `accelerate launch` sets, or an earlier training in this process.
+FOREIGN = "ACCELERATE_"
 
 
-def take_share(config: TrainerConfig, threads: int | None) -> None:
-    """Claims a GPU and threads, or in one of several processes takes its own of those that their launcher has claimed.
+def claim_resources(config: TrainerConfig, threads: int | None) -> None:
+    """Claim a GPU and threads; a process of a distributed training takes its share of those that its launcher has claimed.
 
-    What accelerate would read from the environment is taken out of it: the configuration alone says how a model is trained.
-    Transformers' training arguments put `bf16` there, and read it where they are told none.
+    Variables that accelerate would read are removed from the environment, because the configuration alone determines how a model is
+    trained. Transformers' training arguments write `bf16` there, and read it if it is not passed to them.
 
     Args:
-        threads: of the processor, on this machine, where the configuration does not say.
+        config: the trainer's configuration.
+        threads: number of CPU threads on this machine if the configuration does not set it; None for all.
     """
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
-    several = config.distributed.in_all > 1
-    if several != is_worker():
+    is_distributed = config.distributed.in_all > 1
+    if is_distributed != is_worker():
         raise RuntimeError("several processes are started by qatlab.training.launch, as `python -m qatlab train` does")
-    if several:
+    if is_distributed:
         PartialState(cpu=device_name() == "cpu")  # gloo or nccl; each process has the GPU of its number
-        # Accelerate (1.15) calls the processor cpu:0, by which name torch.load cannot put a checkpoint's tensors there.
-        torch.serialization.register_package(0, lambda storage: None, _on_processor)
+        # Accelerate (1.15) names the CPU cpu:0, to which torch.load cannot map the tensors of a checkpoint.
+        torch.serialization.register_package(0, lambda storage: None, _on_cpu)
     else:
         claim_gpu(visible_gpus())
     use_threads(config.threads or threads, config.distributed.processes)
 
 
-def _on_processor(storage: Any, location: str) -> Any:
-    """What is loaded, where it is; None for other places, which PyTorch then asks others about."""
+def _on_cpu(storage: Any, location: str) -> Any:
+    """Return the loaded storage unchanged for the CPU, and None for other devices, which PyTorch's own functions handle."""
     return storage if location.startswith("cpu:") else None

@@ -1,4 +1,4 @@
-"""What a model family supplies to the stage `train`."""
+"""Interface between a model family and the stage `train`."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,12 +15,13 @@ from qatlab.training.wall_clock import WallClock
 
 
 class Training(ABC):
-    """One training: its model and examples, loaded on construction, and what a family does with them.
+    """Base class of the trainings of a family, which load the model and the examples on construction.
 
     Attributes:
-        model: in float32, on the device that it is trained on.
-        examples: how many there are in one epoch.
-        clock: what ends the training, where steps do not.
+        config: the configuration.
+        model: the model in float32, on the device on which it is trained.
+        examples: number of examples per epoch.
+        clock: callback that ends the training after a given time; None if the number of steps ends it.
     """
 
     config: TrainingConfig
@@ -33,24 +34,28 @@ class Training(ABC):
         """Load the model and the examples.
 
         Args:
-            config: the family's own, an instance of its part's `CONFIG`.
+            config: the family's configuration, an instance of `CONFIG` of its part.
             inputs: artifacts by role: `model` and `data`.
-            label: what messages call the run.
+            label: name of the run, for messages.
 
         Raises:
-            UserError: for examples that are too few for a batch.
+            UserError: if there are too few examples for a batch.
         """
 
     @abstractmethod
     def outputs(self) -> torch.Tensor:
-        """Return what the model computes for a few examples, to see whether fake quantizers change it."""
+        """Return the model's outputs for a few examples, by which the stage checks that fake quantizers change them."""
 
     def loss(self) -> nn.Module | None:
-        """Return the loss, with its own parameters; None where the model computes it."""
+        """Return the loss with its own parameters, or None if the model computes it."""
         return None
 
     def callbacks(self, log: TrainingLog) -> list[Any]:
-        """Return callbacks of the trainer that only this family has."""
+        """Return additional callbacks of the trainer.
+
+        Args:
+            log: log of the training.
+        """
         return []
 
     @abstractmethod
@@ -59,8 +64,15 @@ class Training(ABC):
 
         Args:
             arguments: keyword arguments of Transformers' TrainingArguments.
+            loss: the loss that `loss` returned.
+            callbacks: callbacks of the trainer.
         """
 
     @abstractmethod
     def save(self, folder: Path, loss: nn.Module | None) -> None:
-        """Write the trained model, without fake quantizers and adapters, as the family's library loads it."""
+        """Write the trained model, without fake quantizers and adapters, as a folder that the family's library loads.
+
+        Args:
+            folder: the folder to write.
+            loss: the trained loss, whose ranges may be saved too.
+        """

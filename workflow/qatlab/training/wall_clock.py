@@ -1,4 +1,4 @@
-"""Training for a given time instead of a given number of steps: the question of what a recipe is worth at equal wall-clock."""
+"""Training for a given time instead of a given number of steps, to compare methods at equal wall-clock time."""
 
 import time
 from typing import Any
@@ -7,17 +7,16 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from qatlab.machine.processes import count, largest
 
-UNENDING = 2**31 - 1  # steps: the clock ends the training
+UNENDING = 2**31 - 1  # number of steps that is never reached, because the clock ends the training
 
 
 class WallClock(TrainerCallback):
-    """Ends a training at the first step that is over when its time is.
+    """Callback that ends a training after the first step that completes when the given time has elapsed.
 
-    The clock starts with the first step's end, since that step pays for what a longer training would not notice
-    (compiling, filling caches).
+    The clock starts at the end of the first step, because that step includes one-time costs (compilation, filling caches).
 
     Args:
-        seconds: what is allowed.
+        seconds: duration of the training in seconds.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -26,33 +25,33 @@ class WallClock(TrainerCallback):
         self.agreed = 0.0
 
     def passed(self) -> float:
-        """Seconds. Several processes agree on them at each step, and until the next."""
+        """Return the elapsed seconds. The processes of a distributed training agree on them at each step, until the next one."""
         return self.agreed if count() > 1 else self._own()
 
     def _own(self) -> float:
         return 0.0 if self.began is None else time.monotonic() - self.began
 
     def progress(self) -> float:
-        """Share of the time that has passed, from 0 to 1."""
+        """Return the elapsed share of the time, from 0 to 1."""
         return min(self.passed() / self.seconds, 1.0)
 
-    def go_on_from(self, passed: float) -> None:
-        """Runs on from so many seconds: those of a checkpoint."""
+    def resume_from(self, passed: float) -> None:
+        """Set the elapsed seconds to those of a checkpoint."""
         self.began, self.agreed = time.monotonic() - passed, passed
 
-    def leave_out(self, seconds: float) -> None:
-        """Time that just passed and was not training's."""
+    def exclude(self, seconds: float) -> None:
+        """Exclude the given seconds, which have just elapsed, from the training time."""
         if self.began is not None:
             self.began += seconds
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Before the learning rate follows the clock."""
+        """Agree on the elapsed time before the learning rate is computed from it."""
         (self.agreed,) = largest([self._own()])
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Looks at the clock."""
+        """Start the clock after the first step, and end the training when the time has elapsed."""
         if self.began is None:
             self.began = time.monotonic()
         control.should_training_stop = self.progress() >= 1.0

@@ -1,4 +1,4 @@
-"""`python -m qatlab.training.worker FOLDER`: one process of a distributed training, as `qatlab.training.launch` starts it."""
+"""Process of a distributed training, which `qatlab.training.launch` starts by `python -m qatlab.training.worker FOLDER`."""
 
 import importlib
 import os
@@ -12,50 +12,50 @@ from typing import NoReturn
 from qatlab import progress
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import Stopped, UserError
-from qatlab.fork_server import WORKER, run_there
+from qatlab.fork_server import WORKER, run_in_server
 from qatlab.job import JobDescription
 from qatlab.machine.disk import full
-from qatlab.training.worker_folder import SAID, TASK, VARIABLE, report_of
+from qatlab.training.worker_folder import MESSAGES, TASK, VARIABLE, report_of
 
 PARENT_SECONDS = 1.0
 
 
 def main(folder: Path) -> int:
-    """Runs the stage; returns the exit code. What was raised is left for the launcher."""
+    """Run the stage and return the exit code; an error is written to the folder, for the launcher."""
     os.environ[VARIABLE] = str(folder)
     rank = int(os.environ["RANK"])
     task = read_json(folder / TASK)
-    progress.leave_in(folder / SAID if rank == 0 else None)
+    progress.redirect_messages(folder / MESSAGES if rank == 0 else None)
     output = Path(task["output"])
     try:
         stage = importlib.import_module(f"qatlab.stages.{task['stage']}")
         inputs = {role: Path(path) for role, path in task["inputs"].items()}
         stage.run(JobDescription.model_validate(task["description"]), inputs, output, task["threads"])
     except Stopped as stopped:
-        _leave(folder, rank, {"kind": "stopped", "message": str(stopped), "signal": stopped.signal})
+        _write_report(folder, rank, {"kind": "stopped", "message": str(stopped), "signal": stopped.signal})
     except BaseException as error:
         known = error if isinstance(error, UserError) else full(error, output)
         message = str(known) if known else "".join(traceback.format_exception(error))
-        _leave(folder, rank, {"kind": "user" if known else "error", "message": message})
+        _write_report(folder, rank, {"kind": "user" if known else "error", "message": message})
         return 1
     return 0
 
 
-def _leave(folder: Path, rank: int, report: dict[str, object]) -> None:
+def _write_report(folder: Path, rank: int, report: dict[str, object]) -> None:
     aside = folder / f"rank-{rank}.partial"
     write_json(aside, {"rank": rank, "when": time.time(), **report})
     aside.replace(folder / report_of(rank))
 
 
 def _end_with(parent: int) -> None:
-    """Nobody would wait for this process any more: it ends as its launcher did, however that was."""
+    """End this process when its launcher has ended, however that happened."""
     while os.getppid() == parent:
         time.sleep(PARENT_SECONDS)
     os._exit(1)
 
 
 def run_and_exit(folder: Path) -> NoReturn:
-    """Run the stage, and end this process, which ends too when its parent does."""
+    """Run the stage and end this process; the process also ends when its parent does."""
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     _exit(main(folder))
 
@@ -63,11 +63,13 @@ def run_and_exit(folder: Path) -> NoReturn:
 def _exit(code: int) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
-    # Freeing a gloo group can deadlock: it waits for its thread while holding Python's lock, which that thread may want.
+    # Freeing a gloo group can deadlock: it waits for its thread while holding Python's lock, which that thread may need.
     os._exit(code)
 
 
 if __name__ == "__main__":
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    forked = run_there([WORKER, sys.argv[1]])  # the launcher's end closes the connection, which ends the forked process
+    forked = run_in_server(
+        [WORKER, sys.argv[1]]
+    )  # When the launcher ends, the connection closes, and the forked process ends.
     _exit(main(Path(sys.argv[1])) if forked is None else forked)

@@ -1,25 +1,25 @@
-"""The folder in which the processes of a training on one node and their launcher leave what they have to say to one another."""
+"""Folder through which the processes of a distributed training on one node and their launcher communicate."""
 
 import os
 from pathlib import Path
 
-VARIABLE = "QATLAB_WORKER"  # set in such a process: the folder
-TASK, SAID, TOLD = "task.json", "said", "told"  # what to do, lines for the terminal, the signal to end by
+VARIABLE = "QATLAB_WORKER"  # environment variable of such a process, which holds the folder
+TASK, MESSAGES, SIGNAL = "task.json", "messages", "signal"  # the job, lines for the terminal, the received signal
 
 
 def is_worker() -> bool:
-    """Whether this process is one of several, whose launcher answers to signals."""
+    """Return whether this process belongs to a distributed training, whose launcher handles signals."""
     return VARIABLE in os.environ
 
 
-def told_to_end() -> int | None:
-    """The signal that the launcher was told to end by; None if none, or where there is no launcher."""
+def requested_signal() -> int | None:
+    """Return the number of the signal that the launcher received, or None if there is no signal or no launcher."""
     if not is_worker():
         return None
-    told = Path(os.environ[VARIABLE]) / TOLD
-    return int(told.read_text()) if told.exists() else None
+    file = Path(os.environ[VARIABLE]) / SIGNAL
+    return int(file.read_text()) if file.exists() else None
 
 
 def report_of(rank: int) -> str:
-    """The file in which a process leaves what ended it."""
+    """Return the name of the file in which a process reports the error that ended it."""
     return f"rank-{rank}.json"

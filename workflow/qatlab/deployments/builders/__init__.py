@@ -1,1 +1,1 @@
-"""What writes the files of each backend, and what compares them with the model that they are made from."""
+"""Builders of the files of each backend, and checks that compare these files with the model that they are made from."""

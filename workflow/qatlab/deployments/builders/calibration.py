@@ -1,4 +1,4 @@
-"""Training texts that ranges of activations are fitted on, and that a quantized file is tried on."""
+"""Training texts on which activation ranges are calibrated and the drift of a quantized file is measured."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,13 @@ BATCH_SIZE = 16
 
 
 def calibration_texts(folder: Path, data: Path, count: int) -> list[str]:
-    """The first training rows' queries and documents in turns, with the model's prompts before them; at most `count`."""
+    """Return the queries and documents of the first training rows in alternation, with the model's prompts before them.
+
+    Args:
+        folder: folder of the model, which holds its prompts.
+        data: folder of the data artifact; its first column holds queries, its second documents.
+        count: largest number of texts.
+    """
     table = pq.read_table(data / "train.parquet")
     rows = (count + 1) // 2
     columns = [
@@ -26,7 +32,14 @@ def calibration_texts(folder: Path, data: Path, count: int) -> list[str]:
 def feeds(
     folder: Path, texts: list[str], names: set[str], same_length: bool = False
 ) -> Iterator[dict[str, np.ndarray]]:
-    """A model's inputs, batch by batch; `same_length` pads every batch to the most tokens that the model takes."""
+    """Yield a model's inputs batch by batch.
+
+    Args:
+        folder: folder of the model, which holds its tokenizer.
+        texts: the texts.
+        names: names of the model's inputs.
+        same_length: whether every batch is padded to the largest number of tokens that the model takes.
+    """
     tokens = TokenBatches(folder)
     if same_length:
         tokens.pad_to(tokens.max_tokens)

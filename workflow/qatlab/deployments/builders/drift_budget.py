@@ -1,7 +1,7 @@
-"""A quantized ONNX file that moves embeddings too far: which of its matrix products do it, found by bisection.
+"""Search for the matrix products that cause most of a quantized ONNX file's drift, by bisection.
 
-A node's share cannot be read off its own error (errors add up and cancel on the way to the embedding), so it is measured:
-the file is quantized again with part of the nodes left in float, and the part that brings drift down most is halved again.
+A node's contribution cannot be derived from its own error, because errors add up and cancel on the way to the embedding. So it is
+measured: the file is quantized again with part of the nodes left in float, and the part that reduces drift most is bisected again.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,12 +11,13 @@ from qatlab.deployments.onnx import DriftBudget
 
 
 @dataclass
-class Finding:
-    """What a budget's search found.
+class SearchResult:
+    """Result of the search for a drift budget.
 
     Attributes:
-        drift: mean cosine distance to the float file, of the file with everything quantized.
-        nodes: the worst, first the one that matters most, and the drift with it and those before it left in float.
+        drift: mean cosine distance between the float file and the file in which all nodes are quantized.
+        nodes: the nodes that contribute most, the largest contribution first, each with the drift of a file that leaves it and
+            the nodes before it in float.
     """
 
     drift: float
@@ -24,28 +25,30 @@ class Finding:
 
     @property
     def remaining(self) -> float:
-        """Drift with all of the nodes found left in float."""
+        """Return the drift of a file that leaves all nodes of the result in float."""
         return self.nodes[-1][1] if self.nodes else self.drift
 
 
-def search(nodes: Sequence[str], drift_without: Callable[[list[str]], float], budget: DriftBudget) -> Finding:
-    """The nodes to leave in float so that drift is within the budget, at most `max_nodes`; none where it is already.
+def search(nodes: Sequence[str], drift_without: Callable[[list[str]], float], budget: DriftBudget) -> SearchResult:
+    """Search for the nodes to leave in float so that drift is within the budget; none if it already is.
 
     Args:
-        nodes: candidates, in the order of the graph.
-        drift_without: the drift of a file that leaves these nodes in float; called about 2 log2(nodes) times a node found.
+        nodes: names of the candidates, in the order of the graph.
+        drift_without: returns the drift of a file that leaves the given nodes in float; it is called about 2 log2(nodes) times
+            for each node of the result.
+        budget: the largest drift, and the largest number of nodes.
     """
-    finding = Finding(drift_without([]))
-    while finding.remaining > budget.mean_distance and len(finding.nodes) < min(budget.max_nodes, len(nodes)):
-        found = [name for name, _ in finding.nodes]
-        candidates, drift = [name for name in nodes if name not in found], 0.0
+    result = SearchResult(drift_without([]))
+    while result.remaining > budget.mean_distance and len(result.nodes) < min(budget.max_nodes, len(nodes)):
+        chosen = [name for name, _ in result.nodes]
+        candidates, drift = [name for name in nodes if name not in chosen], 0.0
         while True:
             middle = (len(candidates) + 1) // 2
             halves = [half for half in (candidates[:middle], candidates[middle:]) if half]
-            drifts = [drift_without([*found, *half]) for half in halves]
+            drifts = [drift_without([*chosen, *half]) for half in halves]
             drift = min(drifts)
             candidates = halves[drifts.index(drift)]
             if len(candidates) == 1:
                 break
-        finding.nodes.append((candidates[0], drift))
-    return finding
+        result.nodes.append((candidates[0], drift))
+    return result

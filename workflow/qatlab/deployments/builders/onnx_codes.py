@@ -1,6 +1,6 @@
-"""An ONNX graph that ends in the quantizer: beside `sentence_embedding`, the codes that an index stores.
+"""Extension of an ONNX graph by a quantizer, which outputs the codes that an index stores in addition to `sentence_embedding`.
 
-They are those of `qatlab.quantization.quantize_embeddings`, bit for bit: the same float32 operations in the same order.
+The codes equal those of `qatlab.quantization.quantize_embeddings` bit for bit: the float32 operations and their order are the same.
 """
 
 import shutil
@@ -20,17 +20,19 @@ from qatlab.quantization.ranges import RANGES, MinMaxRange, Range
 
 RANGES_FILE = "onnx/int8_ranges.npz"
 BATCH_SIZE = 32
-Steps = list[tuple[str, list[str | None], dict[str, Any]]]  # operator, inputs (None: what is before it), attributes
+Steps = list[
+    tuple[str, list[str | None], dict[str, Any]]
+]  # operator, inputs (None: output of the previous step), attributes
 
 
 def append_codes(path: Path, precision: str, dim: int, ranges: Range | None = None) -> None:
     """Add the output `sentence_embedding_<precision>` to an ONNX file.
 
     Args:
-        path: of a file with the output `sentence_embedding`, (batch, dim) float32.
-        precision: "int8", (batch, dim) int8; or "binary", (batch, ⌈dim / 8⌉) int8, eight dimensions to a byte.
-        dim: of the embeddings.
-        ranges: what int8 codes are laid over; None for binary.
+        path: an ONNX file with the output `sentence_embedding`, (batch, dim) float32.
+        precision: "int8" for codes (batch, dim) int8; "binary" for codes (batch, ⌈dim / 8⌉) int8 with eight dimensions per byte.
+        dim: number of dimensions of the embeddings.
+        ranges: ranges of the int8 codes; None for binary.
     """
     model = onnx.load(path, load_external_data=False)
     codes = f"{OUTPUT}_{precision}"
@@ -46,14 +48,14 @@ def append_codes(path: Path, precision: str, dim: int, ranges: Range | None = No
 
 
 def finish_with_codes(folder: Path, precision: str, data: Path | None, texts: int, threads: int | None) -> None:
-    """Let the ONNX file of a deployed folder also output codes.
+    """Extend the ONNX file of a deployed folder by the output of codes.
 
     Args:
-        folder: a deployment's `model/`.
+        folder: the `model/` folder of a deployment.
         precision: int8 or binary.
-        data: the training data, for int8 ranges where training left none.
-        texts: training documents that these are then fitted on.
-        threads: of ONNX Runtime.
+        data: folder of the data artifact, for int8 ranges if training saved none.
+        texts: number of training documents on which these ranges are fitted.
+        threads: number of CPU threads of ONNX Runtime; None for all.
     """
     ranges = saved_ranges(folder, data, texts, threads) if precision == "int8" else None
     dim = OnnxEncoder(folder, threads).encode(["a"], 1).shape[1]
@@ -61,7 +63,14 @@ def finish_with_codes(folder: Path, precision: str, data: Path | None, texts: in
 
 
 def saved_ranges(folder: Path, data: Path | None, texts: int, threads: int | None) -> Range:
-    """The int8 ranges of a deployment's codes: training's, or those of training documents' embeddings; written to RANGES_FILE."""
+    """Return the int8 ranges of a deployment's codes, and write them to RANGES_FILE.
+
+    Args:
+        folder: the `model/` folder of a deployment; ranges that training saved in it are used.
+        data: folder of the data artifact, for ranges of training documents if training saved none.
+        texts: number of training documents on which these ranges are fitted.
+        threads: number of CPU threads of ONNX Runtime; None for all.
+    """
     trained = folder / RANGES / "int8.npz"
     if trained.is_file():
         shutil.copyfile(trained, folder / RANGES_FILE)
@@ -75,13 +84,13 @@ def saved_ranges(folder: Path, data: Path | None, texts: int, threads: int | Non
 
 
 def _int8(graph: Any, codes: str, low: np.ndarray, step: np.ndarray) -> None:
-    """⌊(x − low) / step⌋ within 0 and 255, less 128."""
+    """Append ⌊(x − low) / step⌋, clipped to 0…255, minus 128."""
     name = _constants(graph, codes, low=low, step=step, least=np.float32(0), most=np.float32(255), half=np.int32(128))
     steps: Steps = [
         ("Sub", [OUTPUT, name["low"]], {}),
         ("Div", [None, name["step"]], {}),
         ("Clip", [None, name["least"], name["most"]], {}),
-        ("Cast", [None], {"to": TensorProto.INT32}),  # cuts decimals off
+        ("Cast", [None], {"to": TensorProto.INT32}),  # truncates decimals
         ("Sub", [None, name["half"]], {}),
         ("Cast", [None], {"to": TensorProto.INT8}),
     ]
@@ -89,22 +98,22 @@ def _int8(graph: Any, codes: str, low: np.ndarray, step: np.ndarray) -> None:
 
 
 def _binary(graph: Any, codes: str, dim: int) -> None:
-    """Whether x > 0, the first dimension in the highest bit, the last byte filled up with zeros; less 128."""
-    lacking = -dim % 8
+    """Append the bits x > 0, packed with the first dimension in the highest bit and zeros at the end of the last byte, minus 128."""
+    padding = -dim % 8
     name = _constants(
         graph,
         codes,
         zero=np.float32(0),
         places=2 ** np.arange(7, -1, -1, dtype=np.int32),
-        pads=np.array([0, 0, 0, lacking], dtype=np.int64),
-        bytes=np.array([-1, (dim + lacking) // 8, 8], dtype=np.int64),
+        pads=np.array([0, 0, 0, padding], dtype=np.int64),
+        bytes=np.array([-1, (dim + padding) // 8, 8], dtype=np.int64),
         axis=np.array([2], dtype=np.int64),
         half=np.int32(128),
     )
     steps: Steps = [
         ("Greater", [OUTPUT, name["zero"]], {}),
         ("Cast", [None], {"to": TensorProto.INT32}),
-        *([("Pad", [None, name["pads"]], {})] if lacking else []),
+        *([("Pad", [None, name["pads"]], {})] if padding else []),
         ("Reshape", [None, name["bytes"]], {}),
         ("Mul", [None, name["places"]], {}),
         ("ReduceSum", [None, name["axis"]], {"keepdims": 0}),
@@ -115,17 +124,19 @@ def _binary(graph: Any, codes: str, dim: int) -> None:
 
 
 def _constants(graph: Any, codes: str, **arrays: Any) -> dict[str, str]:
-    """Adds constants to the graph; their names in it, by their own."""
+    """Add constants to the graph and return their names in it, by the names of the arguments."""
     names = {name: f"/{codes}/{name}" for name in arrays}
     graph.initializer.extend(numpy_helper.from_array(np.asarray(array), names[name]) for name, array in arrays.items())
     return names
 
 
 def _chain(graph: Any, codes: str, steps: Steps) -> None:
-    """Adds operators, each of which takes the one before it where an input is None; the last one's output is `codes`."""
-    before = ""
-    for at, (operator, inputs, attributes) in enumerate(steps):
-        output = codes if at == len(steps) - 1 else f"/{codes}/{operator}_{at}_output"
-        given = [before if entry is None else entry for entry in inputs]
-        graph.node.append(helper.make_node(operator, given, [output], name=f"/{codes}/{operator}_{at}", **attributes))
-        before = output
+    """Append a chain of operators whose last output is `codes`; an input of None is the output of the previous operator."""
+    previous = ""
+    for number, (operator, inputs, attributes) in enumerate(steps):
+        output = codes if number == len(steps) - 1 else f"/{codes}/{operator}_{number}_output"
+        names = [previous if entry is None else entry for entry in inputs]
+        graph.node.append(
+            helper.make_node(operator, names, [output], name=f"/{codes}/{operator}_{number}", **attributes)
+        )
+        previous = output

@@ -1,4 +1,4 @@
-"""Dynamic int8 quantization of an ONNX file by ONNX Runtime, which needs no torch."""
+"""Dynamic int8 quantization of an ONNX file by ONNX Runtime, without PyTorch."""
 
 from pathlib import Path
 
@@ -9,7 +9,12 @@ from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization
 
 
 def quantize(source: Path, target: Path, config: DynamicQuantization) -> None:
-    """Writes the folder `source` with its float ONNX file quantized: weights to int8 now, activations at run time.
+    """Copy a deployment's folder and quantize its ONNX file: weights to int8 now, activations at run time.
+
+    Args:
+        source: folder of a float ONNX deployment.
+        target: the folder to write.
+        config: the parameters of ONNX Runtime.
 
     Reference: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """

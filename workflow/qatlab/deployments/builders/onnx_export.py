@@ -1,4 +1,4 @@
-"""A model as an ONNX file in a folder that Sentence Transformers loads, pooling and normalization included."""
+"""Export of a model, with pooling and normalization, to an ONNX file in a folder that Sentence Transformers loads."""
 
 import shutil
 from pathlib import Path
@@ -10,10 +10,10 @@ from qatlab.models.safe_folder import check_folder
 
 
 def export(source: Path, target: Path, config: OnnxDeployment) -> None:
-    """Writes a folder that `SentenceTransformer(target, backend="onnx")` loads; its graph also outputs `sentence_embedding`.
+    """Write a folder that `SentenceTransformer(target, backend="onnx")` loads; its graph also outputs `sentence_embedding`.
 
     Args:
-        source: a plain Sentence Transformers folder.
+        source: a Sentence Transformers folder with float weights.
         target: the folder to write, without safetensors.
         config: the exporter and the ONNX operator set.
 
@@ -26,7 +26,7 @@ def export(source: Path, target: Path, config: OnnxDeployment) -> None:
         settings = target / "config_sentence_transformers.json"
         if settings.exists() and read_json(settings).get("truncate_dim"):
             raise UserError(
-                f"{source.parent.name} keeps the first dimensions alone (truncate_dim), which optimum's file does not; "
+                f"{source.parent.name} keeps only the first dimensions (truncate_dim), which optimum's file does not; "
                 "set exporter: torch"
             )
         _by_optimum(source, target, config.opset)
@@ -38,9 +38,9 @@ def export(source: Path, target: Path, config: OnnxDeployment) -> None:
 
 
 def copy_without_weights(source: Path, target: Path) -> None:
-    """Configuration, tokenizer and modules of a folder, without the weights that its ONNX file has.
+    """Copy configuration, tokenizer and modules of a folder, without the weights that its ONNX file contains.
 
-    Those of modules after the transformer, such as Dense, stay: Sentence Transformers runs these modules itself.
+    Weights of modules after the transformer, such as Dense, are copied, because Sentence Transformers runs these modules itself.
     """
     transformer = source / read_json(source / "modules.json")[0]["path"]
     weights = shutil.ignore_patterns("*.safetensors", "onnx")
@@ -54,7 +54,7 @@ def copy_without_weights(source: Path, target: Path) -> None:
 def _by_optimum(source: Path, target: Path, opset: int) -> None:
     from optimum.exporters.onnx import main_export
 
-    check_folder(source, source.parent.name)  # optimum leaves it to Sentence Transformers whether pickles are read
+    check_folder(source, source.parent.name)  # Optimum does not prevent Sentence Transformers from reading pickles.
     scratch = target.with_name("export")
     main_export(
         str(source),
@@ -73,7 +73,7 @@ def _by_optimum(source: Path, target: Path, opset: int) -> None:
 
 
 def _rename_output(file: Path, old: str, new: str) -> None:
-    """Optimum exports Sentence Transformers with names that its own runtime, and so Sentence Transformers, does not look for."""
+    """Rename an output, because Optimum exports Sentence Transformers with a name that its own runtime does not look for."""
     import onnx
 
     model = onnx.load(file, load_external_data=False)

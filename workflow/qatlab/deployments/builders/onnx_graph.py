@@ -1,7 +1,7 @@
-"""The ONNX graph of a whole Sentence Transformers model, by PyTorch's own exporter.
+"""Export of a whole Sentence Transformers model to an ONNX graph, by PyTorch's own exporter.
 
-Transformer, pooling, linear layers and normalization become one graph that computes what the modules do, so the file needs neither
-PyTorch nor Sentence Transformers to run. Prompts are text that callers put before their own; the graph does not hold them.
+Transformer, pooling, linear layers and normalization become one graph, so the file needs neither PyTorch nor Sentence Transformers
+to run. The graph does not contain prompts, which callers put before their texts.
 
 References:
     https://docs.pytorch.org/docs/stable/onnx_export.html
@@ -20,30 +20,39 @@ from torch import Tensor, nn
 
 from qatlab.errors import UserError
 from qatlab.models.dense_encoder import export_hindrance
-from qatlab.progress import warnings_withheld
+from qatlab.progress import warnings_hidden
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-OUTPUTS = ("last_hidden_state", "sentence_embedding")  # the names that Sentence Transformers and Optimum look for
-OLDEST_OPSET = 18  # of PyTorch's exporter
-# Two texts of unequal lengths: the exporter takes a dimension of size 1 to be always 1.
+OUTPUTS = ("last_hidden_state", "sentence_embedding")  # names that Sentence Transformers and Optimum look for
+OLDEST_OPSET = 18  # oldest operator set of PyTorch's exporter
+# There are two texts, because the exporter treats a dimension of size 1 as constant.
 EXAMPLES = ["A text of a few words.", "A longer text, which has more tokens than the first one has, by far."]
-LONGEST_CHECKED = 512  # tokens: the attention of longer texts takes memory that exporting should not
-AGREEMENT = 1e-4  # of embeddings that PyTorch and the file compute; rounding alone stays below 1e-5
-ONE_FILE = 2**31 - 2**24  # bytes of weights: protobuf ends at 2 GiB, and the graph itself needs some
+LONGEST_CHECKED = 512  # tokens; attention over longer texts would take too much memory for an export
+AGREEMENT = 1e-4  # largest difference between embeddings of PyTorch and the file; rounding alone stays below 1e-5
+ONE_FILE = 2**31 - 2**24  # bytes of weights: protobuf is limited to 2 GiB, of which the graph itself needs some
 
 
 class _WholeModel(nn.Module):
-    """A Sentence Transformers model as a function of tensors."""
+    """Sentence Transformers model as a function of tensors."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         super().__init__()
         self.steps = nn.ModuleList(model)
-        self.kept = model.truncate_dim  # the first dimensions, of a Matryoshka model that says so; None for all
+        self.kept = model.truncate_dim  # number of leading dimensions to keep (Matryoshka); None keeps all
 
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """(batch, sequence) int64 each to (batch, sequence, hidden) and (batch, kept dimensions) float32."""
+        """Compute token embeddings and text embeddings.
+
+        Args:
+            input_ids: token ids, (batch, sequence) int64.
+            attention_mask: 1 for tokens and 0 for padding, (batch, sequence) int64.
+            token_type_ids: segment ids, (batch, sequence) int64, for models that take them.
+
+        Returns:
+            Token embeddings, (batch, sequence, hidden) float32, and text embeddings, (batch, kept dimensions) float32.
+        """
         features = {"input_ids": input_ids, "attention_mask": attention_mask}
         if token_type_ids is not None:
             features["token_type_ids"] = token_type_ids
@@ -58,18 +67,18 @@ class _WholeModel(nn.Module):
 def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) -> None:
     """Write a model as an ONNX file that takes any number of texts and tokens.
 
-    Its inputs are those of INPUTS that the model takes and its tokenizer makes, (batch, sequence) int64; its outputs are
-    `last_hidden_state`, (batch, sequence, hidden), what the transformer makes of each token, and `sentence_embedding`, (batch, dim),
-    float32 both. Weights of more than 2 GB are in a second file, `<path>.data`.
+    Its inputs are those of INPUTS that the model takes and its tokenizer produces, (batch, sequence) int64. Its outputs are
+    `last_hidden_state`, (batch, sequence, hidden), the transformer's output for each token, and `sentence_embedding`, (batch, dim),
+    both float32. Weights of more than 2 GB are written to a second file, `<path>.data`.
 
     Args:
-        model: in float32, on the CPU. Its attention becomes "eager", which the exporter has operators for in every architecture.
+        model: the model in float32 on the CPU. Its attention is set to "eager", which the exporter supports in every architecture.
         path: the file to write; its folder exists.
         opset: ONNX operator set, at least OLDEST_OPSET.
-        name: what messages call the model.
+        name: name of the model, for messages.
 
     Raises:
-        UserError: for a model that cannot be exported, or whose file does not compute what it does.
+        UserError: if the model cannot be exported, or the file computes different embeddings.
     """
     check_exportable(model, name)
     model.eval()
@@ -77,8 +86,8 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
     whole = _WholeModel(model).eval()
     inputs = _tokens(model, EXAMPLES)
     try:
-        # The exporter warns of packages and of its own internals, about which a user can do nothing.
-        with warnings_withheld("torch.onnx"), torch.no_grad():
+        # The exporter warns of packages and of its own internals, which a user cannot change.
+        with warnings_hidden("torch.onnx"), torch.no_grad():
             program = torch.onnx.export(
                 whole,
                 kwargs=inputs,
@@ -101,29 +110,35 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
 
 
 def check_exportable(model: SentenceTransformer, name: str) -> None:
-    """Raises UserError for a model whose embeddings a graph of token ids cannot compute, before anything is exported."""
+    """Raise a UserError for a model whose embeddings a graph of token ids cannot compute, before anything is exported."""
     pooled = all(getattr(module, "include_prompt", True) for module in model)
     hindrance = export_hindrance(type(model[0]).__name__, model.prompts or {}, pooled)
     if hindrance is not None:
         raise UserError(f"{name}: {hindrance}; leave its ONNX deployments out")
-    available, asked = positions(model[0].auto_model), model.max_seq_length
-    if available is not None and asked is not None and asked > available:
+    available, requested = positions(model[0].auto_model), model.max_seq_length
+    if available is not None and requested is not None and requested > available:
         raise UserError(
-            f"{name}: max_seq_length is {asked}, and the model has {available} positions; set model.max_seq_length={available}"
+            f"{name}: max_seq_length is {requested}, and the model has {available} positions; set model.max_seq_length={available}"
         )
 
 
 def positions(transformer: nn.Module) -> int | None:
-    """How many tokens a text may have, by the table of positions; None where positions are computed."""
+    """Return how many tokens the table of position embeddings can hold; None for a model that computes positions."""
     for name, module in transformer.named_modules():
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and MPNet begin to count behind the padding token's number.
+            # RoBERTa and MPNet count positions from the id of the padding token plus one.
             return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
     return None
 
 
 def check_graph(model: SentenceTransformer, path: Path, name: str) -> None:
-    """Raises UserError unless a file computes a model's embeddings: of one text, of unequal ones, of one that fills the length."""
+    """Raise a UserError unless a file computes a model's embeddings of one text, of texts of unequal lengths, and of a long text.
+
+    Args:
+        model: the model in float32 on the CPU.
+        path: the ONNX file.
+        name: name of the model, for messages.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -136,10 +151,10 @@ def check_graph(model: SentenceTransformer, path: Path, name: str) -> None:
         if inputs["input_ids"].shape[1] > LONGEST_CHECKED:
             inputs = {key: values[:, :LONGEST_CHECKED] for key, values in inputs.items()}
         with torch.no_grad():
-            wanted = whole(**inputs)[1].numpy()
-        found = session.run([OUTPUTS[1]], {key: values.numpy() for key, values in inputs.items()})[0]
-        # Embeddings that are not normalized may be of any length.
-        distance = np.abs(found - wanted).max() / max(1.0, np.abs(wanted).max())
+            expected = whole(**inputs)[1].numpy()
+        actual = session.run([OUTPUTS[1]], {key: values.numpy() for key, values in inputs.items()})[0]
+        # Embeddings that are not normalized may have any length.
+        distance = np.abs(actual - expected).max() / max(1.0, np.abs(expected).max())
         if not distance <= AGREEMENT:
             raise UserError(
                 f"{name}: its ONNX file is wrong: embeddings differ from PyTorch's by {distance:.1e} ({len(texts)} texts of "
@@ -148,10 +163,10 @@ def check_graph(model: SentenceTransformer, path: Path, name: str) -> None:
 
 
 def _keep_normalization_fast(graph: Any) -> None:
-    """Write the additions before layer normalizations as Sum instead of Add, which computes the same.
+    """Replace the additions before layer normalizations by Sum, which computes the same as Add.
 
     ONNX Runtime fuses Add and LayerNormalization into SkipLayerNormalization, whose CPU kernel takes three times as long as the two
-    separate operators (release 1.32, all-MiniLM-L6-v2): a sixth to a fifth of an int8 model's time.
+    separate operators (release 1.32, all-MiniLM-L6-v2): a sixth to a fifth of the time of an int8 model.
     """
     for node in graph.graph:
         if node.op_type == "LayerNormalization" and node.inputs[0] is not None:
@@ -161,10 +176,10 @@ def _keep_normalization_fast(graph: Any) -> None:
 
 
 def _name_by_module(graph: Any) -> None:
-    """Names nodes and values after the modules that they come from, as PyTorch's older exporter did: /0/encoder/layer.0/…/MatMul.
+    """Name nodes and values after the modules that they come from, as PyTorch's older exporter did: /0/encoder/layer.0/…/MatMul.
 
-    By these names a study leaves nodes in float. What else is noted of a node, such as the lines of this machine's files that it
-    comes from, is left out.
+    A study refers to nodes by these names to leave them in float. Other metadata of a node, such as the source lines on this
+    machine that it comes from, is removed.
     """
     counts: Counter[str] = Counter()
     outputs = {id(value) for value in graph.graph.outputs}
@@ -173,10 +188,10 @@ def _name_by_module(graph: Any) -> None:
         base = f"{_path(scopes[-2] if scopes[1:] else '')}/{node.op_type}"
         node.name = f"{base}_{counts[base]}" if counts[base] else base
         counts[base] += 1
-        for at, value in enumerate(node.outputs):
+        for number, value in enumerate(node.outputs):
             value.metadata_props.clear()
             if id(value) not in outputs:
-                value.name = f"{node.name}_output_{at}"
+                value.name = f"{node.name}_output_{number}"
         node.metadata_props.clear()
     for value in (*graph.graph.inputs, *graph.graph.initializers.values()):
         value.metadata_props.clear()
@@ -185,24 +200,27 @@ def _name_by_module(graph: Any) -> None:
 
 
 def _path(module: str) -> str:
-    """steps.0.model.encoder.layer.0.attention to /0/encoder/layer.0/attention."""
+    """Convert a module's name to a path: steps.0.model.encoder.layer.0.attention to /0/encoder/layer.0/attention."""
     parts = module.split(".")
     if parts[0] != "steps":
         return ""
     parts = parts[1:]
-    if parts[1:2] in (["model"], ["auto_model"]):  # what a Sentence Transformers module calls its transformer
+    if parts[1:2] in (
+        ["model"],
+        ["auto_model"],
+    ):  # attribute of a Sentence Transformers module that holds its transformer
         del parts[1]
     path = ""
-    for at, part in enumerate(parts):
-        path += f".{part}" if at and part.isdecimal() else f"/{part}"
+    for depth, part in enumerate(parts):
+        path += f".{part}" if depth and part.isdecimal() else f"/{part}"
     return path
 
 
 def _tokens(model: SentenceTransformer, texts: list[str]) -> dict[str, Tensor]:
-    """What the model's tokenizer makes of texts, as far as the transformer takes it."""
-    taken = inspect.signature(model[0].auto_model.forward).parameters
+    """Return those outputs of the model's tokenizer for texts that are inputs of the transformer."""
+    accepted = inspect.signature(model[0].auto_model.forward).parameters
     tokens = model.preprocess(texts)
-    return {key: tokens[key] for key in INPUTS if key in tokens and key in taken}
+    return {key: tokens[key] for key in INPUTS if key in tokens and key in accepted}
 
 
 def _weight_bytes(module: nn.Module) -> int:
@@ -210,7 +228,7 @@ def _weight_bytes(module: nn.Module) -> int:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of the innermost cause."""
+    """Return the first line of the innermost cause of an error."""
     while error.__cause__ is not None:
         error = error.__cause__
     return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

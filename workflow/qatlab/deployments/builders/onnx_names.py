@@ -1,4 +1,4 @@
-"""Names of the files of one model's deployments in a Sentence Transformers folder that has them all."""
+"""File names of one model's deployments in a Sentence Transformers folder that holds all of them."""
 
 from collections.abc import Mapping
 
@@ -6,7 +6,7 @@ from qatlab.deployments.deployment import Deployment
 
 
 def shared_names(deployments: Mapping[str, Deployment]) -> dict[str, str]:
-    """Return, by deployment, its file in a folder that has them all; deployments without such a file are left out."""
+    """Return the names of the files in the common folder, by deployment; deployments without such a file are left out."""
     names: dict[str, str] = {}
     for name, config in deployments.items():
         others = {other: (deployments[other], file) for other, file in names.items()}

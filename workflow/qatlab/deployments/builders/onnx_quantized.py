@@ -1,4 +1,4 @@
-"""A quantized ONNX file, by its configuration; within a drift budget, or with the names of the nodes that break it."""
+"""Builder of quantized ONNX files, which compares their drift with a budget and finds the nodes that exceed it."""
 
 import math
 import shutil
@@ -11,7 +11,7 @@ import onnx
 from qatlab.artifact import write_json
 from qatlab.deployments.builders import onnx_dynamic, onnx_static
 from qatlab.deployments.builders.calibration import calibration_texts
-from qatlab.deployments.builders.drift_budget import Finding, search
+from qatlab.deployments.builders.drift_budget import SearchResult, search
 from qatlab.deployments.encoders.onnx import OnnxEncoder
 from qatlab.deployments.onnx import (
     BUDGET_FILE,
@@ -32,18 +32,28 @@ BATCH_SIZE = 32
 def deploy(
     source: Path, target: Path, config: OnnxDeployment, data: Path | None, threads: int | None, label: str
 ) -> Coverage:
-    """Write the folder `source` of a float ONNX deployment with its file quantized; budget.json beside it, with a budget.
+    """Copy the folder of a float ONNX deployment and quantize its file; with a budget, also write budget.json beside the folder.
 
-    Returns how many weights of matrix products are quantized, of how many.
+    Args:
+        source: folder of the float deployment.
+        target: the folder to write.
+        config: the quantized deployment.
+        data: folder of the data artifact, for calibration texts.
+        threads: number of CPU threads; None for all.
+        label: name of the deployment, for messages.
 
-    Raises UserError for a float file that is not whole, for nodes to exclude that it does not have, and where less than half of
-    the weights are quantized though no node is excluded.
+    Returns:
+        The number of quantized weights of matrix products among all of them.
+
+    Raises:
+        UserError: if the float file is incomplete or lacks a node to exclude, or if less than half of the weights are quantized
+            although no node is excluded.
     """
     assert config.quantization is not None
     plain = _load(source / ONNX_FILE)
-    there = {node.name for node in plain.graph.node}
+    nodes = {node.name for node in plain.graph.node}
     for name in config.quantization.nodes_to_exclude:
-        if name not in there:
+        if name not in nodes:
             raise UserError(f"quantization.nodes_to_exclude names '{name}', which is not a node of the ONNX file")
     _quantize(source, target, config.quantization, data)
     if config.budget is not None:
@@ -59,7 +69,7 @@ def deploy(
 
 
 def _leaves_products_out(config: OnnxDeployment) -> bool:
-    """Whether the configuration itself says that matrix products stay in float."""
+    """Return whether the configuration itself keeps matrix products in float."""
     quantization = config.quantization
     operators = quantization.op_types if isinstance(quantization, StaticQuantization) else ["MatMul"]
     excluded = quantization.nodes_to_exclude if quantization is not None else []
@@ -67,7 +77,7 @@ def _leaves_products_out(config: OnnxDeployment) -> bool:
 
 
 def float_weights(model: Any) -> int:
-    """Return how many float weights the matrix products of an ONNX model have."""
+    """Return the number of float weights of the matrix products in an ONNX model."""
     names = {node.input[1] for node in model.graph.node if node.op_type in ("MatMul", "Gemm")}
     return sum(
         math.prod(tensor.dims)
@@ -79,26 +89,26 @@ def float_weights(model: Any) -> int:
 def _keep_within_budget(
     source: Path, target: Path, config: OnnxDeployment, data: Path | None, threads: int | None, label: str
 ) -> None:
-    """Write budget.json beside a quantized folder, and quantize it anew without the nodes that the budget leaves out."""
+    """Write budget.json beside a quantized folder, and quantize it again without the nodes that the budget leaves out."""
     assert config.quantization is not None
     assert config.budget is not None
     assert data is not None
-    finding = _search(source, target.with_name("try"), config, data, threads)
-    left_out = [name for name, _ in finding.nodes] if config.budget.leave_out else []
+    result = _search(source, target.with_name("try"), config, data, threads)
+    left_out = [name for name, _ in result.nodes] if config.budget.leave_out else []
     if left_out:
         shutil.rmtree(target)
         _quantize(source, target, _without(config.quantization, left_out), data)
-    write_json(target.with_name(BUDGET_FILE), _summary(config.budget, finding, left_out))
-    say(f"deploy {label}: {_sentence(config.budget, finding, left_out)}")
+    write_json(target.with_name(BUDGET_FILE), _summary(config.budget, result, left_out))
+    say(f"deploy {label}: {_sentence(config.budget, result, left_out)}")
 
 
 def products(model: Any) -> list[str]:
-    """The matrix products with weights in an ONNX model, which are what is quantized, in the order of the graph."""
+    """Return the names of the matrix products with weights, which quantization affects, in the order of the graph."""
     constant = {tensor.name for tensor in model.graph.initializer}
     return [node.name for node in model.graph.node if node.op_type in ("MatMul", "Gemm") and node.input[1] in constant]
 
 
-def _search(source: Path, scratch: Path, config: OnnxDeployment, data: Path, threads: int | None) -> Finding:
+def _search(source: Path, scratch: Path, config: OnnxDeployment, data: Path, threads: int | None) -> SearchResult:
     assert config.quantization is not None
     assert config.budget is not None
     texts = calibration_texts(source, data, config.budget.texts)
@@ -111,10 +121,10 @@ def _search(source: Path, scratch: Path, config: OnnxDeployment, data: Path, thr
         embeddings = OnnxEncoder(scratch, threads, config.exact_products).encode(texts, BATCH_SIZE)
         return float(np.mean(1 - cosine(plain, embeddings)))
 
-    nodes = [n for n in products(_load(source / ONNX_FILE)) if n not in config.quantization.nodes_to_exclude]
-    finding = search(nodes, drift_without, config.budget)
+    nodes = [name for name in products(_load(source / ONNX_FILE)) if name not in config.quantization.nodes_to_exclude]
+    result = search(nodes, drift_without, config.budget)
     shutil.rmtree(scratch)
-    return finding
+    return result
 
 
 def _quantize(source: Path, target: Path, config: DynamicQuantization | StaticQuantization, data: Path | None) -> None:
@@ -134,25 +144,25 @@ def _without(
 def _load(path: Path) -> Any:
     try:
         return onnx.load(path)
-    except Exception as error:  # protobuf's and the file system's
+    except Exception as error:  # Errors of protobuf and of the file system have no common base class.
         raise UserError(
-            f"{path} is not a whole ONNX file ({type(error).__name__}); delete its folder, {path.parents[2]}, and run again"
+            f"{path} is not a complete ONNX file ({type(error).__name__}); delete its folder, {path.parents[2]}, and run again"
         ) from None
 
 
-def _summary(budget: DriftBudget, finding: Finding, left_out: list[str]) -> dict[str, Any]:
+def _summary(budget: DriftBudget, result: SearchResult, left_out: list[str]) -> dict[str, Any]:
     return {
         "budget": budget.mean_distance,
-        "drift": finding.drift,
-        "nodes": [{"node": name, "drift_without": drift} for name, drift in finding.nodes],
-        "drift_without_nodes": finding.remaining,
+        "drift": result.drift,
+        "nodes": [{"node": name, "drift_without": drift} for name, drift in result.nodes],
+        "drift_without_nodes": result.remaining,
         "left_out": left_out,
     }
 
 
-def _sentence(budget: DriftBudget, finding: Finding, left_out: list[str]) -> str:
-    if not finding.nodes:
-        return f"drift {finding.drift:.4f} is within the budget of {budget.mean_distance:g}"
-    names = ", ".join(f"{name} ({drift:.4f} without it)" for name, drift in finding.nodes)
-    done = "left in float" if left_out else "all quantized; leave_out: true keeps them in float"
-    return f"drift {finding.drift:.4f} is over the budget of {budget.mean_distance:g}; worst: {names}; {done}"
+def _sentence(budget: DriftBudget, result: SearchResult, left_out: list[str]) -> str:
+    if not result.nodes:
+        return f"drift {result.drift:.4f} is within the budget of {budget.mean_distance:g}"
+    names = ", ".join(f"{name} ({drift:.4f} without it)" for name, drift in result.nodes)
+    measure = "left in float" if left_out else "all quantized; leave_out: true keeps them in float"
+    return f"drift {result.drift:.4f} is over the budget of {budget.mean_distance:g}; worst: {names}; {measure}"

@@ -1,4 +1,4 @@
-"""int8 quantization of an ONNX file with calibrated ranges of activations (QDQ) by ONNX Runtime, which needs no torch."""
+"""Static int8 quantization of an ONNX file by ONNX Runtime with calibrated activation ranges (QDQ), without PyTorch."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,25 +19,31 @@ METHODS = {
 
 
 class Texts(CalibrationDataReader):
-    """Batches of tokenized texts, once."""
+    """Reader of batches of tokenized texts, which can be read once."""
 
     def __init__(self, batches: Iterator[dict[str, np.ndarray]]) -> None:
         self.batches = batches
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next batch; None after the last."""
+        """Return the next batch, or None after the last."""
         return next(self.batches, None)
 
 
 def quantize(source: Path, target: Path, config: StaticQuantization, texts: list[str]) -> None:
-    """Writes the folder `source` with its float ONNX file quantized: ranges of activations as `texts` have them.
+    """Copy a deployment's folder and quantize its ONNX file, with activation ranges that are calibrated on texts.
+
+    Args:
+        source: folder of a float ONNX deployment.
+        target: the folder to write.
+        config: the parameters of ONNX Runtime.
+        texts: the calibration set.
 
     Reference: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
     """
     copy_without_weights(source, target)
     (target / ONNX_FILE).parent.mkdir()
     names = {entry.name for entry in onnx.load(source / ONNX_FILE, load_external_data=False).graph.input}
-    # Histograms of activations want every batch in one shape.
+    # Histograms of activations require batches of equal shape.
     batches = feeds(source, texts, names, same_length=config.calibration != "minmax")
     quantize_static(
         source / ONNX_FILE,

@@ -1,4 +1,4 @@
-"""OpenVINO's own format, made from the ONNX file; int8 by NNCF, with ranges of activations fitted on training texts."""
+"""Builder of OpenVINO models from an ONNX file; int8 by NNCF, with activation ranges that are calibrated on training texts."""
 
 import sys
 from pathlib import Path
@@ -7,12 +7,12 @@ from types import ModuleType
 from qatlab.deployments.onnx import ONNX_FILE
 from qatlab.deployments.openvino import OpenvinoQuantization
 
-OPENVINO_FILE = "openvino/openvino_model.xml"  # as Optimum and Sentence Transformers call it
+OPENVINO_FILE = "openvino/openvino_model.xml"  # name of the file in Optimum and Sentence Transformers
 
 
 def import_openvino() -> ModuleType:
-    """The package, without its telemetry: a study tells nobody that it runs."""
-    # None makes an import fail, and openvino and nncf both go on without the package; it has no other switch for both.
+    """Import the package without its telemetry."""
+    # None makes the import of the telemetry package fail, which openvino and nncf tolerate; no other switch disables it for both.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     import openvino
 
@@ -21,10 +21,13 @@ def import_openvino() -> ModuleType:
 
 
 def deploy(source: Path, target: Path, config: OpenvinoQuantization | None, texts: list[str]) -> None:
-    """Writes the folder `source`, of a float ONNX deployment, with an OpenVINO model instead.
+    """Copy the folder of a float ONNX deployment, with an OpenVINO model instead of the ONNX file.
 
     Args:
-        texts: what the ranges of activations are fitted on; unused without quantization.
+        source: folder of the float ONNX deployment.
+        target: the folder to write.
+        config: the quantization; None keeps float32.
+        texts: the calibration set; unused without quantization.
 
     Reference: https://docs.openvino.ai, nncf.quantize
     """

@@ -1,4 +1,4 @@
-"""The trained model as it is, in float32 or bfloat16; or with a rotation of its embeddings appended."""
+"""Builder of PyTorch deployments: the unchanged model in float32 or bfloat16, or with an appended rotation of its embeddings."""
 
 from pathlib import Path
 
@@ -9,10 +9,14 @@ from qatlab.machine.gpu import claim_gpu, visible_gpus
 
 
 def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | None, threads: int | None) -> None:
-    """The same folder again, its files shared where the file system allows; or a folder of its own.
+    """Write the folder of a PyTorch deployment; an unchanged model shares its files if the file system allows hard links.
 
     Args:
-        data: the data artifact with the training documents, for a rotation.
+        source: folder of the trained model.
+        target: the folder to write.
+        config: data type and rotation.
+        data: folder of the data artifact with the training documents, for a rotation.
+        threads: number of CPU threads; None for all.
     """
     if not config.rotated and config.dtype == "float32":
         link_or_copy_tree(source, target)

@@ -1,4 +1,4 @@
-"""A model whose weights torchao has quantized, in safetensors: `torchao.safetensors` beside what stays float."""
+"""Builder of models with weights that torchao quantizes: `torchao.safetensors` beside the weights that stay float."""
 
 import json
 import shutil
@@ -20,18 +20,22 @@ from qatlab.weights.convert import convert
 from qatlab.weights.coverage import Coverage
 
 Load = Callable[[Path, WeightsConfig], Any]
-TORCHAO_FILE = "torchao.safetensors"  # the quantized weights, beside what stays float
+TORCHAO_FILE = "torchao.safetensors"  # file of the quantized weights
 
 
 def deploy(source: Path, target: Path, config: WeightsConfig, load: Load | None = None) -> Coverage:
-    """Write the folder `source` with the scheme's layers quantized; `load_quantized` completes the model loaded from it.
+    """Copy a model's folder and quantize the layers of a scheme; `load_quantized` loads the result.
 
-    Returns how many weights of linear layers are quantized, of how many.
-
-    Transformers 4.57 itself stores only float8 of torchao's tensors in safetensors; the rest it would pickle.
+    Of torchao's tensors, Transformers 4.57 itself stores only float8 in safetensors and would pickle the others.
 
     Args:
+        source: folder of the trained model.
+        target: the folder to write.
+        config: the scheme.
         load: loads the float model of a folder; Sentence Transformers by default.
+
+    Returns:
+        The number of quantized weights of linear layers among all of them.
 
     Raises:
         UserError: if the scheme does not fit the model.
@@ -46,7 +50,7 @@ def deploy(source: Path, target: Path, config: WeightsConfig, load: Load | None 
     shutil.copytree(source, target, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
     tensors, metadata = flatten_tensor_state_dict(quantized)
     save_file(tensors, target / TORCHAO_FILE, metadata)
-    bare = {name.partition(".model.")[2] or name for name in quantized}  # as a Transformer module's own file names them
+    bare = {name.partition(".model.")[2] or name for name in quantized}  # names in the file of a Transformer module
     for file in target.rglob("model.safetensors"):
         kept = {name: _stored(tensor, config) for name, tensor in load_file(file).items() if name not in bare}
         save_file(kept, file, {"format": "pt"})
@@ -54,18 +58,27 @@ def deploy(source: Path, target: Path, config: WeightsConfig, load: Load | None 
 
 
 def load_quantized(folder: Path, config: WeightsConfig, load: Load | None = None) -> Any:
-    """The model of a folder that `deploy` wrote, for inference; `load` as there."""
+    """Load the model of a folder that `deploy` wrote, for inference.
+
+    Args:
+        folder: the folder.
+        config: the scheme.
+        load: loads the float model of a folder; Sentence Transformers by default.
+
+    Raises:
+        ValueError: if the file of the quantized weights is incomplete.
+    """
     level = logging.get_verbosity()
-    logging.set_verbosity_error()  # it would warn of the weights that follow
+    logging.set_verbosity_error()  # Transformers would warn of missing weights, which are loaded below.
     model = (load or _load)(folder, config)
     logging.set_verbosity(level)
     with safe_open(folder / TORCHAO_FILE, framework="pt") as file:
         metadata = file.metadata()
     tensors = load_file(folder / TORCHAO_FILE, device=str(model.device))
-    state, left = unflatten_tensor_state_dict(tensors, metadata)
+    state, remaining = unflatten_tensor_state_dict(tensors, metadata)
     missing = set(json.loads(metadata["tensor_names"])) - set(state)
-    if left or missing:
-        raise ValueError(f"{folder / TORCHAO_FILE} is not whole; deploy the model again")
+    if remaining or missing:
+        raise ValueError(f"{folder / TORCHAO_FILE} is incomplete; deploy the model again")
     for name, tensor in state.items():
         layer, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(layer), leaf, torch.nn.Parameter(tensor, requires_grad=False))
@@ -73,7 +86,7 @@ def load_quantized(folder: Path, config: WeightsConfig, load: Load | None = None
 
 
 def _load(folder: Path, config: WeightsConfig) -> SentenceTransformer:
-    """In float32 on the processor; schemes for a GPU's kernels there, in what those compute with."""
+    """Load a model in float32 on the CPU; for schemes of GPU kernels, in bfloat16 on the GPU."""
     return load_model(folder, *(("cuda", "bfloat16") if config.on_gpu else ("cpu", "float32")))
 
 

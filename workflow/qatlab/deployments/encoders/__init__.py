@@ -1,1 +1,1 @@
-"""What runs the files of each backend: one module per runtime that turns texts into embeddings."""
+"""Encoders, which compute embeddings of texts with the files of a backend: one module per runtime."""

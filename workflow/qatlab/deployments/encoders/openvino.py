@@ -1,4 +1,4 @@
-"""Encoding with OpenVINO on the processor."""
+"""Encoder that runs OpenVINO on the CPU."""
 
 import platform
 from pathlib import Path
@@ -10,7 +10,12 @@ from qatlab.deployments.onnx import OUTPUT
 
 
 class OpenvinoEncoder:
-    """A model in OpenVINO's own format, computed in the precision it is stored in."""
+    """Model in OpenVINO's own format on the CPU; activations are computed in float32 unless the file quantizes them.
+
+    Args:
+        folder: a folder with an OpenVINO file and a tokenizer.
+        threads: number of CPU threads; None for all.
+    """
 
     def __init__(self, folder: Path, threads: int | None) -> None:
         from qatlab.deployments.encoders.tokens import TokenBatches
@@ -25,7 +30,16 @@ class OpenvinoEncoder:
         self.device = f"cpu ({platform.machine()}, {threads or 'all'} threads)"
 
     def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
-        """(n, dim) float32, in the order of the texts, each behind the prompt. Batches hold texts of similar length, longest first."""
+        """Encode texts in batches of similar length, longest first.
+
+        Args:
+            texts: the texts.
+            batch_size: number of texts per batch.
+            prompt: text that is put before each of the texts.
+
+        Returns:
+            Embeddings, (n, dim) float32, in the order of the texts.
+        """
         from qatlab.deployments.encoders.tokens import encode_by_length
 
         return encode_by_length([prompt + text for text in texts], batch_size, self._embed)

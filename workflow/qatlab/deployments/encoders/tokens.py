@@ -1,4 +1,4 @@
-"""Batches of token ids, by the tokenizers library alone, for runtimes that need no PyTorch."""
+"""Tokenization in batches with the tokenizers library alone, for runtimes that need no PyTorch."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,14 +9,14 @@ from tokenizers import Tokenizer
 
 from qatlab.artifact import read_json
 
-NO_LIMIT = 1_000_000  # tokens; some tokenizers say 10^30
+NO_LIMIT = 1_000_000  # tokens; some tokenizers state a limit of 10^30
 
 
 class TokenBatches:
-    """The tokenizer of a Sentence Transformers folder.
+    """Tokenizer of a Sentence Transformers folder.
 
     Attributes:
-        max_tokens: of a text; more are cut off.
+        max_tokens: largest number of tokens per text; longer texts are truncated.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,11 +34,11 @@ class TokenBatches:
         self.pad_to(None)
 
     def pad_to(self, length: int | None) -> None:
-        """Pads every text to `length` tokens; None pads to the longest of its batch."""
+        """Pad every text to `length` tokens from now on; None pads to the longest text of the batch."""
         self.tokenizer.enable_padding(length=length, **self._padding)
 
     def feed(self, texts: list[str], names: set[str]) -> dict[str, np.ndarray]:
-        """(texts, tokens) int64 arrays for those of a model's inputs that it has."""
+        """Return the arrays, (texts, tokens) int64, of those inputs that are in `names`, by name."""
         tokens = self.tokenizer.encode_batch(texts)
         columns = {
             "input_ids": [t.ids for t in tokens],
@@ -49,14 +49,23 @@ class TokenBatches:
 
 
 def by_length(texts: list[str], batch_size: int) -> Iterator[list[int]]:
-    """Indices of texts in batches of similar length, longest first: the same batches whatever the runtime."""
+    """Yield the indices of texts in batches of similar length, longest first; batches do not depend on the runtime."""
     order = sorted(range(len(texts)), key=lambda index: (-len(texts[index]), index))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
 
 
 def encode_by_length(texts: list[str], batch_size: int, embed: Callable[[list[str]], np.ndarray]) -> np.ndarray:
-    """(n, dim) float32, in the order of the texts; `embed` turns a batch of them into (batch, dim)."""
+    """Encode texts in batches of similar length.
+
+    Args:
+        texts: at least one text.
+        batch_size: number of texts per batch.
+        embed: computes the embeddings, (batch, dim), of a batch of texts.
+
+    Returns:
+        Embeddings, (n, dim) float32, in the order of the texts.
+    """
     embeddings: np.ndarray | None = None
     for batch in by_length(texts, batch_size):
         vectors = embed([texts[index] for index in batch])
@@ -68,7 +77,10 @@ def encode_by_length(texts: list[str], batch_size: int, embed: Callable[[list[st
 
 
 def _max_tokens(folder: Path, tokenizer_settings: dict[str, Any]) -> int:
-    """As Sentence Transformers has it: with the module in older versions, with the tokenizer since 5.4; never beyond the positions."""
+    """Return the largest number of tokens per text, at most the number of positions.
+
+    Sentence Transformers stores it with the module in older versions, and with the tokenizer since 5.4.
+    """
     module_settings = read_json(folder / "sentence_bert_config.json")
     limit = module_settings.get("max_seq_length") or tokenizer_settings.get("model_max_length") or NO_LIMIT
     positions = read_json(folder / "config.json").get("max_position_embeddings") or NO_LIMIT

@@ -1,4 +1,4 @@
-"""Encoding with Sentence Transformers in PyTorch."""
+"""Encoder that runs Sentence Transformers in PyTorch."""
 
 from pathlib import Path
 
@@ -10,7 +10,13 @@ from qatlab.machine.gpu import claim_gpu, visible_gpus
 
 
 class TorchEncoder:
-    """A trained model as it is deployed: in float32 or bfloat16, fake-quantized, or with weights that torchao has quantized."""
+    """Deployed model in float32 or bfloat16, fake-quantized, or with weights that torchao has quantized.
+
+    Args:
+        folder: a Sentence Transformers folder.
+        threads: number of CPU threads; None for all.
+        config: the deployment.
+    """
 
     def __init__(self, folder: Path, threads: int | None, config: TorchDeployment) -> None:
         if config.runs_on_gpu:
@@ -36,16 +42,21 @@ class TorchEncoder:
         self.device = describe_device(device)
 
     def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
-        """(n, dim) float32, in the order of the texts. Batches hold texts of similar length, longest first.
+        """Encode texts in batches of similar length, longest first.
 
         Args:
-            prompt: stands before each text, and is left out of pooling by a model that says so.
+            texts: the texts.
+            batch_size: number of texts per batch.
+            prompt: text that is put before each of the texts; a model with include_prompt: false excludes it from pooling.
+
+        Returns:
+            Embeddings, (n, dim) float32, in the order of the texts.
         """
         from qatlab.deployments.encoders.tokens import encode_by_length
 
-        def embed(some: list[str]) -> np.ndarray:
+        def embed(batch: list[str]) -> np.ndarray:
             vectors = self.model.encode(
-                some, batch_size=len(some), prompt=prompt, convert_to_tensor=True, show_progress_bar=False
+                batch, batch_size=len(batch), prompt=prompt, convert_to_tensor=True, show_progress_bar=False
             )
             values: np.ndarray = vectors.float().cpu().numpy()
             return values

@@ -52,13 +52,13 @@ def load_deployed(folder: Path, config: TorchDeployment, device: str) -> "PreTra
     return model
 
 
-def _load(folder: Path, config: WeightsConfig, whole: bool = True) -> "PreTrainedModel":
+def _load(folder: Path, config: WeightsConfig, complete: bool = True) -> "PreTrainedModel":
     from qatlab.models.causal_lm import load_model
 
     device, dtype = ("cuda", "bfloat16") if config.on_gpu else ("cpu", "float32")
-    return load_model(folder, device, dtype, whole)
+    return load_model(folder, device, dtype, complete)
 
 
 def _load_around(folder: Path, config: WeightsConfig) -> "PreTrainedModel":
     """Quantized weights are put in afterwards."""
-    return _load(folder, config, whole=False)
+    return _load(folder, config, complete=False)

@@ -15,7 +15,7 @@ from qatlab.machine.device import device_name
 from qatlab.models.causal_lm import load_model, load_tokenizer
 from qatlab.progress import say
 from qatlab.training.causal_lm import Blocks, PadRight, translations
-from qatlab.training.causal_trainer import OnTheClock
+from qatlab.training.causal_trainer import CausalTrainer
 from qatlab.training.padding import sees_padding
 from qatlab.training.resumable import Resumable
 from qatlab.training.training import Training
@@ -47,7 +47,7 @@ class CausalTraining(Training):
 
     def trainer(self, arguments: dict[str, Any], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
         """Return Transformers' trainer, over steps or on the clock."""
-        return OnTheClock(
+        return CausalTrainer(
             model=self.model,
             args=TrainingArguments(**arguments | ({"max_steps": UNENDING} if self.clock else {})),
             train_dataset=self.rows,

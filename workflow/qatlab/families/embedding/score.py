@@ -7,7 +7,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from qatlab.arrays import load_array, numbers_alone
+from qatlab.arrays import load_array, pickles_refused
 from qatlab.artifact import read_json
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
@@ -90,7 +90,7 @@ def _with_similarity(config: EvaluateConfig, encoding: Path, description: JobDes
 
 
 def _range(path: Path) -> Range:
-    with numbers_alone(path):
+    with pickles_refused(path):
         return Range.load(path)
 
 
