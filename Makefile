@@ -1,4 +1,4 @@
-# What a newcomer types. Everything runs in .venv, made from the lock in envs/.
+# Commands for users and developers. Everything runs in .venv, which is installed from the lock in envs/.
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v))) python3)
 BIN := .venv/bin
 INSTALL := -m pip --disable-pip-version-check install --quiet
@@ -8,43 +8,43 @@ CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES)
 
 .PHONY: study report test test-oldest fuzz bench chaos lint format audit lock clean help
 
-help:  ## this list
+help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 study: .venv/.installed  ## run a study (STUDY=quickstart OVERRIDES="key=value …")
 	$(BIN)/snakemake --cores all $(CONFIG)
 
-report: study  ## one self-contained HTML page of the study
+report: study  ## run a study and write its results to one self-contained HTML page
 	$(BIN)/snakemake --cores all $(CONFIG) --report results/studies/$(STUDY)/report.html
 	@echo "results/studies/$(STUDY)/report.html"
 
-# Three files at once, of which one often waits; threads wait without spinning: they share the cores.
-test: .venv/.dev  ## all tests
+# Three test files run at the same time, as one of them often waits. Passive waiting lets their threads share the cores.
+test: .venv/.dev  ## run all tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone tests/bench
 
-# The wheel itself, beside the oldest releases that it is for.
-test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside sentence-transformers 5.7 and transformers 4.57
+# These tests run against the wheel, in an environment with the oldest supported releases.
+test-oldest: .venv/.dev .venv-oldest/.installed  ## run the library's tests with sentence-transformers 5.7 and transformers 4.57
 	rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	.venv-oldest/bin/python $(INSTALL) --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
 	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile $(OLDEST_TESTS)
 OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deployments/builders/test_onnx.py tests/deployments/builders/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
 
-# FUZZ multiplies what `make test` tries; another QATLAB_FUZZ_SEED generates other inputs.
+# FUZZ multiplies the number of inputs that `make test` generates; another QATLAB_FUZZ_SEED generates other inputs.
 FUZZ ?= 100
-fuzz: .venv/.dev  ## generated inputs: 10,000 configurations, 65,000 files, 300 models (two hours; FUZZ=10 for a tenth)
+fuzz: .venv/.dev  ## test generated inputs: 10,000 configurations, 65,000 files, 300 models (two hours; FUZZ=10 for a tenth)
 	QATLAB_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --dist load
 
-bench: .venv/.installed  ## time and memory against references, as ratios: results/bench.csv
+bench: .venv/.installed  ## measure time and memory relative to references: results/bench.csv
 	$(BIN)/python -m qatlab bench
 
-chaos: .venv/.dev  ## kill a study 66 times, at random moments of every stage, and Slurm's jobs and node: results/chaos.csv
+chaos: .venv/.dev  ## kill a study 66 times at random moments of every stage, and Slurm's jobs and node: results/chaos.csv
 	mkdir -p results
 	CHAOS=results/chaos.csv QATLAB_KILLS=66 $(BIN)/python -m pytest tests/workflow/test_killed.py tests/workflow/test_slurm.py
 	@cat results/chaos.csv
 
-lint: .venv/.dev  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
+lint: .venv/.dev  ## run ruff, mypy, import-linter, snakefmt and snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -52,31 +52,31 @@ lint: .venv/.dev  ## ruff, mypy, import-linter, snakefmt, snakemake --lint
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
-format: .venv/.dev  ## let ruff and snakefmt format
+format: .venv/.dev  ## format the code with ruff and snakefmt
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile workflow/rules
 
-audit: .venv/.installed .venv-audit/.installed  ## known vulnerabilities of the lock, and what is done about each (envs/audit.yaml)
+audit: .venv/.installed .venv-audit/.installed  ## list known vulnerabilities of the lock, with the decision about each (envs/audit.yaml)
 	$(BIN)/python -m qatlab audit
 
-lock:  ## resolve envs/*.txt anew (needs uv)
+lock:  ## resolve envs/*.txt again (needs uv)
 	@echo "torch ; sys_platform == 'never'" > .lock-overrides.txt
 	uv pip compile pyproject.toml --extra workflow --extra slurm $(LOCK_OPTIONS) --constraints envs/constraints.txt -o envs/requirements.txt
 	uv pip compile pyproject.toml --extra dev $(LOCK_OPTIONS) --constraints envs/constraints.txt --constraints envs/requirements.txt -o envs/dev.txt
 	uv pip compile pyproject.toml envs/oldest.in --extra onnx $(LOCK_OPTIONS) -o envs/oldest.txt
 	rm .lock-overrides.txt
 	echo "pip-audit>=2.10,<3" | uv pip compile - $(filter-out --overrides .lock-overrides.txt,$(LOCK_OPTIONS)) -o envs/audit.txt
-# torch is left out (envs/torch.txt): one version has many files. Its CUDA packages come with it.
+# torch is pinned in envs/torch.txt, because each version has several files. Its CUDA packages are installed with it.
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--overrides .lock-overrides.txt --no-emit-package torch
 
-clean:  ## remove the environment; results stay
+clean:  ## remove the environments, but not the results
 	rm -rf .venv .venv-oldest .venv-audit
 
 .venv/.installed: envs/torch.txt envs/requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "qatlab needs Python 3.11 or newer; name one with make PYTHON=…" >&2; exit 1; }
-	@echo "making .venv (a few minutes the first time)"
+	@echo "installing .venv (takes a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) -r envs/torch.txt
 	@$(PIP) --no-deps --require-hashes -r envs/requirements.txt
@@ -95,7 +95,7 @@ clean:  ## remove the environment; results stay
 	@.venv-oldest/bin/python $(INSTALL) --no-deps --require-hashes -r envs/oldest.txt
 	@touch $@
 
-# Apart: what audits an environment is no part of it.
+# pip-audit has its own environment, so that it does not become part of the one that it audits.
 .venv-audit/.installed: envs/audit.txt
 	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
 	@.venv-audit/bin/python $(INSTALL) --no-deps --require-hashes -r envs/audit.txt

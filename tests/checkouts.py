@@ -16,9 +16,9 @@ from planted import PLANTED
 
 PARTS = ("Snakefile", "workflow", "conf", "envs", "profiles")
 NOTHING = "Nothing to be done"
-TIMED = ("cost", "search", "pareto")  # tables of timings; all others are the same from run to run
+TIMED = ("cost", "search", "pareto")  # tables with timings; all other tables are reproducible
 
-# One thread a job, so that a result doesn't follow from the cores of the machine.
+# One thread per job, so that results do not depend on the cores of the machine.
 STUDY = """
 # @package _global_
 defaults:
@@ -39,7 +39,7 @@ evaluate: {{bit_axes: []}}
 
 
 def copy_project(folder: Path) -> Path:
-    """What a clone has, as far as a study needs it."""
+    """Copy the parts of the project that a study needs to a folder; return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         source = PROJECT / name
@@ -48,7 +48,7 @@ def copy_project(folder: Path) -> Path:
 
 
 def tiny_study(folder: Path, model: Path, files: Path, methods: str = "[untrained, baseline]") -> Path:
-    """A copy of the project with the study `tiny` in its conf/."""
+    """Copy the project to a folder and add the study `tiny` to its conf/; return the folder."""
     copy_project(folder)
     text = STUDY.format(model=model, files=files, methods=methods, deploy="[torch_fp32, onnx_int8]")
     (folder / "conf" / "study" / "tiny.yaml").write_text(text)
@@ -56,20 +56,20 @@ def tiny_study(folder: Path, model: Path, files: Path, methods: str = "[untraine
 
 
 def command(*arguments: str, study: str = "tiny", **config: str) -> list[str]:
-    """Snakemake on the study."""
-    given = [f"{key}={value}" for key, value in config.items() if value]
-    return [sys.executable, "-m", "snakemake", *arguments, "--config", f"study={study}", *given]
+    """Return the command that runs Snakemake on a study."""
+    settings = [f"{key}={value}" for key, value in config.items() if value]
+    return [sys.executable, "-m", "snakemake", *arguments, "--config", f"study={study}", *settings]
 
 
 def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
-    """Of a user with secrets and without network, whose Python is not told of this project."""
+    """Return the environment of a user with secrets and without network, whose PYTHONPATH does not contain this project."""
     return {**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1", **PLANTED, **more}
 
 
 def snakemake(
     folder: Path, *arguments: str, more: Mapping[str, str] = {}, **config: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the study; what it printed is in stdout. Dry runs are forks, which import nothing anew."""
+    """Run the study; return its exit code and output. Dry runs are forks of a process that has imported Snakemake."""
     if "-n" in arguments and not more:
         return dry_run(folder, command(*arguments, **config), environment(more))
     return subprocess.run(
@@ -110,13 +110,13 @@ def _forking() -> subprocess.Popen[str]:
 
 
 def tables(folder: Path) -> dict[str, bytes]:
-    """The study's tables without timings, by file name."""
-    found = (folder / "results" / "studies" / "tiny" / "tables").iterdir()
-    return {path.name: path.read_bytes() for path in found if not path.name.startswith(TIMED)}
+    """Return the content of the study's tables without timings, keyed by file name."""
+    files = (folder / "results" / "studies" / "tiny" / "tables").iterdir()
+    return {path.name: path.read_bytes() for path in files if not path.name.startswith(TIMED)}
 
 
 class Checkout:
-    """A copy of the project with a study of a test's own in its conf/."""
+    """Copy of the project with the study of one test in its conf/."""
 
     def __init__(self, folder: Path, study: str, name: str = "tiny") -> None:
         self.folder = copy_project(folder)
@@ -126,11 +126,11 @@ class Checkout:
     def snakemake(
         self, *arguments: str, study: str = "", environment: Mapping[str, str] = {}, **config: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the study, or others, on two cores."""
+        """Run the study, or others, on two cores."""
         return snakemake(self.folder, "--cores", "2", *arguments, more=environment, study=study or self.name, **config)
 
     def would_run(self, overrides: str = "") -> set[str]:
-        """The rules of a dry run."""
+        """Return the rules that a dry run lists."""
         result = self.snakemake("-n", overrides=overrides)
         assert result.returncode == 0, result.stdout
         if NOTHING in result.stdout:
@@ -140,10 +140,10 @@ class Checkout:
         return {part.split()[1] for part in counts.group(1).split(", ")} - {"all"}
 
     def tables(self) -> Path:
-        """Their folder."""
+        """Return the folder of the study's tables."""
         return self.folder / "results" / "studies" / self.name / "tables"
 
     def files(self) -> dict[str, int]:
-        """All results, and when each was written (ns)."""
+        """Return all results with the time of their last change in ns, keyed by path."""
         results = self.folder / "results"
         return {str(p.relative_to(results)): p.stat().st_mtime_ns for p in results.rglob("*") if p.is_file()}

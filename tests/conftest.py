@@ -1,4 +1,4 @@
-"""A tiny real model, pairs and a retrieval task, made on the spot: no test needs a network."""
+"""Fixtures: a tiny model, pairs and a retrieval task, all of them generated, so that no test needs a network."""
 
 import gc
 import json
@@ -21,7 +21,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 VOCABULARY = 800
 PROJECT = Path(__file__).resolve().parent.parent
 
-# What scores.csv says of an output that is compared in the usual way.
+# Columns of scores.csv for an output with default scoring.
 AS_IT_IS = {
     "scoring": "dot",
     "ranges": "none",
@@ -36,11 +36,11 @@ needs_optimum = pytest.mark.skipif(
 )
 
 
-LONGEST_FIRST = ("workflow", "training", "deploy", "stages", "losses")  # folders
+LONGEST_FIRST = ("workflow", "training", "deploy", "stages", "losses")  # folders of tests by duration
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Beside one another, files of long tests begin first: the last one would run alone."""
+    """Start the files with the longest tests first if several run in parallel, so that none of them is left to run alone."""
     if hasattr(config, "workerinput"):
         items.sort(
             key=lambda item: LONGEST_FIRST.index(part) if (part := item.path.parent.name) in LONGEST_FIRST else 9
@@ -48,30 +48,34 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Exempt imported libraries from garbage collection: each collection that a trainer requests would scan them for a second."""
+    """Exempt imported libraries from garbage collection: each collection that a trainer starts would scan them for a second."""
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def project() -> Path:
+    """Return the folder of the project."""
     return PROJECT
 
 
 @pytest.fixture(scope="session")
 def pairs() -> list[tuple[str, str]]:
-    """(summary, code) pairs of a package of the standard library."""
+    """Return pairs of summary and code from a package of the standard library."""
     from qatlab.data import docstrings
 
-    found = []
+    functions = []
     for path in sorted((docstrings.package_root("stdlib") / "email").rglob("*.py")):
-        found += [(summary, code) for _, summary, code in docstrings._functions(path)]
-    distinct = list({summary: (summary, code) for summary, code in found}.values())
+        functions += [(summary, code) for _, summary, code in docstrings._functions(path)]
+    distinct = list({summary: (summary, code) for summary, code in functions}.values())
     assert len(distinct) > 120
     return distinct
 
 
 def vocabulary(texts: list[str]) -> list[str]:
-    """WordPiece entries: every character, and the most frequent words. Training one breaks ties anew in every process."""
+    """Return WordPiece entries: every character, and the most frequent words.
+
+    A trained vocabulary would not be reproducible, because training breaks ties differently in every process.
+    """
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer
 
@@ -86,7 +90,7 @@ def vocabulary(texts: list[str]) -> list[str]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
-    """A 2-layer BERT with random weights and a vocabulary of the pairs' words, as a Sentence Transformers folder."""
+    """Return a Sentence Transformers folder with a 2-layer BERT: random weights, and a vocabulary of the words of the pairs."""
     import torch
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -116,7 +120,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, 
 
 @pytest.fixture(scope="session")
 def tiny_files(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
-    """pairs.jsonl to train on, and task/ in BEIR layout of other pairs."""
+    """Return a folder with training pairs in pairs.jsonl, and held-out pairs as task/ in BEIR layout."""
     folder = tmp_path_factory.mktemp("files")
     with (folder / "pairs.jsonl").open("w") as stream:
         for summary, code in pairs[:80]:
@@ -138,7 +142,7 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, 
 
 @pytest.fixture(scope="session")
 def training_data(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
-    """A data artifact of the first pairs."""
+    """Return a data artifact with the first pairs."""
     import pandas as pd
 
     folder = tmp_path_factory.mktemp("data")
@@ -153,7 +157,7 @@ def training_data(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[st
 
 @pytest.fixture(scope="session")
 def training_inputs(tiny_model: Path, training_data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """What a training is made from, by role: artifacts of the tiny model and of the first pairs."""
+    """Return the inputs of a training, keyed by role: artifacts with the tiny model and the first pairs."""
     folder = tmp_path_factory.mktemp("inputs") / "model"
     folder.mkdir()
     (folder / "model").symlink_to(tiny_model)
@@ -165,7 +169,7 @@ def training_inputs(tiny_model: Path, training_data: Path, tmp_path_factory: pyt
 
 @pytest.fixture
 def model(tiny_model: Path) -> "SentenceTransformer":
-    """The tiny model, loaded afresh: a test may change it."""
+    """Return the tiny model, loaded again for each test, so that a test may change it."""
     from sentence_transformers import SentenceTransformer
 
     return SentenceTransformer(str(tiny_model), device="cpu").eval()
@@ -173,13 +177,13 @@ def model(tiny_model: Path) -> "SentenceTransformer":
 
 @pytest.fixture
 def texts(pairs: list[tuple[str, str]]) -> list[str]:
-    """A few short texts."""
+    """Return a few short texts."""
     return [summary for summary, _ in pairs[:16]]
 
 
 @pytest.fixture(scope="session")
 def tiny_decoder() -> "DecoderConfig":
-    """Of a causal language model that is made in no time."""
+    """Return the configuration of a tiny causal language model."""
     from qatlab.config.model import DecoderConfig
 
     return DecoderConfig(
@@ -189,7 +193,7 @@ def tiny_decoder() -> "DecoderConfig":
 
 @pytest.fixture(scope="session")
 def tiny_decoder_folder(tiny_decoder: "DecoderConfig", tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with random weights that are far enough apart for its likeliest tokens to be clear."""
+    """Return a folder with the tiny causal language model, whose random weights are scaled so that its predictions have no ties."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -207,7 +211,7 @@ def tiny_decoder_folder(tiny_decoder: "DecoderConfig", tmp_path_factory: pytest.
 
 @pytest.fixture(scope="session")
 def undisturbed(tiny_model: Path, tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the small study `tiny` and its results, which other runs of it are compared with."""
+    """Return a copy of the project with the study `tiny` and its results, with which other runs of the study are compared."""
     from checkouts import snakemake, tiny_study
 
     folder = tiny_study(tmp_path_factory.mktemp("undisturbed"), tiny_model, tiny_files)

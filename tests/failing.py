@@ -1,4 +1,4 @@
-"""Tables and plots of a finished study as if one of its artifacts had failed, and what must hold for every one of them."""
+"""Tables and plots of a finished study in which one artifact is treated as failed, and checks that each of them must pass."""
 
 from pathlib import Path
 
@@ -16,11 +16,11 @@ LONG = ("scores", "drift", "cost", "search")
 
 
 def shown_without(plan: Plan, results: Path, path: str, output: Path) -> dict[str, pd.DataFrame]:
-    """Each table, all of it text, where the job of one artifact failed and what follows it did not run."""
+    """Return each table as text, as if the job of one artifact had failed and the jobs that depend on it had not run."""
     unfinished = {path}
-    for follows, artifact in plan.artifacts.items():
+    for dependent, artifact in plan.artifacts.items():
         if unfinished & set(artifact.inputs.values()):
-            unfinished.add(follows)
+            unfinished.add(dependent)
     output.mkdir()
     missing = missing_artifacts(plan, results, unfinished, {path})
     write_json(output / "missing.json", ARTIFACTS.dump_python(missing, mode="json"))
@@ -36,20 +36,20 @@ def shown_without(plan: Plan, results: Path, path: str, output: Path) -> dict[st
 
 
 def read(study: Path) -> dict[str, pd.DataFrame]:
-    """Each table of a study's folder, all of it text."""
+    """Return each table of a study's folder as text, keyed by name."""
     return {file.stem: pd.read_csv(file, dtype=str, keep_default_na=False) for file in study.glob("tables/*.csv")}
 
 
-def check_nothing_is_blank(shown: dict[str, pd.DataFrame], whole: dict[str, pd.DataFrame]) -> None:
-    """The tables have the rows and columns that they have of the whole study, and no blank cell that is none there."""
-    assert set(shown) == set(whole)
+def check_nothing_is_blank(shown: dict[str, pd.DataFrame], complete: dict[str, pd.DataFrame]) -> None:
+    """Check that the tables have the rows and columns of the complete study, and blank cells only where it has them."""
+    assert set(shown) == set(complete)
     for name, table in shown.items():
-        assert len(table) == len(whole[name]), name
-        assert list(table.columns)[: len(whole[name].columns)] == list(whole[name].columns), name
+        assert len(table) == len(complete[name]), name
+        assert list(table.columns)[: len(complete[name].columns)] == list(complete[name].columns), name
         if name in LONG:
             assert set(table["status"]) <= {"ok", "failed"}
             continue
-        for column in whole[name]:
-            blank = table[column].isin(BLANK) & ~whole[name][column].isin(BLANK)
+        for column in complete[name]:
+            blank = table[column].isin(BLANK) & ~complete[name][column].isin(BLANK)
             assert not blank.any(), (name, column)
     assert any((table == "failed").any(axis=None) for table in shown.values())

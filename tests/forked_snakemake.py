@@ -1,7 +1,7 @@
-"""Runs Snakemake in forks of a process that has imported it, for dry runs: half of their time is imports.
+"""Server that runs Snakemake in forks of a process that has imported it, because imports take half the time of a dry run.
 
-Read from standard input, a JSON object per line: `folder`, `arguments`, `environment`, `output` (the file that takes what is printed).
-Printed: the exit code, a line each. Only libraries are imported ahead: the workflow's own code is that of each checkout.
+It reads one JSON object per line from standard input: `folder`, `arguments`, `environment`, and `output`, the file for the output.
+It prints one exit code per line. Only libraries are imported in advance; the workflow's code is that of each checkout.
 """
 
 import json
@@ -17,7 +17,7 @@ import snakemake.workflow
 
 
 def run(request: dict[str, Any]) -> None:
-    """Become what `python -m snakemake` is in the folder; never returns."""
+    """Run `python -m snakemake` in the folder and exit the process with its exit code."""
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
         os.dup2(source, stream)

@@ -1,4 +1,4 @@
-"""A small Hugging Face hub on loopback: serves the folders it is given, in the hub's own protocol, and fails as it is told."""
+"""Small Hugging Face hub on loopback, which serves folders by the protocol of the hub, with configurable faults."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ import pandas as pd
 
 COMMIT = "0" * 39 + "1"
 OTHER_COMMIT = "0" * 39 + "2"
-PATHS = (  # of the hub: https://huggingface.co/docs/hub/api
+PATHS = (  # see https://huggingface.co/docs/hub/api
     r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)(/revision/(?P<revision>[^/]+))?",
     r"/api/(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)/(?P<listing>tree|paths-info)/(?P<revision>[^/]+)(/(?P<path>.*))?",
     r"/((?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+)/resolve/(?P<revision>[^/]+)/(?P<file>.+)",
@@ -28,14 +28,16 @@ Answer = tuple[int, dict[str, str], bytes]  # status, headers and body
 
 @dataclass
 class Hub:
-    """What is served, what goes wrong, and what was asked.
+    """Content and faults of the server, and a count of its requests.
 
     Attributes:
-        models, datasets: folders by id, or by commit for an id that has several. `gated/model` asks for terms.
-        main: the commit that a repository's branch main is at, by id.
-        faults: by a part of a request's path: what happens to the next such requests, in turn. A number is a status;
-            "slow" answers after `delay` seconds, "cut" ends a body in its middle.
-        asked: how often each path was asked for, whatever the answer.
+        models, datasets: folders, keyed by id, or by commit for an id that has several. `gated/model` requires accepted terms.
+        main: the commit of the branch main of a repository, keyed by id.
+        faults: faults of the next requests, in order, keyed by a part of their path. A number is a status; "slow" answers
+            after `delay` seconds, and "cut" truncates the body at half its length.
+        delay: of a slow answer, in seconds.
+        requests: number of requests per path, whatever the answer.
+        address: URL of the server while it runs.
     """
 
     models: dict[str, Path | dict[str, Path]] = field(default_factory=dict)
@@ -43,29 +45,30 @@ class Hub:
     main: dict[str, str] = field(default_factory=dict)
     faults: dict[str, list[int | str]] = field(default_factory=dict)
     delay: float = 0.5
-    asked: Counter = field(default_factory=Counter)
+    requests: Counter = field(default_factory=Counter)
     address: str = ""
 
     def fault(self, path: str) -> int | str | None:
+        """Return the fault of a request and remove it from the list, or None."""
         for part, waiting in self.faults.items():
             if part in path and waiting:
                 return waiting.pop(0)
         return None
 
     def respond(self, command: str, path: str, query: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Status, headers and body of any request; this hub takes nothing, so that what is posted are questions too."""
+        """Return status, headers and body for any request. This hub accepts no uploads, so a POST is a query too."""
         return self.answer(path, query, body)
 
     def answer(self, path: str, query: str, body: bytes) -> Answer:
-        """Status, headers and body of a request."""
-        found = next((match for match in (re.fullmatch(pattern, path) for pattern in PATHS) if match), None)
-        if found is None:
+        """Return status, headers and body for a query."""
+        match = next((match for match in (re.fullmatch(pattern, path) for pattern in PATHS) if match), None)
+        if match is None:
             return 404, {}, b""
-        asked = found.groupdict()
-        name, commit = asked["name"], asked["revision"] or "main"
+        parts = match.groupdict()
+        name, commit = parts["name"], parts["revision"] or "main"
         if name == "gated/model":
             return 403, {"X-Error-Code": "GatedRepo"}, b""
-        repositories = self.datasets if asked["kind"] == "datasets" else self.models
+        repositories = self.datasets if parts["kind"] == "datasets" else self.models
         if name not in repositories:
             return 404, {"X-Error-Code": "RepoNotFound"}, b""
         commits = repositories[name] if isinstance(repositories[name], dict) else {COMMIT: repositories[name]}
@@ -74,13 +77,13 @@ class Hub:
             return 404, {"X-Error-Code": "RevisionNotFound"}, b""
         folder = commits[commit]
         files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.is_file()}
-        if asked.get("file"):
-            return self._file(files.get(asked["file"]), commit)
-        if asked.get("listing") == "paths-info":
+        if parts.get("file"):
+            return self._file(files.get(parts["file"]), commit)
+        if parts.get("listing") == "paths-info":
             wanted = parse_qs(body.decode())["paths"]
             return _json([_entry(name, files[name]) for name in wanted if name in files])
-        if asked.get("listing"):
-            return _json(_tree(files, asked["path"], parse_qs(query).get("recursive", ["false"])[0].lower() == "true"))
+        if parts.get("listing"):
+            return _json(_tree(files, parts["path"], parse_qs(query).get("recursive", ["false"])[0].lower() == "true"))
         about = {"id": name, "sha": commit, "siblings": [{"rfilename": file} for file in files]}
         return _json({**about, "private": False, "tags": [], "downloads": 0})
 
@@ -93,7 +96,7 @@ class Hub:
 
 
 def _tree(files: dict[str, Path], folder: str | None, recursive: bool) -> list[dict[str, object]]:
-    """Files and folders below a folder: all of them, or those directly in it."""
+    """Return the entries below a folder: all files and folders, or only those directly in it."""
     prefix = f"{folder}/" if folder else ""
     below = {name: path for name, path in files.items() if name.startswith(prefix)}
     folders = {
@@ -121,7 +124,7 @@ def _json(value: object) -> Answer:
 
 @contextmanager
 def serve(hub: Hub) -> Iterator[Hub]:
-    """Serves a hub; its `address` is for HF_ENDPOINT."""
+    """Serve a hub during the context; its `address` is the value for HF_ENDPOINT."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -140,7 +143,7 @@ def serve(hub: Hub) -> Iterator[Hub]:
         def respond(self, sent=b""):
             address = urlsplit(self.path)
             path = unquote(address.path)
-            hub.asked[path] += 1
+            hub.requests[path] += 1
             fault = hub.fault(path)
             if fault == "slow":
                 time.sleep(hub.delay)
@@ -151,9 +154,9 @@ def serve(hub: Hub) -> Iterator[Hub]:
             )
             if status == 429:
                 headers = {"Retry-After": "1"}
-            asked_range = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-            if status == 200 and asked_range:
-                first = int(asked_range[1])
+            byte_range = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
+            if status == 200 and byte_range:
+                first = int(byte_range[1])
                 headers = {**headers, "Content-Range": f"bytes {first}-{len(body) - 1}/{len(body)}"}
                 status, body = 206, body[first:]
             self.send_response(status)
@@ -184,7 +187,7 @@ configs:
 
 
 def card(**configs):
-    """A data set's README, whose head says which files each configuration and split is made of."""
+    """Return the README of a data set, whose header lists the files of each configuration and split."""
     entries = [
         f"- config_name: {name}\n  data_files:\n  - split: {split}\n    path: {path}\n"
         for name, (split, path) in configs.items()
@@ -193,7 +196,7 @@ def card(**configs):
 
 
 def nano(folder, documents):
-    """NanoBEIR's layout: corpus, queries and qrels as configurations, Parquet."""
+    """Write a data set in the layout of NanoBEIR: corpus, queries and qrels as configurations, in Parquet; return the folder."""
     tables = {
         "corpus": pd.DataFrame([{"_id": f"d{i}", "text": text} for i, text in enumerate(documents)]),
         "queries": pd.DataFrame([{"_id": f"q{i}", "text": f"where is {text}"} for i, text in enumerate(documents[:3])]),

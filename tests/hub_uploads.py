@@ -1,4 +1,4 @@
-"""A hub on loopback that takes uploads too, in the hub's own protocol, and gives back what it took."""
+"""Hub on loopback that accepts uploads by the protocol of the Hugging Face hub, and serves the uploaded files."""
 
 import base64
 import hashlib
@@ -13,18 +13,18 @@ import yaml
 from hub_server import COMMIT, Answer, Hub, _json
 
 WRITER, READER = "hf_may_write", "hf_may_read"
-LARGE = (".safetensors", ".onnx", ".npz")  # stored apart from the rest, as .gitattributes of the hub says
+LARGE = (".safetensors", ".onnx", ".npz")  # stored separately, as in .gitattributes of the hub
 
 
 @dataclass
 class UploadHub(Hub):
-    """A hub with one user, whose tokens are WRITER and READER.
+    """Hub with one user, whose tokens are WRITER and READER.
 
     Attributes:
-        folder: where commits are kept.
-        private: by repository that was made.
-        objects: large files by SHA-256.
-        commits: how many there were.
+        folder: with one subfolder per commit.
+        private: whether a repository that was created is private, keyed by name.
+        objects: large files, keyed by SHA-256.
+        commits: number of commits.
     """
 
     folder: Path = Path()
@@ -33,7 +33,7 @@ class UploadHub(Hub):
     commits: int = 0
 
     def respond(self, command, path, query, headers, body) -> Answer:
-        if command == "PUT":  # a signed address: whoever has it may write there
+        if command == "PUT":  # a signed address, which needs no token
             return self._stored(path.removeprefix("/lfs/"), body)
         token = headers.get("Authorization", "").removeprefix("Bearer ")
         if token not in (WRITER, READER):
@@ -46,27 +46,27 @@ class UploadHub(Hub):
             return 403, {"X-Error-Message": "You don't have the rights to create a model under this namespace"}, b"{}"
         if path == "/api/repos/create":
             return self._created(json.loads(body))
-        asked = re.fullmatch(
-            r"/(api/models/)?(?P<name>[^/]+/[^/]+?)(\.git/info/lfs/objects)?/(?P<what>\w+)(/main)?", path
+        request = re.fullmatch(
+            r"/(api/models/)?(?P<name>[^/]+/[^/]+?)(\.git/info/lfs/objects)?/(?P<action>\w+)(/main)?", path
         )
         handlers = {"preupload": self._preuploaded, "batch": self._batch, "commit": self._committed}
-        if asked is None or asked["name"] not in self.private:
+        if request is None or request["name"] not in self.private:
             return 404, {"X-Error-Code": "RepoNotFound"}, b"{}"
-        return handlers[asked["what"]](asked["name"], body)
+        return handlers[request["action"]](request["name"], body)
 
-    def _created(self, asked) -> Answer:
-        name = f"{asked['organization']}/{asked['name']}"
-        there = name in self.private
-        if not there:
-            self.private[name] = asked["visibility"] == "private"
+    def _created(self, request) -> Answer:
+        name = f"{request['organization']}/{request['name']}"
+        exists = name in self.private
+        if not exists:
+            self.private[name] = request["visibility"] == "private"
             self.models[name] = {COMMIT: self.folder / COMMIT}
             (self.folder / COMMIT).mkdir(exist_ok=True)
             self.main[name] = COMMIT
         status, headers, body = _json({"url": f"{self.address}/{name}"})
-        return (409 if there else status), headers, body
+        return (409 if exists else status), headers, body
 
-    def _validated(self, asked) -> Answer:
-        head = re.match(r"---\n(.*?)\n---\n", asked["content"], re.DOTALL)
+    def _validated(self, request) -> Answer:
+        head = re.match(r"---\n(.*?)\n---\n", request["content"], re.DOTALL)
         good = head is not None and "library_name" in yaml.safe_load(head[1])
         if good:
             return _json({"errors": [], "warnings": []})
@@ -77,11 +77,11 @@ class UploadHub(Hub):
         return {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
 
     def _preuploaded(self, name, body) -> Answer:
-        there = self._files(name)
+        files = self._files(name)
         answers = []
         for file in json.loads(body)["files"]:
             path, large = file["path"], file["path"].endswith(LARGE)
-            content = there[path].read_bytes() if path in there else None
+            content = files[path].read_bytes() if path in files else None
             answers.append(
                 {
                     "path": path,
@@ -94,9 +94,9 @@ class UploadHub(Hub):
 
     def _batch(self, name, body) -> Answer:
         objects = []
-        for wanted in json.loads(body)["objects"]:
-            upload = {"actions": {"upload": {"href": f"{self.address}/lfs/{wanted['oid']}", "header": {}}}}
-            objects.append({**wanted, **({} if wanted["oid"] in self.objects else upload)})
+        for entry in json.loads(body)["objects"]:
+            upload = {"actions": {"upload": {"href": f"{self.address}/lfs/{entry['oid']}", "header": {}}}}
+            objects.append({**entry, **({} if entry["oid"] in self.objects else upload)})
         return _json({"transfer": "basic", "objects": objects})
 
     def _stored(self, oid, body) -> Answer:

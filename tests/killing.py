@@ -1,4 +1,4 @@
-"""Ends a training from within, just before one of its steps."""
+"""Interruptions of a training in the same process, before one of its steps."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,16 +9,16 @@ from qatlab.training.callbacks import TrainingLog
 
 
 class Killed(BaseException):
-    """Nothing catches it."""
+    """Exception that no handler catches."""
 
 
 def kill() -> None:
-    """As if the process ended here."""
+    """Raise `Killed`, as if the process ended here."""
     raise Killed
 
 
 def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], None]) -> None:
-    """Has something happen just before a step of the next training, once."""
+    """Call `do` once, before a step of the next training."""
     before = TrainingLog.on_step_begin
 
     def on_step_begin(self: TrainingLog, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

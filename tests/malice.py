@@ -1,4 +1,4 @@
-"""Files that would run code, had anything read them as pickles or as Python: each would make a file that a test looks for."""
+"""Files that run code if they are read as pickles or as Python. The code creates a marker file, which tests look for."""
 
 import os
 import pickle
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Touch:
-    """Its pickle makes a file when it is read."""
+    """Object whose pickle creates a marker file when it is loaded."""
 
     def __init__(self, marker: Path) -> None:
         self.marker = marker
@@ -20,13 +20,13 @@ class Touch:
 
 
 def pickled(path: Path, marker: Path) -> Path:
-    """A plain pickle, as of old PyTorch."""
+    """Write a plain pickle, the format of old PyTorch versions."""
     path.write_bytes(pickle.dumps({"weight": Touch(marker)}, protocol=2))
     return path
 
 
 def torch_archive(path: Path, marker: Path) -> Path:
-    """A zip of a pickle, as torch.save writes it."""
+    """Write a zip archive with a pickle, the format of `torch.save`."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"weight": Touch(marker)}, protocol=2))
         archive.writestr("archive/version", "3\n")
@@ -35,12 +35,12 @@ def torch_archive(path: Path, marker: Path) -> Path:
 
 
 def objects(marker: Path) -> np.ndarray:
-    """An array whose file is a pickle."""
+    """Return an array of objects, which NumPy saves as a pickle."""
     return np.array([Touch(marker)], dtype=object)
 
 
 def module(path: Path, marker: Path) -> Path:
-    """Python that a model's folder may name."""
+    """Write a Python module that the configuration of a model's folder can name."""
     path.write_text(
         f"import pathlib\npathlib.Path({str(marker)!r}).touch()\n"
         "from sentence_transformers.sentence_transformer.modules import Pooling\n\nclass Evil(Pooling):\n    pass\n"

@@ -1,4 +1,4 @@
-"""Miniatures of models that published studies start from: their architectures and files, with random weights, made on the spot."""
+"""Tiny models with random weights, which have the architectures and files of the base models of published studies."""
 
 import string
 from collections.abc import Callable
@@ -18,10 +18,11 @@ GEMMA = {
 
 
 def _gemma_tokenizer(end: bool, segments: bool = False) -> PreTrainedTokenizerFast:
-    """A token a character, behind <bos>, as Gemma's; EmbeddingGemma's ends with <eos>.
+    """Return a tokenizer with one token per character after <bos>, like Gemma's.
 
     Args:
-        segments: it says too which of a pair of texts a token is in, as BERT's and DeBERTa's do.
+        end: whether texts end with <eos>, like EmbeddingGemma's.
+        segments: whether `token_type_ids` distinguish the texts of a pair, like BERT's and DeBERTa's.
     """
     vocabulary = {token: at for at, token in enumerate([*SPECIAL, "▁", *string.printable.strip(), "é", "à"])}
     tokenizer = Tokenizer(models.BPE(vocabulary, [], unk_token="<unk>"))
@@ -35,7 +36,7 @@ def _gemma_tokenizer(end: bool, segments: bool = False) -> PreTrainedTokenizerFa
 
 
 def mpnet(folder: Path, words: list[str]) -> Path:
-    """microsoft/mpnet-base: weights of masked words alone, and nothing of Sentence Transformers."""
+    """Write a model like microsoft/mpnet-base: a masked language model without files of Sentence Transformers."""
     from transformers import MPNetConfig, MPNetForMaskedLM, MPNetTokenizerFast
 
     folder.mkdir(parents=True)
@@ -44,14 +45,14 @@ def mpnet(folder: Path, words: list[str]) -> Path:
     (folder / "vocab.txt").write_text("\n".join(vocabulary) + "\n")
     torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    sizes |= {"max_position_embeddings": 514}  # of which two stand for padding
+    sizes |= {"max_position_embeddings": 514}  # two of them are reserved for padding
     MPNetForMaskedLM(MPNetConfig(vocab_size=len(vocabulary), **sizes)).save_pretrained(folder)
     MPNetTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
 
 
 def embedding_gemma(folder: Path) -> Path:
-    """EmbeddingGemma: Gemma 3 that looks both ways, mean pooling, two linear layers, unit length, and prompts."""
+    """Write a model like EmbeddingGemma: bidirectional Gemma 3, mean pooling, two linear layers, normalization, and prompts."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
     from transformers import Gemma3TextConfig, Gemma3TextModel
@@ -78,7 +79,7 @@ def embedding_gemma(folder: Path) -> Path:
 
 
 def gemma3(folder: Path) -> Path:
-    """Gemma 3 of 270M: text alone."""
+    """Write a model like Gemma 3 270M, which has no vision tower."""
     from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
     tokenizer = _gemma_tokenizer(end=False)
@@ -89,7 +90,7 @@ def gemma3(folder: Path) -> Path:
 
 
 def gemma3_with_images(folder: Path) -> Path:
-    """Gemma 3 of 4B, whose weights for text lie beside those for images."""
+    """Write a model like Gemma 3 4B, which has a vision tower beside the text model."""
     from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     tokenizer = _gemma_tokenizer(end=False)
@@ -105,11 +106,11 @@ def gemma3_with_images(folder: Path) -> Path:
 
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-LONGEST = 64  # tokens of a text that a small encoder takes
+LONGEST = 64  # maximum number of tokens per text of a small encoder
 
 
 def _small_encoders() -> dict[str, Callable[[int], Any]]:
-    """By the name of its architecture, what makes an encoder of so many tokens."""
+    """Return functions that create an encoder for a given vocabulary size, keyed by the name of the architecture."""
     import transformers as t
 
     names = {"pad_token_id": 0, "eos_token_id": 1, "bos_token_id": 2}
@@ -145,9 +146,9 @@ ENCODERS = (
 
 
 def encoder(folder: Path, architecture: str, max_tokens: int = LONGEST, pooling: str = "mean") -> Path:
-    """A small encoder of one of ENCODERS with random weights, as a Sentence Transformers folder; a token a character.
+    """Write a Sentence Transformers folder with a small encoder of one of ENCODERS, with random weights and one token per character.
 
-    Qwen3's pads on the left, as Qwen3-Embedding's does.
+    The tokenizer of Qwen3 pads on the left, like that of Qwen3-Embedding.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
@@ -164,26 +165,29 @@ def encoder(folder: Path, architecture: str, max_tokens: int = LONGEST, pooling:
 
 
 def decoder_encoder(folder: Path, pad: str | None, **tokenizer: Any) -> Path:
-    """An encoder made of a decoder, with last-token pooling; a token a character.
+    """Write a Sentence Transformers folder with a decoder as encoder: last-token pooling, one token per character.
 
     Args:
-        pad: its padding token; None for a tokenizer that has none.
-        tokenizer: what tokenizer_config.json says besides, such as add_eos_token.
+        folder: to be written.
+        pad: the padding token; None for a tokenizer without one.
+        tokenizer: additional entries of tokenizer_config.json, such as add_eos_token.
     """
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import LlamaTokenizerFast, MistralConfig, MistralModel
 
-    whole = _gemma_tokenizer(end=False).backend_tokenizer
+    backend = _gemma_tokenizer(end=False).backend_tokenizer
     names = {"eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>", "padding_side": "left"}
-    made = LlamaTokenizerFast(tokenizer_object=whole, add_bos_token=True, **names, **tokenizer)
+    fast_tokenizer = LlamaTokenizerFast(tokenizer_object=backend, add_bos_token=True, **names, **tokenizer)
     if pad is not None:
-        made.pad_token = pad
+        fast_tokenizer.pad_token = pad
     torch.manual_seed(0)
-    config = MistralConfig(vocab_size=len(made), num_key_value_heads=2, head_dim=8, sliding_window=None, **SMALL)
+    config = MistralConfig(
+        vocab_size=len(fast_tokenizer), num_key_value_heads=2, head_dim=8, sliding_window=None, **SMALL
+    )
     plain = folder.with_name(f"{folder.name}_plain")
     MistralModel(config).save_pretrained(plain)
-    made.save_pretrained(plain)
+    fast_tokenizer.save_pretrained(plain)
     modules = [Transformer(str(plain), max_seq_length=64), Pooling(32, pooling_mode="lasttoken"), Normalize()]
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder), create_model_card=False)
     return folder

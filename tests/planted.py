@@ -1,4 +1,4 @@
-"""Secrets in the environment of all that runs in copies of the project, and a search for them in what it has written."""
+"""Secrets in the environment of commands that run in copies of the project, and a search for them in the files written."""
 
 import base64
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 PLANTED = {"HF_TOKEN": "hf_PlantedForTheTestsOfSecrets", "WANDB_API_KEY": "0123planted4567planted89abcdef"}
 
 
-def forms(secret: str) -> Iterator[bytes]:
-    """A text as it may stand in a file: as it is, or within base64, where it begins at any of three places."""
+def encodings(secret: str) -> Iterator[bytes]:
+    """Yield the ways in which a text can be contained in a file: unchanged, and in base64 at each of the three alignments."""
     yield secret.encode()
     for before in range(3):
         encoded = base64.b64encode(b"x" * before + secret.encode())
@@ -16,7 +16,7 @@ def forms(secret: str) -> Iterator[bytes]:
 
 
 def files_with_secrets(folder: Path) -> list[Path]:
-    """Those below a folder that hold any form of them."""
-    secrets = {form for secret in PLANTED.values() for form in forms(secret)}
+    """Return the files below a folder that contain a secret in any encoding."""
+    secrets = {encoding for secret in PLANTED.values() for encoding in encodings(secret)}
     files = [path for path in folder.rglob("*") if path.is_file()]
     return [path for path in files if any(secret in path.read_bytes() for secret in secrets)]

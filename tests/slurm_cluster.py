@@ -1,7 +1,7 @@
-"""A Slurm cluster of one node, or several, on this machine, for tests: munged, slurmctld and slurmd as Debian's slurm-wlm has them.
+"""Slurm cluster of one or several nodes on this machine, for tests: munged, slurmctld and slurmd of Debian's slurm-wlm.
 
-A node has a GPU as a generic resource (its device file is /dev/null). Slurm's own programs find a cluster by
-/etc/slurm/slurm.conf inside of jobs, whatever the environment says, so that file is written: never over one of somebody else's.
+A node has one GPU as a generic resource (its device file is /dev/null). Inside of jobs, Slurm's programs always read
+/etc/slurm/slurm.conf, whatever the environment, so the cluster writes that file, unless it belongs to another cluster.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 ETC = Path("/etc/slurm")
 MARK = "# made by the tests of qatlab\n"
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
-CPUS, MEMORY_MB = 8, 16000  # what the node says it has; jobs here use less than they ask for
+CPUS, MEMORY_MB = 8, 16000  # configured sizes of the node; the jobs of the tests use less than they request
 CONFIGURATION = """ClusterName=qatlab
 SlurmctldHost={host}(127.0.0.1)
 SlurmUser=root
@@ -49,21 +49,21 @@ PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def why_not() -> str | None:
-    """Why there can be no cluster here, or None."""
+    """Return the reason why no cluster can run on this machine, or None."""
     missing = [name for name in PROGRAMS if shutil.which(name, path=_path()) is None]
     if missing:
         return f"not installed: {', '.join(missing)} (Debian: slurmctld slurmd slurm-client munge)"
     if os.geteuid() != 0:
         return "slurmctld and slurmd need root here"
-    found = ETC / "slurm.conf"
-    if found.exists() and not found.read_text().startswith(MARK):
-        return f"{found} is of another cluster"
+    configuration = ETC / "slurm.conf"
+    if configuration.exists() and not configuration.read_text().startswith(MARK):
+        return f"{configuration} belongs to another cluster"
     return None
 
 
 @contextmanager
 def slurm_cluster(folder: Path, nodes: int = 1) -> Iterator["SlurmCluster"]:
-    """A running cluster whose state and logs are in a folder; gone when closed."""
+    """Run a cluster with its state and logs in a folder, and stop it at the end of the context."""
     cluster = SlurmCluster(folder, nodes)
     try:
         cluster.start()
@@ -73,7 +73,7 @@ def slurm_cluster(folder: Path, nodes: int = 1) -> Iterator["SlurmCluster"]:
 
 
 class SlurmCluster:
-    """Its daemons, which tests may kill and start again."""
+    """Daemons of a cluster, which tests may kill and restart."""
 
     def __init__(self, folder: Path, nodes: int = 1) -> None:
         self.folder = folder
@@ -81,7 +81,7 @@ class SlurmCluster:
         self.processes: dict[str, subprocess.Popen] = {}
 
     def start(self) -> None:
-        """All daemons; returns when the node takes jobs."""
+        """Start all daemons; return when the nodes accept jobs."""
         host = socket.gethostname().partition(".")[0]
         for name in ("state", "spool"):
             (self.folder / name).mkdir()
@@ -100,13 +100,13 @@ class SlurmCluster:
         )
         (ETC / "slurm.conf").write_text(MARK + configuration)
         (ETC / "gres.conf").write_text(MARK + "Name=gpu File=/dev/null\n")
-        of_munge = {
+        munge_options = {
             "key-file": "munge.key",
             "socket": "munge.socket",
             "pid-file": "munged.pid",
             "log-file": "munged.log",
         }
-        options = [f"--{option}={self.folder / name}" for option, name in of_munge.items()]
+        options = [f"--{option}={self.folder / name}" for option, name in munge_options.items()]
         self.run("munged", "--foreground", "--force", f"--seed-file={self.folder / 'munge.seed'}", *options)
         self._wait("munged", lambda: (self.folder / "munge.socket").exists())
         self.run("slurmctld", "-D")
@@ -117,22 +117,22 @@ class SlurmCluster:
         self._wait(self.nodes[-1], lambda: self.ask("sinfo", "--noheader", "--format=%D %T").strip() == every)
 
     def run(self, name: str, *arguments: str, called: str | None = None) -> None:
-        """Starts a daemon, one of several where it is called otherwise."""
+        """Start a daemon; `called` is its name if several run the same program."""
         with (self.folder / f"{called or name}.out").open("ab") as output:
             self.processes[called or name] = subprocess.Popen(
                 [name, *arguments], stdout=output, stderr=output, env=environment(), start_new_session=True
             )
 
     def node(self) -> str:
-        """The state of the node, such as idle or down."""
+        """Return the state of the node, such as idle or down."""
         return self.ask("sinfo", "--noheader", "--format=%T").strip()
 
     def ask(self, *command: str) -> str:
-        """What one of Slurm's commands prints."""
+        """Return the output of one of Slurm's commands."""
         return subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment()).stdout
 
     def stop(self) -> None:
-        """Jobs first, so that none outlives its cluster."""
+        """Kill all jobs, then all daemons, so that no job outlives its cluster."""
         if "slurmctld" in self.processes:
             self.ask("scancel", "--full", "--signal=KILL", "--user=root")
         for process in reversed(self.processes.values()):
@@ -156,7 +156,7 @@ class SlurmCluster:
 
 
 def environment() -> dict[str, str]:
-    """With the folders that daemons are in."""
+    """Return the environment with the folders of the daemons in PATH."""
     return {**os.environ, "PATH": _path()}
 
 

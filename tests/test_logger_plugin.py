@@ -1,4 +1,4 @@
-"""Lines of Snakemake's on the terminal: control characters that they quote are shown, not obeyed."""
+"""Terminal output of the logger plugin: short lines, with escaped control characters."""
 
 import logging
 import subprocess
@@ -9,7 +9,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_logger_plugin_qatlab import LogHandler
 
 
-def test_what_an_error_quotes_is_shown(capfd):
+def test_control_characters_in_an_error_are_escaped(capfd):
     handler = LogHandler.__new__(LogHandler)
     handler.__post_init__()
     record = logging.LogRecord("snakemake", logging.ERROR, "", 0, "unknown study 'a\x1b[2Jb'\nsecond line", None, None)
@@ -19,12 +19,12 @@ def test_what_an_error_quotes_is_shown(capfd):
 
 
 def test_it_leaves_the_import_of_qatlab_to_the_snakefile():
-    """Or another installation's would be the one whose code and configuration are looked at."""
+    """Otherwise the qatlab of another installation would be imported instead of the project's."""
     code = "import sys, snakemake_logger_plugin_qatlab; sys.exit(any(name.partition('.')[0] == 'qatlab' for name in sys.modules))"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_executors_reason_is_shown_without_unknown_parts(capfd):
+def test_the_reason_of_an_executor_is_printed_without_its_advice(capfd):
     handler = LogHandler.__new__(LogHandler)
     handler.__post_init__()
     record = logging.LogRecord("snakemake", logging.ERROR, "", 0, "Error in rule train", None, None)
@@ -37,5 +37,5 @@ def test_an_executors_reason_is_shown_without_unknown_parts(capfd):
         "'sacct').For further error details see the cluster/cloud log and the log files of the involved rule(s)",
     }
     handler.emit(record)
-    said = "failed: train x-1: SLURM-job '5' failed, SLURM status is: 'FAILED' (log: a.log, /b/5.log); results of other jobs stay\n"
-    assert capfd.readouterr().err == said
+    expected = "failed: train x-1: SLURM-job '5' failed, SLURM status is: 'FAILED' (log: a.log, /b/5.log); results of other jobs stay\n"
+    assert capfd.readouterr().err == expected

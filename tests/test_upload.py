@@ -89,7 +89,7 @@ def test_a_second_push_commits_only_changed_files(hub, models):
     assert hub.commits == 3
     assert hub.main[first] == before[first] == again.pushed["ste-seed=0"]["commit"]
     assert hub.main[second] != before[second]
-    assert sum(count for path, count in hub.asked.items() if path.startswith("/lfs/")) == 4
+    assert sum(count for path, count in hub.requests.items() if path.startswith("/lfs/")) == 4
 
 
 @pytest.mark.parametrize(

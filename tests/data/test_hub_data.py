@@ -165,9 +165,9 @@ def test_a_permanent_error_is_reported_without_retries(hub, stage, config, messa
 
 def test_down_is_one_line_and_offline_on_purpose_reads_the_cache(hub, stage, tmp_path):
     assert stage("task", task(), "cached").returncode == 0
-    asked = sum(hub.asked.values())
+    requests = sum(hub.requests.values())
     assert stage("task", task(), "offline", HF_HUB_OFFLINE="1").returncode == 0
-    assert sum(hub.asked.values()) == asked
+    assert sum(hub.requests.values()) == requests
     assert texts_of(tmp_path / "offline") == texts_of(tmp_path / "cached")
     down = stage("task", task(), "down", HF_ENDPOINT="http://127.0.0.1:9")
     assert down.returncode != 0

@@ -270,7 +270,7 @@ def test_each_trained_model_has_a_folder_with_its_figures(finished):
 def test_models_are_pushed_when_asked_for_and_the_token_is_in_no_file(finished, tmp_path):
     pushed = finished.tables().parent / "pushed.json"
     for config, message in (
-        ({}, "error: say whose the models will be on the hub: snakemake push --config push=OWNER"),
+        ({}, "error: the owner of the uploaded models is missing: snakemake push --config push=OWNER"),
         ({"push": "me"}, "error: pushing needs a hub token with write access: export HF_TOKEN=…"),
         (
             {"push": "me/you"},

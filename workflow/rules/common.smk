@@ -1,4 +1,4 @@
-# The plans of the studies, made and validated before any job, and the helpers that let rules look things up in them.
+# Plans of the requested studies, validated before any job starts, and helpers with which rules look up jobs in them.
 import sys
 from inspect import signature
 from itertools import groupby
@@ -24,12 +24,13 @@ from snakemake.logging import logger
 BASE = Path(workflow.basedir)
 LOCK = BASE / "envs" / "requirements.txt"
 DESCRIPTIONS = "results/plan"
-ASKED_FOR = str(config.get("study", "quickstart"))
-# Jobs run this project's qatlab with the Python that runs Snakemake, also when its environment is not activated.
+REQUESTED_STUDIES = str(config.get("study", "quickstart"))
+# Jobs use this project's qatlab and the Python that runs Snakemake, even if its environment is not activated.
 use_this_python(BASE / "workflow")
 
 
 def overrides():
+    """Return the overrides of `--config overrides=…` as a list of strings."""
     given = config.get("overrides", "")
     if isinstance(given, str):
         from qatlab.plan.safe_files import split_overrides, with_closing_quotes
@@ -39,6 +40,7 @@ def overrides():
 
 
 def check_config():
+    """Raise WorkflowError for a key of --config that the workflow does not have."""
     unknown = sorted(
         set(config) - {"study", "scale", "overrides", "bundle", "push", "push_public"}
     )
@@ -49,36 +51,39 @@ def check_config():
         )
 
 
-PLANNED_ELSEWHERE = (
+# Whether another process, the one that submitted this job, has planned the studies and shares its file system with this one.
+IS_PLANNED = (
     not workflow.is_main_process
-    and outline_file(Path(DESCRIPTIONS), ASKED_FOR).is_file()
+    and outline_file(Path(DESCRIPTIONS), REQUESTED_STUDIES).is_file()
 )
 
 
-def planned():
-    """The studies' plans. A job on another machine reads this file again, but plans only where it shares no file system."""
+def load_plans():
+    """Return the plans of the studies; none in a job on another machine that can read the outlines of the main process."""
     check_config()
-    if PLANNED_ELSEWHERE:
+    if IS_PLANNED:
         return []
     from qatlab.plan.study import load_studies
 
-    return load_studies(BASE / "conf", ASKED_FOR, config.get("scale"), overrides())
+    return load_studies(
+        BASE / "conf", REQUESTED_STUDIES, config.get("scale"), overrides()
+    )
 
 
-def outlined():
-    """What rules need of the plans, and of the stages' code where the workflow that submitted this job has looked at it."""
-    if PLANNED_ELSEWHERE:
-        return read_outlines(Path(DESCRIPTIONS), ASKED_FOR)
+def load_outlines():
+    """Return the outlines that rules read, and the hashes of the stages' code that the main process has computed already."""
+    if IS_PLANNED:
+        return read_outlines(Path(DESCRIPTIONS), REQUESTED_STUDIES)
     return [outline(plan) for plan in PLANS], {}
 
 
 def write_plans():
-    """For stages to read, and for jobs on other machines."""
+    """Write the configurations that stages read, and the outlines that jobs on other machines read."""
     from qatlab.plan.study import write_descriptions
 
     for plan in PLANS:
         write_descriptions(plan, Path(DESCRIPTIONS))
-    write_outlines(STUDIES, CODE, Path(DESCRIPTIONS), ASKED_FOR)
+    write_outlines(STUDIES, CODE, Path(DESCRIPTIONS), REQUESTED_STUDIES)
 
 
 report: "../report/workflow.rst"
@@ -87,34 +92,35 @@ report: "../report/workflow.rst"
 try:
     if "bundle" in config:
         run_from(Path(str(config["bundle"])))
-    PLANS = planned()
-    STUDIES, CODE = outlined()
+    PLANS = load_plans()
+    STUDIES, CODE = load_outlines()
 except UserError as error:
     raise WorkflowError(printable(error))
 JOBS = {path: job for study in STUDIES for path, job in study.jobs.items()}
-JOBS_OF = {  # by the kind of artifact that they make
+JOBS_OF = {  # keyed by the kind of artifact that the jobs write
     kind: [JOBS[path] for path in paths]
     for kind, paths in groupby(sorted(JOBS), key=lambda path: path.partition("/")[0])
 }
 
 
-def asked_often(function):
-    """Snakemake asks for the signature of a function at every call; kept with it, it need not be worked out again."""
+def with_cached_signature(function):
+    """Cache the signature of a function, which Snakemake inspects at every call."""
     function.__signature__ = signature(function)
     return function
 
 
 def job(kind, wildcards):
+    """Return the planned job that writes an artifact; raise WorkflowError if the requested studies do not need it."""
     path = f"{kind}/{wildcards.id}"
     if path not in JOBS:
-        raise WorkflowError(f"results/{path} is not part of study {ASKED_FOR}")
+        raise WorkflowError(f"results/{path} is not part of study {REQUESTED_STUDIES}")
     return JOBS[path]
 
 
-def made_from(kind):
-    """Input function: the artifacts that one is made from, by role."""
+def inputs_of(kind):
+    """Return an input function that gives the artifacts from which an artifact is made, keyed by role."""
 
-    @asked_often
+    @with_cached_signature
     def inputs(wildcards):
         return {
             role: f"results/{path}"
@@ -125,12 +131,12 @@ def made_from(kind):
 
 
 def description(kind):
-    """The file with an artifact's configuration."""
+    """Return the path of the file with an artifact's configuration; `{id}` is a wildcard."""
     return f"{DESCRIPTIONS}/{kind}/{{id}}.json"
 
 
 def code(stage, modules=()):
-    """A parameter of every rule: another one reruns what it made."""
+    """Return the hash of a stage's code. It is a parameter of every rule, so that changed code reruns the jobs of the stage."""
     key = " ".join([stage, *modules])
     if key not in CODE:
         CODE[key] = stage_code(stage, LOCK, modules)
@@ -138,17 +144,17 @@ def code(stage, modules=()):
 
 
 def code_of_job(kind):
-    """The same, where an artifact is made by the module of its own kind of source."""
+    """Return a function that gives `code` for the stage and the modules that one job of it uses, such as those of its source."""
 
-    @asked_often
+    @with_cached_signature
     def parameter(wildcards):
         return code(kind, job(kind, wildcards).modules)
 
     return parameter
 
 
-def check_what_is_asked_for():
-    """What a plan alone cannot tell: whether hubs are within reach, and deployments, scores and schemes fit the models."""
+def check_studies():
+    """Check what needs network or model files: that hubs are reachable, and that deployments, scores and schemes fit the models."""
     from qatlab.plan.layers import check_layers
     from qatlab.plan.model_checks import check_models
     from qatlab.plan.preflight import check_hub
@@ -167,18 +173,18 @@ if workflow.is_main_process:
     from qatlab.plan.trainings import trainings
 
     if not workflow.dryrun and clear_stale_locks(Path(".snakemake")):
-        logger.info("the locks of a workflow that was killed are cleared")
+        logger.info("removed the locks that a killed workflow left behind")
     for plan in PLANS:
         for line in trainings(plan.runs):
             logger.info(f"{plan.study}: {line}")
 
 
-if not workflow.is_main_process and not PLANNED_ELSEWHERE:
+if not workflow.is_main_process and not IS_PLANNED:
     write_plans()
 
 
 onstart:
-    check_what_is_asked_for()
+    check_studies()
     write_plans()
     if not workflow.non_local_exec and gpus_here() == 0:
         start_fork_server()

@@ -1,4 +1,4 @@
-# Checks of a push before the first job; the rule `push` itself is in reporting.smk.
+# Checks of an upload to the hub that run before the first job; the rule `push` is in reporting.smk.
 import os
 import shlex
 
@@ -6,7 +6,7 @@ from qatlab.tables.names import model_folder
 
 
 def check_push(study, owner, public):
-    """What would fail after the study's last job, said before the first."""
+    """Raise WorkflowError for an upload that would fail after the last job of the study."""
     from qatlab.upload import repositories
 
     if not isinstance(public, bool):
@@ -18,13 +18,13 @@ def check_push(study, owner, public):
 
 
 def models_to_push(wildcards):
-    """Input function: of the rule push, so that nothing runs for models that cannot be pushed."""
+    """Input function of the rule push: return the models, or raise WorkflowError before any job if they cannot be uploaded."""
     from qatlab.upload import token_from
 
     (study,) = STUDIES
     if "push" not in config:
         raise WorkflowError(
-            "say whose the models will be on the hub: snakemake push --config push=OWNER"
+            "the owner of the uploaded models is missing: snakemake push --config push=OWNER"
         )
     if not study.trained:
         raise WorkflowError(
@@ -41,5 +41,7 @@ PUSH_TO = str(config.get("push", ""))
 PUSH_PUBLIC = config.get("push_public", False)
 if "push" in config:
     if len(STUDIES) > 1:
-        raise WorkflowError("push one study at a time: --config study=NAME push=OWNER")
+        raise WorkflowError(
+            "only one study can be pushed at a time: --config study=NAME push=OWNER"
+        )
     check_push(STUDIES[0], PUSH_TO, PUSH_PUBLIC)

@@ -1,4 +1,4 @@
-# What studies start from: base models, training rows, evaluation tasks, sets of texts.
+# Inputs of studies: base models, training rows, evaluation tasks, sets of texts.
 
 
 # A base model as a plain Sentence Transformers folder.
@@ -19,7 +19,7 @@ rule model:
         "python -m qatlab model --config {params.config} --output {output} --threads {threads} --log {log}"
 
 
-# Training rows as Parquet, wherever they come from.
+# Training rows as Parquet, from any source.
 rule data:
     output:
         directory("results/data/{id}"),
@@ -37,10 +37,10 @@ rule data:
         "python -m qatlab data --config {params.config} --output {output} --threads {threads} --log {log}"
 
 
-# Queries, documents and judgements as Parquet; a model, where hard negatives are mined with one.
+# Queries, documents and judgements as Parquet. A model is an input if hard negatives are mined with one.
 rule task:
     input:
-        unpack(made_from("task")),
+        unpack(inputs_of("task")),
     output:
         directory("results/task/{id}"),
     log:
@@ -57,7 +57,7 @@ rule task:
         "python -m qatlab task --config {params.config} --output {output} --threads {threads} --log {log}"
 
 
-# Texts that are only embedded, for drift.
+# Texts without judgements, which are embedded to measure drift.
 rule texts:
     output:
         directory("results/texts/{id}"),

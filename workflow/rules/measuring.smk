@@ -1,15 +1,15 @@
-# What deployed models give for texts, and every figure of it.
+# Embeddings or predictions of deployed models, and metrics of them.
 
 
-# One pass of a deployed model over a task. All cores unless the study says how many, so that texts per second are not measured beside another job.
+# Run a deployed model over a task, on all cores unless the study sets a number, so that no other job affects the texts per second.
 rule encode:
     input:
-        unpack(made_from("encode")),
+        unpack(inputs_of("encode")),
     output:
         directory("results/encode/{id}"),
     log:
         "results/logs/encode/{id}.log",
-    priority: 2  # before the next training or deployment: figures come as soon as they can
+    priority: 2  # before the next training or deployment, so that results come early
     conda:
         "../../envs/qatlab.yaml"
     threads: threads("encode")
@@ -26,15 +26,15 @@ rule encode:
         "python -m qatlab encode --config {params.config} --output {output} --threads {threads} --log {log}"
 
 
-# Every output precision from one encoding.
+# Score every output precision of one encoding.
 rule score:
     input:
-        unpack(made_from("score")),
+        unpack(inputs_of("score")),
     output:
         directory("results/score/{id}"),
     log:
         "results/logs/score/{id}.log",
-    priority: 4  # before the next encoding, which takes all cores; beside a drift, which takes one as well
+    priority: 4  # before the next encoding, which takes all cores; one core each, so that scores and drift run at the same time
     conda:
         "../../envs/qatlab.yaml"
     threads: 1
@@ -50,15 +50,15 @@ rule score:
         "python -m qatlab score --config {params.config} --output {output} --threads {threads} --log {log}"
 
 
-# A deployment's embeddings against the reference's.
+# Compare the embeddings of a deployment with those of the reference.
 rule drift:
     input:
-        unpack(made_from("drift")),
+        unpack(inputs_of("drift")),
     output:
         directory("results/drift/{id}"),
     log:
         "results/logs/drift/{id}.log",
-    priority: 3  # before the next encoding too
+    priority: 3  # before the next encoding
     conda:
         "../../envs/qatlab.yaml"
     threads: 1
@@ -74,15 +74,15 @@ rule drift:
         "python -m qatlab drift --config {params.config} --output {output} --threads {threads} --log {log}"
 
 
-# In how many bits a run's embeddings differ from the baseline's, and two seeds of the baseline from one another.
+# Count the bits in which embeddings of a run and the baseline differ, or of two seeds of the baseline.
 rule bit_changes:
     input:
-        unpack(made_from("bit_changes")),
+        unpack(inputs_of("bit_changes")),
     output:
         directory("results/bit_changes/{id}"),
     log:
         "results/logs/bit_changes/{id}.log",
-    priority: 3  # before the next encoding too
+    priority: 3  # before the next encoding
     conda:
         "../../envs/qatlab.yaml"
     threads: 1

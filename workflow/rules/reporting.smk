@@ -1,7 +1,7 @@
-# A study's tables, plots and models, and the page of all studies.
+# Tables, plots and models of each study, and the page of all studies.
 
 
-# Every figure of the study: long tables, and wide views for people.
+# All results of a study: long tables, and wide tables for people.
 for STUDY in STUDIES:
 
     rule:
@@ -9,18 +9,18 @@ for STUDY in STUDIES:
             rule_name("tables", STUDY)
         input:
             study_inputs(STUDY, TABULATED),
-            published=published_figures(STUDY),
+            published=published_results(STUDY),
         output:
             runs=f"{study_path(STUDY)}/runs.csv",
             about=f"{study_path(STUDY)}/study.json",
-            whole=touch(whole_tables(STUDY)),
+            complete=touch(completeness_mark(STUDY)),
             long=[
                 report(
                     f"{study_path(STUDY)}/tables/{name}",
                     caption="../report/long_table.rst",
                     category="Tables",
                     subcategory=report_subcategory(STUDY),
-                    labels={"table": name, "form": "every figure"},
+                    labels={"table": name, "form": "all results"},
                 )
                 for name in LONG
             ],
@@ -57,7 +57,7 @@ for STUDY in STUDIES:
             "python -m qatlab tables --config {params.config} --input results={params.results} {params.published} --output {params.folder} --log {log}"
 
 
-# The study's figures as pictures.
+# Plots of a study.
 for STUDY in STUDIES:
 
     rule:
@@ -99,7 +99,7 @@ for STUDY in STUDIES:
             " --output {params.folder} --log {log}"
 
 
-# Scores in mteb's own format, where the study has tasks that mteb knows.
+# Scores in mteb's format, for the tasks of a study that mteb has.
 for STUDY in STUDIES:
     if STUDY.has_mteb_results:
 
@@ -126,7 +126,7 @@ for STUDY in STUDIES:
                 "python -m qatlab mteb_results --config {params.config} --input results={params.results} --output {params.folder} --log {log}"
 
 
-# Each trained model in a folder of its own, with its ONNX files and a card that has the study's figures.
+# One folder per trained model, with its ONNX files and a model card that contains the results of the study.
 for STUDY in STUDIES:
     if STUDY.trained:
 
@@ -155,7 +155,7 @@ for STUDY in STUDIES:
                 " --output {params.folder} --log {log}"
 
 
-# One page of all studies that there are tables of.
+# One page that lists all studies with tables.
 rule index:
     input:
         [table for study in STUDIES for table in study_tables(study)],
@@ -176,8 +176,8 @@ rule index:
         "python -m qatlab index --config {params.config} --input studies={params.folder} --output {params.folder} --log {log}"
 
 
-# The study's models to the Hugging Face hub: `snakemake push --config study=NAME push=OWNER`, and never otherwise.
-# The token is HF_TOKEN of the environment: parameters and logs would keep it.
+# Upload the models of a study to the Hugging Face hub; only `snakemake push --config study=NAME push=OWNER` runs this rule.
+# The token comes from the environment variable HF_TOKEN, because parameters and logs would keep it.
 if len(STUDIES) == 1:
 
     rule push:

@@ -1,105 +1,113 @@
-# What jobs are given: cores, GPUs, nodes, memory and time.
+# Resources of jobs: cores, GPUs, nodes, memory and time.
 from functools import cache
 
-CORES_OF_A_CLUSTERS_JOB = 8
+CORES_OF_CLUSTER_JOBS = 8
 
 
 def cores():
-    """Of this machine as it was given; a cluster's jobs ask for so many unless the profile's set-threads says otherwise."""
-    return workflow.cores or CORES_OF_A_CLUSTERS_JOB
+    """Return the cores that Snakemake may use; on a cluster, a default per job that `set-threads` of the profile overrides."""
+    return workflow.cores or CORES_OF_CLUSTER_JOBS
 
 
 @cache
 def gpus_here():
-    """How many this machine has; None where jobs run on others, of which nothing is known."""
+    """Return the number of GPUs of this machine; None if jobs run on other machines, whose GPUs are unknown."""
     from qatlab.machine.gpu_count import count_gpus
 
     return None if workflow.non_local_exec else count_gpus()
 
 
 def uses_gpu(job):
+    """Return whether a planned job runs on a GPU."""
     return job.on_gpu and gpus_here() != 0
 
 
-def of_each(kind, count):
-    """One number where all jobs of a kind have the same, or else a function of wildcards, which takes Snakemake longer."""
-    counts = {count(made) for made in JOBS_OF.get(kind, [])}
-    if len(counts) == 1:
-        return counts.pop()
+def resource(kind, value_of):
+    """Return the value that all jobs of a kind share, or else a function of wildcards, which takes Snakemake longer."""
+    values = {value_of(planned_job) for planned_job in JOBS_OF.get(kind, [])}
+    if len(values) == 1:
+        return values.pop()
 
-    @asked_often
-    def number(wildcards):
-        return count(job(kind, wildcards))
+    @with_cached_signature
+    def value(wildcards):
+        return value_of(job(kind, wildcards))
 
-    return number
+    return value
 
 
 def gpus(kind):
-    """One for each process of a stage that can use a GPU; over several nodes, `gres` says it, for --gpus might be dealt unevenly."""
-    return of_each(
-        kind, lambda made: made.processes * int(made.nodes == 1 and uses_gpu(made))
-    )
+    """Return one GPU per process of a stage that can use one; 0 on several nodes, where `gres` sets it, as --gpus may be uneven."""
+
+    def count(planned_job):
+        return planned_job.processes * int(
+            planned_job.nodes == 1 and uses_gpu(planned_job)
+        )
+
+    return resource(kind, count)
 
 
-def of_several_nodes(kind, name):
-    """What Slurm is told of a training on several nodes (a task each, which srun starts); else nothing."""
+def slurm_option(kind, name):
+    """Return one of Slurm's options for a training on several nodes, with one task per node, started by srun; else None."""
 
-    def told(made):
-        if made.nodes == 1:
+    def option(planned_job):
+        if planned_job.nodes == 1:
             return None
         values = {
-            "nodes": made.nodes,
-            "tasks": made.nodes,
+            "nodes": planned_job.nodes,
+            "tasks": planned_job.nodes,
             "mpi": "srun",
-            # of each node
-            "gres": f"gpu:{made.processes}" if uses_gpu(made) else None,
-            "tasks_per_gpu": 0,  # or the plugin takes `tasks` for it
+            # `gres` is a number per node.
+            "gres": (f"gpu:{planned_job.processes}" if uses_gpu(planned_job) else None),
+            "tasks_per_gpu": 0,  # without it, the plugin uses `tasks`
         }
         return values[name]
 
-    return of_each(kind, told)
+    return resource(kind, option)
 
 
 def on_each_node(kind):
-    """What stands before the command of a training on several nodes, within a job of Slurm; else nothing."""
+    """Return the prefix of the command of a training on several nodes, effective within a Slurm job; else an empty string."""
 
-    def command(made):
-        srun = f"srun --nodes={made.nodes} --ntasks={made.nodes} --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=1"
-        return f"${{SLURM_JOB_ID:+{srun}}} " if made.nodes > 1 else ""
+    def prefix(planned_job):
+        nodes = planned_job.nodes
+        srun = f"srun --nodes={nodes} --ntasks={nodes} --ntasks-per-node=1 --cpu-bind=none --kill-on-bad-exit=1"
+        return f"${{SLURM_JOB_ID:+{srun}}} " if nodes > 1 else ""
 
-    return of_each(kind, command)
+    return resource(kind, prefix)
 
 
 def threads(kind):
-    """As many as the study says, or all; where jobs share this machine's GPUs, each takes a GPU's share at least."""
+    """Return the cores that the study sets, or all; a job on a GPU of this machine takes at least the cores per GPU."""
 
-    def count(made):
-        if gpus_here() and uses_gpu(made):
-            share = min(cores() // gpus_here() * made.processes, cores())
-            return max(share, made.threads or 1)
-        return made.threads or cores()
+    def count(planned_job):
+        if gpus_here() and uses_gpu(planned_job):
+            share = min(cores() // gpus_here() * planned_job.processes, cores())
+            return max(share, planned_job.threads or 1)
+        return planned_job.threads or cores()
 
-    return of_each(kind, count)
+    return resource(kind, count)
 
 
 def growing(amount, kind=None):
-    """Of memory or minutes: where they are reserved, another try asks for more.
+    """Return an amount of memory or minutes, which grows with each attempt where a cluster reserves it.
 
-    With a kind, each of a training's processes on a node has the amount.
+    Args:
+        amount: MB or minutes of the first attempt.
+        kind: of jobs for which the amount is per process; None for an amount per job.
     """
-    processes = of_each(kind, lambda made: made.processes) if kind else 1
+    processes = resource(kind, lambda planned_job: planned_job.processes) if kind else 1
 
-    def of_job(wildcards):
+    def count(wildcards):
         return processes(wildcards) if callable(processes) else processes
 
-    @asked_often
+    @with_cached_signature
     def times(wildcards, attempt):
-        return amount * attempt * of_job(wildcards)
+        return amount * attempt * count(wildcards)
 
     if workflow.non_local_exec:
         return times
     return (
-        asked_often(lambda wildcards: amount * of_job(wildcards))
+        with_cached_signature(lambda wildcards: amount * count(wildcards))
         if callable(processes)
         else amount * processes
     )

@@ -1,4 +1,4 @@
-# A study's own files: where they are, what they are made from, and what the report calls them.
+# Files of a study: their paths, their inputs, and their captions in the report.
 import atexit
 import shlex
 import shutil
@@ -10,7 +10,7 @@ TABULATED = ("train", "deploy", "encode", "score", "drift", "bit_changes")
 
 
 def captions_folder():
-    """Write what each table and plot says of itself into files, which Snakemake's report reads."""
+    """Write the caption of each table and plot to a file for Snakemake's report; return their temporary folder."""
     from qatlab.plots.plot import PLOTS
     from qatlab.tables.table import TABLES
 
@@ -25,7 +25,7 @@ def captions_folder():
 
 
 def caption_of(concept, name):
-    """The file with what a table or plot says of itself; none is needed where jobs run that another process submitted."""
+    """Return the file with the caption of a table or plot; a constant in jobs of another process, which write no report."""
     return (
         str(CAPTIONS / f"{concept}-{name}.rst")
         if CAPTIONS
@@ -33,42 +33,45 @@ def caption_of(concept, name):
     )
 
 
-CAPTIONS = None  # a folder with what the report says of tables and plots, for as long as this process runs
+CAPTIONS = None  # the folder with the captions of the report, which exists as long as this process runs
 if workflow.is_main_process:
     CAPTIONS = captions_folder()
 
 
 def rule_name(stage, study):
-    """Of a study's own rule: the stage, and where several studies are asked for, whose it is."""
+    """Return the name of a study's rule: the stage, followed by the study if several are requested."""
     return stage if len(STUDIES) == 1 else f"{stage}_{study.study}"
 
 
 def report_subcategory(study):
-    """In the report, where several studies are asked for, whose a table or plot is."""
+    """Return the study as subcategory of the report if several studies are requested."""
     return None if len(STUDIES) == 1 else study.study
 
 
 def study_path(study):
+    """Return the folder of a study's tables, plots and models."""
     return f"results/studies/{study.study}"
 
 
 def study_folder(wildcards, output):
-    """Also where outputs are copies of what a storage provider keeps, deep in other folders."""
+    """Return the folder of a study for a rule's output, which a storage provider may keep below other folders."""
     return str(
         next(path for path in Path(output[0]).parents if path.parent.name == "studies")
     )
 
 
 def results_folder(wildcards, output):
+    """Return the folder of all results for a rule's output."""
     return str(Path(study_folder(wildcards, output)).parents[1])
 
 
 def study_description(study):
+    """Return the file with the configuration of a study's tables and plots."""
     return f"{DESCRIPTIONS}/study/{study.study}.json"
 
 
 def study_inputs(study, kinds):
-    """Input function: the study's artifacts of some kinds."""
+    """Return an input function that gives the artifacts of a study that are of the given kinds."""
 
     def inputs(wildcards):
         return [
@@ -79,9 +82,10 @@ def study_inputs(study, kinds):
 
 
 def study_tables(study):
+    """Return the files that the rule tables writes for a study."""
     folder = study_path(study)
     return [
-        whole_tables(study),
+        completeness_mark(study),
         f"{folder}/runs.csv",
         f"{folder}/study.json",
         *(f"{folder}/tables/{name}" for name in LONG),
@@ -89,33 +93,34 @@ def study_tables(study):
     ]
 
 
-def whole_tables(study):
-    """Beside the tables, unless they show failed runs (see show_what_is_there)."""
+def completeness_mark(study):
+    """Return the file that exists beside the tables unless they show failed runs (see `show_finished_runs`)."""
     return f"{study_path(study)}/.tables-are-whole"
 
 
 def drawn_tables(study):
-    """The tables that plots are drawn from."""
+    """Return the tables from which plots are drawn."""
     names = ["scores", "search", *study.drawn]
     return [
-        whole_tables(study),
+        completeness_mark(study),
         *(f"{study_path(study)}/tables/{name}.csv" for name in names),
     ]
 
 
-def published_figures(study):
-    """The file of others' figures that the study's tables show, if any; it is the project's, whatever stores results."""
+def published_results(study):
+    """Return the file of published results that the study's tables show, if any; it is local, whatever stores the results."""
     return [local(study.published)] if study.published else []
 
 
 def published_option(wildcards, input):
-    """--input for them."""
+    """Return the option --input of the stage tables for the file of published results."""
     return " ".join(
         f"--input published={shlex.quote(str(path))}" for path in input.published
     )
 
 
 def study_plots(study):
+    """Return the files that the rule plots writes for a study."""
     return [
         f"{study_path(study)}/plots/{name}.{form}"
         for name in study.plots
@@ -124,34 +129,43 @@ def study_plots(study):
 
 
 def study_mteb_results(study):
+    """Return the folder of scores in mteb's format, if the study has any."""
     return [f"{study_path(study)}/mteb"] if study.has_mteb_results else []
 
 
 def study_models(study):
+    """Return the folder of trained models with their cards, if the study trains any."""
     return [f"{study_path(study)}/models"] if study.trained else []
 
 
-# Where jobs have failed, their study's tables and plots show what is there, and the rest as failed or not run.
+# If jobs have failed, the tables and plots of their study show the finished runs, and mark the others as failed or not run.
 def outputs_of(jobs):
-    """Below results/, also of the jobs of groups."""
+    """Return the outputs of jobs and of groups of jobs, relative to results/."""
     single = [one for job in jobs for one in (job if job.is_group() else [job])]
     return {str(path).removeprefix("results/") for job in single for path in job.output}
 
 
-def show_what_is_there(plan, unfinished, failed):
+def show_finished_runs(plan, unfinished, failed):
+    """Write the tables and plots of a study with failed jobs.
+
+    Args:
+        plan: of the study.
+        unfinished: outputs that are missing, relative to results/.
+        failed: outputs of failed jobs, relative to results/.
+    """
     from qatlab.plan.unfinished import missing_artifacts, show
 
     missing = missing_artifacts(plan, Path("results"), unfinished, failed)
     if f"studies/{plan.study}/runs.csv" not in unfinished or not failed & set(missing):
         return
-    # Before they are written: with this output missing, Snakemake makes the tables and what depends on them anew next time.
-    Path(whole_tables(plan)).unlink(missing_ok=True)
-    asked = {
+    # Removed first: without this output, Snakemake writes the tables and everything that depends on them again next time.
+    Path(completeness_mark(plan)).unlink(missing_ok=True)
+    outputs = {
         "tables": f"studies/{plan.study}/runs.csv",
         "plots": f"studies/{plan.study}/plots/scores.svg",
         "index": "studies/index.md",
     }
-    stages = [stage for stage, output in asked.items() if output in unfinished]
+    stages = [stage for stage, output in outputs.items() if output in unfinished]
     for line in show(plan, Path("results"), missing, stages):
         logger.info(line)
 
@@ -160,4 +174,4 @@ onerror:
     unfinished = outputs_of(workflow.dag.needrun_jobs())
     failed = outputs_of(workflow.scheduler.failed)
     for plan in PLANS:
-        show_what_is_there(plan, unfinished, failed)
+        show_finished_runs(plan, unfinished, failed)

@@ -1,25 +1,25 @@
-# Trained models, and the forms in which they are served.
+# Trained models and their deployments.
 
 
-# One training. It takes all cores unless the study says how many, and a GPU for each of its processes where the machine has any.
+# Train one model, on all cores unless the study sets a number, and with one GPU per process if the machine has GPUs.
 rule train:
     input:
-        unpack(made_from("train")),
+        unpack(inputs_of("train")),
     output:
         directory("results/train/{id}"),
     log:
         "results/logs/train/{id}.log",
-    priority: 1  # before deployments, which take one core each: two of them run at once, when no training waits for both
+    priority: 1  # before deployments, which take one core each and can then run at the same time
     conda:
         "../../envs/qatlab.yaml"
     threads: threads("train")
     resources:
         gpu=gpus("train"),
-        nodes=of_several_nodes("train", "nodes"),
-        tasks=of_several_nodes("train", "tasks"),
-        mpi=of_several_nodes("train", "mpi"),
-        gres=of_several_nodes("train", "gres"),
-        tasks_per_gpu=of_several_nodes("train", "tasks_per_gpu"),
+        nodes=slurm_option("train", "nodes"),
+        tasks=slurm_option("train", "tasks"),
+        mpi=slurm_option("train", "mpi"),
+        gres=slurm_option("train", "gres"),
+        tasks_per_gpu=slurm_option("train", "tasks_per_gpu"),
         mem_mb=growing(6000, "train"),
         runtime=growing(240),
     params:
@@ -32,10 +32,10 @@ rule train:
         "{params.on_each_node}python -m qatlab train --config {params.config} --output {output} --threads {threads} --log {log}"
 
 
-# A trained model as it is shipped.
+# Export a trained model in the form of a deployment.
 rule deploy:
     input:
-        unpack(made_from("deploy")),
+        unpack(inputs_of("deploy")),
     output:
         directory("results/deploy/{id}"),
     log:
