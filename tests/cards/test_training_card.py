@@ -1,14 +1,16 @@
 """The card of a training: front matter that the hub's client reads, and the recipe in words."""
 
-import json
-
 import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from qatlab.cards.training_card import gradients_of, training_card
+from qatlab.cards.training_card import KnownData, KnownModel, gradients_of, training_card
 from qatlab.cards.words import method_in_words, schedule_in_words
 from qatlab.config.method import MethodConfig, WeightScheduleConfig
+from qatlab.config.model import ModelConfig
+from qatlab.config.training import TrainingConfig
+from qatlab.sources.source import SOURCES, DataManifest
+from qatlab.training.cost import TrainingCost
 
 HUB_MODEL = {"source": "hub", "name": "someone/tiny", "revision": "v2", "max_seq_length": 96, "num_hidden_layers": None}
 HUB_DATA = {
@@ -18,13 +20,22 @@ HUB_DATA = {
     "rows": 9000,
     "columns": ["question", "answer"],
 }
-COST = {"steps": 1407, "seconds": 61.2, "device": "cpu (AVX2, 2 threads)"}
+COST = TrainingCost(1407, 61.2, 0.04, 1500.0, 10**9, 10**6, 1, 1, "cpu (AVX2, 2 threads)")
 SCHEME = {"name": "int4", "bits": 4, "group_size": 32}
 
 
 def card(method, model=HUB_MODEL, data=HUB_DATA, **trainer):
     config = {"method": {"name": "tried", **method}, "trainer": {"learning_rate": 2e-5, **trainer}, "seed": 7}
-    return ModelCard(training_card(json.loads(json.dumps(config)), model, data, COST))
+    return ModelCard(training_card(TrainingConfig.model_validate(config), *known(model, data), COST))
+
+
+def known(model, data):
+    """Return the base model and the rows as they are read from artifacts; `model` and `data` have configuration and manifest."""
+    source = SOURCES.get(data["source"])
+    fields = {name: data[name] for name in source.model_fields if name in data}
+    config = {key: value for key, value in model.items() if key != "source"}
+    rows = KnownData(source.model_construct(**fields), DataManifest.model_validate(data))
+    return KnownModel(ModelConfig.model_construct(**config), model["source"]), rows
 
 
 def test_the_front_matter_is_what_the_hub_wants():
@@ -212,8 +223,9 @@ def test_gradients_at_the_embeddings_are_medians_of_the_log():
         },
         dtype=float,
     )
-    config = {"method": {"name": "tried"}, "trainer": {"learning_rate": 2e-5}, "seed": 7}
-    text = training_card(config, HUB_MODEL, HUB_DATA, COST, gradients_of(log))
+    values = {"method": {"name": "tried"}, "trainer": {"learning_rate": 2e-5}, "seed": 7}
+    config = TrainingConfig.model_validate(values)
+    text = training_card(config, *known(HUB_MODEL, HUB_DATA), COST, gradients_of(log))
     assert "medians over training: binary 0.70 (cosine 0.20)." in text
     assert gradients_of(pd.DataFrame({"step": [1]})) == {}
-    assert "before weights" not in training_card(config, HUB_MODEL, HUB_DATA, COST, gradients_of(log.iloc[1:2]))
+    assert "before weights" not in training_card(config, *known(HUB_MODEL, HUB_DATA), COST, gradients_of(log.iloc[1:2]))

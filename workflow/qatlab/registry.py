@@ -11,7 +11,7 @@ Their modules are not imported until a configuration names them.
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property, reduce
 from importlib.metadata import EntryPoint, entry_points
 from operator import or_
@@ -67,14 +67,14 @@ class Registry(Generic[T]):
             raise UserError(unknown(self.concept, name, self.names()))
         return self._load(self._plugins[name])
 
-    def read(self, values: dict[str, Any]) -> Any:
+    def read(self, values: Mapping[str, object]) -> Any:
         """Validate values by the class that they name, and return the configuration.
 
         Raises:
             UserError: for an unknown name, and for a plugin that cannot be imported.
             pydantic.ValidationError: for values that are invalid for the class.
         """
-        return self.get(values[self.key]).model_validate(values)
+        return self.get(str(values[self.key])).model_validate(values)
 
     def names(self) -> list[str]:
         """Return the names of all classes, those of qatlab first, without importing plugins."""

@@ -9,9 +9,8 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ WIDE = {
     "rescoring": ["none", [{"documents": "int8", "oversampling": 10}, "float32"]],
     "rotations": ["none", "itq", {"kind": "overcomplete", "bits": 1024}],
 }
-GRIDS: dict[str, tuple[dict[str, Any], int]] = {
+GRIDS: dict[str, tuple[Mapping[str, object], int]] = {
     "default": (DEFAULT, 100),
     "wide": (WIDE, 20),
 }  # configuration and number of queries
@@ -48,7 +47,7 @@ def measure_score_memory(documents: int = DOCUMENTS, grids: tuple[str, ...] = tu
         yield Row(f"score_memory_{name}_grid", int(printed.split()[-1]) / 2**30, GIB_ALLOWED, 1.0, "GiB", reference)
 
 
-def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, Any]) -> None:
+def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, object]) -> None:
     """Write a task and its encoding as the stage reads them.
 
     Documents are written in blocks, so that this process needs little memory.

@@ -93,7 +93,7 @@ def their_search(
     from sentence_transformers.util.quantization import quantize_embeddings, semantic_search_faiss
 
     theirs, ranges = THEIR_PRECISION[precision], np.stack([documents.min(axis=0), documents.max(axis=0)])
-    options: dict[str, Any] = {"corpus_precision": theirs, "ranges": ranges, "top_k": TOP_K}
+    options: dict[str, object] = {"corpus_precision": theirs, "ranges": ranges, "top_k": TOP_K}
     options["rescore_multiplier"] = OVERSAMPLING
 
     def from_documents(output_index: bool = False) -> Any:

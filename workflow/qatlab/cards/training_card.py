@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import pandas as pd
 from huggingface_hub import ModelCardData
@@ -10,35 +10,79 @@ from huggingface_hub import ModelCardData
 from qatlab.artifact import read_json
 from qatlab.cards.words import QUANTIZED_LOSS, method_in_words
 from qatlab.config.method import MethodConfig
+from qatlab.config.model import DecoderConfig, ModelConfig
 from qatlab.config.trainer import TrainerConfig
+from qatlab.config.training import TrainingConfig
 from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
 from qatlab.quantization.precisions import QUANTILE, sides
 from qatlab.quantization.ranges import RANGES
-from qatlab.sources.source import SOURCES, Source
+from qatlab.sources.source import SOURCES, DataManifest, Source
 from qatlab.tables.harmless import in_code, in_markdown
 from qatlab.tables.outputs import precision_label
+from qatlab.training.cost import TrainingCost
 
 FILE = "README.md"
 INTEGERS = ("int8", "uint8")  # that Sentence Transformers quantizes embeddings to
 QAT_TAG = "quantization-aware-training"
 
 
+class KnownModel(NamedTuple):
+    """A base model: its configuration, and where it came from (hub, package, local or made)."""
+
+    config: ModelConfig
+    source: str
+
+
+class KnownData(NamedTuple):
+    """Training rows: their source and the manifest of the artifact."""
+
+    source: Source
+    manifest: DataManifest
+
+
+def known_model(artifact: Path) -> KnownModel:
+    """Read what the card of a trained model says of its base model.
+
+    The configuration is not validated again: a card must not fail after its training.
+
+    Args:
+        artifact: folder of the model artifact.
+    """
+    values = read_json(artifact / "config.json")["config"]
+    if values.get("decoder"):
+        values["decoder"] = DecoderConfig.model_construct(**values["decoder"])
+    return KnownModel(ModelConfig.model_construct(**values), read_json(artifact / "manifest.json")["source"])
+
+
+def known_data(artifact: Path) -> KnownData:
+    """Read what the card of a trained model says of its training rows.
+
+    Args:
+        artifact: folder of the data artifact.
+    """
+    values = read_json(artifact / "config.json")["config"]
+    source = SOURCES.get(values["source"])
+    fields = {name: values[name] for name in source.model_fields if name in values}
+    manifest = DataManifest.model_validate(read_json(artifact / "manifest.json"))
+    return KnownData(source.model_construct(**fields), manifest)
+
+
 def training_card(
-    config: dict[str, Any],
-    model: dict[str, Any],
-    data: dict[str, Any],
-    cost: dict[str, Any],
+    config: TrainingConfig,
+    model: KnownModel,
+    data: KnownData,
+    cost: TrainingCost,
     gradients: dict[str, tuple[float, float]] | None = None,
 ) -> str:
     """README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
 
     Args:
         config: of the training: method, trainer and seed.
-        model, data: configuration and manifest, in one, of the base model and of the training rows.
-        cost: what it took.
+        model, data: the base model and the training rows.
+        cost: of the training.
         gradients: what `gradients_of` gives of its log.
     """
-    method = MethodConfig.model_validate(config["method"])
+    method = config.method
     sections = [
         f"# {in_markdown(base_name(model))}, trained by `{method.name}`",
         _summary(method, model, data),
@@ -46,8 +90,8 @@ def training_card(
         _loading(method),
         "## How it was trained",
         method_in_words(method),
-        settings(TrainerConfig.model_validate(config["trainer"]), method, config["seed"], "without duplicates"),
-        f"{cost['steps']:,} steps in {cost['seconds']:,.0f} seconds, on {cost['device']}.",
+        settings(config.trainer, method, config.seed, "without duplicates"),
+        f"{cost.steps:,} steps in {cost.seconds:,.0f} seconds, on {cost.device}.",
         *_gradients_in_words(gradients or {}),
     ]
     return with_front_matter(_metadata(method, model, data), "\n\n".join(sections))
@@ -70,27 +114,21 @@ def _gradients_in_words(gradients: dict[str, tuple[float, float]]) -> list[str]:
     return [f"{lead}the two, medians over training: {', '.join(told)}."] if told else []
 
 
-def known(artifact: Path) -> dict[str, Any]:
-    """What a model or data artifact was asked to be, and what it came to be."""
-    found: dict[str, Any] = read_json(artifact / "config.json")["config"] | read_json(artifact / "manifest.json")
-    return found
-
-
 def with_front_matter(metadata: ModelCardData, body: str) -> str:
     """A card's text: `huggingface_hub.ModelCard` reads both parts of it."""
     return f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"
 
 
-def base_name(model: dict[str, Any]) -> str:
+def base_name(model: KnownModel) -> str:
     """What a base model is called: of a folder its last part, for where it lay is nobody's business."""
-    return str(Path(model["name"]).name)
+    return str(Path(model.config.name).name)
 
 
-def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) -> ModelCardData:
+def _metadata(method: MethodConfig, model: KnownModel, data: KnownData) -> ModelCardData:
     quantizes = method.embedding_quantization is not None or method.weights is not None
     losses = [*([QUANTIZED_LOSS] if method.embedding_quantization else []), method.loss.class_name()]
     # A folder has no name on the hub that a card could point to.
-    base = {} if model["source"] == "local" else {"base_model": model["name"], "base_model_relation": "finetune"}
+    base = {} if model.source == "local" else {"base_model": model.config.name, "base_model_relation": "finetune"}
     return ModelCardData(
         library_name="sentence-transformers",
         pipeline_tag="sentence-similarity",
@@ -99,10 +137,10 @@ def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any])
             "sentence-similarity",
             "feature-extraction",
             *([QAT_TAG] if quantizes else []),
-            f"dataset_size:{data['rows']}",
+            f"dataset_size:{data.manifest.rows}",
             *(f"loss:{loss}" for loss in losses),
         ],
-        datasets=source_of(data).hub_ids(),
+        datasets=data.source.hub_ids(),
         **base,
     )
 
@@ -114,7 +152,7 @@ def _budget(trainer: TrainerConfig) -> dict[str, str]:
     return {} if counted else {"passes over the rows": f"{trainer.num_train_epochs:g}"}
 
 
-def _summary(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) -> str:
+def _summary(method: MethodConfig, model: KnownModel, data: KnownData) -> str:
     quantized = [
         *(["its embeddings"] if method.embedding_quantization else []),
         *(["its weights"] if method.weights else []),
@@ -122,34 +160,28 @@ def _summary(method: MethodConfig, model: dict[str, Any], data: dict[str, Any]) 
     aware = f" with {' and '.join(quantized)} quantized in training" if quantized else ""
     return (
         f"A [Sentence Transformers](https://www.SBERT.net) model: {base_in_words(model)}, fine-tuned{aware} on {rows_in_words(data)}. "
-        f"Texts are cut at {model['max_seq_length']} tokens."
+        f"Texts are cut at {model.config.max_seq_length} tokens."
     )
 
 
-def base_in_words(model: dict[str, Any]) -> str:
+def base_in_words(model: KnownModel) -> str:
     """Where the base model comes from, how much of it was kept, and whether its normalization was changed."""
-    if model["source"] == "local":
+    config = model.config
+    if model.source == "local":
         base = f"`{in_code(base_name(model))}`, a local folder"
     else:
-        base = f"[{model['name']}](https://huggingface.co/{model['name']})"
-        base += f" (revision `{in_code(model['revision'])}`)" if model["source"] == "hub" else ""
-    base = f"the first {model['num_hidden_layers']} layers of {base}" if model["num_hidden_layers"] else base
-    if model.get("normalize") is None:
+        base = f"[{config.name}](https://huggingface.co/{config.name})"
+        base += f" (revision `{in_code(config.revision)}`)" if model.source == "hub" else ""
+    base = f"the first {config.num_hidden_layers} layers of {base}" if config.num_hidden_layers else base
+    if config.normalize is None:
         return base
-    return base + (" with embeddings of length 1" if model["normalize"] else " without its normalization to length 1")
+    return base + (" with embeddings of length 1" if config.normalize else " without its normalization to length 1")
 
 
-def rows_in_words(data: dict[str, Any]) -> str:
+def rows_in_words(data: KnownData) -> str:
     """How many training rows there were, and where they come from."""
-    rows = f"{data['rows']:,} rows ({', '.join(map(in_markdown, data['columns']))})"
-    return rows + source_of(data).describe(data)
-
-
-def source_of(data: dict[str, Any]) -> Source:
-    """Return the source of training rows, from its configuration and manifest in one."""
-    source = SOURCES.get(data["source"])
-    # As the artifact has it, which was validated when it was planned: a card must not fail when a training is done.
-    return source.model_construct(**{name: data[name] for name in source.model_fields if name in data})
+    rows = f"{data.manifest.rows:,} rows ({', '.join(map(in_markdown, data.manifest.columns))})"
+    return rows + data.source.describe(data.manifest)
 
 
 def _loading(method: MethodConfig) -> str:

@@ -75,11 +75,11 @@ def check(folder: Path, split: str) -> dict[str, int]:
     return {"documents": len(documents), "queries": len(queries)}
 
 
-def _located_records(path: Path) -> list[tuple[str, dict[str, Any]]]:
+def _located_records(path: Path) -> list[tuple[str, dict[str, object]]]:
     return [(f"{path}, line {number}", record) for number, record in numbered_records(path)]
 
 
-def _id(record: dict[str, Any], place: str) -> str:
+def _id(record: dict[str, object], place: str) -> str:
     """Return the id of a record as a string; raise a UserError unless it is a non-empty text or an integer."""
     if "_id" not in record:
         hint = ", but 'id': BEIR calls it _id" if "id" in record else f"; it has: {', '.join(record)}"
@@ -90,7 +90,7 @@ def _id(record: dict[str, Any], place: str) -> str:
     return str(value)
 
 
-def _document(record: dict[str, Any], place: str) -> str:
+def _document(record: dict[str, object], place: str) -> str:
     for key in ("title", "text"):
         if not isinstance(record.get(key), str | None):
             raise UserError(f"{place}: {key} is {_describe(record[key])}; it must be a text")
@@ -98,10 +98,10 @@ def _document(record: dict[str, Any], place: str) -> str:
     if text is None and not title:
         has = "text is null" if "text" in record else f"no 'text'; it has: {', '.join(record)}"
         raise UserError(f"{place}: {has}")
-    return " ".join(part for part in (title, text) if part)
+    return " ".join(str(part) for part in (title, text) if part)
 
 
-def _query(record: dict[str, Any], place: str) -> str:
+def _query(record: dict[str, object], place: str) -> str:
     text = record.get("text")
     if not isinstance(text, str) or not text.strip():
         has = f"text is {_describe(text)}" if "text" in record else f"no 'text'; it has: {', '.join(record)}"

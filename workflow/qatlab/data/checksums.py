@@ -28,7 +28,7 @@ def is_read(paths: list[Path], job: str) -> bool:
     return size <= LARGEST_READ
 
 
-def checked(question: str, path: Path, check: Callable[[], Any], job: str | None = "task") -> dict[str, Any]:
+def checked(question: str, path: Path, check: Callable[[], Any], job: str | None = "task") -> dict[str, object]:
     """Check a local file or folder and return its checksum, cached until the file changes.
 
     Args:
@@ -41,11 +41,11 @@ def checked(question: str, path: Path, check: Callable[[], Any], job: str | None
         A dictionary with `sha256` and the entries that `check` returned.
     """
 
-    def compute() -> dict[str, Any]:
+    def compute() -> dict[str, object]:
         counts = check() if job is None or is_read([path], job) else None
         return {"sha256": sha256_of(path), **(counts if isinstance(counts, dict) else {})}
 
-    result: dict[str, Any] = remembered(question, [path], compute)
+    result: dict[str, object] = remembered(question, [path], compute)
     return result
 
 

@@ -1,6 +1,6 @@
 """Reader of data sets of the Hugging Face hub, by id and revision."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -84,7 +84,7 @@ def load_texts(
     split: str,
     revision: str,
     columns: list[str],
-    leave_out: dict[str, Any] | None = None,
+    leave_out: Mapping[str, object] | None = None,
     kind: str = "data",
 ) -> "tuple[pd.DataFrame, str | None]":
     """Load text columns of a split, without rows that have no text in one of them.

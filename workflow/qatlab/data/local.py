@@ -50,19 +50,19 @@ def without_end(line: str) -> str:
     return line.removesuffix("\n").removesuffix("\r")
 
 
-def numbered_records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def numbered_records(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     """Yield the line number and the object of each record of a JSON Lines file; raise a UserError for an invalid record."""
     for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
             yield number, _record(line, f"{path}, line {number}")
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
+def read_records(path: Path) -> list[dict[str, object]]:
     """Return all records of a JSON Lines file; raise a UserError for an invalid record."""
     return [record for _, record in numbered_records(path)]
 
 
-def _record(line: str, place: str) -> dict[str, Any]:
+def _record(line: str, place: str) -> dict[str, object]:
     try:
         record = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=_distinct)
     except json.JSONDecodeError as error:
@@ -82,7 +82,7 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value; use null")
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, object]:
     record = dict(pairs)
     if len(record) < len(pairs):
         keys = [key for key, _ in pairs]

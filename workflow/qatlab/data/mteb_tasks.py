@@ -41,7 +41,7 @@ class Source:
     main_score: str
     ignore_identical_ids: bool
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Return the attributes as a dictionary of builtin values."""
         return asdict(self)
 

@@ -40,7 +40,7 @@ def load(path: Path, keys: RecordKeys, mines: bool, task: str) -> list[Record]:
 
 
 def as_records(
-    rows: Iterable[tuple[str, dict[str, Any]]], keys: RecordKeys, mines: bool, where: str, task: str
+    rows: Iterable[tuple[str, dict[str, object]]], keys: RecordKeys, mines: bool, where: str, task: str
 ) -> list[Record]:
     """Convert dictionaries to records.
 
@@ -66,7 +66,7 @@ def as_records(
     return records
 
 
-def _record(row: dict[str, Any], where: str, keys: RecordKeys) -> Record:
+def _record(row: dict[str, object], where: str, keys: RecordKeys) -> Record:
     for key in (keys.query, keys.positive):
         if key not in row:
             raise UserError(f"{where}: no '{key}'; it has: {', '.join(row)}")
@@ -75,7 +75,7 @@ def _record(row: dict[str, Any], where: str, keys: RecordKeys) -> Record:
     texts = [query, *positives, *negatives]
     if not positives or not all(isinstance(text, str) and text.strip() for text in texts):
         raise UserError(f"{where}: queries, positives and negatives must be texts, and not empty")
-    return Record(query, positives, list(dict.fromkeys(negatives)))
+    return Record(str(query), positives, list(dict.fromkeys(negatives)))
 
 
 def _texts(value: Any) -> list[Any]:

@@ -53,7 +53,7 @@ class QuantizationAwareCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: dict[str, Any] | None = None,
+        logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         """Add the diagnostics of the loss to a training log.

@@ -175,7 +175,7 @@ class QuantizationAwareLoss(nn.Module):
         self.gradients = GradientsAtEmbeddings(diagnose_every)
         self.step: int | None = None
         self.total_steps: int | None = None
-        self._diagnostics: dict[str, Any] = {}
+        self._diagnostics: dict[str, float | Tensor] = {}
         for parameter in (*self.log_scales.parameters(), *self._embedding_parameters()):
             parameter.register_post_accumulate_grad_hook(average_over_processes)
 
@@ -478,9 +478,9 @@ class QuantizationAwareLoss(nn.Module):
         """Return the scale of a precision; a learned one is trained as its logarithm, as in CLIP, so that it stays positive."""
         return self.log_scales[name].exp() if name in self.log_scales else self.scales.get(name)
 
-    def get_config_dict(self) -> dict[str, Any]:
+    def get_config_dict(self) -> dict[str, object]:
         """Return the settings of the loss that the model card shows."""
-        config: dict[str, Any] = {
+        config: dict[str, object] = {
             "loss": type(self.loss).__name__,
             "precisions": list(self.sides),
             "weights": [schedule.weight for schedule in self.schedules.values()],

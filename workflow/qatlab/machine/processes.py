@@ -1,6 +1,6 @@
 """Communication between the processes of one training; with a single process, the functions return their arguments."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -33,14 +33,14 @@ def largest(values: Sequence[float]) -> list[float]:
     return agreed
 
 
-def mean(values: dict[str, Any]) -> dict[str, Any]:
+def mean(values: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
     """Return the mean of each number or scalar tensor over the processes, as float32 without gradient.
 
     Args:
         values: Numbers or scalar tensors, with the same names in all processes.
     """
     if count() == 1 or not values:
-        return values
+        return dict(values)
     sums = torch.stack([torch.as_tensor(value, device=_device()).detach().float() for value in values.values()])
     distributed.all_reduce(sums)
     return dict(zip(values, sums / count(), strict=True))

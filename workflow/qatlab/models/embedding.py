@@ -9,7 +9,7 @@ from qatlab.models.safe_folder import check_folder, code_refused
 
 
 def load_model(
-    folder: Path, device: str = "cpu", dtype: str | None = None, config: dict[str, Any] | None = None
+    folder: Path, device: str = "cpu", dtype: str | None = None, config: dict[str, object] | None = None
 ) -> SentenceTransformer:
     """Load a model from safetensors only, without running code of the folder.
 

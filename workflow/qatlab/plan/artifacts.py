@@ -66,7 +66,7 @@ class Planner:
     def __init__(self, bundle: Bundle | Gathering | None = None) -> None:
         self.bundle = bundle
         self.artifacts: dict[str, Artifact] = {}
-        self.origins: dict[str, Any] = {}
+        self.origins: dict[str, object] = {}
 
     def origin(self, lookup: Callable[[Any], Any], config: Strict) -> Any:
         """`lookup(config)`, asked once for equal configurations."""

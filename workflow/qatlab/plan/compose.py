@@ -52,7 +52,7 @@ def group_options(conf: Path) -> dict[str, list[str]]:
 
 def compose_runs(
     conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()
-) -> list[tuple[dict[str, Any], RunConfig]]:
+) -> list[tuple[dict[str, object], RunConfig]]:
     """(matrix cell, configuration) of each run of a study, in the order of its matrix.
 
     `overrides` are in Hydra's override grammar. Raises UserError, in one line, for anything a user can mend.
@@ -76,7 +76,7 @@ def compose_runs(
             GlobalHydra.instance().clear()
 
 
-def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, dict[str, Any]]:
+def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, dict[str, object]]:
     """What names at a scale stand for in the study as its file has it: by matrix key, `task`, `texts` and `deploy`, by name.
 
     A scale that keeps the matrix lists as many values, of which each stands for the one at its place. A key with fewer or
@@ -122,7 +122,7 @@ def _settings(config: DictConfig, base: list[str], groups: dict[str, list[str]])
 
 def _matrix_runs(
     study: str, overrides: list[str], groups: dict[str, list[str]]
-) -> list[tuple[dict[str, Any], RunConfig]]:
+) -> list[tuple[dict[str, object], RunConfig]]:
     base = [f"study={study}", *overrides]
     composed_base = _compose(base, groups)
     _check_matrix(_section(StudyConfig, composed_base, "study"), overrides, groups)
@@ -158,11 +158,11 @@ class _Composed:
         self.config = config
         written = yaml.safe_dump(OmegaConf.to_container(config))
         values: Any = OmegaConf.to_container(config, resolve=True) if "${" not in written else None
-        self.values: dict[str, Any] | None = values
+        self.values: dict[str, object] | None = values
         self.changing = {key.partition(".")[0] for key in scalars}
-        self.sections: dict[str, Any] = {}
+        self.sections: dict[str, object] = {}
 
-    def run(self, scalars: dict[str, Any]) -> RunConfig:
+    def run(self, scalars: dict[str, object]) -> RunConfig:
         """The valid configuration with these values. Raises UserError."""
         if not self.sections or self.values is None:
             config = copy.deepcopy(self.config)
@@ -177,20 +177,21 @@ class _Composed:
         return _valid(RunConfig, {**values, **self.sections}, values)
 
 
-def _with(values: dict[str, Any], path: list[str], value: Any) -> dict[str, Any]:
+def _with(values: dict[str, object], path: list[str], value: Any) -> dict[str, object]:
     """A copy with another value; what is not on its path is shared."""
-    inner = value if len(path) == 1 else _with(values.get(path[0]) or {}, path[1:], value)
+    within = values.get(path[0])
+    inner = value if len(path) == 1 else _with(within if isinstance(within, dict) else {}, path[1:], value)
     return {**values, path[0]: inner}
 
 
-def _matches(cell: dict[str, Any], entry: dict[str, Any]) -> bool:
+def _matches(cell: dict[str, object], entry: dict[str, object]) -> bool:
     """Whether an entry of a study's exclude leaves out a cell: for every key its value, or one of its list of values."""
     return all(cell[key] == value or (isinstance(value, list) and cell[key] in value) for key, value in entry.items())
 
 
 def _without_what_was_left_out(
-    runs: list[tuple[dict[str, Any], RunConfig]], study: str, groups: dict[str, list[str]]
-) -> list[tuple[dict[str, Any], RunConfig]]:
+    runs: list[tuple[dict[str, object], RunConfig]], study: str, groups: dict[str, list[str]]
+) -> list[tuple[dict[str, object], RunConfig]]:
     """The runs less entries of the study's decomposition whose method or deployment overrides have taken away.
 
     An entry that does not fit the study as its file has it stays, to be refused.
@@ -259,7 +260,7 @@ def _parse(parser: OverridesParser, override: str) -> Override:
 def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
     choices: list[str] = []
     values: list[str] = []
-    of_schemes: dict[str, Any] = {}
+    of_schemes: dict[str, object] = {}
     for override in _parsed(overrides):
         group = override.key_or_group
         if ":" in group:

@@ -23,7 +23,7 @@ def check_layers(plan: Plan, results: Path) -> None:
     Artifacts that exist are not asked for, nor a method that appends a rotation, whose layer a filter may mean.
     Imports torch only where there is something to check.
     """
-    models: dict[str, Any] = {}
+    models: dict[str, object] = {}
     for artifact in plan.artifacts.values():
         asked = _asked(artifact)
         if not asked or (results / artifact.path).exists() or _appends_a_layer(plan, artifact):

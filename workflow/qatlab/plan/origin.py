@@ -20,7 +20,7 @@ from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
 from qatlab.registry import origin_of
-from qatlab.sources.source import Source
+from qatlab.sources.source import RowCounts, Source
 from qatlab.tasks.task import Task
 from qatlab.text_sets.text_set import TextSet
 
@@ -54,7 +54,7 @@ def data_origin(config: Source) -> Any:
     return config.fingerprint()
 
 
-def training_rows(config: Source) -> dict[str, Any] | None:
+def training_rows(config: Source) -> RowCounts | None:
     """Return how many rows a source has and keeps, and different texts by column, where a plan can count them."""
     return config.counts()
 

@@ -86,9 +86,9 @@ def check_rows(planner: Planner, config: RunConfig) -> None:
     """Raises UserError where data that a plan can read have too few rows, or too few different texts for a batch."""
     counts = planner.origin(training_rows, config.data)
     if counts is not None:
-        check_count(config.data.name, counts["rows"], config.data.rows)
+        check_count(config.data.name, counts.rows, config.data.rows)
         if family_of(config.model.kind).has_embeddings:
-            check_batches(counts["kept"], counts["distinct"], config.trainer)
+            check_batches(counts.kept, counts.distinct, config.trainer)
 
 
 def plan_model(planner: Planner, config: ModelConfig) -> str:

@@ -103,7 +103,7 @@ def with_methods(settings: StudyConfig, default: str, trains: Callable[[str], bo
     for scheme in schemes:
         if scheme not in NO_SCHEME:
             check_scheme(scheme)
-    variants: dict[str, dict[str, Any]] = {}
+    variants: dict[str, dict[str, object]] = {}
     for method in matrix.get("method", [default]):
         if ":" in str(method):
             raise UserError(
@@ -118,7 +118,7 @@ def with_methods(settings: StudyConfig, default: str, trains: Callable[[str], bo
     return settings.model_copy(update={"matrix": matrix, "exclude": exclude})
 
 
-def _of_methods(entry: dict[str, Any], variants: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _of_methods(entry: dict[str, object], variants: dict[str, dict[str, object]]) -> dict[str, object]:
     """Return an entry of `exclude` with the names of the methods that its method and weights mean."""
     asked = {key: _listed(entry[key]) for key in ("method", "weights") if key in entry}
     if not asked:

@@ -1,12 +1,12 @@
 """Source of docstring → code pairs of installed packages, after the CodeSearchNet protocol (https://arxiv.org/abs/1909.09436)."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from qatlab.base import Name
 from qatlab.config.fields import Packages
-from qatlab.sources.source import SOURCES, Source
+from qatlab.sources.source import SOURCES, DataManifest, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ class Docstrings(Source):
                     rows.append((pair.summary, pair.code))
         return pd.DataFrame(rows, columns=self.columns), None
 
-    def describe(self, manifest: dict[str, Any]) -> str:
+    def describe(self, manifest: DataManifest) -> str:
         """Return the names and versions of the training packages as the end of a sentence."""
-        packages = ", ".join(f"{name} {manifest['origin'][name]}" for name in self.packages)
+        packages = ", ".join(f"{name} {manifest.origin[name]}" for name in self.packages)
         return f", docstrings and code of Python packages: {packages}"

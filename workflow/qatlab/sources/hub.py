@@ -1,10 +1,10 @@
 """Source of training data that reads a data set of the Hugging Face hub."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from qatlab.base import FullLine
 from qatlab.config.fields import HubColumns, HubSplit
-from qatlab.sources.source import SOURCES, Source
+from qatlab.sources.source import SOURCES, DataManifest, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class HubDataset(HubSplit, Source):
         """Return a list with the id of the data set."""
         return [self.name]
 
-    def describe(self, manifest: dict[str, Any]) -> str:
+    def describe(self, manifest: DataManifest) -> str:
         """Return a Markdown link to the data set, with the commit that was read."""
-        commit = f" at commit `{manifest['commit']}`" if manifest.get("commit") else ""
+        commit = f" at commit `{manifest.commit}`" if manifest.commit else ""
         return f" of [{self.name}](https://huggingface.co/datasets/{self.name}){commit}"

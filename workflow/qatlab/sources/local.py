@@ -1,16 +1,18 @@
 """Source of training data that reads a local file with a table of pairs, tuples or texts."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from qatlab.base import LocalPath
 from qatlab.config.fields import Columns
-from qatlab.sources.source import SOURCES, Source
+from qatlab.sources.source import SOURCES, DataManifest, RowCounts, Source
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from qatlab.sources.files import Inspection
 
 
 @SOURCES.register("local")
@@ -26,13 +28,13 @@ class LocalFile(Source):
         """Return the path of the file, in which ~ is replaced by the user's home directory."""
         return Path(self.path).expanduser()
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file."""
-        return {"sha256": self._inspection()["sha256"][0]}
+        return {"sha256": self._inspection().sha256[0]}
 
-    def counts(self) -> dict[str, Any] | None:
+    def counts(self) -> RowCounts | None:
         """Return the row counts of the file, or None if the file is very large."""
-        return self._inspection()["counts"]
+        return self._inspection().counts
 
     def load(self) -> "tuple[pd.DataFrame, None]":
         """Return the configured columns of the file, and None, since there is no hub commit.
@@ -44,11 +46,11 @@ class LocalFile(Source):
 
         return read_columns(self.file, self.columns), None
 
-    def describe(self, manifest: dict[str, Any]) -> str:
+    def describe(self, manifest: DataManifest) -> str:
         """Return that the rows are of a local file, without its path, which may be private."""
         return " of a local file"
 
-    def _inspection(self) -> dict[str, Any]:
+    def _inspection(self) -> "Inspection":
         from qatlab.sources.files import inspect_files
 
         return inspect_files(self, [self.file])

@@ -1,11 +1,11 @@
 """Source of numbers and dates in English and French words: generated translation data that needs no network access."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from qatlab.config.fields import SOURCE_AND_TARGET
-from qatlab.sources.source import SOURCES, Source
+from qatlab.sources.source import SOURCES, DataManifest, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +38,6 @@ class Numerals(Source):
 
         return pd.DataFrame(pairs("train", self.shuffle_seed, self.rows), columns=self.columns), None
 
-    def describe(self, manifest: dict[str, Any]) -> str:
+    def describe(self, manifest: DataManifest) -> str:
         """Return what the texts are as the end of a sentence."""
         return ", numbers and dates in English words with their French, made by qatlab"

@@ -1,12 +1,12 @@
 """Source of training data for language models: whole source files of installed packages."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from qatlab.base import Name
 from qatlab.config.fields import TEXT, Packages
-from qatlab.sources.source import SOURCES, Source
+from qatlab.sources.source import SOURCES, DataManifest, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +46,7 @@ class PackageTexts(Source):
 
         return pd.DataFrame({TEXT: extract_all(self.packages, self.held_out)}), None
 
-    def describe(self, manifest: dict[str, Any]) -> str:
+    def describe(self, manifest: DataManifest) -> str:
         """Return the names and versions of the training packages as the end of a sentence."""
-        packages = ", ".join(f"{name} {manifest['origin'][name]}" for name in self.packages)
+        packages = ", ".join(f"{name} {manifest.origin[name]}" for name in self.packages)
         return f", the source files of Python packages: {packages}"

@@ -1,12 +1,14 @@
 """Source of texts and their translations: two files line by line, two columns of a table, or message catalogues."""
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from qatlab.config.fields import ParallelTexts
-from qatlab.sources.source import SOURCES, Source
+from qatlab.sources.source import SOURCES, DataManifest, RowCounts, Source
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from qatlab.sources.files import Inspection
 
 
 @SOURCES.register("parallel")
@@ -15,13 +17,13 @@ class Parallel(ParallelTexts, Source):
 
     source: Literal["parallel"]
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of every file."""
-        return {"sha256": self._inspection()["sha256"]}
+        return {"sha256": self._inspection().sha256}
 
-    def counts(self) -> dict[str, Any] | None:
+    def counts(self) -> RowCounts | None:
         """Return the row counts of the files, or None if the files are very large."""
-        return self._inspection()["counts"]
+        return self._inspection().counts
 
     def load(self) -> "tuple[pd.DataFrame, None]":
         """Return a table with one column of texts and one of their translations, and None, since there is no hub commit.
@@ -33,13 +35,13 @@ class Parallel(ParallelTexts, Source):
 
         return load(self, "data"), None
 
-    def describe(self, manifest: dict[str, Any]) -> str:
+    def describe(self, manifest: DataManifest) -> str:
         """Return the packages of the message catalogues, or that the files are local, without paths, which may be private."""
         if self.packages:
             return f", messages of {', '.join(self.packages)} and their translations ({self.language})"
         return " of local files: texts and their translations"
 
-    def _inspection(self) -> dict[str, Any]:
+    def _inspection(self) -> "Inspection":
         from qatlab.data.parallel import local_paths
         from qatlab.sources.files import inspect_files
 

@@ -1,7 +1,9 @@
 """Base class and registry of the sources of training data."""
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from qatlab.base import Name
 from qatlab.config.fields import Rows, ShuffleSeed
@@ -9,6 +11,33 @@ from qatlab.registry import Registered, Registry
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class DataManifest(BaseModel):
+    """The manifest of a data artifact: what the stage `data` has written.
+
+    Attributes:
+        origin: what `Source.origin` returned.
+        columns: names of the text columns.
+        commit: commit of the hub that the rows come from; None for other sources.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str
+    name: str
+    origin: Any = None
+    rows: int
+    columns: list[str]
+    commit: str | None = None
+
+
+class RowCounts(NamedTuple):
+    """How many rows a source has, how many of them are kept, and the number of distinct kept texts by column."""
+
+    rows: int
+    kept: int
+    distinct: dict[str, int]
 
 
 class Source(Registered):
@@ -38,19 +67,19 @@ class Source(Registered):
         """
 
     @abstractmethod
-    def describe(self, manifest: dict[str, Any]) -> str:
+    def describe(self, manifest: DataManifest) -> str:
         """Return the origin of the rows in Markdown, to continue the sentence 'fine-tuned on 1,024 rows (anchor, positive) …'.
 
         Args:
-            manifest: the manifest of the data artifact, with `rows`, `columns`, `origin` and `commit`.
+            manifest: the manifest of the data artifact.
         """
 
     def hub_ids(self) -> list[str] | None:
         """Return the ids of the hub data sets that the rows come from, for the metadata of model cards; None for other sources."""
         return None
 
-    def counts(self) -> dict[str, Any] | None:
-        """Return `rows`, `kept` and `distinct` (number of distinct texts by column) if the plan can count them, else None."""
+    def counts(self) -> RowCounts | None:
+        """Return the number of rows and of distinct texts if the plan can count them, else None."""
         return None
 
 

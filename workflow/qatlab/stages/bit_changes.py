@@ -1,7 +1,6 @@
 """bit_changes: in how many of its bits one model's encoding of a task differs from another's."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
 
     A bit is 1 where the value is above 0, as in the grid `binary`.
     """
-    figures: dict[str, Any] = {}
+    figures: dict[str, object] = {}
     for name in TABLES:
         before, after = (load_array(inputs[role] / f"{name}.npy", mapped=True) for role in ("reference", "encode"))
         if before.shape != after.shape:

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -35,7 +34,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
         )
     cosines = cosine(before[: config["limit"]], after[: config["limit"]])
     np.save(output / "cosines.npy", cosines)
-    figures: dict[str, Any] = {
+    figures: dict[str, object] = {
         "min": float(cosines.min()),
         "max": float(cosines.max()),
         "mean": float(cosines.mean()),

@@ -112,7 +112,7 @@ def _copy_plain_files(folder: Path, target: Path) -> None:
 
 
 @contextmanager
-def _layers_kept(folder: Path, layers: int) -> Iterator[dict[str, Any]]:
+def _layers_kept(folder: Path, layers: int) -> Iterator[dict[str, object]]:
     """While a model is loaded with its first layers alone; yields the keys of its configuration that say so.
 
     Raises:

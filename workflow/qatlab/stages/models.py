@@ -6,7 +6,7 @@ import pandas as pd
 
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
 from qatlab.cards.study_card import Shipped, study_card
-from qatlab.cards.training_card import FILE, known
+from qatlab.cards.training_card import FILE, known_data, known_model
 from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.deployments.onnx import ONNX_FILE
@@ -14,6 +14,7 @@ from qatlab.families.parts import part_of
 from qatlab.job import JobDescription
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.names import model_folder
+from qatlab.training.cost import TrainingCost
 
 FOLDER = "models"
 EXACT = "figures with ONNX Runtime's session option `session.x64quantprecision` = `1`"
@@ -37,11 +38,12 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
 
 def _training_card(results: Path, trained: str) -> str:
     """As the training wrote it, in today's words."""
-    made = read_json(results / trained / "config.json")
-    model, data = (known(results / made["inputs"][role]) for role in ("model", "data"))
-    took = read_json(results / trained / "cost.json")
+    training = JobDescription.read(results / trained / "config.json")
+    model, data = known_model(results / training.inputs["model"]), known_data(results / training.inputs["data"])
+    cost = TrainingCost(**read_json(results / trained / "cost.json"))
     steps = pd.read_csv(results / trained / "log.csv")
-    card: str = part_of(made, "card").card(made["config"], model, data, took, steps)
+    part = part_of(training, "card")
+    card: str = part.card(part.CONFIG.model_validate(training.config), model, data, cost, steps)
     return card
 
 

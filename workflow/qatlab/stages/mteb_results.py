@@ -6,7 +6,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from mteb import ResultCache, TaskResult, get_task
 from mteb.models import ModelMeta
@@ -17,7 +17,7 @@ from qatlab.evaluation.scores_file import read_scores
 from qatlab.job import JobDescription
 from qatlab.progress import say
 from qatlab.study.record import Evaluation, RunRecord, StudyRecord
-from qatlab.tasks.task import TASKS
+from qatlab.tasks.task import TASKS, MtebSource
 
 USUAL = ("none", "flat", "mteb_compat", None)
 AXES = ("scoring", "ranges", "rotation", "rescoring", "dimensions", "index")
@@ -65,10 +65,10 @@ def _results(runs: Sequence[RunRecord], results: Path) -> Iterator[Result]:
             revision = run.deployed[entry.deploy].rpartition("-")[2]
             seconds = read_json(results / entry.encode / "cost.json")["seconds"]
             for experiment, scores in _outputs(results / entry.score):
-                yield Result(f"qatlab/{name}", revision, experiment, **source, seconds=seconds, scores=scores)
+                yield Result(f"qatlab/{name}", revision, experiment, *source, seconds=seconds, scores=scores)
 
 
-def _source(results: Path, entry: Evaluation) -> dict[str, Any] | None:
+def _source(results: Path, entry: Evaluation) -> MtebSource | None:
     """Of a task that mteb knows and that is scored as it does: its name there, and what was read of it."""
     folder = results / read_json(results / entry.encode / "config.json")["inputs"]["task"]
     manifest, values = read_json(folder / "manifest.json"), read_json(folder / "config.json")["config"]

@@ -8,7 +8,7 @@ import pandas as pd
 from transformers import set_seed
 
 from qatlab.artifact import checkpoint_folder, write_json
-from qatlab.cards.training_card import FILE, known
+from qatlab.cards.training_card import FILE, known_data, known_model
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
 from qatlab.families.parts import part_of
@@ -70,9 +70,9 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     training.save(output / "model", loss)
     steps = pd.DataFrame(log.rows)
     steps.to_csv(output / "log.csv", index=False)
-    write_json(output / "cost.json", took)
-    model, data = known(inputs["model"]), known(inputs["data"])
-    card = part_of(description, "card").card(description.config, model, data, took, steps)
+    write_json(output / "cost.json", took._asdict())
+    model, data = known_model(inputs["model"]), known_data(inputs["data"])
+    card = part_of(description, "card").card(config, model, data, took, steps)
     (output / "model" / FILE).write_text(card, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 

@@ -45,7 +45,7 @@ class StudyConfig(Strict):
     title: Annotated[FullLine, Field(description="Stands above tables and plots")]
     matrix: Annotated[dict[str, list[Any]], Field(min_length=1, description="Every combination is a run")]
     exclude: Annotated[
-        list[dict[str, Any]],
+        list[dict[str, object]],
         Field(
             description="Combinations left out: a run that matches all keys of an entry, by value or by one of a list"
         ),
@@ -84,7 +84,7 @@ class StudyConfig(Strict):
         """`{trainer: {batch_size: [32]}}`, as Hydra's command line writes it, is `{trainer.batch_size: [32]}`."""
         if not isinstance(matrix, dict):
             return matrix
-        flat: dict[str, Any] = {}
+        flat: dict[str, object] = {}
         for key, value in matrix.items():
             if isinstance(value, dict):
                 flat.update({f"{key}.{inner}": values for inner, values in cls._dotted_keys(value).items()})

@@ -66,7 +66,7 @@ def _pairs(chain: Chain) -> list[tuple[Level, Level]]:
 
 def _rows(
     chain: Chain, figures: Mapping[Level, BySeed], cells: dict[tuple[Level, Level], dict[Any, Any]], varied: list[str]
-) -> list[dict[str, Any]]:
+) -> list[dict[str, object]]:
     first = chain.levels[0]
     lacks = {level: worst(statuses(figures, level)) for level in chain.levels}
     shown = {level: Decimal(f"{_mean(figures[level]):.4f}") for level in chain.levels if lacks[level] == OK}

@@ -98,7 +98,7 @@ def _table(figures: dict[Form, BySeed], pairs: list[Pair], varied: list[str], lo
     return pd.concat([table, judged(figures, pairs, lower_is_better)], axis=1)
 
 
-def labels(form: Form, varied: list[str]) -> dict[str, Any]:
+def labels(form: Form, varied: list[str]) -> dict[str, object]:
     """The columns that say what a row is of; `varied` names what else the matrix varies."""
     return {
         "method": form.method,

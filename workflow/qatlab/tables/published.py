@@ -27,7 +27,7 @@ RANKS = range(1, 7)  # the best and five hard negatives
 DIGITS = 4  # that are shown of a figure, or more where it is published with more
 
 
-def published(theirs: pd.DataFrame, ours: pd.DataFrame, stands_for: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def published(theirs: pd.DataFrame, ours: pd.DataFrame, stands_for: dict[str, dict[str, object]]) -> pd.DataFrame:
     """A row per published figure: it, ours (mean ± standard deviation over seeds), and ours less it, unless seeds are missing.
 
     Args:
@@ -50,7 +50,7 @@ def published(theirs: pd.DataFrame, ours: pd.DataFrame, stands_for: dict[str, di
 
 def _row(
     row: dict[Any, Any], keys: list[str], values: dict[tuple[str, ...], list[tuple[float, str]]]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     of_seeds = values.get(tuple(str(row[key]) for key in (*FIGURE, *keys)), [])
     statuses = [status for _, status in of_seeds]
     found, word = [value for value, status in of_seeds if status == OK], worst(statuses)
@@ -71,7 +71,7 @@ def _row(
     }
 
 
-def _as_written(ours: pd.DataFrame, stands_for: dict[str, dict[str, Any]]) -> pd.DataFrame:
+def _as_written(ours: pd.DataFrame, stands_for: dict[str, dict[str, object]]) -> pd.DataFrame:
     """With the names that the study's file has for what it is at this scale."""
     names = {**stands_for.get("task", {}), **stands_for.get("texts", {}), ALL_TASKS: ALL_TASKS}
     told = {"task": names, "deploy": stands_for["deploy"]}
@@ -129,7 +129,7 @@ def _varied(table: pd.DataFrame) -> list[str]:
     return [column for column in table.columns if column.startswith(VARIED_PREFIX)]
 
 
-def _losses(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterator[dict[str, Any]]:
+def _losses(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterator[dict[str, object]]:
     """Of the last step of each training, and the mean of all."""
     for run in runs:
         log, status = results / run.trained / "log.csv", missing.status(run.trained)
@@ -142,7 +142,7 @@ def _losses(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Itera
                 yield {**_of(run), "table": "training", "metric": metric, "value": value, STATUS: status}
 
 
-def _ranks(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterator[dict[str, Any]]:
+def _ranks(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterator[dict[str, object]]:
     """Of withheld records: the share whose answer stands first, second and so on."""
     tasks = {entry.task for run in runs for entry in run.evaluations if entry.score is not None}
     for run in runs:
@@ -160,7 +160,7 @@ def _ranks(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterat
                         }  # fmt: skip
 
 
-def _of(run: RunRecord) -> dict[str, Any]:
+def _of(run: RunRecord) -> dict[str, object]:
     return {"method": run.method, "seed": run.seed, **run.varied}
 
 

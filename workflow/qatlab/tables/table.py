@@ -6,7 +6,7 @@ name it in `study.tables` have it where its condition holds.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 from qatlab.registry import Registry
 from qatlab.study.record import StudyRecord
@@ -42,6 +42,16 @@ class Table(ABC):
         """Return the table as it is written: columns named for people, numbers formatted or as they are."""
 
 
+class Placed(Protocol):
+    """A table or plot: its place among others, and the condition by which a study has it."""
+
+    place: ClassVar[int]
+
+    def wanted(self, study: StudyRecord) -> bool:
+        """Return whether a study has it."""
+
+
+T = TypeVar("T", bound=Placed)
 TABLES: Registry[type[Table]] = Registry("table", "qatlab.tables", key="name")
 
 
@@ -54,7 +64,7 @@ def tables_of(study: StudyRecord) -> dict[str, Table]:
     return in_place(TABLES, study.tables, study)
 
 
-def in_place(registry: Registry[Any], others: Iterable[str], study: StudyRecord) -> dict[str, Any]:
+def in_place(registry: Registry[type[T]], others: Iterable[str], study: StudyRecord) -> dict[str, T]:
     """Return instances of the registered classes that a study wants, by name, in the order of their places.
 
     Args:

@@ -1,7 +1,7 @@
 """QAT − PTQ: a model trained for a scheme beside its twin, trained alike without it and quantized to it after training."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -50,7 +50,7 @@ def qat_minus_ptq(
     return pd.concat([table, told], axis=1)
 
 
-def _values(figures: dict[Form, BySeed], form: Form, twin: Form) -> dict[str, Any]:
+def _values(figures: dict[Form, BySeed], form: Form, twin: Form) -> dict[str, object]:
     """Over the seeds that both have; where one has failed, there is no difference."""
     word = worst([*statuses(figures, form), *statuses(figures, twin)])
     if word != OK:

@@ -5,7 +5,7 @@ Figures of held-out records as electroglyph's EmbeddingGemma study gives them. W
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ def withheld(
     return table.drop(columns=told_anyway)
 
 
-def _row(form: Form, task: str, figures: dict[str, Figures], varied: list[str]) -> dict[str, Any]:
+def _row(form: Form, task: str, figures: dict[str, Figures], varied: list[str]) -> dict[str, object]:
     of = {name: _values(by_form[form], task) for name, by_form in figures.items()}
     gone = np.isnan(of["rank"]).all(axis=1)
     gaps = figures["rank"].gaps.get(form, {})

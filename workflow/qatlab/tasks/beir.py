@@ -1,7 +1,7 @@
 """Retrieval task that is read from a local folder in BEIR layout."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -17,7 +17,7 @@ class BeirFolder(Task):
     path: Annotated[LocalPath, Field(description="Path of the folder.")]
     split: Annotated[Name, Field(description="Name of the judgement file in qrels/, without .tsv.")] = "test"
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the folder and its numbers of documents and queries.
 
         Raises:

@@ -1,5 +1,6 @@
 """Retrieval task that is read from the Hugging Face hub."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -7,7 +8,7 @@ from pydantic import Field
 
 from qatlab.base import FullLine, HubId, Line
 from qatlab.config.kind import Kind
-from qatlab.tasks.task import TASKS, Loaded, Task
+from qatlab.tasks.task import TASKS, Loaded, MtebSource, Task
 
 
 @TASKS.register("hub")
@@ -42,9 +43,9 @@ class HubTask(Task):
         """Return whether the configuration gives the name of the task in mteb."""
         return self.mteb_name is not None
 
-    def mteb_source(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
+    def mteb_source(self, manifest: Mapping[str, Any]) -> MtebSource | None:
         """Return the configured name and split, with the commit that was read as the revision."""
         if self.mteb_name is None:
             return None
         revision = manifest.get("commit") or self.revision
-        return {"task": self.mteb_name, "dataset_revision": revision, "split": self.split, "subset": "default"}
+        return MtebSource(self.mteb_name, revision, self.split, "default")

@@ -1,5 +1,6 @@
 """Task of the mteb library, chosen by its name."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -7,7 +8,7 @@ from pydantic import Field
 
 from qatlab.base import FullLine, Line
 from qatlab.config.kind import Kind
-from qatlab.tasks.task import TASKS, Loaded, Task
+from qatlab.tasks.task import TASKS, Loaded, MtebSource, Task
 
 
 @TASKS.register("mteb")
@@ -25,7 +26,7 @@ class MtebTask(Task):
         Line | None, Field(description="Subset, such as a language; null is valid for a task that has only one.")
     ] = None
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Return the metadata that mteb has for the task."""
         from qatlab.data.mteb_tasks import look_up
 
@@ -52,12 +53,7 @@ class MtebTask(Task):
         """Return False for reranking, which mteb scores by ranks among all candidates, and qatlab by the best-ranked positive."""
         return kind != "reranking"
 
-    def mteb_source(self, manifest: dict[str, Any]) -> dict[str, Any]:
+    def mteb_source(self, manifest: Mapping[str, Any]) -> MtebSource:
         """Return the names that mteb had for the task when it was read, from the manifest."""
         known = manifest["mteb"]
-        return {
-            "task": known["name"],
-            "dataset_revision": known["revision"],
-            "split": known["split"],
-            "subset": known["subset"],
-        }
+        return MtebSource(known["name"], known["revision"], known["split"], known["subset"])

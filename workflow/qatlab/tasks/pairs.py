@@ -1,7 +1,7 @@
 """Similarity task: pairs of texts with human similarity scores, from a local file."""
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,7 +27,7 @@ class ScoredPairs(Task):
         ),
     ] = ["sentence1", "sentence2", "score"]
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file.
 
         Raises:

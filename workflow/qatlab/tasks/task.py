@@ -1,9 +1,10 @@
 """Base class and registry of the evaluation tasks."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -36,7 +37,16 @@ class Loaded:
     documents: "pd.DataFrame"
     queries: "pd.DataFrame"
     judgements: "pd.DataFrame"
-    more: dict[str, Any] = field(default_factory=dict)
+    more: Mapping[str, object] = field(default_factory=dict)
+
+
+class MtebSource(NamedTuple):
+    """A task by the names that mteb has for it."""
+
+    task: str
+    dataset_revision: str
+    split: str
+    subset: str
 
 
 class Task(Registered):
@@ -79,8 +89,8 @@ class Task(Registered):
         """Return whether mteb has the task and scores it as qatlab does."""
         return False
 
-    def mteb_source(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """Return `task`, `dataset_revision`, `split` and `subset` by their names in mteb, or None if mteb does not have the task.
+    def mteb_source(self, manifest: Mapping[str, Any]) -> MtebSource | None:
+        """Return the task by its names in mteb, or None if mteb does not have the task.
 
         Args:
             manifest: the manifest of the task artifact.

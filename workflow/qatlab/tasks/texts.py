@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -60,7 +60,7 @@ class LocalTextTask(LanguageModelling):
     path: Annotated[LocalPath, Field(description="Path of the file.")]
     column: Annotated[FullLine, Field(description="Name of the column that holds the texts.")] = TEXT
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file."""
         from qatlab.data.checksums import checked
         from qatlab.data.local import read_columns

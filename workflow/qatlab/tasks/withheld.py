@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -51,7 +51,7 @@ class WithheldTask(RecordKeys, Records):
     source: Literal["withheld"]
     path: Annotated[LocalPath, Field(description="Path of the file.")]
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file."""
         from qatlab.data.checksums import checked
         from qatlab.data.withheld import load

@@ -1,7 +1,7 @@
 """Sets of texts that are a column of a local file or of a hub data set."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ class LocalTexts(TextSet):
     path: Annotated[LocalPath, Field(description="Path of the file.")]
     column: Column = "text"
 
-    def origin(self) -> dict[str, Any]:
+    def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file."""
         from qatlab.data.checksums import checked
 

@@ -1,7 +1,6 @@
 """Conversion of a trainer's configuration to Transformers' training arguments."""
 
 from pathlib import Path
-from typing import Any
 
 from qatlab.config.trainer import TrainerConfig
 from qatlab.machine.device import device_name, has_bf16
@@ -17,7 +16,7 @@ def training_arguments(
     name: str,
     rows: int = 0,
     extra_steps: float | None = None,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return keyword arguments for TrainingArguments, in which a callback requests checkpoints and each step is logged.
 
     In a distributed training, the processes share one batch, whose rows and order are those of a training with one process.

@@ -2,13 +2,21 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.progress import Pace, clock, say
 from qatlab.training.wall_clock import WallClock
+
+
+class LogState(NamedTuple):
+    """The state of a training's log that a checkpoint saves: its rows, the duration of each step, and seconds that have passed."""
+
+    rows: list[dict[str, float]]
+    step_seconds: list[float]
+    clock: float
 
 
 class TrainingLog(TrainerCallback):
@@ -26,7 +34,7 @@ class TrainingLog(TrainerCallback):
         self.loss = loss if isinstance(loss, QuantizationAwareLoss) else None
         self.others = others
         self.clock = clock
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[dict[str, float]] = []
         self.step_seconds: list[float] = []
         self.pace = Pace()
         self.first_step = 0  # The step of the checkpoint in a resumed training.
@@ -48,19 +56,15 @@ class TrainingLog(TrainerCallback):
         """Record the duration of the step."""
         self.step_seconds.append(time.monotonic() - self.step_began)
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LogState:
         """Return the state that a checkpoint saves and `restore` takes."""
-        return {
-            "rows": self.rows,
-            "step_seconds": self.step_seconds,
-            "clock": self.clock.passed() if self.clock else 0.0,
-        }
+        return LogState(self.rows, self.step_seconds, self.clock.passed() if self.clock else 0.0)
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: LogState) -> None:
         """Restore the rows, durations and clock of a checkpoint."""
-        self.rows, self.step_seconds = state["rows"], state["step_seconds"]
+        self.rows, self.step_seconds = state.rows, state.step_seconds
         if self.clock is not None:
-            self.clock.resume_from(state["clock"])
+            self.clock.resume_from(state.clock)
 
     def check_live(self) -> None:
         """Raise a RuntimeError if quantization to a precision with a positive weight never changed a value."""
@@ -78,15 +82,15 @@ class TrainingLog(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: dict[str, Any] | None = None,
+        logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         """Store the row of the step, and report it every few seconds."""
         if not logs or "loss" not in logs:
             return
-        row = {
+        row: dict[str, float] = {
             "step": state.global_step,
-            "epoch": state.epoch,
+            "epoch": state.epoch or 0.0,
             "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
         }

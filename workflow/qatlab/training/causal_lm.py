@@ -1,7 +1,6 @@
 """Training examples for causal language models: blocks of text, or translations that follow a prompt."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from qatlab.models.causal_lm import IGNORED, beginning_token, fill_prompt, token
 TOKENIZED_AT_ONCE = 1000
 
 
-class Blocks(Dataset[dict[str, Any]]):
+class Blocks(Dataset[dict[str, object]]):
     """Data set of blocks of equal length, which are cut from the concatenation of all texts; one example per block.
 
     Each text starts with the beginning token. The remainder at the end, which is shorter than a block, is dropped. Tokens are stored
@@ -38,7 +37,7 @@ class Blocks(Dataset[dict[str, Any]]):
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, object]:
         tokens = self.tokens[index].tolist()
         return {"input_ids": tokens, "labels": tokens}
 
@@ -80,7 +79,7 @@ class PadRight:
     def __init__(self, padding: int) -> None:
         self.padding = padding
 
-    def __call__(self, examples: Iterable[dict[str, list[int]]]) -> dict[str, Any]:
+    def __call__(self, examples: Iterable[dict[str, list[int]]]) -> dict[str, object]:
         """Return `input_ids`, `labels` and `attention_mask`, (examples, tokens) int64 each."""
         rows = list(examples)
         longest = max(len(row["input_ids"]) for row in rows)

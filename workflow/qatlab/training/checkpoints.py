@@ -25,7 +25,7 @@ from qatlab.job import JobDescription
 from qatlab.machine.processes import from_first, is_first, largest
 from qatlab.progress import say
 from qatlab.stage_code import stage_meaning
-from qatlab.training.callbacks import TrainingLog
+from qatlab.training.callbacks import LogState, TrainingLog
 from qatlab.training.ending import is_repeated_interrupt
 from qatlab.training.worker_folder import is_worker, requested_signal
 
@@ -55,7 +55,7 @@ def seconds_between() -> float:
 
 def provenance(
     stage: str, description: JobDescription, inputs: dict[str, Path], modules: Sequence[str] = ()
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Return everything that determines a training: its configuration, inputs, code and library versions.
 
     Args:
@@ -83,7 +83,7 @@ class Checkpoints(TrainerCallback):
         log: log of the training; the rows and the clock are restored from a checkpoint too.
     """
 
-    def __init__(self, folder: Path, provenance: dict[str, Any], log: TrainingLog) -> None:
+    def __init__(self, folder: Path, provenance: dict[str, object], log: TrainingLog) -> None:
         self.folder, self.provenance, self.log = folder, provenance, log
         self.seconds = seconds_between()
         self.signal: int | None = None
@@ -99,7 +99,7 @@ class Checkpoints(TrainerCallback):
         """
         latest: str | None = from_first(self._latest_usable() if is_first() else None)
         if latest is not None:
-            self.log.restore(read_json(Path(latest) / LOG))
+            self.log.restore(LogState(**read_json(Path(latest) / LOG)))
             say(f"train {self.log.label}: resuming from {Path(latest).name}")
         return latest
 
@@ -128,7 +128,9 @@ class Checkpoints(TrainerCallback):
     def seal(self, step: int) -> None:
         """Mark the checkpoint of a step as complete, after all its files are written, and delete all but the latest two."""
         path = self.folder / f"{PREFIX_CHECKPOINT_DIR}-{step}"
-        (path / LOG).write_text(json.dumps(self.log.state()), encoding="utf-8")  # This keeps the order of the columns.
+        (path / LOG).write_text(
+            json.dumps(self.log.state()._asdict()), encoding="utf-8"
+        )  # This keeps the order of the columns.
         files = sorted(file for file in path.iterdir() if file.is_file())
         for file in files:
             sync(file)

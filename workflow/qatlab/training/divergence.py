@@ -54,7 +54,7 @@ class StopWhenDiverged(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: dict[str, Any] | None = None,
+        logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
         """Check the loss and the norm of the gradient of a step."""

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from qatlab.artifact import read_json, write_json
 from qatlab.config.trainer import DistributedConfig
@@ -94,11 +93,6 @@ class _Launcher(threading.Thread):
         os.environ.update(PATIENCE)
         alone = self.distributed.nodes == 1
         # One node finds a free port by itself. Of several nodes, the first must be known beforehand, because only it writes the output.
-        rendezvous: dict[str, Any] = (
-            {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0"}
-            if alone
-            else {"rdzv_backend": "static", "rdzv_endpoint": f"{self.node.address}:{self.node.port}"}
-        )
         config = LaunchConfig(
             min_nodes=self.distributed.nodes,
             max_nodes=self.distributed.nodes,
@@ -109,7 +103,8 @@ class _Launcher(threading.Thread):
             local_addr="localhost" if alone else None,
             rdzv_configs={"timeout": JOINING_SECONDS} | ({} if alone else {"rank": self.node.rank}),
             logs_specs=DefaultLogsSpecs(log_dir=str(self.folder / "torchrun")),
-            **rendezvous,
+            rdzv_backend="c10d" if alone else "static",
+            rdzv_endpoint="localhost:0" if alone else f"{self.node.address}:{self.node.port}",
         )
         try:
             elastic_launch(config, sys.executable)("-m", "qatlab.training.worker", str(self.folder))

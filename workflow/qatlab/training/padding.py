@@ -1,8 +1,7 @@
 """Padding of the parts of one batch in a distributed training to the length of the whole batch."""
 
-from typing import Any
-
 import torch
+from torch import Tensor
 
 from qatlab.config.method import MethodConfig
 from qatlab.machine.processes import largest
@@ -18,7 +17,7 @@ def sees_padding(method: MethodConfig) -> bool:
     return scheme is not None and scheme.grid == "onnx_int8"
 
 
-def pad_to_longest(inputs: dict[str, Any], padding: int, left: bool = False) -> dict[str, Any]:
+def pad_to_longest(inputs: dict[str, Tensor], padding: int, left: bool = False) -> dict[str, Tensor]:
     """Pad each column of a collated part to the longest text that any process has in this column.
 
     Args:

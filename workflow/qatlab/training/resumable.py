@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -37,8 +37,8 @@ class Resumable(Trainer):
         super().__init__(*args, **kwargs)
         self.pad_alike = pad_alike and count() > 1
 
-    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        prepared: dict[str, Any] = super()._prepare_inputs(inputs)
+    def _prepare_inputs(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        prepared: dict[str, Tensor] = super()._prepare_inputs(inputs)
         return pad_to_longest(prepared, *self._padding()) if self.pad_alike else prepared
 
     def _padding(self) -> tuple[int, bool]:

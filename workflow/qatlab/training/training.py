@@ -59,7 +59,7 @@ class Training(ABC):
         return []
 
     @abstractmethod
-    def trainer(self, arguments: dict[str, Any], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
+    def trainer(self, arguments: dict[str, object], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
         """Return the trainer.
 
         Args:

@@ -150,7 +150,7 @@ def _load(path: Path) -> Any:
         ) from None
 
 
-def _summary(budget: DriftBudget, result: SearchResult, left_out: list[str]) -> dict[str, Any]:
+def _summary(budget: DriftBudget, result: SearchResult, left_out: list[str]) -> dict[str, object]:
     return {
         "budget": budget.mean_distance,
         "drift": result.drift,

@@ -1,41 +1,37 @@
 """The card of a trained causal language model: what it is made from, how it was trained and quantized, how to load it."""
 
-from typing import Any
-
 import pandas as pd
 from huggingface_hub import ModelCardData
 
 from qatlab.cards.training_card import (
     QAT_TAG,
+    KnownData,
+    KnownModel,
     base_in_words,
     base_name,
     rows_in_words,
     settings,
-    source_of,
     with_front_matter,
 )
 from qatlab.cards.words import causal_method_in_words
 from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.config.method import MethodConfig
 from qatlab.tables.harmless import in_markdown
+from qatlab.training.cost import TrainingCost
 
 
 def card(
-    config: dict[str, Any], model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any], steps: pd.DataFrame
+    config: CausalTrainingConfig, model: KnownModel, data: KnownData, cost: TrainingCost, steps: pd.DataFrame
 ) -> str:
     """Return README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
 
     Args:
         config: of the training.
-        model, data: configuration and manifest, in one, of the base model and of the training rows.
-        cost: what it took.
+        model, data: the base model and the training rows.
+        cost: of the training.
         steps: the training's log, one row per step.
     """
-    return _card(CausalTrainingConfig.model_validate(config), model, data, cost)
-
-
-def _card(config: CausalTrainingConfig, model: dict[str, Any], data: dict[str, Any], cost: dict[str, Any]) -> str:
-    method, translates = config.method, len(data["columns"]) > 1
+    method, translates = config.method, len(data.manifest.columns) > 1
     aware = " with its weights quantized in training" if method.weights else ""
     sections = [
         f"# {in_markdown(base_name(model))}, trained by `{method.name}`",
@@ -50,30 +46,31 @@ def _card(config: CausalTrainingConfig, model: dict[str, Any], data: dict[str, A
         "## How it was trained",
         causal_method_in_words(method),
         settings(config.trainer, method, config.seed, "in random order"),
-        f"{cost['steps']:,} steps in {cost['seconds']:,.0f} seconds, on {cost['device']}.",
+        f"{cost.steps:,} steps in {cost.seconds:,.0f} seconds, on {cost.device}.",
     ]
     return with_front_matter(_metadata(method, model, data, translates), "\n\n".join(sections))
 
 
-def _base(model: dict[str, Any]) -> str:
-    if model["source"] != "made":
+def _base(model: KnownModel) -> str:
+    if model.source != "made":
         return base_in_words(model)
-    shape = model["decoder"]
-    return f"{shape['num_hidden_layers']} layers of {shape['hidden_size']} with random weights and a token a byte"
+    shape = model.config.decoder
+    assert shape is not None
+    return f"{shape.num_hidden_layers} layers of {shape.hidden_size} with random weights and one token per byte"
 
 
-def _metadata(method: MethodConfig, model: dict[str, Any], data: dict[str, Any], translates: bool) -> ModelCardData:
+def _metadata(method: MethodConfig, model: KnownModel, data: KnownData, translates: bool) -> ModelCardData:
     # A folder, or a model that was made on the spot, has no name on the hub that a card could point to.
-    base = {"base_model": model["name"], "base_model_relation": "finetune"} if model["source"] == "hub" else {}
+    base = {"base_model": model.config.name, "base_model_relation": "finetune"} if model.source == "hub" else {}
     return ModelCardData(
         library_name="transformers",
         pipeline_tag="translation" if translates else "text-generation",
         tags=[
             "text-generation",
             *([QAT_TAG] if method.weights else []),
-            f"dataset_size:{data['rows']}",
+            f"dataset_size:{data.manifest.rows}",
         ],
-        datasets=source_of(data).hub_ids(),
+        datasets=data.source.hub_ids(),
         **base,
     )
 
@@ -93,3 +90,6 @@ def _loading(prompt: str, translates: bool) -> str:
         'print(tokenizer.decode(made[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True))',
     ]
     return "```python\n" + "\n".join(lines) + "\n```"
+
+
+CONFIG = CausalTrainingConfig

@@ -45,7 +45,7 @@ class CausalTraining(Training):
             logits: torch.Tensor = self.model(tokens).logits
         return logits
 
-    def trainer(self, arguments: dict[str, Any], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
+    def trainer(self, arguments: dict[str, object], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
         """Return Transformers' trainer, over steps or on the clock."""
         return CausalTrainer(
             model=self.model,

@@ -75,7 +75,7 @@ class EmbeddingTraining(Training):
         """Return what moves the schedules of a quantization-aware loss."""
         return [QuantizationAwareCallback(log.loss)] if log.loss is not None else []
 
-    def trainer(self, arguments: dict[str, Any], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
+    def trainer(self, arguments: dict[str, object], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
         """Return Sentence Transformers' trainer."""
         prompts = self.config.trainer.prompts or {}
         return Trainer(
