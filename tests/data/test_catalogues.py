@@ -96,7 +96,7 @@ def test_an_installed_package_is_found(folder, monkeypatch):
     monkeypatch.syspath_prepend(folder.parent)
     config = Parallel(source="parallel", name="mine", packages=[folder.name], language="fr")
     assert len(load(config, "data")) == len(PAIRS)
-    assert training_rows(config)["rows"] == len(PAIRS)
+    assert training_rows(config).rows == len(PAIRS)
     origin = data_origin(config)
     assert task_origin(ParallelTask(source="parallel", packages=[folder.name], language="fr")) == origin
     with (folder / "locale/fr/LC_MESSAGES/app.po").open("a") as file:

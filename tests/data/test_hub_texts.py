@@ -195,7 +195,7 @@ def test_names_are_checked_before_the_first_job(hub, monkeypatch, tmp_path):
     artifacts = {}
     for kind, config in configs:
         origin = (data_origin if kind == "data" else task_origin)(config)
-        artifact = Artifact(kind, config.name, config.model_dump(), {}, config.name, origin)
+        artifact = Artifact(kind, config.name, config, {}, config.name, origin)
         artifacts[artifact.path] = artifact
     check_hub(Plan("study", "Study", "baseline", [], artifacts), tmp_path)
     assert asked == [(OPUS, "main", "dataset"), (WMT, "v2", "dataset"), (WIKI, "main", "dataset")]

@@ -151,7 +151,7 @@ def test_the_path_of_a_file_does_not_influence_the_artifact(two_files, tmp_path)
         (tmp_path / where).mkdir(exist_ok=True)
         config = ParallelTask(source="parallel", paths=[str(path) for path in paths])
         origin = {"sha256": ["the", "same"]}
-        names[where] = Planner().add("task", "mine", config.model_dump(mode="json"), {}, "mine", origin)
+        names[where] = Planner().add("task", "mine", config, {}, "mine", origin)
     assert names["here"] == names["elsewhere"]
     before = task_origin(ParallelTask(source="parallel", paths=[str(path) for path in moved]))
     written(moved[0], ["another", *ENGLISH[1:]])

@@ -10,7 +10,7 @@ from qatlab.stages import index
 
 def study(folder, name, question=None, answers=None, scale="small"):
     (folder / name / "tables").mkdir(parents=True)
-    about = {"study": name, "title": f"Title of {name}", "scale": scale, "question": question}
+    about = {"study": name, "title": f"Title of {name}", "scale": scale, "question": question, "runs": 1}
     (folder / name / "study.json").write_text(json.dumps(about))
     (folder / name / "tables" / "scores_by_precision.md").write_text("a table")
     if answers is not None:

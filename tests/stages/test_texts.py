@@ -31,7 +31,7 @@ def test_functions_of_a_package(tmp_path):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"column": "review"}, r"no column 'review'; the file has: text, label \(texts.reviews.column says"),
+        ({"column": "review"}, r"no column 'review'; the file has: text, label \(set texts.reviews.column to"),
         ({"rows": 9}, "texts 'reviews' are 3, fewer than texts.reviews.rows=9"),
     ],
 )

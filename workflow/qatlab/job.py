@@ -41,5 +41,5 @@ class JobDescription(Strict):
             return cls.model_validate(read_json(path))
         except (ValueError, RecursionError, ValidationError):
             raise UserError(
-                f"--config: '{path}' is no configuration of a stage, as `qatlab plan --write` makes it"
+                f"--config: '{path}' is not the configuration of a stage, as `qatlab plan --write` writes it"
             ) from None
