@@ -1,30 +1,40 @@
 """Communication between the processes of one training; with a single process, the functions return their arguments."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, distributed
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 def count() -> int:
     """Return the number of processes of the training."""
+    from torch import distributed
+
     return distributed.get_world_size() if distributed.is_available() and distributed.is_initialized() else 1
 
 
 def is_first() -> bool:
     """Return whether this is the process that writes files and log lines for all."""
+    from torch import distributed
+
     return count() == 1 or distributed.get_rank() == 0
 
 
 def wait_for_all() -> None:
     """Wait until every process has called this function."""
+    from torch import distributed
+
     if count() > 1:
         distributed.barrier()
 
 
 def largest(values: Sequence[float]) -> list[float]:
     """Return the maximum of each value over the processes, which is the same in all of them."""
+    import torch
+    from torch import distributed
+
     if count() == 1:
         return [float(value) for value in values]
     maxima = torch.tensor(values, dtype=torch.float64, device=_device())
@@ -33,12 +43,15 @@ def largest(values: Sequence[float]) -> list[float]:
     return agreed
 
 
-def mean(values: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
+def mean(values: "Mapping[str, float | Tensor]") -> "dict[str, float | Tensor]":
     """Return the mean of each number or scalar tensor over the processes, as float32 without gradient.
 
     Args:
         values: Numbers or scalar tensors, with the same names in all processes.
     """
+    import torch
+    from torch import distributed
+
     if count() == 1 or not values:
         return dict(values)
     sums = torch.stack([torch.as_tensor(value, device=_device()).detach().float() for value in values.values()])
@@ -46,8 +59,10 @@ def mean(values: Mapping[str, float | Tensor]) -> dict[str, float | Tensor]:
     return dict(zip(values, sums / count(), strict=True))
 
 
-def average(values: Tensor) -> Tensor:
+def average(values: "Tensor") -> "Tensor":
     """Return the mean of a tensor over the processes, element by element, without gradient."""
+    from torch import distributed
+
     if count() == 1:
         return values.detach()
     total = values.detach().clone().contiguous()
@@ -57,6 +72,8 @@ def average(values: Tensor) -> Tensor:
 
 def from_first(value: Any) -> Any:
     """Return the value of the first process in all processes; it consists of builtin types and arrays."""
+    from torch import distributed
+
     if count() == 1:
         return value
     broadcast = [value]
@@ -64,8 +81,10 @@ def from_first(value: Any) -> Any:
     return broadcast[0]
 
 
-def extremes_of_all(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+def extremes_of_all(low: "Tensor", high: "Tensor") -> "tuple[Tensor, Tensor]":
     """Return the minima of `low` and the maxima of `high` over the processes, element by element."""
+    from torch import distributed
+
     if count() > 1:
         low, high = low.contiguous(), high.contiguous()
         distributed.all_reduce(low, distributed.ReduceOp.MIN)
@@ -73,12 +92,14 @@ def extremes_of_all(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     return low, high
 
 
-def rows_of_all(rows: Tensor) -> Tensor:
+def rows_of_all(rows: "Tensor") -> "Tensor":
     """Concatenate the (n, dim) rows of all processes, with the same n in each; gradients flow back to the process of each row.
 
     The gradients of a row are summed over the processes. If each process's loss is a mean over its own rows, then averaging over
     processes, as DistributedDataParallel does, yields the gradient of the mean over all rows.
     """
+    import torch
+
     if count() == 1:
         return rows
     from torch.distributed.nn.functional import all_gather
@@ -86,6 +107,9 @@ def rows_of_all(rows: Tensor) -> Tensor:
     return torch.cat(all_gather(rows.contiguous()))
 
 
-def _device() -> torch.device:
+def _device() -> "torch.device":
+    import torch
+    from torch import distributed
+
     on_gpu = "nccl" in str(distributed.get_backend())
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
