@@ -9,14 +9,8 @@ from qatlab.base import Strict
 from qatlab.config.precision import PrecisionName, RotationConfig, axes_by_name
 from qatlab.quantization.precisions import check_precision
 
-CODES = (
-    "int8",
-    "uint8",
-    "int4",
-    "int2",
-    "int2_quantile",
-    "ternary",
-)  # precisions whose codes can be compared as stored
+# Precisions whose codes can be compared as stored.
+CODES = ("int8", "uint8", "int4", "int2", "int2_quantile", "ternary")
 COMPAT = {  # precisions that the evaluator of each library supports
     "sentence_transformers_compat": ("float32", "int8", "uint8", "binary", "ubinary"),
     "mteb_compat": ("float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary"),

@@ -16,4 +16,4 @@ def on_host(array: Any) -> Any:
 
 
 class NotFiniteError(ValueError):
-    """Embeddings contain NaN or infinity, which means that the model that computed them has diverged."""
+    """Error for embeddings with NaN or infinity, which show that the model that computed them has diverged."""

@@ -22,7 +22,7 @@ Center = Literal["mean", "median"] | bool
 
 
 class TooFewEmbeddings(ValueError):
-    """There are fewer embeddings than dimensions, so that principal axes cannot be fitted."""
+    """Error for fewer embeddings than dimensions, on which principal axes cannot be fitted."""
 
 
 @dataclass(frozen=True)
