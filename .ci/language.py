@@ -64,7 +64,7 @@ PATTERNS = [Pattern(*parts) for parts in (
     ("figures", TEXT, r"\b[Ff]igures\b|\b(?:[Aa]|[Ee]ach|[Ee]very|[Oo]ne|[Nn]o|such|per|main|published|single) figure\b",
      "'metrics', 'results', 'scores'", TERM),
     ("twins", TEXT, r"\b[Tt]wins?\b", "'counterpart', 'PTQ counterpart'", TERM),
-    ("forms", TEXT, r"\b(?:[Ww]hich|[Tt]he|[Oo]f|two|three|several|all|other) forms\b|\b(?:[Ee]ach|[Ee]very|[Aa]|[Oo]ne) form\b(?! of\b)",
+    ("forms", TEXT, r"\b(?:[Ww]hich|[Tt]he|[Oo]f|three|several|all|other) forms\b(?! in which)|\b(?:[Ee]ach|[Ee]very|[Aa]) form\b(?! of\b)",
      "'variants', 'deployments', 'formats'", TERM),
     ("whole", TEXT, r"\b[Nn]ewest (?:whole|that)\b|\bwhole ones?\b|\b[Uu]nbroken\b", "'latest complete', 'uninterrupted'", PRIVATE),
     ("so many", TEXT, r"\b[Ss]o many\b(?! that\b)(?! \w+ that\b)", "the number: '`n` rows', 'the first `dimensions` values'", PRIVATE),
