@@ -1,18 +1,19 @@
 """Loss that is computed on quantized embeddings, at several precisions at once."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from qatlab.log_columns import CHANGED, LOSS, SCALE, WEIGHT
+from qatlab.losses.cached import GradientsToLeave, calculate_loss_replaced
 from qatlab.losses.centring import Centring, ends_in_unit_length
 from qatlab.losses.distillation import similarity_divergence
 from qatlab.losses.embedded_once import EmbeddedOnce
-from qatlab.losses.gradients import EVERY, GradientsAtEmbeddings, at_embeddings, flattened, gradients_of, mini_batches
+from qatlab.losses.gradients import EVERY, GradientsAtEmbeddings, at_embeddings, flattened, mini_batches
 from qatlab.losses.pr3655 import VARIANTS, PublishedColumns, check_variant
 from qatlab.losses.processes import average_over_processes, length_over_codes
 from qatlab.losses.training_ranges import BATCH, TrainingRanges
@@ -34,6 +35,24 @@ from qatlab.quantization.precisions import RANGED, UNIFORM, check_dimension, is_
 from qatlab.schedules import WeightSchedule, schedules_of
 
 FLOAT = "float32"
+
+
+class Term(NamedTuple):
+    """The loss of one precision.
+
+    Attributes:
+        name: The precision.
+        weight: Its weight at this step.
+        columns: Its quantized text columns, (n, dim) each.
+        value: The wrapped loss on these columns, before the weight; a scalar.
+        divergence: The divergence from the float similarities, a scalar; None where the precision is not distilled.
+    """
+
+    name: str
+    weight: float
+    columns: list[Tensor]
+    value: Tensor
+    divergence: Tensor | None
 
 
 class QuantizationAwareLoss(nn.Module):
@@ -159,7 +178,9 @@ class QuantizationAwareLoss(nn.Module):
         self.model = model
         self.loss = loss
         self.estimator = as_estimator(estimator)
-        self.distillation = _not_negative("distillation", distillation)
+        if not 0 <= distillation < math.inf:
+            raise ValueError(f"distillation must be ≥ 0, not {distillation}")
+        self.distillation = float(distillation)
         self.variant = variant
         self.uses_gradient_cache = bool(getattr(loss, "uses_gradient_cache", False))
         dim = model.get_embedding_dimension()
@@ -244,24 +265,20 @@ class QuantizationAwareLoss(nn.Module):
         with EmbeddedOnce(self.model, features) as embedded:
             floats, columns_at = self._begin(embedded.floats)
 
-            def wrapped(columns: list[Tensor]) -> Tensor:
-                with embedded.serve(columns):
-                    return total_of(self.loss(features, labels))
+            def wrapped(columns: list[Tensor], name: str | None = None) -> Tensor:
+                scale = self._scale(name) if name else None
+                with embedded.serve(columns), scale_replaced(self._scaled, scale):
+                    value = total_of(self.loss(features, labels))
+                if name and all(map(is_binary, self.sides[name])):
+                    guard_zero_distances(value, columns)
+                return value
 
             components: dict[str, Tensor] = {}
             values: dict[str, Tensor] = {}
-            for name, weight in self._weights_now().items():
-                columns = columns_at(name)
-                with scale_replaced(self._scaled, self._scale(name)):
-                    value = wrapped(columns)
-                if all(map(is_binary, self.sides[name])):
-                    guard_zero_distances(value, columns)
-                self._note(name, value, columns, floats)
-                values[name], components[name] = value, weight * value
-                if self._distils(name):
-                    divergence = self._divergence(name, columns, floats)
-                    self._diagnostics[f"distillation_{name}"] = divergence.detach()
-                    components[f"{name}_distillation"] = weight * self.distillation * divergence
+            for term in self._terms(self._weights_now(), columns_at, floats, wrapped):
+                values[term.name], components[term.name] = term.value, term.weight * term.value
+                if term.divergence is not None:
+                    components[f"{term.name}_distillation"] = term.weight * self.distillation * term.divergence
             if not components:  # no warm-up has begun yet, but a loss needs a graph
                 components[next(iter(self.sides))] = 0.0 * wrapped(floats)
             elif self._compares(values):
@@ -295,6 +312,31 @@ class QuantizationAwareLoss(nn.Module):
             return [quantized(column, document if index else query) for index, column in enumerate(floats)]
 
         return floats, columns_at
+
+    def _terms(
+        self,
+        weights: Mapping[str, float],
+        columns_at: Callable[[str], list[Tensor]],
+        floats: list[Tensor],
+        wrapped: Callable[[list[Tensor], str], Tensor],
+    ) -> Iterator[Term]:
+        """Compute the loss of each precision, store its diagnostics, and yield it.
+
+        Args:
+            weights: The weights above 0, by precision.
+            columns_at: Returns the columns of a precision.
+            floats: Float columns.
+            wrapped: Computes the wrapped loss on the columns of a precision, at the scale of the precision.
+        """
+        for name, weight in weights.items():
+            columns = columns_at(name)
+            value = wrapped(columns, name)
+            self._note(name, value, columns, floats)
+            divergence = None
+            if self.distillation > 0 and self.sides[name] != (FLOAT, FLOAT):
+                divergence = self._divergence(name, columns, floats)
+                self._diagnostics[f"distillation_{name}"] = divergence.detach()
+            yield Term(name, weight, columns, value, divergence)
 
     @property
     def _has_bits(self) -> bool:
@@ -350,30 +392,11 @@ class QuantizationAwareLoss(nn.Module):
                 changed = torch.stack([(c != f).sum() for c, f in zip(columns, floats, strict=True)]).sum()
                 self._diagnostics[CHANGED + name] = changed / sum(column.numel() for column in floats)
 
-    def _distils(self, name: str) -> bool:
-        return self.distillation > 0 and self.sides[name] != ("float32", "float32")
-
-    # Cached losses embed texts in mini-batches without a graph, pass the embeddings to `calculate_loss`, and later propagate the
-    # gradients that it leaves on the embeddings through the model.
-
     def _forward_cached(self, features: list[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
-        cached: Any = cached_loss(self.loss)
-        original = cached.__dict__.get("calculate_loss")
-        self._inner_calculate_loss = cached.calculate_loss
-        self._own_gradients: list[tuple[Tensor, Tensor]] = []
-        cached.calculate_loss = self.calculate_loss
-        try:
+        self._cached_gradients = GradientsToLeave(self._embedding_parameters(), self.distillation)
+        with calculate_loss_replaced(cached_loss(self.loss), self.calculate_loss) as self._inner_calculate_loss:
             loss: Tensor = self.loss(features, labels)
-        finally:
-            if original is None:
-                del cached.calculate_loss
-            else:
-                cached.calculate_loss = original
-        # The surrogate has the value 0 and the given gradient, which the trainer's scaling of the loss then applies to too.
-        for tensor, gradient in self._own_gradients:
-            surrogate = (tensor * gradient).sum()
-            loss = loss + (surrogate - surrogate.detach())
-        return loss
+        return self._cached_gradients.with_parameters(loss)
 
     def calculate_loss(self, reps: list[list[Tensor]], *args: Any, **kwargs: Any) -> Tensor:
         """Compute the weighted sum of all precisions in place of the Cached loss's own method.
@@ -387,30 +410,34 @@ class QuantizationAwareLoss(nn.Module):
             A scalar, without graph if gradients were requested.
         """
         floats, columns_at = self._begin([torch.cat(column) for column in reps])
-        gradients: dict[str, Tensor] = {}
         backward = kwargs.get("with_backward", False) and torch.is_grad_enabled()
-        total = floats[0].new_zeros((), dtype=torch.float32)
-        weights = self._weights_now()
-        compares = backward and self._compares(weights)
-        for name, weight in (weights or {next(iter(self.sides)): 0.0}).items():
-            columns = columns_at(name) if weights else floats
+        leaves: list[list[Tensor]] = []  # what the wrapped loss is computed on, and leaves its gradients on
+        scales: tuple[Any, Any] = (None, None)
+
+        def wrapped(columns: list[Tensor], name: str) -> Tensor:
+            nonlocal leaves, scales
             leaves = [mini_batches(column, like, detached=backward) for column, like in zip(columns, reps, strict=True)]
             scale = self._scale(name)
-            scale_leaf = scale.detach().requires_grad_() if isinstance(scale, Tensor) else scale
-            with scale_replaced(self._scaled, scale_leaf):
-                value = self._inner_calculate_loss(leaves, *args, **kwargs)
-            self._note(name, value, columns, floats)
-            total = total + weight * value
-            outputs = list(columns)
-            if self._distils(name):
-                divergence = self._divergence(name, columns, floats)
-                self._diagnostics[f"distillation_{name}"] = divergence.detach()
-                total = total + weight * self.distillation * (divergence.detach() if backward else divergence)
-                outputs.append(divergence)
+            scales = (scale, scale.detach().requires_grad_() if isinstance(scale, Tensor) else scale)
+            with scale_replaced(self._scaled, scales[1]):
+                return self._inner_calculate_loss(leaves, *args, **kwargs)
+
+        total = floats[0].new_zeros((), dtype=torch.float32)
+        gradients: dict[str, Tensor] = {}
+        weights = self._weights_now()
+        compares = backward and self._compares(weights)
+        if not weights:  # no warm-up has begun yet, but a loss needs a graph
+            weights, columns_at = {next(iter(self.sides)): 0.0}, lambda name: floats
+        for term in self._terms(weights, columns_at, floats, wrapped):
+            total, outputs = total + term.weight * term.value, list(term.columns)
+            if term.divergence is not None:
+                divergence = term.divergence.detach() if backward else term.divergence
+                total = total + term.weight * self.distillation * divergence
+                outputs.append(term.divergence)
             if compares:
-                gradients[name] = at_embeddings(columns, leaves, reps)
+                gradients[term.name] = at_embeddings(term.columns, leaves, reps)
             if backward:
-                self._leave_gradients(weight, reps, outputs, leaves, (scale, scale_leaf))
+                self._cached_gradients.leave(term.weight, reps, outputs, leaves, scales)
         if compares:
             if FLOAT not in gradients:
                 leaves = [mini_batches(column, like, detached=True) for column, like in zip(floats, reps, strict=True)]
@@ -419,41 +446,6 @@ class QuantizationAwareLoss(nn.Module):
             self._keep_comparison(gradients)
         self._diagnostics = {**mean(self._diagnostics), **self._compared}
         return total.detach() if backward else total
-
-    def _leave_gradients(
-        self,
-        weight: float,
-        reps: list[list[Tensor]],
-        outputs: list[Tensor],
-        leaves: list[list[Tensor]],
-        scales: tuple[Any, Any],
-    ) -> None:
-        """Propagate the gradients of the wrapped loss through the fake quantization, and add them to those of `reps`.
-
-        Args:
-            weight: The precision's weight, by which the gradients are multiplied.
-            reps: Embeddings of the mini-batches of each text column.
-            outputs: Quantized columns, followed by the divergence where the precision is distilled.
-            leaves: Tensors of the same values as `outputs`, in mini-batches, on which the wrapped loss left its gradients.
-            scales: The scale of the precision, and the leaf that the wrapped loss used in its place.
-        """
-        upstream = [weight * gradient for gradient in gradients_of(leaves)]
-        if len(outputs) > len(upstream):
-            upstream.append(outputs[-1].new_tensor(weight * self.distillation))
-        targets = [rep for column in reps for rep in column]
-        own = self._embedding_parameters()
-        # The graph is retained because all precisions share that of centring.
-        gradients = torch.autograd.grad(outputs, [*targets, *own], upstream, allow_unused=True, retain_graph=True)
-        for rep, gradient in zip(targets, gradients, strict=False):
-            if gradient is not None:
-                rep.grad = gradient if rep.grad is None else rep.grad + gradient
-        own_gradients = zip(own, gradients[len(targets) :], strict=True)
-        self._own_gradients += [(parameter, gradient) for parameter, gradient in own_gradients if gradient is not None]
-        scale, leaf = scales
-        if isinstance(scale, Tensor) and leaf.grad is not None:
-            self._own_gradients.append((scale, weight * leaf.grad))
-
-    # Checks and settings of the constructor.
 
     def _check_precisions(self, used: list[str], dim: int | None) -> None:
         if isinstance(self.estimator, LearnedStepSize):
@@ -505,9 +497,3 @@ class QuantizationAwareLoss(nn.Module):
     primaryClass={cs.LG}
 }
 """
-
-
-def _not_negative(name: str, value: float) -> float:
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be ≥ 0, not {value}")
-    return float(value)
