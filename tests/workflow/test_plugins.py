@@ -1,4 +1,4 @@
-"""A package that adds a source, a task, a set of texts, a backend, a loss and a table by entry points alone, used by a study."""
+"""A package that adds a source, a task, a set of texts, a backend, a loss, a metric and a table by entry points alone, used by a study."""
 
 import json
 import subprocess
@@ -34,6 +34,9 @@ halved = "counting:Halved"
 [project.entry-points."qatlab.losses"]
 symmetric = "counting:Symmetric"
 
+[project.entry-points."qatlab.metrics"]
+precision = "counting:Precision"
+
 [project.entry-points."qatlab.tables"]
 best_seeds = "counting:BestSeeds"
 
@@ -50,6 +53,7 @@ import pandas as pd
 from pydantic import Field
 
 from qatlab.deployments.deployment import Deployment
+from qatlab.metrics import Metric
 from qatlab.sources.source import Source
 from qatlab.tables.table import Table
 from qatlab.tasks.task import Loaded, Task
@@ -142,11 +146,18 @@ class Symmetric(Loss):
         return "MultipleNegativesSymmetricRankingLoss"
 
 
+class Precision(Metric):
+    label = "Precision"
+
+    def per_query(self, gains, judged, k):
+        return (gains > 0).sum(axis=1) / k
+
+
 class BestSeeds(Table):
     caption = "The best score of each method."
 
     def wanted(self, study):
-        return len({run["method"] for run in study["runs"]}) > 1
+        return len({run.method for run in study.runs}) > 1
 
     def title(self, gathered):
         return f"Best {gathered.label} of each method"
@@ -170,6 +181,7 @@ study:
 model: {{name: "{model}", max_seq_length: 32}}
 trainer: {{batch_size: 16, max_steps: 2, threads: 1}}
 encode: {{threads: 1}}
+evaluate: {{metrics: ["ndcg@10", "precision@2"]}}
 """
 CHOICES = {
     "data": "source: counted\nname: numbers\nrows: 64\n",
@@ -229,6 +241,10 @@ def test_a_study_uses_them_all(study):
     assert set(scores["deploy"]) == {"torch_fp32", "halved"}
     assert set(scores["task"]) == {"next_number"}
     assert set(scores["data"].dropna()) == {"numbers"}
+    assert set(scores["metric"]) == {"ndcg@10", "precision@2"}
+    precision = scores.query("metric == 'precision@2'")
+    assert precision["value"].between(0, 0.5).all()  # one document of each query is relevant
+    assert precision["value"].max() > 0
     drift = pd.read_csv(study.tables() / "drift.csv").query("task == 'numbers' and deploy == 'halved'")
     assert ((drift["mean"] > 0.9999) & (drift["mean"] < 1)).all()  # rounded, and not the same
 
@@ -238,7 +254,7 @@ def test_their_package_is_part_of_what_artifacts_are(study):
     for kind in ("data", "task", "texts"):
         (folder,) = (study.folder / "results" / kind).iterdir()
         assert json.loads((folder / "config.json").read_text())["origin"]["plugin"] == package
-    for kind, name, count in (("deploy", "halved", 3), ("train", "both_ways", 1)):
+    for kind, name, count in (("deploy", "halved", 3), ("train", "both_ways", 1), ("score", "halved", 3)):
         folders = [folder for folder in (study.folder / "results" / kind).iterdir() if name in folder.name]
         assert len(folders) == count
         assert all(json.loads((folder / "config.json").read_text())["origin"] == package for folder in folders)
@@ -266,6 +282,11 @@ def test_their_configuration_is_validated(study, python):
     for override, message in (
         ("data.upto=-1", "upto: Input should be greater than 0"),
         ("study.matrix.method=[both_ways] method.loss.scale=-1", "scale: Input should be greater than 0"),
+        (
+            "evaluate.metrics=[precisoin@2]",
+            "unknown metric 'precisoin@2'; valid: ndcg@k, mrr@k, recall@k, accuracy@k, precision@k",
+        ),
+        ("evaluate.scoring=[mteb_compat]", "mteb does not compute precision@2"),
         ("study.tables=[worst_seeds]", "unknown table 'worst_seeds' (did you mean 'best_seeds'?)"),
     ):
         run = snakemake(python, study, "-n", overrides=override)

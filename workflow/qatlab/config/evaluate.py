@@ -1,12 +1,12 @@
 """Configuration of the evaluation of embeddings (conf/evaluate)."""
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from qatlab.base import Strict
 from qatlab.config.precision import PrecisionName, RotationConfig, axes_by_name
+from qatlab.metrics import Metric, metric_and_cutoff
 from qatlab.quantization.precisions import check_precision
 
 # Precisions whose codes can be compared as stored.
@@ -15,7 +15,6 @@ COMPAT = {  # precisions that the evaluator of each library supports
     "sentence_transformers_compat": ("float32", "int8", "uint8", "binary", "ubinary"),
     "mteb_compat": ("float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary"),
 }
-METRIC = re.compile(r"(ndcg|mrr|recall|accuracy)@([1-9]\d*)")
 
 
 class RescoringStep(Strict):
@@ -118,7 +117,8 @@ class EvaluateConfig(Strict):
         list[str],
         Field(
             min_length=1,
-            description="Metrics: ndcg@k, mrr@k, recall@k and accuracy@k, such as ndcg@10. The first one is the study's main metric.",
+            description="Metrics of retrieval with their cutoffs, such as ndcg@10: ndcg, mrr, recall, accuracy, and those of installed "
+            "packages. The first one is the study's main metric.",
         ),
     ] = ["ndcg@10", "mrr@10", "recall@10", "recall@100", "accuracy@1"]
     precisions: Annotated[
@@ -226,9 +226,21 @@ class EvaluateConfig(Strict):
     @classmethod
     def _known_metrics(cls, metrics: list[str]) -> list[str]:
         for metric in metrics:
-            if not METRIC.fullmatch(metric):
-                raise ValueError(f"unknown metric '{metric}'; valid: ndcg@k, mrr@k, recall@k, accuracy@k with k ≥ 1")
+            metric_and_cutoff(metric)
         return metrics
+
+    def metric_classes(self) -> list[type[Metric]]:
+        """Return the classes of the metrics, in their order."""
+        return [type(metric_and_cutoff(metric)[0]) for metric in self.metrics]
+
+    @model_validator(mode="after")
+    def _mteb_computes_the_metrics(self) -> "EvaluateConfig":
+        for metric in self.metrics if "mteb_compat" in self.scoring else []:
+            if metric_and_cutoff(metric)[0].trec is None:
+                raise ValueError(
+                    f"mteb does not compute {metric}; leave it out of metrics, or mteb_compat out of scoring"
+                )
+        return self
 
     @model_validator(mode="after")
     def _each_once(self) -> "EvaluateConfig":

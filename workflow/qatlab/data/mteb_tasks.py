@@ -13,10 +13,10 @@ from qatlab.data.hub import check_commit, unreadable_explained
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
 from qatlab.hub import commit_of, hub_errors_explained, with_retries
+from qatlab.metrics import metric_and_cutoff
 
 KINDS: dict[str, Kind] = {"Retrieval": "retrieval", "Reranking": "reranking", "STS": "similarity"}
 COMMIT = re.compile("[0-9a-f]{40}")
-METRICS = {"ndcg": "ndcg_at_{}", "mrr": "mrr_at_{}", "recall": "recall_at_{}", "accuracy": "hit_rate_at_{}"}
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,15 @@ def load(source: Source) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     return _documents(tables["corpus"]), _queries(tables["queries"]), _judgements(tables, source.kind)
 
 
-def mteb_metric(metric: str) -> str:
-    """Return mteb's name of a metric: 'ndcg@10' is 'ndcg_at_10', 'accuracy@1' 'hit_rate_at_1', 'spearman' 'cosine_spearman'."""
-    name, separator, cutoff = metric.partition("@")
-    return METRICS[name].format(cutoff) if separator else f"cosine_{metric}"
+def mteb_metric(metric: str) -> str | None:
+    """Return mteb's name of a metric, or None if it has none.
+
+    'ndcg@10' is 'ndcg_at_10', 'accuracy@1' 'hit_rate_at_1', 'spearman' 'cosine_spearman'.
+    """
+    if "@" not in metric:
+        return f"cosine_{metric}"
+    definition, cutoff = metric_and_cutoff(metric)
+    return definition.mteb.format(cutoff) if definition.mteb else None
 
 
 def _task(name: str) -> Any:

@@ -22,8 +22,8 @@ from mteb.similarity_functions import cos_sim, dot_score
 from mteb.timing import TimingStack
 from mteb.types import OutputDType, PromptType
 
-from qatlab.evaluation.metrics import name_and_cutoff
 from qatlab.evaluation.task import Task
+from qatlab.metrics import ReciprocalRank, metric_and_cutoff
 from qatlab.progress import warnings_hidden
 
 DTYPES = {
@@ -36,7 +36,6 @@ DTYPES = {
     "binary": OutputDType.BINARY,
 }
 SIMILARITIES = {"cosine": cos_sim, "dot": dot_score}
-TREC = {"ndcg": "ndcg_cut_{}", "recall": "recall_{}", "accuracy": "success_{}"}
 ROWS_AT_ONCE = 4096
 WHERE = {"hf_split": "test", "hf_subset": "default"}
 
@@ -52,7 +51,7 @@ def retrieval(
         task: The task of the queries and documents.
         precision: float32, or one of DTYPES.
         similarity: cosine or dot.
-        metrics: 'ndcg@k', 'mrr@k', 'recall@k' or 'accuracy@k'.
+        metrics: Names with cutoffs, such as 'ndcg@10', of metrics that mteb computes.
 
     Returns:
         (q,) float64 by metric.
@@ -60,7 +59,7 @@ def retrieval(
     metadata = _metadata("Retrieval", "ndcg_at_10")
     searcher = SearchEncoderWrapper(_encoder(_Stored(queries, documents, similarity), precision))
     corpus, query_rows = _rows(task.document_ids), _rows(task.query_ids)
-    cutoffs = sorted({name_and_cutoff(metric)[1] for metric in metrics})
+    cutoffs = sorted({metric_and_cutoff(metric)[1] for metric in metrics})
     options = {
         "task_metadata": metadata,
         **WHERE,
@@ -79,12 +78,12 @@ def retrieval(
     row_of = {query: row for row, query in enumerate(results)}
     columns: dict[str, list[float]] = {}
     for metric in metrics:
-        name, k = name_and_cutoff(metric)
-        columns[metric] = (
-            [by_rank[f"MRR@{k}"][row_of[query]] for query in task.query_ids]
-            if name == "mrr"
-            else [by_trec[query][TREC[name].format(k)] for query in task.query_ids]
-        )
+        definition, k = metric_and_cutoff(metric)
+        if isinstance(definition, ReciprocalRank):
+            columns[metric] = [by_rank[f"MRR@{k}"][row_of[query]] for query in task.query_ids]
+            continue
+        assert definition.trec is not None, "the configuration refuses metrics that mteb does not compute"
+        columns[metric] = [by_trec[query][definition.trec.format(k)] for query in task.query_ids]
     return {metric: np.array(values, dtype=np.float64) for metric, values in columns.items()}
 
 

@@ -4,12 +4,12 @@ import numpy as np
 
 from qatlab.config.evaluate import COMPAT, EvaluateConfig
 from qatlab.evaluation.axes import OnAxes
-from qatlab.evaluation.metrics import name_and_cutoff, per_query
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.ranking import SideRanges, rank
 from qatlab.evaluation.search import NOTHING, Timed
 from qatlab.evaluation.stopwatch import NOT_TIMED
 from qatlab.evaluation.task import Task
+from qatlab.metrics import metric_and_cutoff, per_query
 
 
 def retrieval_metrics(
@@ -37,7 +37,7 @@ def retrieval_metrics(
     """
     if output.scoring in COMPAT:
         return _compat_metrics(queries, documents, task, output, config)
-    depth = max(name_and_cutoff(metric)[1] for metric in config.metrics)
+    depth = max(metric_and_cutoff(metric)[1] for metric in config.metrics)
     best = rank(queries, documents, output, ranges, depth + task.ignore_identical_ids, watch=watch)
     if task.ignore_identical_ids:
         best = _without_itself(best, task)[:, :depth]

@@ -12,8 +12,8 @@ import torch
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.util import cos_sim, dot_score, pairwise_cos_sim, quantize_embeddings
 
-from qatlab.evaluation.metrics import name_and_cutoff, per_query
 from qatlab.evaluation.task import Task
+from qatlab.metrics import metric_and_cutoff, per_query
 
 SIMILARITIES = {"cosine": cos_sim, "dot": dot_score}
 
@@ -29,12 +29,12 @@ def retrieval(
         task: The task of the queries and documents.
         precision: float32, int8, uint8, binary or ubinary.
         similarity: cosine or dot.
-        metrics: 'ndcg@k', 'mrr@k', 'recall@k' or 'accuracy@k'.
+        metrics: Names with cutoffs, such as 'ndcg@10'.
 
     Returns:
         (q,) float64 by metric.
     """
-    depth = max(name_and_cutoff(metric)[1] for metric in metrics)
+    depth = max(metric_and_cutoff(metric)[1] for metric in metrics)
     evaluator = _Rankings(
         {name: str(row) for row, name in enumerate(task.query_ids)},
         {name: str(row) for row, name in enumerate(task.document_ids)},

@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.training import TrainingConfig
 from qatlab.families.parts import STAGES, part_name
+from qatlab.registry import distribution
 
 if TYPE_CHECKING:
     from qatlab.plan.artifacts import Artifact
@@ -17,6 +19,8 @@ def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
     registered: object = artifact.config
     if isinstance(artifact.config, TrainingConfig):
         registered = artifact.config.method.loss
-    own = (type(registered).__module__,) if artifact.kind in REGISTERED else ()
+    own: tuple[str, ...] = (type(registered).__module__,) if artifact.kind in REGISTERED else ()
+    if isinstance(artifact.config, EvaluateConfig):
+        own = tuple(sorted({metric.__module__ for metric in artifact.config.metric_classes() if distribution(metric)}))
     part = next((stage for stage in STAGES if stage == artifact.kind), None)
     return (*own, part_name(artifact.family, part)) if artifact.family and part else own

@@ -144,8 +144,11 @@ def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, co
     inputs = {"encode": encoded, "task": made_from["task"]}
     if isinstance(config, EvaluateConfig) and _fits_on_training(config, run.kinds[of[1]]):
         inputs["training"] = run.training[of[0]] = _plan_training(planner, run, of[0], made_from["deploy"])
-    label = " · ".join([run.name, *of])
-    return planner.add("score", "-".join([run.name, *of]), config or Nothing(), inputs, label, family=run.family.name)
+    label, slug = " · ".join([run.name, *of]), "-".join([run.name, *of])
+    packages: dict[str, str] = {}  # versions of those that metrics are of
+    for metric in config.metric_classes() if isinstance(config, EvaluateConfig) else []:
+        packages |= distribution(metric)
+    return planner.add("score", slug, config or Nothing(), inputs, label, packages or None, family=run.family.name)
 
 
 def _fits_on_training(config: EvaluateConfig, kind: Kind) -> bool:

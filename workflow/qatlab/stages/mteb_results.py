@@ -91,5 +91,6 @@ def _outputs(folder: Path) -> Iterator[tuple[dict[str, object], dict[str, float]
         if row["scoring"] == "mteb_compat":
             experiment.pop("ranges", None)  # of each call, as CompressionWrapper's always are
         _, scores = found.setdefault(repr(experiment), (experiment, {}))
-        scores.setdefault(mteb_metric(row["metric"]), row["value"])
+        if (name := mteb_metric(row["metric"])) is not None:
+            scores.setdefault(name, row["value"])
     yield from found.values()

@@ -3,6 +3,8 @@
 import hashlib
 import re
 
+from qatlab.metrics import METRICS
+
 # cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 SIMULATION = "simulated:"
@@ -16,11 +18,7 @@ FORMS = ("csv", "md", "tex")
 # A file of results/published: besides these, keys of the study's matrix. Which long table a figure is one of; what it is of.
 PUBLISHED_COLUMNS = ("table", "method", "deploy", "task", "precision", "metric", "value", "source")
 PUBLISHED_TABLES = ("scores", "ranks", "drift", "cost", "training")
-METRIC_NAMES = {
-    "ndcg": "nDCG",
-    "mrr": "MRR",
-    "recall": "Recall",
-    "accuracy": "Accuracy",
+METRIC_NAMES = {  # of metrics that are not of a ranking
     "spearman": "Spearman's ρ",
     "pearson": "Pearson's r",
     "positive_similarity": "positive similarity",
@@ -33,7 +31,9 @@ METRIC_NAMES = {
 def metric_label(metric: str) -> str:
     """'ndcg@10' → 'nDCG@10', 'spearman' → "Spearman's ρ"."""
     name, at, cutoff = metric.partition("@")
-    return METRIC_NAMES.get(name, name) + at + cutoff
+    if at and name in METRICS.names():
+        return METRICS.get(name).label + at + cutoff
+    return METRIC_NAMES.get(metric, metric)
 
 
 def simulation(scheme: str, activations: bool = True) -> str:

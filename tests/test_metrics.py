@@ -6,7 +6,7 @@ import pytrec_eval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatlab.evaluation.metrics import per_query
+from qatlab.metrics import per_query
 
 ORACLE = {
     "ndcg@3": "ndcg_cut_3",
