@@ -149,9 +149,8 @@ def _encoder(stored: _Stored, precision: str) -> Any:
     if precision == "float32":
         return stored
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # mteb warns of ranges fitted on few embeddings, which is the behaviour to reproduce
+        # mteb warns of ranges fitted on few embeddings, which is the behaviour to reproduce.
+        warnings.simplefilter("ignore")
         return CompressionWrapper(stored, DTYPES[precision])
 
 

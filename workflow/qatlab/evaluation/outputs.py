@@ -13,17 +13,12 @@ from qatlab.config.precision import RotationConfig
 from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, sides
 
 RABITQ_FACTORS = 8  # bytes of the two float factors that RaBitQ stores with each document's bits
-LINK, POSITION = (
-    4,
-    8,
-)  # bytes of a neighbour in the lowest layer of a graph, and of a document's number in an inverted list
+# Bytes of a neighbour in the lowest layer of a graph, and of a document's number in an inverted list.
+LINK, POSITION = 4, 8
 SCALAR_QUANTIZED = ("int8", "int4", "float16")  # precisions of faiss's scalar quantizer
 ANY_INDEX = ("dot", "dequantized", "hamming")  # kinds of scoring that every index supports
-FITTED_ON = (
-    "none",
-    "training",
-    "corpus",
-)  # calibration sets, in increasing order of knowledge about the searched documents
+# Calibration sets of axes, in increasing order of knowledge about the searched documents.
+FITTED_ON = ("none", "training", "corpus")
 FEW_BITS = 2  # maximum bits per dimension in the outputs of the table `bits`
 
 FLAT = IndexConfig()
