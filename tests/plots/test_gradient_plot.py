@@ -1,4 +1,4 @@
-"""What training for bits does: each method has one place and colour, and what is missing is left out."""
+"""Plot of training for bits: each method has one row and colour, and missing results are left out."""
 
 import numpy as np
 import pandas as pd
@@ -79,12 +79,16 @@ def drawn(of_runs=None, of_logs=None, of_tables=None, **kwargs):
 
 def points(axis):
     """By the place of each point: where it is, its bar and its colour."""
-    found = {}
+    by_place = {}
     for container in axis.containers:
         line, _, bars = container.lines
         (segment,) = bars[0].get_segments() if bars else [None]
-        found[line.get_ydata()[0]] = (line.get_xdata()[0], None if segment is None else segment[:, 0], line.get_color())
-    return found
+        by_place[line.get_ydata()[0]] = (
+            line.get_xdata()[0],
+            None if segment is None else segment[:, 0],
+            line.get_color(),
+        )
+    return by_place
 
 
 def test_a_method_has_one_place_and_one_colour():
@@ -101,7 +105,7 @@ def test_a_method_has_one_place_and_one_colour():
     assert legend == colours
 
 
-def test_figures_are_those_of_the_tables_and_logs():
+def test_points_are_those_of_the_tables_and_logs():
     ratio, bits, gain = drawn().axes
     assert [points(bits)[place][0] for place in range(3)] == [1.5, 2.5, 3.5]
     assert points(bits)[1][1] == pytest.approx([2.25, 2.75])
@@ -134,7 +138,7 @@ def test_another_value_of_the_matrix_is_a_row_of_its_own():
     assert all(axis.get_xlim()[0] == 0 < 9.0 < axis.get_xlim()[1] for axis in (figure.axes[1], figure.axes[4]))
 
 
-def test_truths_of_the_matrix_are_found_in_tables_of_texts_and_a_row_without_figures_stays_empty():
+def test_booleans_of_the_matrix_match_cells_of_text_and_a_row_without_results_stays_empty():
     of_runs = [
         run.model_copy(update={"varied": {"matrix.model.normalize": value}})
         for value in (True, False)
@@ -172,19 +176,19 @@ def test_what_failed_is_left_out_and_keeps_its_place():
     assert len([line for line in ratio.lines if line.get_linewidth() == 1.8]) == 2
 
 
-def test_nothing_is_drawn_where_nothing_is_there():
+def test_nothing_is_drawn_without_results():
     bits, differences = tables()
     gone = bits.assign(**{CHANGED: "failed", BETWEEN_SEEDS: "failed"}), differences.assign(difference="failed")
     assert drawn(of_logs={}, of_tables=gone) is None
     figure = drawn(of_logs={}, of_tables=(gone[0], differences))
-    assert [text.get_text() for axis in figure.axes[:2] for text in axis.texts] == ["no run has figures of this"] * 2
+    assert [text.get_text() for axis in figure.axes[:2] for text in axis.texts] == ["no run has results for this"] * 2
     assert not figure.axes[2].texts
 
 
 def test_logs_without_diagnostics_leave_their_panel_empty():
     of_runs = runs()
     plain = {run: log[["step", "loss"]] for run, log in logs(of_runs).items()}
-    assert [text.get_text() for text in drawn(of_runs, plain).axes[0].texts] == ["no run has figures of this"]
+    assert [text.get_text() for text in drawn(of_runs, plain).axes[0].texts] == ["no run has results for this"]
 
 
 def test_without_a_baseline_the_gradient_stands_alone():

@@ -84,14 +84,14 @@ def test_title_and_legend_fit_and_the_first_four_deployments_are_shown(deploymen
     assert ("the first 4 of 6 deployments" in figure._suptitle.get_text().replace("\n", " ")) == (deployments == 6)
 
 
-def test_names_say_what_the_matrix_varies():
+def test_names_contain_the_cell_of_the_matrix():
     table = pd.DataFrame([{"method": "m", "matrix.seed": 1, "matrix.lr": np.nan, "bytes": 48, "value": 0.5}])
     table = table.assign(rotation="itq", output="binary", on_frontier=True)
     names = pareto._numbered(table, ["method", "matrix.seed", "matrix.lr"])[1]
     assert names == ["1  itq: binary (m, seed=1)"]
 
 
-def test_there_is_a_line_for_what_each_may_know_of_the_corpus():
+def test_there_is_a_line_for_each_source_of_fitted_outputs():
     axes = ["centred", "itq", {"center": "median", "fitted_on": "training"}]
     figure = drawn({"precisions": ["int8", "binary"], "bit_axes": axes}, ["torch_fp32"])
     figure.canvas.draw()

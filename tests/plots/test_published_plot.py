@@ -1,4 +1,4 @@
-"""Published figures and ours: a panel a figure, a row for each method and what else the matrix varies."""
+"""Plot of published results and ours: one panel per quantity, one row per method and cell of the matrix."""
 
 import pandas as pd
 
@@ -35,13 +35,13 @@ def test_both_stand_in_the_row_of_their_method():
     assert shown.isna().tolist() == [False, False, True, True]
 
 
-def test_it_says_at_which_scale_ours_are():
-    said = draw(table(), "title", "scale small: a model")._suptitle.get_text()
-    assert "scale small: a model" in said.replace("\n", " ")
-    assert "standard deviation over seeds" in said.replace("\n", " ")
+def test_the_title_names_the_scale_of_our_results():
+    title = draw(table(), "title", "scale small: a model")._suptitle.get_text()
+    assert "scale small: a model" in title.replace("\n", " ")
+    assert "standard deviation over seeds" in title.replace("\n", " ")
 
 
-def test_a_figure_of_drift_says_what_it_is_the_mean_of():
+def test_panels_of_drift_name_their_mean():
     of_drift = table().assign(task="imdb", precision="–").drop_duplicates(["method", "trainer.batch_size"])
     named = pd.concat([of_drift.assign(metric=metric) for metric in ("mean", "mean_distance")])
     titles = [axis.get_title().replace("\n", " ") for axis in draw(named, "title", "scale small").figure.axes]

@@ -48,7 +48,7 @@ def test_one_output_has_its_deployments_in_one_panel():
     assert ticks(figure) == ["torch_fp32", "onnx_int8"]
 
 
-def test_a_place_is_in_the_middle_of_its_methods_though_some_have_nothing_there():
+def test_a_tick_is_in_the_middle_of_its_methods_even_if_some_have_no_points():
     shown = scores(precisions=("text",), deployments=("torch_fp32",), sizes=(64, 128))
     shown = shown[(shown["method"] == "baseline") | (shown["matrix.trainer.batch_size"] == 64)]
     for axis in draw(shown, "ndcg@10", "title", "bits per byte").axes:

@@ -71,7 +71,7 @@ def test_a_column_whose_last_panel_is_not_used_has_its_axis_labelled(drawn):
     assert all(axis.get_xlabel() for axis in lowest)
 
 
-def test_dollars_in_names_are_no_formulas(tmp_path):
+def test_dollars_in_names_are_literal(tmp_path):
     """And powers of ten on a logarithmic axis still are."""
     run = "sweep-prompt=$\\frac{-seed=0$"
     losses = training_loss.draw({run: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, "From $5 to $\\6$")

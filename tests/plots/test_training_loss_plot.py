@@ -1,4 +1,4 @@
-"""The plot of training losses: a panel a run, whose name stands above it and above no other."""
+"""Plot of training losses: one panel per run, with the name of only this run above it."""
 
 from itertools import pairwise
 

@@ -27,7 +27,7 @@ FITTED_ON = {
 
 
 class Study:
-    """Figures of a study, put together by hand."""
+    """Scores of a study, put together by hand."""
 
     def __init__(self):
         self.figures = Figures()
@@ -60,14 +60,14 @@ class Study:
 
 @pytest.fixture
 def study():
-    made = Study()
+    scored = Study()
     for rotation, gain in (("none", 0), ("centred", 0.02), ("itq", 0.1), ("overcomplete_2x", 0.15)):
-        made.put("untrained", rotation, gain - 0.2, seeds=(None,))
-        made.put("baseline", rotation, gain)
-        made.put("ste", rotation, gain + 0.05)
-    made.put("baseline", precision="float32")
-    made.put("baseline", precision="int8")
-    return made
+        scored.put("untrained", rotation, gain - 0.2, seeds=(None,))
+        scored.put("baseline", rotation, gain)
+        scored.put("ste", rotation, gain + 0.05)
+    scored.put("baseline", precision="float32")
+    scored.put("baseline", precision="int8")
+    return scored
 
 
 def test_methods_are_compared_with_the_baseline_on_the_same_axes_and_it_with_its_own_signs(study):
@@ -163,7 +163,7 @@ def test_a_task_with_too_few_documents_for_axes_is_counted_and_left_out_of_the_d
     assert "tasks" not in table.loc[("signs at 0", "ste"), "value"]
 
 
-def test_failed_runs_say_so_in_their_cells(study):
+def test_failed_runs_are_marked_in_their_cells(study):
     failed = study.form("ste", "itq")
     study.figures[failed].clear()
     for seed, gone in ((0, True), (1, False)):

@@ -96,7 +96,7 @@ def test_what_is_missing_is_counted(tmp_path):
     assert table.loc["ste", CHANGED] == "2.00 (1 of 2 seeds failed)"
     assert table.loc["plain", CHANGED] == NOT_RUN
     assert set(table[BETWEEN_SEEDS]) == {"9.00 (1 of 3 pairs failed)"}
-    assert {found.run for found in incomplete_runs(runs, missing)} == {"baseline-0", "ste-1", "plain-0", "plain-1"}
+    assert {lacking.run for lacking in incomplete_runs(runs, missing)} == {"baseline-0", "ste-1", "plain-0", "plain-1"}
     everything = Missing(
         {p: MissingArtifact(status=FAILED) for r in runs for e in r.evaluations for p in e.bit_changes.values()}
     )
@@ -133,6 +133,6 @@ def test_a_run_is_not_blamed_for_what_its_baseline_lacks(tmp_path):
         bits_changed(runs, tmp_path, "baseline", missing).set_index("method").loc["ste", CHANGED]
         == "4.00 (1 of 2 seeds failed)"
     )
-    assert [found.run for found in incomplete_runs(runs, missing)] == ["baseline-0"]
+    assert [lacking.run for lacking in incomplete_runs(runs, missing)] == ["baseline-0"]
     table = runs_table(runs, missing)
     assert set(table.loc[table["status"] == FAILED, "run"]) == {"baseline-0"}

@@ -6,7 +6,7 @@ from qatlab.tables.cost_of_training import cost_of_training
 from records import a_run
 
 
-def test_ratios_are_to_the_twin():
+def test_ratios_are_to_the_counterpart():
     memory = {
         "baseline": (100e6, 110e6, 300e6),
         "baseline:int8": (121e6, 120e6, 130e6),

@@ -1,4 +1,4 @@
-"""The way from float to shipped adds up, digit by digit, and its figures are those of the queries."""
+"""The steps from float to shipped add up digit by digit, and their values are those of the queries."""
 
 import json
 from decimal import Decimal
@@ -24,7 +24,7 @@ def level(component, kernel="avx2", output="o", method="baseline"):
 
 
 def chain_of(values, precision="int8", **of):
-    """Figures and the chain of arrays (seeds, queries), one a component."""
+    """Scores and the chain of arrays (seeds, queries), one per component."""
     levels = [level(component, **of) for component in COMPONENTS[: len(values)]]
     figures = {at: {s: {"a": row} for s, row in enumerate(rows)} for at, rows in zip(levels, values, strict=True)}
     return figures, Chain(precision, levels)
@@ -32,7 +32,7 @@ def chain_of(values, precision="int8", **of):
 
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 10_000), steps=st.integers(2, 5), spread=st.sampled_from([1e-5, 1e-3, 0.3]))
-def test_what_is_shown_adds_up_exactly_and_is_what_numpy_says(seed, steps, spread):
+def test_shown_differences_add_up_exactly_and_equal_those_of_numpy(seed, steps, spread):
     rng = np.random.default_rng(seed)
     values = 0.5 + np.cumsum(rng.normal(0, spread, size=(steps, 2, 7)), axis=0)
     figures, chain = chain_of(values)
@@ -61,7 +61,7 @@ def test_levels_are_means_of_tasks_not_of_queries_and_of_those_tasks_that_all_se
     assert decomposition(figures, [Chain("int8", [start, end])], [])["value"].tolist() == ["0.7000", "0.6000", "0.6000"]
 
 
-def test_verdicts_are_of_the_whole_table_and_a_step_that_chains_share_is_weighed_once():
+def test_verdicts_are_corrected_over_the_table_and_a_shared_step_counts_once():
     rng = np.random.default_rng(0)
     base = rng.uniform(0.3, 0.9, size=(1, 200))
     noise = rng.normal(0, 0.05, size=(4, 1, 200))
@@ -82,7 +82,7 @@ def test_verdicts_are_of_the_whole_table_and_a_step_that_chains_share_is_weighed
     assert decomposition(figures, [int8], [])["p (Holm)"][1] == "< 0.001"
 
 
-def test_figures_of_two_integer_kernels_are_rows_apart_and_named():
+def test_two_integer_kernels_have_separate_named_rows():
     rng = np.random.default_rng(0)
     one, first = chain_of(rng.uniform(size=(3, 1, 20)), kernel="avx2")
     other, second = chain_of(rng.uniform(size=(3, 1, 20)), kernel="amx_int8")

@@ -1,4 +1,4 @@
-"""Which forms are compared with which, and what the cells say."""
+"""The pairs that differences compare, and the content of the cells."""
 
 import re
 
@@ -44,7 +44,7 @@ def test_each_method_less_the_baseline_shipped_alike():
     assert (table["to tell them apart"] != "").tolist() == (table["verdict"] == "not separable").tolist()
 
 
-def test_each_form_less_the_same_models_float():
+def test_each_output_less_the_same_models_float():
     figures = {
         form("baseline"): seeds(0),
         form("baseline", "onnx_int8", kernel="avx2"): seeds(-0.02),
@@ -81,7 +81,7 @@ def test_pairs_are_of_the_seeds_and_tasks_that_both_have():
     assert task.shape == (1, 2)
 
 
-def test_one_seed_says_so_by_what_it_asks_for_and_nothing_to_compare_is_an_empty_table(tmp_path):
+def test_one_seed_needs_only_queries_and_without_pairs_the_table_is_empty(tmp_path):
     wave = 0.2 * np.sin(np.arange(200))
     figures = {form("baseline"): {0: {"a": QUERIES}}, form("ste"): {0: {"a": QUERIES + wave + 0.005}}}
     (row,) = against_baseline(figures, "baseline", []).to_dict("records")

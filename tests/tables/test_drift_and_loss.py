@@ -33,15 +33,15 @@ def table(distances):
 
 def test_correlation_over_cells():
     # losses: one/a .10, one/b .05, two/a .30, two/b .02; ranks 3 2 4 1 against 2 1 4 3
-    found = table({("one", "a"): 3, ("one", "b"): 1, ("two", "a"): 9, ("two", "b"): 4, ("two", "reviews"): 5})
-    row = found.loc["mean distance"]
+    correlations = table({("one", "a"): 3, ("one", "b"): 1, ("two", "a"): 9, ("two", "b"): 4, ("two", "reviews"): 5})
+    row = correlations.loc["mean distance"]
     assert row["cells"] == 4  # texts without queries have no loss
     assert float(row["Spearman ρ with loss of nDCG@10"]) == pytest.approx(1 - 6 * 6 / (4 * 15))
-    assert found.loc["rank flips", "cells"] == 0
-    assert found["p"].isna()["rank flips"]
+    assert correlations.loc["rank flips", "cells"] == 0
+    assert correlations["p"].isna()["rank flips"]
 
 
 def test_few_cells_correlate_with_nothing():
-    found = table({("one", "a"): 3, ("one", "b"): 1})
-    assert found.loc["mean distance", "cells"] == 2
-    assert found["p"].isna().all()
+    correlations = table({("one", "a"): 3, ("one", "b"): 1})
+    assert correlations.loc["mean distance", "cells"] == 2
+    assert correlations["p"].isna().all()

@@ -42,17 +42,17 @@ CONTROL = {chr(code) for code in [*range(32), *range(127, 160), 0x202E, 0x2028]}
 class Tags(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.tags = []
 
     def handle_starttag(self, tag, attrs):
-        self.found.append(tag)
+        self.tags.append(tag)
 
 
 def rendered(markdown):
     """The tags of Markdown as a browser has them, where raw HTML is let through."""
     tags = Tags()
     tags.feed(MarkdownIt("commonmark", {"html": True}).enable("table").render(markdown))
-    return tags.found
+    return tags.tags
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -62,7 +62,7 @@ def test_formulas_are_texts(text):
 
 
 @pytest.mark.parametrize("text", NUMBERS + WORDS)
-def test_figures_and_names_stay_as_they_are(text):
+def test_numbers_and_names_stay_unchanged(text):
     assert in_csv(text) == text
     assert in_markdown(text) == text
 
@@ -88,9 +88,9 @@ def test_no_text_makes_tags_of_its_own_in_a_table(text):
     from qatlab.tables.harmless import markdown_table
 
     plain = rendered(markdown_table(pd.DataFrame({"a": ["x", "y"], "b": ["x", "y"]})))
-    made = rendered(markdown_table(pd.DataFrame({"a": [text, "y"], "b": ["x", "y"]})))
+    tags = rendered(markdown_table(pd.DataFrame({"a": [text, "y"], "b": ["x", "y"]})))
     emphasis = ("em", "strong")  # which names with stars and underscores may well have
-    assert [tag for tag in made if tag not in emphasis] == plain
+    assert [tag for tag in tags if tag not in emphasis] == plain
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def hostile():
     return table.rename(columns={"name": "=name\x1b[31m<b>"})
 
 
-def test_every_form_of_a_view_is_harmless(hostile, tmp_path):
+def test_every_format_of_a_view_is_escaped(hostile, tmp_path):
     title = "<script>x</script> $\\input{x}$ [a](b) =1"
     write_all_forms(hostile, tmp_path, "view", title)
     with (tmp_path / "view.csv").open(newline="") as stream:
@@ -119,14 +119,14 @@ def test_every_form_of_a_view_is_harmless(hostile, tmp_path):
         assert not set(text) & CONTROL
 
 
-def test_long_tables_are_harmless(hostile, tmp_path):
+def test_long_tables_are_escaped(hostile, tmp_path):
     write_csv(hostile, tmp_path / "long.csv", "%.6f")
     read = pd.read_csv(tmp_path / "long.csv")
     assert read["value"].eq(-0.5).all()
     assert not read.iloc[:, 0].str.startswith(tuple("=+-@")).any()
 
 
-def test_the_page_of_studies_is_harmless(tmp_path):
+def test_the_page_of_studies_is_escaped(tmp_path):
     import json
 
     (tmp_path / "one" / "tables").mkdir(parents=True)

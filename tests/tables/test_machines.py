@@ -1,4 +1,4 @@
-"""int8 rows of processors with different integer kernels are kept apart, and the title says so."""
+"""int8 rows of CPUs with different integer kernels are kept in separate rows, and the title notes it."""
 
 import pandas as pd
 import pytest
@@ -25,13 +25,13 @@ def test_seeds_of_one_kernel_are_averaged_and_of_two_are_not(view):
     assert not any("±" in str(cell) for cell in two.to_numpy().ravel())
 
 
-def test_drift_is_kept_apart_too():
+def test_drift_of_different_kernels_has_separate_rows():
     figures = ("min", "max", "mean", "mean_distance", "top10_overlap", "rank_flips", "margin_change", "kendall_tau")
     rows = scores("avx2", "avx512_vnni").assign(reference="torch_fp32", n=1, **dict.fromkeys(figures, 0.5))
     assert wide.drift_summary(rows)["integer kernel"].tolist() == ["avx2", "avx512_vnni"]
 
 
-def test_titles_say_it():
+def test_titles_name_the_kernels():
     assert kernel_note(scores(None)) == ""
     assert kernel_note(scores("avx2", None)) == "; int8 computed with avx2"
     assert "differ (avx2, avx512_vnni) and do not compare" in kernel_note(scores("avx512_vnni", "avx2"))

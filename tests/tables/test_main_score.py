@@ -1,4 +1,4 @@
-"""One figure stands for each task, whatever its kind."""
+"""Each task has one main score, whatever its kind."""
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ def test_each_kind_has_its_own():
 def test_rows_of_main_scores():
     rows = [("a", "ndcg@10", 0.5), ("a", "mrr@10", 0.4), ("sts", "spearman", 0.8), ("sts", "pearson", 0.7)]
     scores = pd.DataFrame(rows, columns=["task", "metric", "value"])
-    found, name = main_scores(scores, main_metrics({"a": "retrieval", "sts": "similarity"}, "ndcg@10"))
-    assert (name, found["value"].tolist(), set(found["metric"])) == (MAIN, [0.5, 0.8], {MAIN})
-    found, name = main_scores(scores, {"a": "ndcg@10"})
-    assert (name, found["value"].tolist()) == ("ndcg@10", [0.5])
+    chosen, name = main_scores(scores, main_metrics({"a": "retrieval", "sts": "similarity"}, "ndcg@10"))
+    assert (name, chosen["value"].tolist(), set(chosen["metric"])) == (MAIN, [0.5, 0.8], {MAIN})
+    chosen, name = main_scores(scores, {"a": "ndcg@10"})
+    assert (name, chosen["value"].tolist()) == ("ndcg@10", [0.5])

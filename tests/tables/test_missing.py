@@ -1,4 +1,4 @@
-"""Failed cells say so in every view: never blank, never a mean over fewer seeds that says nothing of it, never judged."""
+"""Failed cells are marked in every view: never blank, never a mean over fewer seeds without a note, never tested."""
 
 import numpy as np
 import pandas as pd
@@ -60,7 +60,7 @@ def test_runs_are_named_with_the_first_cause():
 
 
 def scores(status):
-    """Two tasks, two seeds; `status`: by (method, seed, task), of what is not there."""
+    """Two tasks, two seeds; `status` contains those that are missing, by (method, seed, task)."""
     rows = [
         {"run": f"{method}-{seed}", "method": method, "seed": seed, "deploy": "d", "task": task, "query_precision": "float32",
          "doc_precision": "float32", "rotation": "none", **AS_IT_IS, "metric": "ndcg@10", "integer_kernel": None,
@@ -72,13 +72,15 @@ def scores(status):
     return table.assign(seed=table["seed"].astype("Int64"))
 
 
-def test_scores_say_failed_in_the_cell_and_in_every_mean_that_it_is_part_of():
+def test_failed_scores_are_marked_in_the_cell_and_in_every_mean_over_it():
     whole = wide.scores_by_precision(scores({}), "ndcg@10").set_index("method")
     lacking = {("ste", 1, "b"): FAILED, ("baseline", 0, "a"): NOT_RUN, ("baseline", 1, "a"): NOT_RUN}
     table = wide.scores_by_precision(scores(lacking), "ndcg@10").set_index("method")
     assert table.loc["ste", "a · float32"] == whole.loc["ste", "a · float32"] == "0.2500 ± 0.0707"
     assert table.loc["ste", "b · float32"] == "0.4000 (1 of 2 seeds failed)"
-    assert table.loc["ste", f"{wide.MEAN} · float32"] == "0.3000 (1 of 2 seeds failed)"  # of seed 0, both tasks
+    assert (
+        table.loc["ste", f"{wide.MEAN} · float32"] == "0.3000 (1 of 2 seeds failed)"
+    )  # the mean of both tasks of seed 0
     assert table.loc["baseline", ["a · float32", f"{wide.MEAN} · float32"]].tolist() == [NOT_RUN, NOT_RUN]
     assert table.loc["baseline", "b · float32"] == whole.loc["baseline", "b · float32"]
     metrics = wide.all_metrics(scores(lacking)).set_index("method")["ndcg@10"].to_dict()
@@ -124,11 +126,11 @@ def test_drift_and_loss_correlates_nothing_without_all_cells():
 
 
 def cost(status):
-    """`status`: by (method, seed, what), of trainings and deployments that are not there."""
+    """`status`: missing trainings and deployments, by (method, seed, "train" or "deploy")."""
     rows = []
     for method in ("untrained", "baseline", "qat"):
         for seed in (0, 1) if method != "untrained" else (None,):
-            trained, deployed = ((method, seed, what) not in status for what in ("train", "deploy"))
+            trained, deployed = ((method, seed, stage) not in status for stage in ("train", "deploy"))
             rows.append(
                 {"run": f"{method}-{seed}", "method": method, "seed": seed, "deploy": "d", "scheme": "none", "tuning": "full",
                  **dict.fromkeys(("seconds_per_step", "examples_per_second", "peak_memory_bytes", "trained_parameters"),
@@ -181,15 +183,15 @@ def form(method, output="float32"):
 @pytest.fixture
 def compared():
     """Three methods of two seeds; one seed of `qat` has failed, and all of `other` were not run."""
-    made = Figures()
+    scored = Figures()
     for method, shift in (("baseline", 0.0), ("qat", 0.0), ("ste", 0.05), ("other", 0.0)):
         for seed in (0, 1):
             if method == "other" or (method, seed) == ("qat", 1):
-                made.put_gap(form(method), seed, "a", FAILED if method == "qat" else NOT_RUN)
+                scored.put_gap(form(method), seed, "a", FAILED if method == "qat" else NOT_RUN)
             else:
-                made.put(form(method), seed, "a", QUERIES + shift + RNG.normal(0, 0.02, size=100))
-    made.close()
-    return made
+                scored.put(form(method), seed, "a", QUERIES + shift + RNG.normal(0, 0.02, size=100))
+    scored.close()
+    return scored
 
 
 def test_a_difference_that_lacks_a_seed_is_not_judged_by_the_others(compared):
@@ -204,42 +206,42 @@ def test_a_difference_that_lacks_a_seed_is_not_judged_by_the_others(compared):
     }  # fmt: skip
 
 
-def test_figures_that_are_not_there_are_as_many_as_the_others_have_and_no_numbers(compared):
+def test_missing_scores_are_nan_in_the_shape_of_the_others(compared):
     assert compared[form("other")][0]["a"].shape == (100,)
     assert np.isnan(compared[form("qat")][1]["a"]).all()
 
 
-def test_twins_and_answers_that_lack_a_seed(compared):
+def test_counterparts_and_answers_that_lack_a_seed(compared):
     runs = [a_run(method="qat", matched={"d": "int8"}, counterpart="baseline")]
     (row,) = qat_minus_ptq(compared, runs, []).to_dict("records")
     assert row["QAT"].endswith("(1 of 2 seeds failed)")
     assert {row[column] for column in ("QAT − PTQ", "seeds", "verdict", "95 % interval")} == {FAILED}
-    asked = AnswerConfig(method="qat", deploy="d")
-    rows = answers([asked, asked.model_copy(update={"method": "ste"})], compared, cost({}), [], "nDCG@10")
+    comparison = AnswerConfig(method="qat", deploy="d")
+    rows = answers([comparison, comparison.model_copy(update={"method": "ste"})], compared, cost({}), [], "nDCG@10")
     assert rows["verdict"].tolist() == [FAILED, "better"]
     assert rows["difference or ratio"][0] == FAILED
 
 
 def test_a_chain_that_lacks_a_level_has_no_step_to_it_and_is_not_drawn():
     levels = [Level("baseline", (), "d", "", component, "o") for component in ("float", "weights", "export")]
-    made = Figures()
+    scored = Figures()
     for at, level in enumerate(levels):
         for seed in (0, 1):
             if (at, seed) == (1, 1):
-                made.put_gap(level, seed, "a", FAILED)
+                scored.put_gap(level, seed, "a", FAILED)
             else:
-                made.put(level, seed, "a", QUERIES - 0.1 * at)
-    made.close()
-    table = decomposition(made, [Chain("int8", levels), Chain("binary", [levels[0], levels[2]])], [])
+                scored.put(level, seed, "a", QUERIES - 0.1 * at)
+    scored.close()
+    table = decomposition(scored, [Chain("int8", levels), Chain("binary", [levels[0], levels[2]])], [])
     of_int8 = table[table["output precision"] == "int8"]
     assert of_int8["difference"].tolist()[1:] == [FAILED, FAILED, "-0.2000"]
     assert of_int8["value"].tolist()[1] == FAILED
     text = table.astype(object).where(table.notna(), "–").astype(str)
-    assert set(waterfall.whole(text)["output precision"]) == {"binary"}
-    assert waterfall.whole(text[text["output precision"] == "int8"]).empty
+    assert set(waterfall.complete_chains(text)["output precision"]) == {"binary"}
+    assert waterfall.complete_chains(text[text["output precision"] == "int8"]).empty
 
 
-def test_a_published_figure_stands_beside_failed():
+def test_a_published_result_is_shown_beside_failed():
     lacking = {("ste", 1, "b"): FAILED, ("baseline", 0, "a"): FAILED, ("baseline", 1, "a"): FAILED}
     ours = figures([], None, scores(lacking), drift({}), cost({}).assign(steps=1, train_seconds=1.0))
     names = {"task": {"a": "a", "b": "b"}, "texts": {}, "deploy": {"d": "d"}}

@@ -1,1 +1,1 @@
-"""A study's plots: one module each, drawn from its tables, as SVG and PNG."""
+"""Plots of a study, one module per plot, drawn from its tables as SVG and PNG."""

@@ -1,4 +1,4 @@
-"""What a study's plots are drawn from: its tables, and the logs and drifts of its runs."""
+"""Input of a study's plots: its tables, and the logs and drifts of its runs."""
 
 from functools import cached_property
 from pathlib import Path
@@ -11,13 +11,13 @@ from qatlab.tables.missing import OK, WHOLE, Missing, in_words, incomplete_runs
 
 
 class DrawnFrom:
-    """The tables and artifacts of a study.
+    """Tables and artifacts of a study.
 
     Args:
-        study: its record.
+        study: the study's record.
         results: the folder of artifacts.
-        tables: the folder of its tables.
-        missing: what is not there; plots leave it out, and titles name it.
+        tables: the folder of the study's tables.
+        missing: artifacts that are missing; plots leave them out, and titles name their runs.
     """
 
     def __init__(self, study: StudyRecord, results: Path, tables: Path, missing: Missing = WHOLE) -> None:
@@ -30,21 +30,21 @@ class DrawnFrom:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """scores.csv."""
+        """Return the table scores.csv."""
         return pd.read_csv(self.tables / "scores.csv")
 
     @cached_property
     def search(self) -> pd.DataFrame:
-        """search.csv."""
+        """Return the table search.csv."""
         return pd.read_csv(self.tables / "search.csv")
 
     def as_text(self, name: str) -> pd.DataFrame:
-        """Return a wide table whose cells say what they say there, and "–" where there is nothing."""
+        """Return a wide table with all cells as text, exactly as in its file; empty cells are written there as "–"."""
         return pd.read_csv(self.tables / f"{name}.csv", dtype=str, keep_default_na=False)
 
     @cached_property
     def logs(self) -> dict[str, pd.DataFrame]:
-        """log.csv of each run that trained, by the run's name, of those that are there."""
+        """Return log.csv of each run that trained, by the run's name, without missing runs."""
         return {
             run.name: pd.read_csv(self.results / run.trained / "log.csv")
             for run in self.runs

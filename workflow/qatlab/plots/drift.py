@@ -23,11 +23,16 @@ if TYPE_CHECKING:
     from qatlab.plots.drawn_from import DrawnFrom
 
 PANELS_PER_ROW = 4
-SMALLEST_SHOWN = 1e-6  # about the rounding of a float32 cosine; less is no drift
+SMALLEST_SHOWN = 1e-6  # about the rounding error of a float32 cosine; smaller distances are noise
 
 
 def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> Figure:
-    """`cosines`: by deployment and reference, by method, (n,) cosine similarities of all tasks and seeds; none where they are missing."""
+    """Draw one panel of box plots per deployment and reference, one box per method.
+
+    Args:
+        cosines: (n,) cosine similarities of all tasks and seeds, by deployment and reference, then by method; empty if missing.
+        title: the study's title.
+    """
     from matplotlib import pyplot as plt
 
     methods = list(dict.fromkeys(method for by_method in cosines.values() for method in by_method))
@@ -66,9 +71,9 @@ def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> F
 def _cosines(
     runs: Sequence[RunRecord], results: Path, missing: Missing
 ) -> dict[tuple[str, str], dict[str, np.ndarray]]:
-    """By deployment and reference, by method, the cosines that are there of all tasks, sets of texts and seeds.
+    """Return the cosines of all tasks, sets of texts and seeds that exist, by deployment and reference, then by method.
 
-    What training saw has a table: parity.
+    Drift from the forward pass of training is left out: the table `parity` shows it.
     """
     parts: dict[tuple[str, str], dict[str, list[np.ndarray]]] = {}
     for run in runs:
@@ -93,17 +98,17 @@ class DriftPlot(Plot):
     place = 50
     title = "drift distributions"
     caption = """\
-Cosine distance of each text's embedding to that of the reference deployment. Boxes hold the middle half of the texts,
+Cosine distance of each text's embedding to that of the reference deployment. Boxes span the middle half of the texts,
 whiskers 90 % of them.
 """
     tables = ()
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this plot."""
         return compares_deployments(study)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
-        """Return the figure; None where every run is missing of it."""
+        """Return the figure; None if no run has results for it."""
         cosines = _cosines(drawn_from.runs, drawn_from.results, drawn_from.missing)
         any_left = any(len(values) for by_method in cosines.values() for values in by_method.values())
         return draw(cosines, drawn_from.title) if any_left else None

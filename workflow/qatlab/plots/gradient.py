@@ -1,4 +1,4 @@
-"""What training for bits does: how strongly it pulls, how many bits it changes, and what the scores gain, method by method."""
+"""Effect of training for bits by method: the strength of its gradient, the bits that it changes, and the gain in scores."""
 
 from __future__ import annotations
 
@@ -25,27 +25,22 @@ if TYPE_CHECKING:
 
     from qatlab.plots.drawn_from import DrawnFrom
 
-BITS = (
-    "binary",
-    "ubinary",
-)  # outputs that are drawn, the first that there is; or else one with bits of documents alone
-PANEL_INCHES, LETTER_INCHES, HANDLE_INCHES = (
-    3.7,
-    0.085,
-    0.75,
-)  # of a panel, a letter, and a legend's line before its label
-LEAST_HEIGHT, METHOD_INCHES = 2.9, 0.36  # of a panel; of a method in it
-LEAST_RANGE = 10.0  # of a logarithmic axis, from its lower end to its upper one
+# The first of these outputs that a study has is drawn, or else an output whose documents alone are bits.
+BITS = ("binary", "ubinary")
+# Widths of a panel, of a letter, and of a legend's line before its label.
+PANEL_INCHES, LETTER_INCHES, HANDLE_INCHES = 3.7, 0.085, 0.75
+LEAST_HEIGHT, METHOD_INCHES = 2.9, 0.36  # height of a panel; height per method in a panel
+LEAST_RANGE = 10.0  # least ratio of the upper to the lower end of a logarithmic axis
 REFERENCE: dict[str, Any] = {"color": "#444444", "linewidth": 1.1, "linestyle": "--", "zorder": 1}
 SHADE = "#dddddd"
 NOTHING = "–"
-FIGURE = re.compile(r"([+-]?[\d.]+)(?: ± ([\d.]+))?")
+NUMBER = re.compile(r"([+-]?[\d.]+)(?: ± ([\d.]+))?")
 
 
 class Looks(NamedTuple):
-    """What a method looks like: its place among those that are compared, its colour and its marker, as in the plot of scores.
+    """Appearance of a method: its row among the compared methods, and its colour and marker, as in the plot of scores.
 
-    The baseline is compared with nothing: it has no place, and a line only if it trains for bits itself.
+    The baseline has no counterpart, so it has no row, and a line only if it trains for bits itself.
     """
 
     place: int | None
@@ -62,19 +57,22 @@ def draw(
     deploy: str,
     title: str,
 ) -> Figure | None:
-    """Draw a row of panels for each value of what the matrix varies besides method and seed; None where there is no figure at all.
+    """Draw one row of panels for each combination of the matrix besides method and seed.
 
     The panels of a row show, from the left: the norm of the bits' gradient at the embeddings over the float32 term's, by optimizer
     step; the share of the corpus's bits that differ from the baseline's; and the difference of the main metric from the baseline.
 
     Args:
         runs: the study's runs.
-        logs: log.csv by the name of the run, of those that are there.
-        tables: bits_changed.csv and against_baseline.csv with all cells as text; without them, the first panel is alone.
+        logs: log.csv by the name of the run, without missing runs.
+        tables: bits_changed.csv and against_baseline.csv with all cells as text; without them, only the first panel is drawn.
         baseline: the study's baseline method.
-        metric: what the main metric is called.
+        metric: label of the main metric.
         deploy: the deployment whose bits are compared.
-        title: the study's.
+        title: the study's title.
+
+    Returns:
+        The plot; None if no panel has a value.
     """
     from matplotlib import pyplot as plt
 
@@ -101,7 +99,8 @@ def draw(
             line[2].set_title(_title(name, f"{output} embeddings ({deploy})"))
     axes[-1][0].set_xlabel("optimizer step")
     if tables is not None:
-        axes[-1][1].set_xlim(left=0)  # when all rows are drawn, which share it: a limit that is set is kept
+        # After all rows are drawn: they share the axis, and a limit that is set stops its automatic scaling.
+        axes[-1][1].set_xlim(left=0)
         axes[-1][1].set_xlabel(f"differ from those of {baseline}, same seed (%)")
         axes[-1][2].set_xlabel(f"{metric} less that of {baseline}")
     handles = _legend(looks, lines, tables is None, between=not _known(bits, BETWEEN_SEEDS).empty)
@@ -116,7 +115,7 @@ def draw(
 
 
 def _looks(runs: Sequence[RunRecord], baseline: str) -> dict[str, Looks]:
-    """Of the trained methods, in the study's order."""
+    """Return the appearance of the trained methods, in the study's order."""
     methods = list(dict.fromkeys(run.method for run in runs))
     trained = {run.method for run in runs if run.seed is not None}
     compared = [method for method in methods if method in trained - {baseline}]
@@ -132,12 +131,12 @@ def _looks(runs: Sequence[RunRecord], baseline: str) -> dict[str, Looks]:
 
 
 def _key(varied: Mapping[str, Any]) -> tuple[str, ...]:
-    """What the matrix varies, as it can be compared with cells of a table."""
+    """Return the values of a cell of the matrix as texts that can be compared with cells of a table."""
     return tuple(_text(value) for value in varied.values())
 
 
 def _text(value: Any) -> str:
-    """'64' for 64, 64.0 and '64'; '–' for nothing."""
+    """Normalize a value: '64' for 64, 64.0 and '64'; '–' for an empty one."""
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):
@@ -159,8 +158,8 @@ def _title(name: str, panel: str) -> str:
 def _ratios(
     runs: Sequence[RunRecord], looks: Mapping[str, Looks], logs: Mapping[str, pd.DataFrame]
 ) -> dict[str, tuple[str, list[pd.Series]]]:
-    """By method: the precision whose gradient is drawn, and of each seed its ratio by step, where it was measured."""
-    found: dict[str, tuple[str, list[pd.Series]]] = {}
+    """Return, by method, the precision whose gradient is drawn, and for each seed the ratios by step at which they were measured."""
+    ratios_by_method: dict[str, tuple[str, list[pd.Series]]] = {}
     for run in runs:
         log = logs.get(run.name)
         precision = _precision(log) if log is not None and run.method in looks else None
@@ -169,12 +168,12 @@ def _ratios(
         ratio = log.set_index("step")[GRADIENT_RATIO + precision].dropna()
         ratio = ratio[(ratio > 0) & np.isfinite(ratio)]
         if len(ratio):
-            found.setdefault(run.method, (precision, []))[1].append(ratio)
-    return found
+            ratios_by_method.setdefault(run.method, (precision, []))[1].append(ratio)
+    return ratios_by_method
 
 
 def _precision(log: pd.DataFrame) -> str | None:
-    """The bits' precision where it was trained on, or else the first precision that is not float32."""
+    """Return the precision of bits if the run trained on it, or else the first precision that is not float32."""
     names = [column.removeprefix(GRADIENT_RATIO) for column in log.columns if column.startswith(GRADIENT_RATIO)]
     return next(iter([*(n for n in BITS if n in names), *(n for n in names if n != "float32")]), None)
 
@@ -184,7 +183,11 @@ def _no_rows() -> pd.DataFrame:
 
 
 def _bits(bits: pd.DataFrame, differences: pd.DataFrame, deploy: str) -> tuple[pd.DataFrame, pd.DataFrame, str]:
-    """Both tables with the row of panels that each line is in; of differences those of bits on the model's own axes; what these are."""
+    """Add the column `row`, the key of the row of panels, to both tables; select differences of bits on the model's own axes.
+
+    Returns:
+        The tables, and the output of the selected differences.
+    """
     differences = differences[differences["deploy"] == deploy] if "deploy" in differences else _no_rows()
     if "rotation" in differences:
         differences = differences[differences["rotation"] == "none"]
@@ -203,20 +206,20 @@ def _with_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(row=keys)
 
 
-def _figure(cell: Any) -> tuple[float, float]:
-    """'1.23 ± 0.10', and '1.23' with no second number; NaN for what is no figure, such as 'failed' and '–'."""
-    match = FIGURE.match(str(cell))
+def _number(cell: Any) -> tuple[float, float]:
+    """Parse '1.23 ± 0.10' or '1.23', whose deviation is NaN; both are NaN for cells without a number, such as 'failed' and '–'."""
+    match = NUMBER.match(str(cell))
     if match is None:
         return np.nan, np.nan
     return float(match[1]), float(match[2]) if match[2] else np.nan
 
 
 def _known(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows that have a figure in a column."""
+    """Return the rows that have a number in a column."""
     if column not in table:
         return table.iloc[:0]
-    there = pd.Series([not np.isnan(_figure(cell)[0]) for cell in table[column]], index=table.index, dtype=bool)
-    return table[there]
+    is_number = pd.Series([not np.isnan(_number(cell)[0]) for cell in table[column]], index=table.index, dtype=bool)
+    return table[is_number]
 
 
 def _gradients(axis: Axes, lines: Mapping[str, tuple[str, list[pd.Series]]], looks: Mapping[str, Looks]) -> None:
@@ -232,21 +235,21 @@ def _gradients(axis: Axes, lines: Mapping[str, tuple[str, list[pd.Series]]], loo
         for ratio in ratios if len(ratios) > 1 else []:
             axis.plot(ratio.index, ratio, color=colour, linewidth=0.8, alpha=0.4)
         mean = pd.concat(ratios, axis=1).mean(axis=1).sort_index()
-        apart = max(1, len(mean) // 8)
-        axis.plot(mean.index, mean, color=colour, linewidth=1.8, marker=marker, markevery=apart, markersize=5)
+        interval = max(1, len(mean) // 8)
+        axis.plot(mean.index, mean, color=colour, linewidth=1.8, marker=marker, markevery=interval, markersize=5)
         drawn += [value for ratio in ratios for value in (ratio.min(), ratio.max())]
     low, high = min(drawn) / 1.3, max(drawn) * 1.3
-    missing = max(LEAST_RANGE / (high / low), 1.0) ** 0.5
-    axis.set_ylim(low / missing, high * missing)
+    margin = max(LEAST_RANGE / (high / low), 1.0) ** 0.5
+    axis.set_ylim(low / margin, high * margin)
     few = high / low > 1000
     axis.yaxis.set_major_locator(LogLocator(subs=(1.0,) if few else (1.0, 2.0, 5.0)))
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.yaxis.set_minor_formatter(NullFormatter())
-    _say_if_empty(axis, not lines)
+    _mark_if_empty(axis, not lines)
 
 
 def _places(axis: Axes, looks: Mapping[str, Looks], names: bool) -> None:
-    """A line of the panel for each method that is compared, from above."""
+    """Set up one row of a panel for each compared method, from top to bottom."""
     compared = [method for method, look in looks.items() if look.place is not None]
     axis.set_yticks(range(len(compared)), compared if names else [""] * len(compared))
     axis.set_ylim(len(compared) - 0.5, -0.5)
@@ -257,13 +260,13 @@ def _changes(axis: Axes, bits: pd.DataFrame, looks: Mapping[str, Looks]) -> None
     known = _known(bits, CHANGED)
     for row in known.to_dict("records"):
         if row["method"] in looks:
-            share, deviation = _figure(row[CHANGED])
+            share, deviation = _number(row[CHANGED])
             _point(axis, looks[row["method"]], share, None if np.isnan(deviation) else ([deviation], [deviation]))
-    between = [_figure(cell)[0] for cell in _known(bits, BETWEEN_SEEDS)[BETWEEN_SEEDS]]
+    between = [_number(cell)[0] for cell in _known(bits, BETWEEN_SEEDS)[BETWEEN_SEEDS]]
     if between:
         axis.axvspan(0, between[0], color=SHADE, alpha=0.6, linewidth=0, zorder=0)
         axis.axvline(between[0], **REFERENCE)
-    _say_if_empty(axis, known.empty)
+    _mark_if_empty(axis, known.empty)
 
 
 def _gains(axis: Axes, differences: pd.DataFrame, looks: Mapping[str, Looks]) -> None:
@@ -273,12 +276,12 @@ def _gains(axis: Axes, differences: pd.DataFrame, looks: Mapping[str, Looks]) ->
     axis.axvline(0.0, **REFERENCE)
     for row in known.to_dict("records"):
         if row["method"] in looks:
-            difference, _ = _figure(row[DIFFERENCE])
+            difference, _ = _number(row[DIFFERENCE])
             low, _, high = str(row[JUDGED[0]]).partition(" to ")
             reach = ([difference - float(low)], [float(high) - difference]) if high else None
             _point(axis, looks[row["method"]], difference, reach)
     axis.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    _say_if_empty(axis, known.empty)
+    _mark_if_empty(axis, known.empty)
 
 
 def _point(axis: Axes, looks: Looks, value: float, reach: tuple[list[float], list[float]] | None) -> None:
@@ -290,10 +293,11 @@ def _point(axis: Axes, looks: Looks, value: float, reach: tuple[list[float], lis
     )
 
 
-def _say_if_empty(axis: Axes, empty: bool) -> None:
+def _mark_if_empty(axis: Axes, empty: bool) -> None:
     if empty:
-        words = axis.text(0.5, 0.5, "no run has figures of this", ha="center", va="center", transform=axis.transAxes)
-        words.set_bbox({"facecolor": "white", "edgecolor": "none"})  # over the line that stands there
+        words = axis.text(0.5, 0.5, "no run has results for this", ha="center", va="center", transform=axis.transAxes)
+        # A white box, so that the reference line does not cross the words.
+        words.set_bbox({"facecolor": "white", "edgecolor": "none"})
 
 
 def _legend(
@@ -311,8 +315,8 @@ def _legend(
         if method not in precisions and (lines_alone or place is None):
             continue
         precision = precisions.get(method, "binary")
-        of = "" if precision == "binary" else f" (gradient of {precision_label(*sides(precision))})"
-        handles.append(Line2D([], [], color=colour, marker=marker, linewidth=1.8, markersize=6, label=method + of))
+        suffix = "" if precision == "binary" else f" (gradient of {precision_label(*sides(precision))})"
+        handles.append(Line2D([], [], color=colour, marker=marker, linewidth=1.8, markersize=6, label=method + suffix))
     if between:
         handles.append(Patch(color=SHADE, label="two seeds of the baseline"))
     return handles
@@ -325,22 +329,22 @@ class GradientPlot(Plot):
     place = 40
     title = "what training for bits does"
     caption = """\
-What training for bits does, one row of panels for each value of what the matrix varies. On the left, over the optimizer steps, the
-norm of the bits' gradient at the embeddings over that of the float32 term, before weights: far below 1 the training hardly sees the
-bits. In the middle the share of the corpus's bits that differ from the baseline's of the same seed, and, grey, the share in which two
-seeds of the baseline differ. On the right the difference of the main metric at binary embeddings, with its 95 % interval. A method
-has the same place and colour in all panels.
+The effect of training for bits, one row of panels for each combination of the matrix. On the left, by optimizer step, the norm of the
+bits' gradient at the embeddings divided by that of the float32 term, before weights: far below 1, the bits hardly affect the training.
+In the middle, the share of the corpus's bits that differ from the baseline's of the same seed, and, in grey, the share in which two
+seeds of the baseline differ. On the right, the difference of the main metric at binary embeddings, with its 95 % interval. A method
+has the same row and colour in all panels.
 """
     tables = ("bits_changed", "against_baseline")
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this plot."""
         return any(run.trains_for for run in study.runs if run.trained.startswith("train/"))
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
-        """Return the figure; None where every run is missing of it."""
+        """Return the figure; None if no run has results for it."""
         study, runs = drawn_from.study, drawn_from.runs
-        there = {"bits_changed", "against_baseline"} <= set(study.views)
-        tables = (drawn_from.as_text("bits_changed"), drawn_from.as_text("against_baseline")) if there else None
+        has_tables = {"bits_changed", "against_baseline"} <= set(study.views)
+        tables = (drawn_from.as_text("bits_changed"), drawn_from.as_text("against_baseline")) if has_tables else None
         deploy = compared_deployment(runs)
         return draw(runs, drawn_from.logs, tables, study.baseline, drawn_from.label, deploy, drawn_from.title)

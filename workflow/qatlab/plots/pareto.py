@@ -1,4 +1,4 @@
-"""What a document's bytes and a query's time buy, one panel a deployment; what no other output beats is numbered and named."""
+"""Bytes, quality and speed of outputs, one panel per deployment; outputs that no other output beats are numbered and named."""
 
 from __future__ import annotations
 
@@ -29,16 +29,26 @@ if TYPE_CHECKING:
 PANELS, PER_ROW = 4, 2
 OTHER_HEIGHT = 2.8  # inches: five lines of a title, and a legend of five
 PANEL_WIDTH, PANEL_HEIGHT, LINE_HEIGHT = 4.6, 3.1, 0.15  # inches
-ENTRY_WIDTH = 2.1  # of the legend
-LETTERS = 66  # of a line below a panel
-SMALLEST, LARGEST = 5.0, 13.0  # markers, in points
+ENTRY_WIDTH = 2.1  # width of a legend entry in inches
+LETTERS = 66  # letters per line below a panel
+SMALLEST, LARGEST = 5.0, 13.0  # widths of markers in points
 LABEL_POINTS = 8
-SOURCES = {"training": "training texts", "corpus": "the corpus"}  # of `fitted_on`, in words
+SOURCES = {"training": "training texts", "corpus": "the corpus"}  # words for the values of `fitted_on`
 LINES: dict[str, Literal["-", "--", ":"]] = {"none": "-", "training": "--", "corpus": ":"}
 
 
 def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) -> Figure | None:
-    """The points of `qatlab.tables.pareto.points`; of many deployments, the first PANELS. None where there is no point."""
+    """Draw the points of `qatlab.tables.pareto.points` for the first PANELS deployments.
+
+    Args:
+        scores: scores.csv.
+        search: search.csv.
+        metric: the metric whose mean is drawn.
+        title: the study's title.
+
+    Returns:
+        The plot; None if there are no points.
+    """
     table = points(scores, search, metric)
     if table.empty:
         return None
@@ -61,10 +71,10 @@ def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) ->
         fontsize=9,
     )
     first = f"; the first {PANELS} of {len(deployments)} deployments" if len(deployments) > PANELS else ""
-    kept = f"each output by the method that scores best (others grey){first}"
+    selection = f"each output by the method that scores best (others grey){first}"
     rule = "" if looks.sources == [FITTED_ON[0]] else ", and fitted on no more"
-    told = f"numbered: none is smaller, better and faster{rule}; line: none is smaller and better"
-    set_title(figure, title, f"{kept}; {told}")
+    legend = f"numbered: none is smaller, better and faster{rule}; line: none is smaller and better"
+    set_title(figure, title, f"{selection}; {legend}")
     figure.draw_without_rendering()  # places the panels, so that labels can be placed in them
     for (axis, _), (of_panel, _) in zip(panels, numbered.values(), strict=True):
         _place_numbers(axis, of_panel, shown[(shown["deploy"] == of_panel["deploy"].iloc[0]) & shown["best"]], looks)
@@ -72,7 +82,11 @@ def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) ->
 
 
 class _Looks:
-    """Colour: the documents' precision in the index that is searched first. Shape: documents compared anew. Size: queries per second."""
+    """Appearance of points: colour, shape and size.
+
+    The colour is the documents' precision in the index that is searched first, the shape the number of documents that are rescored,
+    and the size the number of queries per second.
+    """
 
     def __init__(self, shown: pd.DataFrame) -> None:
         best = shown[shown["best"]]
@@ -83,18 +97,18 @@ class _Looks:
         self.speeds = (best["queries_per_second"].min(), best["queries_per_second"].max())
 
     def size(self, speed: float) -> float:
-        """A marker's width in points, by the logarithm of queries per second."""
+        """Return the width of a marker in points, linear in the logarithm of queries per second."""
         low, high = np.log10(self.speeds)
         share = (np.log10(speed) - low) / (high - low) if high > low else 0.5
         return float(SMALLEST + share * (LARGEST - SMALLEST))
 
     def draw(self, axis: Axes, rows: pd.DataFrame) -> None:
-        """All points of a panel, and the line."""
+        """Draw all points of a panel, and the lines of the frontier."""
         others, best = rows[~rows["best"]], rows[rows["best"]]
         axis.plot(others["bytes"], others["value"], ".", color="#bbbbbb", markersize=4, zorder=1)
         for source in self.sources:
             known = best[best["fitted_on"].map(FITTED_ON.index) <= FITTED_ON.index(source)]
-            # Within what may know that much, whatever is smaller and better beats.
+            # Among outputs fitted on the same data or less, those that are smaller and better beat the others.
             line = known[unbeaten(known.assign(fitted_on=source), False)].sort_values("bytes")
             style = LINES[source]
             axis.plot(line["bytes"], line["value"], style, color="black", linewidth=1, drawstyle="steps-post", zorder=2)
@@ -112,7 +126,7 @@ class _Looks:
             )
 
     def legend(self) -> Iterator[Line2D]:
-        """An entry for each colour, shape and some sizes."""
+        """Yield one legend entry for each colour, each shape, some sizes and each line."""
         from matplotlib.lines import Line2D
 
         for precision, colour in self.colours.items():
@@ -136,21 +150,22 @@ def _entry(marker: str, colour: str, size: float, label: str) -> Line2D:
 
 
 def _numbered(rows: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, list[str]]:
-    """The frontier of a panel by rising bytes, and its numbered names, in lines that fit below the panel."""
+    """Return the frontier of a panel in ascending order of bytes, and its numbered names in lines that fit below the panel."""
     frontier = rows[rows["on_frontier"]].sort_values(["bytes", "value"], kind="stable")
     frontier = frontier.assign(number=range(1, len(frontier) + 1))
     lines = []
     for row in frontier.to_dict("records"):
-        turned = "" if row["rotation"] == "none" else f"{row['rotation']}: "
-        varied = [key for key in keys[1:] if row[key] != "" and not pd.isna(row[key])]  # untrained models vary in less
+        rotation = "" if row["rotation"] == "none" else f"{row['rotation']}: "
+        # Untrained models have no value in some columns.
+        varied = [key for key in keys[1:] if row[key] != "" and not pd.isna(row[key])]
         whose = [row["method"], *(f"{key.removeprefix(VARIED_PREFIX)}={row[key]}" for key in varied)]
-        text = f"{turned}{row['output']} ({', '.join(whose)})"
+        text = f"{rotation}{row['output']} ({', '.join(whose)})"
         lines += textwrap.wrap(text, LETTERS, initial_indent=f"{row['number']}  ", subsequent_indent="     ")
     return frontier, lines
 
 
 def _panels(lines: list[int]) -> tuple[Figure, list[tuple[Axes, Axes]]]:
-    """Axes for each panel, and for the names below it."""
+    """Create the axes of each panel and of the names below it; `lines` holds the number of lines of names per panel."""
     from matplotlib import pyplot as plt
 
     columns = min(len(lines), PER_ROW)
@@ -186,7 +201,7 @@ def _label_axes(axes: list[Axes], shown: pd.DataFrame, scores: pd.DataFrame, met
 
 
 def _place_numbers(axis: Axes, frontier: pd.DataFrame, best: pd.DataFrame, looks: _Looks) -> None:
-    """Numbers beside their points, where they cover neither a point nor one another; a thin line leads to those further away."""
+    """Draw numbers beside their points without overlapping points or other numbers; a thin line leads to distant ones."""
     figure = axis.get_figure(root=True)
     assert figure is not None
     pixels = figure.dpi / 72
@@ -217,7 +232,19 @@ def _place_numbers(axis: Axes, frontier: pd.DataFrame, best: pd.DataFrame, looks
 def _free_place(
     point: np.ndarray, radius: float, size: tuple[float, float], pixels: float, panel: Bbox, taken: list[Bbox]
 ) -> tuple[tuple[float, float], Bbox]:
-    """The nearest offset, in points, at which a box of a size in pixels overlaps nothing; the furthest where there is none."""
+    """Return the nearest offset at which a box overlaps nothing, or the furthest offset if every one overlaps, and the box.
+
+    Args:
+        point: position in pixels, (2,).
+        radius: radius of the point's marker in points.
+        size: width and height of the box in pixels.
+        pixels: pixels per point.
+        panel: box of the panel in pixels.
+        taken: boxes in pixels that must not be overlapped.
+
+    Returns:
+        The offset in points, and the box in pixels.
+    """
     offset, box = (0.0, 0.0), panel
     for offset in _around(radius):
         box = _box(point + np.array(offset) * pixels, *size)
@@ -235,7 +262,7 @@ def _box(centre: np.ndarray, width: float, height: float) -> Bbox:
 
 
 def _around(radius: float) -> Iterator[tuple[float, float]]:
-    """Offsets in points: eight directions, further and further away; above and to the left first, where a frontier leaves room."""
+    """Yield offsets in points in eight directions, at growing distances; first above and to the left, where a frontier leaves room."""
     for distance in range(7, 80, 6):
         for degrees in (135, 90, 180, 45, 225, 0, 270, 315):
             angle = np.radians(degrees)
@@ -249,20 +276,21 @@ class ParetoPlot(Plot):
     place = 70
     title = "bytes, quality and speed"
     caption = """\
-What a document's bytes buy: of each deployment and output, the method that scores best (mean of tasks and seeds). Bytes count
-all that is stored of a document, its copies for rescoring too. The frontier holds what no other output of its deployment beats: in
-the table and along the plot's line, by being smaller and better; among the plot's numbered points, by being smaller, better and
-faster (a fifth faster or slower counts as equal). What was fitted on the searched corpus, or on training documents, beats only what was
-fitted on as much or more: there is a line for each. Queries per second are medians over tasks and runs, from ``tables/search.csv``:
-exhaustive search of all queries at once, rescoring included, with documents ready to be compared. They depend on the machine.
+Quality against bytes per document: for each deployment and output, the method that scores best (mean of tasks and seeds). Bytes count
+all that is stored per document, including copies for rescoring. The frontier contains the outputs that no other output of the same
+deployment beats: in the table and along the plot's line, by being smaller and better; among the plot's numbered points, by being
+smaller, better and faster (a fifth faster or slower counts as equal). An output fitted on the searched corpus, or on training documents,
+beats only outputs that were fitted on as much or more: there is a line for each. Queries per second are medians over tasks and runs,
+from ``tables/search.csv``: exhaustive search of all queries at once, rescoring included, with documents ready to be compared. They
+depend on the machine.
 """
     tables = ()
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this plot."""
         return stored_otherwise(study)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
-        """Return the figure; None where every run is missing of it."""
+        """Return the figure; None if no run has results for it."""
         metric = drawn_from.study.primary_metric
         return draw(drawn_from.scores, drawn_from.search, metric, drawn_from.title)

@@ -1,7 +1,7 @@
-"""What every plot of a study supplies, and the registry of them.
+"""Base class of a study's plots, and their registry.
 
-A plot is one class, registered where it is defined. An installed package adds one by the entry point `qatlab.plots`; studies that name
-it in `study.plots` have it where its condition holds.
+A plot is one class, registered where it is defined. An installed package adds a plot by the entry point `qatlab.plots`; studies that
+name it in `study.plots` have it if its condition holds.
 """
 
 from abc import ABC, abstractmethod
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class Plot(ABC):
-    """A plot: which studies have it, what it is called in reports, and its figure.
+    """Plot of a study: its condition, its title and caption in reports, and its figure.
 
-    Modules of plots import Matplotlib inside of their functions: the plan looks at the conditions alone.
+    Modules of plots import Matplotlib inside functions, because the plan evaluates only the conditions.
 
     Attributes:
-        place: among the plots of a study, in ascending order; those of other packages come last.
-        title: what Snakemake's report calls it.
-        caption: what Snakemake's report says of it, in reStructuredText.
-        tables: the wide tables that it is drawn from.
+        place: position among the plots of a study, in ascending order; plots of other packages come last by default.
+        title: title in Snakemake's report.
+        caption: caption in Snakemake's report, in reStructuredText.
+        tables: names of the wide tables that it is drawn from.
     """
 
     place: ClassVar[int] = 1000
@@ -36,11 +36,11 @@ class Plot(ABC):
 
     @abstractmethod
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether a study has figures for it. The plan decides by this which files a study gets."""
+        """Return whether a study has results for this plot. The plan uses this to determine the files of a study."""
 
     @abstractmethod
     def draw(self, drawn_from: "DrawnFrom") -> "Figure | None":
-        """Return the figure; None where every run is missing of it."""
+        """Return the figure; None if no run has results for it."""
 
 
 PLOTS: Registry[type[Plot]] = Registry("plot", "qatlab.plots", key="name")
@@ -50,6 +50,6 @@ def plots_of(study: StudyRecord) -> dict[str, Plot]:
     """Return the plots that a study has, by name, in their order.
 
     Raises:
-        UserError: for a name in `study.plots` that is no plot of an installed package.
+        UserError: if `study.plots` contains a name that no installed package registers.
     """
     return in_place(PLOTS, study.plots, study)

@@ -1,4 +1,4 @@
-"""Published figures and the study's own, side by side."""
+"""Published results beside those of the study."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 COLUMNS = 3
 TITLE_LETTERS = 34
-LETTER_INCHES = 0.08  # of a row's label
+LETTER_INCHES = 0.08  # width of a letter in a row's label
 ROW_INCHES, PANEL_INCHES = 0.24, 3.0
-WHAT = ("deploy", "task", "precision", "metric")  # a panel for each
+PANEL_COLUMNS = ("deploy", "task", "precision", "metric")  # one panel for each combination
 LABELS = {
     "min": "least cosine similarity",
     "max": "greatest cosine similarity",
@@ -37,18 +37,18 @@ FIGURES = ("published", "ours", "ours − published", "note")
 
 
 def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
-    """A panel for each figure, a row for each method and whatever else the matrix varies.
+    """Draw one panel per published quantity, with one row per method and cell of the matrix.
 
     Args:
         table: published.csv with all cells as text.
-        title: the study's.
-        ours: what the study's own figures are of.
+        title: the study's title.
+        ours: scale, model and data of the study's own results.
     """
     from matplotlib import pyplot as plt
 
-    what = [column for column in WHAT if column in table]
-    panels = list(table.groupby(what, sort=False))
-    keys = [column for column in table.columns if column not in (*WHAT, *FIGURES)]
+    panel_columns = [column for column in PANEL_COLUMNS if column in table]
+    panels = list(table.groupby(panel_columns, sort=False))
+    keys = [column for column in table.columns if column not in (*PANEL_COLUMNS, *FIGURES)]
     rows: list[str] = list(dict.fromkeys(map(_label, table[keys].to_dict("records"))))
     columns = min(COLUMNS, len(panels))
     lines = math.ceil(len(panels) / columns)
@@ -59,7 +59,7 @@ def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
     )
     for axis, (names, panel) in zip(axes.flat, panels, strict=False):
         _panel(axis, panel, keys, rows)
-        axis.set_title(textwrap.fill(_title(dict(zip(what, map(str, names), strict=True))), TITLE_LETTERS))
+        axis.set_title(textwrap.fill(_title(dict(zip(panel_columns, map(str, names), strict=True))), TITLE_LETTERS))
     for axis in axes.flat[len(panels) :]:
         axis.set_visible(False)
     axes[0][0].set_yticks(range(len(rows)), rows)
@@ -67,21 +67,21 @@ def draw(table: pd.DataFrame, title: str, ours: str) -> Figure:
     handles, labels = axes[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     deviation = "; bars: ± standard deviation over seeds" if table["ours"].str.contains("±").any() else ""
-    set_title(figure, title, f"published figures, and ours at {ours}{deviation}; axes don't begin at 0")
+    set_title(figure, title, f"published results, and ours at {ours}{deviation}; axes don't begin at 0")
     return figure
 
 
 def _title(names: dict[str, str]) -> str:
-    """Of a panel: what its figures are of; that they are means of the tasks goes without saying."""
-    of = [name for what, name in names.items() if what != "metric" and name not in ("", "–", ALL_TASKS, TEXT)]
+    """Return the title of a panel, without empty names and without 'mean of tasks'."""
+    parts = [name for column, name in names.items() if column != "metric" and name not in ("", "–", ALL_TASKS, TEXT)]
     metric = names["metric"]
-    called = LABELS.get(metric) or metric_label(metric).replace("_", " ")
-    return " · ".join([*of, called])
+    metric_name = LABELS.get(metric) or metric_label(metric).replace("_", " ")
+    return " · ".join([*parts, metric_name])
 
 
 def _panel(axis: Axes, panel: pd.DataFrame, keys: list[str], rows: list[str]) -> None:
     at = [rows.index(_label(row)) for row in panel[keys].to_dict("records")]
-    ours = panel["ours"].str.partition(" (")[0].str.partition(" ± ")  # without what it lacks
+    ours = panel["ours"].str.partition(" (")[0].str.partition(" ± ")  # without the note on missing seeds
     values, deviations = (pd.to_numeric(ours[part], errors="coerce") for part in (0, 2))
     axis.errorbar(values, at, xerr=deviations.fillna(0), fmt="o", color=COLOURS[0], capsize=2, label="ours")
     theirs = pd.to_numeric(panel["published"], errors="coerce")
@@ -91,28 +91,28 @@ def _panel(axis: Axes, panel: pd.DataFrame, keys: list[str], rows: list[str]) ->
 
 
 def _label(row: dict[Any, str]) -> str:
-    """The method, then what else varies: 'baseline · rows=90000 · batch_size=64'."""
+    """Return the label of a row, e.g. 'baseline · rows=90000 · batch_size=64'."""
     others = [f"{key.rpartition('.')[2]}={value}" for key, value in row.items() if key != "method"]
     return " · ".join([row["method"], *others])
 
 
 @PLOTS.register("published")
 class PublishedPlot(Plot):
-    """Plot of published figures and the study's own."""
+    """Plot of published results and those of the study."""
 
     place = 10
-    title = "published figures and ours"
+    title = "published results and ours"
     caption = """\
-Figures that others published, and this study's own of the same methods, as mean ± standard deviation over seeds. The title says
-at which scale, on which model and data the study's own are: at another scale than *full* they ask the same question of another
-model, and are not to be expected to be the same figures.
+Published results, and those of this study for the same methods, as mean ± standard deviation over seeds. The title names the scale,
+model and data of the study's own results: at a scale other than *full* they answer the same question for another model, and are not
+expected to equal the published ones.
 """
     tables = ("published",)
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this plot."""
         return study.stands_for is not None
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
-        """Return the figure; None where every run is missing of it."""
+        """Return the figure; None if no run has results for it."""
         return draw(drawn_from.as_text("published"), drawn_from.title, scale_note(drawn_from.study))

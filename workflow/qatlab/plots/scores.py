@@ -1,4 +1,4 @@
-"""The primary metric by method, and by output precision or deployment."""
+"""Main metric by method, and by output precision or deployment."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
 
     from qatlab.plots.drawn_from import DrawnFrom
 
-LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # of the figure; of a method in the legend
-LETTERS_UPWARDS = 48  # of the y axis's label, in a line
-LETTERS_SLANTED = 22  # of the name of an output, in a line
-LETTER_INCHES = 0.09  # of the x axis's labels, which stand beside one another if they are few
+LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # least width in inches; width of a legend entry
+LETTERS_UPWARDS = 48  # letters per line of the y axis's label
+LETTERS_SLANTED = 22  # letters per line of an output's name
+LETTER_INCHES = 0.09  # width of a letter in labels of the x axis, which are horizontal if they are few
 
 
 def draw(scores: pd.DataFrame, metric: str, title: str, label: str, methods: Sequence[str] = ()) -> Figure:
-    """Points are means over tasks and seeds; bars are 95 % intervals over queries (normal approximation).
+    """Draw means over tasks and seeds, with 95 % intervals over queries (normal approximation).
 
-    A column of panels a deployment, a row for each combination of what the matrix varies besides method and seed. Where there is
-    one output, as of causal language models, deployments stand beside one another in one panel.
+    There is one column of panels per deployment, and one row per combination of the matrix besides method and seed. If there is
+    only one output, as for causal language models, the deployments are drawn beside one another in one panel.
 
     Args:
         scores: scores.csv.
-        metric: which rows of it.
-        title: the study's.
-        label: what the metric is called.
-        methods: in their order, those of the rows if none is given. One without a row keeps its place, colour and shape.
+        metric: the metric whose rows are drawn.
+        title: the study's title.
+        label: label of the metric on the y axis.
+        methods: the methods in order, by default those of the rows. A method without rows keeps its position, colour and marker.
     """
     from matplotlib import pyplot as plt
 
     chosen = scores[scores["metric"] == metric]
     chosen = chosen.assign(output=output_labels(chosen), panel=chosen["deploy"])
-    place, what = "output", "output precision"
+    place, axis_label = "output", "output precision"
     if chosen["output"].nunique() == 1:
-        place, what = "deploy", "shipped as"
+        place, axis_label = "deploy", "shipped as"
         chosen = chosen.assign(panel="")
     panels, places = (list(dict.fromkeys(chosen[c])) for c in ("panel", place))
     methods = methods or list(dict.fromkeys(chosen["method"]))
@@ -67,7 +67,7 @@ def draw(scores: pd.DataFrame, metric: str, title: str, label: str, methods: Seq
         for axis, panel in zip(line, panels, strict=True):
             _panel(axis, of_row[of_row["panel"] == panel], methods, places, place)
             axis.set_title(" · ".join(filter(None, (name, panel))))
-            axis.set_xlabel(what)
+            axis.set_xlabel(axis_label)
     tasks = chosen["task"].nunique()
     upwards = textwrap.fill(f"{label}, mean of {tasks} task{'s' if tasks > 1 else ''}", LETTERS_UPWARDS)
     for line in axes:
@@ -103,14 +103,14 @@ def _panel(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], places: list[
 
 
 def _varied(chosen: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Of each combination of what the matrix varies: its name, and its rows with those of untrained models, which have none."""
+    """Return the name and the rows of each combination of the matrix; rows of untrained models are in all of them."""
     columns = [column for column in chosen.columns if column.startswith(VARIED_PREFIX)]
     if not columns:
         return [("", chosen)]
     names = pd.Series("", index=chosen.index, dtype=object)
     for column in columns:
         given = chosen[column].notna() & (chosen[column].astype(str) != "")
-        # A column that is empty for untrained models is read as floats.
+        # Pandas reads integers as floats if a cell is empty, as those of untrained models are.
         written = chosen[column].map(lambda value: f"{value:g}" if isinstance(value, float) else str(value))
         named = f"{column.rpartition('.')[2]}=" + written
         names = names.where(~given, names + (names != "").map({True: " · ", False: ""}) + named)
@@ -119,7 +119,10 @@ def _varied(chosen: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _mean_and_error(rows: pd.DataFrame) -> tuple[float, float]:
-    """Mean of tasks and seeds; queries of different tasks are independent, those of different seeds are the same. NaN of none."""
+    """Return the mean over tasks and seeds, and its standard error; NaN without rows.
+
+    Queries of different tasks are independent; those of different seeds are the same.
+    """
     if rows.empty:
         return np.nan, np.nan
     by_task = rows.groupby("task")[["value", "stderr"]].mean()
@@ -139,11 +142,11 @@ whose bars overlap widely have not been shown to differ.
     tables = ()
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this plot."""
         return True
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
-        """Return the figure; None where every run is missing of it."""
+        """Return the figure; None if no run has results for it."""
         scores, metrics = on_axes(drawn_from.scores, drawn_from.study.chosen_axes), drawn_from.study.main_metrics
         planned, metric = main_scores(scores, metrics)
         main, methods = planned[planned[STATUS] == OK], list(dict.fromkeys(planned["method"]))

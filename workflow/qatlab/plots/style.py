@@ -1,4 +1,4 @@
-"""One look for all plots: colour-blind safe, legible in print, the same bytes for the same figures."""
+"""Common style of all plots: colour-blind safe, legible in print, and the same bytes for the same values."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 # Okabe & Ito 2008, "Color Universal Design", https://jfly.uni-koeln.de/color/
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
 TITLE_POINTS = 11
-LETTER_INCHES = 0.09  # a wide one of the title's size
+LETTER_INCHES = 0.09  # width of a wide letter at the title's size
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*"]
 
 
 def use_style() -> None:
-    """Fonts, grid and a fixed seed for SVG element names."""
+    """Set fonts, grid and a fixed seed for the names of SVG elements."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -43,28 +43,28 @@ def use_style() -> None:
 
 
 def set_title(figure: Figure, title: str, explanation: str) -> None:
-    """The study's title, and what is drawn, above all panels, in lines that the figure is wide enough for."""
+    """Set the study's title and an explanation above all panels, wrapped to the width of the figure."""
     letters = int(figure.get_figwidth() / LETTER_INCHES)
     lines = [line for text in (*title.split("\n"), explanation) for line in textwrap.wrap(text, letters)]
     figure.suptitle("\n".join(lines), fontsize=TITLE_POINTS)
 
 
 def nothing(title: str) -> Figure:
-    """In the place of a plot that every run is missing of."""
+    """Return a placeholder for a plot that no run has results for."""
     from matplotlib import pyplot as plt
 
     figure, axis = plt.subplots(figsize=(6.0, 2.0))
     axis.axis("off")
-    axis.text(0.5, 0.5, "no run has figures of this", ha="center", va="center")
+    axis.text(0.5, 0.5, "no run has results for this", ha="center", va="center")
     set_title(figure, title, "nothing to draw")
     return figure
 
 
 def hide_unused(axes: np.ndarray, used: int) -> list[Axes]:
-    """Hides the panels of a grid after the first `used`; the lowest that is left in each column shows its x axis.
+    """Hide the panels of a grid after the first `used`, and show the x axis of the lowest visible panel in each column.
 
     Returns:
-        These lowest panels.
+        The lowest visible panels.
     """
     for axis in axes.flat[used:]:
         axis.set_visible(False)
@@ -75,7 +75,10 @@ def hide_unused(axes: np.ndarray, used: int) -> list[Axes]:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """`name`.svg and `name`.png without dates or version strings. A dollar in a name is a dollar, and begins no formula."""
+    """Write `name`.svg and `name`.png without dates or version strings, and close the figure.
+
+    Dollar signs in texts are literal: they do not start a formula.
+    """
     from matplotlib import pyplot as plt
 
     for text in _texts(figure):
@@ -86,7 +89,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def _texts(figure: Figure) -> list[Text]:
-    """All but the ticks of numbers, which are formulas where an axis is logarithmic."""
+    """Return all texts except numeric tick labels, which are formulas on logarithmic axes."""
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter
 

@@ -1,4 +1,4 @@
-"""Training loss by component (output precision), one panel a run."""
+"""Training loss by component (output precision), one panel per run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from qatlab.plots.drawn_from import DrawnFrom
 
 PANELS_PER_ROW = 4
-TITLE_LETTERS = 40  # of a run's name in a line, which ends at a hyphen
+TITLE_LETTERS = 40  # letters per line of a run's name, which is wrapped at hyphens
 
 
 def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
-    """`logs`: a run's log.csv by the run's name. Components are drawn before their weights are applied."""
+    """Draw the unweighted components of the training loss, from log.csv of each run by the run's name."""
     from matplotlib import pyplot as plt
     from matplotlib.ticker import MaxNLocator
 
@@ -41,7 +41,7 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
         for index, precision in enumerate(names):
             column = "loss" if plain and precision == "float32" else LOSS + precision
             if column in log.columns:
-                # Thick to thin: int8's curve often lies on float32's, and both must be seen.
+                # From thick to thin: int8's curve often coincides with float32's, and both must be visible.
                 width, line = (3.5, "-") if precision == "float32" else (1.6, "--")
                 axis.plot(
                     log["step"],
@@ -66,7 +66,7 @@ def draw(logs: dict[str, pd.DataFrame], title: str) -> Figure:
 
 
 def _components(logs: dict[str, pd.DataFrame]) -> list[str]:
-    """The precisions that any run was trained on."""
+    """Return the precisions that any run was trained on."""
     columns = dict.fromkeys(column for log in logs.values() for column in log.columns if column.startswith(LOSS))
     return [column.removeprefix(LOSS) for column in columns]
 
@@ -83,9 +83,9 @@ Training loss at each output precision that a method trains on, before its weigh
     tables = ()
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this plot."""
         return trains(study)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
-        """Return the figure; None where every run is missing of it."""
+        """Return the figure; None if no run has results for it."""
         return draw(drawn_from.logs, drawn_from.title) if drawn_from.logs else None

@@ -1,4 +1,4 @@
-"""The decomposition as a waterfall: from the float model, component by component, to what is shipped."""
+"""Waterfall of the decomposition: from the float model, component by component, to the shipped deployment."""
 
 from __future__ import annotations
 
@@ -24,16 +24,18 @@ if TYPE_CHECKING:
 BAR_INCHES, LABEL_LETTERS = 0.9, 12
 BAR_WIDTH = 0.7
 LEVEL, LOSS, GAIN = COLOURS[0], COLOURS[3], COLOURS[2]
-PALE = 0.4  # of components that may be nothing
-ROOM = 0.2  # above and below what is drawn, as a share of it
-SLASH = [(-1, -0.6), (1, 0.6)]  # across an axis that does not begin at 0
+PALE = 0.4  # saturation of components that are not separable from 0
+ROOM = 0.2  # margin above and below the bars, as a share of their range
+SLASH = [(-1, -0.6), (1, 0.6)]  # mark across an axis that does not begin at 0
 
 
 def draw(table: pd.DataFrame, metric: str, title: str) -> Figure:
-    """One panel a chain.
+    """Draw one panel per chain.
 
     Args:
         table: decomposition.csv with all cells as text.
+        metric: name of the metric of the table.
+        title: the study's title.
     """
     from matplotlib import pyplot as plt
 
@@ -44,7 +46,7 @@ def draw(table: pd.DataFrame, metric: str, title: str) -> Figure:
     figure, axes = plt.subplots(len(chains), 1, figsize=size, squeeze=False)
     for axis, (names, chain) in zip(axes.flat, chains, strict=True):
         _panel(axis, chain.reset_index(drop=True))
-        axis.set_xlim(-0.6, bars - 0.4)  # so that the same component stands at the same place in all panels
+        axis.set_xlim(-0.6, bars - 0.4)  # so that a component is at the same position in all panels
         axis.set_title(" · ".join(str(name) for name in names if name))
         axis.set_ylabel(f"{metric_label(metric)}, mean of the tasks")
     figure.legend(handles=_legend(), loc="outside lower center", ncols=4)
@@ -53,8 +55,8 @@ def draw(table: pd.DataFrame, metric: str, title: str) -> Figure:
     return figure
 
 
-def whole(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of chains that lack no level."""
+def complete_chains(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of chains that have all their levels."""
     if "component" not in table:
         return table.iloc[:0]
     lacks = pd.to_numeric(table["value"], errors="coerce").isna()
@@ -62,7 +64,7 @@ def whole(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _keys(table: pd.DataFrame) -> list[str]:
-    """The columns that name a chain."""
+    """Return the columns that identify a chain."""
     return list(table.columns[: list(table.columns).index("component")])
 
 
@@ -86,7 +88,7 @@ def _panel(axis: Axes, chain: pd.DataFrame) -> None:
         axis.bar(at, change, BAR_WIDTH, levels[at - 1], color=colour)
         axis.vlines(at, *whiskers[at], color="black", linewidth=1.2)
         _write(axis, at, np.nanmax([*levels[at - 1 : at + 1], *whiskers[at]]), chain.difference[at])
-    for at in range(last):  # the height that each bar hands on to the next
+    for at in range(last):  # connect the end of each bar to the start of the next
         axis.hlines(levels[at], at - BAR_WIDTH / 2, at + 1 + BAR_WIDTH / 2, color="#555555", linewidth=0.8)
     axis.set_xticks(range(len(levels)), [_tick(row) for row in chain.to_dict("records")])
     axis.set_ylim(bottom, high + room)
@@ -96,7 +98,7 @@ def _panel(axis: Axes, chain: pd.DataFrame) -> None:
 
 
 def _interval(cell: str) -> np.ndarray:
-    """'-0.0120 to +0.0031' → its ends, (2,); NaN where there is none."""
+    """Parse '-0.0120 to +0.0031' into its ends, (2,); NaN if the cell has no interval."""
     low, _, high = cell.partition(" to ")
     return np.array([float(low), float(high)]) if high else np.full(2, np.nan)
 
@@ -127,7 +129,7 @@ def _legend() -> list[Patch]:
 
 
 def _pale(colour: str) -> tuple[float, float, float]:
-    """Mixed with white: what lies behind must not shine through."""
+    """Mix a colour with white, instead of transparency, which would show what is behind the bar."""
     from matplotlib.colors import to_rgb
 
     red, green, blue = (1 - PALE * (1 - part) for part in to_rgb(colour))
@@ -142,16 +144,16 @@ class WaterfallPlot(Plot):
     title = "what quantization costs, by component"
     caption = """\
 The table ``decomposition`` as a picture, one panel for each deployment and output precision: from the float model on the left, each
-component takes away or gives back, down to what is shipped on the right. Bars of components have the 95 % interval of their own
-difference. The axis does not begin at 0: heights of the first and last bar are not to be compared, their tops are.
+component lowers or raises the metric, down to the shipped deployment on the right. Bars of components have the 95 % interval of their
+own difference. The axis does not begin at 0: compare the tops of the first and last bar, not their heights.
 """
     tables = ("decomposition",)
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this plot."""
         return any(run.chains for run in study.runs)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
-        """Return the figure; None where every run is missing of it."""
-        steps = whole(drawn_from.as_text("decomposition"))
+        """Return the figure; None if no run has results for it."""
+        steps = complete_chains(drawn_from.as_text("decomposition"))
         return draw(steps, drawn_from.study.primary_metric, drawn_from.title) if len(steps) else None

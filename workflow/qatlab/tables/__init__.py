@@ -1,1 +1,1 @@
-"""A study's figures: long tables, one figure a row, and the wide views made from them."""
+"""Tables of a study: long tables with one value per row, and the wide tables made from them."""

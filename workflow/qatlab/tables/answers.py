@@ -1,4 +1,4 @@
-"""What a study was made to find out: each comparison that answers its question, with its interval."""
+"""Comparisons that answer the question of a study, each with its confidence interval."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 ANSWER_COLUMNS = ("asked of", "figure", "theirs", "ours", "difference or ratio", "95 % interval", "verdict")
-COST = {  # what a cost is called, in which unit, and how many of the column's make one
+COST = {  # label with unit, and the divisor that converts the column of cost.csv to this unit
     "peak_memory_bytes": ("peak memory (MB)", 1e6),
     "seconds_per_step": ("seconds per step", 1.0),
     "train_seconds": ("seconds of training", 1.0),
@@ -27,73 +27,78 @@ ALIKE = "alike"
 
 
 def answers(
-    asked: Sequence[AnswerConfig],
-    figures: dict[Form, BySeed],
+    comparisons: Sequence[AnswerConfig],
+    query_scores: dict[Form, BySeed],
     cost: pd.DataFrame,
     varied: list[str],
     label: str,
     lower_is_better: bool = False,
 ) -> pd.DataFrame:
-    """A row for each comparison that a study's `answers` name.
+    """Build a table with one row for each comparison in `answers` of a study.
 
-    A score is compared by its difference, which is judged with all others of the table; a cost by its ratio, the geometric mean
-    over seeds, whose interval is Student's of its logarithm.
+    A score is compared by its difference, and its p-value is corrected together with all others of the table. A cost is compared by
+    its ratio, the geometric mean over seeds, with Student's t interval of its logarithm.
 
     Args:
-        asked: of the study's description, with names as they are at its scale.
-        figures: of the study's main metric.
+        comparisons: `answers` of the study's description, with the names that apply at its scale.
+        query_scores: the study's main metric for each query.
         cost: cost.csv.
-        varied: what else the matrix varies.
-        label: what the main metric is called.
-        lower_is_better: whether it is a cost.
+        varied: columns of the matrix besides method and seed.
+        label: name of the main metric in the column `figure`.
+        lower_is_better: whether lower values of the main metric are better.
+
+    Returns:
+        The columns ANSWER_COLUMNS as formatted text.
 
     Raises:
-        ValueError: for a comparison that the study's runs do not have.
+        ValueError: if no run of the study has results for a comparison.
     """
-    scored = [entry for entry in asked if entry.figure == "score"]
-    pairs = [_forms(entry, figures, varied) for entry in scored]
-    cells = iter(judged(figures, pairs, lower_is_better).to_dict("records"))
+    scored = [entry for entry in comparisons if entry.figure == "score"]
+    pairs = [_forms(entry, query_scores, varied) for entry in scored]
+    cells = iter(judged(query_scores, pairs, lower_is_better).to_dict("records"))
     forms = iter(pairs)
     rows = []
-    for entry in asked:
+    for entry in comparisons:
         if entry.figure == "score":
-            rows.append(_score_row(entry, next(forms), figures, label, next(cells)))
+            rows.append(_score_row(entry, next(forms), query_scores, label, next(cells)))
         else:
             rows.append(_cost_row(entry, cost))
     return pd.DataFrame(rows, columns=list(ANSWER_COLUMNS))
 
 
-def _forms(entry: AnswerConfig, figures: dict[Form, BySeed], varied: list[str]) -> tuple[Form, Form]:
-    ours = _form(entry, entry.method, entry.deploy, figures, varied)
-    theirs = _form(entry, entry.against, entry.against_deploy or entry.deploy, figures, varied)
+def _forms(entry: AnswerConfig, query_scores: dict[Form, BySeed], varied: list[str]) -> tuple[Form, Form]:
+    ours = _form(entry, entry.method, entry.deploy, query_scores, varied)
+    theirs = _form(entry, entry.against, entry.against_deploy or entry.deploy, query_scores, varied)
     return ours, theirs
 
 
-def _form(entry: AnswerConfig, method: str, deploy: str, figures: dict[Form, BySeed], varied: list[str]) -> Form:
-    found = [form for form in figures if (form.method, form.deploy) == (method, deploy) and form.rotation == "none"]
-    found = [form for form in found if form.output in (entry.precision, "text")]
-    places = {column.removeprefix("matrix."): at for at, column in enumerate(varied)}
+def _form(entry: AnswerConfig, method: str, deploy: str, query_scores: dict[Form, BySeed], varied: list[str]) -> Form:
+    candidates = [
+        form for form in query_scores if (form.method, form.deploy) == (method, deploy) and form.rotation == "none"
+    ]
+    candidates = [form for form in candidates if form.output in (entry.precision, "text")]
+    positions = {column.removeprefix("matrix."): at for at, column in enumerate(varied)}
     for key, value in entry.where.items():
-        found = [form for form in found if str(form.varied[places[key]]) == str(value)]
-    if not found:
+        candidates = [form for form in candidates if str(form.varied[positions[key]]) == str(value)]
+    if not candidates:
         where = ", ".join([method, deploy, entry.precision, *(f"{k}={v}" for k, v in entry.where.items())])
         raise ValueError(f"the study has no scores of {where}")
-    return found[0]
+    return candidates[0]
 
 
 def _score_row(
-    entry: AnswerConfig, forms: tuple[Form, Form], figures: dict[Form, BySeed], label: str, cells: dict[Any, Any]
+    entry: AnswerConfig, forms: tuple[Form, Form], query_scores: dict[Form, BySeed], label: str, cells: dict[Any, Any]
 ) -> dict[str, object]:
-    ours, theirs = (mean_cell(figures, form) for form in forms)
-    assert paired(figures[forms[0]], figures[forms[1]])
-    told = {key: cells[key] for key in ("95 % interval", "verdict")}
+    ours, theirs = (mean_cell(query_scores, form) for form in forms)
+    assert paired(query_scores[forms[0]], query_scores[forms[1]])
     return {
-        **_asked(entry),
+        **_comparison_label(entry),
         "figure": label,
         "theirs": theirs,
         "ours": ours,
         "difference or ratio": cells["difference"],
-        **told,
+        "95 % interval": cells["95 % interval"],
+        "verdict": cells["verdict"],
     }
 
 
@@ -108,15 +113,15 @@ def _cost_row(entry: AnswerConfig, cost: pd.DataFrame) -> dict[str, object]:
         method: trained[trained["method"] == method].groupby("seed")[entry.figure].median() for method in sides.values()
     }
     ours, theirs = by_seed[entry.method], by_seed[entry.against]
-    called, unit = COST[entry.figure]
+    name_with_unit, unit = COST[entry.figure]
     of_pair = trained[trained["method"].isin([entry.method, entry.against])]
-    word = worst(of_pair.loc[of_pair[entry.figure].isna(), STATUS])
-    if word != OK:
+    status = worst(of_pair.loc[of_pair[entry.figure].isna(), STATUS])
+    if status != OK:
         return {
-            **_asked(entry),
-            "figure": called,
+            **_comparison_label(entry),
+            "figure": name_with_unit,
             **{name: _cost_cell(of_pair, method, entry.figure, unit) for name, method in sides.items()},
-            **dict.fromkeys(("difference or ratio", "95 % interval", "verdict"), word),
+            **dict.fromkeys(("difference or ratio", "95 % interval", "verdict"), status),
         }
     logs = np.log((ours / theirs).dropna().to_numpy(dtype=float))
     if not len(logs):
@@ -124,8 +129,8 @@ def _cost_row(entry: AnswerConfig, cost: pd.DataFrame) -> dict[str, object]:
     low, high = _interval(logs)
     unsure = np.isnan(low) or low <= 1 <= high
     return {
-        **_asked(entry),
-        "figure": called,
+        **_comparison_label(entry),
+        "figure": name_with_unit,
         "theirs": _three_digits(theirs.median() / unit),
         "ours": _three_digits(ours.median() / unit),
         "difference or ratio": f"× {np.exp(logs.mean()):.3f}",
@@ -135,7 +140,7 @@ def _cost_row(entry: AnswerConfig, cost: pd.DataFrame) -> dict[str, object]:
 
 
 def _cost_cell(trained: pd.DataFrame, method: str, figure: str, unit: float) -> str:
-    """The median over the seeds that are there, and which are not."""
+    """Format the median over the seeds that have a value, and the number of seeds that lack one."""
     of_method = trained[trained["method"] == method]
     lacks = of_method[figure].isna()
     statuses = of_method[STATUS].where(lacks, OK)
@@ -143,15 +148,15 @@ def _cost_cell(trained: pd.DataFrame, method: str, figure: str, unit: float) -> 
 
 
 def _three_digits(value: float) -> str:
-    """At least: 0.0446, 44.6, 4391."""
+    """Format a number with three significant digits, or as an integer from 1000: 0.0446, 44.6, 4391."""
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
 def _interval(logs: np.ndarray) -> tuple[float, float]:
-    """Of the geometric mean; NaN for one seed."""
+    """Return the 95 % interval of the geometric mean of exp(`logs`); NaN for a single seed."""
     if len(logs) < 2:
         return np.nan, np.nan
-    from scipy import stats  # a second to import, which a plan does not need
+    from scipy import stats  # its import takes a second, and plans do not need it
 
     spread = stats.sem(logs)
     if spread == 0:
@@ -160,8 +165,8 @@ def _interval(logs: np.ndarray) -> tuple[float, float]:
     return float(np.exp(ends[0])), float(np.exp(ends[1]))
 
 
-def _asked(entry: AnswerConfig) -> dict[str, str]:
-    """'baseline:int8 against baseline, onnx_int8, int8, data.rows=90000'."""
+def _comparison_label(entry: AnswerConfig) -> dict[str, str]:
+    """Return the first cell of a row, e.g. 'baseline:int8 against baseline, onnx_int8, int8, data.rows=90000'."""
     deploys = [entry.deploy] if entry.deploy else []
     if entry.against_deploy:
         deploys = [f"{entry.deploy} against {entry.against_deploy}"]
@@ -177,21 +182,21 @@ class Answers(Table):
 
     place = 10
     caption = """\
-What the study was made to find out: the comparisons that answer its question. Scores are compared by their difference, judged
-together (Holm); costs of training by their ratio, whose interval is over seeds.
+The comparisons that answer the question of the study. Scores are compared by their difference, with verdicts corrected for
+all compared scores (Holm); costs of training by their ratio, with an interval over seeds.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this table."""
         return bool(study.answers)
 
     def title(self, gathered: "Gathered") -> str:
-        """Return the line above the table."""
+        """Return the title of the table: the study's question."""
         question = gathered.study.question or gathered.study.title
         return f"{question} ({gathered.judged}; costs: over seeds)"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
-        """Return the table."""
+        """Return the rows of the table."""
         return answers(
             gathered.study.answers,
             gathered.figures,

@@ -1,4 +1,4 @@
-"""What quantizing weights in training costs: memory and time of a step by scheme, for full fine-tuning and LoRA."""
+"""Cost of quantizing weights in training: memory and time of a step by scheme, for full fine-tuning and LoRA."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def cost_of_training(cost: pd.DataFrame, runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """A row per method that trains: medians over seeds, and over its twin's, the method trained alike without the scheme.
+    """Build a table with one row per method that trains.
+
+    Values are medians over seeds, and their ratios to those of the counterpart: the method that is trained in the same way without
+    the scheme. A column `missing` is added if a row lacks seeds.
 
     Args:
         cost: cost.csv.
@@ -28,41 +31,41 @@ def cost_of_training(cost: pd.DataFrame, runs: Sequence[RunRecord]) -> pd.DataFr
     trained = cost[known | lacks].assign(**{STATUS: cost[STATUS].where(lacks, OK)}).drop_duplicates("run")
     varied = [column for column in cost.columns if column.startswith(VARIED_PREFIX)]
     keys = ["method", *varied, "scheme", "tuning"]
-    figures = ["peak_memory_bytes", "seconds_per_step", "trained_parameters"]
+    measures = ["peak_memory_bytes", "seconds_per_step", "trained_parameters"]
     grouped = trained.groupby(keys, sort=False, dropna=False)
-    medians = grouped[figures].median().reset_index().to_dict("records")
+    medians = grouped[measures].median().reset_index().to_dict("records")
     for row, statuses in zip(medians, grouped[STATUS].agg(list), strict=True):
         row[STATUS] = statuses
-    twins = {run.method: run.counterpart for run in runs if run.counterpart}
+    counterparts = {run.method: run.counterpart for run in runs if run.counterpart}
     by_method = {(row["method"], *(row[key] for key in varied)): row for row in medians}
     rows = []
     for row in medians:
-        twin = by_method.get((twins.get(row["method"]), *(row[key] for key in varied)))
+        counterpart = by_method.get((counterparts.get(row["method"]), *(row[key] for key in varied)))
         rows.append(
             {key: row[key] for key in keys}
             | {
-                "trained parameters (M)": _figure(row, "trained_parameters", "%.2f", 1e6),
-                "peak memory (MB)": _figure(row, "peak_memory_bytes", "%.2f", 1e6),
-                "s/step": _figure(row, "seconds_per_step", "%.3f"),
-                "memory / without": _over(row, twin, "peak_memory_bytes"),
-                "s/step / without": _over(row, twin, "seconds_per_step"),
+                "trained parameters (M)": _median(row, "trained_parameters", "%.2f", 1e6),
+                "peak memory (MB)": _median(row, "peak_memory_bytes", "%.2f", 1e6),
+                "s/step": _median(row, "seconds_per_step", "%.3f"),
+                "memory / without": _ratio(row, counterpart, "peak_memory_bytes"),
+                "s/step / without": _ratio(row, counterpart, "seconds_per_step"),
             }
         )
     table = pd.DataFrame(rows)
-    whole = all(worst(row[STATUS]) == OK for row in medians)
-    return table if whole else table.assign(**{NOTE: [note(row[STATUS]) for row in medians]})
+    complete = all(worst(row[STATUS]) == OK for row in medians)
+    return table if complete else table.assign(**{NOTE: [note(row[STATUS]) for row in medians]})
 
 
-def _figure(row: dict[Any, Any], figure: str, form: str, unit: float = 1.0) -> str:
-    return form % (row[figure] / unit) if OK in row[STATUS] else worst(row[STATUS])
+def _median(row: dict[Any, Any], measure: str, number_format: str, unit: float = 1.0) -> str:
+    return number_format % (row[measure] / unit) if OK in row[STATUS] else worst(row[STATUS])
 
 
-def _over(row: dict[Any, Any], twin: dict[Any, Any] | None, figure: str) -> str | None:
-    """Nothing is divided by what lacks seeds, nor that by anything."""
-    if twin is None:
+def _ratio(row: dict[Any, Any], counterpart: dict[Any, Any] | None, measure: str) -> str | None:
+    """Return the ratio of two medians; their worst status if either lacks seeds; None without a counterpart."""
+    if counterpart is None:
         return None
-    word = worst([*row[STATUS], *twin[STATUS]])
-    return f"{row[figure] / twin[figure]:.3f}" if word == OK else word
+    status = worst([*row[STATUS], *counterpart[STATUS]])
+    return f"{row[measure] / counterpart[measure]:.3f}" if status == OK else status
 
 
 @TABLES.register("cost_of_training")
@@ -72,17 +75,17 @@ class CostOfTraining(Table):
     place = 180
     caption = """\
 Peak memory and time of a training step by weight scheme, for full fine-tuning and LoRA, and their ratios to the same training
-without the scheme. Memory is what PyTorch allocated on a GPU, or the process's peak resident size on a CPU.
+without the scheme. Memory is the peak that PyTorch allocated on a GPU, or the process's peak resident size on a CPU.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this table."""
         return trains(study)
 
     def title(self, gathered: "Gathered") -> str:
-        """Return the line above the table."""
+        """Return the title of the table."""
         return f"Cost of a training step by scheme, and over the same training without it ({MEASURED})"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
-        """Return the table."""
+        """Return the rows of the table."""
         return cost_of_training(gathered.cost, gathered.runs)

@@ -1,4 +1,4 @@
-"""What quantization costs, component by component: from the float model to what is shipped, in steps that add up."""
+"""Cost of quantization by component: from the float model to the shipped deployment, in steps that add up."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -23,53 +23,57 @@ if TYPE_CHECKING:
 
 
 class Level(NamedTuple):
-    """What one figure of a chain is of: a model, shipped so, as far as one component and those before it go."""
+    """Level of a chain: a model in a deployment, quantized up to and including one component."""
 
     method: str
     varied: tuple[Any, ...]  # what else the matrix varies, in the order of its keys
     deploy: str
-    kernel: str  # what the shipped file's integers were multiplied with, or ""
+    kernel: str  # integer kernel that ran the shipped file, or ""
     component: str
-    output: str  # as columns of per_query.parquet name it
+    output: str  # name in the columns of per_query.parquet
 
 
 class Chain(NamedTuple):
-    """The levels from the float model to embeddings that are stored at one precision, in order."""
+    """Levels from the float model to embeddings that are stored at one precision, in order."""
 
     precision: str
     levels: list[Level]
 
 
-def decomposition(figures: Mapping[Level, BySeed], chains: list[Chain], varied: list[str]) -> pd.DataFrame:
-    """A row per chain and component: the level after it, and its difference from the one before; the total is the last row.
+def decomposition(query_scores: Mapping[Level, BySeed], chains: list[Chain], varied: list[str]) -> pd.DataFrame:
+    """Build a table with one row per chain and component: the level after it, and its difference from the one before.
 
-    Differences are shown as those of the rounded levels, so that they add up to the total digit by digit. Intervals,
-    p-values and verdicts are of the figures themselves; a difference that several chains share is weighed once. A level that lacks
-    a seed has no value: a mean over the others would not add up.
+    The last row of a chain is the total. Differences are those of the rounded levels, so that they add up to the total digit by
+    digit. Intervals, p-values and verdicts are computed from the unrounded scores; a difference that several chains share counts
+    once in the correction. A level that lacks a seed has no value, because a mean over the others would not add up.
 
     Args:
-        figures: of one metric; of each chain's levels for the same seeds and tasks.
-        varied: what else the matrix varies, as columns.
+        query_scores: one metric for each query; all levels of a chain have the same seeds and tasks.
+        chains: the chains to show, in the order of the rows.
+        varied: columns of the matrix besides method and seed.
     """
-    whole = [chain for chain in chains if paired(figures[chain.levels[-1]], figures[chain.levels[0]])]
-    pairs = list(dict.fromkeys(pair for chain in whole for pair in _pairs(chain)))
-    cells = dict(zip(pairs, judged(figures, pairs).to_dict("records"), strict=True))
-    table = pd.DataFrame([row for chain in whole for row in _rows(chain, figures, cells, varied)])
-    one_kernel = len({level.kernel for level in figures} - {""}) < 2
+    complete = [chain for chain in chains if paired(query_scores[chain.levels[-1]], query_scores[chain.levels[0]])]
+    pairs = list(dict.fromkeys(pair for chain in complete for pair in _pairs(chain)))
+    cells = dict(zip(pairs, judged(query_scores, pairs).to_dict("records"), strict=True))
+    table = pd.DataFrame([row for chain in complete for row in _rows(chain, query_scores, cells, varied)])
+    one_kernel = len({level.kernel for level in query_scores} - {""}) < 2
     return table.drop(columns=KERNEL, errors="ignore") if one_kernel else table
 
 
 def _pairs(chain: Chain) -> list[tuple[Level, Level]]:
-    """Each level and the one before it; at the end the last and the first."""
+    """Return each level with the one before it, and as the last pair the last and the first level."""
     return [(after, before) for before, after in pairwise(chain.levels)] + [(chain.levels[-1], chain.levels[0])]
 
 
 def _rows(
-    chain: Chain, figures: Mapping[Level, BySeed], cells: dict[tuple[Level, Level], dict[Any, Any]], varied: list[str]
+    chain: Chain,
+    query_scores: Mapping[Level, BySeed],
+    cells: dict[tuple[Level, Level], dict[Any, Any]],
+    varied: list[str],
 ) -> list[dict[str, object]]:
     first = chain.levels[0]
-    lacks = {level: worst(statuses(figures, level)) for level in chain.levels}
-    shown = {level: Decimal(f"{_mean(figures[level]):.4f}") for level in chain.levels if lacks[level] == OK}
+    lacks = {level: worst(statuses(query_scores, level)) for level in chain.levels}
+    shown = {level: Decimal(f"{_mean(query_scores[level]):.4f}") for level in chain.levels if lacks[level] == OK}
     labels = {
         "method": first.method,
         **dict(zip(varied, first.varied, strict=True)),
@@ -90,41 +94,42 @@ def _components(chain: Chain) -> list[str]:
     return [level.component for level in chain.levels[1:]]
 
 
-def _mean(figures: BySeed) -> float:
-    """Over the tasks that every seed has, of the mean over seeds and queries: what differences are taken of."""
-    of_seeds = list(figures.values())
-    tasks = [task for task in of_seeds[0] if all(task in other for other in of_seeds)]
-    return float(np.mean([np.stack([of_seed[task] for of_seed in of_seeds]).mean() for task in tasks]))
+def _mean(by_seed: BySeed) -> float:
+    """Return the mean over the tasks that every seed has, of the mean over seeds and queries, as differences use it."""
+    seeds = list(by_seed.values())
+    tasks = [task for task in seeds[0] if all(task in other for other in seeds)]
+    return float(np.mean([np.stack([by_task[task] for by_task in seeds]).mean() for task in tasks]))
 
 
 def read_chains(
     runs: Sequence[RunRecord], results: Path, metric: str, missing: Missing = WHOLE
 ) -> tuple[Figures, list[Chain]]:
-    """Each query's figure at every level, and the chains.
+    """Read the scores of each query at every level, and the chains of these levels.
 
     Args:
         runs: the study's runs.
-        metric: the one that the chains were scored by.
-        missing: what is not there.
+        results: the folder of artifacts.
+        metric: the metric that the chains were scored by.
+        missing: artifacts that are missing; their scores are NaN.
     """
-    figures, seen = Figures(), KernelsSeen(runs, results, missing, parts=True)
+    query_scores, seen = Figures(), KernelsSeen(runs, results, missing, parts=True)
     chains: dict[tuple[Any, ...], Chain] = {}
     for run in runs:
         kernels = {(part.deploy, part.task): seen.of(run, part) or "" for part in run.parts}
         for chain in run.chains:
             for step in chain.steps:
                 for task, path in step.scores.items():
-                    of = (run.method, run.cell, chain.deploy, kernels[chain.deploy, task])
-                    level = Level(*of, step.component, step.output)
+                    place = (run.method, run.cell, chain.deploy, kernels[chain.deploy, task])
+                    level = Level(*place, step.component, step.output)
                     if (status := missing.status(path)) == OK:
-                        figures.put(level, run.seed, task, _column(results / path, f"{step.output}/{metric}"))
+                        query_scores.put(level, run.seed, task, _column(results / path, f"{step.output}/{metric}"))
                     else:
-                        figures.put_gap(level, run.seed, task, status)
-                    levels = chains.setdefault((*of, chain.precision), Chain(chain.precision, [])).levels
+                        query_scores.put_gap(level, run.seed, task, status)
+                    levels = chains.setdefault((*place, chain.precision), Chain(chain.precision, [])).levels
                     if level not in levels:
                         levels.append(level)
-    figures.close()
-    return figures, list(chains.values())
+    query_scores.close()
+    return query_scores, list(chains.values())
 
 
 def _column(folder: Path, name: str) -> np.ndarray:
@@ -138,25 +143,25 @@ class Decomposition(Table):
 
     place = 110
     caption = """\
-Where a model loses what it loses on its way from float to what is shipped. Each row is the same trained model with one component
+Loss of quality by component, from the float model to the shipped deployment. Each row is the same trained model with one component
 more than the row above: weights on the grid of the deployment; activations too, as training for it would see them; the shipped
-file, with its own arithmetic; its embeddings rounded, ranges fitted on the corpus; ranges fitted on queries and documents each by
-themselves; codes compared as they are, as published evaluations do. Differences are between the levels as shown, so they add up to
-the total exactly. Intervals are by a bootstrap over queries and seeds, p-values by a permutation test over queries, corrected for
-all rows of the table (Holm). A deployment that nothing here simulates has its weights, activations and export in one row.
+file, with its own arithmetic; its embeddings rounded, with ranges fitted on the corpus; ranges fitted on queries and documents
+separately; codes compared directly, as in published evaluations. Differences are between the levels as shown, so they add up to
+the total exactly. Intervals are computed by a bootstrap over queries and seeds, p-values by a permutation test over queries,
+corrected for all rows of the table (Holm). A deployment without a simulation has its weights, activations and export in one row.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this table."""
         return any(run.chains for run in study.runs)
 
     def title(self, gathered: "Gathered") -> str:
-        """Return the line above the table."""
+        """Return the title of the table."""
         metric = metric_label(gathered.study.primary_metric)
-        way = "the way from the float model to what is shipped, by component"
-        return f"{metric}, mean of the retrieval tasks: {way} ({gathered.judged})"
+        subject = "the way from the float model to what is shipped, by component"
+        return f"{metric}, mean of the retrieval tasks: {subject} ({gathered.judged})"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
-        """Return the table."""
+        """Return the rows of the table."""
         metric = gathered.study.primary_metric
         return decomposition(*read_chains(gathered.runs, gathered.results, metric, gathered.missing), gathered.varied)

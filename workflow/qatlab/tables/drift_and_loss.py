@@ -1,4 +1,4 @@
-"""Does drift tell what a deployment loses? Rank correlation of each drift figure with the loss of the primary metric."""
+"""Rank correlation of each drift measure with the loss of the primary metric."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -24,17 +24,20 @@ FIGURES = {
     "kendall_tau": "Kendall's τ",
 }
 LEAST_CELLS = 4
-LEAST_P = 1e-6  # smaller ones say nothing more
+LEAST_P = 1e-6  # smaller p-values are shown as below this one
 
 
 def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: Sequence[RunRecord], metric: str) -> pd.DataFrame:
-    """Spearman's rank correlation over the study's cells, each a deployment of a run on a task; those missing are counted.
+    """Compute Spearman's rank correlation over the study's cells: one per run, deployment and task. Missing cells are counted.
 
     Args:
         drift: drift.csv.
-        scores: scores.csv; float32 outputs on the model's own axes are compared.
-        runs: the study's runs; `references` says which run and deployment a reference is.
-        metric: of which the loss is taken: the reference's value less the deployment's.
+        scores: scores.csv; only float32 outputs on the model's own axes are used.
+        runs: the study's runs; their `references` map the name of a reference to its run and deployment.
+        metric: the metric whose loss is correlated: the reference's value less the deployment's.
+
+    Returns:
+        One row for each measure in FIGURES.
     """
     plain = scores[(scores["metric"] == metric) & (scores["rotation"] == "none")]
     plain = plain[precision_labels(plain) == FLOAT]
@@ -55,19 +58,19 @@ def drift_and_loss(drift: pd.DataFrame, scores: pd.DataFrame, runs: Sequence[Run
         elif before in values:
             cells.append({**row, "loss": values[before] - values[after]})
     table = pd.DataFrame(cells, columns=[*drift.columns, "loss"])
-    return pd.DataFrame([_row(table, figure, metric, lacking) for figure in FIGURES])
+    return pd.DataFrame([_row(table, measure, metric, lacking) for measure in FIGURES])
 
 
-def _row(cells: pd.DataFrame, figure: str, metric: str, lacking: list[str]) -> dict[str, object]:
-    known = cells[[figure, "loss"]].astype(float).dropna()
+def _row(cells: pd.DataFrame, measure: str, metric: str, lacking: list[str]) -> dict[str, object]:
+    known = cells[[measure, "loss"]].astype(float).dropna()
     correlation = f"Spearman ρ with loss of {metric_label(metric)}"
-    row: dict[str, object] = {"drift figure": FIGURES[figure], correlation: None, "p": None, "cells": len(known)}
+    row: dict[str, object] = {"drift figure": FIGURES[measure], correlation: None, "p": None, "cells": len(known)}
     if lacking:
         row |= {correlation: worst(lacking), "p": worst(lacking), "cells": f"{len(known)} ({len(lacking)} missing)"}
-    if len(known) >= LEAST_CELLS and known[figure].nunique() > 1 and known["loss"].nunique() > 1:
-        from scipy.stats import spearmanr  # a second to import, which a plan does not need
+    if len(known) >= LEAST_CELLS and known[measure].nunique() > 1 and known["loss"].nunique() > 1:
+        from scipy.stats import spearmanr  # its import takes a second, and plans do not need it
 
-        result = spearmanr(known[figure], known["loss"])
+        result = spearmanr(known[measure], known["loss"])
         p = f"{result.pvalue:.2g}" if result.pvalue >= LEAST_P else f"< {LEAST_P:g}"
         row |= {correlation: f"{result.statistic:+.3f}", "p": p}
     return row
@@ -75,23 +78,23 @@ def _row(cells: pd.DataFrame, figure: str, metric: str, lacking: list[str]) -> d
 
 @TABLES.register("drift_and_loss")
 class DriftAndLoss(Table):
-    """Table of whether drift tells what a deployment loses."""
+    """Table of how well drift predicts the loss of a deployment."""
 
     place = 150
     caption = """\
-Spearman's rank correlation, over all deployments of all runs on all tasks, between a drift figure and the loss of the primary
+Spearman's rank correlation, over all deployments of all runs on all tasks, between a measure of drift and the loss of the primary
 metric against the reference. Cells of one run or one task are not independent: read p as a guide.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this table."""
         return compares_deployments(study)
 
     def title(self, gathered: "Gathered") -> str:
-        """Return the line above the table."""
+        """Return the title of the table."""
         return f"Rank correlation of drift with the loss of {gathered.label}, over deployments and tasks"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
-        """Return the table."""
+        """Return the rows of the table."""
         simulated = gathered.drift["reference"].map(is_simulation).astype(bool)
         return drift_and_loss(gathered.drift[~simulated], gathered.main[0], gathered.runs, gathered.main[1])

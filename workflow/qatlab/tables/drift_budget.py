@@ -1,4 +1,4 @@
-"""Which matrix products of quantized ONNX files move embeddings most, where a deployment has a drift budget."""
+"""Matrix products of quantized ONNX files that change embeddings most, for deployments with a drift budget."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,23 +20,33 @@ FIGURES = ("budget", "drift", "worst nodes (drift without them)", "left in float
 
 
 def drift_budget(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
-    """A row per run and deployment with a budget: mean cosine distance with everything quantized, and without the worst nodes."""
+    """Build a table with one row per run and deployment with a drift budget.
+
+    Args:
+        runs: the study's runs.
+        results: the folder of artifacts.
+        missing: artifacts that are missing; the cells of their rows are their status.
+
+    Returns:
+        The budget, the mean cosine distance with everything quantized, the distances without the worst nodes, and the number of
+        nodes left in float.
+    """
     rows: list[dict[str, object]] = []
     for run in runs:
         for deploy in run.budgets:
             if (status := missing.status(run.deployed[deploy])) != OK:
                 rows.append({"run": run.name, "deploy": deploy, **dict.fromkeys(FIGURES, status)})
                 continue
-            found = read_json(results / run.deployed[deploy] / BUDGET_FILE)
-            nodes = [f"{node['node']} ({node['drift_without']:.6f})" for node in found["nodes"]]
+            budget = read_json(results / run.deployed[deploy] / BUDGET_FILE)
+            nodes = [f"{node['node']} ({node['drift_without']:.6f})" for node in budget["nodes"]]
             rows.append(
                 {
                     "run": run.name,
                     "deploy": deploy,
-                    "budget": f"{found['budget']:g}",
-                    "drift": f"{found['drift']:.6f}",
+                    "budget": f"{budget['budget']:g}",
+                    "drift": f"{budget['drift']:.6f}",
                     "worst nodes (drift without them)": "; ".join(nodes) or None,
-                    "left in float": len(found["left_out"]),
+                    "left in float": len(budget["left_out"]),
                 }
             )
     return pd.DataFrame(rows)
@@ -48,18 +58,18 @@ class DriftBudgets(Table):
 
     place = 160
     caption = """\
-Quantized ONNX files that a drift budget was set for: the mean cosine distance of training texts' embeddings to those of the
-float file, and the matrix products whose quantization moves them most, found by bisection.
+Quantized ONNX files with a drift budget: the mean cosine distance of training texts' embeddings to those of the float file, and the
+matrix products whose quantization changes them most, found by bisection.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has results for this table."""
         return any(run.budgets for run in study.runs)
 
     def title(self, gathered: "Gathered") -> str:
-        """Return the line above the table."""
+        """Return the title of the table."""
         return "Drift of quantized ONNX files against their budget: mean cosine distance to the float file, on training texts"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
-        """Return the table."""
+        """Return the rows of the table."""
         return drift_budget(gathered.runs, gathered.results, gathered.missing)

@@ -1,6 +1,6 @@
-"""Long tables: every figure of a study in a row of its own, with where it comes from.
+"""Long tables of a study: one value per row, with the run, deployment and task that it comes from.
 
-`status` is ok. Where a job has failed, or was not run, the rows that its figures would be in have none, and say so.
+The column `status` is `ok`. Rows of a job that has failed or was not run have no values, and their status is `failed` or `not run`.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -64,7 +64,7 @@ DRIFT_COLUMNS = [
     "reduce_range",
     STATUS,
 ]
-# Of a deployment with quantized weights: how many of those of linear layers are quantized, and how many there are.
+# For a deployment with quantized weights: the number of quantized weights of linear layers, and of all weights of linear layers.
 OF_COVERAGE = ("quantized_weights", "linear_weights")
 COST_COLUMNS = [
     "run", "method", "seed", "deploy", "seconds_per_step", "examples_per_second", "steps", "train_seconds", "peak_memory_bytes",
@@ -78,9 +78,9 @@ SEARCH_COLUMNS = [
 ]  # fmt: skip
 
 
-# Columns without fractions, also where a row has none.
+# Columns of integers, which stay integers if a row has no value.
 COUNTS = ("queries", "doc_bytes", "stored_bytes", "threads", "n")
-# What cost.csv has of a training: an untrained model has none.
+# Columns of cost.csv that describe a training; they are empty for an untrained model.
 OF_TRAINING = (
     "seconds_per_step",
     "examples_per_second",
@@ -94,7 +94,14 @@ FIGURES = (*OF_TRAINING, "bytes_on_disk", "texts_per_second", "value", "min", "m
 
 
 def scores(study: str, runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
-    """scores.csv: the mean over queries of each metric, with its standard error, per run, deployment, task and precision."""
+    """Build scores.csv: the mean over queries of each metric, with its standard error, per run, deployment, task and output.
+
+    Args:
+        study: name of the study.
+        runs: the study's runs.
+        results: the folder of artifacts.
+        missing: artifacts that are missing; their rows have no values.
+    """
     rows, kernels = [], KernelsSeen(runs, results, missing)
     for run in runs:
         for entry in run.evaluations:
@@ -116,16 +123,22 @@ def scores(study: str, runs: Sequence[RunRecord], results: Path, missing: Missin
 
 
 def _scores(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
-    """Rows of an evaluation, with their status."""
+    """Return the rows of an evaluation, with their status."""
     if entry.score is None:
         return []
     status = missing.status(entry.score)
-    found = read_scores(results / entry.score) if status == OK else missing.figures(entry.score)
-    return [{**row, "value": row.get("value"), STATUS: status} for row in found]
+    rows = read_scores(results / entry.score) if status == OK else missing.figures(entry.score)
+    return [{**row, "value": row.get("value"), STATUS: status} for row in rows]
 
 
 def drift(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
-    """drift.csv: cosine similarity to a reference's embeddings, per run, reference, deployment and task or set of texts."""
+    """Build drift.csv: cosine similarity to a reference's embeddings, per run, reference, deployment and task or set of texts.
+
+    Args:
+        runs: the study's runs.
+        results: the folder of artifacts.
+        missing: artifacts that are missing; their rows have no values.
+    """
     rows, kernels = [], KernelsSeen(runs, results, missing)
     for run in runs:
         for entry in run.evaluations:
@@ -147,18 +160,20 @@ def drift(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) ->
 
 
 def _arithmetic(run: RunRecord, entry: Evaluation, kernels: KernelsSeen) -> dict[str, object]:
-    """Where integers were multiplied, what the processor did that with: the same file gives other embeddings elsewhere."""
+    """Return the integer kernel of the CPU and ONNX's `reduce_range`: the same file yields other embeddings with other kernels."""
     return {"integer_kernel": kernels.of(run, entry), "reduce_range": run.reduce_range.get(entry.deploy)}
 
 
 def cost(
     runs: Sequence[RunRecord], results: Path, withheld: Collection[str] = (), missing: Missing = WHOLE
 ) -> pd.DataFrame:
-    """cost.csv: what training took, what a deployment weighs, and how fast it encodes (over all tasks).
+    """Build cost.csv: time and memory of training, size on disk and encoding speed (over all tasks), per run and deployment.
 
     Args:
-        withheld: the tasks of withheld records, which have a rate of their own: a record is a query and its candidates.
-        missing: what is not there; a row of it has the other figures.
+        runs: the study's runs.
+        results: the folder of artifacts.
+        withheld: tasks of held-out triplets, whose speed is also counted in records: a record is a query with its candidates.
+        missing: artifacts that are missing; their rows keep the values of other artifacts.
     """
     rows = []
     for run in runs:
@@ -182,9 +197,14 @@ def cost(
 
 def _cost_of_training(run: RunRecord, results: Path, missing: Missing) -> dict[str, object]:
     status = missing.status(run.trained)
-    found = read_json(results / run.trained / "cost.json") if run.trains and status == OK else {}
-    told = {key: found.get(key) for key in OF_TRAINING if key != "train_seconds"}
-    return {**told, "train_seconds": found.get("seconds"), "train_device": found.get("device"), STATUS: status}
+    measured = read_json(results / run.trained / "cost.json") if run.trains and status == OK else {}
+    columns = {key: measured.get(key) for key in OF_TRAINING if key != "train_seconds"}
+    return {
+        **columns,
+        "train_seconds": measured.get("seconds"),
+        "train_device": measured.get("device"),
+        STATUS: status,
+    }
 
 
 def _cost_of_deployment(
@@ -193,22 +213,22 @@ def _cost_of_deployment(
     entries = [entry for entry in run.evaluations if entry.deploy == deploy]
     deployed, encoded = run.deployed[deploy], [entry.encode for entry in entries]
     scored = [entry.score for entry in entries if entry.score is not None and entry.task in withheld]
-    told: dict[str, object] = {STATUS: missing.status(deployed, *encoded, *scored)}
+    columns: dict[str, object] = {STATUS: missing.status(deployed, *encoded, *scored)}
     if missing.status(deployed) == OK:
         of_deployment = read_json(results / deployed / "cost.json")
-        told["bytes_on_disk"] = of_deployment["bytes"]
-        told |= {key: of_deployment.get(key) for key in OF_COVERAGE}
+        columns["bytes_on_disk"] = of_deployment["bytes"]
+        columns |= {key: of_deployment.get(key) for key in OF_COVERAGE}
     if missing.status(*encoded) == OK:
-        took = [read_json(results / path / "cost.json") for path in encoded]
-        told["texts_per_second"] = sum(e["texts"] for e in took) / sum(e["seconds"] for e in took)
-        told["encode_device"] = took[0]["device"]
+        costs = [read_json(results / path / "cost.json") for path in encoded]
+        columns["texts_per_second"] = sum(e["texts"] for e in costs) / sum(e["seconds"] for e in costs)
+        columns["encode_device"] = costs[0]["device"]
         if missing.status(*scored) == OK:
-            told |= _records(run, deploy, results, withheld)
-    return told
+            columns |= _records(run, deploy, results, withheld)
+    return columns
 
 
 def _records(run: RunRecord, deploy: str, results: Path, withheld: Collection[str]) -> dict[str, float]:
-    """Records a second, and seconds for all of them: their texts encoded, each once."""
+    """Return the records per second and the seconds for all records, when each of their texts is encoded once."""
     of_deployment = [entry for entry in run.evaluations if entry.deploy == deploy and entry.task in withheld]
     entries = [(entry.encode, entry.score) for entry in of_deployment if entry.score is not None]
     if not entries:
@@ -219,11 +239,16 @@ def _records(run: RunRecord, deploy: str, results: Path, withheld: Collection[st
 
 
 def search(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -> pd.DataFrame:
-    """search.csv: what a document takes and a query costs, per run, deployment, task and output.
+    """Build search.csv: bytes per document and queries per second, per run, deployment, task and output.
 
-    `stored_bytes` counts copies for rescoring too. Queries per second are of exhaustive searches of all queries at once,
-    rescoring included, measured once, with documents in the form that is compared: preparing them is not counted. This form is
-    bits for Hamming distance and RaBitQ, and float32 for all else: integers are decoded before they are compared.
+    `stored_bytes` includes copies for rescoring. Queries per second are measured once, in an exhaustive search of all queries at
+    once, rescoring included. Preparing the documents for the comparison is not counted: they are bits for Hamming distance and
+    RaBitQ, and float32 for all else, because integers are decoded before they are compared.
+
+    Args:
+        runs: the study's runs.
+        results: the folder of artifacts.
+        missing: artifacts that are missing; their rows have no values.
     """
     rows = []
     for run in runs:
@@ -234,7 +259,7 @@ def search(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -
 
 
 def _timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
-    """Rows of an evaluation, with their status: what is searched, and not scored by others' code."""
+    """Return the rows of an evaluation with their status, without outputs that other libraries score instead of a search."""
     if entry.score is None:
         return []
     status = missing.status(entry.score)
@@ -248,9 +273,9 @@ def _timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[st
 
 
 def runs_table(runs: Sequence[RunRecord], missing: Missing = WHOLE) -> pd.DataFrame:
-    """runs.csv: every artifact that each run uses, whether they are there, and why not.
+    """Build runs.csv: the artifacts that each run uses, their status, and the reason if one has failed.
 
-    What only the decomposition embeds stands in rows of its own.
+    Encodings that only the decomposition uses have separate rows.
     """
     rows, lacking = [], lacking_runs(runs, missing)
     for run in runs:
@@ -271,7 +296,7 @@ def runs_table(runs: Sequence[RunRecord], missing: Missing = WHOLE) -> pd.DataFr
                     "trained": run.trained,
                     "deployed": deployed,
                     "encode": encode,
-                    "training": entry.training,  # what its axes or ranges were fitted on
+                    "training": entry.training,  # encoding of the training texts that axes or ranges were fitted on
                     "score": entry.score,
                     "drift": " ".join(entry.drift.values()) or None,
                     "bit_changes": " ".join(entry.bit_changes.values()) or None,
@@ -290,10 +315,10 @@ def _identity(run: RunRecord) -> dict[str, object]:
 
 def _ordered(rows: list[dict[str, object]], columns: list[str]) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=None if rows else columns)
-    table["seed"] = table["seed"].astype("Int64")  # an untrained model has none
+    table["seed"] = table["seed"].astype("Int64")  # an untrained model has no seed
     if "dimensions" in table:
-        table["dimensions"] = table["dimensions"].astype("Int64")  # where none were cut off
-    table = table.astype({column: "Int64" for column in OF_COVERAGE if column in table})  # floats have none
+        table["dimensions"] = table["dimensions"].astype("Int64")  # empty where all dimensions are kept
+    table = table.astype({column: "Int64" for column in OF_COVERAGE if column in table})  # empty for float deployments
     if table.get(STATUS, pd.Series(OK)).ne(OK).any():
         table = table.astype({column: "Int64" for column in COUNTS if column in table})
         table = table.astype({column: float for column in FIGURES if column in table})

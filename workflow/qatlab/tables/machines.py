@@ -1,4 +1,4 @@
-"""Which processors int8 figures come from: rows of different integer kernels are never mixed without saying so."""
+"""Integer kernels of the CPUs that int8 results come from: rows of different kernels are never mixed without a note."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,10 +13,16 @@ KERNEL = "integer kernel"
 
 
 class KernelsSeen:
-    """What integers were multiplied with in each encoding.
+    """Integer kernel of each encoding.
 
-    One that is missing is taken for the like of those of the same deployment, of the same method first, so that it stands in the
-    row that it would have stood in.
+    A missing encoding is assigned the kernel of others of the same deployment, preferably of the same method, so that it is counted
+    in the row in which it would have been.
+
+    Args:
+        runs: the study's runs.
+        results: the folder of artifacts.
+        missing: artifacts that are missing.
+        parts: whether kernels are read from the parts of decompositions instead of the evaluations.
     """
 
     def __init__(self, runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE, parts: bool = False) -> None:
@@ -30,11 +36,11 @@ class KernelsSeen:
                     self.seen.setdefault((entry.deploy,), kernel)
 
     def of(self, run: RunRecord, entry: Evaluation | Part) -> str | None:
-        """None where none were multiplied, or nothing is known.
+        """Return the kernel of an encoding; None if no integers were multiplied, or if the kernel is unknown.
 
         Args:
-            run: the study's description of it.
-            entry: one of its evaluations, or parts of a decomposition.
+            run: a run of the study.
+            entry: an evaluation of this run, or a part of its decomposition.
         """
         if self.missing.status(entry.encode) == OK:
             return self._read(entry)
@@ -46,20 +52,20 @@ class KernelsSeen:
 
 
 def kernels(table: pd.DataFrame) -> list[str]:
-    """The integer kernels that the rows of scores.csv or drift.csv were computed with, where they multiplied integers."""
+    """Return the sorted integer kernels that rows of scores.csv or drift.csv were computed with, if they multiplied integers."""
     return sorted(set(table["integer_kernel"].dropna()))
 
 
 def with_kernel(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The table, and the columns that keep rows of different kernels apart: none where there is only one."""
+    """Return the table and the columns that separate rows of different kernels; no column if there is only one kernel."""
     if len(kernels(table)) < 2:
         return table, []
     return table.assign(**{KERNEL: table["integer_kernel"].fillna("")}), [KERNEL]
 
 
 def kernel_note(table: pd.DataFrame) -> str:
-    """What a title says of it."""
-    found = kernels(table)
-    if len(found) > 1:
-        return f"; int8 rows come from processors that differ ({', '.join(found)}) and do not compare with one another"
-    return f"; int8 computed with {found[0]}" if found else ""
+    """Return the note on integer kernels in titles; empty if no integers were multiplied."""
+    names = kernels(table)
+    if len(names) > 1:
+        return f"; int8 rows come from CPUs that differ ({', '.join(names)}) and do not compare with one another"
+    return f"; int8 computed with {names[0]}" if names else ""

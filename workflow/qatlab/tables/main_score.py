@@ -1,4 +1,4 @@
-"""The figure that stands for a task: of retrieval the study's first metric, of other kinds of tasks their own."""
+"""Main metric of a task: the study's first metric for retrieval, and a fixed metric for each other kind of task."""
 
 from collections.abc import Mapping
 
@@ -17,16 +17,16 @@ OF_KIND = {
 
 
 def main_metrics(kinds: Mapping[str, Kind], retrieval: str) -> dict[str, str]:
-    """By task. `kinds`: by task; `retrieval`: the study's first metric."""
+    """Return the main metric of each task, from the kind of each task and the study's metric for retrieval."""
     return {task: OF_KIND.get(kind, retrieval) for task, kind in kinds.items()}
 
 
 def main_scores(scores: pd.DataFrame, metrics: Mapping[str, str]) -> tuple[pd.DataFrame, str]:
-    """scores.csv's rows of these metrics, and what they are called: the metric, or where tasks have several, MAIN.
+    """Return the rows of scores.csv with these metrics, and the name of the metric: MAIN if tasks have different metrics.
 
     Args:
         scores: scores.csv.
-        metrics: by task.
+        metrics: main metric by task.
     """
     chosen = scores[scores["metric"] == scores["task"].map(metrics)]
     names = list(dict.fromkeys(metrics.values()))
@@ -34,7 +34,10 @@ def main_scores(scores: pd.DataFrame, metrics: Mapping[str, str]) -> tuple[pd.Da
 
 
 def main_label(metrics: Mapping[str, str]) -> str:
-    """'nDCG@10', or "main score (nDCG@10; Spearman's ρ of stsbenchmark)", the metric of most tasks first, without their names."""
+    """Return the label of the main metric: 'nDCG@10', or "main score (nDCG@10; Spearman's ρ of stsbenchmark)".
+
+    The metric of most tasks comes first, without the names of its tasks.
+    """
     tasks: dict[str, list[str]] = {}
     for task, metric in metrics.items():
         tasks.setdefault(metric, []).append(task)

@@ -1,6 +1,7 @@
-"""What a study's tables lack, as its runs have failed or were not run: said in the cell, never blank, never a mean over fewer.
+"""Results that are missing from a study's tables because runs have failed or were not run.
 
-A study that went through lacks nothing, and every function here leaves its tables as they are.
+Their cells contain the status: they are never blank, and never a mean over fewer runs without a note. The functions of this module
+leave the tables of a complete study unchanged.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -21,18 +22,19 @@ OK: Final = "ok"
 FAILED: Final = "failed"
 NOT_RUN: Final = "not run"
 STATUS = "status"
-NOTE = "missing"  # the column of wide tables that says how many seeds a row lacks; only where one does
-SHOWN = 3  # runs that are named in a line
+NOTE = "missing"  # column of wide tables with the number of seeds that a row lacks; only if a row lacks any
+SHOWN = 3  # runs that are named in one line
 
 
 class MissingArtifact(Strict):
-    """An artifact that a study should have and does not have.
+    """Artifact that is missing from a study, and why.
+
+    For scores, `figures` holds the rows that scores.json would have, without values.
 
     Attributes:
-        status: failed, or not run.
-        reason: why it failed, in one line.
-        kind: of scores, that of their task.
-        figures: of scores, the rows of scores.json that they would have, without values.
+        status: whether the job has failed or was not run.
+        reason: the cause of the failure, in one line.
+        kind: for scores, the kind of their task.
     """
 
     status: Literal["failed", "not run"]
@@ -45,10 +47,10 @@ ARTIFACTS = TypeAdapter(dict[str, MissingArtifact])
 
 
 class Missing:
-    """The artifacts that a study should have and does not have.
+    """Artifacts that are missing from a study; false if none are.
 
     Args:
-        artifacts: by path; what `qatlab.plan.unfinished` writes.
+        artifacts: missing artifacts by path, as `qatlab.plan.unfinished` writes them.
     """
 
     def __init__(self, artifacts: Mapping[str, MissingArtifact] | None = None) -> None:
@@ -58,17 +60,17 @@ class Missing:
         return bool(self.artifacts)
 
     def status(self, *paths: str) -> str:
-        """Of what is made from all these: failed if one has failed, or else not run if one was not run."""
+        """Return the status of a result computed from these artifacts: `failed` if one failed, else `not run` if one was not run."""
         return worst(self.artifacts[path].status if path in self.artifacts else OK for path in paths)
 
     def reason(self, *paths: str) -> str | None:
-        """The first cause of that status."""
+        """Return the reason of the first of these artifacts that has their common status; None if it has no reason."""
         status = self.status(*paths)
-        found = (self.artifacts[path] for path in paths if path in self.artifacts)
-        return next((artifact.reason for artifact in found if artifact.status == status), None)
+        artifacts = (self.artifacts[path] for path in paths if path in self.artifacts)
+        return next((artifact.reason for artifact in artifacts if artifact.status == status), None)
 
     def figures(self, path: str) -> list[ScoreRow]:
-        """Return rows of scores.json without their values."""
+        """Return the rows that scores.json of a missing artifact would have, without values."""
         return list(self.artifacts[path].figures)
 
 
@@ -76,18 +78,18 @@ WHOLE = Missing()
 
 
 def read_missing(inputs: Mapping[str, Path]) -> Missing:
-    """Of a stage's inputs: nothing is missing where no file says so."""
+    """Read the missing artifacts from the input `missing` of a stage; return WHOLE if the stage has no such input."""
     return Missing(ARTIFACTS.validate_python(read_json(inputs["missing"]))) if "missing" in inputs else WHOLE
 
 
 def worst(statuses: Iterable[str]) -> str:
-    """Failed, or else not run, or else ok."""
-    found = set(statuses)
-    return next((status for status in (FAILED, NOT_RUN) if status in found), OK)
+    """Return `failed` if it is among the statuses, else `not run` if it is, else `ok`."""
+    present = set(statuses)
+    return next((status for status in (FAILED, NOT_RUN) if status in present), OK)
 
 
 def note(statuses: Sequence[str]) -> str:
-    """'1 of 3 seeds failed', '1 of 3 seeds failed, 1 not run'; nothing where all are there."""
+    """Format the number of seeds that are missing: '1 of 3 seeds failed, 1 not run'; an empty string if none are."""
     counts = {status: list(statuses).count(status) for status in (FAILED, NOT_RUN)}
     parts = [f"{count} {status}" for status, count in counts.items() if count]
     if not parts:
@@ -99,33 +101,37 @@ def note(statuses: Sequence[str]) -> str:
 
 
 def cell(text: str, statuses: Sequence[str]) -> str:
-    """A figure with what its mean lacks; the status alone where there is nothing to take a mean of."""
+    """Format a mean with the number of seeds that it lacks; return the status alone if all seeds are missing."""
     if OK not in statuses:
         return worst(statuses)
-    said = note(statuses)
-    return f"{text} ({said})" if said else text
+    lacking = note(statuses)
+    return f"{text} ({lacking})" if lacking else text
 
 
 def with_status(table: pd.DataFrame) -> pd.DataFrame:
-    """A long table whose rows say whether their figures are there."""
+    """Add the column `status` with `ok` in all rows to a long table that has none."""
     return table if STATUS in table else table.assign(**{STATUS: OK})
 
 
 def means(rows: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The mean of `value` over each group, which has none where one of its rows has none."""
+    """Return the mean of `value` over each group and its status; a group has no value if one of its rows is missing."""
     grouped = rows.groupby(keys, sort=False, dropna=False)
-    found = grouped["value"].mean().reset_index()
+    groups = grouped["value"].mean().reset_index()
     if rows[STATUS].eq(OK).all():
-        return found.assign(**{STATUS: OK})
-    found[STATUS] = grouped[STATUS].agg(worst).to_numpy()
-    return found.assign(value=found["value"].where(found[STATUS] == OK))
+        return groups.assign(**{STATUS: OK})
+    groups[STATUS] = grouped[STATUS].agg(worst).to_numpy()
+    return groups.assign(value=groups["value"].where(groups[STATUS] == OK))
 
 
 def by_seed(table: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A long table's rows of seeds that have all of theirs in a group, and the statuses of each group's seeds, as lists.
+    """Select the rows of seeds that are complete in their group.
 
     Args:
-        keys: of the groups, the seed not among them.
+        table: a long table.
+        keys: columns that define the groups, without the seed.
+
+    Returns:
+        The selected rows, and a table with the statuses of each group's seeds as a list.
     """
     table = with_status(table)
     of_seed = table.groupby([*keys, "seed"], sort=False, dropna=False)[STATUS].transform(worst)
@@ -135,42 +141,42 @@ def by_seed(table: pd.DataFrame, keys: list[str]) -> tuple[pd.DataFrame, pd.Data
 
 
 def with_gaps(shown: pd.DataFrame, statuses: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """A wide table with the rows that it lacks, and a column for what others lack.
+    """Add the rows of groups without a complete seed to a wide table, and a column with the seeds that other rows lack.
 
     Args:
-        shown: a row for each group that has a seed.
-        statuses: of all groups, by `by_seed`.
-        keys: of the groups.
+        shown: wide table with one row for each group that has a complete seed.
+        statuses: statuses of the seeds of all groups, as `by_seed` returns them.
+        keys: columns that define the groups.
     """
     if all(set(of_group) == {OK} for of_group in statuses[STATUS]):
         return shown
-    figures = [column for column in shown.columns if column not in keys]
+    values = [column for column in shown.columns if column not in keys]
     table = statuses.merge(shown.astype(object), on=keys, how="left")
     for at, of_group in enumerate(table[STATUS]):
         if OK not in of_group:
-            table.loc[at, figures] = worst(of_group)
+            table.loc[at, values] = worst(of_group)
     return table[[*shown.columns]].assign(**{NOTE: [note(of_group) for of_group in table[STATUS]]})
 
 
 def run_paths(run: RunRecord) -> list[str]:
-    """Every artifact that a run's own figures are made from; `run` as the study describes it."""
+    """Return the paths of all artifacts that the results of a run are computed from, without comparisons with other runs."""
     entries = [path for e in run.evaluations for path in (e.encode, e.training, e.score, *e.drift.values()) if path]
     parts = [path for part in run.parts for path in (part.deployed, part.encode, *part.scores)]
     return list(dict.fromkeys([run.trained, *run.deployed.values(), *entries, *parts]))
 
 
 def lacking_runs(runs: Sequence[RunRecord], missing: Missing) -> set[str]:
-    """The names of the runs that lack something of their own."""
+    """Return the names of the runs that lack an artifact of their own."""
     return {run.name for run in runs if missing.status(*run_paths(run)) != OK}
 
 
 def own_bit_changes(entry: Evaluation, lacking: Collection[str]) -> list[str]:
-    """The comparisons of bits in an evaluation, without those that are missing because the other run lacks something."""
+    """Return the paths of an evaluation's comparisons of bits, except with runs that lack an artifact of their own."""
     return [path for other, path in entry.bit_changes.items() if other not in lacking]
 
 
 def incomplete_runs(runs: Sequence[RunRecord], missing: Missing) -> list[IncompleteRun]:
-    """Return the runs that lack something, in the study's order."""
+    """Return the runs that lack an artifact, in the study's order."""
     incomplete, lacking = [], lacking_runs(runs, missing)
     for run in runs:
         paths = [*run_paths(run), *(path for e in run.evaluations for path in own_bit_changes(e, lacking))]
@@ -180,7 +186,7 @@ def incomplete_runs(runs: Sequence[RunRecord], missing: Missing) -> list[Incompl
 
 
 def in_words(incomplete: Sequence[IncompleteRun]) -> str:
-    """'failed: a, b, c and 2 more; not run: d'."""
+    """Format incomplete runs in one line: 'failed: a, b, c and 2 more; not run: d'."""
     parts = []
     for status in (FAILED, NOT_RUN):
         names = [run.run for run in incomplete if run.status == status]
@@ -191,5 +197,5 @@ def in_words(incomplete: Sequence[IncompleteRun]) -> str:
 
 
 def nothing_like(values: np.ndarray | None) -> np.ndarray:
-    """NaN for each of the values that another run has there; a single one where none has any."""
+    """Return NaN in the shape of another run's values, (n,); a single NaN if no run has values."""
     return np.full(1 if values is None else len(values), np.nan)
