@@ -63,7 +63,10 @@ def test_titles_grades_and_strange_line_ends(convert, header, capsys):
             "task 'mine': 1 document ids occur twice, such as 'd1'; ids must be unique",
         ),
         ({"queries": [*QUERIES, QUERIES[1]]}, "task 'mine': 1 query ids occur twice, such as 'q2'"),
-        ({"qrels": [*QRELS, ("q1", "d9", 1)]}, "judgements name document 'd9', which is missing from the corpus .1 such"),
+        (
+            {"qrels": [*QRELS, ("q1", "d9", 1)]},
+            "judgements name document 'd9', which is missing from the corpus .1 such",
+        ),
         ({"qrels": [*QRELS, ("q9", "d1", 1)]}, "judgements name query 'q9', which is not a query .1 such"),
         ({"qrels": [("q1", "d1", 0)]}, "task 'mine' has no query with a relevant document"),
         (
