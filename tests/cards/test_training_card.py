@@ -59,23 +59,23 @@ def test_the_front_matter_is_what_the_hub_wants():
 
 
 def test_a_plain_training_is_not_called_quantization_aware():
-    made = card({"loss": {"name": "cached_multiple_negatives_ranking", "mini_batch_size": 16}})
-    assert "quantization-aware-training" not in made.data.tags
-    assert "loss:CachedMultipleNegativesRankingLoss" in made.data.tags
-    assert "CachedMultipleNegativesRankingLoss, similarities × 20, in mini-batches of 16" in made.text
-    assert "quantized in training on" not in made.text
+    trained_card = card({"loss": {"name": "cached_multiple_negatives_ranking", "mini_batch_size": 16}})
+    assert "quantization-aware-training" not in trained_card.data.tags
+    assert "loss:CachedMultipleNegativesRankingLoss" in trained_card.data.tags
+    assert "CachedMultipleNegativesRankingLoss, similarities × 20, in mini-batches of 16" in trained_card.text
+    assert "quantized in training on" not in trained_card.text
 
 
-def test_where_things_lay_on_this_machine_is_not_said():
+def test_cards_contain_no_paths_of_this_machine():
     model = {**HUB_MODEL, "source": "local", "name": "/home/someone/secret/tiny", "num_hidden_layers": 3}
     data = {**HUB_DATA, "source": "local", "name": "local", "path": "/home/someone/pairs.jsonl"}
-    made = card({}, model, data)
-    assert "/home" not in made.content
-    assert "someone" not in made.content
-    assert made.data.base_model is None
-    assert made.data.datasets is None
-    assert "the first 3 layers of `tiny`, a local folder" in made.text
-    assert "9,000 rows (question, answer) of a local file" in made.text
+    trained_card = card({}, model, data)
+    assert "/home" not in trained_card.content
+    assert "someone" not in trained_card.content
+    assert trained_card.data.base_model is None
+    assert trained_card.data.datasets is None
+    assert "the first 3 layers of `tiny`, a local folder" in trained_card.text
+    assert "9,000 rows (question, answer) of a local file" in trained_card.text
 
 
 def test_packages_are_named_that_rows_are_from_and_not_those_withheld():
@@ -100,13 +100,13 @@ ROWS_OF = {
 
 
 @pytest.mark.parametrize("source", ROWS_OF)
-def test_rows_are_of_where_they_come_from(source):
-    """Not of "a local file" whatever the source."""
+def test_the_source_of_rows_is_named(source):
+    """A card must not say "a local file" for every source."""
     more, words = ROWS_OF[source]
-    made = card({}, data={**HUB_DATA, "source": source, "name": "rows", **more})
-    assert words in made.text
-    assert "/home" not in made.content
-    assert made.data.datasets is None
+    trained_card = card({}, data={**HUB_DATA, "source": source, "name": "rows", **more})
+    assert words in trained_card.text
+    assert "/home" not in trained_card.content
+    assert trained_card.data.datasets is None
 
 
 @pytest.mark.parametrize(
@@ -136,10 +136,10 @@ def test_saved_ranges_are_used_where_there_are_any(kind):
     assert ("`int8.npz`, `int4.npz`" in text) is (kind == "running")
 
 
-def test_quantiles_are_told_apart_from_extremes():
+def test_quantiles_are_distinguished_from_extremes():
     quantization = {"precisions": {"int8": {}, "float32_x_ternary": {}}, "ranges": {"kind": "running"}}
     text = card({"embedding_quantization": quantization}).text
-    assert "integers are laid over a moving average of the batches' extremes (momentum 0.99)" in text
+    assert "the range of integers is given by a moving average of the batches' extremes (momentum 0.99)" in text
     assert (
         "the cells of ternary lie between quantiles that are a moving average of the batches' (momentum 0.99)" in text
     )
@@ -149,10 +149,10 @@ def test_quantiles_are_told_apart_from_extremes():
     )
     alone = card({"embedding_quantization": {"precisions": {"int2_quantile": {}}}}).text
     assert "the cells of int2_quantile lie between quantiles of each batch" in alone
-    assert "laid over" not in alone
+    assert "the range of integers" not in alone
 
 
-def test_a_method_is_told_in_words():
+def test_a_method_is_described_in_words():
     method = {
         "name": "tried",
         "rotation": {"kind": "itq", "trainable": True},
@@ -195,7 +195,7 @@ def test_a_method_is_told_in_words():
         ),
     ],
 )
-def test_a_schedule_is_told_in_words(schedule, words):
+def test_a_schedule_is_described_in_words(schedule, words):
     assert schedule_in_words(WeightScheduleConfig(**schedule)) == words
 
 

@@ -1,4 +1,4 @@
-"""A causal language model from training to its figures, for real, on a tiny one: every method, deployment and budget."""
+"""A causal language model from training to its scores, for real, on a tiny one: every method, deployment and budget."""
 
 import json
 
@@ -159,10 +159,10 @@ def test_what_torchao_ships_is_what_training_saw(inputs, tmp_path, pairs):
     prepare(model, WeightsConfig.model_validate(DEPLOYMENTS["torchao:int8_int4"]["weights"]))
     texts = [code[:60] for _, code in pairs[:5]]  # one window, so that rows have the same scales
     simulated = nats(model, load_tokenizer(tmp_path / "trained" / "model"), texts, 64, 1)
-    found = scored(tmp_path / "deployed", task(tmp_path / "task", "language_modelling", texts), tmp_path / "scores")
+    scores = scored(tmp_path / "deployed", task(tmp_path / "task", "language_modelling", texts), tmp_path / "scores")
     shipped = pd.read_parquet(tmp_path / "scores" / "encode" / "predictions.parquet")["nats"]
     assert shipped.tolist() == pytest.approx(simulated, rel=1e-4)
-    assert found["bits_per_byte"]["value"] > 0
+    assert scores["bits_per_byte"]["value"] > 0
 
 
 def test_translations_are_learnt(inputs, tmp_path):
@@ -170,8 +170,10 @@ def test_translations_are_learnt(inputs, tmp_path):
     deployment = deployed(tmp_path / "trained", tmp_path / "deployed")
     untrained = deployed(inputs / "model", tmp_path / "untrained")
     rows = pd.read_parquet(inputs / "translation" / "train.parquet").iloc[:12]
-    asked = task(tmp_path / "task", "translation", rows["source"].tolist(), rows["target"].tolist())
-    after, before = (scored(folder, asked, tmp_path / folder.name / "scores") for folder in (deployment, untrained))
+    translation_task = task(tmp_path / "task", "translation", rows["source"].tolist(), rows["target"].tolist())
+    after, before = (
+        scored(folder, translation_task, tmp_path / folder.name / "scores") for folder in (deployment, untrained)
+    )
     assert after["chrf"]["value"] > before["chrf"]["value"] + 30
     assert set(after) == {"chrf", "bleu"}
     assert after["chrf"]["query_precision"] == "text"

@@ -39,20 +39,20 @@ def encoded(tiny_model, training_data, texts, tmp_path_factory):
     (folder / "model" / "model").symlink_to(tiny_model)
     (folder / "texts").mkdir()
     pd.DataFrame({"id": map(str, range(len(texts))), "text": texts}).to_parquet(folder / "texts" / "documents.parquet")
-    made = {"model": folder / "model", "data": training_data}
+    artifacts = {"model": folder / "model", "data": training_data}
 
     def run(name, config):
         for kind in ("deploy", "encode"):
             (folder / f"{kind}-{name}").mkdir()
         deployed, output = folder / f"deploy-{name}", folder / f"encode-{name}"
-        deploy.run(JobDescription(label=name, config=config), made, deployed, 2)
+        deploy.run(JobDescription(label=name, config=config), artifacts, deployed, 2)
         (deployed / "config.json").write_text(json.dumps({"config": config}))
         inputs = {"deploy": deployed, "texts": folder / "texts"}
         encode.run(JobDescription(label=name, config={"batch_size": 16}), inputs, output, 2)
         return np.load(output / "documents.npy"), output
 
     run("float", {"backend": "onnx"})
-    made["float"] = folder / "deploy-float"
+    artifacts["float"] = folder / "deploy-float"
     return run
 
 

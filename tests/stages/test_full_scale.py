@@ -82,10 +82,10 @@ def hub(tmp_path_factory):
         "unsloth/gemma-3-270m-it": folder / "gemma3",
         "unsloth/gemma-3-4b-it": miniatures.gemma3_with_images(folder / "gemma3_with_images"),
     }
-    asked = [f"what is number {i}?" for i in range(len(SENTENCES))]
+    questions = [f"what is number {i}?" for i in range(len(SENTENCES))]
     tables = {
-        "sentence-transformers/gooaq": ("pair", "train", {"question": asked, "answer": SENTENCES}),
-        "tomaarsen/miriad-4.4M-split": ("default", "train", {"question": asked, "passage_text": SENTENCES}),
+        "sentence-transformers/gooaq": ("pair", "train", {"question": questions, "answer": SENTENCES}),
+        "tomaarsen/miriad-4.4M-split": ("default", "train", {"question": questions, "passage_text": SENTENCES}),
         "stanfordnlp/imdb": ("plain_text", "train", {"text": SENTENCES, "label": [0] * len(SENTENCES)}),
         "HuggingFaceFW/fineweb": ("sample-10BT", "train", {"text": [text * 8 for text in SENTENCES]}),
         "Salesforce/wikitext": ("wikitext-2-raw-v1", "test", {"text": ["", *SENTENCES]}),
@@ -118,7 +118,7 @@ def run(hub, tmp_path):
             config.parent.mkdir(exist_ok=True)
             config.write_text(json.dumps(artifact.description))
             given = [
-                part for role, made in artifact.inputs.items() for part in ("--input", f"{role}={tmp_path / made}")
+                part for role, path in artifact.inputs.items() for part in ("--input", f"{role}={tmp_path / path}")
             ]
             commands.append([artifact.kind, "--config", str(config), *given, "--output", str(tmp_path / path)])
         (tmp_path / "commands.json").write_text(json.dumps(commands))

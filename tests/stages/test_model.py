@@ -84,13 +84,13 @@ def test_casing_that_stands_outside_of_the_tokenizer_is_in_it(tiny_model, tmp_pa
     edit(source / "tokenizer.json", normalizer={**tokenizer["normalizer"], "lowercase": False})
     edit(source / "tokenizer_config.json", do_lower_case=False)
     edit(source / file, do_lower_case=True)
-    found = check_tokens(run(source, tmp_path / "out"), texts)
-    assert np.array_equal(found, check_tokens(run(tiny_model, tmp_path / "plain"), [text.lower() for text in texts]))
-    assert not np.array_equal(found, TokenBatches(source).feed(texts, {"input_ids"})["input_ids"])
+    tokens = check_tokens(run(source, tmp_path / "out"), texts)
+    assert np.array_equal(tokens, check_tokens(run(tiny_model, tmp_path / "plain"), [text.lower() for text in texts]))
+    assert not np.array_equal(tokens, TokenBatches(source).feed(texts, {"input_ids"})["input_ids"])
 
 
 def test_an_end_token_that_is_added_on_loading_is_in_the_tokenizer(tmp_path):
-    """As e5-mistral has it: tokenizer_config.json says so, tokenizer.json does not. Transformers 4 adds it, 5 does not."""
+    """As in e5-mistral, tokenizer_config.json adds it and tokenizer.json does not. Transformers 4 adds it, 5 does not."""
     source = miniatures.decoder_encoder(tmp_path / "source", pad="<pad>")
     edit(source / "tokenizer.json", post_processor=None)
     edit(source / "tokenizer_config.json", tokenizer_class="LlamaTokenizerFast", add_eos_token=True, add_bos_token=True)
@@ -181,7 +181,7 @@ def test_normalization_goes_with_fewer_layers(tiny_model, tmp_path):
 
 def test_normalization_that_is_not_there_cannot_be_removed(tiny_model, tmp_path):
     without = run(tiny_model, tmp_path / "without", normalize=False)
-    message = r"model.normalize=false, but the last module of '.*' is no Normalize \(its modules: Transformer, Pooling\); leave"
+    message = r"model.normalize=false, but the last module of '.*' is not Normalize \(its modules: Transformer, Pooling\); leave"
     with pytest.raises(UserError, match=message):
         run(without, tmp_path / "twice", normalize=False)
 

@@ -1,4 +1,4 @@
-"""models, for real: a trained and deployed tiny model in a folder that Sentence Transformers loads, with the study's figures."""
+"""models, for real: a trained and deployed tiny model in a folder that Sentence Transformers loads, with the study's results."""
 
 import json
 import shutil
@@ -74,7 +74,7 @@ def results(tiny_model, training_data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory):
-    """The tables of a study of two methods, two learning rates and two seeds; figures are none of this model."""
+    """The tables of a study of two methods, two learning rates and two seeds; its values do not come from this model."""
     folder = tmp_path_factory.mktemp("tables")
     usual = {"rotation": "none", "rescoring": "none", "dimensions": None, "index": "flat"}
     outputs = {"float32": ("dot", "none"), "int8": ("dequantized", "corpus"), "binary": ("hamming", "none")}
@@ -123,7 +123,7 @@ def tables(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def made(results, tables, tmp_path_factory):
+def shared_model(results, tables, tmp_path_factory):
     """The models of the study, away from what they were linked to."""
     output = tmp_path_factory.mktemp("study")
     before = (results / "train/ste/model/README.md").read_bytes()
@@ -137,36 +137,36 @@ def made(results, tables, tmp_path_factory):
 
 def tables_of(text):
     """The Markdown tables below each heading, as rows of cells by column."""
-    found, heading = {}, ""
+    tables_by_heading, heading = {}, ""
     for line in text.splitlines():
         if line.startswith("#"):
             heading = line.lstrip("# ")
         elif line.startswith("|"):
-            found.setdefault(heading, []).append([cell.strip() for cell in line.strip("|").split("|")])
-    return {heading: pd.DataFrame(rows[2:], columns=rows[0]) for heading, rows in found.items()}
+            tables_by_heading.setdefault(heading, []).append([cell.strip() for cell in line.strip("|").split("|")])
+    return {heading: pd.DataFrame(rows[2:], columns=rows[0]) for heading, rows in tables_by_heading.items()}
 
 
-def test_it_loads_in_torch_as_it_was_trained(made, results, texts):
+def test_it_loads_in_torch_as_it_was_trained(shared_model, results, texts):
     trained = SentenceTransformer(str(results / "train/ste/model"), device="cpu").encode(texts)
-    assert np.array_equal(SentenceTransformer(str(made), device="cpu").encode(texts), trained)
+    assert np.array_equal(SentenceTransformer(str(shared_model), device="cpu").encode(texts), trained)
 
 
-def test_files_are_links_to_what_was_made_and_not_to_paths(made, results):
-    names = {path.name for path in (made / "onnx").iterdir()}
+def test_files_are_hard_links_to_the_artifacts(shared_model, results):
+    names = {path.name for path in (shared_model / "onnx").iterdir()}
     assert names == {"model.onnx", "model_qint8_quantized.onnx"}
-    assert not any(path.is_symlink() for path in made.rglob("*"))
-    assert (made / "model.safetensors").samefile(results / "train/ste/model/model.safetensors")
+    assert not any(path.is_symlink() for path in shared_model.rglob("*"))
+    assert (shared_model / "model.safetensors").samefile(results / "train/ste/model/model.safetensors")
     int8 = results / "deploy/onnx_int8/model/onnx/model.onnx"
-    assert (made / "onnx/model_qint8_quantized.onnx").samefile(int8)
+    assert (shared_model / "onnx/model_qint8_quantized.onnx").samefile(int8)
 
 
-def test_the_code_on_the_card_runs(made, monkeypatch, capsys):
-    monkeypatch.chdir(made)
-    blocks = (made / "README.md").read_text().split("```python\n")[1:]
+def test_the_code_on_the_card_runs(shared_model, monkeypatch, capsys):
+    monkeypatch.chdir(shared_model)
+    blocks = (shared_model / "README.md").read_text().split("```python\n")[1:]
     first, second = (block.partition("```")[0] for block in blocks)
     space: dict = {}
     exec(first, space)
-    saved = Range.load(made / "quantization_ranges/int8.npz")
+    saved = Range.load(shared_model / "quantization_ranges/int8.npz")
     assert np.array_equal(space["codes"], our_codes(space["documents"], "int8", saved))
     assert np.array_equal(space["bits"], quantize_embeddings(space["documents"], "ubinary"))
     exec(second, space)
@@ -174,8 +174,8 @@ def test_the_code_on_the_card_runs(made, monkeypatch, capsys):
     assert space["embeddings"].shape == (1, 32)
 
 
-def test_figures_are_those_of_the_tables(made, tables):
-    card = ModelCard.load(made / "README.md")
+def test_results_are_those_of_the_tables(shared_model, tables):
+    card = ModelCard.load(shared_model / "README.md")
     shown = tables_of(card.text)
     scores = pd.read_csv(tables / "scores.csv", dtype=str).query(
         "run == @RUN and metric != 'mrr@10' and rotation == 'none'"
@@ -201,9 +201,9 @@ def test_figures_are_those_of_the_tables(made, tables):
     ]
     assert "**Less baseline (95 % intervals over queries and 2 seeds)**" in card.text
     drift = pd.read_csv(tables / "drift.csv", dtype=str).query("run == @RUN")
-    found = shown["This model: cosine similarity to a reference's embeddings, text by text"]
-    assert found["mean distance"].tolist() == drift["mean_distance"].tolist()
-    assert "top10 overlap" not in found
+    drift_table = shown["This model: cosine similarity to a reference's embeddings, text by text"]
+    assert drift_table["mean distance"].tolist() == drift["mean_distance"].tolist()
+    assert "top10 overlap" not in drift_table
     ships = shown["How it ships"].set_index("shipped as")
     cost = pd.read_csv(tables / "cost.csv", dtype=str).query("run == @RUN").set_index("deploy")
     assert ships["bytes on disk"].to_dict() == cost["bytes_on_disk"].to_dict()
@@ -219,8 +219,8 @@ def test_figures_are_those_of_the_tables(made, tables):
     assert "over queries and 2 seeds; ±" in card.text
 
 
-def test_the_hub_gets_the_figures_of_the_folders_own_weights(made, tables):
-    data = ModelCard.load(made / "README.md").data
+def test_the_hub_gets_the_results_of_the_folders_own_weights(shared_model, tables):
+    data = ModelCard.load(shared_model / "README.md").data
     scores = pd.read_csv(tables / "scores.csv").query(
         "run == @RUN and metric != 'mrr@10' and rotation == 'none' and deploy == 'torch_fp32'"
     )

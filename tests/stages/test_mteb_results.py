@@ -21,7 +21,7 @@ def row(metric, value, precision="float32", scoring="dot", **more):
 
 @pytest.fixture
 def results(tmp_path):
-    """A run with two tasks that mteb knows, one of NanoBEIR's and one of STS, and one that it does not."""
+    """A run with two tasks that mteb contains, one of NanoBEIR's and one of STS, and one that it does not."""
     nano = {"source": "hub", "name": "zeta-alpha-ai/NanoSciFact", "split": "train", "mteb_name": "NanoSciFactRetrieval"}
     sts = {"source": "mteb", "name": "STSBenchmark"}
     known = {"name": "STSBenchmark", "revision": "b0f", "split": "test", "subset": "default"}
@@ -79,10 +79,10 @@ def test_mteb_reads_them(results, tmp_path):
         f"{model}/0123456789ab/experiments/output_dtypes_int8/NanoSciFactRetrieval.json",
         f"{model}/0123456789ab/experiments/output_dtypes_int8__ranges_corpus__scoring_dequantized/NanoSciFactRetrieval.json",
     }
-    found = mteb.ResultCache(output / "mteb").load_results(load_experiments="match_name")
-    assert len(found.model_results) == 3
-    by_experiment = {result.model_name: [] for result in found.model_results}
-    for result in found.model_results:
+    loaded = mteb.ResultCache(output / "mteb").load_results(load_experiments="match_name")
+    assert len(loaded.model_results) == 3
+    by_experiment = {result.model_name: [] for result in loaded.model_results}
+    for result in loaded.model_results:
         by_experiment[result.model_name] += [(task.task_name, task.get_score()) for task in result.task_results]
     ((_, scores),) = by_experiment.items()
     assert sorted(scores) == [

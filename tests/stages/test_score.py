@@ -1,4 +1,4 @@
-"""score: rows for every precision, pair and rotation, from one encoding; a model's own ranges when asked for."""
+"""score: rows for every precision, pair and rotation, from one encoding; a model's own ranges where the configuration selects them."""
 
 import json
 
@@ -121,17 +121,17 @@ def test_bits_on_axes_that_need_no_training(inputs, tmp_path):
     assert set(row.loc["none"].index) == {(p, p) for p in precisions[:3]} | {("float32", "binary")}
     assert set(row.loc["centred"].index) == {("binary", "binary"), ("float32", "binary")}
     documents, queries = unit_length(inputs["documents"]), unit_length(inputs["queries"])
-    found = {}
+    by_axes = {}
     for label, source in (("", documents), ("_training", unit_length(elsewhere))):
         for name, center in (("centred", np.mean), ("median", np.median)):
             origin = center(source.astype(np.float64), axis=0).astype(np.float32)
-            found[name + label] = row.loc[(name + label, "binary", "binary")]
-            assert found[name + label]["value"] == pytest.approx(best_by_bits(queries - origin, documents - origin))
+            by_axes[name + label] = row.loc[(name + label, "binary", "binary")]
+            assert by_axes[name + label]["value"] == pytest.approx(best_by_bits(queries - origin, documents - origin))
             of_floats = accuracy(unit_length(queries - origin), np.where(documents - origin > 0, 1, -1))
             assert row.loc[(name + label, "float32", "binary"), "value"] == pytest.approx(of_floats)
-            assert found[name + label]["fitted_on"] == ("training" if label else "corpus")
-            assert found[name + label]["doc_bytes"] == DIM / 8
-    assert found["centred"]["value"] != found["centred_training"]["value"]
+            assert by_axes[name + label]["fitted_on"] == ("training" if label else "corpus")
+            assert by_axes[name + label]["doc_bytes"] == DIM / 8
+    assert by_axes["centred"]["value"] != by_axes["centred_training"]["value"]
     assert row.loc[("overcomplete_2x", "binary", "binary"), ["doc_bytes", "fitted_on"]].tolist() == [DIM / 4, "none"]
     per_query = pd.read_parquet(tmp_path / "out" / "per_query.parquet")
     assert "median_training/binary/hamming/accuracy@1" in per_query.columns
@@ -272,14 +272,16 @@ def test_a_document_of_the_querys_name_is_no_answer(inputs, tmp_path):
     ]  # the answer to d0 to d19 is the same as they are, and stands later
     np.save(inputs["encode"] / "documents.npy", documents)
     np.save(inputs["encode"] / "queries.npy", documents[:QUERIES])
-    found = []
+    scored_tables = []
     for ignore in (False, True):
         manifest = {"kind": "retrieval", "ignore_identical_ids": ignore}
         (inputs["task"] / "manifest.json").write_text(json.dumps(manifest))
-        found.append(scored(inputs, tmp_path / str(ignore), precisions=["float32"], metrics=["accuracy@1", "recall@3"]))
-    assert [table["value"].iloc[0] for table in found] == [0, 0.5]
+        scored_tables.append(
+            scored(inputs, tmp_path / str(ignore), precisions=["float32"], metrics=["accuracy@1", "recall@3"])
+        )
+    assert [table["value"].iloc[0] for table in scored_tables] == [0, 0.5]
     recall = pd.read_parquet(tmp_path / "True/per_query.parquet")["none/float32/dot/recall@3"]
-    assert recall[0] == 0.5  # what the corpus does not hold counts, and is not found
+    assert recall[0] == 0.5  # a document that is missing from the corpus counts as relevant and is never retrieved
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_a_document_of_the_querys_name_is_no_answer(inputs, tmp_path):
         (lambda side: side[:, :-1], "queries have 24 dimensions, documents 23"),
         (
             lambda side: np.where(np.arange(len(side))[:, None] == 3, np.nan, side),
-            "embeddings of documents hold NaN or Inf .the first in row 4.",
+            "embeddings of documents contain NaN or Inf .the first in row 4.",
         ),
     ],
 )

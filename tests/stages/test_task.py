@@ -20,7 +20,7 @@ HEADER = "query-id\tcorpus-id\tscore\n"
 
 
 @pytest.fixture
-def made(tmp_path):
+def convert(tmp_path):
     def run(corpus=CORPUS, queries=QUERIES, qrels=QRELS, header=HEADER, **config):
         folder, output = tmp_path / "beir", tmp_path / "out"
         (folder / "qrels").mkdir(parents=True)
@@ -38,8 +38,8 @@ def made(tmp_path):
 
 
 @pytest.mark.parametrize("header", [HEADER, ""])
-def test_titles_grades_and_strange_line_ends(made, header, capsys):
-    output = made(header=header)
+def test_titles_grades_and_strange_line_ends(convert, header, capsys):
+    output = convert(header=header)
     assert "task mine: 1 of 3 queries have no relevant document, and are left out" in "".join(capsys.readouterr())
     documents = pd.read_parquet(output / "documents.parquet")
     assert documents["text"].tolist() == [
@@ -60,11 +60,14 @@ def test_titles_grades_and_strange_line_ends(made, header, capsys):
         ({"corpus": []}, "task 'mine' has 0 documents and 3 queries; it needs some of both"),
         (
             {"corpus": [*CORPUS, CORPUS[0]]},
-            "task 'mine': 1 document ids are there twice, such as 'd1'; ids must be unique",
+            "task 'mine': 1 document ids occur twice, such as 'd1'; ids must be unique",
         ),
-        ({"queries": [*QUERIES, QUERIES[1]]}, "task 'mine': 1 query ids are there twice, such as 'q2'"),
-        ({"qrels": [*QRELS, ("q1", "d9", 1)]}, "judgements name document 'd9', which the corpus does not hold .1 such"),
-        ({"qrels": [*QRELS, ("q9", "d1", 1)]}, "judgements name query 'q9', which is no query .1 such"),
+        ({"queries": [*QUERIES, QUERIES[1]]}, "task 'mine': 1 query ids occur twice, such as 'q2'"),
+        (
+            {"qrels": [*QRELS, ("q1", "d9", 1)]},
+            "judgements name document 'd9', which is missing from the corpus .1 such",
+        ),
+        ({"qrels": [*QRELS, ("q9", "d1", 1)]}, "judgements name query 'q9', which is not a query .1 such"),
         ({"qrels": [("q1", "d1", 0)]}, "task 'mine' has no query with a relevant document"),
         (
             {"qrels": [("q1", 0, "d1", 1)], "header": ""},
@@ -74,6 +77,6 @@ def test_titles_grades_and_strange_line_ends(made, header, capsys):
         ({"qrels": [("q1", "d1", 1), ("q2", "d2", 0.5)]}, "score '0.5' is not an integer"),
     ],
 )
-def test_what_is_wrong_is_one_line(made, change, message):
+def test_what_is_wrong_is_one_line(convert, change, message):
     with pytest.raises(UserError, match=message):
-        made(**change)
+        convert(**change)

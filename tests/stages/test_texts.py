@@ -8,7 +8,7 @@ from qatlab.job import JobDescription
 from qatlab.stages import texts
 
 
-def made(tmp_path, **config):
+def convert(tmp_path, **config):
     output = tmp_path / "output"
     output.mkdir()
     texts.run(JobDescription(config={"texts": "reviews", **config}, origin="here"), {}, output, 1)
@@ -17,13 +17,13 @@ def made(tmp_path, **config):
 
 def test_the_first_rows_of_a_file_stay_in_order(tmp_path):
     (tmp_path / "reviews.csv").write_text('text,label\n"first\u2028line",0\nsecond,1\nthird,0\n')
-    table = made(tmp_path, source="local", path=str(tmp_path / "reviews.csv"), rows=2)
+    table = convert(tmp_path, source="local", path=str(tmp_path / "reviews.csv"), rows=2)
     assert table["text"].tolist() == ["first\u2028line", "second"]
     assert table["id"].tolist() == ["0", "1"]
 
 
 def test_functions_of_a_package(tmp_path):
-    table = made(tmp_path, source="docstrings", package="networkx", rows=5)
+    table = convert(tmp_path, source="docstrings", package="networkx", rows=5)
     assert len(table) == 5
     assert table["text"].str.startswith(("def ", "@", "async ")).all()
 
@@ -38,4 +38,4 @@ def test_functions_of_a_package(tmp_path):
 def test_a_missing_file_or_column_is_named(tmp_path, config, message):
     (tmp_path / "reviews.csv").write_text("text,label\na,0\nb,1\nc,0\n")
     with pytest.raises(UserError, match=message):
-        made(tmp_path, source="local", path=str(tmp_path / "reviews.csv"), **config)
+        convert(tmp_path, source="local", path=str(tmp_path / "reviews.csv"), **config)

@@ -71,9 +71,9 @@ def trained(inputs, output, method, **trainer):
 def test_every_way_of_training_that_diverges_ends_with_its_step(inputs, tmp_path, name):
     """Also where NaN meets a grid before there is a loss to look at."""
     quantized = {"embedding_quantization": METHODS[name]} if name else {}
-    with pytest.raises(Diverged, match=r"tried diverged at step [2-4]: .*; there is no earlier checkpoint") as found:
+    with pytest.raises(Diverged, match=r"tried diverged at step [2-4]: .*; there is no earlier checkpoint") as caught:
         trained(inputs, tmp_path, quantized, learning_rate=1e30)
-    assert 2 <= found.value.step <= 4
+    assert 2 <= caught.value.step <= 4
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -114,17 +114,17 @@ def test_gradient_accumulation_is_one_step_of_the_same_schedule(inputs, tmp_path
 
 
 def test_accelerate_variables_in_the_environment_change_nothing(inputs, tmp_path, monkeypatch):
-    """The configuration says float32 and a batch a step; a shell may have been set up for something else."""
+    """The configuration says float32 and one batch per step; a shell may have been set up for something else."""
     logs = []
-    for name, told in (("plain", {}), ("told", {"MIXED_PRECISION": "bf16", "GRADIENT_ACCUMULATION_STEPS": "2"})):
-        for variable, value in told.items():
+    for name, variables in (("plain", {}), ("set", {"MIXED_PRECISION": "bf16", "GRADIENT_ACCUMULATION_STEPS": "2"})):
+        for variable, value in variables.items():
             monkeypatch.setenv(f"ACCELERATE_{variable}", value)
         output = tmp_path / name
         output.mkdir()
         logs.append(trained(inputs, output, {}))
     pd.testing.assert_frame_equal(*logs, check_exact=True)
-    plain, told = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("plain", "told"))
-    assert all(torch.equal(plain[name], told[name]) for name in plain)
+    plain, with_variables = (load_file(tmp_path / name / "model" / "model.safetensors") for name in ("plain", "set"))
+    assert all(torch.equal(plain[name], with_variables[name]) for name in plain)
 
 
 def test_columns_may_have_names_that_mean_something_else_to_sentence_transformers(inputs, tmp_path):

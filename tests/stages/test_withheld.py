@@ -22,7 +22,7 @@ RECORDS = [
 
 
 @pytest.fixture
-def made(tmp_path):
+def convert(tmp_path):
     def run(records, model=None, name="out", **config):
         path, output = tmp_path / "records.jsonl", tmp_path / name
         output.mkdir()
@@ -36,18 +36,18 @@ def made(tmp_path):
 
 def candidates(folder):
     """Return the judgement of each text by query: 1 or 0."""
-    texts, asked = (
+    texts, query_texts = (
         pd.read_parquet(folder / f"{name}.parquet").set_index("id")["text"] for name in ("documents", "queries")
     )
     judged = pd.read_parquet(folder / "qrels.parquet")
     return {
-        asked[query]: {texts[row.doc_id]: row.relevance for row in rows.itertuples()}
+        query_texts[query]: {texts[row.doc_id]: row.relevance for row in rows.itertuples()}
         for query, rows in judged.groupby("query_id")
     }
 
 
-def test_records_with_negatives_of_their_own(made):
-    output = made(RECORDS)
+def test_records_with_negatives_of_their_own(convert):
+    output = convert(RECORDS)
     assert candidates(output) == {
         "what is a bear?": {"a large animal": 1, "a small bird": 0, "a stone": 0},
         "what is a bee?": {"an insect": 1, "a pollinator": 1, "a stone": 0},
@@ -57,8 +57,8 @@ def test_records_with_negatives_of_their_own(made):
     assert (manifest["kind"], manifest["records_with_mined_negatives"]) == ("reranking", 0)
 
 
-def test_texts_of_omitted_queries_are_omitted(made):
-    output = made(RECORDS, queries=1, shuffle_seed=3)
+def test_texts_of_omitted_queries_are_omitted(convert):
+    output = convert(RECORDS, queries=1, shuffle_seed=3)
     ((_, judged),) = candidates(output).items()
     assert len(pd.read_parquet(output / "documents.parquet")) == len(judged)
 
@@ -78,9 +78,9 @@ def test_texts_of_omitted_queries_are_omitted(made):
         ([{"query": "a", "positive": "b"}], {"mined": {"bm25": 3}}, "1 are too few for 3 beside 1 positives"),
     ],
 )
-def test_invalid_records_are_one_line(made, records, config, message):
+def test_invalid_records_are_one_line(convert, records, config, message):
     with pytest.raises(UserError, match=message):
-        made(records, **config)
+        convert(records, **config)
 
 
 WORDS = ["red apple pie", "green apple tart", "red brick wall", "blue sea shore", "green sea turtle"]
@@ -101,13 +101,16 @@ def test_positives_of_the_same_query_are_never_negatives():
         assert not any(record.query in text for text in record.negatives)
 
 
-def test_negatives_by_a_model_are_the_most_similar_texts(made, tiny_model, pairs):
+def test_negatives_by_a_model_are_the_most_similar_texts(convert, tiny_model, pairs):
     records = [{"query": summary, "positive": code} for summary, code in pairs[:30]]
-    output = made(records, model=tiny_model.parent, mined={"bm25": 2, "model": 3})
-    found = candidates(output)
-    assert {sum(grade == 0 for grade in judged.values()) for judged in found.values()} == {5}
+    output = convert(records, model=tiny_model.parent, mined={"bm25": 2, "model": 3})
+    judged_texts = candidates(output)
+    assert {sum(grade == 0 for grade in judged.values()) for judged in judged_texts.values()} == {5}
     assert json.loads((output / "manifest.json").read_text())["records_with_mined_negatives"] == 30
-    assert candidates(made(records, model=tiny_model.parent, name="again", mined={"bm25": 2, "model": 3})) == found
+    assert (
+        candidates(convert(records, model=tiny_model.parent, name="again", mined={"bm25": 2, "model": 3}))
+        == judged_texts
+    )
 
 
 def test_functions_of_a_package_as_records(tmp_path):
@@ -119,10 +122,10 @@ def test_functions_of_a_package_as_records(tmp_path):
         "queries": 20,
     }
     task.run(JobDescription(config=config, origin=None), {}, tmp_path, 1)
-    found = candidates(tmp_path)
-    assert len(found) == 20
+    judged_texts = candidates(tmp_path)
+    assert len(judged_texts) == 20
     functions = {pair.summary: pair.code for pair in extract("sacrebleu")}
-    for query, judged in found.items():
+    for query, judged in judged_texts.items():
         assert [text for text, grade in judged.items() if grade] == [functions[query]]
         assert sum(grade == 0 for grade in judged.values()) == 3
     assert json.loads((tmp_path / "manifest.json").read_text())["kind"] == "reranking"

@@ -1,4 +1,4 @@
-"""What no other output beats, in bytes and quality, and in speed too."""
+"""Pareto frontier: outputs that no other one beats in bytes and quality, and in speed."""
 
 import pandas as pd
 import pytest
@@ -10,7 +10,7 @@ METRIC = "ndcg@10"
 
 
 def tables(rows):
-    """Of (method, deploy, documents' precision, rescoring, value, bytes, queries per second)."""
+    """Build scores and search tables from rows of (method, deploy, documents' precision, rescoring, value, bytes, queries per second)."""
     scores, search = [], []
     for method, deploy, precision, rescoring, value, stored, speed in rows:
         row = {"method": method, "deploy": deploy, "seed": 0, "task": "a", "rotation": "none", **AS_IT_IS}
@@ -41,7 +41,7 @@ def test_the_best_method_of_each_output_and_deployment():
     assert named(table[~table["best"]]) == {("torch", "ste", "float32"), ("torch", "plain", "binary")}
 
 
-def test_points_that_none_beats():
+def test_points_on_the_frontier():
     table = points(*tables(ROWS), METRIC)
     both = {("torch", "plain", "int8"), ("torch", "ste", "binary"), ("onnx", "plain", "float32")}
     assert named(table[table["on_line"]]) == both
@@ -74,8 +74,8 @@ def on_axes(scores, search, rotation, fitted_on, gain):
     return scores.assign(**axes, value=scores["value"] + gain), search.assign(**axes)
 
 
-def test_what_knows_more_of_the_corpus_beats_nothing_that_knows_less():
-    """Of equal bytes: plain signs .60, of training .62, of the corpus .65, and random ones .61."""
+def test_outputs_fitted_on_more_never_beat_outputs_fitted_on_less():
+    """At equal bytes the scores are: plain signs .60, of training .62, of the corpus .65, and random ones .61."""
     plain = tables([ROWS[3]])
     parts = [plain]
     for rotation, fitted_on, gain in (
@@ -103,7 +103,7 @@ def test_what_knows_more_of_the_corpus_beats_nothing_that_knows_less():
     }  # fmt: skip
 
 
-def test_axes_that_a_task_has_too_few_documents_for_are_no_points():
+def test_axes_that_a_task_has_too_few_documents_for_are_omitted():
     scores, search = tables([ROWS[3]])
     turned = on_axes(scores, search, "itq", "corpus", 0.1)
     scores = pd.concat([scores, scores.assign(task="b"), turned[0]], ignore_index=True)
@@ -112,7 +112,7 @@ def test_axes_that_a_task_has_too_few_documents_for_are_no_points():
     assert pareto(scores, search, METRIC)["rotation"].tolist() == ["none"]
 
 
-def test_what_the_matrix_varies_tells_methods_apart_and_may_be_missing():
+def test_matrix_keys_distinguish_methods_and_may_be_missing():
     """As read back from files: an untrained model has no batch size."""
     scores, search = tables([*ROWS[:2], ROWS[4]])
     for table in (scores, search):

@@ -1,4 +1,4 @@
-"""Parity: a row per scheme, a column per deployment, and a mismatch of grids can be seen."""
+"""Parity: one row per scheme, one column per deployment, and a mismatch of grids is visible."""
 
 import pandas as pd
 
@@ -6,7 +6,7 @@ from qatlab.tables.parity import parity
 from records import a_run
 
 
-def test_least_and_mean_over_tasks_and_seeds_against_what_training_saw():
+def test_least_and_mean_over_tasks_and_seeds_against_the_training_forward_pass():
     rows = [
         {"run": f"m-seed={seed}", "method": "m", "seed": seed, "reference": reference, "deploy": deploy, "task": task,
          "min": least, "mean": mean}

@@ -1,4 +1,4 @@
-"""Each query's figures, as the score stage wrote them."""
+"""Per-query results, as the score stage wrote them."""
 
 import json
 
@@ -15,7 +15,7 @@ from qatlab.tables.per_query import per_query, seed_means
 from records import a_run
 
 
-def test_columns_go_with_their_scores(tmp_path):
+def test_columns_belong_to_their_scores(tmp_path):
     generator = np.random.default_rng(0)
     results, encode, task, scored = tmp_path, tmp_path / "e", tmp_path / "t", tmp_path / "s"
     for folder in (encode, task, scored):
@@ -44,10 +44,10 @@ def test_columns_go_with_their_scores(tmp_path):
     assert len(turned) == 3
     for entry in read_scores(scored):
         if entry["metric"] == "mrr@10":
-            (found,) = [
+            (variant,) = [
                 form for form in figures if (form.rotation, form.output) == (entry["rotation"], output_label(entry))
             ]
-            assert found[:4] == ("baseline", (32,), "onnx_int8", "avx2")
-            assert figures.outputs[found] == entry
-            assert seed_means(figures[found]) == {3: entry["value"]}
-            assert figures[found][3]["stdlib"].shape == (20,)
+            assert variant[:4] == ("baseline", (32,), "onnx_int8", "avx2")
+            assert figures.outputs[variant] == entry
+            assert seed_means(figures[variant]) == {3: entry["value"]}
+            assert figures[variant][3]["stdlib"].shape == (20,)

@@ -1,4 +1,4 @@
-"""Published figures beside ours: matched by what they are of, at any scale."""
+"""Published results beside ours: matched by their keys, at any scale."""
 
 import pandas as pd
 
@@ -45,7 +45,7 @@ def theirs(*rows):
     return pd.DataFrame([dict(zip(columns, row, strict=True)) for row in rows])
 
 
-def test_figures_are_of_what_stands_at_their_place():
+def test_results_are_matched_by_their_keys():
     file = theirs(
         ("scores", "long", "64", "torch_fp32", "mean", "int8", "ndcg@10", "0.5321", "x"),
         ("scores", "long", "128", "torch_fp32", "full_b", "float32", "ndcg@10", "0.4", "x"),
@@ -68,7 +68,7 @@ def test_figures_are_of_what_stands_at_their_place():
     assert table["published"].isna().tolist() == [False] * 5 + [True]
 
 
-def test_other_sizes_are_not_taken_for_the_published_ones():
+def test_other_model_sizes_are_not_matched_to_the_published_ones():
     names = {**NAMES, "trainer.batch_size": {}}
     file = theirs(("scores", "long", "64", "torch_fp32", "mean", "int8", "ndcg@10", "0.5", "x"))
     assert published(file, ours(), names)["ours"].isna().all()

@@ -25,13 +25,13 @@ def test_the_stage_makes_the_tables_that_the_plan_names(study):
     assert "published" not in list(study.views)
 
 
-def test_tables_and_plots_have_places_of_their_own():
+def test_places_of_tables_and_plots_are_unique():
     for registry in (TABLES, PLOTS):
         places = [registry.get(name).place for name in registry.names()]
         assert len(set(places)) == len(places)
 
 
-def test_a_condition_is_asked_of_the_study_alone(study):
+def test_a_condition_depends_on_the_study_alone(study):
     runs = tuple(run.model_copy(update={"chains": ()}) for run in study.runs)
     without = study.model_copy(update={"runs": runs})
     assert set(tables_of(study)) - set(tables_of(without)) == {"decomposition"}
@@ -46,12 +46,12 @@ def test_captions_are_restructured_text(registry):
         assert len(document.astext()) > 40, name
 
 
-def test_plots_are_drawn_from_tables_that_there_are():
+def test_plots_are_drawn_from_existing_tables():
     for name in PLOTS.names():
         assert set(PLOTS.get(name).tables) <= set(TABLES.names())
 
 
-def test_looking_at_conditions_imports_nothing_that_takes_long():
+def test_evaluating_conditions_imports_no_slow_modules():
     code = (
         "import sys; from qatlab.tables.table import TABLES; from qatlab.plots.plot import PLOTS; "
         "TABLES.built_in, PLOTS.built_in; print(*sys.modules)"

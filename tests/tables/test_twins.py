@@ -51,7 +51,7 @@ def test_differences_are_paired_by_seed_on_the_matching_deployment():
     }
 
 
-def test_figures_of_another_integer_kernel_are_no_pair():
+def test_results_of_different_integer_kernels_are_not_paired():
     figures = {
         form("baseline", "onnx_int8", "float32", "avx2"): {0: queries(0.5, 0.5)},
         form("trained", "onnx_int8", "float32", "avx512_vnni"): {0: queries(0.6, 0.6)},

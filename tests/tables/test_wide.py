@@ -1,4 +1,4 @@
-"""Wide views are made from the long table and say how much seeds vary."""
+"""Summary tables are made from the long tables, with the deviation over seeds."""
 
 import pandas as pd
 import pytest
@@ -43,13 +43,13 @@ def test_cells_are_means_over_seeds_with_their_deviation(scores):
     ]
 
 
-def test_what_the_matrix_varies_is_a_key_of_its_own(scores):
+def test_matrix_keys_are_key_columns(scores):
     twice = pd.concat([scores.assign(**{"matrix.trainer.batch_size": size}) for size in (16, 32)])
     table = wide.scores_by_precision(twice, "ndcg@10")
     assert list(table["matrix.trainer.batch_size"]) == [16, 16, 32, 32]
 
 
-def test_all_three_forms_are_written(scores, tmp_path):
+def test_all_three_formats_are_written(scores, tmp_path):
     wide.write_all_forms(wide.all_metrics(scores), tmp_path, "all", "All metrics of a_study")
     assert (tmp_path / "all.md").read_text().startswith("**All metrics of a_study**\n\n| method")
     latex = (tmp_path / "all.tex").read_text()

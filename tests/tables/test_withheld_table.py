@@ -1,4 +1,4 @@
-"""Withheld records by form: means, shares of ranks, over seeds."""
+"""Held-out triplets by variant: means and shares of ranks, over seeds."""
 
 import json
 

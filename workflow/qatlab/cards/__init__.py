@@ -1,1 +1,1 @@
-"""Model cards: what a folder with a model says of itself, as README.md."""
+"""Model cards: the README.md of a folder with a trained model."""

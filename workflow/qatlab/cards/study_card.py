@@ -1,4 +1,4 @@
-"""The card of a trained model that a study has measured: its training card, and the study's figures as its tables have them."""
+"""Card of a trained model that a study has evaluated: its training card, and the results in the study's tables."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ from qatlab.tables.names import TEXT, metric_label
 from qatlab.tables.outputs import on_axes, output_label
 from qatlab.tables.wide import MEAN
 
-# What the hub's pages show: outputs of the folder's own weights.
+# Outputs of the folder's own weights whose results the hub's pages show.
 INDEXED = ("float32", "int8", "binary", TEXT)
 TASK_TYPES = {
     "retrieval": "information-retrieval",
@@ -28,12 +28,12 @@ NOTHING = "–"
 
 
 class Shipped(NamedTuple):
-    """What is in a model's folder.
+    """Content of a model's folder.
 
     Attributes:
         plain: the deployment that is the folder's own weights in float32, if the study has one.
-        onnx: by deployment, its file within the folder.
-        notes: by deployment, what else its figures took.
+        onnx: by deployment, the path of its file within the folder.
+        notes: by deployment, the condition under which it was evaluated, if it needs one.
     """
 
     plain: str | None
@@ -42,34 +42,36 @@ class Shipped(NamedTuple):
 
 
 def study_card(training: str, run: RunRecord, study: StudyRecord, tables: Path, shipped: Shipped) -> str:
-    """README.md of a model's folder in a study: its training card, with tables, and the hub's `model-index`.
+    """Return README.md of a model's folder in a study: its training card, with tables, and the hub's `model-index`.
 
-    Figures of the run are its own; differences are its method's, over all seeds.
+    Results of the run are those of its own seed; differences are those of its method, over all seeds.
 
     Args:
         training: the text of the training card.
-        run, study: what the study's description says of the run, and of all.
-        tables: the folder of the study's tables; views that it does not have are left out.
+        run: the run that trained the model.
+        study: the study's record, with all its runs.
+        tables: the folder of the study's tables; summary tables that it does not have are left out.
+        shipped: the content of the model's folder.
     """
     card = ModelCard(training)
-    scores = _long(tables, "scores")
+    scores = _read_long(tables, "scores")
     card.data.model_name = f"{study.name}-{run.name}"
     card.data.eval_results = _results(scores, run, study, shipped.plain) or None
     if card.data.eval_results is None:
         card.data.model_name = None
     sections = [
         card.text.strip(),
-        _files(_long(tables, "cost"), run, shipped),
-        _figures_of(run, study, scores),
-        _own_scores(scores, run, study),
+        _files(_read_long(tables, "cost"), run, shipped),
+        _introduction(run, study, scores),
+        _scores_of_run(scores, run, study),
         _views(run, study, tables),
-        _drift(_long(tables, "drift"), run),
+        _drift(_read_long(tables, "drift"), run),
     ]
     return with_front_matter(card.data, "\n\n".join(section for section in sections if section))
 
 
-def _long(tables: Path, name: str) -> pd.DataFrame:
-    """A long table, its figures as they are written there."""
+def _read_long(tables: Path, name: str) -> pd.DataFrame:
+    """Read a long table, with all values as text exactly as written."""
     return pd.read_csv(tables / f"{name}.csv", dtype=str, keep_default_na=False, na_values=[""])
 
 
@@ -93,7 +95,7 @@ def _results(scores: pd.DataFrame, run: RunRecord, study: StudyRecord, plain: st
 
 
 def _main_rows(scores: pd.DataFrame, run: RunRecord, study: StudyRecord) -> pd.DataFrame:
-    """scores.csv's rows of a run on the axes that the study lists, of each task's main metric."""
+    """Return the rows of scores.csv for a run, on the axes that the study lists, with each task's main metric."""
     chosen = on_axes(scores, study.chosen_axes)
     return chosen[(chosen["run"] == run.name) & (chosen["metric"] == chosen["task"].map(study.main_metrics))]
 
@@ -116,7 +118,7 @@ def _files(cost: pd.DataFrame, run: RunRecord, shipped: Shipped) -> str:
 
 
 def _quantized(row: dict[Any, Any]) -> str:
-    """How many weights of linear layers a deployment quantizes, of how many."""
+    """Return how many of the weights of linear layers a deployment quantizes, as text."""
     if pd.isna(row["quantized_weights"]):
         return "none"
     return f"{int(row['quantized_weights']):,} of {int(row['linear_weights']):,}, those of linear layers"
@@ -141,7 +143,7 @@ def _loading(files: list[str]) -> str:
         'tokenizer = AutoTokenizer.from_pretrained(".")  # "." is this folder',
         f'session = onnxruntime.InferenceSession("{name}", providers=["CPUExecutionProvider"])',
         "names = {entry.name for entry in session.get_inputs()}",
-        'texts = ["a text, behind its prompt where the model has one"]',
+        'texts = ["a text, after its prompt if the model has one"]',
         'tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="np")',
         "inputs = {key: values for key, values in tokens.items() if key in names}",
         'embeddings = session.run(["sentence_embedding"], inputs)[0]',
@@ -153,9 +155,9 @@ def _loading(files: list[str]) -> str:
     )
 
 
-def _figures_of(run: RunRecord, study: StudyRecord, scores: pd.DataFrame) -> str:
+def _introduction(run: RunRecord, study: StudyRecord, scores: pd.DataFrame) -> str:
     seeds = scores["seed"].nunique()
-    drawn = (
+    resampled = (
         f"queries and {seeds} seeds; ± is the standard deviation over seeds"
         if seeds > 1
         else "queries; there is one seed"
@@ -164,11 +166,11 @@ def _figures_of(run: RunRecord, study: StudyRecord, scores: pd.DataFrame) -> str
         "## What the study found\n\n"
         f"Study `{study.name}` ({in_markdown(study.title)}), at scale `{study.scale}`; this model is its run "
         f"`{in_code(run.name)}`. "
-        f"What is said of this model is of its own seed; differences are of its method, and their 95 % intervals are over {drawn}."
+        f"Results of this model are of its own seed; differences are of its method, and their 95 % intervals are over {resampled}."
     )
 
 
-def _own_scores(scores: pd.DataFrame, run: RunRecord, study: StudyRecord) -> str:
+def _scores_of_run(scores: pd.DataFrame, run: RunRecord, study: StudyRecord) -> str:
     rows = _main_rows(scores, run, study)
     rows = rows.assign(output=[output_label(row) for row in rows.to_dict("records")])
     keys = ["task", "deploy"]
@@ -181,7 +183,7 @@ def _own_scores(scores: pd.DataFrame, run: RunRecord, study: StudyRecord) -> str
 
 
 def _views(run: RunRecord, study: StudyRecord, tables: Path) -> str:
-    """The rows of the method in the study's views, below their titles."""
+    """Return the rows of the run's method in the study's summary tables, below their titles."""
     headings = {
         "scores_by_precision": "Its method: mean of the tasks",
         "against_baseline": f"Its method against `{study.baseline}`",
@@ -199,7 +201,10 @@ def _views(run: RunRecord, study: StudyRecord, tables: Path) -> str:
 
 
 def _of_method(tables: Path, name: str, run: RunRecord) -> pd.DataFrame:
-    """A view's rows of a run's method in its cell of the matrix; of scores, the columns that are means of the tasks."""
+    """Return the rows of a summary table for the run's method and cell of the matrix.
+
+    Of `scores_by_precision`, only the columns with means of the tasks remain.
+    """
     table = pd.read_csv(tables / f"{name}.csv", dtype=str, keep_default_na=False)
     cell = {"method": run.method, **run.varied}
     for column, value in cell.items():

@@ -1,4 +1,4 @@
-"""The card of a trained model: what it is made from, how it was trained and quantized, how to load it."""
+"""Card of a trained model: its base model and data, how it was trained and quantized, and how to load it."""
 
 import math
 from pathlib import Path
@@ -22,28 +22,28 @@ from qatlab.tables.outputs import precision_label
 from qatlab.training.cost import TrainingCost
 
 FILE = "README.md"
-INTEGERS = ("int8", "uint8")  # that Sentence Transformers quantizes embeddings to
+INTEGERS = ("int8", "uint8")  # precisions to which Sentence Transformers quantizes embeddings
 QAT_TAG = "quantization-aware-training"
 
 
 class KnownModel(NamedTuple):
-    """A base model: its configuration, and where it came from (hub, package, local or made)."""
+    """Base model of a training: its configuration, and its source (hub, package, local or made)."""
 
     config: ModelConfig
     source: str
 
 
 class KnownData(NamedTuple):
-    """Training rows: their source and the manifest of the artifact."""
+    """Data of a training: the source of its rows, and the manifest of the data artifact."""
 
     source: Source
     manifest: DataManifest
 
 
 def known_model(artifact: Path) -> KnownModel:
-    """Read what the card of a trained model says of its base model.
+    """Read what the card of a trained model contains about its base model.
 
-    The configuration is not validated again: a card must not fail after its training.
+    The configuration is not validated again, so that writing a card cannot fail after its training.
 
     Args:
         artifact: folder of the model artifact.
@@ -55,7 +55,7 @@ def known_model(artifact: Path) -> KnownModel:
 
 
 def known_data(artifact: Path) -> KnownData:
-    """Read what the card of a trained model says of its training rows.
+    """Read what the card of a trained model contains about its training rows.
 
     Args:
         artifact: folder of the data artifact.
@@ -74,13 +74,14 @@ def training_card(
     cost: TrainingCost,
     gradients: dict[str, tuple[float, float]] | None = None,
 ) -> str:
-    """README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
+    """Return README.md of a trained folder: YAML front matter for the hub, and Markdown, without paths or dates of this machine.
 
     Args:
-        config: of the training: method, trainer and seed.
-        model, data: the base model and the training rows.
-        cost: of the training.
-        gradients: what `gradients_of` gives of its log.
+        config: method, trainer and seed of the training.
+        model: the base model.
+        data: the training rows.
+        cost: steps, duration and device of the training.
+        gradients: the result of `gradients_of` for the training's log.
     """
     method = config.method
     sections = [
@@ -98,36 +99,36 @@ def training_card(
 
 
 def gradients_of(log: pd.DataFrame) -> dict[str, tuple[float, float]]:
-    """Return, by precision, the medians over a training's log of its gradient's ratio and cosine to the float32 term's."""
+    """Return, by precision, the medians over a training's log of the norm ratio and the cosine of its gradient to the float32 term's."""
     names = [column.removeprefix(GRADIENT_RATIO) for column in log.columns if column.startswith(GRADIENT_RATIO)]
     return {name: (log[GRADIENT_RATIO + name].median(), log[GRADIENT_COSINE + name].median()) for name in names}
 
 
 def _gradients_in_words(gradients: dict[str, tuple[float, float]]) -> list[str]:
-    """The sentence about how strongly each precision pulled at the embeddings, if it was looked at."""
-    told = [
+    """Return the sentence about the strength of each precision's gradient at the embeddings, if it was measured."""
+    ratios = [
         f"{precision_label(*sides(name))} {ratio:.2f} (cosine {cosine:.2f})"
         for name, (ratio, cosine) in gradients.items()
         if not math.isnan(ratio)
     ]
     lead = "Norm of each precision's gradient at the embeddings over the float32 term's, before weights, and the cosine between "
-    return [f"{lead}the two, medians over training: {', '.join(told)}."] if told else []
+    return [f"{lead}the two, medians over training: {', '.join(ratios)}."] if ratios else []
 
 
 def with_front_matter(metadata: ModelCardData, body: str) -> str:
-    """A card's text: `huggingface_hub.ModelCard` reads both parts of it."""
+    """Return a card's text, whose two parts `huggingface_hub.ModelCard` reads."""
     return f"---\n{metadata.to_yaml()}\n---\n\n{body.strip()}\n"
 
 
 def base_name(model: KnownModel) -> str:
-    """What a base model is called: of a folder its last part, for where it lay is nobody's business."""
+    """Return the name of a base model; of a folder only its last part, since the full path is private to the machine."""
     return str(Path(model.config.name).name)
 
 
 def _metadata(method: MethodConfig, model: KnownModel, data: KnownData) -> ModelCardData:
     quantizes = method.embedding_quantization is not None or method.weights is not None
     losses = [*([QUANTIZED_LOSS] if method.embedding_quantization else []), method.loss.class_name()]
-    # A folder has no name on the hub that a card could point to.
+    # A local folder has no name on the hub to which a card could point.
     base = {} if model.source == "local" else {"base_model": model.config.name, "base_model_relation": "finetune"}
     return ModelCardData(
         library_name="sentence-transformers",
@@ -165,7 +166,7 @@ def _summary(method: MethodConfig, model: KnownModel, data: KnownData) -> str:
 
 
 def base_in_words(model: KnownModel) -> str:
-    """Where the base model comes from, how much of it was kept, and whether its normalization was changed."""
+    """Describe where the base model comes from, how many layers of it were used, and whether its normalization was changed."""
     config = model.config
     if model.source == "local":
         base = f"`{in_code(base_name(model))}`, a local folder"
@@ -179,13 +180,13 @@ def base_in_words(model: KnownModel) -> str:
 
 
 def rows_in_words(data: KnownData) -> str:
-    """How many training rows there were, and where they come from."""
+    """Describe the number of training rows, their columns and their source."""
     rows = f"{data.manifest.rows:,} rows ({', '.join(map(in_markdown, data.manifest.columns))})"
     return rows + data.source.describe(data.manifest)
 
 
 def _loading(method: MethodConfig) -> str:
-    """Code that needs Sentence Transformers alone."""
+    """Return an example of loading the model that needs only Sentence Transformers."""
     saved = [precision for precision in method.saved_ranges if precision in INTEGERS]
     precision = saved[0] if saved else "int8"
     ranges = ', ranges=np.stack([saved["low"], saved["high"]])' if saved else ""
@@ -201,26 +202,31 @@ def _loading(method: MethodConfig) -> str:
         "print(model.similarity(query, documents))",
         "",
         *([f'saved = np.load(f"{{folder}}/{RANGES}/{precision}.npz")  # the ranges of training'] if saved else []),
-        f'codes = quantize_embeddings(documents, "{precision}"{ranges})  # a byte a dimension',
-        'bits = quantize_embeddings(documents, "ubinary")  # a bit a dimension',
+        f'codes = quantize_embeddings(documents, "{precision}"{ranges})  # one byte per dimension',
+        'bits = quantize_embeddings(documents, "ubinary")  # one bit per dimension',
     ]
-    kept = f"`{RANGES}/` holds the ranges that training left: " + ", ".join(
-        f"`{name}.npz`" for name in method.saved_ranges
-    )
+    files = f"`{RANGES}/` holds the ranges of training: " + ", ".join(f"`{name}.npz`" for name in method.saved_ranges)
     arrays = "arrays `low` and `high`"
     if set(method.saved_ranges) & set(QUANTILE):
         arrays += f", and of {' and '.join(QUANTILE)} the `quantiles` at `fractions`"
     after = (
-        f"\n\n{kept} ({arrays}); quantize queries and documents with the same."
+        f"\n\n{files} ({arrays}); quantize queries and documents with the same ranges."
         if method.saved_ranges
-        else "\n\nWithout ranges of its own, int8 takes the extremes of what it is given: give it all documents, or ranges fitted "
-        "on many."
+        else "\n\nWithout given ranges, int8 uses the minimum and maximum of the embeddings in the call: pass all documents at once, or "
+        "ranges fitted on many."
     )
     return "```python\n" + "\n".join(lines) + "\n```" + after
 
 
 def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str) -> str:
-    """A Markdown table of the trainer's settings; `drawn` says how examples came into batches."""
+    """Return a Markdown table of the trainer's settings.
+
+    Args:
+        trainer: the trainer's configuration.
+        method: the method, which may override the learning rate and add steps.
+        seed: the random seed.
+        drawn: text that describes how examples were drawn into batches, such as "in random order".
+    """
     accumulated = trainer.gradient_accumulation_steps
     warmup = f"{100 * trainer.warmup_ratio:g} % of steps"
     cycles = f", {trainer.lr_scheduler_kwargs.num_cycles:g} cycles" if trainer.lr_scheduler_kwargs else ""

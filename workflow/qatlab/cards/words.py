@@ -1,4 +1,4 @@
-"""A method's configuration in words, for people who read a model's card and not the study."""
+"""Description of a method's configuration in words, for readers of a model's card."""
 
 from collections.abc import Iterator
 
@@ -53,17 +53,17 @@ GRIDS = {
 
 
 def loss_class(method: MethodConfig) -> str:
-    """The class of the outermost loss."""
+    """Return the name of the outermost loss's class."""
     return QUANTIZED_LOSS if method.embedding_quantization else method.loss.class_name()
 
 
 def method_in_words(method: MethodConfig) -> str:
-    """A Markdown list: the loss, and whatever was quantized, rotated or left frozen."""
+    """Return a Markdown list of the loss, and of whatever was quantized, rotated or left frozen."""
     return "\n".join([*_of_embeddings(method), *_of_weights(method)])
 
 
 def causal_method_in_words(method: MethodConfig) -> str:
-    """The same of a causal language model."""
+    """Return a Markdown list of the loss and of quantized or frozen weights, for a causal language model."""
     return "\n".join(["* Loss: cross-entropy of the next token.", *_of_weights(method)])
 
 
@@ -98,13 +98,13 @@ def _embeddings(config: EmbeddingQuantizationConfig, own_scale: float) -> Iterat
     for name, schedule in config.precisions.items():
         queries, documents = sides(name)
         precision = queries if queries == documents else f"{queries} × {documents}"
-        of_name = config.scale_of(name, own_scale)
-        scale = f"; similarities × {of_name:.4g}" if of_name != own_scale or name in config.scales else ""
+        own = config.scale_of(name, own_scale)
+        scale = f"; similarities × {own:.4g}" if own != own_scale or name in config.scales else ""
         learned = "; its scale was trained" if name in config.learned_scales else ""
         yield f"  * {precision}: {schedule_in_words(schedule)}{scale}{learned}"
     used = {side for name in config.precisions for side in sides(name)}
     if used & set(UNIFORM):
-        yield f"  * integers are laid over {_ranges(config.ranges)}"
+        yield f"  * the range of integers is given by {_ranges(config.ranges)}"
     if between := [precision for precision in QUANTILE if precision in used]:
         quantiles = QUANTILES[config.ranges.kind].format(momentum=config.ranges.momentum)
         yield f"  * the cells of {' and '.join(between)} lie between quantiles {quantiles}"
@@ -119,7 +119,7 @@ def _embeddings(config: EmbeddingQuantizationConfig, own_scale: float) -> Iterat
 
 
 def schedule_in_words(config: WeightScheduleConfig) -> str:
-    """'weight 1'; 'weight 0 until step 200, then rising to 0.5 over 10 % of training'."""
+    """Describe a weight: 'weight 1'; 'weight 0 until step 200, then rising to 0.5 over 10 % of training'."""
     if config.weight == 0:
         return "weight 0, watched only"
     start = _when(config.start_steps, config.start_fraction)
@@ -139,14 +139,14 @@ def _estimator(config: EstimatorConfig) -> str:
 
 
 def _scheme(config: WeightsConfig) -> str:
-    shared = f"groups of {config.group_size}" if config.group_size else "one scale an output channel"
+    shared = f"groups of {config.group_size}" if config.group_size else "one scale per output channel"
     layers = "linear layers" + (" and embedding tables" if config.embeddings else "")
     where = layers if config.modules == ".*" else f"{layers} named `{in_code(config.modules)}`"
     activations = "in float" if config.activations == "float" else config.activations
     clip = ""
     if config.clip is not None:
-        kept = f"{100 * config.clip.share:g} % of magnitudes kept"
-        clip = f", clipped ({kept if config.clip.kind == 'percentile' else 'least squared error'})"
+        kept_share = f"{100 * config.clip.share:g} % of magnitudes kept"
+        clip = f", clipped ({kept_share if config.clip.kind == 'percentile' else 'least squared error'})"
     grid = GRIDS.get(config.grid, f"torchao's {config.grid} for GPU kernels")
     return f"`{config.name}`: {config.bits} bits, {shared}{clip}, of {where}; activations {activations}; {grid}"
 
@@ -155,10 +155,10 @@ def _starts(method: MethodConfig) -> Iterator[str]:
     start = method.weights_start
     if start is None:
         return
-    for what, config in (("weights", start.weights), ("activations", start.activations)):
+    for kind, config in (("weights", start.weights), ("activations", start.activations)):
         when = _start(config)
         if when:
-            yield f"  * fake quantizers of {what} begin at {when}"
+            yield f"  * fake quantizers of {kind} begin at {when}"
 
 
 def _start(config: StartConfig) -> str:
@@ -173,8 +173,8 @@ def _lora(config: LoraConfig, quantized: bool) -> str:
     text = f"adapters of rank {config.r} (alpha {config.lora_alpha:g}{dropout}) beside frozen {layers}, merged after training"
     if not quantized:
         return text
-    what = {"base": "the frozen weight alone", "merged": "the sum of weight and adapter"}[config.quantized]
-    return f"{text}; what was fake-quantized is {what}"
+    quantized_part = {"base": "the frozen weight alone", "merged": "the sum of weight and adapter"}[config.quantized]
+    return f"{text}; what was fake-quantized is {quantized_part}"
 
 
 def _when(steps: int | None, fraction: float | None) -> str:

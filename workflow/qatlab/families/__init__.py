@@ -1,1 +1,1 @@
-"""Model families: what embedding models and causal language models each supply to the stages that they share."""
+"""Model families: the parts of the stages that differ between embedding models and causal language models."""

@@ -1,4 +1,4 @@
-"""What a model family supplies to the plan: the class in the `family` module of its package."""
+"""Interface between the plan and a model family, which the `family` module of the family's package implements."""
 
 from abc import ABC, abstractmethod
 from importlib import import_module
@@ -14,31 +14,32 @@ from qatlab.study.config import RunConfig
 
 
 class Family(ABC):
-    """A kind of model that studies train: the configuration that its artifacts follow from, and what can be asked of it."""
+    """Kind of model that studies train: the configurations that determine its artifacts, and its capabilities."""
 
     name: ClassVar[FamilyName]
-    in_words: ClassVar[str]  # with its article, for messages: 'a causal language model'
-    kinds: ClassVar[tuple[Kind, ...]]  # of tasks that it is evaluated on
-    has_embeddings: ClassVar[bool]  # which are stored at several precisions, compared and searched
+    in_words: ClassVar[str]  # name with its article, for messages: 'a causal language model'
+    kinds: ClassVar[tuple[Kind, ...]]  # kinds of tasks on which it is evaluated
+    has_embeddings: ClassVar[bool]  # whether it yields embeddings, to store at several precisions, compare and search
 
     @abstractmethod
     def training(self, config: RunConfig) -> TrainingConfig:
-        """Return what a training follows from, besides its model and data."""
+        """Return the configuration that determines a training, besides its model and data."""
 
     @abstractmethod
     def encoding(self, config: RunConfig) -> Strict:
-        """Return what one pass over a task follows from, besides the deployed model and the task."""
+        """Return the configuration that determines one pass over a task, besides the deployed model and the task."""
 
     @abstractmethod
     def scoring(self, config: RunConfig) -> Strict | None:
-        """Return what the scores of a task follow from, besides the pass over it; None where nothing else does."""
+        """Return the configuration that determines a task's scores, besides the pass over it; None if there is none."""
 
     @abstractmethod
     def without_weights(self, folder: Path | None, config: ModelConfig) -> Any:
-        """Return the modules of a base model with shapes only; None where nothing on this machine describes them.
+        """Return the modules of a base model with shapes only; None if no file on this machine describes them.
 
         Args:
-            folder: of the model; None where it is not on this machine, or made by its training.
+            folder: folder of the model; None if it is not on this machine, or is to be made.
+            config: configuration of the model, which describes a model that is to be made.
         """
 
 

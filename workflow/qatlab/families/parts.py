@@ -1,7 +1,7 @@
-"""The parts of stages that differ between model families, by the names of their modules.
+"""Import of the parts of stages that differ between model families, by the names of their modules.
 
-A family is a package beside this module. Its modules `train`, `deploy`, `encode`, `score` and `card` are its parts of the stages, which the
-stage of that name imports for the family of its job; its module `family` has what the plan needs.
+A family is a package beside this module. Its modules `train`, `deploy`, `encode`, `score` and `card` are its parts of the stages: the stage
+of that name imports the part for the family of its job. Its module `family` has what the plan needs.
 """
 
 from importlib import import_module
@@ -12,7 +12,7 @@ from qatlab.job import JobDescription
 FamilyName = Literal["embedding", "causal_lm"]
 Part = Literal["train", "deploy", "encode", "score", "card"]
 FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
-STAGES: tuple[Part, ...] = ("train", "deploy", "encode", "score")  # each of which makes an artifact of its name
+STAGES: tuple[Part, ...] = ("train", "deploy", "encode", "score")  # each writes artifacts of its name
 DEFAULT: FamilyName = "embedding"
 
 
@@ -25,7 +25,8 @@ def part_of(description: JobDescription, part: Part) -> Any:
     """Import a family's part of a stage.
 
     Args:
-        description: of the job, as the plan writes it; without a family, it is of an embedding model.
+        description: the job's description, as the plan writes it; the family is `embedding` if it names none.
+        part: name of the part, which is the name of its module.
     """
     return import_module(part_name(description.family or DEFAULT, part))
 

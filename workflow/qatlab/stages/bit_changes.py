@@ -1,4 +1,4 @@
-"""bit_changes: in how many of its bits one model's encoding of a task differs from another's."""
+"""Stage bit_changes: share of the bits in which one model's encoding of a task differs from another's."""
 
 from pathlib import Path
 
@@ -14,21 +14,21 @@ ROWS_AT_ONCE = 8192
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes bit_changes.json: the shares of the documents' and of the queries' bits that differ, and `bits`, those of an embedding.
+    """Write bit_changes.json: the shares of `documents` and `queries` bits that differ, and `bits`, their number per embedding.
 
     A bit is 1 where the value is above 0, as in the grid `binary`.
     """
-    figures: dict[str, object] = {}
+    shares: dict[str, object] = {}
     for name in TABLES:
         before, after = (load_array(inputs[role] / f"{name}.npy", mapped=True) for role in ("reference", "encode"))
         if before.shape != after.shape:
             raise UserError(
                 f"the bits of {before.shape[0]:,} {name} of {before.shape[1]} dimensions and of {after.shape[0]:,} of "
-                f"{after.shape[1]} cannot be compared; give methods with other dimensions a study of their own"
+                f"{after.shape[1]} cannot be compared; put methods with other dimensions into a separate study"
             )
-        figures[name] = share_changed(before, after)
-        figures["bits"] = before.shape[1]
-    write_json(output / "bit_changes.json", figures)
+        shares[name] = share_changed(before, after)
+        shares["bits"] = before.shape[1]
+    write_json(output / "bit_changes.json", shares)
 
 
 def share_changed(before: np.ndarray, after: np.ndarray) -> float:

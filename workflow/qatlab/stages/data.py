@@ -1,4 +1,4 @@
-"""data: training rows, from wherever they come, as Parquet with a manifest."""
+"""Stage data: training rows of any source as Parquet with a manifest."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from qatlab.sources.source import SOURCES
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes train.parquet (one text column per role) and manifest.json (source, rows, SHA-256)."""
+    """Write train.parquet (one text column per role) and manifest.json (source, rows, SHA-256)."""
     config = SOURCES.read(description.config)
     table, commit = config.load()
     check_count(config.name, len(table), config.rows)

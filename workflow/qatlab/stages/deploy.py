@@ -1,4 +1,4 @@
-"""deploy: a trained model as it is shipped."""
+"""Stage deploy: a trained model in the form in which it is shipped."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ WEIGHTS = (".safetensors", ".onnx", ".data", ".onnx_data", ".bin")
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write model/ (a folder that the family's library loads) and cost.json.
 
-    cost.json has the bytes of the weights and, of quantized weights, how many of those of linear layers are quantized.
+    cost.json has the size of the weights in bytes and, if weights are quantized, how many of those of linear layers are.
     """
     config: Deployment = DEPLOYMENTS.read(description.config)
     target = output / "model"

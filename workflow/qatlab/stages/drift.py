@@ -1,4 +1,4 @@
-"""drift: how far a deployment's embeddings stand from the reference's, text by text, and what that does to a search."""
+"""Stage drift: cosine similarity of a deployment's embeddings to the reference's, text by text, and the effect on a search."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -17,15 +17,15 @@ TABLES = {"documents": ("documents",), "queries": ("queries",), "all": ("documen
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes drift.json and cosines.npy, (n,) float64.
+    """Write drift.json and cosines.npy, (n,) float64.
 
-    drift.json has min, max and mean cosine similarity, mean distance and n, as published studies do; for a task also what
-    search_drift says of searches with the queries.
+    drift.json has minimum, maximum and mean of the cosine similarity, mean distance and n, as published studies report them; for a task,
+    also the results of `search_drift` for searches with its queries.
     """
     config = description.config
-    of_task = "task" in inputs
-    texts = config["texts"] if of_task else "documents"
-    pairs = {name: _pair(inputs, name) for name in (("documents", "queries") if of_task else ("documents",))}
+    is_task = "task" in inputs
+    texts = config["texts"] if is_task else "documents"
+    pairs = {name: _pair(inputs, name) for name in (("documents", "queries") if is_task else ("documents",))}
     before, after = (np.concatenate([pairs[name][side] for name in TABLES[texts]]) for side in (0, 1))
     if before.shape != after.shape:
         raise UserError(
@@ -34,7 +34,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
         )
     cosines = cosine(before[: config["limit"]], after[: config["limit"]])
     np.save(output / "cosines.npy", cosines)
-    figures: dict[str, object] = {
+    results: dict[str, object] = {
         "min": float(cosines.min()),
         "max": float(cosines.max()),
         "mean": float(cosines.mean()),
@@ -42,11 +42,11 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
         "n": len(cosines),
         "texts": texts,
     }
-    task = load_task(inputs["task"]) if of_task else None
+    task = load_task(inputs["task"]) if is_task else None
     if task is not None and task.kind != "similarity" and len(task.document_ids) > 1:
         searched = asdict(search_drift(pairs["queries"], pairs["documents"], _relevant(task)))
-        figures |= {name: None if np.isnan(value) else value for name, value in searched.items()}
-    write_json(output / "drift.json", figures)
+        results |= {name: None if np.isnan(value) else value for name, value in searched.items()}
+    write_json(output / "drift.json", results)
 
 
 def _pair(inputs: dict[str, Path], name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -55,7 +55,7 @@ def _pair(inputs: dict[str, Path], name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _relevant(task: Task) -> list[np.ndarray]:
-    """Positions of each query's relevant documents, in the order of the task's tables."""
+    """Return the positions of each query's relevant documents, in the order of the task's tables."""
     position = {identifier: index for index, identifier in enumerate(task.document_ids)}
     return [
         np.array([position[name] for name in task.relevant(query) if name in position], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""encode: one pass of a deployed model over a task or a set of texts: its embeddings, or its predictions."""
+"""Stage encode: one pass of a deployed model over a task or a set of texts, which yields embeddings or predictions."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from qatlab.machine.processor import features, integer_kernel
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Write what the family's model gives for the texts; cost.json, machine.json."""
+    """Write the family's embeddings or predictions of the texts, cost.json and machine.json."""
     deployment: Deployment = DEPLOYMENTS.read(read_json(inputs["deploy"] / "config.json")["config"])
     taken: Pass = part_of(description, "encode").encode(description, deployment, inputs, output, threads)
     write_json(
@@ -23,6 +23,6 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
             "device": taken.device,
         },
     )
-    found = features()
-    integers = integer_kernel(found, deployment.sums_are_exact) if deployment.integer_arithmetic else None
-    write_json(output / "machine.json", {"features": found, "integer_kernel": integers})
+    cpu_features = features()
+    integers = integer_kernel(cpu_features, deployment.sums_are_exact) if deployment.integer_arithmetic else None
+    write_json(output / "machine.json", {"features": cpu_features, "integer_kernel": integers})

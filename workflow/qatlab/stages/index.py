@@ -1,4 +1,4 @@
-"""index: one page of all studies that there are tables of: what each asks, and the answer."""
+"""Stage index: one page of all studies that have tables, with the question and the answers of each."""
 
 from pathlib import Path
 
@@ -12,20 +12,20 @@ from qatlab.tables.harmless import in_markdown, markdown_table
 INTRODUCTION = """\
 # Studies
 
-What each asks, and what came out, with 95 % intervals. A study at another scale than *full* asks the same of another, smaller
-model and other data: its answer is of those.
+The question of each study, and its results with 95 % intervals. A study at another scale than *full* applies the same question to
+another, smaller model and to other data, and its answer is valid for those only.
 """
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes index.md from every study's study.json and tables/answers.csv."""
+    """Write index.md from every study's study.json and tables/answers.csv."""
     studies = [folder for folder in sorted(inputs["studies"].iterdir()) if (folder / "study.json").is_file()]
     sections = [_section(folder) for folder in studies]
     (output / "index.md").write_text("\n".join([INTRODUCTION, *sections]), encoding="utf-8")
 
 
 def _section(folder: Path) -> str:
-    """A heading, the question, the answers, and where the tables are."""
+    """Return the section of a study: a heading, the question, the answers, and links to its tables."""
     study = StudySummary.model_validate(read_json(folder / "study.json"))
     lines = [f"## {in_markdown(study.title)}", ""]
     lines += [f"*{in_markdown(study.question)}*", ""] if study.question else []
@@ -39,16 +39,16 @@ def _section(folder: Path) -> str:
 
 
 def _incomplete(study: StudySummary) -> list[str]:
-    """Which runs' cells say failed, or not run, and why."""
-    lacking = study.incomplete
-    if not lacking:
+    """Return the list of runs that failed or did not run, with the reasons."""
+    incomplete = study.incomplete
+    if not incomplete:
         return []
-    lines = [f"- `{run.run}` {run.status}" + (f": {run.failure}" if run.failure else "") for run in lacking]
-    return [f"**{len(lacking)} of {study.runs} runs are not complete:**", "", *lines, ""]
+    lines = [f"- `{run.run}` {run.status}" + (f": {run.failure}" if run.failure else "") for run in incomplete]
+    return [f"**{len(incomplete)} of {study.runs} runs are not complete:**", "", *lines, ""]
 
 
 def _links(folder: Path) -> str:
-    """To the tables that people want first, those that are there."""
+    """Return links to the existing tables among those that readers want first."""
     names = ("published", "scores_by_precision", "against_baseline", "qat_minus_ptq", "cost_of_training")
-    there = [name for name in names if (folder / "tables" / f"{name}.md").is_file()]
-    return "Tables: " + ", ".join(f"[{name}]({folder.name}/tables/{name}.md)" for name in there)
+    existing = [name for name in names if (folder / "tables" / f"{name}.md").is_file()]
+    return "Tables: " + ", ".join(f"[{name}]({folder.name}/tables/{name}.md)" for name in existing)

@@ -1,4 +1,4 @@
-"""model: a base model, from a local folder, an installed package or the hub, as a plain folder of its library; or made on the spot."""
+"""Stage model: a base model from a local folder, an installed package or the hub, or a new one, as a plain folder of its library."""
 
 import shutil
 from collections.abc import Iterator
@@ -19,12 +19,12 @@ from qatlab.models.similarity import SETTINGS
 from qatlab.models.source import model_source
 from qatlab.progress import say
 
-NORMALIZE = "sentence_transformers.models.Normalize"  # every release of Sentence Transformers knows it by this name
+NORMALIZE = "sentence_transformers.models.Normalize"  # the name under which every release of Sentence Transformers can import it
 PLAIN_FILES = (".json", ".txt", ".safetensors", ".model")
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes model/ and manifest.json. Pickled weights, code and anything else a folder may hold stay behind."""
+    """Write model/ and manifest.json, without pickled weights, code and other files of the source folder."""
     config = ModelConfig.model_validate(description.config)
     source = model_source(config)
     target = output / "model"
@@ -33,7 +33,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
 
         make(config.decoder, config.max_seq_length, target)
     else:
-        _copy_plain_files(_found(config, source), target)
+        _copy_plain_files(_source_folder(config, source), target)
         check_folder(target, config.name)
         if config.kind == "embedding":
             check_dense_encoder(target, config.name)
@@ -44,25 +44,25 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     )
 
 
-def _found(config: ModelConfig, source: str) -> Path:
-    """Its folder, on this machine or fetched."""
+def _source_folder(config: ModelConfig, source: str) -> Path:
+    """Return the folder of a base model, which is downloaded if its source is the hub."""
     if source == "local":
         return Path(config.name).expanduser()
     if source == "package":
-        found = packaged_folder(config.name)
-        assert found is not None
-        verify(config.name, found)
-        return found
+        folder = packaged_folder(config.name)
+        assert folder is not None
+        verify(config.name, folder)
+        return folder
     from qatlab.models.hub import download
 
     return download(config.name, config.revision)
 
 
 def _complete_encoder(target: Path, config: ModelConfig) -> None:
-    """A Sentence Transformers folder, with as many layers and tokens as asked for, and normalized or not.
+    """Complete a Sentence Transformers folder, with the configured numbers of layers and tokens and the configured normalization.
 
-    Its tokenizer.json is the tokenizer as Sentence Transformers has it: what other files of the folder change of it when it is
-    loaded (an end token that is added, casing) is in it, for runtimes that read nothing else.
+    Its tokenizer.json becomes the tokenizer as Sentence Transformers loads it, for runtimes that read no other file: it includes the
+    changes that other files of the folder make on loading, such as an additional end token or casing.
     """
     _set_prompts(target)
     if unused := unused_prompts(target):
@@ -72,9 +72,9 @@ def _complete_encoder(target: Path, config: ModelConfig) -> None:
         )
     if config.num_hidden_layers:
         with _layers_kept(target, config.num_hidden_layers) as kept:
-            _save_anew(target, **kept)
+            _save_again(target, **kept)
     elif not (target / "tokenizer.json").exists() or not _holds_its_transformer(target):
-        _save_anew(target)
+        _save_again(target)
     else:
         _save_tokenizer(target)
     check_positions(target, config.max_seq_length, config.name)
@@ -84,13 +84,13 @@ def _complete_encoder(target: Path, config: ModelConfig) -> None:
 
 
 def _holds_its_transformer(folder: Path) -> bool:
-    """Whether the first module's files are in the folder itself, not below it, as in folders before 2021."""
+    """Return whether the first module's files are in the folder itself, and not below it as in folders before 2021."""
     modules = folder / MODULES
     return modules.exists() and read_json(modules)[0]["path"] == ""
 
 
 def _complete_decoder(target: Path, config: ModelConfig) -> None:
-    """With as many layers as asked for."""
+    """Remove all layers but the configured number from the model in the folder."""
     if config.num_hidden_layers:
         from transformers import AutoModelForCausalLM
 
@@ -113,10 +113,10 @@ def _copy_plain_files(folder: Path, target: Path) -> None:
 
 @contextmanager
 def _layers_kept(folder: Path, layers: int) -> Iterator[dict[str, object]]:
-    """While a model is loaded with its first layers alone; yields the keys of its configuration that say so.
+    """Yield the configuration keys with which a model loads only its first layers, and silence the warnings of loading it.
 
     Raises:
-        UserError: where it has fewer.
+        UserError: for a model with fewer layers.
     """
     from transformers import AutoConfig
     from transformers.utils import logging
@@ -126,20 +126,22 @@ def _layers_kept(folder: Path, layers: int) -> Iterator[dict[str, object]]:
         raise UserError(f"model.num_hidden_layers={layers}, but the model has {config.num_hidden_layers}")
     types = getattr(config, "layer_types", None)
     shown = logging.get_verbosity()
-    logging.set_verbosity_error()  # or each weight that is left out is named
+    logging.set_verbosity_error()  # otherwise each omitted weight is reported
     try:
         yield {"num_hidden_layers": layers, **({"layer_types": list(types[:layers])} if types else {})}
     finally:
         logging.set_verbosity(shown)
 
 
-def _save_anew(folder: Path, **config: Any) -> None:
-    """Sentence Transformers gives a plain Transformers encoder mean pooling, and a slow tokenizer its tokenizer.json.
+def _save_again(folder: Path, **config: Any) -> None:
+    """Load the model of a folder with Sentence Transformers, and replace the folder by the saved model.
 
-    Nothing else stays in the folder: no shards of other weights, no folder of an older layout.
+    This adds mean pooling to a plain Transformers encoder, and tokenizer.json to a slow tokenizer. No other files remain, such as shards of
+    removed weights or folders of an older layout.
 
     Args:
-        config: keys of the model's config.json that are to have other values.
+        folder: the model's folder.
+        config: keys of the model's config.json that receive other values.
     """
     from qatlab.models.embedding import load_model
 
@@ -156,12 +158,12 @@ def _save_tokenizer(folder: Path) -> None:
     from qatlab.models.embedding import load_model
 
     tokenizer = load_model(folder).tokenizer
-    if isinstance(tokenizer, PreTrainedTokenizerBase):  # static embeddings have one of another library
+    if isinstance(tokenizer, PreTrainedTokenizerBase):  # that of static embeddings is of another library
         tokenizer.save_pretrained(str(folder))
 
 
 def _set_normalize(folder: Path, normalize: bool, name: str) -> None:
-    """Removes the final Normalize module of a Sentence Transformers folder, or appends one where there is none.
+    """Remove the final Normalize module of a Sentence Transformers folder, or append one if it is missing.
 
     Raises:
         UserError: for a model that does not end in the module that is to be removed.
@@ -169,14 +171,14 @@ def _set_normalize(folder: Path, normalize: bool, name: str) -> None:
     path = folder / MODULES
     modules = read_json(path)
     classes = [module["type"].rpartition(".")[2] for module in modules]
-    ends_so = classes[-1] == "Normalize"
-    if normalize and not ends_so:
+    ends_normalized = classes[-1] == "Normalize"
+    if normalize and not ends_normalized:
         at = len(modules)
         modules.append({"idx": at, "name": f"{at}", "path": f"{at}_Normalize", "type": NORMALIZE})
     elif not normalize:
-        if not ends_so:
+        if not ends_normalized:
             raise UserError(
-                f"model.normalize=false, but the last module of '{name}' is no Normalize (its modules: {', '.join(classes)}); "
+                f"model.normalize=false, but the last module of '{name}' is not Normalize (its modules: {', '.join(classes)}); "
                 "leave model.normalize out"
             )
         removed = modules.pop()
@@ -186,7 +188,7 @@ def _set_normalize(folder: Path, normalize: bool, name: str) -> None:
 
 
 def _set_prompts(folder: Path) -> None:
-    """Write no prompts where a folder says null, which Sentence Transformers cannot load, and empty ones for prompts that are null."""
+    """Replace null by no prompts, because Sentence Transformers cannot load it, and prompts that are null by empty ones."""
     path = folder / SETTINGS
     settings = read_json(path) if path.exists() else {}
     if "prompts" in settings:

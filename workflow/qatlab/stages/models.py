@@ -1,4 +1,4 @@
-"""models: each trained model of a study as it can be shared: one folder with its ONNX files and its figures."""
+"""Stage models: each trained model of a study in one folder to share, with its ONNX files and a card of its results."""
 
 from pathlib import Path
 
@@ -17,11 +17,11 @@ from qatlab.tables.names import model_folder
 from qatlab.training.cost import TrainingCost
 
 FOLDER = "models"
-EXACT = "figures with ONNX Runtime's session option `session.x64quantprecision` = `1`"
+EXACT = "evaluated with ONNX Runtime's session option `session.x64quantprecision` = `1`"
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes models/RUN/ for each run that trains: the trained folder, its ONNX files under onnx/, and its card."""
+    """Write models/RUN/ for each run that trains: the trained folder, its ONNX files under onnx/, and its card."""
     study = StudyRecord.model_validate(description.config)
     (output / FOLDER).mkdir()
     for run in study.runs:
@@ -30,14 +30,13 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
             link_or_copy_tree(inputs["results"] / run.trained / "model", folder)
             shipped = _ship(run, inputs["results"], folder)
             training = _training_card(inputs["results"], run.trained)
-            (folder / FILE).unlink(
-                missing_ok=True
-            )  # or the trained folder's, which is the same file, would change with it
+            # The file is linked to that of the trained folder, which would change with it.
+            (folder / FILE).unlink(missing_ok=True)
             (folder / FILE).write_text(study_card(training, run, study, inputs["tables"], shipped), encoding="utf-8")
 
 
 def _training_card(results: Path, trained: str) -> str:
-    """As the training wrote it, in today's words."""
+    """Return the card of a training, written again by the current version."""
     training = JobDescription.read(results / trained / "config.json")
     model, data = known_model(results / training.inputs["model"]), known_data(results / training.inputs["data"])
     cost = TrainingCost(**read_json(results / trained / "cost.json"))
@@ -48,7 +47,7 @@ def _training_card(results: Path, trained: str) -> str:
 
 
 def _ship(run: RunRecord, results: Path, folder: Path) -> Shipped:
-    """Puts the ONNX files of a run into its folder; says what is in it then."""
+    """Link the ONNX files of a run into its folder, and return the folder's content."""
     deployed: dict[str, Deployment] = {
         name: DEPLOYMENTS.read(read_json(results / path / "config.json")["config"])
         for name, path in run.deployed.items()
@@ -64,9 +63,9 @@ def _ship(run: RunRecord, results: Path, folder: Path) -> Shipped:
 
 
 def _place(source: Path, target: Path) -> None:
-    """A file of a deployment, and beside it, under their own names, the weights that it keeps in files of their own."""
+    """Link or copy a deployment's file to `target`, and its external weights beside it under their own names."""
     target.parent.mkdir(exist_ok=True)
     for file in source.parent.iterdir():
         place = target if file == source else target.with_name(file.name)
-        if not place.exists():  # two names of one deployment
+        if not place.exists():  # two names of one deployment share the files
             link_or_copy(file, place)

@@ -1,4 +1,4 @@
-"""mteb_results: scores of tasks that mteb knows, in its own format, for its own tools.
+"""Stage mteb_results: scores of tasks that mteb contains, in its own format, for its own tools.
 
 `mteb.ResultCache("results/studies/<study>/mteb").load_results(load_experiments="match_name")` reads them.
 """
@@ -24,7 +24,7 @@ AXES = ("scoring", "ranges", "rotation", "rescoring", "dimensions", "index")
 
 
 class Result(NamedTuple):
-    """What mteb calls one evaluation."""
+    """One evaluation, under the names that mteb has for its model, task and experiment."""
 
     model: str
     revision: str
@@ -38,7 +38,7 @@ class Result(NamedTuple):
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes mteb/results/<model>/<revision>/<Task>.json, and below experiments/ what is not float32 on the model's own axes."""
+    """Write mteb/results/<model>/<revision>/<Task>.json; outputs other than float32 on the model's own axes are below experiments/."""
     cache = ResultCache(output / "mteb")
     for result in _results(StudyRecord.model_validate(description.config).runs, inputs["results"]):
         task = get_task(result.task)
@@ -69,7 +69,7 @@ def _results(runs: Sequence[RunRecord], results: Path) -> Iterator[Result]:
 
 
 def _source(results: Path, entry: Evaluation) -> MtebSource | None:
-    """Of a task that mteb knows and that is scored as it does: its name there, and what was read of it."""
+    """Return the source of a task in mteb, or None for a task that mteb lacks or scores in another way."""
     folder = results / read_json(results / entry.encode / "config.json")["inputs"]["task"]
     manifest, values = read_json(folder / "manifest.json"), read_json(folder / "config.json")["config"]
     task = TASKS.get(values["source"]).model_construct(**{key: values[key] for key in values if key != "task"})
@@ -77,8 +77,8 @@ def _source(results: Path, entry: Evaluation) -> MtebSource | None:
 
 
 def _outputs(folder: Path) -> Iterator[tuple[dict[str, object], dict[str, float]]]:
-    """Of each output, what makes it an experiment (nothing for plain float32), and its figures by mteb's names."""
-    found: dict[str, tuple[dict[str, object], dict[str, float]]] = {}
+    """Yield the experiment of each output (empty for plain float32), and its scores by mteb's names of metrics."""
+    experiments: dict[str, tuple[dict[str, object], dict[str, float]]] = {}
     for row in read_scores(folder):
         query, document = row["query_precision"], row["doc_precision"]
         plain = query == document == "float32"
@@ -89,8 +89,8 @@ def _outputs(folder: Path) -> Iterator[tuple[dict[str, object], dict[str, float]
         columns: Mapping[str, object] = row
         experiment |= {axis: columns[axis] for axis in AXES if columns[axis] not in usual}
         if row["scoring"] == "mteb_compat":
-            experiment.pop("ranges", None)  # of each call, as CompressionWrapper's always are
-        _, scores = found.setdefault(repr(experiment), (experiment, {}))
+            experiment.pop("ranges", None)  # always those of each call, as in mteb's CompressionWrapper
+        _, scores = experiments.setdefault(repr(experiment), (experiment, {}))
         if (name := mteb_metric(row["metric"])) is not None:
             scores.setdefault(name, row["value"])
-    yield from found.values()
+    yield from experiments.values()

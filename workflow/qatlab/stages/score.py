@@ -1,4 +1,4 @@
-"""score: a task's figures, from one pass of a model over it."""
+"""Stage score: scores of a task, from one pass of a model over it."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from qatlab.job import JobDescription
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Write scores.json, per_query.parquet and timings.json; of embeddings at integer precisions quantization_ranges/ too.
+    """Write scores.json, per_query.parquet and timings.json, and for integer precisions of embeddings quantization_ranges/.
 
-    They hold the mean of each metric at each output; each query's (or pair's, or text's) part in it; the durations of searches; the
-    ranges of the index.
+    scores.json has the mean of each metric at each output, per_query.parquet the value of each query, pair or text, timings.json the
+    durations of searches, and quantization_ranges/ the ranges of the index.
     """
     scored: Scored = part_of(description, "score").score(description, inputs, output, threads)
     pq.write_table(pa.table(scored.columns), output / "per_query.parquet")

@@ -1,4 +1,4 @@
-"""tables: every figure of a study in long tables, and wide views of them for people."""
+"""Stage tables: all results of a study in long tables, and summary tables of them."""
 
 from pathlib import Path
 
@@ -15,9 +15,9 @@ FLOATS = "%.6f"
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Write runs.csv, study.json and tables/ with scores, drift, cost and search as .csv, and wide views as .csv, .md and .tex.
+    """Write runs.csv, study.json and tables/ with scores, drift, cost and search as .csv, and summary tables as .csv, .md and .tex.
 
-    An input `missing` (see `qatlab.plan.unfinished`) names the artifacts that are not there; tables show them as failed or not run.
+    The input `missing` (see `qatlab.plan.unfinished`) lists missing artifacts, which tables show as failed or not run.
     """
     study, missing = StudyRecord.model_validate(description.config), read_missing(inputs)
     gathered = Gathered(study, inputs["results"], inputs.get("published"), missing)
@@ -38,6 +38,6 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
         incomplete=tuple(incomplete),
     )
     write_json(output / "study.json", summary.model_dump(mode="json"))
-    lacks = f" – {in_words(incomplete)}" if incomplete else ""
+    suffix = f" – {in_words(incomplete)}" if incomplete else ""
     for name, table in tables_of(study).items():
-        wide.write_all_forms(table.rows(gathered), folder, name, table.title(gathered) + lacks)
+        wide.write_all_forms(table.rows(gathered), folder, name, table.title(gathered) + suffix)

@@ -1,4 +1,4 @@
-"""task: an evaluation task, from wherever it comes, as three Parquet tables with a manifest."""
+"""Stage task: an evaluation task of any source as three Parquet tables with a manifest."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from qatlab.tasks.task import TASKS, Loaded, Task
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes documents.parquet (id, text), queries.parquet (id, text), qrels.parquet (query_id, doc_id, relevance), manifest.json."""
+    """Write documents.parquet (id, text), queries.parquet (id, text), qrels.parquet (query_id, doc_id, relevance), manifest.json."""
     values = dict(description.config)
     name = values.pop("task")
     config = TASKS.read(values)
@@ -23,7 +23,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     if unjudged:
         missing = "positive and a negative" if loaded.kind == "reranking" else "relevant document"
         say(f"task {name}: {unjudged} of {len(loaded.queries)} queries have no {missing}, and are left out")
-    if loaded.kind == "reranking":  # others are no candidates of any query that is left
+    if loaded.kind == "reranking":  # the others are not candidates of any remaining query
         documents = documents[documents["id"].isin(set(qrels["doc_id"]))]
     if loaded.kind in PAIRED:
         documents = documents[documents["id"].isin(set(queries["id"]))]
@@ -48,7 +48,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
 
 
 def _judged(name: str, loaded: Loaded, config: Task) -> tuple[pd.DataFrame, pd.DataFrame, int]:
-    """Queries that can be scored, at most `config.queries` of them, their judgements, and how many cannot be."""
+    """Return at most `config.queries` queries that can be scored, their judgements, and the number of queries that cannot be."""
     documents, queries, qrels = loaded.documents, loaded.queries, loaded.judgements
     if documents.empty or queries.empty:
         raise UserError(
@@ -70,23 +70,23 @@ def _judged(name: str, loaded: Loaded, config: Task) -> tuple[pd.DataFrame, pd.D
 
 
 def _answered(kind: Kind, qrels: pd.DataFrame) -> set[str]:
-    """The queries with a relevant document; of reranking, with an irrelevant one too; all pairs, whatever their score."""
+    """Return the queries with a relevant document, and for reranking also an irrelevant one; for similarity, all pairs."""
     if kind == "similarity":
         return set(qrels["query_id"])
     relevant = set(qrels.loc[qrels["relevance"] > 0, "query_id"])
     return relevant & set(qrels.loc[qrels["relevance"] <= 0, "query_id"]) if kind == "reranking" else relevant
 
 
-def _check_ids(name: str, what: str, table: pd.DataFrame, named: pd.Series) -> None:
-    """Raises UserError for an id that stands for two texts, or that judgements name and nothing has."""
+def _check_ids(name: str, table_kind: str, table: pd.DataFrame, named: pd.Series) -> None:
+    """Raise UserError for an id of two texts, or for an id in the judgements that no text has."""
     twice = table.loc[table["id"].duplicated(), "id"]
     if len(twice):
         raise UserError(
-            f"task '{name}': {len(twice)} {what} ids are there twice, such as '{twice.iloc[0]}'; ids must be unique"
+            f"task '{name}': {len(twice)} {table_kind} ids occur twice, such as '{twice.iloc[0]}'; ids must be unique"
         )
     unknown = set(named) - set(table["id"])
     if unknown:
-        missing = "the corpus does not hold" if what == "document" else "is no query"
+        reason = "is missing from the corpus" if table_kind == "document" else "is not a query"
         raise UserError(
-            f"task '{name}': judgements name {what} '{min(unknown)}', which {missing} ({len(unknown)} such)"
+            f"task '{name}': judgements name {table_kind} '{min(unknown)}', which {reason} ({len(unknown)} such)"
         )

@@ -1,4 +1,4 @@
-"""texts: a set of texts to embed, from wherever it comes, as Parquet with a manifest."""
+"""Stage texts: a set of texts of any source as Parquet with a manifest."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from qatlab.text_sets.text_set import TEXT_SETS
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Writes documents.parquet (id, text), in the source's order, and manifest.json."""
+    """Write documents.parquet (id, text), in the source's order, and manifest.json."""
     values = dict(description.config)
     name = values.pop("texts")
     config = TEXT_SETS.read(values)

@@ -1,4 +1,4 @@
-"""train: one training of a model of any family."""
+"""Stage train: training of a model of any family."""
 
 import shutil
 from pathlib import Path
@@ -56,7 +56,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     trainer.add_callback(StopWhenDiverged(description.label, checkpoints))
     trainer.train_resumably(checkpoints)
     log.check_live()
-    took = cost(log.step_seconds, config.trainer, trained_parameters)
+    cost_of_training = cost(log.step_seconds, config.trainer, trained_parameters)
     if not is_first():
         return
     if method.lora is not None:
@@ -70,15 +70,15 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     training.save(output / "model", loss)
     steps = pd.DataFrame(log.rows)
     steps.to_csv(output / "log.csv", index=False)
-    write_json(output / "cost.json", took._asdict())
+    write_json(output / "cost.json", cost_of_training._asdict())
     model, data = known_model(inputs["model"]), known_data(inputs["data"])
-    card = part_of(description, "card").card(config, model, data, took, steps)
+    card = part_of(description, "card").card(config, model, data, cost_of_training, steps)
     (output / "model" / FILE).write_text(card, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 
 
 def _quantize_weights(training: Training) -> Any:
-    """Prepare the model; return the callback that switches its fake quantizers. A scheme that does nothing ends the run here."""
+    """Prepare the model; return the callback that switches its fake quantizers. A scheme without effect ends the run here."""
     from qatlab.weights.callback import WeightQuantizationCallback
     from qatlab.weights.live import check_live
     from qatlab.weights.prepare import prepare

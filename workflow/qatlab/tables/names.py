@@ -1,21 +1,21 @@
-"""The files of a study's tables/ folder, what metrics are called in them, and what a run's model is called beside them."""
+"""Names of the files in a study's tables/ folder, labels of metrics and simulations, and names of model folders."""
 
 import hashlib
 import re
 
 from qatlab.metrics import METRICS
 
-# cost.csv and search.csv hold timings. Every other table is the same bytes from run to run on one machine.
+# cost.csv and search.csv hold timings. Every other table is byte-identical between runs on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 SIMULATION = "simulated:"
-MEASURED = "medians; memory is peak resident, or allocated on a GPU"  # what columns of costs are
-TEXT = "text"  # the output of a causal language model, which has no precisions of its own
+MEASURED = "medians; memory is peak resident, or allocated on a GPU"  # how the columns of cost tables were measured
+TEXT = "text"  # label of the output of a causal language model, which has no precisions
 LONGEST_FOLDER = 200  # bytes
 LOWER_IS_BETTER = ("bits_per_byte",)
 # The first and the last row of a decomposition; between them are its components.
 FROM_FLOAT, TOTAL = "float", "total"
-FORMS = ("csv", "md", "tex")
-# A file of results/published: besides these, keys of the study's matrix. Which long table a figure is one of; what it is of.
+FORMS = ("csv", "md", "tex")  # file formats of a wide table
+# Columns of a file in results/published besides keys of the study's matrix; `table` names the long table that has such values.
 PUBLISHED_COLUMNS = ("table", "method", "deploy", "task", "precision", "metric", "value", "source")
 PUBLISHED_TABLES = ("scores", "ranks", "drift", "cost", "training")
 METRIC_NAMES = {  # of metrics that are not of a ranking
@@ -29,7 +29,7 @@ METRIC_NAMES = {  # of metrics that are not of a ranking
 
 
 def metric_label(metric: str) -> str:
-    """'ndcg@10' → 'nDCG@10', 'spearman' → "Spearman's ρ"."""
+    """Return the label of a metric: 'ndcg@10' → 'nDCG@10', 'spearman' → "Spearman's ρ"."""
     name, at, cutoff = metric.partition("@")
     if at and name in METRICS.names():
         return METRICS.get(name).label + at + cutoff
@@ -37,22 +37,22 @@ def metric_label(metric: str) -> str:
 
 
 def simulation(scheme: str, activations: bool = True) -> str:
-    """What the forward pass of training, with a scheme's fake quantizers, is called where deployments are named.
+    """Return the deployment name of the forward pass of training with a scheme's fake quantizers.
 
-    Without `activations`: the same with weights alone quantized, which nothing is trained in.
+    Without `activations`, only weights are quantized in this forward pass; no model is trained in it.
     """
     return SIMULATION + scheme + ("" if activations else ":weights")
 
 
 def is_simulation(deployment: str) -> bool:
-    """Whether a name is that of a forward pass of training."""
+    """Return whether a deployment's name is that of a forward pass of training."""
     return deployment.startswith(SIMULATION)
 
 
 def model_folder(run: str) -> str:
-    """The folder of a run in a study's models/, in letters and of a length that all file systems and shells take.
+    """Return the name of a run's folder in a study's models/, in characters and of a length that all file systems and shells accept.
 
-    The run of METHOD:SCHEME has METHOD+SCHEME, which no other method can be called.
+    The folder of METHOD:SCHEME is METHOD+SCHEME, which cannot be the name of another method.
     """
     folder = re.sub(r"[^\w.=+-]+", "-", run.replace(":", "+"))
     if folder == run.replace("/", "-").replace(":", "+") and len(folder.encode()) <= LONGEST_FOLDER:

@@ -1,4 +1,4 @@
-"""What tables and plots call an output: precisions, and what else is unusual about how it is compared."""
+"""Labels of outputs in tables and plots: the precisions, and whatever is unusual about how embeddings are compared."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -20,15 +20,18 @@ SCORING = {
 
 
 def precision_label(query_precision: str, doc_precision: str) -> str:
-    """'int8'; 'float32 × binary' for queries × documents."""
+    """Return 'int8', or 'float32 × binary' where queries and documents differ."""
     return query_precision if query_precision == doc_precision else f"{query_precision} × {doc_precision}"
 
 
 def output_label(score: Mapping[Any, Any]) -> str:
-    """Of a row of scores.csv, its rotation apart: 'int8'; 'int8 codes, ranges per call'; 'binary → float32 of 40, 128 dimensions'."""
+    """Return the label of a row of scores.csv, without its rotation.
+
+    Examples: 'int8'; 'int8 codes, ranges per call'; 'binary → float32 of 40, 128 dimensions'.
+    """
     label = precision_label(score["query_precision"], score["doc_precision"])
     label += SCORING.get(score["scoring"], "")
-    compat = score["scoring"] in COMPAT  # whose ranges are always those of each call
+    compat = score["scoring"] in COMPAT  # these libraries always fit ranges on each call
     if score["rescoring"] != "none":
         label += f" → {score['rescoring'].replace(', ', ' → ')}"
     more = [] if score["ranges"] in USUAL_RANGES or compat else [RANGES[score["ranges"]]]
@@ -40,18 +43,18 @@ def output_label(score: Mapping[Any, Any]) -> str:
 
 
 def precision_labels(scores: pd.DataFrame) -> pd.Series:
-    """`output_label` of each row of scores.csv."""
+    """Return `output_label` of each row of scores.csv, with the index of the rows."""
     columns = scores[["query_precision", "doc_precision", "scoring", "ranges", "rescoring", "index", "dimensions"]]
     labels = [output_label(row) for row in columns.to_dict("records")]
     return pd.Series(labels, index=scores.index, dtype=object)
 
 
 def output_labels(scores: pd.DataFrame) -> pd.Series:
-    """The same, with the rotation before it, if any, in a line of its own."""
-    turned = scores["rotation"].where(scores["rotation"] != "none", "")
-    return turned.where(turned == "", turned + ":\n") + precision_labels(scores)
+    """Return `precision_labels` with the rotation, if there is one, on a line before the label."""
+    rotations = scores["rotation"].where(scores["rotation"] != "none", "")
+    return rotations.where(rotations == "", rotations + ":\n") + precision_labels(scores)
 
 
 def on_axes(scores: pd.DataFrame, labels: Collection[str]) -> pd.DataFrame:
-    """The rows of scores.csv on these axes."""
+    """Return the rows of scores.csv whose rotation has one of the labels."""
     return scores[scores["rotation"].isin(labels)]

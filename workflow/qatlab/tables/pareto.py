@@ -1,4 +1,4 @@
-"""What a document's bytes and a query's time buy: every output of a study, and those that no other one beats."""
+"""Trade-off of quality, bytes per document and search speed: all outputs of a study, and those on the Pareto frontier."""
 
 from typing import TYPE_CHECKING
 
@@ -18,30 +18,31 @@ if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
 
 
-SAME_SPEED = 0.8  # slower by less than this factor is not slower: timings are noisy
+SAME_SPEED = 0.8  # at this share of another's speed or more, an output counts as equally fast: timings are noisy
 OUTPUT = ["rotation", "output"]
-FITTED = "fitted on"  # the column of wide tables
+FITTED = "fitted on"  # column of wide tables
 
 
 def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """A row for each method, deployment, rotation and output.
+    """Return one row per method, deployment, rotation and output.
 
     Args:
-        scores: scores.csv. How other libraries score is left out: it is no way to ship.
-        search: search.csv.
-        metric: whose mean over tasks, of means over seeds, is a point's value.
+        scores: scores.csv. Rows that reproduce how other libraries score are left out: they are not a deployable output.
+        search: search.csv, with the bytes per document and the speed of each output.
+        metric: name of the metric whose mean over tasks, of means over seeds, is a point's value.
 
     Returns:
         The columns that name a point, and
-        value, bytes: the metric; what is stored of a document;
-        queries_per_second: the median over tasks and runs: what a query costs does not depend on whose embeddings are compared;
-        depth: documents that the first step of rescoring compares, 0 without;
+        value: the metric;
+        bytes: the bytes stored per document;
+        queries_per_second: the median over tasks and runs, because the cost of a query does not depend on the embeddings' values;
+        depth: the number of documents that rescoring compares in its first step, or 0 without rescoring;
         fitted_on: what the output's axes were fitted on;
-        best: whether no other method of the deployment scores better at this output, in as many bytes;
-        on_line: whether no best point of the deployment, fitted on no more than this one, is smaller and better;
-        on_frontier: whether none of these is smaller, better and faster.
+        best: whether no other method of the deployment scores better at this output in as many bytes;
+        on_line: whether no best point of the deployment that was fitted on the same or on less is smaller and better;
+        on_frontier: whether none of these points is smaller, better and faster.
 
-        Without those that lack a seed or task: they are no better or worse than others for it.
+        Points that lack a seed or a task are left out, because their means are not comparable with the others'.
     """
     keys = [*row_keys(scores), "deploy", *OUTPUT]
     scores, search = with_status(scores), with_status(search)
@@ -49,35 +50,35 @@ def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFr
     tasks = chosen.groupby(keys, sort=False, dropna=False)["task"].transform("nunique")
     chosen = chosen[tasks == chosen["task"].nunique()]  # a corpus may have too few documents for some axes
     if chosen[STATUS].ne(OK).any():
-        whole = chosen.groupby(keys, sort=False, dropna=False)[STATUS].transform(worst) == OK
-        chosen, search = chosen[whole], search[search[STATUS] == OK].astype({"stored_bytes": int})
-    of_tasks = chosen.groupby([*keys, "task"], sort=False, dropna=False)["value"].mean()
-    values = of_tasks.groupby(keys, sort=False, dropna=False).mean().reset_index()
+        complete = chosen.groupby(keys, sort=False, dropna=False)[STATUS].transform(worst) == OK
+        chosen, search = chosen[complete], search[search[STATUS] == OK].astype({"stored_bytes": int})
+    task_means = chosen.groupby([*keys, "task"], sort=False, dropna=False)["value"].mean()
+    values = task_means.groupby(keys, sort=False, dropna=False).mean().reset_index()
     search = search.assign(output=precision_labels).rename(columns={"stored_bytes": "bytes"})
-    found = values.merge(search[[*keys, "bytes"]].drop_duplicates(keys), on=keys, how="left")
+    table = values.merge(search[[*keys, "bytes"]].drop_duplicates(keys), on=keys, how="left")
     speed = search.groupby([*OUTPUT, "bytes"], sort=False)["queries_per_second"].median().reset_index()
-    found = found.merge(speed, on=[*OUTPUT, "bytes"], how="left")
+    table = table.merge(speed, on=[*OUTPUT, "bytes"], how="left")
     depths = chosen.assign(depth=chosen["rescoring"].str.extract(r"of (\d+)", expand=False).astype(float).fillna(0))
-    of_output = depths.drop_duplicates(OUTPUT)[[*OUTPUT, "depth", "doc_precision", "fitted_on"]]
-    found = found.merge(of_output, on=OUTPUT, how="left")
-    leading = found.groupby(["deploy", *OUTPUT, "bytes"], sort=False)["value"].idxmax()
-    found["best"] = found.index.isin(leading)
+    output_properties = depths.drop_duplicates(OUTPUT)[[*OUTPUT, "depth", "doc_precision", "fitted_on"]]
+    table = table.merge(output_properties, on=OUTPUT, how="left")
+    leading = table.groupby(["deploy", *OUTPUT, "bytes"], sort=False)["value"].idxmax()
+    table["best"] = table.index.isin(leading)
     for name, faster in (("on_line", False), ("on_frontier", True)):
-        found[name] = False
-        for _, rows in found[found["best"]].groupby("deploy", sort=False):
-            found.loc[rows.index, name] = unbeaten(rows, faster)
-    return found
+        table[name] = False
+        for _, rows in table[table["best"]].groupby("deploy", sort=False):
+            table.loc[rows.index, name] = unbeaten(rows, faster)
+    return table
 
 
 def pareto(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The best point of each deployment and output, by falling bytes; no timings, so that it is the same from run to run."""
+    """Return the best point of each deployment and output, by descending bytes; without timings, so that it is identical between runs."""
     table = points(scores, search, metric)
     keys = [*row_keys(scores), "deploy", *OUTPUT, "fitted_on"]
     table = table[table["best"]].assign(order=lambda rows: pd.factorize(rows["deploy"])[0])
     table = table.sort_values(["order", "bytes", "value"], ascending=[True, False, False], kind="stable")
     planned = scores[(scores["metric"] == metric) & ~scores["scoring"].isin(COMPAT)]
-    told_anyway = [name for name in ("rotation", "fitted_on") if planned[name].eq("none").all()]
-    shown = table[keys].drop(columns=told_anyway)
+    constant_columns = [name for name in ("rotation", "fitted_on") if planned[name].eq("none").all()]
+    shown = table[keys].drop(columns=constant_columns)
     shown = shown.rename(columns={"output": "output precision", "fitted_on": FITTED}).assign(
         **{
             "bytes per document": table["bytes"].map("{:,.0f}".format),
@@ -89,27 +90,32 @@ def pareto(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFr
 
 
 def _without_any(scores: pd.DataFrame, shown: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Rows of the outputs that no method has all figures of."""
+    """Return rows for the outputs that no method has complete results for, filled with their status."""
     rows = with_status(scores)
     rows = rows[(rows["metric"] == metric) & ~rows["scoring"].isin(COMPAT) & (rows[STATUS] != OK)]
     rows = rows.assign(**{"output precision": precision_labels}).rename(columns={"fitted_on": FITTED})
-    of = [column for column in ("deploy", "rotation", "output precision", FITTED) if column in shown]
-    there = set(shown[of].itertuples(index=False, name=None))
-    words = rows.groupby(of, sort=False)[STATUS].agg(worst).reset_index()
-    gone = words[[row not in there for row in words[of].itertuples(index=False, name=None)]]
+    keys = [column for column in ("deploy", "rotation", "output precision", FITTED) if column in shown]
+    shown_keys = set(shown[keys].itertuples(index=False, name=None))
+    statuses = rows.groupby(keys, sort=False)[STATUS].agg(worst).reset_index()
+    absent = statuses[[row not in shown_keys for row in statuses[keys].itertuples(index=False, name=None)]]
     return pd.DataFrame(
-        [dict.fromkeys(shown.columns, row[STATUS]) | {key: row[key] for key in of} for row in gone.to_dict("records")]
+        [
+            dict.fromkeys(shown.columns, row[STATUS]) | {key: row[key] for key in keys}
+            for row in absent.to_dict("records")
+        ]
     )
 
 
 def unbeaten(rows: pd.DataFrame, by_speed: bool) -> np.ndarray:
-    """(n,) whether no other row, fitted on the same or on less, is as good in everything, and better in something.
+    """Return, as booleans of shape (n,), which rows no other row beats.
 
-    What knows the searched documents never beats what does not: the two are not had under the same conditions.
+    A row beats another one if it was fitted on the same or on less, is as good in every respect, and is better in one. An output fitted
+    on the searched documents never beats one that was not: the two are not available under the same conditions. Speed counts only
+    with `by_speed`.
     """
     size, value = rows["bytes"].to_numpy(), rows["value"].to_numpy()
-    knows = rows["fitted_on"].map(FITTED_ON.index).to_numpy()
-    as_good = (size[:, None] <= size) & (value[:, None] >= value) & (knows[:, None] <= knows)
+    fitted = rows["fitted_on"].map(FITTED_ON.index).to_numpy()
+    as_good = (size[:, None] <= size) & (value[:, None] >= value) & (fitted[:, None] <= fitted)
     better = (size[:, None] < size) | (value[:, None] > value)
     if by_speed:
         speed = rows["queries_per_second"].to_numpy()
@@ -128,20 +134,21 @@ def stored_otherwise(study: StudyRecord) -> bool:
 
 @TABLES.register("pareto")
 class Pareto(Table):
-    """Table of what a document's bytes buy."""
+    """Table of the best score of each output, by bytes per document."""
 
     place = 60
     caption = """\
-What a document's bytes buy: of each deployment and output, the method that scores best (mean of tasks and seeds). Bytes count
-all that is stored of a document, its copies for rescoring too. The frontier holds what no other output of its deployment beats: in
-the table and along the plot's line, by being smaller and better; among the plot's numbered points, by being smaller, better and
-faster (a fifth faster or slower counts as equal). What was fitted on the searched corpus, or on training documents, beats only what was
-fitted on as much or more: there is a line for each. Queries per second are medians over tasks and runs, from ``tables/search.csv``:
-exhaustive search of all queries at once, rescoring included, with documents ready to be compared. They depend on the machine.
+Scores by bytes per document: for each deployment and output, the method that scores best (mean of tasks and seeds). Bytes count
+everything that is stored per document, including copies for rescoring. The frontier consists of the outputs that no other output of the
+same deployment beats: in the table and along the plot's line, by being smaller and better; among the plot's numbered points, by being
+smaller, better and faster (a fifth faster or slower counts as equal). An output that was fitted on the searched corpus, or on training
+documents, beats only outputs that were fitted on as much or more; the plot has one line for each. Queries per second are medians over
+tasks and runs, from ``tables/search.csv``: exhaustive search of all queries at once, including rescoring, with documents already
+prepared for comparison. They depend on the machine.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study searches embeddings at more than one output."""
         return stored_otherwise(study)
 
     def title(self, gathered: "Gathered") -> str:

@@ -1,4 +1,4 @@
-"""Is the grid trained for the grid shipped? Each deployment against the fake-quantized forward pass of the training."""
+"""Parity of the grid trained for and the grid shipped: each deployment against the fake-quantized forward pass of training."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -16,27 +16,29 @@ if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
 
 
-SAME_GRID = 0.9995  # least cosine similarity of a text that two implementations of one grid leave
+SAME_GRID = 0.9995  # minimum cosine similarity of a text's embeddings under two implementations of one grid
 
 
 def parity(drift: pd.DataFrame, runs: Sequence[RunRecord]) -> pd.DataFrame:
-    """A row per scheme and method, a column per deployment: least (and mean) cosine similarity, text by text.
+    """Return one row per scheme and method, with one column per deployment: minimum (and mean) cosine similarity over all texts.
 
     Args:
-        drift: drift.csv.
-        runs: the study's runs.
+        drift: drift.csv; only comparisons with forward passes of training are used.
+        runs: the study's runs, which have the scheme of each.
     """
     schemes = {run.name: run.scheme for run in runs}
     chosen = drift[[is_simulation(reference) for reference in drift["reference"]]]
     chosen = chosen.assign(scheme=chosen["run"].map(schemes))
     keys = ["scheme", *row_keys(chosen)]
-    whole, statuses = by_seed(chosen, [*keys, "deploy"])
-    grouped = whole.groupby([*keys, "deploy"], sort=False, dropna=False).agg(
+    complete, statuses = by_seed(chosen, [*keys, "deploy"])
+    grouped = complete.groupby([*keys, "deploy"], sort=False, dropna=False).agg(
         least=("min", "min"), mean=("mean", "mean")
     )
-    figures = {of: f"{row['least']:.6f} ({row['mean']:.6f})" for of, row in grouped.iterrows()}
-    told = statuses.set_index([*keys, "deploy"])[STATUS]
-    cells = pd.Series([cell(figures.get(of, ""), of_group) for of, of_group in told.items()], index=told.index)
+    similarities = {key: f"{row['least']:.6f} ({row['mean']:.6f})" for key, row in grouped.iterrows()}
+    cell_statuses = statuses.set_index([*keys, "deploy"])[STATUS]
+    cells = pd.Series(
+        [cell(similarities.get(key, ""), group) for key, group in cell_statuses.items()], index=cell_statuses.index
+    )
     order = list(dict.fromkeys(chosen["deploy"]))
     return cells.unstack("deploy")[order].reset_index().rename_axis(columns=None)
 
@@ -47,20 +49,20 @@ class Parity(Table):
 
     place = 130
     caption = """\
-Whether the grid trained for is the grid shipped: each deployment's embeddings against the fake-quantized forward pass that
-training ran in. Least cosine similarity over all texts of the tasks (mean in brackets). At .9995 or more the grids are one.
-Less is another grid; or the same, whose rounding decisions drift apart: where activations are quantized by whole tensor, a
-difference in a value's last digit moves it into the next cell, and that others after it.
+Whether the grid trained for is the grid shipped: each deployment's embeddings against the fake-quantized forward pass of
+training. Minimum cosine similarity over all texts of the tasks (mean in brackets). At .9995 or more the two grids are the same. A
+lower value means another grid, or the same grid with different rounding decisions: where activations are quantized per tensor, a
+difference in a value's last digit can move it into the next cell, which changes the values computed from it.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether a deployment is compared with a forward pass of training."""
         return any(map(is_simulation, drift_references(study)))
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
-        what = "Least (mean) cosine similarity of a text to the fake-quantized forward pass of training"
-        return f"{what}; at {SAME_GRID:g} or more the grids are one{kernel_note(gathered.drift)}"
+        similarity = "Least (mean) cosine similarity of a text to the fake-quantized forward pass of training"
+        return f"{similarity}; at {SAME_GRID:g} or more the grids are one{kernel_note(gathered.drift)}"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""

@@ -1,4 +1,4 @@
-"""Each query's figure, of every form that a study ships embeddings in: what differences are paired by."""
+"""Per-query results of every variant in which a study ships embeddings, by which differences are paired."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,49 +16,52 @@ from qatlab.tables.outputs import output_label
 
 
 class Form(NamedTuple):
-    """How embeddings reach a user: whose they are, how they were made, and how they are stored."""
+    """One variant of shipped embeddings: its method and cell, its deployment, and the output in which embeddings are stored."""
 
     method: str
     varied: tuple[Any, ...]  # what else the matrix varies, in the order of its keys
     deploy: str
-    kernel: str  # what integers were multiplied with, or ""
+    kernel: str  # instructions that multiplied the integers, or ""
     rotation: str
-    output: str  # as tables call it
+    output: str  # its label in tables
 
 
 BySeed = dict[int | None, dict[str, np.ndarray]]
-"""By seed (None for an untrained model), by task: (queries,) float64, in the order of the task's queries."""
+"""Results by seed (None for an untrained model), then by task: (queries,) float64, in the order of the task's queries."""
 
 
 class Figures(dict[Any, BySeed]):
-    """Figures by what they are of. Those that a failed job would have made are NaN, and `gaps` says of which seeds, and why.
+    """Per-query results by variant. The results of failed jobs are NaN.
 
-    `outputs` has, by form, what scores.csv says of the output; `doc_bytes` is None where no job has told it.
+    Attributes:
+        outputs: by variant, the columns of scores.csv that describe its output; `doc_bytes` is None where no job has reported it.
+        gaps: by variant, the status of each seed whose results are missing.
+        lengths: by task, results of any variant, which have the length of all.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.outputs: dict[Any, OutputColumns] = {}
         self.gaps: dict[Any, dict[int | None, str]] = {}
-        self.lengths: dict[str, np.ndarray] = {}  # by task, some form's
+        self.lengths: dict[str, np.ndarray] = {}
 
     def put(self, key: Any, seed: int | None, task: str, values: np.ndarray) -> None:
-        """Figures that are there."""
+        """Add the results of one seed and task."""
         self.lengths.setdefault(task, values)
         self.setdefault(key, {}).setdefault(seed, {})[task] = values
 
     def put_gap(self, key: Any, seed: int | None, task: str, status: str) -> None:
-        """Figures that are not; `close` makes them as long as the others."""
+        """Record that the results of one seed and task are missing; `close` pads them with NaN to the common length."""
         self.gaps.setdefault(key, {}).setdefault(seed, status)
         self.setdefault(key, {}).setdefault(seed, {})[task] = nothing_like(None)
 
     def describe(self, key: Any, output: OutputColumns) -> None:
-        """Keep what a row of scores says of an output; a failed job's does not know how many bytes a document takes."""
+        """Store the description of an output; one from a failed job, which lacks the bytes per document, is replaced by a later one."""
         if key not in self.outputs or self.outputs[key]["doc_bytes"] is None:
             self.outputs[key] = output
 
     def on_axes(self, labels: Collection[str]) -> "Figures":
-        """Those of forms whose rotation is among the labels."""
+        """Return the results of the variants whose rotation has one of the labels."""
         chosen = Figures()
         chosen.lengths, chosen.outputs = self.lengths, self.outputs
         chosen.update({form: by_seed for form, by_seed in self.items() if form.rotation in labels})
@@ -66,7 +69,7 @@ class Figures(dict[Any, BySeed]):
         return chosen
 
     def close(self) -> None:
-        """Ends the reading."""
+        """Give missing results the length of the others, after all results have been added."""
         for key, seeds in self.gaps.items():
             for seed in seeds:
                 for task, values in self[key][seed].items():
@@ -75,7 +78,7 @@ class Figures(dict[Any, BySeed]):
 
 
 def statuses(figures: Mapping[Any, BySeed], key: Any) -> list[str]:
-    """Of each seed of a key."""
+    """Return the status of each seed of a variant, in the order of its results."""
     gaps = figures.gaps.get(key, {}) if isinstance(figures, Figures) else {}
     return [gaps.get(seed, OK) for seed in figures[key]]
 
@@ -83,27 +86,28 @@ def statuses(figures: Mapping[Any, BySeed], key: Any) -> list[str]:
 def per_query(
     runs: Sequence[RunRecord], results: Path, metrics: Mapping[str, str], missing: Missing = WHOLE
 ) -> Figures:
-    """The figures of one metric a task, from the score artifacts.
+    """Read one metric per task from the score artifacts.
 
     Args:
         runs: the study's runs.
-        metrics: by task; others are left out.
-        missing: what is not there.
+        results: folder of the artifacts.
+        metrics: name of the metric to read, by task; other tasks are left out.
+        missing: the missing artifacts and their status.
     """
     figures, kernels = Figures(), KernelsSeen(runs, results, missing)
     for run in runs:
         for entry in run.evaluations:
             if entry.score is not None and entry.task in metrics:
-                of = (run.method, run.cell, entry.deploy, kernels.of(run, entry) or "")
+                variant = (run.method, run.cell, entry.deploy, kernels.of(run, entry) or "")
                 status, metric = missing.status(entry.score), metrics[entry.task]
                 if status != OK:
                     for score in _of_metric(missing.figures(entry.score), metric):
-                        form = Form(*of, score["rotation"], output_label(score))
+                        form = Form(*variant, score["rotation"], output_label(score))
                         figures.describe(form, score)
                         figures.put_gap(form, run.seed, entry.task, status)
                     continue
                 for score, values in _columns(results / entry.score, metric):
-                    form = Form(*of, score["rotation"], output_label(score))
+                    form = Form(*variant, score["rotation"], output_label(score))
                     figures.describe(form, score)
                     figures.put(form, run.seed, entry.task, values)
     figures.close()
@@ -115,7 +119,7 @@ def _of_metric(scores: list[ScoreRow], metric: str) -> list[ScoreRow]:
 
 
 def _columns(folder: Path, metric: str) -> Iterator[tuple[ScoreRow, np.ndarray]]:
-    """Of each output, in the order of scores.json, which is that of the columns."""
+    """Yield each output with its per-query results, in the order of scores.json, which is the order of the columns."""
     scores = _of_metric(read_scores(folder), metric)
     table = pq.read_table(folder / "per_query.parquet")
     columns = [name for name in table.column_names if name.endswith(f"/{metric}")]
@@ -124,7 +128,7 @@ def _columns(folder: Path, metric: str) -> Iterator[tuple[ScoreRow, np.ndarray]]
 
 
 def paired(ours: BySeed, theirs: BySeed) -> list[np.ndarray]:
-    """One form's figures less another's, of each task: (seeds, queries), over the seeds and tasks that both have.
+    """Subtract one variant's results from another's: for each task an array (seeds, queries), over the seeds and tasks that both have.
 
     An untrained model, which has no seed, is compared with every seed of the other.
     """
@@ -140,11 +144,11 @@ def _of_seed(figures: BySeed, seed: int | None) -> dict[str, np.ndarray] | None:
 
 
 def seed_means(figures: BySeed) -> dict[int | None, float]:
-    """The mean of the tasks' means, by seed; NaN where a task's figures are not there."""
+    """Return the mean of the tasks' means, by seed; NaN where a task's results are missing."""
     return {seed: float(np.mean([v.mean() for v in tasks.values()])) for seed, tasks in figures.items()}
 
 
 def mean_cell(figures: Mapping[Any, BySeed], key: Any) -> str:
-    """The mean over the seeds that have all tasks, and which have not."""
+    """Return the text of a cell: the mean over the seeds that have all tasks, and the status of the others."""
     values = [mean for mean in seed_means(figures[key]).values() if not np.isnan(mean)]
     return cell(f"{np.mean(values):.4f}" if values else "", statuses(figures, key))

@@ -1,4 +1,4 @@
-"""Others' published figures beside the study's own: what was asked again, and what came out."""
+"""Others' published results beside the study's own."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,63 +22,69 @@ ALL_TASKS = "mean"
 DRIFT = ("min", "max", "mean", "mean_distance")
 COST = ("seconds_per_step", "steps", "train_seconds", "peak_memory_mb", "bytes_on_disk")
 FIGURE = ("table", "deploy", "task", "precision", "metric")
-TOLD = ("value", "source", "note")
-RANKS = range(1, 7)  # the best and five hard negatives
-DIGITS = 4  # that are shown of a figure, or more where it is published with more
+DESCRIPTION = ("value", "source", "note")
+RANKS = range(1, 7)  # ranks among the positive and its five hard negatives
+DIGITS = 4  # decimals that are shown, or more where the published value has more
 
 
 def published(theirs: pd.DataFrame, ours: pd.DataFrame, stands_for: dict[str, dict[str, object]]) -> pd.DataFrame:
-    """A row per published figure: it, ours (mean ± standard deviation over seeds), and ours less it, unless seeds are missing.
+    """Return one row per published value: the value, ours (mean ± standard deviation over seeds), and ours − published.
+
+    The difference is a status where seeds are missing.
 
     Args:
-        theirs: a file of results/published, all of it text; of the study as its file has it.
-        ours: figures, of `figures`.
-        stands_for: by matrix key, `task`, `texts` and `deploy`: what names of this scale stand for in the study's file.
+        theirs: a file of results/published, read as text; its names are those of the study's file.
+        ours: the study's own results, from `figures`.
+        stands_for: by matrix key, `task`, `texts` and `deploy`: the names in the study's file, by the names that replace them at this
+            scale.
     """
-    keys = [column for column in theirs.columns if column not in (*FIGURE, *TOLD)]
+    keys = [column for column in theirs.columns if column not in (*FIGURE, *DESCRIPTION)]
     ours = _as_written(ours, stands_for)
-    what = [*FIGURE, *keys]
-    by_seed = means(ours, [*what, "seed"]).sort_values("seed", kind="stable")
+    columns = [*FIGURE, *keys]
+    by_seed = means(ours, [*columns, "seed"]).sort_values("seed", kind="stable")
     values: dict[tuple[str, ...], list[tuple[float, str]]] = {}
-    names = by_seed[what].astype(str).itertuples(index=False, name=None)
-    for of, value, status in zip(names, by_seed["value"], by_seed[STATUS], strict=True):
-        values.setdefault(of, []).append((value, status))
+    names = by_seed[columns].astype(str).itertuples(index=False, name=None)
+    for key, value, status in zip(names, by_seed["value"], by_seed[STATUS], strict=True):
+        values.setdefault(key, []).append((value, status))
     table = pd.DataFrame([_row(row, keys, values) for row in theirs.to_dict("records")])
     order = [*keys, *(column for column in FIGURE[1:] if column in table.columns)]
     return table[[*order, *(column for column in table.columns if column not in order)]]
 
 
 def _row(
-    row: dict[Any, Any], keys: list[str], values: dict[tuple[str, ...], list[tuple[float, str]]]
+    row: dict[Any, Any], keys: list[str], own: dict[tuple[str, ...], list[tuple[float, str]]]
 ) -> dict[str, object]:
-    of_seeds = values.get(tuple(str(row[key]) for key in (*FIGURE, *keys)), [])
-    statuses = [status for _, status in of_seeds]
-    found, word = [value for value, status in of_seeds if status == OK], worst(statuses)
+    seeds = own.get(tuple(str(row[key]) for key in (*FIGURE, *keys)), [])
+    statuses = [status for _, status in seeds]
+    values, worst_status = [value for value, status in seeds if status == OK], worst(statuses)
     digits = max(len(row["value"].partition(".")[2]), DIGITS if row["table"] != "cost" else 0)
-    deviation = f" ± {np.std(found, ddof=1):.{digits}f}" if len(found) > 1 else ""
-    told = {
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    cells = {
         "published": row["value"] or None,
-        "ours": cell(f"{np.mean(found):.{digits}f}{deviation}" if found else "", statuses) if of_seeds else None,
-        "ours − published": f"{np.mean(found) - float(row['value']):+.{digits}f}" if found and row["value"] else None,
+        "ours": cell(f"{np.mean(values):.{digits}f}{deviation}" if values else "", statuses) if seeds else None,
+        "ours − published": f"{np.mean(values) - float(row['value']):+.{digits}f}" if values and row["value"] else None,
     }
-    if row["value"] and word != OK:
-        told["ours − published"] = word
+    if row["value"] and worst_status != OK:
+        cells["ours − published"] = worst_status
     return {
         **{key: row[key] for key in keys},
         **{key: row[key] for key in FIGURE[1:] if row[key]},
-        **told,
+        **cells,
         "note": row.get("note") or None,
     }
 
 
 def _as_written(ours: pd.DataFrame, stands_for: dict[str, dict[str, object]]) -> pd.DataFrame:
-    """With the names that the study's file has for what it is at this scale."""
+    """Replace the names of this scale by those in the study's file."""
     names = {**stands_for.get("task", {}), **stands_for.get("texts", {}), ALL_TASKS: ALL_TASKS}
-    told = {"task": names, "deploy": stands_for["deploy"]}
+    replacements = {"task": names, "deploy": stands_for["deploy"]}
     for column in ours.columns.difference([*FIGURE, "seed", "value", STATUS]):
-        told[column] = stands_for.get(column, {})
+        replacements[column] = stands_for.get(column, {})
     return ours.assign(
-        **{column: ours[column].map(lambda value, to=to: to.get(str(value), value)) for column, to in told.items()}
+        **{
+            column: ours[column].map(lambda value, to=to: to.get(str(value), value))
+            for column, to in replacements.items()
+        }
     )
 
 
@@ -90,10 +96,18 @@ def figures(
     cost: pd.DataFrame,
     missing: Missing = WHOLE,
 ) -> pd.DataFrame:
-    """Every figure of a study that others may have published, in long form.
+    """Return all results of a study that others may have published, in long form.
 
-    Columns are those of a published file, `seed`, `status`, and the matrix's keys. What is not of a deployment, task or precision has ""
-    there; of scores there is the mean of the tasks too.
+    The columns are those of a published file, `seed`, `status`, and the matrix's keys. Results that belong to no deployment, task or
+    precision have "" in that column. For scores, the mean of the tasks is included.
+
+    Args:
+        runs: the study's runs.
+        results: folder of the artifacts.
+        scores: scores.csv; only rows without a rotation are used.
+        drift: drift.csv.
+        cost: cost.csv.
+        missing: the missing artifacts and their status.
     """
     scores, drift, cost = with_status(scores), with_status(drift), with_status(cost)
     scored = scores.assign(table="scores", precision=precision_labels(scores))
@@ -112,10 +126,10 @@ def figures(
         pd.DataFrame(_ranks(runs, results, missing)),
     ]
     together = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    known = together["value"].notna()
-    together[STATUS] = together[STATUS].where(~known, OK)  # a row of costs may lack some of them
+    is_present = together["value"].notna()
+    together[STATUS] = together[STATUS].where(~is_present, OK)  # a row of cost.csv may have only some of its values
     columns = together[[*FIGURE, "method", "seed", "value", STATUS, *_varied(together)]]
-    columns = columns[known | columns[STATUS].ne(OK)]
+    columns = columns[is_present | columns[STATUS].ne(OK)]
     columns = columns.fillna(dict.fromkeys(FIGURE, ""))
     return columns.rename(columns=lambda column: column.removeprefix(VARIED_PREFIX))
 
@@ -130,47 +144,47 @@ def _varied(table: pd.DataFrame) -> list[str]:
 
 
 def _losses(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterator[dict[str, object]]:
-    """Of the last step of each training, and the mean of all."""
+    """Yield the loss of the last step of each training, and the mean over all steps."""
     for run in runs:
         log, status = results / run.trained / "log.csv", missing.status(run.trained)
-        found = {"last_loss": np.nan, "mean_loss": np.nan}
+        losses = {"last_loss": np.nan, "mean_loss": np.nan}
         if status == OK and log.exists():
-            losses = pd.read_csv(log)["loss"]
-            found = {"last_loss": losses.iloc[-1], "mean_loss": losses.mean()}
+            column = pd.read_csv(log)["loss"]
+            losses = {"last_loss": column.iloc[-1], "mean_loss": column.mean()}
         if run.seed is not None:
-            for metric, value in found.items():
-                yield {**_of(run), "table": "training", "metric": metric, "value": value, STATUS: status}
+            for metric, value in losses.items():
+                yield {**_run_columns(run), "table": "training", "metric": metric, "value": value, STATUS: status}
 
 
 def _ranks(runs: Sequence[RunRecord], results: Path, missing: Missing) -> Iterator[dict[str, object]]:
-    """Of withheld records: the share whose answer stands first, second and so on."""
+    """Yield the shares of held-out triplets whose answer ranks first, second and so on."""
     tasks = {entry.task for run in runs for entry in run.evaluations if entry.score is not None}
     for run in runs:
         figures = per_query([run], results, dict.fromkeys(tasks, "rank"), missing).on_axes(["none"])
         for form, by_seed in figures.items():
             for by_task in by_seed.values():
                 for task, ranks in by_task.items():
-                    there = not np.isnan(ranks).any()
-                    status = OK if there else worst(figures.gaps[form].values())
+                    is_complete = not np.isnan(ranks).any()
+                    status = OK if is_complete else worst(figures.gaps[form].values())
                     for rank in RANKS:
                         yield {
-                            **_of(run), "table": "ranks", "deploy": form.deploy, "task": task, "precision": form.output,
+                            **_run_columns(run), "table": "ranks", "deploy": form.deploy, "task": task, "precision": form.output,
                             "metric": f"share at rank {rank}", STATUS: status,
-                            "value": float((ranks == rank).mean()) if there else np.nan,
+                            "value": float((ranks == rank).mean()) if is_complete else np.nan,
                         }  # fmt: skip
 
 
-def _of(run: RunRecord) -> dict[str, object]:
+def _run_columns(run: RunRecord) -> dict[str, object]:
     return {"method": run.method, "seed": run.seed, **run.varied}
 
 
 def read_published(path: Path) -> pd.DataFrame:
-    """A file of results/published, all of it text."""
+    """Read a file of results/published, with all columns as text."""
     return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 def scale_note(study: StudyRecord) -> str:
-    """What ours are figures of: 'scale small: all-MiniLM-L6-v2 trained on docstrings'."""
+    """Return scale, models and data of a study: 'scale small: all-MiniLM-L6-v2 trained on docstrings'."""
     runs = study.runs
     models, data = (
         dict.fromkeys(filter(None, names)) for names in zip(*((run.model, run.data) for run in runs), strict=True)
@@ -178,35 +192,35 @@ def scale_note(study: StudyRecord) -> str:
     return f"scale {study.scale}: {', '.join(models)} trained on {', '.join(data)}"
 
 
-def _theirs(gathered: "Gathered") -> pd.DataFrame:
-    assert gathered.published is not None, "the study's published figures are no input of the stage"
+def _published_of(gathered: "Gathered") -> pd.DataFrame:
+    assert gathered.published is not None, "the study's published results are missing from the inputs of the stage"
     return read_published(gathered.published)
 
 
 @TABLES.register("published")
 class PublishedFigures(Table):
-    """Table of others' figures beside the study's own."""
+    """Table of others' published results beside the study's own."""
 
     place = 20
     caption = """\
-Figures that others published, and this study's own of the same methods, as mean ± standard deviation over seeds. The title says
-at which scale, on which model and data the study's own are: at another scale than *full* they ask the same question of another
-model, and are not to be expected to be the same figures.
+Results that others published, and this study's own results of the same methods, as mean ± standard deviation over seeds. The title
+gives the scale, model and data of the study's own results: at another scale than *full* they answer the same question for another
+model, and are not expected to have the same values.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study reproduces a published one."""
         return study.stands_for is not None
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
-        sources = "; ".join(dict.fromkeys(_theirs(gathered)["source"]))
+        sources = "; ".join(dict.fromkeys(_published_of(gathered)["source"]))
         ours = scale_note(gathered.study)
-        return f"Published figures ({sources}) beside ours at {ours} ({gathered.over}){gathered.kernel_note}"
+        return f"Published results ({sources}) beside ours at {ours} ({gathered.over}){gathered.kernel_note}"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""
         ours = figures(
             gathered.runs, gathered.results, gathered.chosen, gathered.drift, gathered.cost, gathered.missing
         )
-        return published(_theirs(gathered), ours, gathered.study.stands_for or {})
+        return published(_published_of(gathered), ours, gathered.study.stands_for or {})

@@ -1,7 +1,7 @@
-"""What every wide table of a study supplies, and the registry of them.
+"""Base class and registry of a study's wide tables.
 
 A table is one class, registered where it is defined. An installed package adds one by the entry point `qatlab.tables`; studies that
-name it in `study.tables` have it where its condition holds.
+name it in `study.tables` get it if its condition holds.
 """
 
 from abc import ABC, abstractmethod
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 class Table(ABC):
-    """A wide table: which studies have it, its title, and its rows.
+    """Wide table: the condition on which a study has it, its title, and its rows.
 
     Attributes:
-        place: among the tables of a study, in ascending order; those of other packages come last.
-        caption: what Snakemake's report says of it, in reStructuredText.
+        place: position among the tables of a study, in ascending order; tables of other packages come last.
+        caption: description in Snakemake's report, in reStructuredText.
     """
 
     place: ClassVar[int] = 1000
@@ -31,7 +31,7 @@ class Table(ABC):
 
     @abstractmethod
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether a study has figures for it. The plan decides by this which files a study gets."""
+        """Return whether a study has results for the table; by this the plan decides which files the study gets."""
 
     @abstractmethod
     def title(self, gathered: "Gathered") -> str:
@@ -39,16 +39,16 @@ class Table(ABC):
 
     @abstractmethod
     def rows(self, gathered: "Gathered") -> "pd.DataFrame":
-        """Return the table as it is written: columns named for people, numbers formatted or as they are."""
+        """Return the table as it is written, with readable column names and with numbers that may be formatted."""
 
 
 class Placed(Protocol):
-    """A table or plot: its place among others, and the condition by which a study has it."""
+    """Interface that tables and plots share: a place among others, and the condition on which a study has it."""
 
     place: ClassVar[int]
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether a study has it."""
+        """Return whether a study has this table or plot."""
 
 
 T = TypeVar("T", bound=Placed)
@@ -59,17 +59,18 @@ def tables_of(study: StudyRecord) -> dict[str, Table]:
     """Return the tables that a study has, by name, in their order.
 
     Raises:
-        UserError: for a name in `study.tables` that is no table of an installed package.
+        UserError: for a name in `study.tables` that is not a table of an installed package.
     """
     return in_place(TABLES, study.tables, study)
 
 
 def in_place(registry: Registry[type[T]], others: Iterable[str], study: StudyRecord) -> dict[str, T]:
-    """Return instances of the registered classes that a study wants, by name, in the order of their places.
+    """Return instances of the registered classes that a study has, by name, in the order of their places.
 
     Args:
-        registry: of classes with `place` and `wanted`.
-        others: names of classes of installed packages that the study asks for, besides those of qatlab.
+        registry: registry of classes with `place` and `wanted`.
+        others: names of classes of installed packages that the study lists; those of qatlab are always considered.
+        study: the study, which decides by `wanted`.
     """
     declared = {name: registry.get(name)() for name in (*registry.built_in, *others)}
     wanted = [name for name, instance in declared.items() if instance.wanted(study)]
@@ -89,5 +90,5 @@ def compares_deployments(study: StudyRecord) -> bool:
 
 
 def trains(study: StudyRecord) -> bool:
-    """Return whether a run has a model of its own."""
+    """Return whether any run of a study trains a model."""
     return any(run.trains for run in study.runs)

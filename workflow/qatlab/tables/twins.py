@@ -1,4 +1,4 @@
-"""QAT − PTQ: a model trained for a scheme beside its twin, trained alike without it and quantized to it after training."""
+"""QAT − PTQ: a model trained for a scheme against its PTQ counterpart, trained without it and quantized to it after training."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -18,45 +18,52 @@ if TYPE_CHECKING:
 
 
 def qat_minus_ptq(
-    figures: dict[Form, BySeed], runs: Sequence[RunRecord], varied: list[str], lower_is_better: bool = False
+    results: dict[Form, BySeed], runs: Sequence[RunRecord], varied: list[str], lower_is_better: bool = False
 ) -> pd.DataFrame:
-    """A row per scheme, method, deployment and output precision; means of the tasks, paired by seed, query and what else varies.
+    """Return one row per scheme, method, deployment and output precision.
+
+    Values are means of the tasks; differences are paired by seed, query and whatever else the matrix varies.
 
     Args:
-        figures: of one metric.
-        runs: the study's runs; `matched` names the deployments on the grid that a run was trained for, `twin`
-            the method that the twin is of.
-        varied: what else the matrix varies, as columns.
-        lower_is_better: whether the metric is a cost.
+        results: per-query results of one metric.
+        runs: the study's runs; `matched` names the deployments on the grid that a run was trained for, `counterpart` the method
+            of its PTQ counterpart.
+        varied: the matrix keys, besides method and seed, that become columns.
+        lower_is_better: whether smaller values of the metric are better.
     """
     trained = {run.method: run for run in runs if run.counterpart}
     rows, pairs = [], []
-    for form in figures:
+    for form in results:
         run = trained.get(form.method)
         if run is None or form.deploy not in run.matched or form.rotation != "none":
             continue
-        twin = form._replace(method=run.counterpart or "")  # of the same integer kernel too
-        if twin in figures and paired(figures[form], figures[twin]):
-            labels = {"scheme": run.matched[form.deploy], "QAT method": form.method, "PTQ of": twin.method}
+        counterpart = form._replace(method=run.counterpart or "")  # with the same integer kernel
+        if counterpart in results and paired(results[form], results[counterpart]):
+            labels = {"scheme": run.matched[form.deploy], "QAT method": form.method, "PTQ of": counterpart.method}
             labels |= dict(zip(varied, form.varied, strict=True))
             rows.append(
-                {**labels, "deploy": form.deploy, "output precision": form.output, **_values(figures, form, twin)}
+                {
+                    **labels,
+                    "deploy": form.deploy,
+                    "output precision": form.output,
+                    **_values(results, form, counterpart),
+                }
             )
-            pairs.append((form, twin))
+            pairs.append((form, counterpart))
     table = pd.DataFrame(rows)
-    if {form.output for form in figures} == {TEXT}:
+    if {form.output for form in results} == {TEXT}:
         table = table.drop(columns="output precision", errors="ignore")
-    told = judged(figures, pairs, lower_is_better).drop(columns=DIFFERENCE, errors="ignore")
-    return pd.concat([table, told], axis=1)
+    judgements = judged(results, pairs, lower_is_better).drop(columns=DIFFERENCE, errors="ignore")
+    return pd.concat([table, judgements], axis=1)
 
 
-def _values(figures: dict[Form, BySeed], form: Form, twin: Form) -> dict[str, object]:
-    """Over the seeds that both have; where one has failed, there is no difference."""
-    word = worst([*statuses(figures, form), *statuses(figures, twin)])
-    if word != OK:
-        means = {"PTQ": mean_cell(figures, twin), "QAT": mean_cell(figures, form)}
-        return {**means, "QAT − PTQ": word, "seeds": word}
-    qat, ptq = seed_means(figures[form]), seed_means(figures[twin])
+def _values(results: dict[Form, BySeed], form: Form, counterpart: Form) -> dict[str, object]:
+    """Return the cells of a row, over the seeds that both variants have; after a failure, a status replaces the difference."""
+    status = worst([*statuses(results, form), *statuses(results, counterpart)])
+    if status != OK:
+        means = {"PTQ": mean_cell(results, counterpart), "QAT": mean_cell(results, form)}
+        return {**means, "QAT − PTQ": status, "seeds": status}
+    qat, ptq = seed_means(results[form]), seed_means(results[counterpart])
     shared = [seed for seed in qat if seed in ptq]
     before, after = np.array([ptq[seed] for seed in shared]), np.array([qat[seed] for seed in shared])
     return {
@@ -73,23 +80,23 @@ def _cell(values: np.ndarray, form: str) -> str:
 
 @TABLES.register("qat_minus_ptq")
 class QatMinusPtq(Table):
-    """Table of what training for a scheme is worth over quantizing after training."""
+    """Table of the benefit of training for a scheme over quantizing after training."""
 
     place = 120
     caption = """\
-What training for a scheme is worth: the model trained for it less the baseline quantized to the same scheme after training,
-both as shipped, seed by seed and query by query; mean of the tasks. Not the difference from the float model. Intervals are by a
-bootstrap over queries and seeds, p-values by a permutation test over queries, corrected for all rows of the table (Holm).
+Benefit of training for a scheme: the model trained for it minus the baseline quantized to the same scheme after training, both as
+shipped, paired by seed and query; mean of the tasks. This is not the difference from the float model. Intervals are from a bootstrap
+over queries and seeds, p-values from a permutation test over queries, corrected for all rows of the table (Holm).
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether a run that was trained for a scheme has a PTQ counterpart."""
         return any(run.matched and run.counterpart for run in study.runs)
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
-        what = "training for a scheme against quantizing after training"
-        return f"{gathered.label}, mean of the tasks: {what} ({gathered.judged}{gathered.with_seeds})"
+        comparison = "training for a scheme against quantizing after training"
+        return f"{gathered.label}, mean of the tasks: {comparison} ({gathered.judged}{gathered.with_seeds})"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""

@@ -1,4 +1,4 @@
-"""Wide views of the long tables, for people: CSV, Markdown and LaTeX."""
+"""Summary tables made from the long tables, written as CSV, Markdown and LaTeX."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,25 +21,29 @@ if TYPE_CHECKING:
 
 MEAN = "mean of tasks"
 WITHHELD = ("withheld records/s", "withheld, total (s)")
-VARIED_PREFIX = "matrix."  # columns of what else a matrix varies, e.g. matrix.trainer.batch_size
+VARIED_PREFIX = "matrix."  # prefix of columns for other keys of a matrix, e.g. matrix.trainer.batch_size
 
 
 def scores_by_precision(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """One metric: a row per method, deployment and rotation; a column per task and precision, then the mean of the tasks.
+    """Return one row per method, deployment and rotation, with one column per task and precision, and then the mean of the tasks.
 
-    With several seeds a cell reads `mean ± standard deviation over seeds`; where some are missing it says so.
+    With several seeds a cell reads `mean ± standard deviation over seeds`; a cell with missing seeds is marked.
+
+    Args:
+        scores: scores.csv.
+        metric: name of the metric that is shown.
     """
     chosen, kernel = with_kernel(with_status(scores[scores["metric"] == metric]))
     chosen = chosen.assign(output=precision_labels(chosen))
     keys = [*row_keys(scores), "deploy", *kernel, *_rotation_key(scores)]
-    of_tasks = means(chosen, [*keys, "seed", "output"]).assign(task=MEAN)
-    both = pd.concat([chosen[[*keys, "seed", "task", "output", "value", STATUS]], of_tasks], ignore_index=True)
+    task_means = means(chosen, [*keys, "seed", "output"]).assign(task=MEAN)
+    both = pd.concat([chosen[[*keys, "seed", "task", "output", "value", STATUS]], task_means], ignore_index=True)
     both["column"] = both["task"] + (" · " + both["output"]).where(both["output"] != TEXT, "")
     return _spread(both, keys, "column")
 
 
 def all_metrics(scores: pd.DataFrame) -> pd.DataFrame:
-    """Every metric, as the mean of the tasks: a row per method, deployment and precision."""
+    """Return every metric as the mean of the tasks, with one row per method, deployment and precision."""
     labelled, kernel = with_kernel(with_status(scores))
     labelled = labelled.assign(precision=precision_labels(scores))
     precision = [] if labelled["precision"].eq(TEXT).all() else ["precision"]
@@ -48,16 +52,16 @@ def all_metrics(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
-    """Drift as published studies report it, per method, reference and deployment: extremes over all texts, means over tasks and seeds.
+    """Summarize drift.csv per method, reference and deployment, as published studies do.
 
-    What it does to searches stands beside it, for tasks. Forward passes of training are left out: see parity. Seeds that lack a
-    task or set of texts are left out, and counted.
+    Minimum and maximum are over all texts, means over tasks and seeds. For tasks, the effect on searches is included. Forward passes of
+    training are left out; see `parity`. Seeds that lack a task or a set of texts are left out, and their number is noted.
     """
     drift, kernel = with_kernel(drift[[not is_simulation(reference) for reference in drift["reference"]]])
     reference = ["reference"] if drift["reference"].nunique() > 1 else []
     keys = [*row_keys(drift), "deploy", *reference, *kernel]
-    whole, statuses = by_seed(drift, keys)
-    grouped = whole.groupby(keys, sort=False, dropna=False)
+    complete, statuses = by_seed(drift, keys)
+    grouped = complete.groupby(keys, sort=False, dropna=False)
     table = grouped.agg(
         min=("min", "min"),
         max=("max", "max"),
@@ -66,11 +70,14 @@ def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
         n=("n", "sum"),
         top10_overlap=("top10_overlap", "mean"),
         rank_flips=("rank_flips", "mean"),
-        margin_change=("margin_change", lambda values: round(values.mean(), 4) + 0.0),  # never −0
+        margin_change=("margin_change", lambda values: round(values.mean(), 4) + 0.0),  # + 0.0 turns −0 into 0
         kendall_tau=("kendall_tau", "mean"),
     )
-    six, four = ("min", "max", "mean", "mean_distance"), ("top10_overlap", "rank_flips", "kendall_tau")
-    formats = dict.fromkeys(six, "%.6f") | dict.fromkeys(four, "%.4f") | {"margin_change": "%+.4f"}
+    six_decimals, four_decimals = (
+        ("min", "max", "mean", "mean_distance"),
+        ("top10_overlap", "rank_flips", "kendall_tau"),
+    )
+    formats = dict.fromkeys(six_decimals, "%.6f") | dict.fromkeys(four_decimals, "%.4f") | {"margin_change": "%+.4f"}
     shown = (
         _formatted(table.reset_index(), formats)
         .rename(columns={"top10_overlap": "top-10 overlap"})
@@ -79,15 +86,15 @@ def drift_summary(drift: pd.DataFrame) -> pd.DataFrame:
     return with_gaps(shown, statuses, keys)
 
 
-COVERAGE = "weights quantized"  # of those of linear layers
+COVERAGE = "weights quantized"  # share of the weights of linear layers
 
 
 def cost_summary(cost: pd.DataFrame, records: bool = False) -> pd.DataFrame:
-    """Cost per method and deployment, medians over seeds, in units people read.
+    """Summarize cost.csv per method and deployment: medians over seeds, in the units that the columns name.
 
     Args:
         cost: cost.csv.
-        records: whether there are withheld records, whose rates have columns of their own.
+        records: whether the study has held-out triplets, whose rates are additional columns.
     """
     cost = with_status(cost).assign(
         weights_quantized=lambda table: 100 * (table["quantized_weights"] / table["linear_weights"]).astype(float)
@@ -122,7 +129,10 @@ def cost_summary(cost: pd.DataFrame, records: bool = False) -> pd.DataFrame:
 def _with_gaps_of_cost(
     table: pd.DataFrame, cost: pd.DataFrame, keys: list[str], columns: dict[str, str]
 ) -> pd.DataFrame:
-    """A row may lack some figures: what a training took is known though its deployment has failed."""
+    """Write the status into cells without a value.
+
+    A row may have only some of its values: the cost of a training is available even if its deployment has failed.
+    """
     if cost[STATUS].eq(OK).all():
         return table
     table = table.astype(object)
@@ -133,11 +143,18 @@ def _with_gaps_of_cost(
             should_be = rows[STATUS].ne(OK) & (rows["seed"].notna() | (column not in OF_TRAINING))
             if rows[column].isna().all() and should_be.any():
                 table.loc[at, name] = worst(rows.loc[should_be, STATUS])
-    return table.assign(**{NOTE: [note(of_group) for of_group in statuses]})
+    return table.assign(**{NOTE: [note(group) for group in statuses]})
 
 
 def write_all_forms(table: pd.DataFrame, folder: Path, name: str, title: str) -> None:
-    """`name`.csv, `name`.md and `name`.tex."""
+    """Write a table as `name`.csv, `name`.md and `name`.tex.
+
+    Args:
+        table: the table; missing values are written as –.
+        folder: folder of the files, which must exist.
+        name: name of the files without suffix, and of the LaTeX label.
+        title: heading in Markdown and caption in LaTeX.
+    """
     shown = table.astype(object).where(table.notna(), "–")
     write_csv(shown, folder / f"{name}.csv")
     (folder / f"{name}.md").write_text(f"**{in_markdown(title)}**\n\n{markdown_table(shown)}\n", encoding="utf-8")
@@ -150,29 +167,29 @@ def write_all_forms(table: pd.DataFrame, folder: Path, name: str, title: str) ->
 
 
 def _formatted(table: pd.DataFrame, formats: dict[str, str]) -> pd.DataFrame:
-    """Numbers as text with a fixed number of decimals; missing ones stay missing."""
+    """Format the numbers of some columns by printf formats; missing values stay missing."""
     columns = {column: table[column].map(form.__mod__, na_action="ignore") for column, form in formats.items()}
     return table.assign(**columns)
 
 
 def row_keys(table: pd.DataFrame) -> list[str]:
-    """The method, and whatever else the matrix varies besides the seed."""
+    """Return the key columns of a long table: the method, and whatever else the matrix varies besides the seed."""
     return ["method", *(column for column in table.columns if column.startswith(VARIED_PREFIX))]
 
 
 def _rotation_key(scores: pd.DataFrame) -> list[str]:
-    """Rotations are rows of their own where a study has any."""
+    """Return the key column of rotations, if a study has any."""
     return [] if scores["rotation"].eq("none").all() else ["rotation"]
 
 
 def _spread(values: pd.DataFrame, keys: list[str], column: str) -> pd.DataFrame:
-    def figure(of_seeds: pd.Series) -> str:
-        statuses, there = list(values.loc[of_seeds.index, STATUS]), of_seeds.dropna()
-        deviation = f" ± {there.std(ddof=1):.4f}" if len(there) > 1 else ""
-        return cell(f"{there.mean():.4f}{deviation}", statuses)
+    def text(seeds: pd.Series) -> str:
+        statuses, present = list(values.loc[seeds.index, STATUS]), seeds.dropna()
+        deviation = f" ± {present.std(ddof=1):.4f}" if len(present) > 1 else ""
+        return cell(f"{present.mean():.4f}{deviation}", statuses)
 
     grouped = values.groupby([*keys, column], sort=False, dropna=False)["value"]
-    cells = grouped.agg(figure).reset_index()
+    cells = grouped.agg(text).reset_index()
     order = list(dict.fromkeys(cells[column]))
     wide = cells.pivot(index=keys, columns=column, values="value")[order]
     rows = list(dict.fromkeys(map(tuple, cells[keys].itertuples(index=False, name=None))))
@@ -190,12 +207,12 @@ class ScoresByPrecision(Table):
 
     place = 30
     caption = """\
-The primary metric by method and deployment; one column for each task and output precision, then the mean of the tasks.
-float32, int8 and binary come from the same encoding. With several seeds, a cell is mean ± standard deviation over seeds.
+The primary metric by method and deployment, with one column for each task and output precision, and then the mean of the tasks.
+All precisions are computed from the same encoding. With several seeds, a cell is mean ± standard deviation over seeds.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return True: every study has scores."""
         return True
 
     def title(self, gathered: "Gathered") -> str:
@@ -218,7 +235,7 @@ Every metric at every output precision, as the mean of the tasks.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return True: every study has scores."""
         return True
 
     def title(self, gathered: "Gathered") -> str:
@@ -232,18 +249,18 @@ Every metric at every output precision, as the mean of the tasks.
 
 @TABLES.register("drift_summary")
 class DriftSummary(Table):
-    """Table of how far deployment moves embeddings."""
+    """Table of the drift of embeddings by deployment."""
 
     place = 140
     caption = """\
-Cosine similarity of each text's embedding before and after deployment, as published drift studies report it: extremes over all
-texts, mean, and mean distance (1 − mean). Beside it what it does to a search: the share of the ten best documents that stay
-among them, of their pairs that change order, by how much relevant documents' lead over others grows, and Kendall's τ of the
-scores of the hundred best.
+Cosine similarity of each text's embedding before and after deployment, as published drift studies report it: minimum and maximum
+over all texts, mean, and mean distance (1 − mean). The other columns are the effect on a search: the share of the ten best documents
+that remain among the ten best, the share of their pairs that change order, the change in the margin of relevant documents over
+others, and Kendall's τ of the scores of the hundred best.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study compares deployments with one another."""
         return compares_deployments(study)
 
     def title(self, gathered: "Gathered") -> str:
@@ -259,15 +276,15 @@ scores of the hundred best.
 
 @TABLES.register("cost_summary")
 class CostSummary(Table):
-    """Table of what training took and what deployments weigh."""
+    """Table of the cost of training, and of the size and speed of deployments."""
 
     place = 170
     caption = """\
-What training took and what deployments weigh. Timings depend on the machine, as those of ``search.csv`` do; no other table does.
+Cost of training, and size and speed of deployments. Timings here and in ``search.csv`` depend on the machine; no other table does.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return True: every study has costs."""
         return True
 
     def title(self, gathered: "Gathered") -> str:

@@ -1,6 +1,6 @@
-"""Withheld records: where each query's answer stands among its own hard negatives, and how far from them.
+"""Held-out triplets: rank of each query's answer among its own hard negatives, and its margin over them.
 
-Figures of held-out records as electroglyph's EmbeddingGemma study gives them. What they take is in cost.csv.
+The metrics are those of electroglyph's EmbeddingGemma study. The time that they take is in cost.csv.
 """
 
 from collections.abc import Collection, Sequence
@@ -33,14 +33,15 @@ def withheld(
     missing: Missing = WHOLE,
     axes: Collection[str] = ("none",),
 ) -> pd.DataFrame:
-    """A row per method, deployment, output and task: means over records and seeds, and the shares of ranks.
+    """Return one row per method, deployment, output and task: means over triplets and seeds, and the shares of ranks.
 
-    Seeds that are missing are left out, and counted.
+    Missing seeds are left out, and their number is noted.
 
     Args:
         runs: the study's runs.
-        tasks: those of the kind reranking.
-        missing: what is not there.
+        results: folder of the artifacts.
+        tasks: names of the tasks of the kind `reranking`.
+        missing: the missing artifacts and their status.
         axes: labels of the rotations that are shown.
     """
     figures = {
@@ -52,60 +53,63 @@ def withheld(
     table = pd.DataFrame(rows)
     if NOTE in table:
         table[NOTE] = table[NOTE].fillna("")
-    told_anyway = [
+    constant_columns = [
         *(["task"] if len(tasks) == 1 else []),
         *(["rotation"] if set(table["rotation"]) == {"none"} else []),
         *(["integer kernel"] if table["integer kernel"].nunique() < 3 else []),
     ]
-    return table.drop(columns=told_anyway)
+    return table.drop(columns=constant_columns)
 
 
 def _row(form: Form, task: str, figures: dict[str, Figures], varied: list[str]) -> dict[str, object]:
-    of = {name: _values(by_form[form], task) for name, by_form in figures.items()}
-    gone = np.isnan(of["rank"]).all(axis=1)
+    values = {name: _values(by_form[form], task) for name, by_form in figures.items()}
+    is_missing = np.isnan(values["rank"]).all(axis=1)
     gaps = figures["rank"].gaps.get(form, {})
-    lacks = [gaps.get(seed, OK) if left_out else OK for seed, left_out in zip(figures["rank"][form], gone, strict=True)]
-    if gone.all():
+    statuses = [
+        gaps.get(seed, OK) if left_out else OK for seed, left_out in zip(figures["rank"][form], is_missing, strict=True)
+    ]
+    if is_missing.all():
         shown = (*(metric_label(name) for name in FORMATS), *RANKS, "records")
-        return {**labels(form, varied), "task": task, **dict.fromkeys(shown, worst(lacks)), NOTE: note(lacks)}
-    of = {name: values[~gone] for name, values in of.items()}
+        return {**labels(form, varied), "task": task, **dict.fromkeys(shown, worst(statuses)), NOTE: note(statuses)}
+    values = {name: by_seed[~is_missing] for name, by_seed in values.items()}
     shares = {
-        name: f"{((of['rank'] >= first) & (of['rank'] <= last)).mean():.1%}" for name, (first, last) in RANKS.items()
+        name: f"{((values['rank'] >= first) & (values['rank'] <= last)).mean():.1%}"
+        for name, (first, last) in RANKS.items()
     }
     return {
         **labels(form, varied),
         "task": task,
-        **{metric_label(name): form_ % of[name].mean() for name, form_ in FORMATS.items()},
+        **{metric_label(name): pattern % values[name].mean() for name, pattern in FORMATS.items()},
         **shares,
-        "records": of["rank"].shape[1],
-        **({NOTE: note(lacks)} if gone.any() else {}),
+        "records": values["rank"].shape[1],
+        **({NOTE: note(statuses)} if is_missing.any() else {}),
     }
 
 
 def _values(figures: BySeed, task: str) -> np.ndarray:
-    """(seeds, records)."""
+    """Return the results of a task as an array (seeds, triplets)."""
     return np.stack([by_task[task] for by_task in figures.values()])
 
 
 @TABLES.register("withheld")
 class WithheldRecords(Table):
-    """Table of each query's answer among its own hard negatives."""
+    """Table of the rank of each query's answer among its own hard negatives."""
 
     place = 50
     caption = """\
-Records withheld from training: each query's answer among hard negatives of its own. Accuracy@1 and MRR are of the best-placed
-positive, a negative that ties standing before it; positive similarity and margin (the least similar positive less the most similar
-negative) are cosine similarities of what is stored; the last columns are shares of records by that rank.
+Held-out triplets: the rank of each query's answer among its own hard negatives. Accuracy@1 and MRR use the rank of the best
+positive, where a negative with the same score ranks before it. Positive similarity and margin (the least similar positive minus the most
+similar negative) are cosine similarities of the stored embeddings. The last columns are shares of triplets by rank.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has such figures."""
+        """Return whether the study has a task of the kind `reranking`."""
         return "reranking" in study.kinds.values()
 
     def title(self, gathered: "Gathered") -> str:
         """Return the line above the table."""
         seeds = gathered.over.partition(",")[0]
-        return f"Withheld records: each query's answer among its own hard negatives ({seeds}){gathered.kernel_note}"
+        return f"Held-out triplets: each query's answer among its own hard negatives ({seeds}){gathered.kernel_note}"
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the table."""

@@ -1,1 +1,1 @@
-"""Causal language models, trained and loaded by Transformers: translation, and bits per byte of text."""
+"""Causal language models, trained and loaded by Transformers, and evaluated by translation and by bits per byte of text."""

@@ -1,4 +1,4 @@
-"""The card of a trained causal language model: what it is made from, how it was trained and quantized, how to load it."""
+"""Card of a trained causal language model: its base model and data, how it was trained and quantized, and how to load it."""
 
 import pandas as pd
 from huggingface_hub import ModelCardData
@@ -23,12 +23,13 @@ from qatlab.training.cost import TrainingCost
 def card(
     config: CausalTrainingConfig, model: KnownModel, data: KnownData, cost: TrainingCost, steps: pd.DataFrame
 ) -> str:
-    """Return README.md of a trained folder: YAML front matter for the hub, and Markdown. No path or date of this machine is in it.
+    """Return README.md of a trained folder: YAML front matter for the hub, and Markdown, without paths or dates of this machine.
 
     Args:
-        config: of the training.
-        model, data: the base model and the training rows.
-        cost: of the training.
+        config: method, trainer, seed, prompt and sequence length of the training.
+        model: the base model.
+        data: the training rows.
+        cost: steps, duration and device of the training.
         steps: the training's log, one row per step.
     """
     method, translates = config.method, len(data.manifest.columns) > 1
@@ -60,7 +61,7 @@ def _base(model: KnownModel) -> str:
 
 
 def _metadata(method: MethodConfig, model: KnownModel, data: KnownData, translates: bool) -> ModelCardData:
-    # A folder, or a model that was made on the spot, has no name on the hub that a card could point to.
+    # A local folder, or a model that the study made, has no name on the hub to which a card could point.
     base = {"base_model": model.config.name, "base_model_relation": "finetune"} if model.source == "hub" else {}
     return ModelCardData(
         library_name="transformers",
@@ -76,18 +77,18 @@ def _metadata(method: MethodConfig, model: KnownModel, data: KnownData, translat
 
 
 def _loading(prompt: str, translates: bool) -> str:
-    """Code that needs Transformers alone."""
-    asked = prompt.replace("{source}", "…") if translates else "…"
+    """Return an example of loading the model that needs only Transformers."""
+    text = prompt.replace("{source}", "…") if translates else "…"
     lines = [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
         'folder = "."  # this folder',
         "tokenizer = AutoTokenizer.from_pretrained(folder)",
         "model = AutoModelForCausalLM.from_pretrained(folder)",
-        "begins = tokenizer.bos_token or tokenizer.eos_token  # what stood before each text in training",
-        f'tokens = tokenizer(begins + {asked!r}, add_special_tokens=False, return_tensors="pt")',
-        "made = model.generate(**tokens, max_new_tokens=64, do_sample=False)",
-        'print(tokenizer.decode(made[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True))',
+        "begins = tokenizer.bos_token or tokenizer.eos_token  # the token before each text in training",
+        f'tokens = tokenizer(begins + {text!r}, add_special_tokens=False, return_tensors="pt")',
+        "output = model.generate(**tokens, max_new_tokens=64, do_sample=False)",
+        'print(tokenizer.decode(output[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True))',
     ]
     return "```python\n" + "\n".join(lines) + "\n```"
 

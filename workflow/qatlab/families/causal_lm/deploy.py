@@ -9,17 +9,24 @@ from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.weights.coverage import Coverage
 
-if TYPE_CHECKING:  # a float model is copied in no time, and Transformers takes seconds to load
+if TYPE_CHECKING:  # copying a float model is fast, and importing Transformers takes seconds
     from transformers import PreTrainedModel
 
 
 def build(
     config: Deployment, inputs: dict[str, Path], target: Path, threads: int | None, label: str
 ) -> Coverage | None:
-    """Write a folder that `load_deployed` reads; Transformers too, unless torchao has quantized its weights.
+    """Write a folder that `load_deployed` loads; Transformers loads it too, unless torchao has quantized its weights.
+
+    Args:
+        config: the deployment, which must be a `TorchDeployment`.
+        inputs: artifacts of the job by role; `model` is the trained model.
+        target: folder to write.
+        threads: not used, because nothing is computed in parallel here.
+        label: not used.
 
     Returns:
-        How many weights of linear layers are quantized; None where none are.
+        The number of quantized weights of linear layers, and of all; None for a float model.
 
     Raises:
         UserError: for a scheme that does not fit the model.
@@ -41,7 +48,10 @@ def build(
 
 
 def load_deployed(folder: Path, config: TorchDeployment, device: str) -> "PreTrainedModel":
-    """In evaluation mode. Quantized weights stay where they were quantized for: a GPU's kernels or the processor."""
+    """Load the model in evaluation mode.
+
+    Quantized weights stay on the device for whose kernels they were quantized, a GPU or the CPU; others are loaded to `device`.
+    """
     from qatlab.models.causal_lm import load_model
 
     if config.weights is None:
@@ -60,5 +70,5 @@ def _load(folder: Path, config: WeightsConfig, complete: bool = True) -> "PreTra
 
 
 def _load_around(folder: Path, config: WeightsConfig) -> "PreTrainedModel":
-    """Quantized weights are put in afterwards."""
+    """Load a model without requiring all of its weights, because the quantized ones are loaded afterwards."""
     return _load(folder, config, complete=False)

@@ -28,7 +28,18 @@ def encode(
 ) -> Pass:
     """Write predictions.parquet in the order of the task's queries.
 
-    Columns: id; of a translation its `prediction`; of a text its `nats` (−ln of its probability) and `bytes` of UTF-8.
+    Its columns are `id`, and for translation `prediction`, or for language modelling `nats` (−ln of the text's probability) and `bytes`
+    (length in UTF-8).
+
+    Args:
+        description: the job's description, with a `PredictionConfig`.
+        deployment: the deployment, which must be a `TorchDeployment`.
+        inputs: artifacts of the job by role; `deploy` is the deployed model, `task` the task.
+        output: folder of predictions.parquet.
+        threads: number of CPU threads; None keeps the library's default.
+
+    Returns:
+        The number of texts, the duration without loading, and the device.
     """
     config = PredictionConfig.model_validate(description.config)
     assert isinstance(deployment, TorchDeployment)
@@ -48,8 +59,8 @@ def encode(
             return {"prediction": translate(model, tokenizer, texts, config.prompt, config.predict)}
         from qatlab.models.likelihood import nats
 
-        found = nats(model, tokenizer, texts, config.max_seq_length, config.predict.batch_size)
-        return {"nats": found, "bytes": [len(text.encode()) for text in texts]}
+        losses = nats(model, tokenizer, texts, config.max_seq_length, config.predict.batch_size)
+        return {"nats": losses, "bytes": [len(text.encode()) for text in texts]}
 
     predict([rows["text"].iloc[0][:100]])  # warms up
     began = time.monotonic()
@@ -60,7 +71,7 @@ def encode(
 
 
 def _in_blocks(predict: Any, texts: list[str], batch_size: int, label: str) -> dict[str, list[Any]]:
-    """Return the columns of all texts, predicted in blocks, so that someone waiting sees progress."""
+    """Return the columns of all texts, predicted in blocks, so that progress is reported."""
     columns: dict[str, list[Any]] = {}
     pace, began = Pace(), time.monotonic()
     pace.due()

@@ -1,4 +1,4 @@
-"""Causal language models in the plan."""
+"""The plan's interface to causal language models."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from qatlab.study.config import RunConfig
 
 
 class CausalFamily(Family):
-    """Causal language models."""
+    """Family of causal language models."""
 
     name = "causal_lm"
     in_words = "a causal language model"
@@ -20,7 +20,7 @@ class CausalFamily(Family):
     has_embeddings = False
 
     def training(self, config: RunConfig) -> CausalTrainingConfig:
-        """Return method, trainer and seed, and the length and prompt of examples."""
+        """Return method, trainer and seed, and the sequence length and prompt of examples."""
         return CausalTrainingConfig(
             method=config.method,
             trainer=config.trainer,
@@ -30,19 +30,19 @@ class CausalFamily(Family):
         )
 
     def encoding(self, config: RunConfig) -> PredictionConfig:
-        """Return how the model predicts, the length of windows and the prompt."""
+        """Return the settings of prediction, the sequence length of windows and the prompt."""
         return PredictionConfig(
             predict=config.predict, max_seq_length=config.model.max_seq_length, prompt=config.model.prompt
         )
 
     def scoring(self, config: RunConfig) -> None:
-        """Return nothing: chrF, BLEU and bits per byte have no settings."""
+        """Return None, because chrF, BLEU and bits per byte have no settings."""
 
     def without_weights(self, folder: Path | None, config: ModelConfig) -> Any:
         """Return the modules of a folder's model, or of a decoder that is to be made; None for an unknown architecture."""
         if folder is None and config.decoder is None:
             return None
-        with output_to(Path(os.devnull)):  # libraries warn of one another while they are imported
+        with output_to(Path(os.devnull)):  # importing the libraries prints warnings
             from qatlab.models.causal_lm import without_weights
 
             return without_weights(folder, config.decoder)

@@ -1,4 +1,4 @@
-"""The training of a causal language model, by Transformers' own trainer."""
+"""Training of a causal language model with Transformers' own trainer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ from qatlab.training.wall_clock import UNENDING, WallClock
 
 
 class CausalTraining(Training):
-    """The training of a causal language model on blocks of text, or on translations behind their prompt."""
+    """Training of a causal language model on blocks of text, or on translations after their prompt."""
 
     config: CausalTrainingConfig
 
@@ -46,7 +46,7 @@ class CausalTraining(Training):
         return logits
 
     def trainer(self, arguments: dict[str, object], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
-        """Return Transformers' trainer, over steps or on the clock."""
+        """Return Transformers' trainer, limited by steps or by wall-clock time."""
         return CausalTrainer(
             model=self.model,
             args=TrainingArguments(**arguments | ({"max_steps": UNENDING} if self.clock else {})),
@@ -64,7 +64,7 @@ class CausalTraining(Training):
 
 
 def _examples(tokenizer: PreTrainedTokenizerBase, rows: pd.DataFrame, config: CausalTrainingConfig) -> Any:
-    """Return blocks of one column of texts, or translations of two."""
+    """Return blocks of tokens for one column of texts, or translations for two columns."""
     length, batch_size = config.max_seq_length, config.trainer.batch_size
     texts = [rows[column].tolist() for column in rows.columns]
     examples: Any

@@ -1,4 +1,4 @@
-"""The card of a trained embedding model."""
+"""Card of a trained embedding model."""
 
 import pandas as pd
 
@@ -11,9 +11,10 @@ def card(config: TrainingConfig, model: KnownModel, data: KnownData, cost: Train
     """Return README.md of a trained folder.
 
     Args:
-        config: of the training.
-        model, data: the base model and the training rows.
-        cost: of the training.
+        config: method, trainer and seed of the training.
+        model: the base model.
+        data: the training rows.
+        cost: steps, duration and device of the training.
         steps: the training's log, one row per step.
     """
     return training_card(config, model, data, cost, gradients_of(steps))

@@ -1,4 +1,4 @@
-"""Deployments of an embedding model, each built and compared with Sentence Transformers by its own class."""
+"""Deployments of an embedding model: the class of each builds it and compares it with Sentence Transformers."""
 
 from pathlib import Path
 
@@ -11,11 +11,18 @@ def build(
 ) -> Coverage | None:
     """Write a folder that Sentence Transformers loads with the same backend.
 
+    Args:
+        config: the deployment.
+        inputs: artifacts of the job by role.
+        target: folder to write.
+        threads: number of CPU threads; None keeps the library's default.
+        label: name of the job in messages.
+
     Returns:
-        How many weights of linear layers are quantized; None where none are.
+        The number of quantized weights of linear layers, and of all; None for a float model.
 
     Raises:
-        UserError: for a model that cannot be deployed so, and where embeddings differ from those of Sentence Transformers.
+        UserError: for a model that cannot be deployed in this way, and if embeddings differ from those of Sentence Transformers.
     """
     counts = config.build(inputs, target, threads, label)
     config.check(inputs, target, threads, f"deploy {label}")

@@ -25,9 +25,19 @@ BATCHES_AT_ONCE = 8
 def encode(
     description: JobDescription, deployment: Deployment, inputs: dict[str, Path], output: Path, threads: int | None
 ) -> Pass:
-    """Write documents.npy and, of a task, queries.npy, (n, dim) float32 in the order of the tables.
+    """Write documents.npy and, for a task, queries.npy, each (n, dim) float32 in the order of the tables.
 
     Of training data, the first documents are encoded, for ranges and axes that are fitted on them.
+
+    Args:
+        description: the job's description, with an `EncodeConfig`, or an `EncodeTrainingConfig` for training data.
+        deployment: the deployment.
+        inputs: artifacts of the job by role; `deploy` is the deployed model, one of `task`, `texts` and `data` has the texts.
+        output: folder of the arrays, and of the model's own ranges.
+        threads: number of CPU threads if the configuration does not set it; None keeps the library's default.
+
+    Returns:
+        The number of texts, the duration without loading, and the device.
 
     Raises:
         ValueError: for embeddings that are NaN or infinite.
@@ -38,7 +48,7 @@ def encode(
     encoder.encode(["warm up"], config.batch_size)
     deployment.check_encoder(encoder, folder, f"encode {description.label}")
     if (folder / RANGES).is_dir():
-        shutil.copytree(folder / RANGES, output / RANGES)  # the model's own, for scoring
+        shutil.copytree(folder / RANGES, output / RANGES)  # the model's own ranges, for scoring
     count, seconds = 0, 0.0
     for table, texts in _texts(inputs, config).items():
         prompt = prompt_for(folder, "pairs" if _are_pairs(inputs) else table)
@@ -54,7 +64,7 @@ def encode(
 
 
 def _texts(inputs: dict[str, Path], config: EncodeConfig) -> dict[str, list[str]]:
-    """What is encoded: a task's documents and queries, a set of texts, or documents of training data."""
+    """Return the texts to encode, by table: a task's documents and queries, a set of texts, or documents of training data."""
     if isinstance(config, EncodeTrainingConfig):
         rows = pq.read_table(inputs["data"] / "train.parquet").column(1)  # the column of the documents
         return {"documents": rows.slice(0, config.rows).to_pylist()}
@@ -66,23 +76,34 @@ def _texts(inputs: dict[str, Path], config: EncodeConfig) -> dict[str, list[str]
 
 
 def _are_pairs(inputs: dict[str, Path]) -> bool:
-    """Whether the texts of a task are alike, neither queries nor documents."""
+    """Return whether the texts are pairs of a similarity task, so that neither side is queries or documents."""
     return "task" in inputs and read_json(inputs["task"] / MANIFEST)["kind"] == "similarity"
 
 
 def _encode(encoder: Any, texts: list[str], prompt: str, batch_size: int, label: str) -> np.ndarray:
-    """Longest first, over all texts, so that little is padded; in blocks, so that someone waiting sees progress."""
+    """Encode texts in descending order of length, to pad little, and in blocks, to report progress.
+
+    Args:
+        encoder: encoder of the deployment.
+        texts: the texts.
+        prompt: prefix of each text.
+        batch_size: number of texts per forward pass.
+        label: start of the line that reports progress.
+
+    Returns:
+        Embeddings in the order of the texts, (n, dim) float32.
+    """
     block = max(len(texts) // 10, batch_size * BATCHES_AT_ONCE)
     order = np.argsort([-len(text) for text in texts], kind="stable")
-    letters = sum(map(len, texts))  # what is left is told by: those still to come are short
+    letters = sum(map(len, texts))  # for the remaining time, because the remaining texts are shorter
     pace, began, parts, done = Pace(), time.monotonic(), [], 0
     pace.due()
     for start in range(0, len(texts), block):
-        some = [texts[row] for row in order[start : start + block]]
-        parts.append(encoder.encode(some, batch_size, prompt))
-        done += sum(map(len, some))
+        block_texts = [texts[row] for row in order[start : start + block]]
+        parts.append(encoder.encode(block_texts, batch_size, prompt))
+        done += sum(map(len, block_texts))
         if pace.due() and 0 < done < letters:
             left = (time.monotonic() - began) / done * (letters - done)
-            say(f"{label} {start + len(some)} of {len(texts)}, {clock(left)} left")
-    found: np.ndarray = np.concatenate(parts)[np.argsort(order)]
-    return found
+            say(f"{label} {start + len(block_texts)} of {len(texts)}, {clock(left)} left")
+    embeddings: np.ndarray = np.concatenate(parts)[np.argsort(order)]
+    return embeddings

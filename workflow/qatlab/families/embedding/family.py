@@ -1,4 +1,4 @@
-"""Embedding models in the plan."""
+"""The plan's interface to embedding models."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ from qatlab.study.config import RunConfig
 
 
 class EmbeddingFamily(Family):
-    """Embedding models."""
+    """Family of embedding models."""
 
     name = "embedding"
     in_words = "an embedding model"
@@ -40,8 +40,8 @@ class EmbeddingFamily(Family):
 
 
 def modules_of(folder: Path) -> Any:
-    """Return a Sentence Transformers folder's modules by their names in the model, with shapes only; None where it cannot be built."""
-    with output_to(Path(os.devnull)):  # libraries warn of one another while they are imported
+    """Return a Sentence Transformers folder's modules by their names in the model, with shapes only; None if it cannot be built."""
+    with output_to(Path(os.devnull)):  # importing the libraries prints warnings
         import torch
         from torch import nn
         from transformers import AutoConfig, AutoModel
@@ -63,7 +63,7 @@ def modules_of(folder: Path) -> Any:
                     part.add_module("linear", nn.Linear(shape["in_features"], shape["out_features"]))
                     built.add_module(entry["name"], part)
     except (OSError, ValueError, KeyError, ImportError):
-        return None  # an architecture that this cannot foresee: the job looks at the real one
+        return None  # an unknown architecture; the job checks the loaded model
     return built
 
 

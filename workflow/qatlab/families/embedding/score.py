@@ -1,4 +1,4 @@
-"""Figures of a task at every output, from one encoding."""
+"""Scores of a task at every output, from one encoding."""
 
 from importlib import import_module
 from itertools import groupby
@@ -25,8 +25,8 @@ from qatlab.quantization.ranges import RANGES, Range
 from qatlab.quantization.rotations import TooFewEmbeddings
 
 ROWS_AT_ONCE = 1 << 16
-# By kind of task; loaded when needed, since SciPy's statistics take longer to load than most tasks to score.
-FIGURES = {
+# Modules by kind of task, imported when needed, because importing SciPy's statistics takes longer than scoring most tasks.
+METRIC_MODULES = {
     "retrieval": "qatlab.evaluation.retrieval",
     "similarity": "qatlab.evaluation.similarity",
     "reranking": "qatlab.evaluation.reranking",
@@ -34,31 +34,45 @@ FIGURES = {
 
 
 def score(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> Scored:
-    """Return the figures at every output, and write the ranges of integer precisions to quantization_ranges/."""
+    """Return the scores at every output, and write the ranges of integer precisions to quantization_ranges/.
+
+    Args:
+        description: the job's description, with an `EvaluateConfig`.
+        inputs: artifacts of the job by role; `task`, its `encode`, and `training` (embeddings of training documents) if needed.
+        output: folder of quantization_ranges/.
+        threads: number of threads of searches, or None for one.
+
+    Raises:
+        UserError: for embeddings of another task, embeddings that are NaN or infinite, and axes that cannot be fitted.
+    """
     faiss.omp_set_num_threads(threads or 1)
     config = _with_similarity(EvaluateConfig.model_validate(description.config), inputs["encode"], description)
     task = load_task(inputs["task"])
     embeddings = _embeddings(inputs["encode"], task)
     trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
     training = load_array(inputs["training"] / "documents.npy") if "training" in inputs else None
-    figures = getattr(import_module(FIGURES[task.kind]), f"{task.kind}_metrics")
+    metrics_of = getattr(import_module(METRIC_MODULES[task.kind]), f"{task.kind}_metrics")
     scores: list[ScoreRow] = []
     timings: list[TimingRow] = []
     columns: dict[str, list[str] | np.ndarray] = {"query_id": task.query_ids}
-    for axes, of_axes in groupby(outputs(config, task.kind), key=lambda made: (made.rotation, made.dimensions)):
-        alike = list(of_axes)
+    for axes, outputs_on_axes in groupby(
+        outputs(config, task.kind), key=lambda output: (output.rotation, output.dimensions)
+    ):
+        same_axes = list(outputs_on_axes)
         sides = _on_axes(embeddings, training, *axes, config, description)
         if sides is None:
             continue
         queries, documents = sides
         fitted_on = documents.of(training) if training is not None else None
-        ranges = side_ranges(alike, queries, documents, config, trained, fitted_on)
-        _save_ranges(ranges, alike[0].axes, output / RANGES)
-        for made in alike:
+        ranges = side_ranges(same_axes, queries, documents, config, trained, fitted_on)
+        _save_ranges(ranges, same_axes[0].axes, output / RANGES)
+        for scored_output in same_axes:
             watch = Stopwatch()
-            found = figures(queries, documents, task, made, ranges.get(made.ranges, SideRanges()), config, watch)
-            columns |= {f"{made.name}/{metric}": values for metric, values in found.items()}
-            described = made.described(documents.dim)
+            values_by_metric = metrics_of(
+                queries, documents, task, scored_output, ranges.get(scored_output.ranges, SideRanges()), config, watch
+            )
+            columns |= {f"{scored_output.name}/{metric}": values for metric, values in values_by_metric.items()}
+            described = scored_output.described(documents.dim)
             scores += [
                 {
                     **described,
@@ -67,13 +81,13 @@ def score(description: JobDescription, inputs: dict[str, Path], output: Path, th
                     "stderr": standard_error(values),
                     "queries": len(values),
                 }
-                for metric, values in found.items()
+                for metric, values in values_by_metric.items()
             ]
             if watch.seconds:
                 timings.append(
                     {
                         **described,
-                        "stored_bytes": made.stored_bytes(documents.dim),
+                        "stored_bytes": scored_output.stored_bytes(documents.dim),
                         "queries_per_second": len(task.query_ids) / watch.seconds,
                         "threads": threads or 1,
                     }
@@ -95,21 +109,21 @@ def _range(path: Path) -> Range:
 
 
 def _embeddings(folder: Path, task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Of queries and documents; raises UserError where they are not those of the task, or hold NaN."""
+    """Return the embeddings of queries and documents; raise UserError if they are not those of the task, or contain NaN."""
     queries, documents = (load_array(folder / f"{name}.npy") for name in ("queries", "documents"))
     if queries.shape[1] != documents.shape[1]:
         raise UserError(
             f"queries have {queries.shape[1]} dimensions, documents {documents.shape[1]}; encode both with one model"
         )
-    for what, side, names in (("queries", queries, task.query_ids), ("documents", documents, task.document_ids)):
+    for table, side, names in (("queries", queries, task.query_ids), ("documents", documents, task.document_ids)):
         if len(side) != len(names):
-            raise UserError(f"the task has {len(names)} {what}, the encoding {len(side)}; encode this very task")
+            raise UserError(f"the task has {len(names)} {table}, the encoding {len(side)}; encode this task")
         for first in range(0, len(side), ROWS_AT_ONCE):
             finite = np.isfinite(side[first : first + ROWS_AT_ONCE]).all(axis=1)
             if not finite.all():
                 bad = first + int(finite.argmin())
                 raise UserError(
-                    f"embeddings of {what} hold NaN or Inf (the first in row {bad + 1}); the model gives them for such texts"
+                    f"embeddings of {table} contain NaN or Inf (the first in row {bad + 1}); check the training of the model"
                 )
     return queries, documents
 
@@ -122,10 +136,18 @@ def _on_axes(
     config: EvaluateConfig,
     description: JobDescription,
 ) -> tuple[OnAxes, OnAxes] | None:
-    """Both sides on the axes; None for a baseline of `bit_axes` that there are too few documents for, which a line says.
+    """Return queries and documents on the axes; None, after a message, for `bit_axes` that too few documents are available to fit.
+
+    Args:
+        embeddings: embeddings of queries and documents, each (n, dim).
+        training: embeddings of training documents, if axes are fitted on them.
+        rotation: the rotation of the axes.
+        dimensions: number of leading dimensions that are used, or None for all.
+        config: the evaluation's configuration.
+        description: the job's description, for messages.
 
     Raises:
-        UserError: for axes of `rotations` that cannot be fitted, and more dimensions than there are.
+        UserError: for axes of `rotations` that cannot be fitted, and for more dimensions than the embeddings have.
     """
     try:
         return on_axes(*embeddings, rotation, dimensions, config.similarity, training)
@@ -133,13 +155,13 @@ def _on_axes(
         if isinstance(error, TooFewEmbeddings) and rotation not in config.rotations:
             say(f"score {description.label}: {error}; bits on these axes ({rotation.label}) are left out")
             return None
-        what = f"dimensions {dimensions}" if rotation.plain else f"rotations {rotation.label}"
-        raise UserError(f"evaluate.{what}: {error}") from None
+        setting = f"dimensions {dimensions}" if rotation.plain else f"rotations {rotation.label}"
+        raise UserError(f"evaluate.{setting}: {error}") from None
 
 
 def _save_ranges(ranges: dict[str, SideRanges], axes: str, folder: Path) -> None:
-    """Of the documents; those of queries are the same but for per_call."""
+    """Write the ranges of the documents; those of queries are equal, except for `per_call`."""
     for kind, fitted in ranges.items():
-        for precision, of_documents in fitted.documents.items():
+        for precision, document_range in fitted.documents.items():
             folder.mkdir(exist_ok=True)
-            of_documents.save(folder / f"{axes}-{precision}-{kind}.npz")
+            document_range.save(folder / f"{axes}-{precision}-{kind}.npz")

@@ -1,4 +1,4 @@
-"""The training of an embedding model, by Sentence Transformers' own trainer."""
+"""Training of an embedding model with Sentence Transformers' own trainer."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,13 +28,14 @@ from qatlab.training.resumable import Resumable
 from qatlab.training.trainer import Trainer
 from qatlab.training.training import Training
 
-FIT_ROWS = 2048  # training documents that learned ranges start from
-RESERVED = ("label", "labels", "score", "scores", "dataset_name", "return_loss")  # no texts to Sentence Transformers
-LIVE_TEXTS = 8  # training texts that prove the fake quantizers of weights live
+FIT_ROWS = 2048  # number of training documents on which the initial values of learned ranges are fitted
+# Column names that Sentence Transformers does not treat as texts.
+RESERVED = ("label", "labels", "score", "scores", "dataset_name", "return_loss")
+LIVE_TEXTS = 8  # number of training texts that check that fake quantizers of weights have an effect
 
 
 class EmbeddingTraining(Training):
-    """The training of an embedding model on rows of texts, one column per role of the loss."""
+    """Training of an embedding model on rows of texts, with one column per role of the loss."""
 
     config: TrainingConfig
 
@@ -72,7 +73,7 @@ class EmbeddingTraining(Training):
         return loss
 
     def callbacks(self, log: TrainingLog) -> list[Any]:
-        """Return what moves the schedules of a quantization-aware loss."""
+        """Return the callback that advances the schedules of a quantization-aware loss."""
         return [QuantizationAwareCallback(log.loss)] if log.loss is not None else []
 
     def trainer(self, arguments: dict[str, object], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
@@ -92,14 +93,14 @@ class EmbeddingTraining(Training):
         )
 
     def save(self, folder: Path, loss: nn.Module | None) -> None:
-        """Write a Sentence Transformers folder, and beside the weights the ranges that training made."""
+        """Write a Sentence Transformers folder, with the ranges of training beside the weights."""
         self.model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
         if isinstance(loss, QuantizationAwareLoss):
             _save_ranges(loss, folder / RANGES)
 
 
 def names_of_texts(columns: list[str]) -> dict[str, str]:
-    """Return new names of the columns whose own names mean something else than a text to Sentence Transformers' trainer."""
+    """Return new names for the columns whose names Sentence Transformers' trainer does not treat as texts."""
     names = {}
     for column in columns:
         if column in RESERVED:
