@@ -162,11 +162,14 @@ def test_the_start_is_the_trained_model_where_drift_refers_to_nothing_in_float()
     ("entries", "message"),
     [
         ("baseline", "'baseline' is not METHOD/DEPLOYMENT; write baseline/onnx_int8, for example"),
-        ("baseline/onnx_int8,baseline/onnx_int8", "study.decomposition: lists one twice: baseline/onnx_int8"),
+        ("baseline/onnx_int8,baseline/onnx_int8", "study.decomposition: an entry is listed twice: baseline/onnx_int8"),
         ("baselin/onnx_int8", r"'baselin/onnx_int8': 'baselin' \(did you mean 'baseline'\?\); valid: baseline$"),
         ("ste/onnx_int8", "'ste/onnx_int8': 'ste'; valid: baseline$"),
         ("baseline/onnx_int4", r"'onnx_int4' \(did you mean 'onnx_int8'\?\); valid: onnx_fp32, onnx_int8, torch_fp32"),
-        ("baseline/torch_fp32", "'torch_fp32' ships no quantized weights, .*; those that do: onnx_int8$"),
+        (
+            "baseline/torch_fp32",
+            "'torch_fp32' ships no quantized weights, .*; deployments with quantized weights: onnx_int8$",
+        ),
     ],
 )
 def test_mistakes_are_one_line_that_says_what_would_be_right(entries, message):
@@ -204,5 +207,5 @@ def test_only_retrieval_is_taken_apart(tmp_path):
     withheld = f"task.withheld.path={tmp_path / 'records.jsonl'}"
     steps = chains(plan("task=[withheld,stdlib]", withheld, ONNX))["onnx_int8", "int8"]
     assert {task for step in steps for task in step.scores} == {"stdlib"}
-    with pytest.raises(UserError, match=r"study\.decomposition is of retrieval, and the study has no such task"):
+    with pytest.raises(UserError, match=r"study\.decomposition needs a retrieval task, and the study has none"):
         plan("task=[withheld]", withheld, ONNX)

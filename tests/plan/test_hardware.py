@@ -73,7 +73,7 @@ def test_without_a_gpu_it_is_none_and_a_login_node_can_say(no_gpu, monkeypatch):
     ],
 )
 def test_methods_and_deployments_are_refused_without_a_gpu(no_gpu, scheme, needed):
-    message = f"weight scheme '{scheme}' needs a GPU of compute capability {needed} .*this machine has none"
+    message = f"weight scheme '{scheme}' needs a GPU of compute capability {needed} .*this machine has no GPU"
     with pytest.raises(UserError, match=message):
         plan(f"study.matrix.method=[baseline:{scheme}]")
     with pytest.raises(UserError, match=message):

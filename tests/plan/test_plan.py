@@ -298,7 +298,7 @@ def test_references_of_drift_are_deployments_of_the_run_or_of_another_methods():
     untrained = next(run for run in made.runs if run.name == "untrained")
     artifact = drifts(made, "baseline")["untrained/torch_fp32", "onnx_int8", "stdlib"]
     assert artifact.inputs["reference"] == untrained.encoded["torch_fp32", "stdlib"]
-    with pytest.raises(UserError, match="no run of method 'ste' stands beside run 'baseline-seed=0'"):
+    with pytest.raises(UserError, match="the study has no run of method 'ste' that matches run 'baseline-seed=0'"):
         plan("drift.reference=ste/torch_fp32", "study.matrix.method=[baseline]")
     with pytest.raises(UserError, match="'untrained/torch_bf16' is not a deployment of this study"):
         plan("drift.reference=untrained/torch_bf16")

@@ -60,11 +60,11 @@ def test_a_study_shows_its_file(conf):
     ("text", "message"),
     [
         ("method,value\nste,1\n", "has no column 'table'; it needs table, method, deploy, task, precision, metric"),
-        (HEADER.replace("trainer.batch_size", "batch") + LINE, "column 'batch' is no key of the study's matrix"),
+        (HEADER.replace("trainer.batch_size", "batch") + LINE, "column 'batch' is not a key of the study's matrix"),
         (HEADER + LINE.replace("0.5", "half"), "line 2: value is 'half', not a number"),
         (HEADER + LINE.replace("0.5", "nan"), "line 2: value is 'nan', not a number"),
         (HEADER + LINE + LINE.replace("scores", "scroes"), "line 3: no table 'scroes'; valid: scores, ranks, drift"),
-        (HEADER + LINE.replace("a paper", ""), "line 2: a published figure needs its source"),
+        (HEADER + LINE.replace("a paper", ""), "line 2: a published result needs a source"),
     ],
 )
 def test_a_file_that_cannot_be_shown_is_one_line(conf, text, message):
@@ -122,7 +122,7 @@ def test_every_answer_of_ours_is_of_something_that_the_study_does(study, scale):
         ("{method: stee, deploy: onnx_int8}", "unknown method in study.answers 'stee' (did you mean 'ste'?)"),
         ("{method: ste, deploy: onnx_int9}", "unknown deploy in study.answers 'onnx_int9'"),
         ("{method: ste}", "an answer by scores needs deploy"),
-        ("{method: ste, deploy: onnx_int8, where: {data.rows: 5}}", "'data.rows' is no key of the study's matrix"),
+        ("{method: ste, deploy: onnx_int8, where: {data.rows: 5}}", "'data.rows' is not a key of the study's matrix"),
     ],
 )
 def test_an_answer_that_nothing_gives_is_one_line(answer, message):

@@ -36,7 +36,7 @@ HOSTILE = {
     ),
     "an interpolated resolver": ("model: {{revision: '${{${{a}}:HF_TOKEN}}'}}\n", r"line 9: .* would look up"),
     "a million laughs": (LAUGHS, r"line \d+: more than 100,000 values"),
-    "an alias of itself": ("texts: &loop {{a: *loop}}\n", r"line 9: \*loop repeats what it stands in"),
+    "an alias of itself": ("texts: &loop {{a: *loop}}\n", r"line 9: \*loop refers to a value that contains it"),
     "deep lists": ("texts: " + "[" * 5000 + "]" * 5000 + "\n", rf"line 9: nested more than {DEEPEST} deep"),
     "deep maps": ("texts: " + "{{a: " * 5000 + "1" + "}}" * 5000 + "\n", rf"line 9: nested more than {DEEPEST} deep"),
     "a huge file": ("# " + "x" * LARGEST_FILE + "\n", r"mine\.yaml has 1,\d+,\d+ bytes; .* at most 1,000,000"),

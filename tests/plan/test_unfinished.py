@@ -9,7 +9,7 @@ from qatlab.errors import UserError
 from qatlab.failures import mark
 from qatlab.plan import unfinished
 from qatlab.plan.study import load_study
-from qatlab.plan.unfinished import UNTOLD, missing_artifacts, show, told
+from qatlab.plan.unfinished import UNKNOWN_REASON, missing_artifacts, show, summary
 from qatlab.tables.missing import FAILED, NOT_RUN, MissingArtifact
 
 
@@ -44,11 +44,11 @@ def test_what_follows_has_failed_for_the_first_cause_even_where_an_earlier_workf
     rows = found[scored].figures
     assert {row["doc_precision"] for row in rows} == {"float32", "int8", "binary"}
     assert found[scored].kind == "retrieval"
-    lines = list(told(plan, found))
+    lines = list(summary(plan, found))
     count = len(plan.runs)
     assert lines[0] == (
         f"quickstart: tables show 1 of {count} runs as failed (ste-seed=1), 1 of {count} runs as not run (baseline-seed=0); "
-        "mend what failed, and the same command makes them whole"
+        "correct the causes, and run the same command again to complete them"
     )
     assert lines[1:] == ["quickstart: train ste-seed=1: diverged at step 12"]
 
@@ -56,7 +56,7 @@ def test_what_follows_has_failed_for_the_first_cause_even_where_an_earlier_workf
 def test_a_job_that_could_not_say_why_was_killed(plan, tmp_path):
     path = plan.runs[1].trained
     found = missing_artifacts(plan, tmp_path, {path}, {path})
-    assert found[path].reason.endswith(f": {UNTOLD}")
+    assert found[path].reason.endswith(f": {UNKNOWN_REASON}")
 
 
 def test_tables_that_cannot_be_made_are_said_to_be_old(plan, tmp_path, monkeypatch):
@@ -71,5 +71,5 @@ def test_tables_that_cannot_be_made_are_said_to_be_old(plan, tmp_path, monkeypat
     lines = list(show(plan, tmp_path, missing_artifacts(plan, tmp_path, {path}, {path}), ["tables", "plots"]))
     assert len(commands) == 1
     assert lines == [
-        f"quickstart: tables of what is there could not be made; those in {tmp_path}/studies/quickstart are of an earlier workflow"
+        f"quickstart: tables of the existing results could not be made; those in {tmp_path}/studies/quickstart are from an earlier workflow"
     ]

@@ -83,7 +83,7 @@ def test_the_screen_says_which_runs_the_tables_show_as_failed_and_why(failed):
     lines = failed.result.stdout.splitlines()
     at = lines.index(
         "tiny: tables show 3 of 4 runs as failed (baseline-seed=1, hot-seed=0, hot-seed=1); "
-        "mend what failed, and the same command makes them whole"
+        "correct the causes, and run the same command again to complete them"
     )
     reasons = sorted(lines[at + 1 : at + 4])
     assert reasons[0].startswith("tiny: score baseline-seed=1 · torch_fp32 · beir: FileExistsError: ")
