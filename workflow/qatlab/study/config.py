@@ -52,7 +52,7 @@ class StudyConfig(Strict):
     exclude: Annotated[
         list[dict[str, object]],
         Field(
-            description="Combinations that are left out: runs that match all keys of an entry, each by its value or one of its list of values."
+            description="Combinations that are left out: runs that match every key of an entry, by its value or one of its list of values."
         ),
     ] = []
     scales: Annotated[
