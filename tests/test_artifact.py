@@ -107,7 +107,7 @@ def test_an_artifact_has_one_maker_at_a_time(tmp_path):
     assert [process.stdout.readline() for process in waiting] == ["waits\n"] * 2
     first.communicate("\n")
     ready, _, _ = select.select([process.stdout for process in waiting], [], [], 30)
-    time.sleep(0.5)  # for the other to go on as well, if it were to
+    time.sleep(0.5)  # the other would continue within this time, if it were not locked
     assert len(select.select([process.stdout for process in waiting], [], [], 0)[0]) == len(ready) == 1
     for process in sorted(waiting, key=lambda process: process.stdout not in ready):
         assert process.communicate("\n")[0] == "makes\n"

@@ -73,11 +73,11 @@ def test_half_rounds_float32_alone(tmp_path, weights):
     assert {name: tensor.dtype for name, tensor in stored.items()} == {
         name: torch.float16 if name == "float32" else tensor.dtype for name, tensor in weights.items()
     }
-    found = copied(bundle, tmp_path / "there")
+    rounded = copied(bundle, tmp_path / "there")
     for name, tensor in weights.items():
         expected = tensor.half().float() if name == "float32" else tensor
-        assert found[name].dtype == tensor.dtype
-        assert torch.equal(found[name], expected)
+        assert rounded[name].dtype == tensor.dtype
+        assert torch.equal(rounded[name], expected)
     with safe_open(tmp_path / "there" / "model" / "model.safetensors", framework="pt") as file:
         assert file.metadata() == {"format": "pt"}
 
@@ -99,9 +99,9 @@ def test_tasks_are_mined_with_the_weights_that_come_out(tmp_path, weights):
     mined_with = load_file(file)
     gathering.close()
     assert load_file(file)["float32"].dtype == torch.float16
-    found = copied(Bundle(tmp_path / "bundle"), tmp_path / "there")
-    assert all(torch.equal(found[name], tensor) for name, tensor in mined_with.items())
-    assert not torch.equal(found["float32"], weights["float32"])
+    copy = copied(Bundle(tmp_path / "bundle"), tmp_path / "there")
+    assert all(torch.equal(copy[name], tensor) for name, tensor in mined_with.items())
+    assert not torch.equal(copy["float32"], weights["float32"])
 
 
 @settings(deadline=None, max_examples=20)

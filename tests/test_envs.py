@@ -8,19 +8,19 @@ from packaging.requirements import Requirement
 
 from conftest import PROJECT
 
-PYTHON = {"python_version": "3.11", "python_full_version": "3.11.9"}  # of envs/qatlab.yaml
+PYTHON = {"python_version": "3.11", "python_full_version": "3.11.9"}  # pinned in envs/qatlab.yaml
 
 
 def pins(lines):
     """Name → version of each pinned requirement that applies to PYTHON."""
-    found = {}
+    versions = {}
     for line in lines:
         text = re.sub(r"\s*\\?$", "", line)
         if "==" in text and not text.startswith((" ", "#")):
             requirement = Requirement(text)
             if requirement.marker is None or requirement.marker.evaluate(PYTHON):
-                found[requirement.name.lower()] = str(requirement.specifier).removeprefix("==")
-    return found
+                versions[requirement.name.lower()] = str(requirement.specifier).removeprefix("==")
+    return versions
 
 
 def read(name):

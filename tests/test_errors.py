@@ -41,8 +41,8 @@ def test_secrets_are_shown_by_name(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_broken\nin_two")
     monkeypatch.setenv("WANDB_API_KEY", "abcdef")
     monkeypatch.delenv("HUGGING_FACE_HUB_TOKEN", raising=False)
-    said = without_secrets("header 'Bearer hf_broken\\nin_two', Bearer hf_broken\nin_two; abcdef; hf_other")
-    assert said == "header 'Bearer <HF_TOKEN>', Bearer <HF_TOKEN>; <WANDB_API_KEY>; hf_other"
+    message = without_secrets("header 'Bearer hf_broken\\nin_two', Bearer hf_broken\nin_two; abcdef; hf_other")
+    assert message == "header 'Bearer <HF_TOKEN>', Bearer <HF_TOKEN>; <WANDB_API_KEY>; hf_other"
 
 
 def test_an_error_of_the_hubs_client_does_not_quote_the_token(monkeypatch):

@@ -59,9 +59,9 @@ def test_a_training_that_diverged_has_its_step_and_checkpoint_without_this_machi
     mark(
         output, "train", "ste", Diverged(f"ste diverged at step 12; the last good one is {checkpoint}", 12, checkpoint)
     )
-    found = read_mark(output)
-    assert (found.step, found.checkpoint) == (12, "train/.ste-1.checkpoints/checkpoint-9")
-    assert found.reason == "diverged at step 12; the last good one is train/.ste-1.checkpoints/checkpoint-9"
+    failure = read_mark(output)
+    assert (failure.step, failure.checkpoint) == (12, "train/.ste-1.checkpoints/checkpoint-9")
+    assert failure.reason == "diverged at step 12; the last good one is train/.ste-1.checkpoints/checkpoint-9"
     mark(output, "train", "ste", ValueError("x" * 1000))
     assert len(read_mark(output).reason) == 300
 

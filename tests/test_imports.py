@@ -27,17 +27,17 @@ def imported(module):
 
 
 def test_grids_need_numpy_alone():
-    there = imported("qatlab.quantization")
-    assert "numpy" in there
-    assert not there & HEAVY
+    modules = imported("qatlab.quantization")
+    assert "numpy" in modules
+    assert not modules & HEAVY
 
 
 def test_losses_bring_nothing_of_the_workflow():
 
-    there = imported("qatlab.losses")
-    assert "sentence_transformers" in there
+    modules = imported("qatlab.losses")
+    assert "sentence_transformers" in modules
     # What Sentence Transformers itself imports where it is installed is its own affair.
-    assert not (there - imported("sentence_transformers")) & OF_THE_WORKFLOW
+    assert not (modules - imported("sentence_transformers")) & OF_THE_WORKFLOW
 
 
 def test_grids_are_imported_quickly():

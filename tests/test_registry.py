@@ -1,4 +1,4 @@
-"""Registries know qatlab's own classes and those of installed packages, which they import when one is named and not before."""
+"""Registries contain qatlab's own classes and those of installed packages, which are imported when one is named, not before."""
 
 import subprocess
 import sys

@@ -33,24 +33,24 @@ class Question:
     """Computation that counts its calls."""
 
     def __init__(self, answer=7):
-        self.asked, self.answer = 0, answer
+        self.calls, self.answer = 0, answer
 
     def __call__(self):
-        self.asked += 1
+        self.calls += 1
         return self.answer
 
 
 def test_a_second_plan_asks_nothing(file):
     question = Question({"rows": [1, "two"]})
     assert [remembered("rows", [file], question) for _ in range(3)] == [{"rows": [1, "two"]}] * 3
-    assert question.asked == 1
+    assert question.calls == 1
 
 
 def test_another_question_is_computed(file):
     question = Question()
     remembered("rows", [file], question)
     remembered("texts", [file], question)
-    assert question.asked == 2
+    assert question.calls == 2
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("two", 50.0), ("longer", 60.0)])
@@ -59,7 +59,7 @@ def test_a_changed_file_is_looked_at(file, text, seconds):
     remembered("rows", [file], question)
     aged(file, text, seconds)
     remembered("rows", [file], question)
-    assert question.asked == 2
+    assert question.calls == 2
 
 
 def test_a_file_of_this_moment_is_looked_at_each_time(tmp_path):
@@ -67,7 +67,7 @@ def test_a_file_of_this_moment_is_looked_at_each_time(tmp_path):
     (tmp_path / "a.csv").write_text("one")
     for _ in range(2):
         remembered("rows", [tmp_path / "a.csv"], question)
-    assert question.asked == 2
+    assert question.calls == 2
 
 
 def test_all_files_of_a_folder_count(tmp_path):
@@ -78,7 +78,7 @@ def test_all_files_of_a_folder_count(tmp_path):
     aged(folder / "queries.jsonl", "two")
     remembered("BEIR", [folder], question)
     remembered("BEIR", [folder], question)
-    assert question.asked == 2
+    assert question.calls == 2
 
 
 def test_a_refusal_is_not_remembered(file):
@@ -96,7 +96,7 @@ def test_a_missing_file_is_no_answer_for_one_that_comes(tmp_path):
     remembered("rows", [tmp_path / "a.csv"], question)
     aged(tmp_path / "a.csv", "one")
     remembered("rows", [tmp_path / "a.csv"], question)
-    assert question.asked == 2
+    assert question.calls == 2
 
 
 def test_other_readers_look_again(file, monkeypatch):
@@ -104,7 +104,7 @@ def test_other_readers_look_again(file, monkeypatch):
     remembered("rows", [file], question)
     monkeypatch.setattr(module, "_readers", lambda: "of another version")
     remembered("rows", [file], question)
-    assert question.asked == 2
+    assert question.calls == 2
 
 
 def test_a_home_that_cannot_be_written_to_is_no_error(file, cache):
@@ -129,4 +129,4 @@ def test_the_oldest_answers_go(file, cache, monkeypatch):
     assert len(list(cache.iterdir())) == 2
     last = Question()
     remembered("c", [file], last)
-    assert last.asked == 0
+    assert last.calls == 0

@@ -7,7 +7,7 @@ from conftest import PROJECT
 CODE = sorted((PROJECT / "workflow").rglob("*.py"))
 FORBIDDEN = {"pickle", "joblib", "dill", "cloudpickle", "marshal", "shelve", "_pickle"}
 ALLOWED_NAMES = {"UnpicklingError"}  # to catch it
-# What each must be told, in so many words. Of the rest of its name's last part.
+# Arguments that each call must pass literally, by the last part of its name and by its owner.
 WORDS = {
     "load": {("np", "numpy"): {"allow_pickle": False}, ("torch",): {"weights_only": True}},
     "from_pretrained": {(): {"trust_remote_code": False}},
@@ -29,7 +29,7 @@ def calls():
                 yield f"{path.relative_to(PROJECT)}:{node.lineno}", owner, name, node
 
 
-def told(node):
+def keyword_values(node):
     return {
         word.arg: word.value.value if isinstance(word.value, ast.Constant) else ast.unparse(word.value)
         for word in node.keywords
@@ -44,23 +44,25 @@ def wanted(owner, name):
 
 
 def test_loaders_receive_the_arguments_that_prevent_code():
-    found, wrong = set(), []
+    loaders, wrong = set(), []
     for where, owner, name, node in calls():
         words = wanted(owner, name)
         if words:
-            found.add(name)
-            given = told(node)
+            loaders.add(name)
+            given = keyword_values(node)
             wrong += [
                 f"{where}: {owner}.{name} without {word}={value}"
                 for word, value in words.items()
                 if given.get(word, "") is not value
             ]
-        if name == "from_pretrained" and owner in MODELS and told(node).get("use_safetensors") is not True:
+        if name == "from_pretrained" and owner in MODELS and keyword_values(node).get("use_safetensors") is not True:
             wrong.append(f"{where}: {owner}.from_pretrained without use_safetensors=True")
-        if name == "SentenceTransformer" and "'use_safetensors': True" not in str(told(node).get("model_kwargs")):
+        if name == "SentenceTransformer" and "'use_safetensors': True" not in str(
+            keyword_values(node).get("model_kwargs")
+        ):
             wrong.append(f"{where}: SentenceTransformer without use_safetensors")
     assert not wrong
-    assert found >= {"load", "from_pretrained", "from_config", "SentenceTransformer", "main_export"}
+    assert loaders >= {"load", "from_pretrained", "from_config", "SentenceTransformer", "main_export"}
 
 
 def test_no_text_is_run_as_code():
@@ -69,11 +71,11 @@ def test_no_text_is_run_as_code():
 
 
 def runs_text(owner, name, node):
-    if name in ("compile", "eval"):  # of regular expressions, models and processors
+    if name in ("compile", "eval"):  # `re.compile`, `model.compile` and `model.eval` are harmless
         return not owner and not isinstance(node.func, ast.Attribute)
     if name == "load" and owner == "yaml":
         return True
-    shell = told(node).get("shell")
+    shell = keyword_values(node).get("shell")
     return name in NEVER or shell is True or (owner == "os" and name in ("system", "popen"))
 
 

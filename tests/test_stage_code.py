@@ -22,8 +22,8 @@ JOBS["models"] = ("models", card_modules())
 
 def names(job, *registered):
     stage, modules = JOBS.get(job, (job, ()))
-    found = stage_modules(stage, (*modules, *registered))
-    return {f"{module.removeprefix('qatlab.').replace('.', '/')}.py" for module in found}
+    modules_of_stage = stage_modules(stage, (*modules, *registered))
+    return {f"{module.removeprefix('qatlab.').replace('.', '/')}.py" for module in modules_of_stage}
 
 
 def test_each_stage_has_its_own_module_and_configuration():

@@ -64,8 +64,8 @@ def refused(result):
 def test_pushed_files_come_back_byte_for_byte(hub, models, tmp_path):
     result = push(hub, models)
     assert result.returncode == 0, result.stderr
-    assert {run: made["repository"] for run, made in result.pushed.items()} == NAMES
-    assert {made["repository"]: made["commit"] for made in result.pushed.values()} == hub.main
+    assert {run: pushed_model["repository"] for run, pushed_model in result.pushed.items()} == NAMES
+    assert {pushed_model["repository"]: pushed_model["commit"] for pushed_model in result.pushed.values()} == hub.main
     assert hub.private == dict.fromkeys(NAMES.values(), True)
     for run, repository in NAMES.items():
         command = [sys.executable, "-c", DOWNLOAD, repository]
@@ -107,7 +107,7 @@ def test_requests_to_a_busy_or_broken_hub_are_repeated(hub, models, faults):
     hub.faults = faults
     result = push(hub, models)
     assert result.returncode == 0, result.stderr
-    assert {made["repository"]: made["commit"] for made in result.pushed.values()} == hub.main
+    assert {pushed_model["repository"]: pushed_model["commit"] for pushed_model in result.pushed.values()} == hub.main
     assert hub.commits == 2
 
 
@@ -129,7 +129,7 @@ def test_a_token_that_is_missing_or_refused_is_one_line(hub, models, token, mess
 
 
 def test_a_hub_that_stays_broken_or_is_down_is_one_line_and_nothing_is_reported_as_pushed(hub, models):
-    (models.parent / "pushed.json").write_text("{}")  # of an earlier push
+    (models.parent / "pushed.json").write_text("{}")  # from an earlier push
     hub.faults = {"seed-1/commit/": [500] * 10}
     result = push(hub, models)
     assert refused(result).startswith(
@@ -158,8 +158,11 @@ def test_no_network_on_purpose_is_one_line(hub, models):
 
 def test_names_are_the_hubs():
     runs = ["a-model.name=org-x-seed=0", "b-rate=1e-05..-seed=-1"]
-    found = repositories("my.org", "tiny_2", runs)
-    assert list(found.values()) == ["my.org/tiny_2-a-model.name-org-x-seed-0", "my.org/tiny_2-b-rate-1e-05.-seed-1"]
+    repository_names = repositories("my.org", "tiny_2", runs)
+    assert list(repository_names.values()) == [
+        "my.org/tiny_2-a-model.name-org-x-seed-0",
+        "my.org/tiny_2-b-rate-1e-05.-seed-1",
+    ]
 
 
 @pytest.mark.parametrize(

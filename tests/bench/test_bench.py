@@ -36,7 +36,9 @@ def test_in_turns_takes_medians_of_interleaved_calls():
 
 def test_quantizing_needs_little_memory_beyond_its_codes():
     rows = {row.name: row for row in quantize.measure_quantize(rows=60_000, pairs=1)}
-    assert set(rows) == {f"quantize_{p}_{what}" for p in ("int8", "binary") for what in ("time", "memory")}
+    assert set(rows) == {
+        f"quantize_{p}_{measurement}" for p in ("int8", "binary") for measurement in ("time", "memory")
+    }
     assert rows["quantize_int8_memory"].ours < 60_000 * 384 / 2**20 + 8
     assert rows["quantize_binary_memory"].ours < 60_000 * 48 / 2**20 + 8
 
@@ -104,8 +106,8 @@ def test_searches_of_a_library_are_at_the_precision_that_their_rows_name():
     signs = [np.where(side > 0, 1, -1) for side in sides]
     for precision, expected in (("int8", codes), ("binary", signs)):
         theirs, from_documents = search.their_search(*sides, precision)
-        for found in (theirs(rescore=False)[0], from_documents()[0]):
-            assert [hits[0]["corpus_id"] for hits in found] == best(*expected)
+        for results in (theirs(rescore=False)[0], from_documents()[0]):
+            assert [hits[0]["corpus_id"] for hits in results] == best(*expected)
     # Rescored by float queries, and the bits that have been searched.
     assert [hits[0]["corpus_id"] for hits in theirs(rescore=True)[0]] == best(queries, signs[1])
 
@@ -116,7 +118,7 @@ def test_every_search_has_its_rows():
         f"search_{precision}_over_float32" for precision in ("float32", "int8", "binary")
     }
     for precision in ("int8", "binary"):
-        assert {f"search_{precision}{what}" for what in ("", "_rescored", "_with_indexing")} < set(rows)
+        assert {f"search_{precision}{variant}" for variant in ("", "_rescored", "_with_indexing")} < set(rows)
     assert all(row.bound is None and row.ours > 0 for row in rows.values())
 
 

@@ -33,10 +33,10 @@ class Database(BaseHTTPRequestHandler):
     }
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        name, version = asked["package"]["name"], asked["version"]
-        assert asked["package"]["ecosystem"] == "PyPI"
-        self.server.asked.append((name, version))
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        name, version = request["package"]["name"], request["version"]
+        assert request["package"]["ecosystem"] == "PyPI"
+        self.server.requests.append((name, version))
         answer = {}
         if (name, version) in self.KNOWN:
             own, alias = self.KNOWN[name, version]
@@ -59,7 +59,7 @@ class Database(BaseHTTPRequestHandler):
 @pytest.fixture
 def database():
     server = ThreadingHTTPServer(("127.0.0.1", 0), Database)
-    server.asked, server.status = [], 200
+    server.requests, server.status = [], 200
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server
@@ -71,11 +71,11 @@ def database():
 @pytest.fixture(scope="session")
 def pip_audit():
     """As make audit installs it."""
-    made = subprocess.run(
+    result = subprocess.run(
         ["make", f"PYTHON={sys.executable}", ".venv-audit/.installed"], cwd=PROJECT, capture_output=True, text=True
     )
-    if made.returncode:
-        pytest.skip(f"pip-audit cannot be installed here: {made.stderr.strip().splitlines()[-1]}")
+    if result.returncode:
+        pytest.skip(f"pip-audit cannot be installed here: {result.stderr.strip().splitlines()[-1]}")
     return PROJECT / ".venv-audit" / "bin" / "pip-audit"
 
 
@@ -104,7 +104,7 @@ def test_a_known_vulnerability_without_a_decision_fails(audit, database):
     assert sum("NOT DECIDED: update it, or write into" in line for line in lines) == 2
     # Versions for other Pythons and platforms too.
     everything = [("colorama", "0.4.6"), ("numpy", "2.2.0"), ("numpy", "2.4.0"), ("typing-extensions", "4.16.0")]
-    assert sorted(database.asked) == everything
+    assert sorted(database.requests) == everything
 
 
 def test_a_vulnerability_with_a_decision_is_listed_and_passes(audit):
@@ -154,10 +154,10 @@ def test_versions_left_out_do_not_pass_as_harmless():
 
 
 def test_a_decision_is_about_one_package():
-    found = Vulnerability("ruamel.yaml", "1", ("GHSA-1", "CVE-1"), ())
-    assert applies(Decision(id="CVE-1", package="ruamel_yaml", decision="x"), found)
-    assert not applies(Decision(id="CVE-1", package="pyyaml", decision="x"), found)
-    assert not applies(Decision(id="CVE-2", package="ruamel.yaml", decision="x"), found)
+    vulnerability = Vulnerability("ruamel.yaml", "1", ("GHSA-1", "CVE-1"), ())
+    assert applies(Decision(id="CVE-1", package="ruamel_yaml", decision="x"), vulnerability)
+    assert not applies(Decision(id="CVE-1", package="pyyaml", decision="x"), vulnerability)
+    assert not applies(Decision(id="CVE-2", package="ruamel.yaml", decision="x"), vulnerability)
 
 
 @pytest.mark.parametrize("text", ["- {id: CVE-1}", "id: CVE-1", "- {id: CVE-1, package: a, decision: ''}"])

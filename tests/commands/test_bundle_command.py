@@ -73,9 +73,9 @@ def test_a_study_runs_from_it_alone(project, away):
     index = json.loads((whole / "bundle.json").read_text())
     assert {path.partition("/")[0] for path in index["artifacts"]} == {"model", "data", "task"}
     for path in index["artifacts"]:
-        made, kept = project / "results" / path, whole / path
-        (made / ".snakemake_timestamp").unlink(missing_ok=True)
-        assert sha256_of(made) == sha256_of(kept)
+        built, kept = project / "results" / path, whole / path
+        (built / ".snakemake_timestamp").unlink(missing_ok=True)
+        assert sha256_of(built) == sha256_of(kept)
 
 
 def test_names_are_those_of_the_machine_that_gathered_it(project, away, capsys):
@@ -169,8 +169,8 @@ def index(tmp_path, monkeypatch):
 def test_packages_of_another_machine(index, project, sources, tmp_path, capsys):
     more = ("--python-packages", "--python", "3.12", "--platform", "manylinux_2_28_aarch64")
     assert gather(project, tmp_path / "bundle", *more) == 0
-    there = {path.name for path in (tmp_path / "bundle" / "packages").iterdir()}
-    assert there == {path.name for path in index.iterdir()}
+    gathered = {path.name for path in (tmp_path / "bundle" / "packages").iterdir()}
+    assert gathered == {path.name for path in index.iterdir()}
     assert "4 packages" in capsys.readouterr().out
 
 

@@ -67,9 +67,9 @@ def test_the_loss_of_the_readme_runs(site, tmp_path, tiny_model):
 
 
 def test_studies_run_in_a_folder_that_it_writes(site, tmp_path):
-    made = away(site, tmp_path, "-m", "qatlab", "init", "my studies")
-    assert made.returncode == 0, made.stderr
-    assert "cd 'my studies' && snakemake --cores all" in made.stdout
+    result = away(site, tmp_path, "-m", "qatlab", "init", "my studies")
+    assert result.returncode == 0, result.stderr
+    assert "cd 'my studies' && snakemake --cores all" in result.stdout
     where = ("-c", "import qatlab; print(qatlab.__file__)")
     assert away(site, tmp_path / "my studies", *where).stdout.startswith(str(site))
     planned = away(site, tmp_path / "my studies", "-m", "snakemake", "-n", "--cores", "1")
@@ -79,8 +79,8 @@ def test_studies_run_in_a_folder_that_it_writes(site, tmp_path):
 
 def test_nothing_is_overwritten(site, tmp_path):
     (tmp_path / "conf").mkdir()
-    made = away(site, tmp_path, "-m", "qatlab", "init", ".")
-    assert (made.returncode, made.stderr) == (2, "qatlab: 'conf' exists; name another folder\n")
+    result = away(site, tmp_path, "-m", "qatlab", "init", ".")
+    assert (result.returncode, result.stderr) == (2, "qatlab: 'conf' exists; name another folder\n")
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
 
 

@@ -80,19 +80,19 @@ def test_composes_and_validates(group, choice):
         (["data=package_texts"], r"data 'package_texts' has one column \(text\), and an embedding model"),
         (
             ["+trainer.prompts.question=ask"],
-            "trainer.prompts names 'question', which is no column of the data .anchor, positive",
+            "trainer.prompts names 'question', which is not a column of the data .anchor, positive",
         ),
         (["trainer=wall_clock"], "trainer.max_seconds is for causal language models"),
         (
             ["model=byte_decoder"],
-            "is a causal language model and has no embeddings: deployment 'onnx_fp32' is not for it",
+            "is a causal language model and has no embeddings: deployment 'onnx_fp32' does not serve it",
         ),
         (["model=byte_decoder", "+model.normalize=false", *CAUSAL], "normalize is for embedding models"),
         (["model=byte_decoder", *CAUSAL, "texts=[sqlalchemy]"], "has no embeddings: leave texts empty"),
         (["model=byte_decoder", *CAUSAL[1:], "study.matrix.method=[ste]"], "method 'ste' cannot train it"),
         (
             ["model=byte_decoder", "trainer=wall_clock", *CAUSAL[1:], "study.matrix.method=[baseline_longer]"],
-            "method 'baseline_longer' has extra_steps, and trainer.max_seconds ends a training by the clock",
+            "method 'baseline_longer' has extra_steps, but trainer.max_seconds ends a training after a time",
         ),
     ],
 )

@@ -30,7 +30,7 @@ def test_settings_that_processes_cannot_share_are_refused(values, message):
         ({"max_steps": 700}, 0.07, 749),  # 700 × 0.07 is more than 49 in floating point
         ({"max_steps": 10}, 0.01, 11),
         ({"max_examples": 640}, 0.5, 15),
-        ({"num_train_epochs": 2}, 0.05, 32),  # of twice 15
+        ({"num_train_epochs": 2}, 0.05, 32),  # 5 % more than twice 15
         ({}, 0.0, 15),
         ({}, None, 15),
     ],

@@ -50,7 +50,7 @@ PAIRS = [
 
 @pytest.fixture
 def folder(tmp_path):
-    """A package's catalogues as gettext wants them, in two languages."""
+    """Write a package's catalogues in two languages, in the folders that gettext requires."""
     for language in ("fr", "pt_BR"):
         place = tmp_path / "locale" / language / "LC_MESSAGES"
         place.mkdir(parents=True)

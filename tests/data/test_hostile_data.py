@@ -1,4 +1,4 @@
-"""Data that would run code, or that is no data, is refused in one line."""
+"""Files that would run code, or that are not data, are refused in one line."""
 
 import os
 import subprocess
@@ -42,9 +42,9 @@ def test_an_invalid_configuration_of_a_stage_is_one_line(tmp_path, capsys):
     for content in ("[" * 200_000, "{", "[]", '{"label": "x"}', "\x80"):
         (tmp_path / "config.json").write_text(content, encoding="latin-1")
         assert main(["data", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "out")]) == 2
-        said = capsys.readouterr().err.splitlines()
-        assert len(said) == 1
-        assert "is not the configuration of a stage" in said[0]
+        messages = capsys.readouterr().err.splitlines()
+        assert len(messages) == 1
+        assert "is not the configuration of a stage" in messages[0]
 
 
 def of_hub(folder, tmp_path):
@@ -76,8 +76,8 @@ def of_hub(folder, tmp_path):
         )
     assert result.returncode == 2, result.stderr
     assert not (tmp_path / "out").exists()
-    (said,) = [line for line in result.stderr.splitlines() if "failed" in line]
-    return said
+    (message,) = [line for line in result.stderr.splitlines() if "failed" in line]
+    return message
 
 
 def test_a_loading_script_does_not_run(tmp_path, marker):
@@ -85,9 +85,9 @@ def test_a_loading_script_does_not_run(tmp_path, marker):
     folder.mkdir()
     malice.module(folder / "odd.py", marker)
     (folder / "README.md").write_text("---\n{}\n---\n")
-    said = of_hub(folder, tmp_path)
+    message = of_hub(folder, tmp_path)
     assert (
-        said
+        message
         == "data x failed: data 'someone/odd' cannot be read: Dataset scripts are no longer supported, but found odd.py"
     )
     assert not marker.exists()
@@ -109,7 +109,7 @@ def test_texts_that_a_terminal_would_obey_are_shown(tmp_path, capsys):
     config = {"source": "local", "name": "x", "path": str(tmp_path / "pairs.csv")}
     write_json(tmp_path / "config.json", {"name": "x", "label": "x\x1b[31m", "config": config, "origin": None})
     assert main(["data", "--config", str(tmp_path / "config.json"), "--output", str(tmp_path / "out")]) == 2
-    said = capsys.readouterr().err
-    assert "data x\\x1b[31m failed:" in said
-    assert "the file has: a\\x1b[2Jb (set data.columns to the columns to use)" in said
-    assert "\x1b" not in said
+    message = capsys.readouterr().err
+    assert "data x\\x1b[31m failed:" in message
+    assert "the file has: a\\x1b[2Jb (set data.columns to the columns to use)" in message
+    assert "\x1b" not in message

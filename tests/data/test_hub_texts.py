@@ -187,9 +187,9 @@ def test_what_is_wrong_is_one_line(stage, tmp_path, kind, config, message):
 
 
 def test_names_are_checked_before_the_first_job(hub, monkeypatch, tmp_path):
-    asked = []
+    requests = []
     monkeypatch.setattr(
-        "qatlab.plan.preflight.info", lambda name, revision, repository: asked.append((name, revision, repository))
+        "qatlab.plan.preflight.info", lambda name, revision, repository: requests.append((name, revision, repository))
     )
     configs = [("data", opus()), ("task", wmt(revision="v2")), ("task", wikitext())]
     artifacts = {}
@@ -198,7 +198,7 @@ def test_names_are_checked_before_the_first_job(hub, monkeypatch, tmp_path):
         artifact = Artifact(kind, config.name, config, {}, config.name, origin)
         artifacts[artifact.path] = artifact
     check_hub(Plan("study", "Study", "baseline", [], artifacts), tmp_path)
-    assert asked == [(OPUS, "main", "dataset"), (WMT, "v2", "dataset"), (WIKI, "main", "dataset")]
+    assert requests == [(OPUS, "main", "dataset"), (WMT, "v2", "dataset"), (WIKI, "main", "dataset")]
 
 
 def test_a_column_is_named_once():

@@ -1,4 +1,4 @@
-"""Local files: every form gives the same table, every row of the file is read, and texts keep their odd characters."""
+"""Local files: every file format gives the same table, every row of the file is read, and texts keep their odd characters."""
 
 import csv
 import gzip
@@ -17,7 +17,7 @@ BYTE_ORDER_MARK = "\ufeff"
 COLUMNS = ["anchor", "positive"]
 
 
-def test_every_form_gives_the_same_texts(tmp_path):
+def test_every_file_format_gives_the_same_texts(tmp_path):
     table = pd.DataFrame(ROWS)
     table.to_csv(tmp_path / "a.csv", index=False)
     table.to_csv(tmp_path / "a.tsv", index=False, sep="\t")

@@ -173,11 +173,11 @@ def test_a_lasting_fault_is_one_line_and_leaves_nothing(hub, task, fault):
 
 
 def test_a_missing_data_set_is_reported_without_retries(hub, task):
-    for there, message in (
+    for available, message in (
         ({}, f"the hub has no task '{SCIFACT.dataset}'"),
         ({SCIFACT.dataset: {OTHER_COMMIT: "unread"}}, f"has no revision '{SCIFACT.revision}'"),
     ):
-        hub.datasets = there
+        hub.datasets = available
         result, folder = task("NanoSciFactRetrieval")
         assert result.returncode == 2
         assert message in result.stderr

@@ -76,7 +76,7 @@ def test_half_of_them_are_dates():
     english = [text for text, _ in pairs("train", 0, 10_000)]
     assert (
         0.4 < sum(" of " in text for text in english) / len(english) < 0.8
-    )  # few numbers are short, and each is there once
+    )  # few numbers are short, and each occurs once
 
 
 def test_the_same_seed_gives_the_same_and_more_of_it():

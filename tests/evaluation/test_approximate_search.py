@@ -43,17 +43,17 @@ def test_probing_all_lists_equals_an_exhaustive_search():
 
 def test_results_are_deterministic():
     for config in (IndexConfig(kind="hnsw"), IndexConfig(kind="ivf")):
-        found = [best_near_values(QUERIES, block, 3000, 10, config) for _ in range(2)]
-        assert np.array_equal(*found)
+        results = [best_near_values(QUERIES, block, 3000, 10, config) for _ in range(2)]
+        assert np.array_equal(*results)
 
 
 def test_ranks_without_a_document_have_nothing():
     config = IndexConfig(kind="ivf", lists=1500, probes=1)
-    found = best_near_values(QUERIES, block, 3000, 20, config)
-    assert found.shape == (50, 20)
-    assert (found == NOTHING).any()
-    assert not (found[:, 0] == NOTHING).any()
-    empty = found == NOTHING
+    result = best_near_values(QUERIES, block, 3000, 20, config)
+    assert result.shape == (50, 20)
+    assert (result == NOTHING).any()
+    assert not (result[:, 0] == NOTHING).any()
+    empty = result == NOTHING
     assert np.array_equal(np.sort(empty, axis=1), empty)  # at the end
 
 
@@ -62,9 +62,9 @@ def test_rescoring_keeps_ranks_without_a_document_at_the_end():
     config = EvaluateConfig(metrics=["ndcg@10"], precisions=["binary"], index=[index], rescoring=["float32"])
     (output,) = outputs(config)
     sides = on_axes(QUERIES, DOCUMENTS, RotationConfig(), None, "cosine")
-    found = rank(*sides, output, SideRanges(), 20)
-    assert (found == NOTHING).any()
-    assert np.array_equal(np.sort(found == NOTHING, axis=1), found == NOTHING)
+    result = rank(*sides, output, SideRanges(), 20)
+    assert (result == NOTHING).any()
+    assert np.array_equal(np.sort(result == NOTHING, axis=1), result == NOTHING)
 
 
 @pytest.mark.parametrize(("precision", "least"), [("float16", 0.99), ("int8", 0.97), ("int4", 0.7)])
@@ -72,6 +72,6 @@ def test_the_scalar_quantizer_stores_documents(precision, least):
     config = EvaluateConfig(metrics=["ndcg@10"], precisions=[f"float32_x_{precision}"], scoring=["scalar_quantizer"])
     (output,) = outputs(config)
     sides = on_axes(QUERIES, DOCUMENTS, RotationConfig(), None, "cosine")
-    found = rank(*sides, output, SideRanges(), 10)
-    assert overlap(found, best_by_product(QUERIES, block, 3000, 10)) > least
+    result = rank(*sides, output, SideRanges(), 10)
+    assert overlap(result, best_by_product(QUERIES, block, 3000, 10)) > least
     assert output.document_bytes(32) == {"float16": 64, "int8": 32, "int4": 16}[precision]

@@ -25,10 +25,10 @@ def test_embeddings_are_truncated_scaled_rotated_and_scaled_again(sides):
     queries, documents = on_axes(*sides, RotationConfig(kind="itq", center=True), 16, "cosine")
     cut = [unit_length(side[:, :16]) for side in sides]
     rotation = fit_rotation("itq", cut[1], center=True)
-    for found, side in zip((queries, documents), cut, strict=True):
-        assert found.dim == 16
-        assert np.allclose(found[:], unit_length(rotation(side)), atol=1e-6)
-        assert np.allclose(found[np.array([3, 1])], unit_length(rotation(side[[3, 1]])), atol=1e-6)
+    for rotated, side in zip((queries, documents), cut, strict=True):
+        assert rotated.dim == 16
+        assert np.allclose(rotated[:], unit_length(rotation(side)), atol=1e-6)
+        assert np.allclose(rotated[np.array([3, 1])], unit_length(rotation(side[[3, 1]])), atol=1e-6)
 
 
 def test_dot_products_keep_lengths(sides):
@@ -41,14 +41,14 @@ def test_dot_products_keep_lengths(sides):
 def test_a_centre_is_that_of_all_documents_of_unit_length_block_by_block(sides, monkeypatch, center, reference):
     monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
     monkeypatch.setattr(axes, "VALUES_AT_ONCE", 5 * 400)
-    monkeypatch.setattr(axes, "FITTED_ON", 10)  # of rotations alone
+    monkeypatch.setattr(axes, "FITTED_ON", 10)  # this limit applies to rotations, not to centres
     queries, documents = on_axes(*sides, RotationConfig(center=center), None, "cosine")
     unit = [unit_length(side) for side in sides]
     origin = reference(unit[1].astype(np.float64), axis=0)
     assert documents.rotation.matrix is None
     assert documents.dim == 32
-    for found, side in zip((queries, documents), unit, strict=True):
-        assert np.allclose(found[:], unit_length(side - origin), atol=1e-6)
+    for centered, side in zip((queries, documents), unit, strict=True):
+        assert np.allclose(centered[:], unit_length(side - origin), atol=1e-6)
 
 
 def test_axes_are_fitted_on_training_documents_if_configured(sides):
@@ -61,8 +61,8 @@ def test_axes_are_fitted_on_training_documents_if_configured(sides):
         rotation = RotationConfig(**config, fitted_on="training")
         queries, documents = on_axes(*sides, rotation, 16, "cosine", training)
         cut = [unit_length(side[:, :16]) for side in sides]
-        for found, side in zip((queries, documents), cut, strict=True):
-            assert np.allclose(found[:], unit_length(expected(side)), atol=1e-5)
+        for rotated, side in zip((queries, documents), cut, strict=True):
+            assert np.allclose(rotated[:], unit_length(expected(side)), atol=1e-5)
 
 
 def test_a_factor_is_of_the_dimensions_that_are_kept(sides):
@@ -77,11 +77,11 @@ def test_a_factor_is_of_the_dimensions_that_are_kept(sides):
 def test_ranges_of_blocks_are_those_of_all(sides, monkeypatch, kind, reference):
     monkeypatch.setattr(axes, "ROWS_AT_ONCE", 7)
     monkeypatch.setattr(axes, "VALUES_AT_ONCE", 5 * 400)
-    found = fitted_range(OnAxes(sides[1]), EvaluateConfig(metrics=["ndcg@10"], range_kind=kind))
+    ranges = fitted_range(OnAxes(sides[1]), EvaluateConfig(metrics=["ndcg@10"], range_kind=kind))
     expected = reference().fit(sides[1])
-    assert isinstance(found, reference)
-    assert np.array_equal(found.low, expected.low)
-    assert np.array_equal(found.high, expected.high)
+    assert isinstance(ranges, reference)
+    assert np.array_equal(ranges.low, expected.low)
+    assert np.array_equal(ranges.high, expected.high)
 
 
 @pytest.mark.parametrize("values_at_once", [1, 400 * 12, 1 << 24])

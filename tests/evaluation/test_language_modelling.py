@@ -18,11 +18,11 @@ def test_the_mean_of_pseudo_values_is_the_metric(documents):
 
 def test_the_variance_of_pseudo_values_is_that_of_the_metric_over_other_documents():
     generator = np.random.default_rng(0)
-    found, errors = [], []
+    estimates, errors = [], []
     for _ in range(400):
         sizes = generator.lognormal(5, 1, 80)
         nats = sizes * generator.normal(1, 0.2, 80)
         parts = bits_per_byte(nats, sizes)
-        found.append(parts.mean())
+        estimates.append(parts.mean())
         errors.append(parts.std(ddof=1) / np.sqrt(80))
-    assert np.mean(errors) == pytest.approx(np.std(found), rel=0.12)
+    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.12)

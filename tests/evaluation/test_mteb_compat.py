@@ -83,19 +83,19 @@ def test_retrieval_metrics_are_those_of_mteb(precision, same_names):
     task = MadeUpRetrieval()
     task.ignore_identical_ids = same_names
     task.data_loaded = True
-    asked = {f"asked {name}": row for name, row in zip(ours.query_ids, queries, strict=True)}
+    query_embeddings = {f"asked {name}": row for name, row in zip(ours.query_ids, queries, strict=True)}
     stored = {f"stored {name}": row for name, row in zip(ours.document_ids, documents, strict=True)}
     task.dataset = {
         "default": {
             "test": {
-                "queries": Dataset.from_dict({"id": ours.query_ids, "text": list(asked)}),
+                "queries": Dataset.from_dict({"id": ours.query_ids, "text": list(query_embeddings)}),
                 "corpus": Dataset.from_dict({"id": ours.document_ids, "text": list(stored)}),
                 "relevant_docs": {query: dict(judged) for query, judged in ours.judgements.items()},
                 "top_ranked": None,
             }
         }
     }
-    theirs = evaluated(task, asked | stored, precision)
+    theirs = evaluated(task, query_embeddings | stored, precision)
     figures = mteb_compat.retrieval(queries, documents, ours, precision, "cosine", METRICS)
     for metric, values in figures.items():
         assert values.mean() == pytest.approx(theirs[NAMES[metric]], abs=6e-6), metric  # rounded to five digits there
@@ -116,7 +116,7 @@ def test_correlations_are_those_of_mteb(precision):
     task.dataset = {"test": Dataset.from_dict({"sentence1": names[0], "sentence2": names[1], "score": gold})}
     embeddings = dict(zip(names[0] + names[1], [*first, *second], strict=True))
     theirs = evaluated(task, embeddings, precision)
-    found = mteb_compat.similarities(first, second, precision, "cosine")
-    spearman = by_pair(rankdata(found), rankdata(gold), ranked=True).mean()
+    computed = mteb_compat.similarities(first, second, precision, "cosine")
+    spearman = by_pair(rankdata(computed), rankdata(gold), ranked=True).mean()
     assert spearman == pytest.approx(theirs["cosine_spearman"], abs=1e-6)
-    assert by_pair(found, gold, ranked=False).mean() == pytest.approx(theirs["cosine_pearson"], abs=1e-6)
+    assert by_pair(computed, gold, ranked=False).mean() == pytest.approx(theirs["cosine_pearson"], abs=1e-6)

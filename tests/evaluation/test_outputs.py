@@ -8,34 +8,34 @@ from qatlab.evaluation.outputs import has_few_bits, outputs
 from qatlab.evaluation.planned import TEXT_OUTPUT
 
 
-def made(**config):
+def names_of(**config):
     return [output.name for output in outputs(EvaluateConfig(metrics=["ndcg@10"], **config))]
 
 
 def test_the_default_is_three_precisions():
-    assert made() == ["none/float32/dot", "none/int8/dequantized/corpus", "none/binary/hamming"]
+    assert names_of() == ["none/float32/dot", "none/int8/dequantized/corpus", "none/binary/hamming"]
 
 
 def test_ranges_vary_only_where_there_is_a_range():
-    names = made(precisions=["float32", "int8"], ranges=["corpus", "per_call"])
+    names = names_of(precisions=["float32", "int8"], ranges=["corpus", "per_call"])
     assert names == ["none/float32/dot", "none/int8/dequantized/corpus", "none/int8/dequantized/per_call"]
 
 
 def test_codes_are_compared_only_with_codes_of_their_kind_and_rabitq_only_reads_bits():
     precisions = ["float32", "int8", "int4", "binary", "float32_x_binary", "float32_x_int8"]
-    assert made(precisions=precisions, scoring=["codes"]) == ["none/int8/codes/corpus", "none/int4/codes/corpus"]
-    assert made(precisions=precisions, scoring=["rabitq"]) == ["none/float32_x_binary/rabitq"]
+    assert names_of(precisions=precisions, scoring=["codes"]) == ["none/int8/codes/corpus", "none/int4/codes/corpus"]
+    assert names_of(precisions=precisions, scoring=["rabitq"]) == ["none/float32_x_binary/rabitq"]
 
 
 def test_cells_between_quantiles_are_outputs_like_others():
     precisions = ["int2", "int2_quantile", "ternary", "float32_x_ternary"]
-    assert made(precisions=precisions, scoring=["dequantized", "codes", "sentence_transformers_compat", "mteb_compat"]) == [
+    assert names_of(precisions=precisions, scoring=["dequantized", "codes", "sentence_transformers_compat", "mteb_compat"]) == [
         "none/int2/dequantized/corpus", "none/int2/codes/corpus",
         "none/int2_quantile/dequantized/corpus", "none/int2_quantile/codes/corpus",
         "none/ternary/dequantized/corpus", "none/ternary/codes/corpus",
         "none/float32_x_ternary/dequantized/corpus",
     ]  # fmt: skip
-    names = made(precisions=["binary"], rescoring="ternary", ranges=["corpus", "per_call"])
+    names = names_of(precisions=["binary"], rescoring="ternary", ranges=["corpus", "per_call"])
     assert names == ["none/binary/hamming/corpus/ternary of 40", "none/binary/hamming/per_call/ternary of 40"]
     config = EvaluateConfig(metrics=["ndcg@10"], precisions=precisions, rescoring="int2_quantile")
     sizes = {output.document: (output.document_bytes(384), output.stored_bytes(384)) for output in outputs(config)}
@@ -44,7 +44,7 @@ def test_cells_between_quantiles_are_outputs_like_others():
 
 def test_rescoring_requires_another_precision_than_the_search_before_it():
     cascade = [{"documents": "int8", "oversampling": 10}, {"documents": "float32", "oversampling": 2}]
-    names = made(precisions=["float32", "int8", "binary"], rescoring=["none", "float32", cascade])
+    names = names_of(precisions=["float32", "int8", "binary"], rescoring=["none", "float32", cascade])
     assert names == [
         "none/float32/dot",
         "none/int8/dequantized/corpus",
@@ -56,7 +56,7 @@ def test_rescoring_requires_another_precision_than_the_search_before_it():
 
 
 def test_truncation_multiplies_everything():
-    assert made(precisions=["float32"], dimensions=[None, 128, 64]) == [
+    assert names_of(precisions=["float32"], dimensions=[None, 128, 64]) == [
         "none/float32/dot",
         "none_128/float32/dot",
         "none_64/float32/dot",
@@ -101,7 +101,7 @@ def test_mistakes_are_named(config, message):
 
 def test_compatible_scoring_uses_embeddings_as_encoded():
     grid = {"precisions": ["float32", "int8", "int4", "binary", "float32_x_int8"], "rotations": ["none", "itq"]}
-    theirs = made(
+    theirs = names_of(
         **grid, scoring=["sentence_transformers_compat"], rescoring=["none", "float32"], dimensions=[None, 64]
     )
     assert theirs == [
@@ -109,7 +109,7 @@ def test_compatible_scoring_uses_embeddings_as_encoded():
         for cut in ("", "_64")
         for precision, ranges in (("float32", ""), ("int8", "/per_call"), ("binary", ""))
     ]
-    assert [name.split("/")[1] for name in made(**grid, scoring=["mteb_compat"])] == [
+    assert [name.split("/")[1] for name in names_of(**grid, scoring=["mteb_compat"])] == [
         "float32",
         "int8",
         "int4",
@@ -118,7 +118,7 @@ def test_compatible_scoring_uses_embeddings_as_encoded():
 
 
 def test_indexes_other_than_flat_search_values_or_bits():
-    names = made(
+    names = names_of(
         precisions=["float32", "int8", "binary"], scoring=["dequantized", "codes"], index=["flat", {"kind": "ivf"}]
     )
     assert names == [
@@ -133,8 +133,8 @@ AXES = ["centred", "itq", {"kind": "overcomplete", "factor": 2}]
 
 def test_only_bits_are_scored_on_bit_axes():
     precisions = ["float32", "int8", "binary", "float32_x_binary"]
-    plain = made(precisions=precisions)
-    names = made(precisions=precisions, bit_axes=AXES)
+    plain = names_of(precisions=precisions)
+    names = names_of(precisions=precisions, bit_axes=AXES)
     assert names[: len(plain)] == plain
     assert names[len(plain) :] == [
         f"{axes}/{output}"
@@ -144,7 +144,7 @@ def test_only_bits_are_scored_on_bit_axes():
     for kind in ("reranking", "similarity"):
         config = EvaluateConfig(metrics=["ndcg@10"], precisions=precisions, bit_axes=AXES)
         assert [output.name for output in outputs(config, kind)] == names
-    assert made(precisions=["float32", "int8"], bit_axes=AXES) == made(precisions=["float32", "int8"])
+    assert names_of(precisions=["float32", "int8"], bit_axes=AXES) == names_of(precisions=["float32", "int8"])
 
 
 def test_bit_axes_are_not_combined_with_other_fields():
@@ -156,17 +156,17 @@ def test_bit_axes_are_not_combined_with_other_fields():
         "dimensions": [64, None],
         "ranges": ["corpus"],
     }
-    further = made(**grid, bit_axes=["centred"])[len(made(**grid)) :]
+    further = names_of(**grid, bit_axes=["centred"])[len(names_of(**grid)) :]
     assert further == ["centred/binary/hamming", "centred/int8_x_ubinary/dequantized/corpus"]
-    cut = made(precisions=["binary"], dimensions=[64, 32], bit_axes=["centred"])
+    cut = names_of(precisions=["binary"], dimensions=[64, 32], bit_axes=["centred"])
     assert cut == ["none_64/binary/hamming", "none_32/binary/hamming", "centred_64/binary/hamming"]
-    assert made(precisions=["binary"], scoring=["mteb_compat"], bit_axes=["centred"]) == ["none/binary/mteb_compat"]
-    own = made(precisions=["int8", "binary"], ranges=["model"], bit_axes=["centred"])
+    assert names_of(precisions=["binary"], scoring=["mteb_compat"], bit_axes=["centred"]) == ["none/binary/mteb_compat"]
+    own = names_of(precisions=["int8", "binary"], ranges=["model"], bit_axes=["centred"])
     assert own == ["none/int8/dequantized/model", "none/binary/hamming", "centred/binary/hamming"]
 
 
 def test_axes_that_are_listed_twice_are_scored_once():
-    names = made(precisions=["int8", "binary"], rotations=["none", "itq"], bit_axes=["none", "itq", "median"])
+    names = names_of(precisions=["int8", "binary"], rotations=["none", "itq"], bit_axes=["none", "itq", "median"])
     assert len(names) == len(set(names)) == 5
     assert names[-1] == "median/binary/hamming"
 

@@ -101,17 +101,17 @@ def test_the_calibration_set_of_quantiles_does_not_depend_on_the_kind_of_range(s
 
 def test_both_kinds_of_cells_are_fitted_for_one_output(sides):
     queries, documents = sides
-    found = ranked(sides, precisions=["int8_x_ternary"])
+    result = ranked(sides, precisions=["int8_x_ternary"])
     int8 = fake_quantize(queries, "int8", MinMaxRange().fit(documents))
     ternary = fake_quantize(documents, "ternary", QuantileRange().fit(documents))
-    assert np.array_equal(found, by_product(int8, ternary))
+    assert np.array_equal(result, by_product(int8, ternary))
 
 
 def test_rescoring_at_two_bits_orders_all_candidates_as_a_search_would(sides):
     everything = {"documents": "int2_quantile", "oversampling": 40, "top_k": 10}
-    found = ranked(sides, precisions=["binary"], rescoring=[[everything]])
+    result = ranked(sides, precisions=["binary"], rescoring=[[everything]])
     assert np.array_equal(
-        found, by_product(sides[0], fake_quantize(sides[1], "int2_quantile", QuantileRange().fit(sides[1])))
+        result, by_product(sides[0], fake_quantize(sides[1], "int2_quantile", QuantileRange().fit(sides[1])))
     )
 
 
@@ -143,9 +143,9 @@ def test_ranges_saved_with_a_model_are_used_and_required(sides):
 def test_rescoring_sorts_the_candidates_and_appends_the_others(sides):
     queries, documents = sides
     by_bits = ranked(sides, 60, precisions=["binary"])
-    found = ranked(sides, 60, precisions=["binary"], rescoring="float32")
-    assert np.array_equal(found[:, 40:], by_bits[:, 40:])
-    for query, before, after in zip(queries, by_bits[:, :40], found[:, :40], strict=True):
+    result = ranked(sides, 60, precisions=["binary"], rescoring="float32")
+    assert np.array_equal(result[:, 40:], by_bits[:, 40:])
+    for query, before, after in zip(queries, by_bits[:, :40], result[:, :40], strict=True):
         assert set(before) == set(after)
         assert (np.diff(documents[after] @ query) <= 1e-6).all()
 
@@ -153,8 +153,8 @@ def test_rescoring_sorts_the_candidates_and_appends_the_others(sides):
 def test_a_cascade_gives_the_result_of_its_last_step_on_all_candidates(sides):
     everything = {"oversampling": 40, "top_k": 10}
     cascade = [{"documents": "int8", **everything}, {"documents": "float32", "oversampling": 39, "top_k": 10}]
-    found = ranked(sides, precisions=["binary"], rescoring=[cascade])
-    assert np.array_equal(found, by_product(*sides))
+    result = ranked(sides, precisions=["binary"], rescoring=[cascade])
+    assert np.array_equal(result, by_product(*sides))
 
 
 def test_more_candidates_than_results_are_searched(sides):
@@ -180,13 +180,13 @@ def test_under_cosine_similarity_values_of_few_cells_have_unit_length(sides, pre
     """The length of decoded values depends on their positions in the cells, which contain no information about the text."""
     config = EvaluateConfig(metrics=["ndcg@10"], precisions=[precision])
     (output,) = outputs(config)
-    found = []
+    results = []
     for unit in (True, False):
         queries, documents = (OnAxes(unit_length(side), unit=unit) for side in sides)
         ranges = side_ranges([output], queries, documents, config, {})[output.ranges]
-        found.append(rank(queries, documents, output, ranges, 10))
+        results.append(rank(queries, documents, output, ranges, 10))
     ranges = (QuantileRange() if precision != "int2" else MinMaxRange()).fit(unit_length(sides[1]))
     query, document = (fake_quantize(unit_length(side), precision, ranges) for side in sides)
-    for best, of in zip(found, (unit_length(document), document), strict=True):
+    for best, of in zip(results, (unit_length(document), document), strict=True):
         assert np.array_equal(best, by_product(query, of))
-    assert not np.array_equal(*found)
+    assert not np.array_equal(*results)

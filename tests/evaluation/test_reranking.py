@@ -46,7 +46,7 @@ def test_metrics_of_records(inputs, tmp_path):
     rows = pd.DataFrame(read_scores(tmp_path / "out"))
     assert set(rows["metric"]) == set(METRICS["reranking"])
     assert set(rows["scoring"]) == {"dot", "hamming"}  # others have no such evaluation
-    found = rows.pivot_table(index="metric", columns="doc_precision", values="value")
+    by_precision = rows.pivot_table(index="metric", columns="doc_precision", values="value")
     for precision, convert in (("float32", unit_length), ("binary", lambda side: np.where(side > 0, 1.0, -1.0))):
         sides = convert(queries), convert(texts).reshape(RECORDS, NEGATIVES + 1, DIM)
         scores = np.einsum("qd,qnd->qn", *sides)
@@ -59,7 +59,7 @@ def test_metrics_of_records(inputs, tmp_path):
             "positive_similarity": cosines[:, 0].mean(),
             "margin": (cosines[:, 0] - cosines[:, 1:].max(axis=1)).mean(),
         }
-        assert found[precision].to_dict() == pytest.approx(expected, abs=1e-6)
+        assert by_precision[precision].to_dict() == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_tie_with_a_negative_ranks_the_positive_lower(inputs, tmp_path):
@@ -72,5 +72,5 @@ def test_a_tie_with_a_negative_ranks_the_positive_lower(inputs, tmp_path):
         tmp_path / "out",
         1,
     )
-    found = {row["metric"]: row["value"] for row in read_scores(tmp_path / "out")}
-    assert (found["rank"], found["accuracy@1"], found["margin"]) == (NEGATIVES + 1, 0, 0)
+    scores = {row["metric"]: row["value"] for row in read_scores(tmp_path / "out")}
+    assert (scores["rank"], scores["accuracy@1"], scores["margin"]) == (NEGATIVES + 1, 0, 0)

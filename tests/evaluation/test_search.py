@@ -34,8 +34,8 @@ def test_small_integers_tie_often_and_always_in_the_order_of_documents(queries, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(search, "DOCUMENTS_AT_ONCE", block)
         patch.setattr(search, "SPARE", 2)
-        found = best_by_product(q, blocks(d), len(d), depth)
-    assert np.array_equal(found, expected(q, d, depth))
+        result = best_by_product(q, blocks(d), len(d), depth)
+    assert np.array_equal(result, expected(q, d, depth))
 
 
 def test_equal_documents_keep_their_order_at_any_position(monkeypatch):
@@ -45,8 +45,8 @@ def test_equal_documents_keep_their_order_at_any_position(monkeypatch):
     documents = rng.normal(size=(3001, 383)).astype(np.float32)
     copies = np.sort(rng.choice(3001, size=400, replace=False))
     documents[copies] = documents[copies[0]]
-    found = best_by_product(documents[copies[:1]], blocks(documents), 3001, 50)
-    assert found[0].tolist() == copies[:50].tolist()
+    result = best_by_product(documents[copies[:1]], blocks(documents), 3001, 50)
+    assert result[0].tolist() == copies[:50].tolist()
 
 
 def test_results_without_ties_are_those_of_faiss():
@@ -76,8 +76,8 @@ def test_rabitq_estimates_better_than_bits_do():
     estimated = best_by_rabitq(queries, blocks(documents), 4000, 10, seed=0)
     by_bits = best_by_product(queries, blocks(np.where(documents > 0, 1, -1).astype(np.float32)), 4000, 10)
     recall = [
-        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, found, strict=True)])
-        for found in (estimated, by_bits)
+        np.mean([len(set(a) & set(b)) / 10 for a, b in zip(truth, result, strict=True)])
+        for result in (estimated, by_bits)
     ]
     assert recall[0] > recall[1] + 0.1
     assert np.array_equal(estimated, best_by_rabitq(queries, blocks(documents), 4000, 10, seed=0))

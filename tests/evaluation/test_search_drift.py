@@ -37,7 +37,7 @@ def test_values_follow_their_definitions(seed, size, count):
     relevant = [np.array([0]), np.array([1, 2]), np.array([], dtype=int)]
     got = search_drift((queries, queries_after), (documents, documents_after), relevant)
     overlaps, flips, margins, taus = [], [], [], []
-    for query, query_after, found in zip(queries, queries_after, relevant, strict=True):
+    for query, query_after, neighbours in zip(queries, queries_after, relevant, strict=True):
         before = cosine(np.repeat(query[None], count, axis=0), documents)
         after = cosine(np.repeat(query_after[None], count, axis=0), documents_after)
         best, best_after = (sorted(range(count), key=lambda d, s=s: -s[d])[:10] for s in (before, after))
@@ -46,9 +46,11 @@ def test_values_follow_their_definitions(seed, size, count):
         flips.append(sum(after[a] < after[b] for a, b in pairs) / len(pairs))
         first = sorted(range(count), key=lambda d: -before[d])[:100]
         taus.append(kendalltau(before[first], after[first]).statistic)
-        if len(found):
-            others = [d for d in range(count) if d not in found]
-            margins.append((after[found].max() - after[others].max()) - (before[found].max() - before[others].max()))
+        if len(neighbours):
+            others = [d for d in range(count) if d not in neighbours]
+            margins.append(
+                (after[neighbours].max() - after[others].max()) - (before[neighbours].max() - before[others].max())
+            )
     assert got.top10_overlap == pytest.approx(np.mean(overlaps))
     assert got.rank_flips == pytest.approx(np.mean(flips))
     assert got.kendall_tau == pytest.approx(np.mean(taus))

@@ -86,7 +86,7 @@ def test_correlations_are_those_of_the_evaluator(precision, model, pairs):
     gold = np.random.default_rng(0).integers(0, 6, size=60).astype(float)
     theirs = EmbeddingSimilarityEvaluator(first, second, gold, write_csv=False)(Numbers(model, precision))
     embeddings = [model.encode(side) for side in (first, second)]
-    found = sentence_transformers_compat.similarities(*embeddings, precision)
-    spearman = by_pair(rankdata(found), rankdata(gold), ranked=True).mean()
+    computed = sentence_transformers_compat.similarities(*embeddings, precision)
+    spearman = by_pair(rankdata(computed), rankdata(gold), ranked=True).mean()
     assert spearman == pytest.approx(theirs["spearman_cosine"], abs=1e-6)
-    assert by_pair(found, gold, ranked=False).mean() == pytest.approx(theirs["pearson_cosine"], abs=1e-6)
+    assert by_pair(computed, gold, ranked=False).mean() == pytest.approx(theirs["pearson_cosine"], abs=1e-6)

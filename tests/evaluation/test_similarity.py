@@ -23,14 +23,14 @@ def test_leaving_pairs_out_equals_scipy(seed, ranked):
     generator = np.random.default_rng(seed)
     count = int(generator.integers(5, 40))
     gold = generator.integers(0, 4, size=count).astype(float)
-    found = np.round(gold + generator.normal(size=count) * 2, int(generator.integers(0, 3)))
+    scores = np.round(gold + generator.normal(size=count) * 2, int(generator.integers(0, 3)))
     correlation = stats.spearmanr if ranked else stats.pearsonr
     keep = ~np.eye(count, dtype=bool)
-    if np.ptp(found) == 0 or any(np.ptp(found[row]) == 0 or np.ptp(gold[row]) == 0 for row in keep):
+    if np.ptp(scores) == 0 or any(np.ptp(scores[row]) == 0 or np.ptp(gold[row]) == 0 for row in keep):
         return
-    whole = correlation(found, gold).statistic
-    pseudo = [count * whole - (count - 1) * correlation(found[row], gold[row]).statistic for row in keep]
-    sides = (stats.rankdata(found), stats.rankdata(gold)) if ranked else (found, gold)
+    whole = correlation(scores, gold).statistic
+    pseudo = [count * whole - (count - 1) * correlation(scores[row], gold[row]).statistic for row in keep]
+    sides = (stats.rankdata(scores), stats.rankdata(gold)) if ranked else (scores, gold)
     values = by_pair(*sides, ranked=ranked)
     assert values.mean() == pytest.approx(whole, abs=1e-9)
     assert values == pytest.approx(np.array(pseudo) - np.mean(pseudo) + whole, abs=1e-7)
@@ -38,14 +38,14 @@ def test_leaving_pairs_out_equals_scipy(seed, ranked):
 
 def test_the_standard_error_is_that_of_repeated_samples():
     generator = np.random.default_rng(0)
-    errors, found = [], []
+    errors, estimates = [], []
     for _ in range(300):
         gold = generator.normal(size=120)
         like = gold + generator.normal(size=120)
         values = by_pair(stats.rankdata(like), stats.rankdata(gold), ranked=True)
         errors.append(standard_error(values))
-        found.append(values.mean())
-    assert np.mean(errors) == pytest.approx(np.std(found), rel=0.12)
+        estimates.append(values.mean())
+    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.12)
 
 
 def test_constant_similarities_have_a_correlation_of_zero():
@@ -84,8 +84,8 @@ def test_every_precision_from_one_encoding(inputs, tmp_path):
     }
     score.run(JobDescription(label="tried", config=config), folders, output, 1)
     rows = pd.DataFrame(read_scores(output))
-    found = rows[rows["metric"] == "spearman"].set_index(["query_precision", "scoring"])["value"]
-    assert set(found.index) == {
+    correlations = rows[rows["metric"] == "spearman"].set_index(["query_precision", "scoring"])["value"]
+    assert set(correlations.index) == {
         ("float32", "dot"), ("int8", "dequantized"), ("binary", "hamming"), ("int8", "codes"),
         ("float32", "sentence_transformers_compat"), ("int8", "sentence_transformers_compat"),
         ("binary", "sentence_transformers_compat"),
@@ -93,13 +93,13 @@ def test_every_precision_from_one_encoding(inputs, tmp_path):
     assert set(rows["queries"]) == {70}
     sides = [unit_length(side) for side in (first, second)]
     plain = (sides[0] * sides[1]).sum(axis=1)
-    assert found["float32", "dot"] == pytest.approx(stats.spearmanr(plain, gold).statistic, abs=1e-9)
+    assert correlations["float32", "dot"] == pytest.approx(stats.spearmanr(plain, gold).statistic, abs=1e-9)
     distance = ((sides[0] > 0) != (sides[1] > 0)).sum(axis=1)
-    assert found["binary", "hamming"] == pytest.approx(stats.spearmanr(-distance, gold).statistic, abs=1e-9)
+    assert correlations["binary", "hamming"] == pytest.approx(stats.spearmanr(-distance, gold).statistic, abs=1e-9)
     stored = [unit_length(fake_quantize(side, "int8", MinMaxRange().fit(sides[1]))) for side in sides]
     expected = stats.spearmanr((stored[0] * stored[1]).sum(axis=1), gold).statistic
-    assert found["int8", "dequantized"] == pytest.approx(expected, abs=1e-9)
+    assert correlations["int8", "dequantized"] == pytest.approx(expected, abs=1e-9)
     pearson = rows[(rows["metric"] == "pearson") & (rows["scoring"] == "dot")]["value"].item()
     assert pearson == pytest.approx(stats.pearsonr(plain, gold).statistic, abs=1e-6)
     of_pairs = pd.read_parquet(output / "per_query.parquet")
-    assert of_pairs["none/float32/dot/spearman"].mean() == pytest.approx(found["float32", "dot"])
+    assert of_pairs["none/float32/dot/spearman"].mean() == pytest.approx(correlations["float32", "dot"])

@@ -54,9 +54,9 @@ def test_perfect_and_empty_translations():
 
 @pytest.mark.parametrize("metric", ["chrf", "bleu"])
 def test_the_variance_of_pseudo_values_is_that_of_the_score_over_other_sentences(metric):
-    found, errors = [], []
+    estimates, errors = [], []
     for seed in range(150):
         parts = translation_metrics(*corpus(60, seed))[metric]
-        found.append(parts.mean())
+        estimates.append(parts.mean())
         errors.append(parts.std(ddof=1) / np.sqrt(60))
-    assert np.mean(errors) == pytest.approx(np.std(found), rel=0.2)
+    assert np.mean(errors) == pytest.approx(np.std(estimates), rel=0.2)

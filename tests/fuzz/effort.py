@@ -16,7 +16,7 @@ SEED = int(os.environ.get("QATLAB_FUZZ_SEED", "0"))
 
 
 def fuzz(examples: int, shrink: bool = True) -> Callable[[Any], Any]:
-    """Decorate a property with so many generated inputs, times QATLAB_FUZZ.
+    """Decorate a property with `examples` generated inputs, times QATLAB_FUZZ.
 
     Args:
         shrink: whether the smallest input that fails is looked for; False where an input takes seconds.

@@ -19,7 +19,7 @@ from qatlab.plan.plan import make_plan
 CONF = PROJECT / "conf"
 GROUPS = group_options(CONF)
 SECONDS = 2.0
-MOST_RUNS = 40  # of a matrix; more are right, and take longer
+MOST_RUNS = 40  # maximum size of a matrix; more runs are valid, but take longer
 
 # Keys of all sections, whether the study has them or not, and some that none has.
 KEYS = [

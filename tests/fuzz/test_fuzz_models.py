@@ -172,7 +172,7 @@ def test_deployments_give_sentence_transformers_embeddings(
             description = JobDescription(config=json.loads(deployment.model_dump_json()), label="tried")
             deploy.run(description, {"model": place / "model"}, folder, 1)
             encoder = deployment.encoder(folder / "model", 1)
-            found = {
+            by_side = {
                 side: encoder.encode(TEXTS, len(TEXTS), prompt_for(folder / "model", side))
                 for side in ("queries", "documents")
             }
@@ -180,7 +180,7 @@ def test_deployments_give_sentence_transformers_embeddings(
             assert_one_line(error)
             continue
         for side, embeddings in (
-            found.items() if expected else ()
+            by_side.items() if expected else ()
         ):  # with some settings, Sentence Transformers encodes nothing
             assert embeddings.shape == expected[side].shape
             squares = np.square(embeddings - expected[side]).sum(axis=1) / 2

@@ -60,15 +60,15 @@ def test_every_precision_is_computed_on_centred_embeddings(model, pairs, kind, i
 def test_a_learned_centre_has_the_gradient_of_finite_differences(model, pairs, inner):
     loss = QuantizationAwareLoss(model, inner(model), precisions=["float32"], centring="learned")
     total(loss(features(model, pairs), None)).backward()
-    found = loss.centring.centre.grad.clone()
-    direction, step, values = F.normalize(found, dim=0), 1e-3, []
+    gradient = loss.centring.centre.grad.clone()
+    direction, step, values = F.normalize(gradient, dim=0), 1e-3, []
     for shift in (step, -step):
         with torch.no_grad():
             loss.centring.centre += shift * direction
         values.append(float(total(loss(features(model, pairs), None)).detach()))
         with torch.no_grad():
             loss.centring.centre -= shift * direction
-    assert float(found.norm()) == pytest.approx((values[0] - values[1]) / (2 * step), rel=2e-2)
+    assert float(gradient.norm()) == pytest.approx((values[0] - values[1]) / (2 * step), rel=2e-2)
 
 
 def test_the_moving_average_changes_only_in_training_and_kind_batch_subtracts_the_batch_mean():
@@ -76,11 +76,11 @@ def test_the_moving_average_changes_only_in_training_and_kind_batch_subtracts_th
     for kind in ("batch", "running"):
         centring = Centring(kind, 4, momentum=0.75)
         centring([first], learn=True)
-        (found,) = centring([second], learn=True)
+        (centered,) = centring([second], learn=True)
         kept = 0.75 * first.mean(dim=0) + 0.25 * second.mean(dim=0)
         assert torch.allclose(centring.centre, kept, atol=1e-6)
         taken_off = second.mean(dim=0) if kind == "batch" else kept
-        assert torch.allclose(found, second - taken_off, atol=1e-6)
+        assert torch.allclose(centered, second - taken_off, atol=1e-6)
         (evaluated,) = centring([first], learn=False)
         assert torch.allclose(evaluated, first - kept, atol=1e-6)
         other = Centring(kind, 4, momentum=0.75)

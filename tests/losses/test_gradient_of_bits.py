@@ -116,15 +116,15 @@ def expected_columns(columns, name):
     query, _, document = name.partition("_x_")
     length = torch.cat(columns).detach().square().sum(dim=1).mean().sqrt()
     ranges = MinMaxRange().fit(torch.cat(columns).detach())
-    found = []
+    gradients = []
     for index, column in enumerate(columns):
         precision = (document or query) if index else query
         if precision == "binary":
             codes = torch.where(column > 0, 1.0, -1.0)
-            found.append(as_long_as(column, codes, length))
+            gradients.append(as_long_as(column, codes, length))
         else:
-            found.append(fake_quantize(column, precision, ranges))
-    return found
+            gradients.append(fake_quantize(column, precision, ranges))
+    return gradients
 
 
 @pytest.mark.parametrize("of_length", MODELS)
@@ -135,7 +135,7 @@ def test_the_gradient_is_that_of_codes_scaled_to_the_length_of_their_embeddings(
 ):
     model, (inner, labels) = MODELS[of_length](tiny_model), LOSSES[loss_name]
     loss = QuantizationAwareLoss(model, inner(model), precisions=[name], match_scales=False)
-    found = gradient_of(model, loss(features(model, pairs), labels))
+    gradient = gradient_of(model, loss(features(model, pairs), labels))
     columns = expected_columns(embed(model, pairs), name)
     served = Served(model, columns)
     if "cached" in loss_name:  # a cache changes nothing but memory
@@ -145,7 +145,7 @@ def test_the_gradient_is_that_of_codes_scaled_to_the_length_of_their_embeddings(
         alone = inner(served)
     expected = gradient_of(model, alone([{}, {}], labels))
     assert expected.norm() > 0
-    assert torch.allclose(found, expected, atol=2e-5 * float(expected.abs().max()) + 1e-7, rtol=2e-3)
+    assert torch.allclose(gradient, expected, atol=2e-5 * float(expected.abs().max()) + 1e-7, rtol=2e-3)
 
 
 @pytest.mark.parametrize("of_length", MODELS)
@@ -153,13 +153,13 @@ def test_under_cosine_similarity_codes_have_each_embeddings_own_length(tiny_mode
     """A common length of the batch and a separate length of each row give the same result there."""
     model = MODELS[of_length](tiny_model)
     loss = QuantizationAwareLoss(model, ranking(model), precisions=["binary"], match_scales=False)
-    found = gradient_of(model, loss(features(model, pairs), None))
+    gradient = gradient_of(model, loss(features(model, pairs), None))
     columns = [
         c + (torch.where(c > 0, 1.0, -1.0) * c.norm(dim=1, keepdim=True) / DIM**0.5 - c).detach()
         for c in embed(model, pairs)
     ]
     expected = gradient_of(model, ranking(model).compute_loss_from_embeddings(columns, None))
-    assert torch.allclose(found, expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-3)
+    assert torch.allclose(gradient, expected, atol=1e-5 * float(expected.abs().max()), rtol=1e-3)
 
 
 @pytest.mark.parametrize("of_length", MODELS)
@@ -170,7 +170,7 @@ def test_other_estimators_have_the_same_scale(tiny_model, pairs, of_length, esti
         loss = QuantizationAwareLoss(
             model, inner(model), precisions=["binary"], estimator=estimator, match_scales=False
         )
-        found = gradient_of(model, loss(features(model, pairs), None))
+        gradient = gradient_of(model, loss(features(model, pairs), None))
         columns = embed(model, pairs)
         length = torch.cat(columns).detach().square().sum(dim=1).mean().sqrt()
         if isinstance(estimator, Tanh):
@@ -180,7 +180,7 @@ def test_other_estimators_have_the_same_scale(tiny_model, pairs, of_length, esti
             served = [as_long_as(c, torch.where(c > 0, 1.0, -1.0), length) for c in inside]
         expected = gradient_of(model, inner(model).compute_loss_from_embeddings(served, None))
         assert expected.norm() > 0
-        assert torch.allclose(found, expected, atol=2e-5 * float(expected.abs().max()), rtol=2e-3)
+        assert torch.allclose(gradient, expected, atol=2e-5 * float(expected.abs().max()), rtol=2e-3)
 
 
 @pytest.mark.parametrize("of_length", MODELS)
@@ -250,8 +250,8 @@ def test_ratio_and_cosine_are_those_of_separate_backward_passes(tiny_model, pair
         alone = matryoshka(served) if inner is matryoshka else ranking(served)
         of_ranking = alone.loss if inner is matryoshka else alone
         of_ranking.scale = 20.0 * math.pi / 2 if name == "binary" else 20.0
-        found = torch.autograd.grad(alone([{}, {}], None), columns, retain_graph=True)
-        gradients[name] = torch.cat([g.flatten() for g in found])
+        expected_gradients = torch.autograd.grad(alone([{}, {}], None), columns, retain_graph=True)
+        gradients[name] = torch.cat([g.flatten() for g in expected_gradients])
     for name in ("int8", "binary"):
         expected = float(gradients[name].norm() / gradients["float32"].norm())
         assert loss.gradients.latest[f"gradient_ratio_{name}"] == pytest.approx(expected, rel=2e-2)
@@ -262,7 +262,7 @@ def test_ratio_and_cosine_are_those_of_separate_backward_passes(tiny_model, pair
 @pytest.mark.parametrize("inner", [ranking, cached])
 def test_gradients_are_compared_every_few_steps_and_change_nothing(tiny_model, pairs, inner):
     model = normalized(tiny_model)
-    found = []
+    compared_steps = []
     for every in (0, 2):
         loss = QuantizationAwareLoss(model, inner(model), precisions=["binary", "int8"], diagnose_every=every)
         of_steps = []
@@ -270,8 +270,8 @@ def test_gradients_are_compared_every_few_steps_and_change_nothing(tiny_model, p
             loss.set_progress(step, 4)
             of_steps.append(gradient_of(model, loss(features(model, pairs), None)))
             assert ("gradient_ratio_binary" in loss.diagnostics) == (every == 2 and step % 2 == 0)
-        found.append(torch.stack(of_steps))
-    assert torch.equal(*found)
+        compared_steps.append(torch.stack(of_steps))
+    assert torch.equal(*compared_steps)
     with torch.no_grad():
         loss.set_progress(0, 4)
         loss(features(model, pairs), None)

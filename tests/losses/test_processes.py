@@ -28,9 +28,9 @@ def batch(model, pairs, rows):
 
 def gradients(model, loss):
     parameters = dict(model.named_parameters())
-    found = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
-    found |= {"centre": loss.centring.centre.grad.clone()} if loss.centring is not None else {}
-    return found | {f"scale_{name}": p.grad.clone() for name, p in loss.log_scales.items()}
+    by_name = {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
+    by_name |= {"centre": loss.centring.centre.grad.clone()} if loss.centring is not None else {}
+    return by_name | {f"scale_{name}": p.grad.clone() for name, p in loss.log_scales.items()}
 
 
 def whole(folder, pairs, make):

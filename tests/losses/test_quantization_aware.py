@@ -381,21 +381,19 @@ def test_quantiles_of_a_batch_are_those_of_both_columns_together(model, pairs, p
         gradients.append(gradient(model, oracle(columns, None)))
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6, rtol=1e-4)
     assert not torch.allclose(gradients[0], gradients[2], atol=1e-6, rtol=1e-4)
-    medians = (
-        4 if precision == "int2_quantile" else 3
-    )  # of twelve values in each dimension: only these stay as they are
+    medians = 4 if precision == "int2_quantile" else 3  # unchanged values of the twelve in each dimension
     assert loss.diagnostics[f"changed_{precision}"] == pytest.approx(1 - medians / (2 * ROWS))
 
 
 def test_running_quantiles_learn_in_training_and_are_restored(model, pairs):
-    def made():
+    def build():
         ranges = {"int8": RunningRange(0.5), **dict.fromkeys(("int2_quantile", "ternary"), RunningQuantileRange(0.5))}
         inner = MultipleNegativesRankingLoss(model)
         return QuantizationAwareLoss(
             model, inner, precisions=["int2_quantile", "ternary", "int8"], ranges=ranges
         ).train()
 
-    loss, fitted = made(), []
+    loss, fitted = build(), []
     model.eval()
     for first in (0, 20):
         floats = torch.cat([e.detach() for e in embed(model, features(model, pairs[first:], 2))])
@@ -405,7 +403,7 @@ def test_running_quantiles_learn_in_training_and_are_restored(model, pairs):
     assert lasting["ternary"] is lasting["int2_quantile"]
     assert torch.equal(lasting["ternary"].quantiles, 0.5 * fitted[0] + 0.5 * fitted[1])
     assert torch.equal(lasting["int8"].low, lasting["ternary"].low)
-    other = made()
+    other = build()
     assert len(other.ranges.get_extra_state()) == 0
     other.load_state_dict(loss.state_dict())
     for precision, ranges in other.ranges.lasting().items():
@@ -483,8 +481,8 @@ def test_it_works_on_a_compiled_model_with_live_quantizers(model, pairs):
     loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model))
     expected = gradient(model, loss(features(model, pairs, 2), None))
     loss.model = loss.loss.model = compiled  # as the trainer does
-    found = gradient(model, loss(features(model, pairs, 2), None))
-    assert torch.allclose(found, expected, atol=1e-5, rtol=1e-3)
+    compiled_gradient = gradient(model, loss(features(model, pairs, 2), None))
+    assert torch.allclose(compiled_gradient, expected, atol=1e-5, rtol=1e-3)
     assert loss.diagnostics["changed_int8"] > 0.9
     assert loss.diagnostics["changed_binary"] == 1
 

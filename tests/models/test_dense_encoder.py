@@ -96,7 +96,7 @@ def test_a_real_router_is_refused(tiny_model, tmp_path):
 
 
 def test_weights_are_not_read(tiny_model, tmp_path):
-    """A plan asks of many models: only their JSON files are opened."""
+    """A plan checks many models, so that only their JSON files are opened."""
     folder = tmp_path / "model"
     shutil.copytree(tiny_model, folder)
     for file in folder.rglob("*.safetensors"):

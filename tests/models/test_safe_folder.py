@@ -129,9 +129,9 @@ def stage(name, tmp_path, config, capfd, monkeypatch, **inputs):
     roles = [f"--input={role}={path}" for role, path in inputs.items()]
     output = tmp_path / "out" / name
     code = main([name, "--config", str(tmp_path / "config.json"), "--output", str(output), *roles])
-    said = [line for line in capfd.readouterr().err.splitlines() if line.startswith(f"{name} tried failed")]
+    messages = [line for line in capfd.readouterr().err.splitlines() if line.startswith(f"{name} tried failed")]
     assert not output.exists() or code == 0
-    return code, "\n".join(said)
+    return code, "\n".join(messages)
 
 
 @pytest.mark.parametrize("spoil", REFUSED, ids=lambda spoil: spoil.__name__)
@@ -148,9 +148,9 @@ def test_the_model_stage_refuses_it_too(folder, marker, spoil, tmp_path, capfd, 
     """A model of the hub is seen here first."""
     spoil(folder, marker)
     config = {"name": str(folder), "revision": "main", "max_seq_length": 24}
-    code, said = stage("model", tmp_path, config, capfd, monkeypatch)
+    code, messages = stage("model", tmp_path, config, capfd, monkeypatch)
     assert code == 2
-    assert len(said.splitlines()) == 1
+    assert len(messages.splitlines()) == 1
     assert not marker.exists()
 
 
@@ -171,14 +171,14 @@ def test_stages_that_load_a_model_refuse_it_too(
     """As for one that was put where a stage's model stood."""
     spoil(folder, marker)
     config, inputs = STAGES[name]
-    made = tmp_path / "made"
-    made.mkdir()
-    folder.rename(made / "model")
-    write_json(made / "manifest.json", {"name": "evil", "source": "local"})
-    code, said = stage(name, tmp_path, config, capfd, monkeypatch, **inputs(made, training_data))
-    assert code == 2, said
-    assert len(said.splitlines()) == 1
-    assert "model 'made'" in said
+    model_folder = tmp_path / "made"
+    model_folder.mkdir()
+    folder.rename(model_folder / "model")
+    write_json(model_folder / "manifest.json", {"name": "evil", "source": "local"})
+    code, messages = stage(name, tmp_path, config, capfd, monkeypatch, **inputs(model_folder, training_data))
+    assert code == 2, messages
+    assert len(messages.splitlines()) == 1
+    assert "model 'made'" in messages
     assert not marker.exists()
 
 
@@ -192,8 +192,8 @@ def test_pickles_and_code_that_nothing_names_stay_behind(folder, marker, tmp_pat
     edited(folder / "config.json", auto_map={"AutoConfig": "modeling_evil.Evil", "AutoModel": "modeling_evil.Evil"})
     edited(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["modeling_evil.Evil", None]})
     config = {"name": str(folder), "revision": "main", "max_seq_length": 24}
-    code, said = stage("model", tmp_path, config, capfd, monkeypatch)
-    assert (code, said) == (0, "")
+    code, messages = stage("model", tmp_path, config, capfd, monkeypatch)
+    assert (code, messages) == (0, "")
     target = tmp_path / "out" / "model" / "model"
     kinds = {path.suffix for path in target.rglob("*") if path.is_file()}
     assert kinds <= {".json", ".txt", ".safetensors"}

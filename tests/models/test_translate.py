@@ -11,13 +11,13 @@ SOURCES = ["a", "three little words", "no", "{source} stays", "so it goes"]
 
 def test_greedy_continuations(tiny_decoder_folder):
     model, tokenizer = load_model(tiny_decoder_folder), load_tokenizer(tiny_decoder_folder)
-    found = translate(model, tokenizer, SOURCES, "{source}>", PredictConfig(batch_size=3, max_new_tokens=6))
-    for source, text in zip(SOURCES, found, strict=True):
+    translations = translate(model, tokenizer, SOURCES, "{source}>", PredictConfig(batch_size=3, max_new_tokens=6))
+    for source, text in zip(SOURCES, translations, strict=True):
         tokens = [beginning_token(tokenizer), *tokens_of(tokenizer, [source + ">"])[0]]
-        made = []
-        while len(made) < 6:
+        expected = []
+        while len(expected) < 6:
             with torch.no_grad():
-                made.append(int(model(torch.tensor([tokens + made])).logits[0, -1].argmax()))
-            if made[-1] == tokenizer.eos_token_id:
+                expected.append(int(model(torch.tensor([tokens + expected])).logits[0, -1].argmax()))
+            if expected[-1] == tokenizer.eos_token_id:
                 break
-        assert text == tokenizer.decode(made, skip_special_tokens=True).strip()
+        assert text == tokenizer.decode(expected, skip_special_tokens=True).strip()

@@ -236,7 +236,7 @@ def test_runs_that_share_what_is_composed_are_those_composed_one_by_one():
             assert name == "study" or getattr(config, name) == section, (cell, name)
 
 
-def test_a_mistake_in_a_later_cell_is_said_as_in_the_first():
+def test_a_mistake_in_a_later_cell_is_reported_as_in_the_first():
     with pytest.raises(UserError, match=r"^trainer.batch_size: Input should be greater than or equal to 2, not -3$"):
         runs("+study.matrix.trainer.batch_size=[16,-3]")
 

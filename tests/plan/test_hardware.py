@@ -73,7 +73,7 @@ def test_without_a_gpu_it_is_none_and_a_login_node_can_say(no_gpu, monkeypatch):
     ],
 )
 def test_methods_and_deployments_are_refused_without_a_gpu(no_gpu, scheme, needed):
-    message = f"weight scheme '{scheme}' needs a GPU of compute capability {needed} .*this machine has none"
+    message = f"weight scheme '{scheme}' needs a GPU of compute capability {needed} .*this machine has no GPU"
     with pytest.raises(UserError, match=message):
         plan(f"study.matrix.method=[baseline:{scheme}]")
     with pytest.raises(UserError, match=message):
@@ -88,8 +88,8 @@ def test_an_older_gpu_is_named(gpu):
 
 def test_a_gpu_that_has_it_is_planned_for_and_a_missing_package_is_named(gpu):
     gpu("9.0")
-    made = plan("study.matrix.method=[baseline,baseline:float8]", "deploy=[torch_fp32,torchao:float8]")
-    matched = {run.method: run.matched for run in made.record().runs}
+    study = plan("study.matrix.method=[baseline,baseline:float8]", "deploy=[torch_fp32,torchao:float8]")
+    matched = {run.method: run.matched for run in study.record().runs}
     assert matched["baseline:float8"] == {"torchao:float8": "float8"}
     with pytest.raises(UserError, match=r"'int4_kernel' needs the package mslk 1\.0 or newer"):
         plan("study.matrix.method=[baseline:int4_kernel]")

@@ -11,9 +11,9 @@ CONF = PROJECT / "conf"
 
 
 def test_what_is_read_is_what_was_written(tmp_path):
-    made = [outline(load_study(CONF, "quickstart")), outline(load_study(CONF, "translation_qat_ptq", "small"))]
-    write_outlines(made, {"train": "abc"}, tmp_path, "quickstart,translation_qat_ptq")
-    assert read_outlines(tmp_path, "quickstart,translation_qat_ptq") == (made, {"train": "abc"})
+    outlines = [outline(load_study(CONF, "quickstart")), outline(load_study(CONF, "translation_qat_ptq", "small"))]
+    write_outlines(outlines, {"train": "abc"}, tmp_path, "quickstart,translation_qat_ptq")
+    assert read_outlines(tmp_path, "quickstart,translation_qat_ptq") == (outlines, {"train": "abc"})
 
 
 def test_only_what_pytorch_computes_asks_for_a_gpu():

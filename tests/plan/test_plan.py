@@ -17,24 +17,27 @@ def plan(*overrides, conf=CONF):
     return load_study(conf, "quickstart", overrides=overrides)
 
 
-def paths(made, *kinds):
-    return {path for path, artifact in made.artifacts.items() if artifact.kind in kinds}
+def paths(study_plan, *kinds):
+    return {path for path, artifact in study_plan.artifacts.items() if artifact.kind in kinds}
 
 
 def test_counts_of_quickstart():
     kinds = [artifact.kind for artifact in plan().artifacts.values()]
     counts = {kind: kinds.count(kind) for kind in kinds}
-    assert counts == {
-        "model": 1,
-        "data": 1,
-        "task": 2,
-        "train": 4,
-        "deploy": 18,  # with the forward pass that baseline:int8 is trained in, and two of the decomposition
-        "encode": 51,  # 15 of them of training documents, on which axes of bits are fitted
-        "score": 42,  # 12 of the decomposition: three forms in one way each, the shipped one in three, on two tasks
-        "drift": 26,
-        "bit_changes": 6,  # three trained methods beside the baseline, two tasks
-    }
+    assert (
+        counts
+        == {
+            "model": 1,
+            "data": 1,
+            "task": 2,
+            "train": 4,
+            "deploy": 18,  # with the forward pass that baseline:int8 is trained in, and two of the decomposition
+            "encode": 51,  # 15 of them of training documents, on which axes of bits are fitted
+            "score": 42,  # 12 of the decomposition: three variants with one comparison each, the shipped one with three, on two tasks
+            "drift": 26,
+            "bit_changes": 6,  # three trained methods beside the baseline, two tasks
+        }
+    )
 
 
 def test_a_key_of_drift_changes_drift_alone():
@@ -51,9 +54,14 @@ def test_a_key_of_the_trainer_changes_training_and_what_follows():
 
 
 def test_an_untrained_model_is_one_run_whatever_the_seeds():
-    made = plan("study.matrix.seed=[0,1,2]", "study.matrix.method=[untrained,baseline]")
-    assert [run.name for run in made.runs] == ["untrained", "baseline-seed=0", "baseline-seed=1", "baseline-seed=2"]
-    assert [run.seed for run in made.record().runs] == [None, 0, 1, 2]
+    study_plan = plan("study.matrix.seed=[0,1,2]", "study.matrix.method=[untrained,baseline]")
+    assert [run.name for run in study_plan.runs] == [
+        "untrained",
+        "baseline-seed=0",
+        "baseline-seed=1",
+        "baseline-seed=2",
+    ]
+    assert [run.seed for run in study_plan.record().runs] == [None, 0, 1, 2]
 
 
 def test_a_model_with_and_without_normalization_are_two(tmp_path):
@@ -65,27 +73,27 @@ def test_a_model_with_and_without_normalization_are_two(tmp_path):
     study = study.replace("name: quickstart", "name: lengths")
     study = study.replace("    method: [untrained, baseline, ste, ste_warmup, baseline:int8]", matrix)
     (conf / "study" / "lengths.yaml").write_text(study)
-    made = load_study(conf, "lengths")
+    study_plan = load_study(conf, "lengths")
     models = ["minilm", "minilm_unnormalized"]
     untrained = [f"untrained-model={model}" for model in models]
-    assert sorted(run.name for run in made.runs) == sorted(
+    assert sorted(run.name for run in study_plan.runs) == sorted(
         [*untrained, *(f"baseline-model={model}-seed=0" for model in models)]
     )
-    assert len({run.trained for run in made.runs}) == 4
-    slugs = sorted(path.rpartition("-")[0] for path in paths(made, "model"))
+    assert len({run.trained for run in study_plan.runs}) == 4
+    slugs = sorted(path.rpartition("-")[0] for path in paths(study_plan, "model"))
     assert slugs == ["model/all-minilm-l6-v2", "model/all-minilm-l6-v2-unnormalized"]
-    rows = made.record().runs
+    rows = study_plan.record().runs
     assert {row.model for row in rows} == {"sentence-transformers/all-MiniLM-L6-v2"}
     assert {(row.method, row.varied["matrix.model"]) for row in rows} == {
         (method, model) for method in ("untrained", "baseline") for model in models
     }
-    scored = {path for run in made.runs for path in run.scored.values()}
+    scored = {path for run in study_plan.runs for path in run.scored.values()}
     assert len(scored) == 4 * 3 * 2
 
 
 def test_a_quantized_file_brings_its_float_source_along():
-    made = plan("deploy=[torch_fp32,onnx_int8]", "study.matrix.method=[untrained]")
-    configs = [artifact.config for artifact in made.artifacts.values() if artifact.kind == "deploy"]
+    study_plan = plan("deploy=[torch_fp32,onnx_int8]", "study.matrix.method=[untrained]")
+    configs = [artifact.config for artifact in study_plan.artifacts.values() if artifact.kind == "deploy"]
     assert {(c.backend, bool(getattr(c, "quantization", None))) for c in configs} == {
         ("torch", False),
         ("onnx", False),
@@ -143,18 +151,18 @@ def test_a_wrong_checksum_is_refused(tmp_path, monkeypatch):
 
 
 def test_descriptions_are_builtin_json(tmp_path):
-    made = plan()
-    write_descriptions(made, tmp_path)
+    study_plan = plan()
+    write_descriptions(study_plan, tmp_path)
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json"))
-    assert written == sorted([*(f"{path}.json" for path in made.artifacts), "study/quickstart.json"])
+    assert written == sorted([*(f"{path}.json" for path in study_plan.artifacts), "study/quickstart.json"])
     assert json.loads((tmp_path / "study" / "quickstart.json").read_text())["config"]["primary_metric"] == "ndcg@10"
 
 
 def test_a_rotated_deployment_is_made_from_training_data_and_has_no_drift():
-    made = plan("deploy=[torch_fp32,torch_itq]", "study.matrix.method=[untrained]")
-    rotated = [a for a in made.artifacts.values() if a.kind == "deploy" and getattr(a.config, "rotation", None)]
+    study_plan = plan("deploy=[torch_fp32,torch_itq]", "study.matrix.method=[untrained]")
+    rotated = [a for a in study_plan.artifacts.values() if a.kind == "deploy" and getattr(a.config, "rotation", None)]
     assert [set(artifact.inputs) for artifact in rotated] == [{"model", "data"}]
-    assert not paths(made, "drift")
+    assert not paths(study_plan, "drift")
     with pytest.raises(UserError, match="'torch_itq' rotates embeddings"):
         plan("deploy=[torch_fp32,torch_itq]", "drift.reference=torch_itq")
 
@@ -163,19 +171,19 @@ def test_ranges_of_the_model_need_methods_that_save_them():
     assert plan("evaluate.ranges=model", "evaluate.precisions=[int8]", "study.matrix.method=[ste_running,lsq]").runs
 
 
-def of_training(made):
-    return {path: a for path, a in made.artifacts.items() if a.kind == "encode" and "data" in a.inputs}
+def of_training(study_plan):
+    return {path: a for path, a in study_plan.artifacts.items() if a.kind == "encode" and "data" in a.inputs}
 
 
 def test_training_documents_are_encoded_once_a_deployment_where_axes_are_fitted_on_them():
-    """Of untrained models too."""
+    """This includes untrained models."""
     study = ("deploy=[torch_fp32,onnx_fp32]", "study.matrix.method=[untrained,baseline]", "study.decomposition=[]")
-    made = plan(*study)
-    encodings = of_training(made)
+    study_plan = plan(*study)
+    encodings = of_training(study_plan)
     assert len(encodings) == 2 * 2
     assert {artifact.config.rows for artifact in encodings.values()} == {512}
-    scores = [artifact.inputs["training"] for artifact in made.artifacts.values() if artifact.kind == "score"]
-    assert sorted(scores) == sorted([*encodings] * 2)  # of two tasks
+    scores = [artifact.inputs["training"] for artifact in study_plan.artifacts.values() if artifact.kind == "score"]
+    assert sorted(scores) == sorted([*encodings] * 2)  # on two tasks
     for overrides in (
         ["evaluate.precisions=[float32,int8]"],
         ["evaluate.bit_axes=[]"],
@@ -190,17 +198,17 @@ def test_training_documents_are_encoded_once_a_deployment_where_axes_are_fitted_
 
 
 def test_scores_of_a_decomposition_need_no_axes():
-    made = plan("study.matrix.method=[baseline]", "task=[stdlib]")
-    scored = {path for run in made.runs for path in run.scored.values()}
-    others = [a for path, a in made.artifacts.items() if a.kind == "score" and path not in scored]
+    study_plan = plan("study.matrix.method=[baseline]", "task=[stdlib]")
+    scored = {path for run in study_plan.runs for path in run.scored.values()}
+    others = [a for path, a in study_plan.artifacts.items() if a.kind == "score" and path not in scored]
     assert len(others) == 6
     assert not [artifact for artifact in others if "training" in artifact.inputs or artifact.config.bit_axes]
 
 
 def test_bits_have_a_table_and_axes_have_words():
-    made = plan()
-    assert "bits" in made.view_names()
-    config = made.record()
+    study_plan = plan()
+    assert "bits" in study_plan.view_names()
+    config = study_plan.record()
     assert config.chosen_axes == ("none",)
     words = {axes.label: axes.words for axes in config.axes}
     assert list(words) == [
@@ -208,7 +216,7 @@ def test_bits_have_a_table_and_axes_have_words():
     ]  # fmt: skip
     assert words["overcomplete_2x"] == "random, 2× dimensions"
     without = plan("evaluate.bit_axes=[]")
-    assert "bits" in without.view_names()  # of methods, at their own signs
+    assert "bits" in without.view_names()  # bits of methods, at their own signs
     assert without.record().axes == (Axes(label="none", words="signs at 0"),)
     assert "bits" not in plan("evaluate.precisions=[float32,int8]").view_names()
     assert "bits" not in plan("evaluate.scoring=mteb_compat", "evaluate.precisions=[binary]").view_names()
@@ -218,9 +226,9 @@ def test_bits_have_a_table_and_axes_have_words():
 
 
 def test_a_study_with_one_deployment_has_no_drift_to_show():
-    made = plan("deploy=[torch_fp32]", "study.matrix.method=[untrained]")
-    assert "drift_summary" not in made.view_names()
-    assert made.plot_names() == ["scores", "pareto"]
+    study_plan = plan("deploy=[torch_fp32]", "study.matrix.method=[untrained]")
+    assert "drift_summary" not in study_plan.view_names()
+    assert study_plan.plot_names() == ["scores", "pareto"]
     assert "drift_summary" in plan().view_names()
 
 
@@ -250,14 +258,14 @@ def test_differences_are_shown_where_there_are_any():
 
 def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():
     methods = "study.matrix.method=[baseline,baseline:int4,baseline:onnx_int8]"
-    made = plan("deploy=[torch_fp32,torchao:int4,torchao:int8,onnx_int8]", methods)
-    matched = {run.method: run.matched for run in made.record().runs}
+    study_plan = plan("deploy=[torch_fp32,torchao:int4,torchao:int8,onnx_int8]", methods)
+    matched = {run.method: run.matched for run in study_plan.record().runs}
     assert matched == {
         "baseline": {},
         "baseline:int4": {"torchao:int4": "int4"},
         "baseline:onnx_int8": {"onnx_int8": "onnx_int8"},
     }
-    assert "qat_minus_ptq" in made.view_names()
+    assert "qat_minus_ptq" in study_plan.view_names()
     assert (
         "qat_minus_ptq"
         not in plan("deploy=[torch_fp32,torchao:int4]", "study.matrix.method=[baseline:int4]").view_names()
@@ -265,53 +273,57 @@ def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():
     assert "qat_minus_ptq" not in plan("deploy=[torch_fp32]", methods).view_names()
 
 
-def test_the_twin_of_a_run_is_trained_alike_without_the_scheme():
+def test_the_ptq_counterpart_of_a_run_has_the_same_training_without_the_scheme():
     methods = "study.matrix.method=[baseline,lora,baseline:int4,lora:int4,lora_merged:int4]"
-    made = plan("deploy=[torch_fp32,torchao:int4]", methods)
-    twins = {run.method: run.counterpart for run in made.record().runs}
+    study_plan = plan("deploy=[torch_fp32,torchao:int4]", methods)
+    twins = {run.method: run.counterpart for run in study_plan.record().runs}
     lora = {"lora:int4": "lora", "lora_merged:int4": "lora"}
     assert twins == {"baseline": None, "lora": None, "baseline:int4": "baseline", **lora}
 
 
-def drifts(made, method):
-    (run,) = [run for run in made.runs if run.config.method.name == method]
-    return {(reference, deploy, task): made.artifacts[path] for (reference, deploy, task), path in run.drifted.items()}
+def drifts(study_plan, method):
+    (run,) = [run for run in study_plan.runs if run.config.method.name == method]
+    return {
+        (reference, deploy, task): study_plan.artifacts[path] for (reference, deploy, task), path in run.drifted.items()
+    }
 
 
 def test_every_deployment_is_compared_with_what_training_saw():
-    made = plan("deploy=[torch_fp32,torchao:int8,onnx_int8]", "study.matrix.method=[baseline,baseline:int8]")
+    study_plan = plan("deploy=[torch_fp32,torchao:int8,onnx_int8]", "study.matrix.method=[baseline,baseline:int8]")
     seen = {
-        (deploy, task) for reference, deploy, task in drifts(made, "baseline:int8") if reference == "simulated:int8"
+        (deploy, task)
+        for reference, deploy, task in drifts(study_plan, "baseline:int8")
+        if reference == "simulated:int8"
     }
     assert seen == {(d, t) for d in ("torch_fp32", "torchao:int8", "onnx_int8") for t in ("stdlib", "networkx")}
-    assert not [reference for reference, _, _ in drifts(made, "baseline") if reference != "torch_fp32"]
-    assert "parity" in made.view_names()
+    assert not [reference for reference, _, _ in drifts(study_plan, "baseline") if reference != "torch_fp32"]
+    assert "parity" in study_plan.view_names()
     assert "parity" not in plan("study.matrix.method=[baseline]").view_names()
 
 
 def test_references_of_drift_are_deployments_of_the_run_or_of_another_methods():
     methods = "study.matrix.method=[untrained,baseline]"
-    made = plan("drift.reference=[onnx_fp32,untrained/torch_fp32]", methods, "task=[stdlib]")
-    compared = {(reference, deploy) for reference, deploy, _ in drifts(made, "baseline")}
+    study_plan = plan("drift.reference=[onnx_fp32,untrained/torch_fp32]", methods, "task=[stdlib]")
+    compared = {(reference, deploy) for reference, deploy, _ in drifts(study_plan, "baseline")}
     own = {("onnx_fp32", "torch_fp32"), ("onnx_fp32", "onnx_int8")}
     assert compared == own | {("untrained/torch_fp32", d) for d in ("torch_fp32", "onnx_fp32", "onnx_int8")}
-    untrained = next(run for run in made.runs if run.name == "untrained")
-    artifact = drifts(made, "baseline")["untrained/torch_fp32", "onnx_int8", "stdlib"]
+    untrained = next(run for run in study_plan.runs if run.name == "untrained")
+    artifact = drifts(study_plan, "baseline")["untrained/torch_fp32", "onnx_int8", "stdlib"]
     assert artifact.inputs["reference"] == untrained.encoded["torch_fp32", "stdlib"]
-    with pytest.raises(UserError, match="no run of method 'ste' stands beside run 'baseline-seed=0'"):
+    with pytest.raises(UserError, match="the study has no run of method 'ste' that matches run 'baseline-seed=0'"):
         plan("drift.reference=ste/torch_fp32", "study.matrix.method=[baseline]")
     with pytest.raises(UserError, match="'untrained/torch_bf16' is not a deployment of this study"):
         plan("drift.reference=untrained/torch_bf16")
 
 
 def test_sets_of_texts_are_embedded_and_compared_but_not_scored():
-    made = plan("texts=[sqlalchemy]", "study.matrix.method=[baseline:int8]", "task=[stdlib]")
-    (run,) = made.runs
+    study_plan = plan("texts=[sqlalchemy]", "study.matrix.method=[baseline:int8]", "task=[stdlib]")
+    (run,) = study_plan.runs
     assert set(run.encoded) == {(d, t) for d in run.config.deploy for t in ("stdlib", "sqlalchemy")} | {
         ("simulated:int8", "stdlib")
     }
     assert {task for _, task in run.scored} == {"stdlib"}
-    inputs = [set(a.inputs) for (_, _, task), a in drifts(made, "baseline:int8").items() if task == "sqlalchemy"]
+    inputs = [set(a.inputs) for (_, _, task), a in drifts(study_plan, "baseline:int8").items() if task == "sqlalchemy"]
     assert inputs == [{"reference", "encode"}] * 2
     with pytest.raises(UserError, match="'stdlib' is a task and a set of texts"):
         plan("texts=[sqlalchemy]", "+texts.stdlib=${texts.sqlalchemy}")
@@ -319,8 +331,8 @@ def test_sets_of_texts_are_embedded_and_compared_but_not_scored():
 
 def test_what_an_onnx_file_is_made_into_is_made_from_one_export():
     deployments = "deploy=[torch_fp32,onnx_int8,onnx_int8_static,onnx_int8_budget,openvino_int8]"
-    made = plan(deployments, "study.matrix.method=[untrained]")
-    inputs = {a.label.rpartition(" ")[2]: a.inputs for a in made.artifacts.values() if a.kind == "deploy"}
+    study_plan = plan(deployments, "study.matrix.method=[untrained]")
+    inputs = {a.label.rpartition(" ")[2]: a.inputs for a in study_plan.artifacts.values() if a.kind == "deploy"}
     assert {name for name, roles in inputs.items() if "data" in roles} == {
         "onnx_int8_static", "onnx_int8_budget", "openvino_int8",
     }  # fmt: skip

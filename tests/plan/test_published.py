@@ -1,4 +1,4 @@
-"""Others' figures: files that are checked before anything starts, and what names at a small scale stand for."""
+"""Published results: files are checked before anything starts, and names at a small scale stand for those at full scale."""
 
 import shutil
 from functools import cache
@@ -25,7 +25,7 @@ def planned(study, scale=None):
 
 @pytest.fixture
 def conf(tmp_path):
-    """A project with a file of published figures."""
+    """A project with a file of published results."""
     shutil.copytree(CONF, tmp_path / "conf")
     (tmp_path / "results" / "published").mkdir(parents=True)
     (tmp_path / "results" / "published" / "theirs.csv").write_text(HEADER + LINE)
@@ -60,11 +60,11 @@ def test_a_study_shows_its_file(conf):
     ("text", "message"),
     [
         ("method,value\nste,1\n", "has no column 'table'; it needs table, method, deploy, task, precision, metric"),
-        (HEADER.replace("trainer.batch_size", "batch") + LINE, "column 'batch' is no key of the study's matrix"),
+        (HEADER.replace("trainer.batch_size", "batch") + LINE, "column 'batch' is not a key of the study's matrix"),
         (HEADER + LINE.replace("0.5", "half"), "line 2: value is 'half', not a number"),
         (HEADER + LINE.replace("0.5", "nan"), "line 2: value is 'nan', not a number"),
         (HEADER + LINE + LINE.replace("scores", "scroes"), "line 3: no table 'scroes'; valid: scores, ranks, drift"),
-        (HEADER + LINE.replace("a paper", ""), "line 2: a published figure needs its source"),
+        (HEADER + LINE.replace("a paper", ""), "line 2: a published result needs a source"),
     ],
 )
 def test_a_file_that_cannot_be_shown_is_one_line(conf, text, message):
@@ -80,17 +80,17 @@ def test_an_unknown_file_has_the_nearest_named(conf):
 
 
 @pytest.mark.parametrize("study", group_options(CONF)["study"])
-def test_every_published_figure_of_ours_is_of_something_that_the_study_does(study):
+def test_every_published_result_belongs_to_a_variant_of_the_study(study):
     plan = planned(study)
     if plan.published is None:
         return
     theirs = read_published(plan.published.file)
     names = plan.published.stands_for
-    for column, there in (
+    for column, valid_names in (
         ("method", {run.config.method.name for run in plan.runs}),
         ("deploy", {*names["deploy"], ""}),
     ):
-        assert set(theirs[column]) <= there
+        assert set(theirs[column]) <= valid_names
     assert set(theirs["task"]) <= {*names["task"], *names["texts"], "mean", ""}
     for key in set(names) & set(theirs.columns) - {"method", "deploy", "task"}:
         assert set(theirs[key]) <= {str(value) for value in names[key].values()}
@@ -111,9 +111,9 @@ def test_a_small_scale_keeps_the_matrix(study):
 @pytest.mark.parametrize("scale", [None, "small"])
 @pytest.mark.parametrize("study", group_options(CONF)["study"])
 def test_every_answer_of_ours_is_of_something_that_the_study_does(study, scale):
-    asked = planned(study).runs[0].config.study
-    if scale is None or scale in asked.scales:
-        assert len(planned(study, scale).answers) == len(asked.answers)
+    settings = planned(study).runs[0].config.study
+    if scale is None or scale in settings.scales:
+        assert len(planned(study, scale).answers) == len(settings.answers)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_every_answer_of_ours_is_of_something_that_the_study_does(study, scale):
         ("{method: stee, deploy: onnx_int8}", "unknown method in study.answers 'stee' (did you mean 'ste'?)"),
         ("{method: ste, deploy: onnx_int9}", "unknown deploy in study.answers 'onnx_int9'"),
         ("{method: ste}", "an answer by scores needs deploy"),
-        ("{method: ste, deploy: onnx_int8, where: {data.rows: 5}}", "'data.rows' is no key of the study's matrix"),
+        ("{method: ste, deploy: onnx_int8, where: {data.rows: 5}}", "'data.rows' is not a key of the study's matrix"),
     ],
 )
 def test_an_answer_that_nothing_gives_is_one_line(answer, message):

@@ -36,7 +36,7 @@ HOSTILE = {
     ),
     "an interpolated resolver": ("model: {{revision: '${{${{a}}:HF_TOKEN}}'}}\n", r"line 9: .* would look up"),
     "a million laughs": (LAUGHS, r"line \d+: more than 100,000 values"),
-    "an alias of itself": ("texts: &loop {{a: *loop}}\n", r"line 9: \*loop repeats what it stands in"),
+    "an alias of itself": ("texts: &loop {{a: *loop}}\n", r"line 9: \*loop refers to a value that contains it"),
     "deep lists": ("texts: " + "[" * 5000 + "]" * 5000 + "\n", rf"line 9: nested more than {DEEPEST} deep"),
     "deep maps": ("texts: " + "{{a: " * 5000 + "1" + "}}" * 5000 + "\n", rf"line 9: nested more than {DEEPEST} deep"),
     "a huge file": ("# " + "x" * LARGEST_FILE + "\n", r"mine\.yaml has 1,\d+,\d+ bytes; .* at most 1,000,000"),
@@ -65,18 +65,18 @@ def test_a_plain_study_is_taken(conf):
     assert config.model.revision == "v1"
 
 
-@pytest.mark.parametrize("what", HOSTILE)
-def test_a_hostile_file_is_refused_at_its_line(conf, tmp_path, what, monkeypatch):
+@pytest.mark.parametrize("content", HOSTILE)
+def test_a_hostile_file_is_refused_at_its_line(conf, tmp_path, content, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted")
-    text, message = HOSTILE[what]
+    text, message = HOSTILE[content]
     marker = tmp_path / "marker"
     (conf / "study" / "mine.yaml").write_text(STUDY + text.format(marker=marker))
     began = time.monotonic()
-    said = refused(conf)
+    error = refused(conf)
     assert time.monotonic() - began < 5
-    assert re.search(message, said), said
-    assert said.startswith("conf/study/mine.yaml")
-    assert "hf_planted" not in said
+    assert re.search(message, error), error
+    assert error.startswith("conf/study/mine.yaml")
+    assert "hf_planted" not in error
     assert not marker.exists()
     with pytest.raises(UserError):  # which reads study files by itself
         published_studies(conf)
@@ -110,9 +110,9 @@ def test_files_of_any_group_are_looked_at(conf):
 )
 def test_a_hostile_override_is_refused_by_its_key(conf, override, message, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_planted")
-    said = refused(conf, override, study="quickstart")
-    assert re.search(message, said), said
-    assert "hf_planted" not in said
+    error = refused(conf, override, study="quickstart")
+    assert re.search(message, error), error
+    assert "hf_planted" not in error
 
 
 def test_a_hostile_override_of_a_scale_is_refused(conf, monkeypatch):
@@ -143,8 +143,8 @@ NAMES = ["a;b", "../x", "a/../b", "a b", "$(id)", "`id`", "-rf", ".hidden", "a..
 def test_names_are_only_names(conf, key, name):
     quoted = name.replace("\\", "\\\\").replace("'", "\\'")
     (conf / "study" / "mine.yaml").write_text(STUDY.replace("method: [baseline]", "seed: [0]"))
-    said = refused(conf, f"++{key}='{quoted}'")
-    assert said.startswith(f"{key}: a name consists of ASCII letters, digits"), said
+    error = refused(conf, f"++{key}='{quoted}'")
+    assert error.startswith(f"{key}: a name consists of ASCII letters, digits"), error
 
 
 @pytest.mark.parametrize("group", ["task", "deploy", "texts"])
@@ -160,8 +160,8 @@ def test_what_runs_are_shown_by_are_names(conf, group):
 @pytest.mark.parametrize("name", ["a/b/c", "../x", "a/..", "a b/c", "a;b", "owner/na$me", "owner/"])
 def test_hub_ids_are_an_owner_and_a_name(conf, name):
     (conf / "study" / "mine.yaml").write_text(STUDY)
-    said = refused(conf, "data=gooaq", f"data.name='{name}'")
-    assert said.startswith("data.name: a hub id is OWNER/NAME"), said
+    error = refused(conf, "data=gooaq", f"data.name='{name}'")
+    assert error.startswith("data.name: a hub id is OWNER/NAME"), error
 
 
 def test_a_title_is_a_line(conf):

@@ -70,16 +70,16 @@ def test_a_second_plan_reads_no_file(pairs, tmp_path, monkeypatch):
 
 
 def test_very_large_files_are_left_to_their_jobs(pairs, tmp_path, monkeypatch, capsys):
-    """The plan takes their checksum alone, and says so; a second plan has it already."""
+    """The plan only computes their checksum, and prints a message; a second plan reuses the checksum."""
     monkeypatch.setattr(checksums, "LARGEST_READ", 100)
     monkeypatch.setattr(local, "read_table", None)  # nothing is parsed
     monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / name)
     os.utime(pairs, (time.time() - 60,) * 2)
-    found = plan(pairs, "data.rows=100000")
+    study = plan(pairs, "data.rows=100000")
     size = pairs.stat().st_size
     message = f"{pairs}: {size / 1e9:.1f} GB; the job 'data' reads and checks its rows, and the plan computes only its checksum"
     assert capsys.readouterr().err.count(message) == 1
-    (data,) = [artifact for artifact in found.artifacts.values() if artifact.kind == "data"]
+    (data,) = [artifact for artifact in study.artifacts.values() if artifact.kind == "data"]
     assert data.origin == {"sha256": sha256_of(pairs)}
     plan(pairs, "data.rows=100000")
     assert capsys.readouterr().err == ""

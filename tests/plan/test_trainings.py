@@ -57,12 +57,12 @@ def test_each_size_is_a_line():
         ),
     ],
 )
-def test_what_is_unusual_is_said(overrides, line):
+def test_unusual_settings_are_printed(overrides, line):
     plan = load_study(CONF, "quickstart", overrides=["study.matrix.method=[untrained,baseline]", *overrides])
     assert trainings(plan.runs) == [line]
 
 
-def test_extra_steps_are_counted_and_said():
+def test_extra_steps_are_counted_and_printed():
     methods = ["study.matrix.method=[untrained,baseline,baseline_longer]"]
     lines = ["1 training of 16 steps: 1,024 rows, batches of 64"]
     lines += ["1 training of 17 steps: 1,024 rows, batches of 64, 5 % more steps"]

@@ -2,7 +2,7 @@
 
 Each stands for trouble that people had in public with tools of this field, such as huggingface/datasets#8241 (byte-order marks),
 pandas-dev/pandas#15203 (a field more than the header), huggingface/sentence-transformers#3348 (few different questions),
-beir-cellar/beir#202 (judgements of what is not there).
+beir-cellar/beir#202 (judgements of missing documents).
 """
 
 import json
@@ -28,11 +28,11 @@ MARK = "\ufeff"
 
 
 def plan(tmp_path, *overrides):
-    """As Snakemake plans: composed, read, and asked whether everything fits the models."""
-    found = load_study(PROJECT / "conf", "quickstart", overrides=[*SMALL, *overrides])
-    check_models(found, tmp_path)
-    check_layers(found, tmp_path)
-    return found
+    """Plan as Snakemake does: compose the study, read its files, and check that everything fits the models."""
+    study_plan = load_study(PROJECT / "conf", "quickstart", overrides=[*SMALL, *overrides])
+    check_models(study_plan, tmp_path)
+    check_layers(study_plan, tmp_path)
+    return study_plan
 
 
 def outcome(tmp_path, *overrides):
@@ -103,12 +103,12 @@ def test_training_pairs(tmp_path, case):
     check(outcome(tmp_path, "data=local", "data.rows=null", quoted, *overrides), expected)
 
 
-def check(found, expected):
+def check(study_plan, expected):
     if expected is None:
-        assert found is None, found
+        assert study_plan is None, study_plan
     else:
-        assert found is not None
-        assert re.search(expected, found), found
+        assert study_plan is not None
+        assert re.search(expected, study_plan), study_plan
 
 
 def beir(folder, corpus=None, queries=None, judged=JUDGED, mark=""):

@@ -69,9 +69,9 @@ def test_a_cosines_gradient_at_bits_falls_with_the_length_as_the_float_ones_does
 def test_bits_of_a_row_of_zeros_pass_the_gradient_unchanged():
     values, upstream = torch.zeros(2, 8), random(2, 8)
     values[1, 0] = 1e-30
-    found = gradient(values, upstream, "binary")
-    assert torch.equal(found[0], upstream[0])
-    assert found.isfinite().all()
+    passed = gradient(values, upstream, "binary")
+    assert torch.equal(passed[0], upstream[0])
+    assert passed.isfinite().all()
 
 
 @pytest.mark.parametrize("precision", UNIFORM)

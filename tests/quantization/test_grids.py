@@ -143,7 +143,7 @@ def test_between_quantiles_a_value_and_its_decoded_code_lie_in_the_same_cell(emb
     """Both lie between the same two borders, also with ties, and the code is the number of borders below."""
     for precision in QUANTILE:
         ranges, count = QuantileRange().fit(embeddings), CELLS[precision]
-        # Of n values in order, number ⌊n·k / count⌋.
+        # Border k is number ⌊n·k / count⌋ of n sorted values.
         borders = np.sort(embeddings, axis=0)[[len(embeddings) * k // count for k in range(1, count)]]
         cells = (embeddings[None] > borders[:, None]).sum(axis=0)
         codes = quantize_embeddings(embeddings, precision, ranges)

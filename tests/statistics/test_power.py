@@ -14,8 +14,8 @@ def test_the_required_queries_have_the_requested_power():
     seen = seen - seen.mean() + 0.08
     count = needed([seen[None]]).queries
     assert count == pytest.approx(((norm.ppf(0.975) + norm.ppf(0.8)) / 0.08) ** 2, rel=0.1)
-    found = [abs(z) > norm.ppf(0.975) for z in _z(rng.choice(seen, size=(1000, count)))]
-    assert np.mean(found) == pytest.approx(0.8, abs=0.05)
+    separable = [abs(z) > norm.ppf(0.975) for z in _z(rng.choice(seen, size=(1000, count)))]
+    assert np.mean(separable) == pytest.approx(0.8, abs=0.05)
 
 
 def _z(samples):

@@ -10,19 +10,19 @@ from qatlab.statistics.verdict import holm, verdicts
 
 
 def test_zero_differences_are_rarely_separable():
-    """Of forty zero differences, two would be separable at 5 % without correction, and none with Holm's."""
+    """Without correction, two of forty zero differences would be separable at 5 %; with Holm's, none is."""
     rng = np.random.default_rng(0)
-    found = verdicts([[rng.normal(0, 0.3, size=(2, 100))] for _ in range(40)])
-    assert {verdict.word for verdict in found} == {"not separable"}
+    results = verdicts([[rng.normal(0, 0.3, size=(2, 100))] for _ in range(40)])
+    assert {verdict.word for verdict in results} == {"not separable"}
 
 
 def test_verdicts_keep_the_order_of_differences_of_different_shapes():
     rng = np.random.default_rng(1)
     shifts, shapes = [0.3, 0.0, -0.3, 0.3], [(1, 80), (3, 80), (1, 80), (3, 40)]
     differences = [[s + rng.normal(0, 0.2, size=shape)] for s, shape in zip(shifts, shapes, strict=True)]
-    found = verdicts(differences)
-    assert [verdict.word for verdict in found] == ["better", "not separable", "worse", "better"]
-    for verdict, (task,) in zip(found, differences, strict=True):
+    results = verdicts(differences)
+    assert [verdict.word for verdict in results] == ["better", "not separable", "worse", "better"]
+    for verdict, (task,) in zip(results, differences, strict=True):
         assert verdict.difference == pytest.approx(task.mean())
         assert verdict.low < verdict.difference < verdict.high
 

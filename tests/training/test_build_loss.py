@@ -20,7 +20,7 @@ def choices(config, field):
 def test_a_configuration_offers_exactly_what_the_library_registers():
     assert choices(EstimatorConfig, "name") == set(ESTIMATORS)
     assert choices(CentringConfig, "kind") == set(CENTRINGS)
-    # Ranges of a batch and learned ones are no kinds that are saved; `running` stands for both running kinds.
+    # Ranges of a batch and learned ones are not saved; `running` stands for both running kinds.
     assert choices(RangesConfig, "kind") - {"batch", "learned"} == set(RANGES) - {"running_quantile"}
 
 

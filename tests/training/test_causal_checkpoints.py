@@ -1,4 +1,4 @@
-"""Trainings of causal language models go on from their checkpoints too; on the clock, from the time that had passed."""
+"""Trainings of causal language models resume from checkpoints too; those with a time limit, from the elapsed time."""
 
 import json
 import shutil
@@ -56,8 +56,8 @@ def trained(inputs, output, method, **trainer):
         "max_seq_length": 64,
         "prompt": "{source}>",
     }
-    told = JobDescription(name="tried", label="tried", family="causal_lm", config=json.loads(json.dumps(config)))
-    train.run(told, inputs, output, 2)
+    description = JobDescription(name="tried", label="tried", family="causal_lm", config=json.loads(json.dumps(config)))
+    train.run(description, inputs, output, 2)
     return sha256_of(output / "model" / "model.safetensors"), pd.read_csv(output / "log.csv")
 
 

@@ -15,9 +15,9 @@ def text_of(tokens):
 def test_blocks_hold_all_texts_one_behind_the_other():
     texts = ["first text", "second", "the third one"]
     blocks = Blocks(TOKENIZER, texts, 8)
-    made = [blocks[at] for at in range(len(blocks))]
-    stream = [token for block in made for token in block["input_ids"]]
-    assert all(len(block["input_ids"]) == 8 and block["labels"] == block["input_ids"] for block in made)
+    rows = [blocks[at] for at in range(len(blocks))]
+    stream = [token for block in rows for token in block["input_ids"]]
+    assert all(len(block["input_ids"]) == 8 and block["labels"] == block["input_ids"] for block in rows)
     assert stream.count(END) == 3
     assert "".join(texts).startswith(text_of(stream))
     assert len("".join(texts)) - len(text_of(stream)) < 8

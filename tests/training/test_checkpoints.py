@@ -76,29 +76,29 @@ def description(method, **trainer):
     return JobDescription(name="tried", label="tried", config=json.loads(json.dumps(config)))
 
 
-def trained(inputs, output, told):
+def trained(inputs, output, job_description):
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
-    train.run(told, inputs, output, 2)
+    train.run(job_description, inputs, output, 2)
     return sha256_of(output / "model" / "model.safetensors"), pd.read_csv(output / "log.csv")
 
 
-def killed_at(monkeypatch, step, inputs, output, told):
+def killed_at(monkeypatch, step, inputs, output, job_description):
     at_step(monkeypatch, step, kill)
     with pytest.raises(Killed):
-        trained(inputs, output, told)
+        trained(inputs, output, job_description)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_resumed_training_ends_as_if_uninterrupted(inputs, tmp_path, monkeypatch, capsys, name):
     """Killed in the first epoch, and again in the second."""
-    told = description(METHODS[name])
-    weights, log = trained(inputs, tmp_path / "uninterrupted", told)
-    killed_at(monkeypatch, 3, inputs, tmp_path / "killed", told)
-    killed_at(monkeypatch, 6, inputs, tmp_path / "killed", told)
-    again, log_again = trained(inputs, tmp_path / "killed", told)
-    assert "resuming from checkpoint-3" in (said := capsys.readouterr().err)
-    assert "resuming from checkpoint-6" in said
+    job_description = description(METHODS[name])
+    weights, log = trained(inputs, tmp_path / "uninterrupted", job_description)
+    killed_at(monkeypatch, 3, inputs, tmp_path / "killed", job_description)
+    killed_at(monkeypatch, 6, inputs, tmp_path / "killed", job_description)
+    again, log_again = trained(inputs, tmp_path / "killed", job_description)
+    assert "resuming from checkpoint-3" in (messages := capsys.readouterr().err)
+    assert "resuming from checkpoint-6" in messages
     pd.testing.assert_frame_equal(log, log_again, check_exact=True)
     assert weights == again
     for ranges in (tmp_path / "uninterrupted" / "model").rglob("*.npz"):
@@ -106,20 +106,22 @@ def test_a_resumed_training_ends_as_if_uninterrupted(inputs, tmp_path, monkeypat
 
 
 def test_with_accumulated_gradients_too(inputs, tmp_path, monkeypatch):
-    told = description({}, batch_size=8, gradient_accumulation_steps=3, warmup_steps=2, lr_scheduler_type="cosine")
-    weights, log = trained(inputs, tmp_path / "uninterrupted", told)
-    killed_at(monkeypatch, 4, inputs, tmp_path / "killed", told)
-    again, log_again = trained(inputs, tmp_path / "killed", told)
+    job_description = description(
+        {}, batch_size=8, gradient_accumulation_steps=3, warmup_steps=2, lr_scheduler_type="cosine"
+    )
+    weights, log = trained(inputs, tmp_path / "uninterrupted", job_description)
+    killed_at(monkeypatch, 4, inputs, tmp_path / "killed", job_description)
+    again, log_again = trained(inputs, tmp_path / "killed", job_description)
     assert len(log_again) == len(log) == 6
     assert weights == again
 
 
 @pytest.mark.parametrize("harm", ["truncated", "changed", "without_seal"])
 def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(inputs, tmp_path, monkeypatch, capsys, harm):
-    told = description({})
-    weights, _ = trained(inputs, tmp_path / "uninterrupted", told)
+    job_description = description({})
+    weights, _ = trained(inputs, tmp_path / "uninterrupted", job_description)
     output = tmp_path / "killed"
-    killed_at(monkeypatch, 5, inputs, output, told)
+    killed_at(monkeypatch, 5, inputs, output, job_description)
     newest = checkpoint_folder(output) / "checkpoint-5"
     file = newest / "optimizer.pt"
     content = bytearray(file.read_bytes())
@@ -128,18 +130,18 @@ def test_a_damaged_checkpoint_is_skipped_for_the_previous_one(inputs, tmp_path, 
         (newest / "complete.json").unlink()
     else:
         file.write_bytes(content[:100] if harm == "truncated" else content)
-    again, _ = trained(inputs, output, told)
-    said = capsys.readouterr().err
+    again, _ = trained(inputs, output, job_description)
+    messages = capsys.readouterr().err
     why = "it is incomplete" if harm == "without_seal" else "optimizer.pt is damaged"
-    assert f"checkpoint-5 is not used: {why}" in said
-    assert "resuming from checkpoint-4" in said
+    assert f"checkpoint-5 is not used: {why}" in messages
+    assert "resuming from checkpoint-4" in messages
     assert weights == again
 
 
 def test_two_checkpoints_are_kept_and_none_of_another_training_is_resumed(inputs, tmp_path, monkeypatch, capsys):
     killed_at(monkeypatch, 5, inputs, tmp_path / "tried", description({}))
-    found = sorted(path.name for path in checkpoint_folder(tmp_path / "tried").iterdir())
-    assert found == ["checkpoint-4", "checkpoint-5"]
+    checkpoints = sorted(path.name for path in checkpoint_folder(tmp_path / "tried").iterdir())
+    assert checkpoints == ["checkpoint-4", "checkpoint-5"]
     other = description({}, learning_rate=2e-3)
     weights, _ = trained(inputs, tmp_path / "other", other)
     again, _ = trained(inputs, tmp_path / "tried", other)
@@ -150,15 +152,15 @@ def test_two_checkpoints_are_kept_and_none_of_another_training_is_resumed(inputs
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_the_step_and_the_next_run_resumes_from_it(inputs, tmp_path, monkeypatch, number):
     monkeypatch.setenv(INTERVAL, "3600")
-    told = description({})
-    weights, _ = trained(inputs, tmp_path / "uninterrupted", told)
+    job_description = description({})
+    weights, _ = trained(inputs, tmp_path / "uninterrupted", job_description)
     before = signal.getsignal(number)
     at_step(monkeypatch, 2, lambda: os.kill(os.getpid(), number))
     with pytest.raises(Stopped, match=r"stopped at step 3; the same command resumes from checkpoint-3") as stopped:
-        trained(inputs, tmp_path / "told", told)
+        trained(inputs, tmp_path / "told", job_description)
     assert stopped.value.signal == number
     assert signal.getsignal(number) == before
-    again, _ = trained(inputs, tmp_path / "told", told)
+    again, _ = trained(inputs, tmp_path / "told", job_description)
     assert weights == again
 
 
@@ -197,15 +199,15 @@ def test_an_invalid_interval_is_one_line(inputs, tmp_path, monkeypatch, value):
         trained(inputs, tmp_path / "tried", description({}))
 
 
-def command(inputs, folder, stage, told):
-    write_json(folder / "config.json", told.model_dump())
+def command(inputs, folder, stage, job_description):
+    write_json(folder / "config.json", job_description.model_dump())
     roles = [word for role, path in inputs.items() for word in ("--input", f"{role}={path}")]
     return [sys.executable, "-m", "qatlab", stage, "--config", folder / "config.json", *roles, "--threads", "2"]
 
 
 def test_the_command_survives_sigkill_and_leaves_no_checkpoint_when_complete(inputs, tmp_path):
-    told = description({"embedding_quantization": {"precisions": INT8}}, num_train_epochs=10)
-    words = command(inputs, tmp_path, "train", told)
+    job_description = description({"embedding_quantization": {"precisions": INT8}}, num_train_epochs=10)
+    words = command(inputs, tmp_path, "train", job_description)
     assert subprocess.run([*words, "--output", tmp_path / "uninterrupted"]).returncode == 0
     process = subprocess.Popen([*words, "--output", tmp_path / "killed"])
     checkpoints = checkpoint_folder(tmp_path / "killed")

@@ -1,8 +1,8 @@
-"""Two processes (gloo, on this processor) train what one does with the same global batch, by the very command that rules call.
+"""Two processes (gloo, on the CPU) train the same as one with the same global batch, by the command that the rules run.
 
-Rounding is another one in another batch and on another processor. So that it decides nothing, AdamW's epsilon is such
-that gradients that are nothing else (as a key's bias has) make next to no step, and models whose embeddings are
-quantized compute in doubles: their largest value lies just where a grid ends.
+Rounding depends on the batch size and on the CPU. To keep it from deciding a result, AdamW's epsilon is so large that
+gradients that consist of rounding errors (such as a key's bias) hardly change weights, and models whose embeddings are
+quantized compute in float64, because their largest value lies exactly at the end of a grid.
 """
 
 import json
@@ -107,14 +107,14 @@ def description(method, **trainer):
 
 
 def causal(method, **trainer):
-    told = description(method, batch_size=8, **trainer)
-    config = {**told.config, "max_seq_length": 96, "prompt": "{source}>"}
-    return told.model_copy(update={"config": config, "family": "causal_lm"})
+    job_description = description(method, batch_size=8, **trainer)
+    config = {**job_description.config, "max_seq_length": 96, "prompt": "{source}>"}
+    return job_description.model_copy(update={"config": config, "family": "causal_lm"})
 
 
-def words(inputs, output, told, stage="train"):
+def words(inputs, output, job_description, stage="train"):
     config = output.with_name(f"{output.name}.json")
-    write_json(config, told.model_dump())
+    write_json(config, job_description.model_dump())
     roles = [word for role, path in inputs.items() for word in ("--input", f"{role}={path}")]
     command = [sys.executable, "-m", "qatlab", stage, "--config", config, *roles, "--threads", "2"]
     return [*command, "--log", log_of(output), "--output", output]
@@ -124,33 +124,35 @@ def log_of(output):
     return output.with_name(f"{output.name}.log")
 
 
-def started(inputs, output, told, stage="train", **environment):
+def started(inputs, output, job_description, stage="train", **environment):
     """The command as a rule calls it, running; its stderr is what a person sees."""
     values = {**os.environ, **environment}
-    return subprocess.Popen(words(inputs, output, told, stage), stderr=subprocess.PIPE, text=True, env=values)
+    return subprocess.Popen(
+        words(inputs, output, job_description, stage), stderr=subprocess.PIPE, text=True, env=values
+    )
 
 
 def ended(process):
     """The exit code, and what a person sees."""
-    said = process.communicate(timeout=240)[1]
-    return process.returncode, said
+    messages = process.communicate(timeout=240)[1]
+    return process.returncode, messages
 
 
 def result_of(output):
     return load_file(output / "model" / "model.safetensors"), pd.read_csv(output / "log.csv")
 
 
-def in_two(inputs, output, told, stage="train"):
+def in_two(inputs, output, job_description, stage="train"):
     """The weights and the log, and what a person sees."""
-    code, said = ended(started(inputs, output, told, stage))
-    assert code == 0, said + log_of(output).read_text()
-    return result_of(output), said
+    code, messages = ended(started(inputs, output, job_description, stage))
+    assert code == 0, messages + log_of(output).read_text()
+    return result_of(output), messages
 
 
-def in_one(inputs, output, told, stage=train):
+def in_one(inputs, output, job_description, stage=train):
     """In this very process."""
     output.mkdir()
-    stage.run(told, inputs, output, 1)
+    stage.run(job_description, inputs, output, 1)
     return result_of(output)
 
 
@@ -172,7 +174,7 @@ def test_two_processes_train_to_the_weights_of_one(without_dropout, in_doubles, 
     inputs = in_doubles if quantized else without_dropout
     steps = {"max_steps": STEPS.get(name, 5)}
     one = in_one(inputs, tmp_path / "one", description(METHODS[name], **steps))
-    two, said = in_two(inputs, tmp_path / "two", description(METHODS[name], **steps, **TWO))
+    two, messages = in_two(inputs, tmp_path / "two", description(METHODS[name], **steps, **TWO))
     assert len(one[1]) == steps["max_steps"]
     assert {tensor.dtype for tensor in one[0].values()} == {torch.float64 if quantized else torch.float32}
     assert_same(two, one)
@@ -180,8 +182,8 @@ def test_two_processes_train_to_the_weights_of_one(without_dropout, in_doubles, 
     assert (cost["processes"], cost["nodes"]) == (2, 1)
     assert cost["device"].startswith("2 × cpu")
     assert (
-        said.count("train tried: ") == said.count("\n") - said.count("layers") > 1
-    )  # the first process speaks for both
+        messages.count("train tried: ") == messages.count("\n") - messages.count("layers") > 1
+    )  # only the first process prints messages
 
 
 def test_a_causal_language_model_too(decoder, tmp_path):
@@ -198,35 +200,39 @@ def test_two_nodes_are_two_launchers(without_dropout, tmp_path):
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    told = description({}, distributed={"processes": 1, "nodes": 2})
+    job_description = description({}, distributed={"processes": 1, "nodes": 2})
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     place[fork_server.ADDRESS] = ""  # and processes that nobody forks
-    nodes = [started(without_dropout, tmp_path / "two", told, NODE_RANK=str(rank), **place) for rank in range(2)]
-    (first, said), (second, silence) = map(ended, nodes)
-    assert (first, second) == (0, 0), said + silence
+    nodes = [
+        started(without_dropout, tmp_path / "two", job_description, NODE_RANK=str(rank), **place) for rank in range(2)
+    ]
+    (first, messages), (second, silence) = map(ended, nodes)
+    assert (first, second) == (0, 0), messages + silence
     one = in_one(without_dropout, tmp_path / "one", description({}))
     assert_same(result_of(tmp_path / "two"), one)
-    assert (said.count("train tried: 5 steps"), silence) == (1, "")
+    assert (messages.count("train tried: 5 steps"), silence) == (1, "")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "two", "two.json", "two.log", "two.node-1.log"]
 
 
 def test_a_signal_saves_and_the_next_run_reaches_the_weights_of_an_uninterrupted_one(training_inputs, tmp_path):
     """With dropout, whose random state is each process's own; ended in the second epoch, of another order."""
-    told = description(METHODS["ste"], max_steps=None, num_train_epochs=5, **TWO)
-    unbroken, _ = in_two(training_inputs, tmp_path / "uninterrupted", told)
-    process = started(training_inputs, tmp_path / "told", told, **{INTERVAL: "0"})
+    job_description = description(METHODS["ste"], max_steps=None, num_train_epochs=5, **TWO)
+    unbroken, _ = in_two(training_inputs, tmp_path / "uninterrupted", job_description)
+    process = started(training_inputs, tmp_path / "told", job_description, **{INTERVAL: "0"})
     sixth = checkpoint_folder(tmp_path / "told") / "checkpoint-6"
     while not sixth.exists() and process.poll() is None:
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     time.sleep(0.1)
-    process.send_signal(signal.SIGTERM)  # as by Snakemake, when Slurm has told both
-    code, said = ended(process)
-    assert code == 128 + signal.SIGTERM, said
-    assert re.search(r"train tried stopped at step (\d+); the same command resumes from checkpoint-\1\n$", said), said
+    process.send_signal(signal.SIGTERM)  # as Snakemake sends it, when Slurm signals both
+    code, messages = ended(process)
+    assert code == 128 + signal.SIGTERM, messages
+    assert re.search(r"train tried stopped at step (\d+); the same command resumes from checkpoint-\1\n$", messages), (
+        messages
+    )
     assert not (tmp_path / "told").exists()
-    again, said = in_two(training_inputs, tmp_path / "told", told)
-    assert "resuming from checkpoint-" in said
+    again, messages = in_two(training_inputs, tmp_path / "told", job_description)
+    assert "resuming from checkpoint-" in messages
     for name, tensor in unbroken[0].items():
         assert torch.equal(again[0][name], tensor), name
     pd.testing.assert_frame_equal(again[1], unbroken[1], check_exact=True)
@@ -234,10 +240,10 @@ def test_a_signal_saves_and_the_next_run_reaches_the_weights_of_an_uninterrupted
 
 
 def test_a_processs_mistake_is_one_line(training_inputs, tmp_path):
-    told = description({}, batch_size=128, **TWO)
-    code, said = ended(started(training_inputs, tmp_path / "out", told))
+    job_description = description({}, batch_size=128, **TWO)
+    code, messages = ended(started(training_inputs, tmp_path / "out", job_description))
     reason = "trainer.batch_size=128 is more than the 64 training rows; lower it or raise data.rows"
-    assert (code, said) == (2, f"train tried failed: {reason} (log: {log_of(tmp_path / 'out')})\n")
+    assert (code, messages) == (2, f"train tried failed: {reason} (log: {log_of(tmp_path / 'out')})\n")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out.failed.json", "out.json", "out.log"]
     assert read_mark(tmp_path / "out").reason == reason
 
@@ -245,8 +251,8 @@ def test_a_processs_mistake_is_one_line(training_inputs, tmp_path):
 def running(training_inputs, tmp_path, forked):
     """A training whose steps have begun, and its two processes that train."""
     environment = {} if forked else {fork_server.ADDRESS: ""}
-    told = description({}, max_steps=100_000, **TWO)
-    process = started(training_inputs, tmp_path / "out", told, **environment)
+    job_description = description({}, max_steps=100_000, **TWO)
+    process = started(training_inputs, tmp_path / "out", job_description, **environment)
     for line in process.stderr:
         if "step " in line:
             break
@@ -266,10 +272,10 @@ def test_a_process_that_is_killed_ends_the_training(training_inputs, tmp_path, f
     process, workers = running(training_inputs, tmp_path, forked)
     workers[1].kill()
     began = time.monotonic()
-    code, said = ended(process)
+    code, messages = ended(process)
     assert time.monotonic() - began < 30
     assert code == 2
-    last = said.splitlines()[-1]
+    last = messages.splitlines()[-1]
     assert re.search(
         r"failed: process \d of 2 was ended by SIGKILL from outside; unless someone did it, memory was exhausted", last
     )

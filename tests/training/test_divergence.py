@@ -30,7 +30,7 @@ def losses(*values):
 
 
 @pytest.mark.parametrize(
-    ("rows", "found"),
+    ("rows", "message"),
     [
         (losses(2.0, math.nan), "at step 2: the loss is nan"),
         (losses(2.0, math.inf), "at step 2: the loss is inf"),
@@ -38,8 +38,8 @@ def losses(*values):
         (losses(2.0, 2.0, 3.0, 2.0, 2.0, 2e4), r"at step 6: the loss is 2e\+04, and its median was 2 before"),
     ],
 )
-def test_it_names_the_run_the_step_and_the_last_good_checkpoint(rows, found):
-    with pytest.raises(UserError, match=f"int2-seed=0 diverged {found}; there is no earlier checkpoint"):
+def test_it_names_the_run_the_step_and_the_last_good_checkpoint(rows, message):
+    with pytest.raises(UserError, match=f"int2-seed=0 diverged {message}; there is no earlier checkpoint"):
         after(rows)
     with pytest.raises(UserError, match="the last good checkpoint is results/checkpoint-1"):
         after(rows, Checkpoints("results/checkpoint-1"))

@@ -89,7 +89,7 @@ def test_weights_and_tables_are_those_of_the_deployed_file(tiny_model, deployed)
     shipped = []
     for name, codes in stored.items():
         if name.endswith("_quantized"):
-            scale, zero = (stored[name.removesuffix("quantized") + what] for what in ("scale", "zero_point"))
+            scale, zero = (stored[name.removesuffix("quantized") + suffix] for suffix in ("scale", "zero_point"))
             values = (codes.astype(np.float32) - zero.astype(np.float32)) * scale
             shipped.append(values if "embeddings" in name else values.T)
     faked = [

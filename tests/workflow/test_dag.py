@@ -88,7 +88,7 @@ def without_messages(rules):
 
 
 def test_jobs_on_a_machine_with_gpus_share_its_cores(finished, tmp_path):
-    """As many run at once as there are GPUs, each with a GPU's share of the cores; ONNX files have the processor to themselves."""
+    """One job per GPU runs at a time, each with an equal share of the cores; jobs of ONNX files have all cores."""
     program = tmp_path / "nvidia-smi"
     program.write_text('#!/bin/sh\n[ "$1" = --query-gpu=compute_cap ] && printf "9.0\\n9.0\\n"\n')
     program.chmod(0o755)
@@ -200,8 +200,8 @@ def test_whatever_fails_no_table_is_blank_and_every_plot_is_drawn(finished, tmp_
     whole = read(finished.tables().parent)
     check_nothing_is_blank(shown, whole)
     assert all((shown["scores"].loc[shown["scores"]["status"] == "failed", "value"] == "").tolist())
-    there = shown["scores"]["status"] == "ok"
-    pd.testing.assert_frame_equal(shown["scores"][there], whole["scores"][there])
+    is_complete = shown["scores"]["status"] == "ok"
+    pd.testing.assert_frame_equal(shown["scores"][is_complete], whole["scores"][is_complete])
     assert (
         shown["scores"]
         .drop(columns=["value", "stderr", "queries", "doc_bytes", "status", "integer_kernel"])
@@ -255,7 +255,7 @@ def test_views_and_plots_are_there(finished):
         assert (finished.tables().parent / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_each_trained_model_has_a_folder_with_its_figures(finished):
+def test_each_trained_model_has_a_folder_with_its_metrics(finished):
     folders = {path.name: path for path in (finished.tables().parent / "models").iterdir() if path.is_dir()}
     assert set(folders) == {"ste_warmup-seed=0", "baseline+int8-seed=0"}
     scores = pd.read_csv(finished.tables() / "scores.csv").query("deploy == 'torch_fp32' and metric == 'ndcg@10'")
@@ -267,7 +267,7 @@ def test_each_trained_model_has_a_folder_with_its_figures(finished):
         assert {result.metric_config: result.metric_value for result in results} == expected
 
 
-def test_models_are_pushed_when_asked_for_and_the_token_is_in_no_file(finished, tmp_path):
+def test_models_are_pushed_on_request_and_the_token_is_in_no_file(finished, tmp_path):
     pushed = finished.tables().parent / "pushed.json"
     for config, message in (
         ({}, "error: the owner of the uploaded models is missing: snakemake push --config push=OWNER"),
@@ -291,7 +291,10 @@ def test_models_are_pushed_when_asked_for_and_the_token_is_in_no_file(finished, 
         result = finished.snakemake("push", environment={**network, "HF_TOKEN": WRITER}, push="me")
         assert result.returncode == 0, result.stdout
         assert hub.private == {"me/tiny-ste_warmup-seed-0": True, "me/tiny-baseline-int8-seed-0": True}
-        assert {made["repository"]: made["commit"] for made in json.loads(pushed.read_text()).values()} == hub.main
+        assert {
+            pushed_model["repository"]: pushed_model["commit"]
+            for pushed_model in json.loads(pushed.read_text()).values()
+        } == hub.main
         again = finished.snakemake("push", environment={**network, "HF_TOKEN": WRITER}, push="me")
         assert NOTHING in again.stdout
     files = [path for path in finished.folder.rglob("*") if path.is_file()]
@@ -378,7 +381,7 @@ def test_another_lock_reruns_everything(finished, edited):
     assert {"model", "data", "task", "train", "plots"} <= finished.would_run()
 
 
-# Of jobs only: Snakemake compares its clock with the times of files.
+# Only jobs have another date: Snakemake compares its clock with the times of files.
 ANOTHER_DAY = """
 import sys, time
 if "qatlab" in sys.orig_argv:
@@ -418,10 +421,10 @@ def test_the_same_study_from_scratch_elsewhere_gives_the_same_bytes(finished, tm
     timed = ("cost", "search")  # what they hold is never the same
     names = sorted(path.name for path in finished.tables().iterdir() if not path.name.startswith(timed))
     assert len(names) == 2 + 3 * 8
-    there = results / "results" / "studies" / finished.name
+    other_tables = results / "results" / "studies" / finished.name
     for name in names:
-        assert (there / "tables" / name).read_bytes() == (finished.tables() / name).read_bytes(), name
-    drawn = [plot for plot in (there / "plots").iterdir() if plot.stem != "pareto"]  # shows timings
+        assert (other_tables / "tables" / name).read_bytes() == (finished.tables() / name).read_bytes(), name
+    drawn = [plot for plot in (other_tables / "plots").iterdir() if plot.stem != "pareto"]  # shows timings
     assert len(drawn) == 2 * 4
     for plot in drawn:
         assert plot.read_bytes() == (finished.tables().parent / "plots" / plot.name).read_bytes(), plot.name
@@ -492,7 +495,7 @@ def test_an_unknown_key_of_config_is_refused(finished):
 
 def test_a_stage_runs_by_hand(finished, tmp_path):
     descriptions = finished.folder / "results" / "plan"
-    planned = (descriptions / "drift").glob("*untrained-onnx_int8*.json")  # of other tests' overrides too
+    planned = (descriptions / "drift").glob("*untrained-onnx_int8*.json")  # includes those of other tests' overrides
     config = next(path for path in planned if (finished.folder / "results" / "drift" / path.stem).is_dir())
     inputs = json.loads(config.read_text())["inputs"]
     arguments = [
@@ -510,8 +513,8 @@ def test_a_stage_runs_by_hand(finished, tmp_path):
         str(tmp_path / "drift"),
     ]
     subprocess.run(command, check=True)
-    made = finished.folder / "results" / "drift" / config.stem / "drift.json"
-    assert (tmp_path / "drift" / "drift.json").read_bytes() == made.read_bytes()
+    result = finished.folder / "results" / "drift" / config.stem / "drift.json"
+    assert (tmp_path / "drift" / "drift.json").read_bytes() == result.read_bytes()
 
 
 def test_the_report_is_one_page_without_addresses_to_load_from(finished):
@@ -619,12 +622,12 @@ for row in onnx_int8.measure_onnx_int8(1, (*onnx_int8.OVERRIDES, *overrides), st
 def test_a_report_of_several_studies_says_whose_a_plot_is(finished):
     studies = finished.folder / "conf" / "study"
     (studies / "other.yaml").write_text((studies / "tiny.yaml").read_text().replace("name: tiny", "name: other"))
-    made = finished.snakemake(study="tiny,other")
-    assert made.returncode == 0, made.stdout
+    finished_run = finished.snakemake(study="tiny,other")
+    assert finished_run.returncode == 0, finished_run.stdout
     result = finished.snakemake("--report", "both.html", study="tiny,other")
     assert result.returncode == 0, result.stdout
-    (found,) = re.findall(r"categories = (\{.*?\});?$", (finished.folder / "both.html").read_text(), re.MULTILINE)
-    categories = json.loads(found)
+    (shown,) = re.findall(r"categories = (\{.*?\});?$", (finished.folder / "both.html").read_text(), re.MULTILINE)
+    categories = json.loads(shown)
     for category, folder in (("Plots", "plots"), ("Tables", "tables")):
         assert set(categories[category]) == {"tiny", "other"}
         for study, paths in categories[category].items():

@@ -57,11 +57,11 @@ class Frail(Checkout):
 @pytest.fixture(scope="module")
 def frail(tmp_path_factory, tiny_model, tiny_files):
     """Went through undisturbed once."""
-    made = Frail(tmp_path_factory.mktemp("frail"), tiny_model, tiny_files)
-    result = made.snakemake()
+    study = Frail(tmp_path_factory.mktemp("frail"), tiny_model, tiny_files)
+    result = study.snakemake()
     assert result.returncode == 0, result.stdout
-    made.undisturbed = made.shown()
-    return made
+    study.undisturbed = study.shown()
+    return study
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_the_screen_says_which_runs_the_tables_show_as_failed_and_why(failed):
     lines = failed.result.stdout.splitlines()
     at = lines.index(
         "tiny: tables show 3 of 4 runs as failed (baseline-seed=1, hot-seed=0, hot-seed=1); "
-        "mend what failed, and the same command makes them whole"
+        "correct the causes, and run the same command again to complete them"
     )
     reasons = sorted(lines[at + 1 : at + 4])
     assert reasons[0].startswith("tiny: score baseline-seed=1 · torch_fp32 · beir: FileExistsError: ")
@@ -121,7 +121,7 @@ def test_tables_show_failed_and_nothing_of_the_run_before(failed):
     assert against["to tell them apart"].tolist() == ["hot: 2 of 2 seeds failed; baseline: 1 of 2 seeds failed"] * 3
     costs = failed.table("cost_of_training").set_index("method")
     assert set(costs.loc["hot", ["s/step", "peak memory (MB)"]]) == {"failed"}
-    assert float(costs.loc["baseline", "s/step"]) > 0  # its training is there, though a score is not
+    assert float(costs.loc["baseline", "s/step"]) > 0  # its training exists, though a score is missing
 
 
 def test_the_page_of_studies_and_plots_name_what_failed(failed):
@@ -144,7 +144,7 @@ def test_mended_the_same_command_makes_the_tables_of_an_undisturbed_run(failed):
     assert not list(failed.folder.glob("results/score/.*.failed.json"))
 
 
-def test_tables_of_failed_runs_are_never_up_to_date_though_all_that_they_are_made_from_is_there(failed):
+def test_tables_of_failed_runs_are_never_up_to_date_though_all_their_inputs_exist(failed):
     """As where the method is mended by taking back what broke it, which had been trained before."""
     assert failed.would_run() == set()
     failed.method.write_text(failed.mended + TOO_HOT)

@@ -1,6 +1,6 @@
-"""Workflows and jobs killed at random moments of every stage: the same command goes on to the same tables, byte for byte.
+"""Workflows and jobs killed at random moments of every stage: the same command resumes and yields the same tables, byte for byte.
 
-QATLAB_KILLS says how many (`make chaos`: 66), QATLAB_KILLS_SEED which; CHAOS names a file for the figures.
+QATLAB_KILLS says how many (`make chaos`: 66), QATLAB_KILLS_SEED which; CHAOS names a file for the results.
 """
 
 import csv
@@ -22,7 +22,7 @@ KILLS = int(os.environ.get("QATLAB_KILLS", "8"))
 SEED = int(os.environ.get("QATLAB_KILLS_SEED", "0"))
 STAGES = ("model", "data", "task", "train", "deploy", "encode", "score", "drift", "tables", "plots", "models")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-# The workflow alone (its jobs go on), one of its jobs, or both, as Ctrl-C in a terminal or a power cut.
+# The workflow alone (its jobs continue), one of its jobs, or both, as Ctrl-C in a terminal or a power cut.
 VICTIMS = ("workflow", "job", "both")
 EVERY_STEP = {"QATLAB_CHECKPOINT_SECONDS": "0"}
 ENOUGH = 240  # seconds that a workflow may take to end
@@ -88,9 +88,9 @@ def durations(folder: Path) -> dict[str, float]:
     seconds: dict[str, float] = {}
     for file in (folder / ".snakemake" / "metadata").rglob("*"):
         if file.is_file():
-            made = json.loads(file.read_text())
-            took = made["endtime"] - made["starttime"]
-            seconds[made["rule"]] = max(seconds.get(made["rule"], 0), took)
+            measured = json.loads(file.read_text())
+            took = measured["endtime"] - measured["starttime"]
+            seconds[measured["rule"]] = max(seconds.get(measured["rule"], 0), took)
     return seconds
 
 

@@ -49,11 +49,11 @@ def checkout(tmp_path_factory, tiny_model, tiny_files, pairs):
         "zeta-alpha-ai/NanoSciFact": {revision: nano(folder / "nano", [code for _, code in pairs[:25]])},
         sts.dataset: {sts.revision: folder / "sts"},
     }
-    made = Checkout(folder, STUDY.format(model=tiny_model, files=tiny_files, folder=folder), "kinds")
+    project = Checkout(folder, STUDY.format(model=tiny_model, files=tiny_files, folder=folder), "kinds")
     with serve(Hub(datasets=datasets)) as hub:
         network = {"HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "cache"), "HF_HUB_OFFLINE": "0"}
-        made.result = made.snakemake(environment=network)
-    return made
+        project.result = project.snakemake(environment=network)
+    return project
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def study(checkout):
     return checkout.folder / "results/studies/kinds"
 
 
-def test_each_kind_has_its_figures(study):
+def test_each_kind_has_its_metrics(study):
     scores = pd.read_csv(study / "tables/scores.csv")
     metrics = scores.groupby("task")["metric"].unique().map(set)
     assert metrics["stsbenchmark"] == metrics["sentence_pairs"] == {"spearman", "pearson"}
@@ -129,16 +129,16 @@ def test_whatever_fails_no_table_is_blank(checkout, study, tmp_path, failed):
         assert set(shown["withheld"]["MRR"]) == set(shown["withheld"]["records"]) == {"failed"}
 
 
-def test_mteb_reads_what_it_knows(study):
-    found = mteb.ResultCache(study / "mteb").load_results(load_experiments="match_name")
+def test_mteb_reads_results_of_its_tasks(study):
+    results = mteb.ResultCache(study / "mteb").load_results(load_experiments="match_name")
     scores = pd.read_csv(study / "tables/scores.csv").query("scoring == 'dot'").set_index(["task", "metric"])["value"]
-    plain = {task.task_name: task.get_score() for result in found.model_results for task in result.task_results
+    plain = {task.task_name: task.get_score() for result in results.model_results for task in result.task_results
              if not result.experiment_name}  # fmt: skip
     assert plain == pytest.approx(
         {"NanoSciFactRetrieval": scores["nano_scifact", "ndcg@10"], "STSBenchmark": scores["stsbenchmark", "spearman"]},
         abs=2e-6,
     )
-    assert len(found.model_results) == 6  # int8 over two ranges, binary on three axes
+    assert len(results.model_results) == 6  # int8 over two ranges, binary on three axes
 
 
 def test_an_unknown_task_is_one_line_before_anything_starts(checkout):

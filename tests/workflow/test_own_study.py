@@ -27,9 +27,9 @@ SENTENCES = [
 
 def block(path: str) -> str:
     """The YAML that README gives for a file."""
-    (found,) = re.findall(rf"```yaml\n((?:# @package _global_\n)?# {re.escape(path)}\n.*?)```", README, re.DOTALL)
-    assert len(found.splitlines()) <= 15
-    return found
+    (content,) = re.findall(rf"```yaml\n((?:# @package _global_\n)?# {re.escape(path)}\n.*?)```", README, re.DOTALL)
+    assert len(content.splitlines()) <= 15
+    return content
 
 
 @pytest.fixture

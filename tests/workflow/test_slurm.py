@@ -30,8 +30,8 @@ def cluster(request, tmp_path_factory):
     reason = why_not()
     if reason:
         pytest.skip(f"no Slurm cluster can be made here: {reason}")
-    with slurm_cluster(tmp_path_factory.mktemp("slurm"), nodes=request.param) as made:
-        yield made
+    with slurm_cluster(tmp_path_factory.mktemp("slurm"), nodes=request.param) as started:
+        yield started
 
 
 one_node = pytest.mark.parametrize("cluster", [1], indirect=True, ids=["one node"])
@@ -116,9 +116,9 @@ def test_a_job_starved_and_cancelled_ends_in_the_tables_of_one_machine(
         time.sleep(0.2)
     cluster.ask("scancel", running_training(cluster, workflow))
     assert workflow.wait(900) == 0, (folder / "screen.txt").read_text()
-    said = [line for line in (folder / "screen.txt").read_text().splitlines() if line.startswith("failed: train")]
+    messages = [line for line in (folder / "screen.txt").read_text().splitlines() if line.startswith("failed: train")]
     starved, cancelled = (
-        re.search(r": SLURM-job '\d+' failed, SLURM status is: '(\w+)' .*? (/\S+\.log)\)", line) for line in said
+        re.search(r": SLURM-job '\d+' failed, SLURM status is: '(\w+)' .*? (/\S+\.log)\)", line) for line in messages
     )
     # What the job ends as follows from which of its processes Slurm has measured first.
     assert starved[1] in ("OUT_OF_MEMORY", "FAILED")
@@ -143,30 +143,32 @@ def test_what_a_node_had_running_is_made_again(cluster, undisturbed, tiny_model,
 
 @one_node
 @chaos
-def test_a_training_out_of_time_goes_on_from_its_checkpoint(cluster, tiny_model, tiny_files, tmp_path):
+def test_a_training_out_of_time_resumes_from_its_checkpoint(cluster, tiny_model, tiny_files, tmp_path):
     """Slurm ends it after a minute, with a signal first; the next try has half an hour."""
     epochs, steps_of_one = 1500, 5
     longer = f"trainer.num_train_epochs={epochs}"
-    here, there = (tiny_study(tmp_path / name, tiny_model, tiny_files) for name in ("here", "there"))
-    result = snakemake(here, "--cores", "2", overrides=longer)
+    uninterrupted, interrupted = (tiny_study(tmp_path / name, tiny_model, tiny_files) for name in ("here", "there"))
+    result = snakemake(uninterrupted, "--cores", "2", overrides=longer)
     assert result.returncode == 0, result.stdout
-    result = snakemake(there, *on_slurm("--set-resources", "train:runtime=1 if attempt == 1 else 30"), overrides=longer)
+    result = snakemake(
+        interrupted, *on_slurm("--set-resources", "train:runtime=1 if attempt == 1 else 30"), overrides=longer
+    )
     assert result.returncode == 0, result.stdout
     assert "SLURM status is: 'TIMEOUT'" in result.stdout
     # Slurm's logs of what succeeded are gone.
-    (first,) = (there / "results" / "logs" / "slurm" / "rule_train").rglob("*.log")
+    (first,) = (interrupted / "results" / "logs" / "slurm" / "rule_train").rglob("*.log")
     saved = re.search(
         r"stopped at step (\d+); the same command resumes from checkpoint-\1$", first.read_text(), re.MULTILINE
     )
     assert saved, first.read_text()
-    (second,) = (there / "results" / "logs" / "train").glob("*.log")
+    (second,) = (interrupted / "results" / "logs" / "train").glob("*.log")
     assert second.read_text().count("'loss':") == epochs * steps_of_one - int(saved[1])
-    assert tables(there) == tables(here)
+    assert tables(interrupted) == tables(uninterrupted)
 
 
 @two_nodes
 def test_a_training_runs_on_two_nodes(cluster, tiny_model, tiny_files, tmp_path):
-    """Snakemake's plugin asks for them, srun starts the command on each."""
+    """Snakemake's plugin requests the nodes, and srun starts the command on each."""
     folder = tiny_study(tmp_path / "there", tiny_model, tiny_files)
     study = folder / "conf" / "study" / "tiny.yaml"
     study.write_text(study.read_text().replace("trainer: {", "trainer: {distributed: {nodes: 2}, "))

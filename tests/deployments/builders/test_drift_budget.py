@@ -23,10 +23,10 @@ class Costs:
     """Drift as the sum of what the nodes that are not left out cost."""
 
     def __init__(self, costs):
-        self.costs, self.asked = costs, 0
+        self.costs, self.calls = costs, 0
 
     def __call__(self, left_out):
-        self.asked += 1
+        self.calls += 1
         return sum(cost for name, cost in self.costs.items() if name not in left_out)
 
 
@@ -40,13 +40,13 @@ def test_the_heaviest_nodes_are_found_in_few_tries(count, heavy):
     finding = search(list(costs.costs), costs, DriftBudget(mean_distance=0.5, max_nodes=8))
     assert {name for name, _ in finding.nodes} == {f"node{i}" for i in heavy}
     assert finding.remaining <= 0.5
-    assert costs.asked <= 1 + len(heavy) * (2 * math.ceil(math.log2(max(count, 2))) + 2)
+    assert costs.calls <= 1 + len(heavy) * (2 * math.ceil(math.log2(max(count, 2))) + 2)
 
 
 def test_within_the_budget_nothing_is_searched():
     costs = Costs({"a": 0.1, "b": 0.1})
     assert search(["a", "b"], costs, DriftBudget(mean_distance=0.3)).nodes == []
-    assert costs.asked == 1
+    assert costs.calls == 1
 
 
 def test_no_more_nodes_than_allowed():
@@ -80,11 +80,11 @@ def test_the_worst_nodes_of_a_real_file_are_named_and_left_out(exported, trainin
     budget = {"mean_distance": 1e-7, "texts": 16, "max_nodes": 2}
     named = deploy(exported, training_data, tmp_path / "named", **budget)
     left = deploy(exported, training_data, tmp_path / "left", **budget, leave_out=True)
-    said = json.loads((left / "budget.json").read_text())
-    worst = [node["node"] for node in said["nodes"]]
+    report = json.loads((left / "budget.json").read_text())
+    worst = [node["node"] for node in report["nodes"]]
     assert len(worst) == 2
-    assert said["left_out"] == worst
-    assert said["drift_without_nodes"] < said["drift"]
+    assert report["left_out"] == worst
+    assert report["drift_without_nodes"] < report["drift"]
     assert (named / "model" / ONNX_FILE).read_bytes() == (whole / "model" / ONNX_FILE).read_bytes()
     assert json.loads((named / "budget.json").read_text())["left_out"] == []
     kinds = {node.name: node.op_type for node in onnx.load(left / "model" / ONNX_FILE).graph.node}
@@ -96,9 +96,9 @@ def test_the_worst_nodes_of_a_real_file_are_named_and_left_out(exported, trainin
 
 def test_a_file_within_its_budget_is_fully_quantized(exported, training_data, tmp_path):
     folder = deploy(exported, training_data, tmp_path / "one", mean_distance=0.9, texts=8, leave_out=True)
-    said = json.loads((folder / "budget.json").read_text())
-    assert said["nodes"] == said["left_out"] == []
-    assert said["drift"] <= 0.9
+    report = json.loads((folder / "budget.json").read_text())
+    assert report["nodes"] == report["left_out"] == []
+    assert report["drift"] <= 0.9
 
 
 def test_unknown_nodes_are_refused(exported, tmp_path):

@@ -142,5 +142,5 @@ def test_modules_behind_the_transformer_are_in_the_graph(gemma, name, similarity
 @pytest.mark.parametrize(("name", "similarity"), [("float", 0.99999), ("int8", 0.9)])
 def test_modules_behind_the_transformer_keep_their_weights(gemma, name, similarity):
     folder, wanted = gemma
-    found = SentenceTransformer(str(folder / name), backend="onnx").encode(GEMMA_TEXTS, prompt_name="query")
-    assert (found * wanted).sum(axis=1).min() > similarity
+    embeddings = SentenceTransformer(str(folder / name), backend="onnx").encode(GEMMA_TEXTS, prompt_name="query")
+    assert (embeddings * wanted).sum(axis=1).min() > similarity

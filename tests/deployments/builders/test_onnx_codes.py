@@ -64,15 +64,15 @@ def test_codes_are_those_of_quantize_embeddings(pair):
         for precision, given_ranges in (("int8", ranges), ("binary", None)):
             path = graph(Path(folder) / f"{precision}.onnx", dim)
             append_codes(path, precision, dim, given_ranges)
-            found = outputs(path, values, f"sentence_embedding_{precision}")
+            codes = outputs(path, values, f"sentence_embedding_{precision}")
             wanted = quantize_embeddings(values, precision, given_ranges)
-            assert found.dtype == wanted.dtype == np.int8
-            assert np.array_equal(found, wanted)
+            assert codes.dtype == wanted.dtype == np.int8
+            assert np.array_equal(codes, wanted)
             assert np.array_equal(outputs(path, values, "sentence_embedding"), values)
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory):
+def artifacts(tmp_path_factory):
     """A model, its float deployment, and training data, as stages find them."""
     folder = tmp_path_factory.mktemp("codes")
     miniatures.encoder(folder / "trained" / "model", "bert")
@@ -90,8 +90,8 @@ def run(folder, name, config, inputs):
 
 
 @pytest.mark.parametrize("quantization", [None, DynamicQuantization().model_dump()], ids=["float", "int8_weights"])
-def test_a_deployment_outputs_the_codes_that_an_index_stores(made, quantization):
-    folder, documents = made
+def test_a_deployment_outputs_the_codes_that_an_index_stores(artifacts, quantization):
+    folder, documents = artifacts
     inputs = {"model": folder / "trained", "float": folder / "float", "data": folder / "data"}
     for precision in ("int8", "binary"):
         config = {"output": precision, "quantization": quantization, "range_texts": 4}
@@ -109,8 +109,8 @@ def test_a_deployment_outputs_the_codes_that_an_index_stores(made, quantization)
     assert (folder / "float" / "model" / ONNX_FILE).stat().st_nlink == 1  # what they are made from is not theirs
 
 
-def test_the_ranges_of_training_come_first(made):
-    folder, _ = made
+def test_the_ranges_of_training_come_first(artifacts):
+    folder, _ = artifacts
     trained = MinMaxRange().fit(np.array([[-0.5] * 32, [0.25] * 32], dtype=np.float32))
     source = folder / "with_ranges"
     shutil.copytree(folder / "float", folder / "with_ranges")
@@ -122,6 +122,6 @@ def test_the_ranges_of_training_come_first(made):
         {"output": "int8"},
         {"model": folder / "trained", "float": source, "data": folder / "data"},
     )
-    found = Range.load(target / RANGES_FILE)
-    assert np.array_equal(found.low, trained.low)
-    assert np.array_equal(found.high, trained.high)
+    ranges = Range.load(target / RANGES_FILE)
+    assert np.array_equal(ranges.low, trained.low)
+    assert np.array_equal(ranges.high, trained.high)

@@ -33,7 +33,7 @@ FLOAT = OnnxDeployment(backend="onnx")
 
 
 @pytest.fixture(scope="module", params=miniatures.ENCODERS)
-def made(request, tmp_path_factory):
+def exported_model(request, tmp_path_factory):
     """A model's folder, and that of its ONNX file."""
     folder = tmp_path_factory.mktemp(request.param)
     source = miniatures.encoder(folder / "model", request.param, pooling=POOLINGS.get(request.param, "mean"))
@@ -41,8 +41,8 @@ def made(request, tmp_path_factory):
     return source, folder / "float"
 
 
-def test_every_architecture_computes_what_pytorch_does(made):
-    source, exported = made
+def test_every_architecture_computes_what_pytorch_does(exported_model):
+    source, exported = exported_model
     model, ours = SentenceTransformer(str(source), device="cpu"), OnnxEncoder(exported, 1)
     for texts in (ONE, UNEQUAL, LONGEST, ONE * 5):
         wanted = model.encode(texts, batch_size=len(texts))
@@ -50,8 +50,8 @@ def test_every_architecture_computes_what_pytorch_does(made):
     assert ours.tokens.feed(LONGEST, {"input_ids"})["input_ids"].shape[1] == miniatures.LONGEST
 
 
-def test_every_architecture_becomes_int8(made, tmp_path):
-    source, exported = made
+def test_every_architecture_becomes_int8(exported_model, tmp_path):
+    source, exported = exported_model
     quantize(exported, tmp_path / "int8", DynamicQuantization())
     file = onnx.load(tmp_path / "int8" / ONNX_FILE)
     assert not [n.name for n in file.graph.node if n.op_type == "Gemm"]
@@ -60,14 +60,14 @@ def test_every_architecture_becomes_int8(made, tmp_path):
     # A pooler is not used, and what DeBERTa makes of relative positions is the same for all texts: a constant.
     assert products == len([name for name in linear if "pooler" not in name and ".pos_" not in name]) > 0
     wanted = SentenceTransformer(str(source), device="cpu").encode(UNEQUAL)
-    # Exact products: without VNNI, sums of int8 products saturate, and how far is the processor's and no file's.
+    # Exact products: without VNNI, sums of int8 products saturate, by an amount that depends on the CPU, not on the file.
     encoder = OnnxEncoder(tmp_path / "int8", 1, exact_products=True)
     assert (encoder.encode(UNEQUAL, 3) * wanted).sum(axis=1).min() > 0.98
 
 
-def test_more_tokens_than_positions_are_refused_by_the_file_itself(made):
+def test_more_tokens_than_positions_are_refused_by_the_file_itself(exported_model):
     """Whoever feeds the file without our tokenizer's limit gets an error, or, where positions are computed, the embedding."""
-    source, exported = made
+    source, exported = exported_model
     model = load_model(source)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -77,12 +77,12 @@ def test_more_tokens_than_positions_are_refused_by_the_file_itself(made):
     if "token_type_ids" in feed:
         feed["token_type_ids"] = np.zeros_like(ids)
     if onnx_graph.positions(model[0].auto_model) is None:
-        found = session.run(["sentence_embedding"], feed)[0]
+        embeddings = session.run(["sentence_embedding"], feed)[0]
         with torch.no_grad():
             wanted = model({key: torch.from_numpy(values) for key, values in feed.items()})[
                 "sentence_embedding"
             ].numpy()
-        assert np.abs(found - wanted).max() < 1e-5
+        assert np.abs(embeddings - wanted).max() < 1e-5
     else:
         with pytest.raises(Exception, match=r"out of data bounds|invalid expand shape|dimension"):
             session.run(["sentence_embedding"], feed)

@@ -1,4 +1,4 @@
-"""The comparisons that answer a study's question, by the names that they have at its scale."""
+"""Comparisons that answer a study's question, with the names of the chosen scale."""
 
 from typing import Any
 
@@ -9,24 +9,28 @@ from qatlab.study.record import AnswerConfig
 Names = dict[str, dict[str, object]]
 
 
-def planned_answers(asked: list[AnswerConfig], runs: list[Run], stands_for: Names) -> list[AnswerConfig]:
-    """Return those that the study's runs can give; overrides may have taken a method, deployment or value away.
+def planned_answers(answers: list[AnswerConfig], runs: list[Run], stands_for: Names) -> list[AnswerConfig]:
+    """Return the answers that the study's runs provide; overrides may have removed a method, deployment or value.
 
     Args:
-        stands_for: what names at this scale stand for in the study's file; see `compose.stands_for`.
+        answers: the answers of the study's file.
+        runs: all runs of the study.
+        stands_for: names in the study's file by the name at this scale; see `compose.stands_for`.
 
     Raises:
         UserError: for a name that the study's file does not have.
     """
-    at_scale: Names = {key: {str(full): there for there, full in names.items()} for key, names in stands_for.items()}
-    found = [_at_scale(answer, at_scale) for answer in asked]
-    return [answer for answer in found if _can_be_given(answer, runs)]
+    at_scale: Names = {key: {str(full): scaled for scaled, full in names.items()} for key, names in stands_for.items()}
+    renamed = [_at_scale(answer, at_scale) for answer in answers]
+    return [answer for answer in renamed if _has_runs(answer, runs)]
 
 
 def _at_scale(answer: AnswerConfig, names: Names) -> AnswerConfig:
     for key in answer.where:
         if key not in names:
-            raise UserError(f"study.answers: '{key}' is no key of the study's matrix that its scales keep")
+            raise UserError(
+                f"study.answers: '{key}' is not a key of the study's matrix, or a scale changes the number of its values"
+            )
     renamed = {
         "method": _name("method", answer.method, names),
         "against": _name("method", answer.against, names),
@@ -38,14 +42,14 @@ def _at_scale(answer: AnswerConfig, names: Names) -> AnswerConfig:
 
 
 def _name(key: str, name: Any, names: Names) -> Any:
-    if key not in names:  # not swept: there is one, as the runs say
+    if key not in names:  # not swept: all runs have the same one
         return name
     if str(name) not in names[key]:
         raise unknown(f"{key} in study.answers", name, names[key])
     return names[key][str(name)]
 
 
-def _can_be_given(answer: AnswerConfig, runs: list[Run]) -> bool:
+def _has_runs(answer: AnswerConfig, runs: list[Run]) -> bool:
     return all(
         any(
             run.config.method.name == method

@@ -1,4 +1,4 @@
-"""Artifacts: folders named after what makes them, and the collection of them that a study needs."""
+"""Artifacts, which are folders named by a fingerprint of everything that determines their content, and their planner."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ LOCAL_PATHS = ("path", "paths")
 
 
 class Nothing(Strict):
-    """The configuration of an artifact that follows from its inputs alone."""
+    """Configuration of an artifact that its inputs alone determine."""
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder `results/<kind>/<name>`, the configuration slice its stage reads, and the artifacts it is made from.
+    """Folder `results/<kind>/<name>`, with the section of the configuration that its stage reads, and its input artifacts.
 
     Attributes:
-        config: typed until it is written.
+        config: section of the configuration that its stage reads.
         inputs: paths below results/, by role.
         label: the name of the artifact on the terminal.
-        origin: content outside of the configuration: versions, checksums.
-        family: of the model that it is made from, which its inputs decide.
-        called: the study's name for a task or a set of texts, which stands in its configuration beside the fields.
+        origin: what determines the content besides the configuration: versions, checksums.
+        family: family of the model that it is made from, which its inputs determine.
+        called: the study's name for a task or a set of texts, which is written to its configuration besides the fields.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Artifact:
 
     @property
     def description(self) -> dict[str, object]:
-        """Return what its stage reads, and keeps as config.json, as builtin values."""
+        """Return the content of its config.json, which its stage reads, as builtin values."""
         return {
             "kind": self.kind,
             "name": self.name,
@@ -52,15 +52,15 @@ class Artifact:
 
     @property
     def path(self) -> str:
-        """`<kind>/<name>`, relative to the results folder."""
+        """Return `<kind>/<name>`, relative to the results folder."""
         return f"{self.kind}/{self.name}"
 
 
 class Planner:
-    """Collects artifacts; the same content gives the same artifact, made once.
+    """Collection of a study's artifacts, in which equal content yields one artifact.
 
     Args:
-        bundle: what knows the origins of things outside, or remembers them; without one, they are looked up.
+        bundle: a bundle that contains the origins of external files, or that records them; without one, they are looked up.
     """
 
     def __init__(self, bundle: Bundle | Gathering | None = None) -> None:
@@ -69,7 +69,7 @@ class Planner:
         self.origins: dict[str, object] = {}
 
     def origin(self, lookup: Callable[[Any], Any], config: Strict) -> Any:
-        """`lookup(config)`, asked once for equal configurations."""
+        """Return `lookup(config)`, which is computed once for equal configurations."""
         key = f"{lookup.__name__} {config.model_dump_json()}"
         if key not in self.origins:
             self.origins[key] = self.bundle.origin(key, lookup, config) if self.bundle else lookup(config)
@@ -86,13 +86,19 @@ class Planner:
         family: str | None = None,
         called: str | None = None,
     ) -> str:
-        """Add an artifact, unless there is an equal one, and return its path.
+        """Add an artifact, unless an equal one exists, and return its path.
 
-        A local path is not part of its identity: the content of the file is.
+        Its fingerprint depends on the content of a local file, not on its path.
 
         Args:
-            slug: the words of its name, before the fingerprint.
-            kind, config, inputs, label, origin, family, called: attributes of `Artifact`.
+            kind: kind of artifact, which names its folder.
+            slug: start of its name, before the fingerprint.
+            config: section of the configuration that its stage reads.
+            inputs: paths of its input artifacts, by role.
+            label: name on the terminal.
+            origin: what determines its content besides the configuration and inputs.
+            family: family of the model that it is made from, if any.
+            called: the study's name for a task or a set of texts.
         """
         values = _written(kind, config, called)
         content = {

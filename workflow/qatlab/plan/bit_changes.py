@@ -1,4 +1,4 @@
-"""Which pairs of runs have their bits compared: each trained run with the baseline, and the baseline's seeds with one another."""
+"""Plan of the comparisons of bits: each trained run with the baseline, and the seeds of the baseline with one another."""
 
 from itertools import combinations
 
@@ -15,10 +15,10 @@ def plan_bit_changes(planner: Planner, runs: list[Run], baseline: str) -> None:
     """Plan the comparisons of bits, where the study trains for quantized embeddings and scores bits beside a baseline.
 
     Each trained run is compared with the baseline of the same seed and otherwise equal cell, and each run of a trained baseline with
-    those of its later seeds. Methods that append a rotation have other axes, whose bits have no counterpart: they are left out.
+    those of its later seeds. Methods that append a rotation are left out: their bits belong to other axes.
 
     Args:
-        planner: collects the artifacts.
+        planner: collection to which the artifacts are added.
         runs: all runs of the study, whose `bit_changes` are filled in.
         baseline: the study's baseline method.
     """
@@ -36,7 +36,10 @@ def plan_bit_changes(planner: Planner, runs: list[Run], baseline: str) -> None:
 
 
 def bits_deployment(run: Run) -> str | None:
-    """Name the deployment whose bits are compared: the first plain float32 one in PyTorch, or else the first on the model's own axes."""
+    """Return the deployment whose bits are compared, if any.
+
+    It is the first plain float32 one in PyTorch, or else the first on the model's own axes.
+    """
     on_own_axes = [name for name, config in run.config.deploy.items() if not config.rotated]
     plain = [name for name in on_own_axes if run.config.deploy[name] == PLAIN]
     return next(iter([*plain, *on_own_axes]), None)
@@ -49,7 +52,7 @@ def _trains_for_bits_it_scores(runs: list[Run]) -> bool:
 
 
 def _reference(run: Run, references: list[Run]) -> Run | None:
-    """The baseline's run that stands beside a trained run of another method, if the study has it."""
+    """Return the baseline's run that matches a trained run of another method, or None."""
     method = run.config.method
     if not method.train or method.rotation is not None or method.name == references[0].config.method.name:
         return None
@@ -57,9 +60,9 @@ def _reference(run: Run, references: list[Run]) -> Run | None:
 
 
 def _otherwise_equal(run: Run, reference: Run, seed: bool = True) -> bool:
-    """Whether two cells differ in the method alone, and without `seed` in the seed alone.
+    """Return whether two cells differ only in the method, or, if `seed` is false, only in the seed.
 
-    An untrained reference is the same for every seed and training: only keys of the model are compared.
+    An untrained reference does not depend on the seed and the training, so that only keys of the model are compared.
     """
     trained = reference.config.method.train
     if trained and (run.config.seed == reference.config.seed) is not seed:

@@ -1,4 +1,4 @@
-"""Hydra composition of a study: group choices and overrides in, one validated RunConfig per cell of the matrix out."""
+"""Hydra composition of a study: from group choices and overrides to one validated RunConfig per cell of the matrix."""
 
 import copy
 import itertools
@@ -31,17 +31,17 @@ from qatlab.study.config import RunConfig, StudyConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 
-# Hydra raises Python's own errors for defaults lists and files that are none.
+# For invalid defaults lists and files, Hydra raises built-in exceptions.
 LIBRARY_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, AssertionError)
-# What decides which model is trained may be swept; every run is then deployed and evaluated in all ways the study lists.
 FULL_SCALE = "full"
+# Only keys that determine the trained model may be swept; every run is deployed and evaluated in all ways that the study lists.
 SWEEPABLE = ("model", "data", "method", "weights", "trainer", "seed")
-COLON = "__colon__"  # in keys such as deploy.torchao:int4.dtype while Hydra parses them: its grammar has no ':' there
+COLON = "__colon__"  # replaces ':' in keys such as deploy.torchao:int4.dtype, where Hydra's grammar does not allow it
 store_deployments()
 
 
 def group_options(conf: Path) -> dict[str, list[str]]:
-    """Return the Hydra groups of a configuration folder and the choices in each, deployments of schemes included."""
+    """Return the Hydra groups of a configuration folder and the choices in each, with the deployments of schemes."""
     groups = {
         folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
         for folder in sorted(conf.iterdir())
@@ -53,9 +53,16 @@ def group_options(conf: Path) -> dict[str, list[str]]:
 def compose_runs(
     conf: Path, study: str, scale: str | None = None, overrides: Iterable[str] = ()
 ) -> list[tuple[dict[str, object], RunConfig]]:
-    """(matrix cell, configuration) of each run of a study, in the order of its matrix.
+    """Return the matrix cell and the configuration of each run of a study, in the order of its matrix.
 
-    `overrides` are in Hydra's override grammar. Raises UserError, in one line, for anything a user can mend.
+    Args:
+        conf: folder of the configuration files.
+        study: name of the study.
+        scale: name of one of its scales; None for full scale.
+        overrides: user's overrides, in Hydra's override grammar.
+
+    Raises:
+        UserError: in one line, for an error that a user can correct.
     """
     check_files(conf)
     groups = group_options(conf)
@@ -70,45 +77,45 @@ def compose_runs(
                     raise unknown("scale", scale, [*scales, FULL_SCALE])
                 user_overrides = scales[scale] + user_overrides
             runs = _matrix_runs(study, user_overrides, groups)
-            asked_for = any(o.key_or_group == "study.decomposition" for o in _parsed(user_overrides))
-            return runs if asked_for else _without_what_was_left_out(runs, study, groups)
+            is_overridden = any(o.key_or_group == "study.decomposition" for o in _parsed(user_overrides))
+            return runs if is_overridden else _without_removed_entries(runs, study, groups)
         finally:
             GlobalHydra.instance().clear()
 
 
 def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, dict[str, object]]:
-    """What names at a scale stand for in the study as its file has it: by matrix key, `task`, `texts` and `deploy`, by name.
+    """Return the names in the study's file by the name at a scale, by matrix key, `task`, `texts` and `deploy`.
 
-    A scale that keeps the matrix lists as many values, of which each stands for the one at its place. A key with fewer or
-    more is left out: nothing tells which is which.
+    Where a scale lists as many values as the file, each stands for the one at the same position. A key with fewer or more values
+    is left out, because they cannot be matched.
     """
     check_files(conf)
     groups = group_options(conf)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
         try:
-            written = _named(_compose([f"study={study}"], groups), groups)
+            full_names = _named(_compose([f"study={study}"], groups), groups)
             if scale in (None, FULL_SCALE):
-                scaled = written
+                scaled_names = full_names
             else:
                 scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales
-                scaled = _named(_compose([f"study={study}", *scales[scale]], groups), groups)
+                scaled_names = _named(_compose([f"study={study}", *scales[scale]], groups), groups)
         finally:
             GlobalHydra.instance().clear()
     return {
-        key: {str(there): full for there, full in zip(scaled[key], names, strict=True)}
-        for key, names in written.items()
-        if len(scaled.get(key, [])) == len(names)
+        key: {str(scaled): full for scaled, full in zip(scaled_names[key], names, strict=True)}
+        for key, names in full_names.items()
+        if len(scaled_names.get(key, [])) == len(names)
     }
 
 
 def _named(config: DictConfig, groups: dict[str, list[str]]) -> dict[str, list[Any]]:
-    """The values of each matrix key, and the names of deployments, tasks and sets of texts."""
+    """Return the values of each matrix key, and the names of deployments, tasks and sets of texts."""
     listed = {group: list(config.get(group, {})) for group in ("deploy", "task", "texts")}
     return {**_settings(config, [], groups).matrix, **listed}
 
 
 def _settings(config: DictConfig, base: list[str], groups: dict[str, list[str]]) -> StudyConfig:
-    """Return a study's settings, with the schemes that its matrix sweeps as methods."""
+    """Return a study's settings, in which the schemes of the matrix are written as methods."""
     settings = _section(StudyConfig, config, "study")
     if "weights" not in settings.matrix:
         return settings
@@ -137,7 +144,7 @@ def _matrix_runs(
             continue
         choice = tuple(cell[key] for key in choices_of)
         if choice not in composed:
-            # One compose per choice of groups: scalars are set on what it gave.
+            # Composing is slow: it is done once per choice of groups, and scalars are set on its result.
             composed[choice] = _Composed(
                 _compose([*base, *(f"{key}={cell[key]}" for key in choices_of)], groups), list(scalars_of)
             )
@@ -148,22 +155,26 @@ def _matrix_runs(
 
 
 class _Composed:
-    """A composed choice of groups, of which there is a run for each value of the matrix's scalars.
+    """Composed choice of groups, which has one run for each combination of the matrix's scalars.
 
-    OmegaConf's copies and a whole validation are most of the time that a run takes to plan. So plain values are shared where no
-    interpolation reaches from one key to another, and validated sections where no scalar is theirs.
+    OmegaConf's copies and the validation take most of the time of planning a run. Therefore, runs share plain values unless there
+    are interpolations between keys, and share the validated sections that contain no swept scalar.
     """
 
     def __init__(self, config: DictConfig, scalars: list[str]) -> None:
         self.config = config
-        written = yaml.safe_dump(OmegaConf.to_container(config))
-        values: Any = OmegaConf.to_container(config, resolve=True) if "${" not in written else None
+        dumped = yaml.safe_dump(OmegaConf.to_container(config))
+        values: Any = OmegaConf.to_container(config, resolve=True) if "${" not in dumped else None
         self.values: dict[str, object] | None = values
         self.changing = {key.partition(".")[0] for key in scalars}
         self.sections: dict[str, object] = {}
 
     def run(self, scalars: dict[str, object]) -> RunConfig:
-        """The valid configuration with these values. Raises UserError."""
+        """Return the validated configuration with these values.
+
+        Raises:
+            UserError: if it is invalid.
+        """
         if not self.sections or self.values is None:
             config = copy.deepcopy(self.config)
             for key, value in scalars.items():
@@ -178,33 +189,35 @@ class _Composed:
 
 
 def _with(values: dict[str, object], path: list[str], value: Any) -> dict[str, object]:
-    """A copy with another value; what is not on its path is shared."""
+    """Return a copy of nested values with another value at a path; all that is not on the path is shared."""
     within = values.get(path[0])
     inner = value if len(path) == 1 else _with(within if isinstance(within, dict) else {}, path[1:], value)
     return {**values, path[0]: inner}
 
 
 def _matches(cell: dict[str, object], entry: dict[str, object]) -> bool:
-    """Whether an entry of a study's exclude leaves out a cell: for every key its value, or one of its list of values."""
+    """Return whether a cell has, for every key of an entry of `exclude`, its value or one of its list of values."""
     return all(cell[key] == value or (isinstance(value, list) and cell[key] in value) for key, value in entry.items())
 
 
-def _without_what_was_left_out(
+def _without_removed_entries(
     runs: list[tuple[dict[str, object], RunConfig]], study: str, groups: dict[str, list[str]]
 ) -> list[tuple[dict[str, object], RunConfig]]:
-    """The runs less entries of the study's decomposition whose method or deployment overrides have taken away.
+    """Return the runs without the entries of `study.decomposition` whose method or deployment was removed by overrides.
 
-    An entry that does not fit the study as its file has it stays, to be refused.
+    An entry that does not fit the study's file either is kept, so that it is refused later.
     """
-    there = {f"{config.method.name}/{deployment}" for _, config in runs for deployment in config.deploy}
+    available = {f"{config.method.name}/{deployment}" for _, config in runs for deployment in config.deploy}
     entries = runs[0][1].study.decomposition
-    if there.issuperset(entries):
+    if available.issuperset(entries):
         return runs
-    written = _compose([f"study={study}"], groups)
-    methods = written.study.matrix.get("method", [written.method.name])
-    taken = {f"{method}/{deployment}" for method in methods for deployment in written.deploy} - there
-    kept = {"decomposition": [entry for entry in entries if entry not in taken]}
-    return [(cell, config.model_copy(update={"study": config.study.model_copy(update=kept)})) for cell, config in runs]
+    full = _compose([f"study={study}"], groups)
+    methods = full.study.matrix.get("method", [full.method.name])
+    removed = {f"{method}/{deployment}" for method in methods for deployment in full.deploy} - available
+    update = {"decomposition": [entry for entry in entries if entry not in removed]}
+    return [
+        (cell, config.model_copy(update={"study": config.study.model_copy(update=update)})) for cell, config in runs
+    ]
 
 
 def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str, list[str]]) -> None:
@@ -251,7 +264,7 @@ def _parse(parser: OverridesParser, override: str) -> Override:
         hint = "write key=value, as in Hydra"
         if equals and len(override) <= LONGEST_SHOWN and "'" not in value:
             hint = (
-                "a value with blanks, commas, parentheses or = needs quotes that Hydra sees: "
+                "a value with blanks, commas, parentheses or = needs quotes that reach Hydra: "
                 f'overrides="{key}=\\"\'{value}\'\\""'
             )
         raise UserError(f"override not understood: {shown} ({reason}); {hint}") from None
@@ -260,11 +273,11 @@ def _parse(parser: OverridesParser, override: str) -> Override:
 def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
     choices: list[str] = []
     values: list[str] = []
-    of_schemes: dict[str, object] = {}
+    scheme_values: dict[str, object] = {}
     for override in _parsed(overrides):
         group = override.key_or_group
         if ":" in group:
-            of_schemes[group] = override.value()
+            scheme_values[group] = override.value()
             continue
         if group not in groups:
             values.append(_forced(override))
@@ -273,14 +286,14 @@ def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
         for choice in value if isinstance(value, list) else [value]:
             check_choice(group, choice, groups)
         if group == "method" and override.type == OverrideType.CHANGE:
-            choice, *of_scheme = method_overrides(str(value))
+            choice, *scheme_overrides = method_overrides(str(value))
             choices.append(choice)
-            values = [*of_scheme, *values]  # first, so that keys of the scheme can be overridden
+            values = [*scheme_overrides, *values]  # first, so that later overrides can change keys of the scheme
         else:
             choices.append(override.input_line)
     try:
         config = compose(config_name="config", overrides=[*choices, *values])
-        for key, value in of_schemes.items():
+        for key, value in scheme_values.items():
             OmegaConf.update(config, key, value, force_add=True)
         return config
     except yaml.YAMLError as error:
@@ -290,7 +303,7 @@ def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
 
 
 def _forced(override: Override) -> str:
-    """Return an override that also sets a key that no file sets; which keys there are is what the models say."""
+    """Return an override that can also set a key that no file sets; the pydantic models validate the keys."""
     return f"++{override.input_line}" if override.type == OverrideType.CHANGE else str(override.input_line)
 
 
@@ -323,7 +336,14 @@ def _validated(model: type[Model], config: DictConfig, prefix: str = "") -> Mode
 
 
 def _valid(model: type[Model], given: Any, values: Any, prefix: str = "") -> Model:
-    """Of plain values, of which `given` may have some as sections that are valid already."""
+    """Validate a configuration.
+
+    Args:
+        model: pydantic model of the configuration.
+        given: values by key, or sections that are validated already.
+        values: plain values by key, which error messages show.
+        prefix: start of the keys in error messages.
+    """
     try:
         return model.model_validate(given)
     except ValidationError as error:

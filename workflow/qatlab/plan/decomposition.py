@@ -1,8 +1,8 @@
-"""What quantization costs, component by component: the forms of one trained model between its float self and what is shipped.
+"""Decomposition of the cost of quantization: variants of one trained model between its float deployment and the shipped one.
 
-Each form adds one component to the one before, so that the differences of neighbours add up to the whole drop:
-float; weights quantized; activations too; the shipped file; its embeddings rounded; with ranges of each side; as published
-evaluations compare them.
+Each variant adds one component to the previous one, so that the differences of neighbours sum to the total loss of quality:
+float; quantized weights; quantized activations; the shipped file; rounded embeddings; ranges fitted to queries and documents
+separately; the comparison of codes in published evaluations.
 """
 
 from typing import NamedTuple
@@ -20,11 +20,11 @@ from qatlab.study.config import RunConfig
 from qatlab.study.record import Chain, Part, Step
 from qatlab.tables.names import FROM_FLOAT, simulation
 
-PRECISIONS = ("int8", "binary")  # of outputs that are decomposed, where the study scores them
+PRECISIONS = ("int8", "binary")  # precisions that are decomposed, where the study scores them
 
 
 class Comparison(NamedTuple):
-    """How embeddings are stored and compared: fields of EvaluateConfig, one value each."""
+    """Storage and comparison of embeddings: one value for each of these fields of EvaluateConfig."""
 
     precision: str
     scoring: str
@@ -32,17 +32,19 @@ class Comparison(NamedTuple):
 
 
 PLAIN = Comparison("float32", "dequantized", "corpus")
-# To start from, where the study refers to no float deployment.
+# The chain starts with it where the study refers to no plain float deployment.
 TRAINED = ("torch_fp32", TorchDeployment(backend="torch"))
-# How published evaluations compare what is stored: codes as numbers, bits as 0 and 1, documents relevant or not.
+# Published evaluations compare codes as numbers and bits as 0 and 1, with ranges fitted per call.
 SCORER = ("sentence_transformers_compat", "per_call")
 
 
 def check_decomposition(runs: list[Run]) -> None:
-    """Raises UserError for entries that name no method or deployment of the study, or nothing that is quantized."""
+    """Raise UserError for a decomposition without a retrieval task, an unknown method or deployment, or one without quantization."""
     entries = runs[0].config.study.decomposition
     if entries and "retrieval" not in runs[0].kinds.values():
-        raise UserError("study.decomposition is of retrieval, and the study has no such task; add one, or leave it out")
+        raise UserError(
+            "study.decomposition needs a retrieval task, and the study has none; add one, or remove study.decomposition"
+        )
     for entry in entries:
         method, _, deployment = entry.partition("/")
         methods = {run.config.method.name for run in runs}
@@ -55,12 +57,12 @@ def check_decomposition(runs: list[Run]) -> None:
             fitting = [name for name, config in deployments.items() if config.quantized]
             raise UserError(
                 f"study.decomposition '{entry}': '{deployment}' ships no quantized weights, so there is nothing to decompose; "
-                f"those that do: {', '.join(fitting) or 'none in this study'}"
+                f"deployments with quantized weights: {', '.join(fitting) or 'none in this study'}"
             )
 
 
 def plan_decomposition(planner: Planner, run: Run) -> None:
-    """Adds to a run the chains that its study asks for, and what they are made from beyond its own deployments."""
+    """Add to a run the chains of its study's decomposition, and the artifacts that they need besides the run's own."""
     for entry in run.config.study.decomposition:
         method, _, deployment = entry.partition("/")
         if method == run.config.method.name:
@@ -70,7 +72,7 @@ def plan_decomposition(planner: Planner, run: Run) -> None:
 def _plan_chains(planner: Planner, run: Run, deployment: str) -> None:
     parts = {
         component: _plan_parts(planner, run, name, config)
-        for component, (name, config) in _forms(run, deployment).items()
+        for component, (name, config) in _variants(run, deployment).items()
     }
     shipped = list(parts.values())[-1]
     stored = {precision: _outputs(precision) for precision in _precisions(run.config)}
@@ -78,8 +80,8 @@ def _plan_chains(planner: Planner, run: Run, deployment: str) -> None:
     for precision, added in stored.items():
         steps = [
             *(
-                _step(planner, run, component, PLAIN, of_form, compared if of_form is shipped else [PLAIN])
-                for component, of_form in parts.items()
+                _step(planner, run, component, PLAIN, by_task, compared if by_task is shipped else [PLAIN])
+                for component, by_task in parts.items()
             ),
             *(_step(planner, run, component, how, shipped, compared) for component, how in added.items()),
         ]
@@ -87,12 +89,12 @@ def _plan_chains(planner: Planner, run: Run, deployment: str) -> None:
 
 
 def _precisions(config: RunConfig) -> list[str]:
-    """What embeddings are rounded to, in the order of the study; float32 where it rounds to nothing that is decomposed."""
+    """Return the precisions of the study that are decomposed, in its order; float32 where there is none."""
     return [name for name in config.evaluate.precisions if name in PRECISIONS] or [PLAIN.precision]
 
 
-def _forms(run: Run, deployment: str) -> dict[str, tuple[str, Deployment]]:
-    """By component: the name of the form that adds it, and how it is made; the last is what is shipped."""
+def _variants(run: Run, deployment: str) -> dict[str, tuple[str, Deployment]]:
+    """Return, by component, the name and the deployment of the variant that adds it; the last one is shipped."""
     first, shipped = float_deployment(run), (deployment, run.config.deploy[deployment])
     plain = run.config.deploy[first].plain
     start = {FROM_FLOAT: (first, run.config.deploy[first]) if plain else TRAINED}
@@ -110,50 +112,55 @@ def _forms(run: Run, deployment: str) -> dict[str, tuple[str, Deployment]]:
 
 
 def _outputs(precision: str) -> dict[str, Comparison]:
-    """By component: what storing and comparing codes adds to the shipped file's embeddings."""
+    """Return, by component, the comparison that adds it to the shipped file's embeddings."""
     if precision == PLAIN.precision:
         return {}
     rounded = Comparison(precision, "dequantized", "corpus")
-    found = {"output rounding": rounded}
+    comparisons = {"output rounding": rounded}
     if precision in RANGED:
-        found["range mismatch"] = rounded._replace(ranges="per_call")
-    found["scorer"] = Comparison(precision, *SCORER)
-    return found
+        comparisons["range mismatch"] = rounded._replace(ranges="per_call")
+    comparisons["scorer"] = Comparison(precision, *SCORER)
+    return comparisons
 
 
-def _plan_parts(planner: Planner, run: Run, form: str, config: Deployment) -> dict[str, Part]:
-    """By task: a form's encoding. The study's own deployments, and what a run was trained in, are there already."""
-    deployed, found = plan_deployment(planner, run, form, config), {}
+def _plan_parts(planner: Planner, run: Run, variant: str, config: Deployment) -> dict[str, Part]:
+    """Return the encoding of a variant by task; encodings that the run has already are reused."""
+    deployed, parts = plan_deployment(planner, run, variant, config), {}
     for task in (name for name, kind in run.kinds.items() if kind == "retrieval"):
-        of_float = planner.artifacts[run.encoded[float_deployment(run), task]]
-        inputs = {"deploy": deployed, "task": of_float.inputs["task"]}
-        encode = plan_encoding(planner, run, form, inputs, task)
-        found[task] = run.parts.setdefault(encode, Part(deploy=form, task=task, deployed=deployed, encode=encode))
-    return found
+        float_encoding = planner.artifacts[run.encoded[float_deployment(run), task]]
+        inputs = {"deploy": deployed, "task": float_encoding.inputs["task"]}
+        encode = plan_encoding(planner, run, variant, inputs, task)
+        parts[task] = run.parts.setdefault(encode, Part(deploy=variant, task=task, deployed=deployed, encode=encode))
+    return parts
 
 
 def _step(
-    planner: Planner, run: Run, component: str, how: Comparison, of_form: dict[str, Part], compared: list[Comparison]
+    planner: Planner, run: Run, component: str, how: Comparison, parts: dict[str, Part], compared: list[Comparison]
 ) -> Step:
-    """A component's step. What a form is compared in that differs in precision alone is scored in one job."""
+    """Return the step of a component. Comparisons that differ only in precision are scored in one job."""
     precisions = [other.precision for other in compared if other[1:] == how[1:]]
     config, scores = _evaluation(run.config, precisions, how), {}
-    for task, part in of_form.items():
+    for task, part in parts.items():
         scores[task] = plan_score(planner, run, (part.deploy, task), part.encode, config)
-        known = run.parts[part.encode].scores
-        together = tuple(dict.fromkeys([*known, scores[task]]))
-        run.parts[part.encode] = part.model_copy(update={"scores": together})
+        planned = run.parts[part.encode].scores
+        all_scores = tuple(dict.fromkeys([*planned, scores[task]]))
+        run.parts[part.encode] = part.model_copy(update={"scores": all_scores})
     return Step(component=component, output=_output(run.config, how), scores=scores)
 
 
 def _evaluation(config: RunConfig, precisions: list[str], how: Comparison) -> EvaluateConfig:
-    """The study's evaluation, but for what is decomposed: one metric, on the model's own axes, without rescoring."""
-    asked = config.evaluate
-    values = {"metrics": asked.metrics[:1], "precisions": precisions, "scoring": [how.scoring], "ranges": [how.ranges]}
-    kept = asked.model_dump(include={"similarity", "range_kind", "range_limit"})
-    return EvaluateConfig.model_validate({**values, **kept})
+    """Return the evaluation of one comparison: the study's first metric, on the model's own axes, without rescoring."""
+    evaluate = config.evaluate
+    values = {
+        "metrics": evaluate.metrics[:1],
+        "precisions": precisions,
+        "scoring": [how.scoring],
+        "ranges": [how.ranges],
+    }
+    unchanged = evaluate.model_dump(include={"similarity", "range_kind", "range_limit"})
+    return EvaluateConfig.model_validate({**values, **unchanged})
 
 
 def _output(config: RunConfig, how: Comparison) -> str:
-    (made,) = outputs(_evaluation(config, [how.precision], how))
-    return made.name
+    (output,) = outputs(_evaluation(config, [how.precision], how))
+    return output.name

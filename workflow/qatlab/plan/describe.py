@@ -1,4 +1,4 @@
-"""From a planned run to its record: its labels, the paths of its artifacts, and what it is compared with."""
+"""Conversion of a planned run to its record: its labels, the paths of its artifacts, and its counterparts."""
 
 from qatlab.config.method import MethodConfig
 from qatlab.plan.runs import Run, of_model
@@ -6,7 +6,7 @@ from qatlab.study.record import Evaluation, RunRecord
 
 
 def counterparts(runs: list[Run], baseline: str) -> dict[str, str | None]:
-    """Return, by method, the method that is quantized after training beside it; None for a method without a scheme of weights.
+    """Return the PTQ counterpart of each method; None for a method without a weight-quantization scheme.
 
     It is the method with the same recipe without the scheme, or else the baseline, if the study has it.
     """
@@ -15,19 +15,19 @@ def counterparts(runs: list[Run], baseline: str) -> dict[str, str | None]:
     for name, method in methods.items():
         if method.weights is None:
             plain.setdefault(_recipe(method), name)
-    otherwise = baseline if baseline in methods else None
-    return {name: plain.get(_recipe(method), otherwise) if method.weights else None for name, method in methods.items()}
+    default = baseline if baseline in methods else None
+    return {name: plain.get(_recipe(method), default) if method.weights else None for name, method in methods.items()}
 
 
 def _recipe(method: MethodConfig) -> str:
-    """Return how a method trains, apart from quantizing weights."""
+    """Return a method's settings without its weight quantization, as JSON."""
     lora = None if method.lora is None else method.lora.model_copy(update={"quantized": "base"})
     without = {"name": "", "weights": None, "weights_start": None, "lora": lora}
     return method.model_copy(update=without).model_dump_json()
 
 
 def matched(run: Run) -> dict[str, str]:
-    """Return the deployments on the very grid that a run's weights were trained for, and the scheme's name."""
+    """Return the scheme's name by deployment, for deployments on the grid that a run's weights were trained for."""
     scheme = run.config.method.weights
     if scheme is None:
         return {}
@@ -37,17 +37,18 @@ def matched(run: Run) -> dict[str, str]:
 def float_deployment(run: Run) -> str:
     """Return the deployment whose float embeddings others are compared with.
 
-    It is the one that drift refers to, if it is of the same run, or else the first.
+    It is the reference of drift, if it belongs to the same run, or else the first deployment.
     """
     own = [name for name in run.config.drift.references if name in run.deployed]
     return own[0] if own else next(iter(run.config.deploy))
 
 
 def run_record(run: Run, counterparts: dict[str, str | None]) -> RunRecord:
-    """Return what tables, plots and cards read of a run.
+    """Return the record of a run, which tables, plots and cards read.
 
     Args:
-        counterparts: of `counterparts`, by method.
+        run: planned run.
+        counterparts: PTQ counterpart of each method; see `counterparts`.
     """
     trained, scheme, lora = run.config.method.train, run.config.method.weights, run.config.method.lora
     quantized = run.config.method.embedding_quantization
@@ -80,13 +81,13 @@ def run_record(run: Run, counterparts: dict[str, str | None]) -> RunRecord:
 
 
 def _evaluation(run: Run, deploy: str, task: str) -> Evaluation:
-    of_pair, scored = (deploy, task), run.scored.get((deploy, task))
+    pair, scored = (deploy, task), run.scored.get((deploy, task))
     return Evaluation(
         deploy=deploy,
         task=task,
-        encode=run.encoded[of_pair],
+        encode=run.encoded[pair],
         score=scored,
         training=run.training.get(deploy) if scored is not None else None,
-        drift={reference: path for (reference, *pair), path in run.drifted.items() if tuple(pair) == of_pair},
-        bit_changes={other: path for (other, *pair), path in run.bit_changes.items() if tuple(pair) == of_pair},
+        drift={reference: path for (reference, *other), path in run.drifted.items() if tuple(other) == pair},
+        bit_changes={name: path for (name, *other), path in run.bit_changes.items() if tuple(other) == pair},
     )

@@ -1,4 +1,4 @@
-"""The environment that a workflow's jobs inherit."""
+"""Environment variables that the jobs of a workflow inherit."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def use_this_python(library: Path) -> None:
-    """Jobs' `python` becomes the one that runs now, and finds `library`, whether or not its environment is activated."""
+    """Make jobs run the current Python and import from `library`, whether or not its environment is activated."""
     _prepend("PATH", str(Path(sys.executable).parent))
     _prepend("PYTHONPATH", str(library))
 

@@ -1,4 +1,4 @@
-"""What a study's weight schemes need of the machine that its jobs run on, asked before any job starts."""
+"""Hardware and packages that a study's deployments and schemes require, checked before any job starts."""
 
 import os
 from dataclasses import dataclass
@@ -9,21 +9,20 @@ from qatlab.errors import UserError
 from qatlab.machine.gpu_count import capabilities
 from qatlab.study.config import RunConfig
 
-CAPABILITY = (
-    "QATLAB_COMPUTE_CAPABILITY"  # for planning on a machine that is not the one that computes, e.g. a login node
-)
+# For planning on a machine that does not run the jobs, such as a login node.
+CAPABILITY = "QATLAB_COMPUTE_CAPABILITY"
 
 
 @dataclass(frozen=True)
 class Need:
-    """A CUDA compute capability, the GPUs that have it, and whether torchao's kernels come from the package mslk."""
+    """Required CUDA compute capability, GPUs that have it, and whether torchao's kernels need the package mslk."""
 
     capability: tuple[int, int]
     gpus: str
     mslk: bool = False
 
 
-# As torchao 0.18 asserts them when it converts a model.
+# torchao 0.18 asserts these capabilities when it converts a model.
 NEEDS = {
     "float8": Need((8, 9), "Ada, Hopper or newer"),
     "float8_int4": Need((9, 0), "Hopper or newer", mslk=True),
@@ -35,7 +34,7 @@ NEEDS = {
 
 
 def check_hardware(runs: list[RunConfig]) -> None:
-    """Raises UserError for a scheme that this machine's GPU or packages do not have, or a runtime that is not installed."""
+    """Raise UserError for a scheme that this machine's GPU or packages do not support, or a missing runtime."""
     schemes: dict[str, WeightsConfig] = {}
     for config in runs:
         deployed = [deployment.simulated_by() for deployment in config.deploy.values()]
@@ -53,13 +52,13 @@ def check_hardware(runs: list[RunConfig]) -> None:
 
 
 def _check(scheme: WeightsConfig, need: Need) -> None:
-    wanted = ".".join(map(str, need.capability))
-    given = compute_capability()
-    if given is None or given < need.capability:
-        there = f"this machine's has {given[0]}.{given[1]}" if given else "this machine has none"
+    required = ".".join(map(str, need.capability))
+    available = compute_capability()
+    if available is None or available < need.capability:
+        reason = f"this machine's has {available[0]}.{available[1]}" if available else "this machine has no GPU"
         raise UserError(
-            f"weight scheme '{scheme.name}' needs a GPU of compute capability {wanted} ({need.gpus}); {there}. "
-            f"Where jobs run on another machine, set {CAPABILITY} to what that one has"
+            f"weight scheme '{scheme.name}' needs a GPU of compute capability {required} ({need.gpus}); {reason}. "
+            f"Where jobs run on another machine, set {CAPABILITY} to its compute capability"
         )
     if need.mslk and (_version("mslk") or (0,)) < (1,):
         raise UserError(
@@ -68,17 +67,29 @@ def _check(scheme: WeightsConfig, need: Need) -> None:
 
 
 def compute_capability() -> tuple[int, int] | None:
-    """The least of this machine's GPUs, or what QATLAB_COMPUTE_CAPABILITY says; None without a GPU. Asks no CUDA context."""
-    said = os.environ.get(CAPABILITY)
-    if said is not None:
-        return _parsed(said, f"{CAPABILITY} is '{said}'; give major.minor, such as 9.0")
-    return min((_parsed(line, f"nvidia-smi says '{line}'") for line in capabilities()), default=None)
+    """Return the lowest compute capability of this machine's GPUs, without a CUDA context; None without a GPU.
+
+    The environment variable QATLAB_COMPUTE_CAPABILITY overrides it.
+
+    Raises:
+        UserError: for a malformed compute capability.
+    """
+    override = os.environ.get(CAPABILITY)
+    if override is not None:
+        return _parsed(override, f"{CAPABILITY} is '{override}'; give major.minor, such as 9.0")
+    return min(
+        (
+            _parsed(line, f"nvidia-smi reported the compute capability '{line}', which is not major.minor")
+            for line in capabilities()
+        ),
+        default=None,
+    )
 
 
-def _parsed(text: str, otherwise: str) -> tuple[int, int]:
+def _parsed(text: str, message: str) -> tuple[int, int]:
     major, _, minor = text.partition(".")
     if not (major.isdecimal() and minor.isdecimal()):
-        raise UserError(otherwise)
+        raise UserError(message)
     return int(major), int(minor)
 
 

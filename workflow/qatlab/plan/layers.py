@@ -1,6 +1,6 @@
-"""Whether schemes and adapters fit a model's layers, asked before the first job rather than at the start of a training.
+"""Check that schemes and adapters fit a model's layers, before the first job instead of at the start of a training.
 
-The model is built without its weights, from its configuration alone. One of the hub that is not here yet is left to its job.
+The model is built from its configuration, without weights. A model of the hub that is not downloaded yet is checked by its job.
 """
 
 from pathlib import Path
@@ -18,24 +18,24 @@ from qatlab.plan.plan import Plan
 
 
 def check_layers(plan: Plan, results: Path) -> None:
-    """Raises UserError for a filter that matches no layer of a model, or a group that does not fit one.
+    """Raise UserError for a filter that matches no layer of a model, or a group size that does not fit a layer.
 
-    Artifacts that exist are not asked for, nor a method that appends a rotation, whose layer a filter may mean.
-    Imports torch only where there is something to check.
+    Existing artifacts are skipped, and methods that append a rotation, because a filter may match its layer.
+    torch is imported only where there is something to check.
     """
     models: dict[str, object] = {}
     for artifact in plan.artifacts.values():
-        asked = _asked(artifact)
-        if not asked or (results / artifact.path).exists() or _appends_a_layer(plan, artifact):
+        config = _layer_config(artifact)
+        if not config or (results / artifact.path).exists() or _appends_a_layer(plan, artifact):
             continue
         base = base_model(plan, artifact)
         if base.path not in models:
             models[base.path] = _shapes(base, results)
         if models[base.path] is not None:
-            _check(models[base.path], asked)
+            _check(models[base.path], config)
 
 
-def _asked(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
+def _layer_config(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
     if isinstance(artifact.config, TrainingConfig):
         method = artifact.config.method
         return method if method.weights or method.lora else None
@@ -47,23 +47,23 @@ def _appends_a_layer(plan: Plan, artifact: Artifact) -> bool:
     return isinstance(training.config, TrainingConfig) and training.config.method.rotation is not None
 
 
-def _check(model: Any, asked: MethodConfig | WeightsConfig) -> None:
+def _check(model: Any, config: MethodConfig | WeightsConfig) -> None:
     from qatlab.weights.select import adapted, selected
 
     try:
-        if isinstance(asked, WeightsConfig):
-            selected(model, asked)
+        if isinstance(config, WeightsConfig):
+            selected(model, config)
             return
-        if asked.weights is not None:
-            selected(model, asked.weights)
-        if asked.lora is not None:
-            adapted(model, asked.lora)
+        if config.weights is not None:
+            selected(model, config.weights)
+        if config.lora is not None:
+            adapted(model, config.lora)
     except ValueError as error:
         raise UserError(str(error)) from None
 
 
 def _shapes(base: Artifact, results: Path) -> Any:
-    """Its modules by their names, with shapes only; None where nothing here tells them."""
+    """Return the modules of a base model without weights; None for a model that is not on this machine."""
     config = model_config(base)
     folder = None if config.decoder is not None else folder_of(base, results)
     return family_of(config.kind).without_weights(folder, config)

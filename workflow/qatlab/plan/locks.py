@@ -1,8 +1,8 @@
-"""Snakemake's locks that a killed workflow left, told from those of one that runs.
+"""Removal of Snakemake's locks that a killed workflow left, as opposed to those of a running one.
 
-Snakemake marks the files that a workflow may write in .snakemake/locks, and refuses a second workflow on them. A workflow that
-was killed by SIGKILL or a power cut leaves its marks, and Snakemake cannot know whose they are. So each of ours also holds a
-shared lock of the operating system, which ends with its process however that ends.
+Snakemake records the files that a workflow may write in .snakemake/locks, and refuses a second workflow on them. A workflow that
+was killed by SIGKILL or a power cut leaves its records, and Snakemake cannot determine whether it is still running. Therefore,
+each workflow of qatlab also holds a shared lock of the operating system, which ends with its process in any case.
 """
 
 import fcntl
@@ -12,17 +12,17 @@ from typing import IO
 
 LOCKS = "locks"
 HELD = "qatlab.lock"
-_held: list[IO[str]] = []  # open as long as the process lives: closing a file gives its lock back
+_held: list[IO[str]] = []  # open until the process ends: closing a file releases its lock
 
 
 def clear_stale_locks(folder: Path) -> bool:
-    """Marks this process as a running workflow; removes Snakemake's locks where no other one runs.
+    """Mark this process as a running workflow, and remove Snakemake's locks if no other workflow is running.
 
     Args:
-        folder: .snakemake of the working directory.
+        folder: the folder .snakemake of the working directory.
 
     Returns:
-        Whether there were stale locks. Where the file system has no locks nothing is cleared, and Snakemake explains --unlock.
+        Whether there were stale locks. On a file system without locks nothing is removed, and Snakemake's message explains `--unlock`.
     """
     folder.mkdir(exist_ok=True)
     file = (folder / HELD).open("a")

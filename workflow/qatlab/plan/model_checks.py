@@ -1,6 +1,6 @@
-"""Whether a study's deployments and scores fit its embedding models, asked of the models' files before the first job.
+"""Check that a study's deployments and scores fit its embedding models, from the models' files before the first job.
 
-Models of the hub that are not here yet are left to their jobs.
+Models of the hub that are not downloaded yet are checked by their jobs.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from qatlab.quantization.rotations import NEED_EMBEDDINGS
 
 
 def check_models(plan: Plan, results: Path) -> None:
-    """Raises UserError for a model that cannot be exported as a deployment asks, or scored as the evaluation asks."""
+    """Raise UserError for a model that a deployment cannot export or that the evaluation cannot score."""
     for run in plan.runs:
         base = base_model(plan, plan.artifacts[run.trained])
         config = model_config(base)
@@ -42,7 +42,7 @@ def _check_run(plan: Plan, run: Run, folder: Path, model: str) -> None:
 
 
 def _check_dimensions(evaluate: EvaluateConfig, available: int, model: str) -> None:
-    """Raises UserError where more dimensions are to be kept than embeddings have."""
+    """Raise UserError if more dimensions are to be kept than embeddings have."""
     for kept in evaluate.dimensions:
         if kept is not None and kept > available:
             raise UserError(
@@ -51,11 +51,13 @@ def _check_dimensions(evaluate: EvaluateConfig, available: int, model: str) -> N
 
 
 def _check_axes(evaluate: EvaluateConfig, available: int, task: str, documents: int | None) -> None:
-    """Raises UserError for axes that need as many embeddings as dimensions, and have fewer to be fitted on.
+    """Raise UserError for axes that are fitted on at least as many embeddings as dimensions, where there are fewer.
 
     Args:
-        available: dimensions of the model's embeddings.
-        documents: of the task, at most; None where the plan does not know.
+        evaluate: evaluation of the study.
+        available: number of dimensions of the model's embeddings.
+        task: name of the task, for the message.
+        documents: maximum number of documents of the task; None if it is unknown before the jobs run.
     """
     least = min(kept or available for kept in evaluate.dimensions)
     for axes in evaluate.rotations:
@@ -70,7 +72,7 @@ def _check_axes(evaluate: EvaluateConfig, available: int, task: str, documents: 
 
 
 def _documents(task: Artifact) -> int | None:
-    """How many documents a task has at most, by its configuration or its files."""
+    """Return the maximum number of documents of a task by its configuration or files; None if they do not determine it."""
     counts = [
         getattr(task.config, "documents", None),
         task.origin.get("documents") if isinstance(task.origin, dict) else None,

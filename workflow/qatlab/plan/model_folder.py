@@ -1,4 +1,4 @@
-"""Where a plan finds the files of a base model."""
+"""Location of the files of a base model, for the checks of a plan."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from qatlab.plan.plan import Plan
 
 
 def base_model(plan: Plan, artifact: Artifact) -> Artifact:
-    """Return the base model that a training or deployment is made from."""
+    """Return the base model of a training or deployment."""
     while artifact.kind != "model":
         artifact = plan.artifacts[artifact.inputs["model"]]
     return artifact
@@ -24,11 +24,11 @@ def model_config(base: Artifact) -> ModelConfig:
 
 
 def folder_of(base: Artifact, results: Path) -> Path | None:
-    """Return the folder of a base model: fetched, bundled, local or of an installed package; None for one of the hub that is not here.
+    """Return the folder of a base model: fetched, bundled, local or of an installed package; None if it is not downloaded yet.
 
     Args:
-        base: an artifact of the kind "model", not one that is made on the spot.
-        results: where artifacts are.
+        base: artifact of the kind "model", whose model is not built from a configuration.
+        results: folder of artifacts.
     """
     fetched = results / base.path / "model"
     if fetched.is_dir():

@@ -1,6 +1,6 @@
-"""What decides an input's content besides its configuration: package versions, checksums of local files, hub revisions.
+"""Origin of an input: what determines its content besides its configuration (package versions, checksums, hub revisions).
 
-Looking it up is also the check that local things are there, before any job starts.
+Looking it up also checks, before any job starts, that local files exist.
 """
 
 import importlib.util
@@ -26,7 +26,14 @@ from qatlab.text_sets.text_set import TextSet
 
 
 def model_origin(config: ModelConfig) -> Any:
-    """A checksum for a local folder or a packaged model; the hub id and revision otherwise stand in the configuration."""
+    """Return what determines the files of a model besides its fields.
+
+    It is a checksum for a local folder or a packaged model, package versions for a model that is built from a configuration, and
+    "hub" otherwise, because the configuration has the hub's name and revision.
+
+    Raises:
+        UserError: for a missing or unsupported model folder.
+    """
     source = model_source(config)
     if source == "made":
         return {"transformers": package_version("transformers"), "torch": package_version("torch")}
@@ -50,32 +57,32 @@ def model_origin(config: ModelConfig) -> Any:
 
 
 def data_origin(config: Source) -> Any:
-    """Return what decides the rows of a source besides its fields."""
+    """Return what determines the rows of a source besides its fields."""
     return config.fingerprint()
 
 
 def training_rows(config: Source) -> RowCounts | None:
-    """Return how many rows a source has and keeps, and different texts by column, where a plan can count them."""
+    """Return the numbers of rows and of distinct texts of a source, where they can be counted before any job; else None."""
     return config.counts()
 
 
 def check_trackers(config: TrainerConfig) -> None:
-    """Raises UserError for an experiment tracker whose package is not installed."""
+    """Raise UserError for an experiment tracker whose package is not installed."""
     for tracker in config.report_to:
         if importlib.util.find_spec(tracker) is None:
             raise UserError(f"trainer.report_to names {tracker}, which is not installed; pip install {tracker}")
 
 
 def task_origin(config: Task) -> Any:
-    """Return what decides the texts of a task besides its fields."""
+    """Return what determines the texts of a task besides its fields."""
     return config.fingerprint()
 
 
 def task_kind(config: Task, origin: Any) -> Kind:
-    """Return what is asked in a task, given what `task_origin` returned."""
+    """Return the kind of a task, given the result of `task_origin`."""
     return config.kind_of(origin_of(origin))
 
 
 def texts_origin(config: TextSet) -> Any:
-    """Return what decides a set of texts besides its fields."""
+    """Return what determines a set of texts besides its fields."""
     return config.fingerprint()

@@ -1,4 +1,4 @@
-"""What the workflow's rules need of a study's plan: light, and kept in a file, so that a job elsewhere plans nothing."""
+"""Outline of a study's plan, which the workflow's rules read: small, and stored in a file, so that jobs need not plan again."""
 
 import json
 import os
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What makes one artifact.
+    """Inputs and resources of the job that makes one artifact.
 
     Attributes:
-        inputs: paths below results/ by role.
-        on_gpu: whether it computes on a GPU where there is one. ONNX Runtime, OpenVINO and torchao's integer weights do not.
-        threads: as many as the study says; None for all.
-        processes: of a training, on each of its nodes.
-        nodes: machines that a training is spread over.
-        modules: the registered modules that make it besides its stage's own.
+        inputs: paths below results/, by role.
+        on_gpu: whether it uses a GPU where one exists, unlike ONNX Runtime, OpenVINO and torchao's integer weights.
+        threads: number of CPU threads that the study sets; None for all.
+        processes: number of processes of a training on each of its nodes.
+        nodes: number of machines of a training.
+        modules: the registered modules that it runs besides its stage's own.
     """
 
     inputs: dict[str, str]
@@ -37,18 +37,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Outline:
-    """A study's artifacts and files.
+    """Artifacts and files of a study.
 
     Attributes:
-        identity: changes with anything that the study's tables and plots show besides their inputs.
-        jobs: by `<kind>/<name>`.
-        views: its wide tables.
-        plots: the titles of its plots, by name.
-        drawn: the wide tables that its plots are drawn from.
-        modules: those that make its tables and its plots, by stage.
-        trained: the names of its runs with a model of their own.
-        has_mteb_results: whether mteb knows a task of its.
-        published: the file of others' figures that its tables show, relative to the working directory.
+        identity: fingerprint of everything that the study's tables and plots show besides their inputs.
+        jobs: the job of each artifact, by `<kind>/<name>`.
+        views: names of its wide tables.
+        plots: titles of its plots, by name.
+        drawn: names of the wide tables that its plots show.
+        modules: modules that make its tables and its plots, by stage.
+        trained: names of its runs that train a model.
+        has_mteb_results: whether one of its tasks is a task of mteb.
+        published: file of the published results that its tables show, relative to the working directory.
     """
 
     study: str
@@ -64,17 +64,17 @@ class Outline:
 
 
 def outline(plan: "Plan") -> Outline:
-    """Of a plan."""
+    """Build the outline of a plan, which the Snakemake rules read."""
     from qatlab.plots.plot import plots_of
     from qatlab.tables.table import tables_of
 
     record, description = plan.record(), plan.study_description()
     tables, plots = tables_of(record), plots_of(record)
-    deployments = {path: made for path, made in plan.artifacts.items() if made.kind == "deploy"}
+    deployments = {path: artifact for path, artifact in plan.artifacts.items() if artifact.kind == "deploy"}
     return Outline(
         plan.study,
         identity(plan.study, description),
-        {path: _job(made, deployments) for path, made in plan.artifacts.items()},
+        {path: _job(artifact, deployments) for path, artifact in plan.artifacts.items()},
         list(tables),
         {name: plot.title for name, plot in plots.items()},
         [table for table in tables if any(table in plot.tables for plot in plots.values())],
@@ -85,9 +85,9 @@ def outline(plan: "Plan") -> Outline:
     )
 
 
-def _modules(made_by: Iterable[object]) -> list[str]:
-    """Return the names of the modules that classes are defined in."""
-    return sorted({type(instance).__module__ for instance in made_by})
+def _modules(instances: Iterable[object]) -> list[str]:
+    """Return the names of the modules that define the classes of instances."""
+    return sorted({type(instance).__module__ for instance in instances})
 
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
@@ -102,41 +102,48 @@ def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
         spread = config.trainer.distributed
         return Job(artifact.inputs, True, config.trainer.threads, spread.processes, spread.nodes, modules)
     if isinstance(config, Deployment):
-        # It runs the model on training texts to fit a rotation or ranges, or to measure drift.
+        # With training texts, it runs the model to fit a rotation or ranges, or to measure drift.
         threads = None if "data" in artifact.inputs else 1
         return Job(artifact.inputs, config.made_on_gpu, threads, modules=modules)
     if artifact.kind == "encode":
         deployed = deployments[artifact.inputs["deploy"]]
         assert isinstance(deployed.config, Deployment)
         threads = config.threads if isinstance(config, EncodeConfig) else None
-        of_deployment = registered_modules(deployed)[:1]
-        return Job(artifact.inputs, deployed.config.runs_on_gpu, threads, modules=(*of_deployment, *modules))
+        deployment_modules = registered_modules(deployed)[:1]
+        return Job(artifact.inputs, deployed.config.runs_on_gpu, threads, modules=(*deployment_modules, *modules))
     return Job(artifact.inputs, False, None, modules=modules)
 
 
-def write_outlines(outlines: list[Outline], code: dict[str, str], folder: Path, asked_for: str) -> None:
-    """Writes outline/<asked_for>.json, for jobs on other machines. `asked_for` names the studies as --config does."""
-    path = outline_file(folder, asked_for)
+def write_outlines(outlines: list[Outline], code: dict[str, str], folder: Path, names: str) -> None:
+    """Write outline/<names>.json, for jobs on other machines.
+
+    Args:
+        outlines: outlines of the studies.
+        code: fingerprint of the code of each stage.
+        folder: folder of plans.
+        names: names of the studies, as `--config` has them.
+    """
+    path = outline_file(folder, names)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_suffix(".new")
     new.write_text(json.dumps({"studies": [asdict(outline) for outline in outlines], "code": code}), encoding="utf-8")
     new.replace(path)
 
 
-def read_outlines(folder: Path, asked_for: str) -> tuple[list[Outline], dict[str, str]]:
-    """What the workflow that submitted this job has written: of its studies, and of its stages' code."""
-    written = read_json(outline_file(folder, asked_for))
+def read_outlines(folder: Path, names: str) -> tuple[list[Outline], dict[str, str]]:
+    """Return the outlines and code fingerprints that `write_outlines` wrote in the workflow that submitted this job."""
+    content = read_json(outline_file(folder, names))
     outlines = [
         Outline(**{**values, "jobs": {name: _read_job(job) for name, job in values["jobs"].items()}})
-        for values in written["studies"]
+        for values in content["studies"]
     ]
-    return outlines, written["code"]
+    return outlines, content["code"]
 
 
 def _read_job(values: dict[str, Any]) -> Job:
     return Job(**{**values, "modules": tuple(values["modules"])})
 
 
-def outline_file(folder: Path, asked_for: str) -> Path:
-    """Where it is, if this machine sees the files of the one that planned."""
-    return folder / "outline" / f"{asked_for}.json"
+def outline_file(folder: Path, names: str) -> Path:
+    """Return the path of the outlines, which exist if this machine shares files with the one that planned."""
+    return folder / "outline" / f"{names}.json"

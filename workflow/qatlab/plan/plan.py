@@ -1,4 +1,4 @@
-"""A study's plan: its runs and their artifacts, decided before anything is done."""
+"""Plan of a study: its runs and their artifacts, determined before any job starts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from qatlab.tables.table import tables_of
 
 @dataclass
 class Plan:
-    """A study's runs at one of its scales, and every artifact of theirs by path."""
+    """Runs of a study at one of its scales, and all their artifacts by path."""
 
     study: str
     title: str
@@ -37,23 +37,23 @@ class Plan:
     answers: list[AnswerConfig] = field(default_factory=list)
 
     def plot_names(self) -> list[str]:
-        """Return the names of the plots that the study has figures for."""
+        """Return the names of the plots that the study has data for."""
         return list(plots_of(self.record()))
 
     def view_names(self) -> list[str]:
-        """Return the names of the wide tables that the study has figures for."""
+        """Return the names of the wide tables that the study has data for."""
         return list(self.record().views)
 
     def has_mteb_results(self) -> bool:
-        """Whether mteb knows a task of the study, and how it is scored."""
+        """Return whether at least one task of the study is a task of mteb."""
         return any(task.in_mteb(run.kinds[name]) for run in self.runs for name, task in run.config.task.items())
 
     def trained_runs(self) -> list[Run]:
-        """The runs with a model of their own."""
+        """Return the runs that train a model."""
         return [run for run in self.runs if run.config.method.train]
 
     def _axes(self) -> tuple[tuple[Axes, ...], tuple[str, ...]]:
-        """Return the study's axes in order, and the labels of those that `evaluate.rotations` lists."""
+        """Return all axes of the study in order, and the labels of those that `evaluate.rotations` lists."""
         evaluate = self.runs[0].config.evaluate
         if not self.runs[0].family.has_embeddings:
             return (), (RotationConfig().label,)
@@ -62,8 +62,8 @@ class Plan:
         return axes, tuple(axes.label for axes in evaluate.rotations)
 
     def record(self) -> StudyRecord:
-        """Return what the stages of a study read."""
-        first = self.runs[0]  # all are deployed and evaluated alike
+        """Return the record of the study, which its stages read."""
+        first = self.runs[0]  # all runs have the same deployments and evaluation
         metric, beside = first.config.evaluate.metrics[0], counterparts(self.runs, self.baseline)
         axes, chosen = self._axes()
         record = StudyRecord(
@@ -89,16 +89,20 @@ class Plan:
         return record.model_copy(update={"views": tuple(tables_of(record))})
 
     def study_description(self) -> dict[str, object]:
-        """Return what the plan writes for the stages of a study: its record, as builtin values."""
+        """Return the content of the study's description file: its record, as builtin values."""
         record = self.record().model_dump(mode="json")
         return {"kind": "study", "name": self.study, "label": self.study, "config": record}
 
 
 def make_plan(cells: list[tuple[dict[str, object], RunConfig]], bundle: Bundle | Gathering | None = None) -> Plan:
-    """The plan of composed runs. Raises UserError for local files, packages or checksums that are not as configured.
+    """Return the plan of composed runs.
 
     Args:
-        bundle: where things from outside are taken from, or gathered.
+        cells: matrix cell and configuration of each run.
+        bundle: bundle from which external files are read, or in which they are gathered.
+
+    Raises:
+        UserError: for local files, packages or checksums that do not match the configuration.
     """
     check_trackers(cells[0][1].trainer)
     check_hardware([config for _, config in cells])
@@ -124,11 +128,11 @@ def make_plan(cells: list[tuple[dict[str, object], RunConfig]], bundle: Bundle |
 
 def _check_kinds(runs: list[Run]) -> None:
     if len({run.config.model.kind for run in runs}) > 1:
-        raise UserError("the study's models are of both kinds, embedding and causal_lm; give each a study of its own")
+        raise UserError("the study has models of both kinds, embedding and causal_lm; put each into a study of its own")
     kinds = dict.fromkeys(runs[0].kinds.values())
     if not runs[0].family.has_embeddings and len(kinds) > 1:
         raise UserError(
-            f"the study's tasks are of {' and '.join(kinds)}, whose figures have no mean; give each a study of its own"
+            f"the study's tasks are of {' and '.join(kinds)}, whose scores cannot be averaged; put each into a study of its own"
         )
 
 

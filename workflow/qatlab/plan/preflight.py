@@ -1,4 +1,4 @@
-"""What only the network can tell, asked before the first job: whether the hub's models and data sets are within reach."""
+"""Check, before the first job, that the models and data sets of the hub are accessible."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from qatlab.registry import Registered, origin_of
 
 
 def check_hub(plan: Plan, results: Path) -> None:
-    """Raises UserError for a hub name, revision or network that would fail a job. Artifacts that exist are not asked for."""
-    if in_use() is not None:  # the plan has found all in it
+    """Raise UserError for a hub name, revision or network that would make a job fail. Existing artifacts are not checked."""
+    if in_use() is not None:  # the plan has checked that the bundle is complete
         return
     for artifact in plan.artifacts.values():
         at = _on_hub(artifact)
@@ -25,7 +25,7 @@ def check_hub(plan: Plan, results: Path) -> None:
 
 
 def _on_hub(artifact: Artifact) -> tuple[str, str] | None:
-    """Return the name and revision of what an artifact is made from on the hub; None for any other."""
+    """Return the name and revision of the hub repository that an artifact is made from; None without one."""
     config = artifact.config
     if isinstance(config, ModelConfig):
         return (config.name, config.revision) if artifact.origin == "hub" and config.revision else None

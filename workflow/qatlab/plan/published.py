@@ -1,4 +1,4 @@
-"""Figures of others' work (results/published/NAME.csv), checked before a study that shows them starts."""
+"""Published results of other work (results/published/NAME.csv), checked before a study that shows them starts."""
 
 import csv
 import math
@@ -11,11 +11,11 @@ from qatlab.tables.names import PUBLISHED_COLUMNS, PUBLISHED_TABLES
 
 @dataclass(frozen=True)
 class Published:
-    """What a study's tables show beside its own figures.
+    """Published results that a study's tables show beside its own.
 
     Attributes:
-        file: of others' figures.
-        stands_for: what names at this scale stand for in the file; see `compose.stands_for`.
+        file: CSV file of the published results.
+        stands_for: names in the file by the name at this scale; see `compose.stands_for`.
     """
 
     file: Path
@@ -23,15 +23,20 @@ class Published:
 
 
 def published_file(conf: Path, name: str) -> Path:
-    """Where they stand: beside the folder of configurations, in results/published."""
+    """Return the path of a file of published results: in results/published, beside the folder of configurations."""
     return conf.parent / "results" / "published" / f"{name}.csv"
 
 
 def check_published(conf: Path, name: str, matrix: list[str]) -> Path:
-    """The file. Raises UserError for one that is not there, or whose columns or figures are not what a table can show.
+    """Check a file of published results, and return its path.
 
     Args:
-        matrix: the keys of the study's matrix; those besides method and seed may be columns.
+        conf: folder of the configuration files.
+        name: name of the file, without .csv.
+        matrix: keys of the study's matrix; those besides method and seed may be columns.
+
+    Raises:
+        UserError: for a missing file, or one whose columns or values a table cannot show.
     """
     path = published_file(conf, name)
     if not path.is_file():
@@ -52,7 +57,7 @@ def _check_columns(path: Path, columns: list[str], varied: list[str]) -> None:
     for column in columns:
         if column not in (*PUBLISHED_COLUMNS, "note", *varied):
             raise UserError(
-                f"{path}: column '{column}' is no key of the study's matrix; besides {', '.join(PUBLISHED_COLUMNS)} there can be "
+                f"{path}: column '{column}' is not a key of the study's matrix; besides {', '.join(PUBLISHED_COLUMNS)}, a file can have "
                 f"{', '.join(['note', *varied])}"
             )
 
@@ -61,7 +66,7 @@ def _check_row(where: str, row: dict[str, str]) -> None:
     if row["table"] not in PUBLISHED_TABLES:
         raise UserError(f"{where}: no table '{row['table']}'; valid: {', '.join(PUBLISHED_TABLES)}")
     if not row["source"]:
-        raise UserError(f"{where}: a published figure needs its source")
+        raise UserError(f"{where}: a published result needs a source")
     try:
         finite = not row["value"] or math.isfinite(float(row["value"]))
     except ValueError:

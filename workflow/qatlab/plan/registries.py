@@ -1,4 +1,4 @@
-"""Which registered class, and which part of a model family, an artifact is made by."""
+"""Modules of the registered class and of the part of a model family that make an artifact."""
 
 from typing import TYPE_CHECKING
 
@@ -10,12 +10,12 @@ from qatlab.registry import distribution
 if TYPE_CHECKING:
     from qatlab.plan.artifacts import Artifact
 
-# The kinds of artifacts that a registered class makes: a source, a task, a set of texts, a deployment, a training's loss.
+# Kinds of artifacts that a registered class makes: a source, a task, a set of texts, a deployment, or the loss of a training.
 REGISTERED = ("data", "task", "texts", "deploy", "train")
 
 
 def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
-    """Return the modules that make an artifact besides its stage's own: of its registered class, then of its model's family."""
+    """Return the modules that an artifact's job runs besides its stage's own: of its registered class, then of its model's family."""
     registered: object = artifact.config
     if isinstance(artifact.config, TrainingConfig):
         registered = artifact.config.method.loss

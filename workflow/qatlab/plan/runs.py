@@ -1,4 +1,4 @@
-"""Runs: the artifacts that one cell of the matrix is made from, from its model to its drift."""
+"""Runs of a study: the artifacts of one cell of the matrix, from its model to its drift."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from qatlab.tasks.task import Task
 
 @dataclass
 class Run:
-    """One cell of the matrix: what it is called in tables, and the paths of its artifacts."""
+    """Run of one cell of the matrix: its name in tables, and the paths of its artifacts."""
 
     name: str
     cell: dict[str, object]
@@ -37,28 +37,33 @@ class Run:
     encoded: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task or set of texts) → path
     scored: dict[tuple[str, str], str] = field(default_factory=dict)  # (deployment, task) → path
     training: dict[str, str] = field(default_factory=dict)  # deployment → path of its encoding of training documents
-    kinds: dict[str, Kind] = field(default_factory=dict)  # task → what is asked in it
-    references: dict[str, tuple[str, str]] = field(default_factory=dict)  # of drift → run and deployment
+    kinds: dict[str, Kind] = field(default_factory=dict)  # task → its kind
+    references: dict[str, tuple[str, str]] = field(default_factory=dict)  # reference of drift → run and deployment
     drifted: dict[tuple[str, str, str], str] = field(
         default_factory=dict
     )  # (reference, deployment, task or texts) → path
     bit_changes: dict[tuple[str, str, str], str] = field(
         default_factory=dict
     )  # (name of the run compared with, deployment, task) → path
-    chains: list[Chain] = field(default_factory=list)  # of the study's decomposition
-    parts: dict[str, Part] = field(default_factory=dict)  # encoding → what chains are made from
+    chains: list[Chain] = field(default_factory=list)  # chains of the study's decomposition
+    parts: dict[str, Part] = field(default_factory=dict)  # path of an encoding → its part in the chains
 
     @property
     def tasks(self) -> dict[str, str]:
-        """The tasks and sets of texts, and the role that an encoding has them in."""
+        """Return the role of each task and set of texts among the inputs of an encoding."""
         return dict.fromkeys(self.config.task, "task") | dict.fromkeys(self.config.texts, "texts")
 
 
 def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Run:
-    """Plan a cell's run, its drift apart, which may refer to other runs.
+    """Plan the run of a cell, without its drift, which may refer to other runs.
+
+    Args:
+        planner: collection to which the artifacts are added.
+        cell: value of each key of the matrix.
+        config: configuration of the run.
 
     Raises:
-        UserError: for tasks that models of its family are not evaluated on.
+        UserError: for tasks on which models of its family are not evaluated, and for too few rows of training data.
     """
     family = family_of(config.model.kind)
     model = plan_model(planner, config.model)
@@ -83,7 +88,7 @@ def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Ru
 
 
 def check_rows(planner: Planner, config: RunConfig) -> None:
-    """Raises UserError where data that a plan can read have too few rows, or too few different texts for a batch."""
+    """Raise UserError for training data with too few rows, or too few distinct texts for a batch, if they can be counted already."""
     counts = planner.origin(training_rows, config.data)
     if counts is not None:
         check_count(config.data.name, counts.rows, config.data.rows)
@@ -92,14 +97,14 @@ def check_rows(planner: Planner, config: RunConfig) -> None:
 
 
 def plan_model(planner: Planner, config: ModelConfig) -> str:
-    """The base model."""
+    """Plan the base model, and return its path."""
     origin = planner.origin(model_origin, config)
     changed = {None: "", True: "-normalized", False: "-unnormalized"}[config.normalize]
     return planner.add("model", Path(config.name).name + changed, config, {}, config.name + changed, origin)
 
 
 def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
-    """Encodings and, of a task, scores of every deployment; what training saw is encoded for tasks alone."""
+    """Plan the encodings and, for a task, the scores of every deployment. The simulated deployment encodes only tasks."""
     config = run.config
     section, lookup = (config.task[task], task_origin) if role == "task" else (config.texts[task], texts_origin)
     searcher = _searcher(planner, config.task[task]) if role == "task" else {}
@@ -110,7 +115,7 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
         if kind not in run.family.kinds:
             *others, last = run.family.kinds
             raise UserError(
-                f"task '{task}' is of {kind}, and model '{config.model.name}' is {run.family.in_words}; give it tasks of "
+                f"task '{task}' is of kind {kind}, and model '{config.model.name}' is {run.family.in_words}; choose tasks of kind "
                 f"{', '.join(others)} or {last}"
             )
     for deployment, deployed in run.deployed.items():
@@ -124,28 +129,35 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
 
 
 def plan_encoding(planner: Planner, run: Run, deployment: str, inputs: dict[str, str], task: str) -> str:
-    """One pass of a deployed model over a task or set of texts.
+    """Plan the encoding of a task or set of texts by a deployed model, and return its path.
 
     Args:
-        inputs: the deployed model (`deploy`), and the texts in their role.
+        planner: collection to which the artifact is added.
+        run: run of the model.
+        deployment: name of the deployment.
+        inputs: paths of the deployed model (`deploy`), and of the texts by their role.
+        task: name of the task or set of texts.
     """
-    slug, what = f"{run.name}-{deployment}-{task}", f"{run.name} · {deployment} · {task}"
-    return planner.add("encode", slug, run.family.encoding(run.config), inputs, what, family=run.family.name)
+    slug, label = f"{run.name}-{deployment}-{task}", f"{run.name} · {deployment} · {task}"
+    return planner.add("encode", slug, run.family.encoding(run.config), inputs, label, family=run.family.name)
 
 
-def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, config: Strict | None) -> str:
-    """Plan the scores of an encoding.
+def plan_score(planner: Planner, run: Run, pair: tuple[str, str], encoded: str, config: Strict | None) -> str:
+    """Plan the scores of an encoding, and return their path.
 
     Args:
-        of: its deployment and task.
-        config: what scores follow from besides the encoding; None for nothing.
+        planner: collection to which the artifacts are added.
+        run: run of the model.
+        pair: deployment and task of the encoding.
+        encoded: path of the encoding.
+        config: settings of the evaluation; None where it has none.
     """
-    made_from = planner.artifacts[encoded].inputs
-    inputs = {"encode": encoded, "task": made_from["task"]}
-    if isinstance(config, EvaluateConfig) and _fits_on_training(config, run.kinds[of[1]]):
-        inputs["training"] = run.training[of[0]] = _plan_training(planner, run, of[0], made_from["deploy"])
-    label, slug = " · ".join([run.name, *of]), "-".join([run.name, *of])
-    packages: dict[str, str] = {}  # versions of those that metrics are of
+    encoding_inputs = planner.artifacts[encoded].inputs
+    inputs = {"encode": encoded, "task": encoding_inputs["task"]}
+    if isinstance(config, EvaluateConfig) and _fits_on_training(config, run.kinds[pair[1]]):
+        inputs["training"] = run.training[pair[0]] = _plan_training(planner, run, pair[0], encoding_inputs["deploy"])
+    label, slug = " · ".join([run.name, *pair]), "-".join([run.name, *pair])
+    packages: dict[str, str] = {}  # versions of the installed packages that define the metrics
     for metric in config.metric_classes() if isinstance(config, EvaluateConfig) else []:
         packages |= distribution(metric)
     return planner.add("score", slug, config or Nothing(), inputs, label, packages or None, family=run.family.name)
@@ -153,18 +165,18 @@ def plan_score(planner: Planner, run: Run, of: tuple[str, str], encoded: str, co
 
 def _fits_on_training(config: EvaluateConfig, kind: Kind) -> bool:
     """Return whether ranges or axes of a task's outputs are fitted on embeddings of training documents."""
-    of_axes = any(output.rotation.fitted_on == "training" for output in outputs(config, kind))
-    return of_axes or "training" in config.ranges
+    axes_on_training = any(output.rotation.fitted_on == "training" for output in outputs(config, kind))
+    return axes_on_training or "training" in config.ranges
 
 
 def _searcher(planner: Planner, task: Task) -> dict[str, str]:
-    """The model that hard negatives are mined with, if any are."""
+    """Return the model that mines hard negatives, as an input of the task; empty for a task without mining."""
     mining = task.mines_with()
     return {"model": plan_model(planner, mining.searcher)} if mining else {}
 
 
 def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -> str:
-    """The deployment's embeddings of training documents, where ranges or axes are fitted on them."""
+    """Plan a deployment's embeddings of training documents, on which ranges or axes are fitted, and return their path."""
     config = run.config
     documents = EncodeTrainingConfig(**config.encode.model_dump(), rows=config.evaluate.range_rows)
     inputs = {"deploy": deployed, "data": plan_data(planner, config)}
@@ -174,7 +186,18 @@ def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -
 
 
 def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
-    """Every deployment against every reference, and against the forward pass that a run with quantized weights was trained in."""
+    """Plan the drift of every deployment of a run from every reference.
+
+    A run with quantized weights has its forward pass in training (the simulated deployment) as another reference.
+
+    Args:
+        planner: collection to which the artifacts are added.
+        run: run whose `references` and `drifted` are filled in.
+        runs: all runs of the study, to which references may refer.
+
+    Raises:
+        UserError: for a reference to a method without a matching run.
+    """
     references = {name: _reference(name, run, runs) for name in run.config.drift.references}
     references |= {name: (run, name) for name in run.deployed if is_simulation(name)}
     run.references = {name: (other.name, deployed) for name, (other, deployed) in references.items()}
@@ -198,22 +221,24 @@ def plan_drift(planner: Planner, run: Run, runs: list[Run]) -> None:
 
 
 def _reference(name: str, run: Run, runs: list[Run]) -> tuple[Run, str]:
-    """The run and deployment that 'torch_fp32' or 'baseline/torch_fp32' means for a run."""
+    """Return the run and deployment to which a reference such as 'torch_fp32' or 'baseline/torch_fp32' refers."""
     method, _, deployment = name.rpartition("/")
     if not method:
         return run, deployment
-    same = {key: value for key, value in run.cell.items() if key not in ("method", "seed")}
+    varied = {key: value for key, value in run.cell.items() if key not in ("method", "seed")}
     for other in runs:
-        seed = not other.config.method.train or not run.config.method.train or other.config.seed == run.config.seed
-        if other.config.method.name == method and same.items() <= other.cell.items() and seed:
+        equal_seed = (
+            not other.config.method.train or not run.config.method.train or other.config.seed == run.config.seed
+        )
+        if other.config.method.name == method and varied.items() <= other.cell.items() and equal_seed:
             return other, deployment
     raise UserError(
-        f"drift.reference '{name}': no run of method '{method}' stands beside run '{run.name}' in this study"
+        f"drift.reference '{name}': the study has no run of method '{method}' that matches run '{run.name}'"
     )
 
 
 def plan_data(planner: Planner, config: RunConfig) -> str:
-    """What it is trained on."""
+    """Plan the training data, and return their path."""
     return planner.add(
         "data",
         config.data.name,
@@ -225,7 +250,16 @@ def plan_data(planner: Planner, config: RunConfig) -> str:
 
 
 def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deployment) -> str:
-    """What is made from an ONNX file is made from the float one, which is exported once whether or not the study lists it."""
+    """Plan a deployment of a run's model, and return its path.
+
+    Deployments that are made from an ONNX file share the float one, which is exported once, even if the study does not list it.
+
+    Args:
+        planner: collection to which the artifacts are added.
+        run: run of the model.
+        deployment: name of the deployment.
+        config: settings of the deployment.
+    """
     inputs = {"model": run.trained}
     plain = config.made_from()
     if plain is not None:
@@ -241,15 +275,15 @@ def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deploym
 def _add_deployment(
     planner: Planner, run: Run, slug: str, config: Deployment, inputs: dict[str, str], label: str
 ) -> str:
-    """Add a deployment, whose identity has the version of the installed package that a plugin's class is of."""
+    """Add a deployment, whose fingerprint includes the version of the installed package that registers its class."""
     package = distribution(type(config)) or None
     return planner.add("deploy", slug, config, inputs, label, package, family=run.family.name)
 
 
 def run_name(cell: dict[str, object], config: RunConfig) -> str:
-    """Name a run: the method, the seed, and what else the matrix varies, in words that are safe in a path.
+    """Return the name of a run: the method, the other varied keys of the matrix, and the seed, safe in a path.
 
-    An untrained model is the same for every seed and whatever it could be trained on: its name has the keys of the model alone.
+    An untrained model does not depend on the seed and the training: its name has only the keys of the model.
     """
     trained = config.method.train
     parts = [config.method.name]
@@ -260,5 +294,5 @@ def run_name(cell: dict[str, object], config: RunConfig) -> str:
 
 
 def of_model(key: str) -> bool:
-    """Whether a key of the matrix changes the base model: `model`, or `model.max_seq_length` and the like."""
+    """Return whether a key of the matrix changes the base model: `model`, or a key below it such as `model.max_seq_length`."""
     return key.partition(".")[0] == "model"

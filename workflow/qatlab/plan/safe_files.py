@@ -1,6 +1,6 @@
-"""Configuration files, looked at before Hydra and OmegaConf read them: what runs code, reads secrets or fills memory is refused.
+"""Checks of configuration files before Hydra and OmegaConf read them: content that runs code, reads secrets or fills memory.
 
-What is left is data: maps, lists, texts and numbers, of a size that a person writes.
+Only plain data pass: maps, lists, texts and numbers, of a limited size.
 """
 
 import codecs
@@ -17,11 +17,11 @@ from qatlab.errors import UserError, printable
 
 LARGEST_FILE = 1_000_000  # bytes
 LONGEST_OVERRIDE = 10_000  # characters
-DEEPEST = 24  # maps and lists in one another
-MOST_NODES = 100_000  # of a file, an alias counting as all that it repeats
+DEEPEST = 24  # nested maps and lists
+MOST_NODES = 100_000  # maximum per file, where an alias counts as the nodes that it repeats
 YAML_TAGS = "tag:yaml.org,2002:"
 PLAIN_TAGS = {YAML_TAGS + kind for kind in ("str", "int", "float", "bool", "null", "map", "seq")} | {"!"}
-# Hydra's own keys: of objects that are made of what a file names, and of folders that files come from.
+# Keys with which Hydra instantiates the objects that a file names, and reads files from other folders.
 REFUSED_KEYS = re.compile(r"_(target|args|partial|recursive|convert)_|searchpath")
 HYDRA = re.compile(r"/?hydra([./@].*)?")
 OPENS = re.compile(r"[\\[({]")
@@ -30,7 +30,7 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def check_files(conf: Path) -> None:
-    """Raises UserError, with file and line, for a YAML file below a folder that holds more than plain data."""
+    """Raise UserError, with file and line, for a YAML file below a folder that contains more than plain data."""
     for path in sorted(conf.rglob("*.yaml")):
         status = path.stat()
         _check_file(path, path.relative_to(conf.parent).as_posix(), status.st_size, status.st_mtime_ns)
@@ -73,7 +73,7 @@ def with_closing_quotes(text: str) -> str:
 
 
 def check_overrides(overrides: Iterable[str]) -> None:
-    """Raises UserError for an override that is too long or too deep to be parsed."""
+    """Raise UserError for an override that is too long or nested too deeply to be parsed."""
     for override in overrides:
         if len(override) > LONGEST_OVERRIDE:
             raise UserError(
@@ -84,19 +84,19 @@ def check_overrides(overrides: Iterable[str]) -> None:
 
 
 def check_override(key: str, value: Any) -> None:
-    """The same, of a parsed override, for what `check_values` refuses, and for settings of Hydra's own."""
+    """Raise UserError for a parsed override with values that `check_values` refuses, or of a setting of Hydra itself."""
     if HYDRA.fullmatch(key):
-        raise UserError(f"override of '{key[:80]}': that is Hydra's own and no part of a study; remove it")
+        raise UserError(f"override of '{key[:80]}': this is a setting of Hydra itself, not of a study; remove it")
     check_values(dict.fromkeys(key.split(".")), key[:80])
     check_values(value, key[:80])
 
 
 def check_values(value: Any, key: str = "configuration") -> None:
-    """Raises UserError, with the key, for composed values that would be looked up outside the configuration, or made objects of.
+    """Raise UserError, with the key, for values that would be looked up outside the configuration or instantiated as objects.
 
     Args:
-        value: builtin values, interpolations unresolved.
-        key: where it stands.
+        value: builtin values, with unresolved interpolations.
+        key: key of the value, for the message.
     """
     for place, text in _texts(value, key):
         if REFUSED_KEYS.fullmatch(text):
@@ -111,7 +111,7 @@ def check_values(value: Any, key: str = "configuration") -> None:
 
 
 def has_resolver(text: str) -> bool:
-    """Whether OmegaConf would call a function for a text, as for ${oc.env:HOME}; ${model.name} only names a key."""
+    """Return whether OmegaConf would call a function for a text, as for ${oc.env:HOME}; ${model.name} only refers to a key."""
     depth = 0
     for at, letter in enumerate(text):
         if text.startswith("${", at):
@@ -129,32 +129,32 @@ def _check_file(path: Path, name: str, size: int, modified: int) -> None:
         raise UserError(f"{name} has {size:,} bytes; a file of the configuration has at most {LARGEST_FILE:,}")
     try:
         with path.open("rb") as stream:
-            if (
-                stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8
-            ):  # Hydra does not see the file's first line behind it
+            # Hydra does not recognize the file's first line after a byte-order mark.
+            if stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
                 raise UserError(f"{name} begins with a byte-order mark; save it as UTF-8 without one")
             stream.seek(0)
             _check_events(yaml.parse(stream, Loader=Loader), name)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        if (
-            "maximum nesting depth" in str(error) and mark is not None
-        ):  # PyYAML's own limit comes before the first event
+        # PyYAML's own limit is reached before the first event.
+        if "maximum nesting depth" in str(error) and mark is not None:
             raise UserError(f"{name}, line {mark.line + 1}: nested more than {DEEPEST} deep") from None
         raise UserError(f"{name} is not YAML: {printable(' '.join(str(error).split()))}") from None
 
 
 def _check_events(events: Iterable[Any], name: str) -> None:
-    """One pass without building anything: an alias is counted, never followed."""
-    sizes: dict[str, int] = {}  # nodes that each anchor stands for
-    opened: list[tuple[str | None, int]] = []  # the anchor of each collection around, and nodes before it
+    """Check the events of a YAML file in one pass that builds no objects: aliases are counted, not followed."""
+    sizes: dict[str, int] = {}  # number of nodes of each anchor
+    opened: list[tuple[str | None, int]] = []  # anchor of each enclosing collection, and number of nodes before it
     nodes = 0
     for event in events:
         where = f"{name}, line {event.start_mark.line + 1}"
         if isinstance(event, yaml.NodeEvent):
             nodes += _count(event, sizes, where)
         if nodes > MOST_NODES:
-            raise UserError(f"{where}: more than {MOST_NODES:,} values, aliases counted as what they repeat")
+            raise UserError(
+                f"{where}: more than {MOST_NODES:,} values, where an alias counts as the values that it repeats"
+            )
         if isinstance(event, yaml.CollectionStartEvent):
             sizes.pop(event.anchor or "", None)
             opened.append((event.anchor, nodes - 1))
@@ -167,10 +167,10 @@ def _check_events(events: Iterable[Any], name: str) -> None:
 
 
 def _count(event: Any, sizes: dict[str, int], where: str) -> int:
-    """How many nodes an event adds, those of collections apart."""
+    """Return the number of nodes that an event adds: one, or for an alias the number that it repeats."""
     if isinstance(event, yaml.AliasEvent):
         if event.anchor not in sizes:
-            raise UserError(f"{where}: *{event.anchor} repeats what it stands in, or nothing")
+            raise UserError(f"{where}: *{event.anchor} refers to a value that contains it, or to no value")
         return sizes[event.anchor]
     _check_node(event, where)
     if isinstance(event, yaml.ScalarEvent) and event.anchor:
@@ -187,7 +187,7 @@ def _check_node(event: Any, where: str) -> None:
 
 
 def _texts(value: Any, key: str) -> Iterator[tuple[str, str]]:
-    """Every text in a value, keys included, and where it stands."""
+    """Yield the key and the text of every text in a value, including its keys."""
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, dict):

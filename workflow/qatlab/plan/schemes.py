@@ -1,4 +1,4 @@
-"""Schemes of weights in the names that a study chooses by: METHOD:SCHEME for trainings, torchao:SCHEME for deployments.
+"""Weight-quantization schemes in names: METHOD:SCHEME for methods, torchao:SCHEME for deployments.
 
 `baseline:int4` is the method `baseline` with `weights: int4`. `weights: [none, int8, int4]` in a study's matrix is short for every
 method with each of these schemes. `torchao:int4` is a deployment in PyTorch whose weights torchao quantizes to the scheme.
@@ -25,19 +25,19 @@ FORMER_RECIPES = {
     "_late": "late_start",
 }
 
-# torchao has no layers on the grid of ONNX Runtime, which the deployment onnx_int8 ships.
+# torchao does not support the grid of ONNX Runtime, which the deployment onnx_int8 uses.
 TORCHAO_DEPLOYMENTS = {f"{TORCHAO}:{name}": name for name in SCHEMES if name != "onnx_int8"}
 
 
 def store_deployments() -> None:
-    """Let Hydra find `deploy=torchao:SCHEME` beside the files of conf/deploy."""
+    """Register the choices `deploy=torchao:SCHEME` in Hydra, besides the files of conf/deploy."""
     for name, scheme in TORCHAO_DEPLOYMENTS.items():
         node = {name: {"backend": "torch", "weights": {"name": scheme}}}
         ConfigStore.instance().store(group="deploy", name=name, node=node)
 
 
 def method_overrides(choice: str) -> list[str]:
-    """Return the overrides in Hydra's grammar that choose a method by METHOD or METHOD:SCHEME.
+    """Return the overrides, in Hydra's grammar, for a method that is named METHOD or METHOD:SCHEME.
 
     Raises:
         UserError: for an unknown scheme.
@@ -50,7 +50,7 @@ def method_overrides(choice: str) -> list[str]:
 
 
 def check_scheme(name: object) -> None:
-    """Raise UserError unless a name is that of a scheme."""
+    """Raise UserError unless a name is the name of a scheme."""
     if name not in SCHEMES:
         raise unknown("scheme of weights", name, SCHEMES)
 
@@ -86,15 +86,15 @@ def current_name(group: str, name: str) -> str | None:
 
 
 def with_methods(settings: StudyConfig, default: str, trains: Callable[[str], bool]) -> StudyConfig:
-    """Return a study's settings with `weights` of its matrix and excluded cells written as methods.
+    """Return a study's settings in which `weights` of its matrix and excluded cells are replaced by methods.
 
     Args:
-        settings: of the study.
-        default: the study's method, where its matrix has none.
-        trains: whether a method trains; one that does not has no weights to train for, and stands once.
+        settings: settings of the study.
+        default: method of the study if its matrix has none.
+        trains: returns whether a method trains; one that does not is listed once, without a scheme.
 
     Raises:
-        UserError: for an unknown scheme, and for a method that names a scheme already.
+        UserError: for an unknown scheme, and for a method whose name contains a scheme already.
     """
     matrix = dict(settings.matrix)
     if "weights" not in matrix:
@@ -113,18 +113,18 @@ def with_methods(settings: StudyConfig, default: str, trains: Callable[[str], bo
         for scheme in used:
             name = method if scheme in NO_SCHEME else f"{method}:{scheme}"
             variants[name] = {"method": method, "weights": "none" if scheme in NO_SCHEME else scheme}
-    exclude = [_of_methods(entry, variants) for entry in settings.exclude]
+    exclude = [_with_method_names(entry, variants) for entry in settings.exclude]
     matrix = {"method": list(variants), **{key: values for key, values in matrix.items() if key != "method"}}
     return settings.model_copy(update={"matrix": matrix, "exclude": exclude})
 
 
-def _of_methods(entry: dict[str, object], variants: dict[str, dict[str, object]]) -> dict[str, object]:
-    """Return an entry of `exclude` with the names of the methods that its method and weights mean."""
-    asked = {key: _listed(entry[key]) for key in ("method", "weights") if key in entry}
-    if not asked:
+def _with_method_names(entry: dict[str, object], variants: dict[str, dict[str, object]]) -> dict[str, object]:
+    """Return an entry of `exclude` in which method and weights are replaced by the names of methods."""
+    excluded = {key: _listed(entry[key]) for key in ("method", "weights") if key in entry}
+    if not excluded:
         return entry
-    names = [name for name, keys in variants.items() if all(keys[key] in values for key, values in asked.items())]
-    return {"method": names, **{key: value for key, value in entry.items() if key not in asked}}
+    names = [name for name, keys in variants.items() if all(keys[key] in values for key, values in excluded.items())]
+    return {"method": names, **{key: value for key, value in entry.items() if key not in excluded}}
 
 
 def _listed(value: Any) -> list[Any]:

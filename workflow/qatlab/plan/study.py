@@ -1,4 +1,4 @@
-"""From a study's name to its plan, and to the files that its stages read."""
+"""Loading of a study's plan by its name, and writing of the description files that its stages read."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,10 +23,17 @@ def load_study(
     overrides: Iterable[str] = (),
     gathering: Gathering | None = None,
 ) -> Plan:
-    """The valid plan of a study. Raises UserError, before anything is written, for what a user can mend.
+    """Return the validated plan of a study.
 
     Args:
-        gathering: a bundle to make of it; without one, it is run, from the bundle in use if there is one.
+        conf: folder of the configuration files.
+        study: name of the study.
+        scale: name of one of its scales; None for full scale.
+        overrides: user's overrides, in Hydra's override grammar.
+        gathering: bundle to be made of the study; without one, external files come from the bundle in use, if any.
+
+    Raises:
+        UserError: before anything is written, for an error that a user can correct.
     """
     cells = compose_runs(conf, study, scale, overrides)
     plan = make_plan(cells, gathering or in_use())
@@ -42,21 +49,31 @@ def load_study(
 
 
 def load_studies(conf: Path, names: str, scale: str | None = None, overrides: Iterable[str] = ()) -> list[Plan]:
-    """The plans of one study, of several (NAME,NAME), or of all that show published figures (`all`)."""
+    """Return the plans of studies.
+
+    Args:
+        conf: folder of the configuration files.
+        names: names of one or several studies (NAME,NAME), or `all` for those that show published results.
+        scale: name of one of their scales; None for full scale.
+        overrides: user's overrides, in Hydra's override grammar.
+
+    Raises:
+        UserError: for an error that a user can correct.
+    """
     given = list(overrides)
     studies = published_studies(conf) if names == ALL else names.split(",")
     return [load_study(conf, study, scale, given) for study in studies]
 
 
 def published_studies(conf: Path) -> list[str]:
-    """The studies of others' works: those with a file of published figures."""
+    """Return the names of the studies that show a file of published results of other work."""
     check_files(conf)
     files = sorted((conf / "study").glob("*.yaml"))
     return [file.stem for file in files if (yaml.safe_load(file.read_text()).get("study") or {}).get("published")]
 
 
 def write_descriptions(plan: Plan, folder: Path) -> None:
-    """Writes <folder>/<kind>/<artifact>.json for each artifact and study/<study>.json, where they differ from what is there."""
+    """Write <folder>/<kind>/<artifact>.json for each artifact, and <folder>/study/<study>.json."""
     descriptions = {f"{artifact.path}.json": artifact.description for artifact in plan.artifacts.values()}
     descriptions[f"study/{plan.study}.json"] = plan.study_description()
     for relative, description in descriptions.items():

@@ -1,4 +1,4 @@
-"""How much a study trains, known before anything is done."""
+"""Sizes of a study's trainings, computed before any job starts."""
 
 from collections import Counter
 
@@ -7,7 +7,7 @@ from qatlab.study.config import RunConfig
 
 
 def steps_of(config: RunConfig) -> int | None:
-    """Optimizer steps of a run; None where the clock ends it, or it trains on however many rows or blocks of text there are."""
+    """Return the optimizer steps of a run; None if its length is a time, or depends on an unknown number of rows or blocks."""
     rows, trainer = config.data.rows, config.trainer
     if trainer.max_seconds is not None:
         return None
@@ -19,7 +19,7 @@ def steps_of(config: RunConfig) -> int | None:
 
 
 def trainings(runs: list[Run]) -> list[str]:
-    """A line for each size of training, such as "16 trainings of 1,407 steps: 90,000 rows, batches of 64"."""
+    """Return one line per size of training, such as "16 trainings of 1,407 steps: 90,000 rows, batches of 64"."""
     configs = [run.config for run in runs if run.config.method.train]
     return [
         f"{count} training{'s' if count > 1 else ''} of {size}" for size, count in Counter(map(_size, configs)).items()

@@ -1,4 +1,4 @@
-"""What a study has not made when a workflow ends with failed jobs, and tables and plots of what it has."""
+"""Missing artifacts of a study whose workflow ended with failed jobs, and its tables and plots of existing results."""
 
 import os
 import subprocess
@@ -16,32 +16,34 @@ from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
 from qatlab.tables.missing import ARTIFACTS, FAILED, NOT_RUN, SHOWN, Missing, MissingArtifact, incomplete_runs
 
-REASONS = 8  # lines at most
-UNTOLD = "its job ended without saying why (killed, or out of memory?)"
+REASONS = 8  # maximum number of printed reasons
+UNKNOWN_REASON = "its job ended without an error message (killed, or out of memory?)"
 
 
 def missing_artifacts(
     plan: Plan, results: Path, unfinished: Collection[str], failed: Collection[str]
 ) -> dict[str, MissingArtifact]:
-    """By path: status and reason, and of scores the rows that they would have.
+    """Return the status, the reason and, for scores, the missing rows of each missing artifact, by path.
 
-    What is made from a failed artifact has failed with it, for the same reason; what an earlier workflow left there is none of
-    the study's any more.
+    An artifact that is made from a failed one has also failed, for the same reason, even if an earlier workflow left a result.
 
     Args:
-        results: the folder of artifacts, where failed jobs have left their marks.
-        unfinished: paths of the artifacts that the workflow should have made, and did not.
-        failed: those whose jobs failed.
+        plan: plan of the study.
+        results: folder of artifacts, in which failed jobs have recorded the reason.
+        unfinished: paths of the artifacts that the workflow should have made but did not.
+        failed: paths of the artifacts whose jobs failed.
     """
     missing: dict[str, MissingArtifact] = {}
     kinds = {path: run.kinds[task] for run in plan.runs for (_, task), path in run.scored.items()}
-    for path, artifact in plan.artifacts.items():  # what one is made from comes before it
+    for path, artifact in plan.artifacts.items():  # inputs come before the artifacts that are made from them
         if path not in unfinished:
             continue
         causes = [missing[source] for source in artifact.inputs.values() if source in missing]
         cause = next((cause for cause in causes if cause.status == FAILED), None)
         own = read_mark(results / path) if path in failed else None
-        reason = f"{artifact.kind} {artifact.label}: {own.reason if own else UNTOLD}" if path in failed else None
+        reason = (
+            f"{artifact.kind} {artifact.label}: {own.reason if own else UNKNOWN_REASON}" if path in failed else None
+        )
         missing[path] = MissingArtifact(
             status=FAILED if cause or path in failed else NOT_RUN,
             reason=reason or (cause.reason if cause else None),
@@ -57,11 +59,13 @@ def _planned(artifact: Artifact, kind: Kind) -> list[ScoreRow]:
 
 
 def show(plan: Plan, results: Path, missing: dict[str, MissingArtifact], stages: list[str]) -> Iterator[str]:
-    """Writes a study's tables, plots or the page of studies by the stages' own commands; yields lines for the person at the screen.
+    """Write a study's tables, plots or the page of studies with the stages' commands, and yield messages for the terminal.
 
     Args:
-        missing: of `missing_artifacts`.
-        stages: tables, plots and index, or some of them, in this order.
+        plan: plan of the study.
+        results: folder of artifacts.
+        missing: result of `missing_artifacts`.
+        stages: "tables", "plots" and "index", or some of them, in this order.
     """
     folder, lacks = results / "studies" / plan.study, results / "plan" / "missing" / f"{plan.study}.json"
     lacks.parent.mkdir(parents=True, exist_ok=True)
@@ -81,13 +85,13 @@ def show(plan: Plan, results: Path, missing: dict[str, MissingArtifact], stages:
         command += [part for pair in inputs for part in ("--input", pair)]
         command += ["--output", str(folder.parent if stage == "index" else folder), "--log", str(log)]
         if subprocess.run(command, check=False).returncode != 0:
-            yield f"{plan.study}: {stage} of what is there could not be made; those in {folder} are of an earlier workflow"
+            yield f"{plan.study}: {stage} of the existing results could not be made; those in {folder} are from an earlier workflow"
             return
-    yield from told(plan, missing)
+    yield from summary(plan, missing)
 
 
-def told(plan: Plan, missing: dict[str, MissingArtifact]) -> Iterator[str]:
-    """'tiny: tables show 1 of 12 runs as failed (ste-seed=1); …', then each cause in a line."""
+def summary(plan: Plan, missing: dict[str, MissingArtifact]) -> Iterator[str]:
+    """Yield a line such as 'tiny: tables show 1 of 12 runs as failed (ste-seed=1); …', and one line per cause."""
     runs = plan.record().runs
     incomplete = incomplete_runs(runs, Missing(missing))
     counts = []
@@ -96,7 +100,7 @@ def told(plan: Plan, missing: dict[str, MissingArtifact]) -> Iterator[str]:
         more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
         if names:
             counts.append(f"{len(names)} of {len(runs)} runs as {status} ({', '.join(names[:SHOWN])}{more})")
-    yield f"{plan.study}: tables show {', '.join(counts)}; mend what failed, and the same command makes them whole"
+    yield f"{plan.study}: tables show {', '.join(counts)}; correct the causes, and run the same command again to complete them"
     reasons = list(dict.fromkeys(lack.reason for lack in missing.values() if lack.status == FAILED and lack.reason))
     for reason in reasons[:REASONS]:
         yield f"{plan.study}: {reason}"

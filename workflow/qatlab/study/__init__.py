@@ -1,1 +1,1 @@
-"""The configuration of a study and of each of its runs, made of every other section."""
+"""Configuration of a study and of each of its runs, which combines all other sections."""

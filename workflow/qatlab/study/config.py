@@ -1,4 +1,4 @@
-"""A study (conf/study): which runs it makes of the other groups, and what its tables show."""
+"""Configuration of a study (conf/study): the runs that it combines from the other groups, and the content of its tables."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -32,56 +32,63 @@ else:
 
 
 class StudyConfig(Strict):
-    """The matrix of runs. Its keys are Hydra groups (method, model, data, trainer …) or dotted keys (trainer.batch_size, seed …)."""
+    """Settings of a study.
+
+    The keys of its matrix are Hydra groups (method, model, data, trainer …) or dotted keys (trainer.batch_size, seed …).
+    """
 
     name: Annotated[
         str,
         Field(
             pattern=r"^[a-z0-9][a-z0-9_]*$",
             max_length=LONGEST_NAME,
-            description="As the file is called; names the results folder",
+            description="Name of the study's file without .yaml, and of its results folder.",
         ),
     ]
-    title: Annotated[FullLine, Field(description="Stands above tables and plots")]
-    matrix: Annotated[dict[str, list[Any]], Field(min_length=1, description="Every combination is a run")]
+    title: Annotated[FullLine, Field(description="Title that is printed above tables and plots.")]
+    matrix: Annotated[
+        dict[str, list[Any]], Field(min_length=1, description="Lists of values by key. Every combination is a run.")
+    ]
     exclude: Annotated[
         list[dict[str, object]],
         Field(
-            description="Combinations left out: a run that matches all keys of an entry, by value or by one of a list"
+            description="Combinations that are left out: runs that match every key of an entry, by its value or one of its list of values."
         ),
     ] = []
     scales: Annotated[
-        dict[str, list[str]], Field(description="Named lists of overrides, chosen with --config scale=NAME")
+        dict[str, list[str]], Field(description="Named lists of overrides, chosen with `--config scale=NAME`.")
     ] = {}
-    baseline: Annotated[VariantName, Field(description="The method that differences refer to")] = "baseline"
-    question: Annotated[Line | None, Field(description="What it asks, for results/studies/index.md")] = None
-    answers: Annotated[list[AnswerConfig], Field(description="The comparisons that answer it")] = []
+    baseline: Annotated[VariantName, Field(description="Method that differences refer to.")] = "baseline"
+    question: Annotated[
+        Line | None, Field(description="Question that the study answers, shown in results/studies/index.md.")
+    ] = None
+    answers: Annotated[list[AnswerConfig], Field(description="Comparisons that answer the question.")] = []
     published: Annotated[
         str | None,
         Field(
             pattern=r"^[a-z0-9][a-z0-9_]*$",
-            description="Figures of others' work that tables show beside the study's: results/published/NAME.csv. They are of the "
-            "study as its file has it; a scale's value stands for the one at the same place of the list",
+            description="NAME of results/published/NAME.csv: published results of other work, which tables show beside the study's. "
+            "They refer to the study at full scale; a value of another scale stands for the one at the same position of its list.",
         ),
     ] = None
     tables: Annotated[
-        list[Name], Field(description="Tables of installed packages that the study has besides qatlab's")
+        list[Name], Field(description="Tables of installed packages that the study has besides those of qatlab.")
     ] = []
     plots: Annotated[
-        list[Name], Field(description="Plots of installed packages that the study has besides qatlab's")
+        list[Name], Field(description="Plots of installed packages that the study has besides those of qatlab.")
     ] = []
     decomposition: Annotated[
         list[Line],
         Field(
-            description="METHOD/DEPLOYMENT, such as baseline/onnx_int8: what lies between its float model and what is shipped, "
-            "component by component"
+            description="Entries METHOD/DEPLOYMENT, such as baseline/onnx_int8. For each, a table decomposes the loss of quality "
+            "between the float model and the deployment into components."
         ),
     ] = []
 
     @field_validator("matrix", mode="before")
     @classmethod
     def _dotted_keys(cls, matrix: Any) -> Any:
-        """`{trainer: {batch_size: [32]}}`, as Hydra's command line writes it, is `{trainer.batch_size: [32]}`."""
+        """Flatten nested keys: Hydra's command line writes `{trainer.batch_size: [32]}` as `{trainer: {batch_size: [32]}}`."""
         if not isinstance(matrix, dict):
             return matrix
         flat: dict[str, object] = {}
@@ -99,7 +106,7 @@ class StudyConfig(Strict):
             if not re.fullmatch(r"[^/]+/[^/]+", entry):
                 raise ValueError(f"'{entry}' is not METHOD/DEPLOYMENT; write baseline/onnx_int8, for example")
         if len(set(entries)) != len(entries):
-            raise ValueError(f"lists one twice: {', '.join(entries)}")
+            raise ValueError(f"an entry is listed twice: {', '.join(entries)}")
         return entries
 
     @model_validator(mode="after")
@@ -119,12 +126,12 @@ class StudyConfig(Strict):
 
 
 def needs_pairs(model: ModelConfig) -> bool:
-    """Whether a model learns from two texts or more a row: all embedding models do."""
+    """Return whether a model is trained on two or more texts per row, as all embedding models are."""
     return model.kind == "embedding"
 
 
 class RunConfig(Strict):
-    """Everything one cell of the matrix is made from, composed and resolved."""
+    """Complete configuration of one cell of the matrix, composed and resolved."""
 
     study: StudyConfig
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
@@ -134,7 +141,9 @@ class RunConfig(Strict):
     trainer: TrainerConfig = TrainerConfig()
     deploy: Annotated[dict[VariantName, DeployConfig], Field(min_length=1)]
     task: Annotated[dict[Name, TaskConfig], Field(min_length=1)]
-    texts: Annotated[dict[Name, TextsConfig], Field(description="Embedded for drift alone")] = {}
+    texts: Annotated[
+        dict[Name, TextsConfig], Field(description="Sets of texts that are embedded only to measure drift, by name.")
+    ] = {}
     encode: EncodeConfig = EncodeConfig()
     predict: PredictConfig = PredictConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
@@ -157,7 +166,7 @@ class RunConfig(Strict):
                 raise ValueError("trainer.prompts is for embedding models; a causal language model has model.prompt")
             if column not in columns:
                 raise ValueError(
-                    f"trainer.prompts names '{column}', which is no column of the data ({', '.join(columns)})"
+                    f"trainer.prompts names '{column}', which is not a column of the data ({', '.join(columns)})"
                 )
         return self
 
@@ -177,8 +186,8 @@ class RunConfig(Strict):
     def _extra_steps_are_of_steps(self) -> "RunConfig":
         if self.method.extra_steps is not None and self.trainer.max_seconds is not None:
             raise ValueError(
-                f"method '{self.method.name}' has extra_steps, and trainer.max_seconds ends a training by the clock, whatever its "
-                "steps; give trainer.max_steps, max_examples or num_train_epochs instead"
+                f"method '{self.method.name}' has extra_steps, but trainer.max_seconds ends a training after a time, not after a number "
+                "of steps; give trainer.max_steps, max_examples or num_train_epochs instead"
             )
         return self
 
@@ -195,7 +204,7 @@ class RunConfig(Strict):
         for name, deployment in self.deploy.items():
             if not deployment.serves_causal_lm:
                 raise ValueError(
-                    f"{has}: deployment '{name}' is not for it; use torch_fp32, torch_bf16 or torchao:SCHEME"
+                    f"{has}: deployment '{name}' does not serve it; use torch_fp32, torch_bf16 or torchao:SCHEME"
                 )
         if self.texts or self.study.decomposition:
             raise ValueError(f"{has}: leave {'texts' if self.texts else 'study.decomposition'} empty")
@@ -205,7 +214,7 @@ class RunConfig(Strict):
     def _names_stand_for_one_thing(self) -> "RunConfig":
         for name in self.texts:
             if name in self.task:
-                raise ValueError(f"'{name}' is a task and a set of texts; call one of them differently")
+                raise ValueError(f"'{name}' is the name of a task and of a set of texts; rename one of them")
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""The record of a study: what the plan writes, and tables, plots, cards and pages read.
+"""Record of a study: the plan writes it, and the tables, plots, cards and pages read it.
 
-A record is frozen and versioned, and goes to and from JSON: `results/plan/study/NAME.json` holds it under `config`. Paths in it are
-relative to the results folder.
+A record is frozen and versioned, and is stored as JSON under `config` in `results/plan/study/NAME.json`. Its paths are relative to
+the results folder.
 """
 
 from typing import Annotated, Literal
@@ -16,37 +16,39 @@ VERSION: Literal[1] = 1
 
 
 class AnswerConfig(Strict):
-    """A comparison that answers a study's question, by names as the study's file has them."""
+    """Comparison that answers a study's question, with the names that the study's file uses."""
 
     method: VariantName
-    against: Annotated[VariantName, Field(description="Another method, or the same method deployed otherwise")] = (
+    against: Annotated[VariantName, Field(description="Other method, or the same method with another deployment.")] = (
         "baseline"
     )
-    deploy: Annotated[Line, Field(description="The deployment whose scores are compared")] = ""
-    against_deploy: Annotated[
-        Line | None, Field(description="The deployment of the other method, if it is a different one")
-    ] = None
-    precision: Annotated[Line, Field(description="Output precision, as tables call it")] = "float32"
+    deploy: Annotated[Line, Field(description="Deployment whose scores are compared.")] = ""
+    against_deploy: Annotated[Line | None, Field(description="Deployment of the other method, where it differs.")] = (
+        None
+    )
+    precision: Annotated[Line, Field(description="Output precision, by its name in tables, such as `binary`.")] = (
+        "float32"
+    )
     figure: Annotated[
         Literal["score", "peak_memory_bytes", "seconds_per_step", "train_seconds"],
-        Field(description="The study's main metric, or a cost of training"),
+        Field(description="Main metric of the study (`score`), or a cost of training."),
     ] = "score"
-    where: Annotated[dict[str, object], Field(description="Values of other keys of the matrix")] = {}
+    where: Annotated[dict[str, object], Field(description="Values of other keys of the matrix, by key.")] = {}
 
     @model_validator(mode="after")
     def _scores_are_of_a_deployment(self) -> "AnswerConfig":
         if self.figure == "score" and not self.deploy:
-            raise ValueError("an answer by scores needs deploy: which deployment's")
+            raise ValueError("an answer that compares scores needs a deployment; set deploy")
         return self
 
 
 class Evaluation(Strict):
-    """One pass of a run's deployed model over a task or a set of texts.
+    """Paths of the results of one run's deployed model on one task or set of texts.
 
     Attributes:
-        encode, score: paths of the encoding and of its scores; a set of texts has no scores.
+        encode, score: paths of the encoding and of its scores; None for a set of texts, which is not scored.
         training: path of the encoding of training documents that ranges or axes were fitted on.
-        drift: paths of the comparisons with a reference's embeddings, by reference.
+        drift: paths of the comparisons with the embeddings of a reference, by reference.
         bit_changes: paths of the comparisons of bits, by the name of the other run.
     """
 
@@ -60,11 +62,11 @@ class Evaluation(Strict):
 
 
 class Step(Strict):
-    """One component of a decomposition, and the scores of the model that has it and all components before.
+    """One component of a decomposition, and the scores of the model with this component and all earlier ones.
 
     Attributes:
-        component: its name in tables.
-        output: how embeddings are compared, as columns of per_query.parquet name it.
+        component: name of the component in tables.
+        output: how embeddings are compared, named as the columns of per_query.parquet.
         scores: paths of the scores, by task.
     """
 
@@ -74,7 +76,7 @@ class Step(Strict):
 
 
 class Chain(Strict):
-    """The steps of a decomposition, from the float model to one deployment whose embeddings are stored at one precision."""
+    """Steps of a decomposition, from the float model to one deployment whose embeddings are stored at one precision."""
 
     deploy: str
     precision: str
@@ -82,7 +84,7 @@ class Chain(Strict):
 
 
 class Part(Strict):
-    """An encoding that chains are made from: its deployed model, its task, and the paths of all scores of its embeddings."""
+    """Encoding that chains refer to: its deployed model, its task, and the paths of all scores of its embeddings."""
 
     deploy: str
     task: str
@@ -95,19 +97,19 @@ class RunRecord(Strict):
     """One run of a study: its labels in tables, and the paths of its artifacts.
 
     Attributes:
-        name: of the run, unique in the study.
-        seed: None for an untrained model.
+        name: name of the run, unique in the study.
+        seed: random seed of the run; None for an untrained model.
         varied: values of the matrix's other keys, by column (`matrix.KEY`).
-        trains_for: the precisions in the loss of its method.
-        scheme: the name of the scheme of weights that it is trained with; "none" without one.
+        trains_for: the precisions in the method's loss.
+        scheme: the weight-quantization scheme that the run is trained with; "none" without one.
         tuning: "full" or "LoRA-RANK"; empty for an untrained model.
         trained: path of the model, `train/…` or, untrained, `model/…`.
         deployed: paths of the deployed models, by deployment.
-        matched: the deployments on the grid that its weights were trained for, and the name of the scheme.
-        counterpart: the method that is quantized after training beside it: its own recipe without the scheme.
-        references: the run and deployment that a reference of drift means, by reference.
-        budgets: the deployments whose drift was compared with a budget.
-        reduce_range: by deployment, whether its integer weights have 7 bits; None where it has none.
+        matched: name of the scheme, by deployment, for deployments on the grid that the weights were trained for.
+        counterpart: its PTQ counterpart: the method with the same recipe without the scheme.
+        references: the run and deployment that each reference of drift stands for.
+        budgets: deployments whose drift is compared with a budget.
+        reduce_range: by deployment, whether its integer weights have 7 bits; None without integer weights.
     """
 
     name: str
@@ -132,7 +134,7 @@ class RunRecord(Strict):
 
     @property
     def trains(self) -> bool:
-        """Return whether the run has a model of its own."""
+        """Return whether the run trains a model."""
         return self.trained.startswith("train/")
 
     @property
@@ -142,29 +144,30 @@ class RunRecord(Strict):
 
 
 class Axes(Strict):
-    """The axes that embeddings are quantized on: their label in tables, and what they are in words."""
+    """Axes on which embeddings are quantized: their label in tables, and their description in words."""
 
     label: str
     words: str
 
 
 class StudyRecord(Strict):
-    """A study at one of its scales, as the plan decided it.
+    """Planned study at one of its scales.
 
     Attributes:
-        name, title, scale, question: as in the study's file.
+        name, title, question: as in the study's file.
+        scale: name of the scale.
         baseline: the method that differences refer to.
-        primary_metric: of retrieval.
-        main_metrics: the metric that stands for a task, by task.
-        kinds: by task.
-        answers: the comparisons that answer the question, with names as they are at this scale.
+        primary_metric: the main metric of retrieval.
+        main_metrics: the main metric of each task.
+        kinds: the kind of each task.
+        answers: the comparisons that answer the question, with the names at this scale.
         axes, chosen_axes: all axes of the study, and the labels of those that `evaluate.rotations` lists.
-        stands_for: where tables show published figures: by matrix key, `task`, `texts` and `deploy`, the names in the study's file
-            that names at this scale stand for.
-        float_deployment: the deployment whose float embeddings others' losses are differences from.
-        tables, plots: of installed packages, that the study requests.
-        evaluate: how embeddings are scored; None where the study's models have none.
-        views: the wide tables that the study has, once they are known.
+        stands_for: names in the study's file by the name at this scale, by matrix key, `task`, `texts` and `deploy`; None where
+            tables show no published results.
+        float_deployment: the deployment with float embeddings from which losses of quality are computed.
+        tables, plots: names of those of installed packages that the study requests.
+        evaluate: how embeddings are scored; None for models without embeddings.
+        views: names of the study's wide tables; empty until they are determined from the rest of the record.
     """
 
     version: Literal[1] = VERSION
@@ -190,7 +193,7 @@ class StudyRecord(Strict):
 
 
 class IncompleteRun(Strict):
-    """A run that lacks artifacts: its name, `failed` or `not run`, and the first cause."""
+    """Run with missing artifacts: its name, its status (`failed` or `not run`), and the first cause."""
 
     run: str
     status: str
@@ -198,7 +201,7 @@ class IncompleteRun(Strict):
 
 
 class StudySummary(Strict):
-    """study.json, which the page of all studies reads: what a study asks, how many runs it has, and which of them lack artifacts."""
+    """Content of study.json, which the page of all studies reads: the question, the number of runs, and the incomplete runs."""
 
     study: str
     title: str
