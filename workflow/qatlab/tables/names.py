@@ -18,7 +18,7 @@ FORMS = ("csv", "md", "tex")  # file formats of a wide table
 # Columns of a file in results/published besides keys of the study's matrix; `table` names the long table that has such values.
 PUBLISHED_COLUMNS = ("table", "method", "deploy", "task", "precision", "metric", "value", "source")
 PUBLISHED_TABLES = ("scores", "ranks", "drift", "cost", "training")
-METRIC_NAMES = {  # of metrics that are not of a ranking
+METRIC_NAMES = {  # labels of all other metrics than those of a ranking
     "spearman": "Spearman's ρ",
     "pearson": "Pearson's r",
     "positive_similarity": "positive similarity",
