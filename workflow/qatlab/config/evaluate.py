@@ -93,14 +93,14 @@ Index = Annotated[IndexConfig, BeforeValidator(_index)]
 
 
 def _listed(value: Any) -> Any:
-    """Put a value that is no list into a list."""
+    """Put a value into a list, unless it is one."""
     return value if isinstance(value, list | tuple) else [value]
 
 
 def _steps(value: Any) -> Any:
     """Expand the short forms of a rescoring to a tuple of steps.
 
-    The entries of `[none, int8, [{documents: int8, oversampling: 10}, float32]]` are no rescoring, one step, and a cascade of two.
+    The entries of `[none, int8, [{documents: int8, oversampling: 10}, float32]]` mean without rescoring, one step, and a cascade of two.
     """
     if value in ("none", None):
         return ()
@@ -180,7 +180,7 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="Rescoring after a search at a lower precision. Each entry is none, a precision, a step with its fields, or "
+            description="Rescoring after a search at a lower precision. Each entry is `none`, a precision, a step with its fields, or "
             "a list of steps that follow each other.",
         ),
     ] = [()]

@@ -102,7 +102,7 @@ def keys_at(model: type[BaseModel], path: list[str], values: Any) -> list[str]:
         values = values.get(key) if isinstance(values, dict) else None
         fields = [cls.model_fields.get(key) for cls in models]
         inner = [cls for field in fields if field is not None for cls in _models(field.annotation)]
-        # A key that is no field is the name of an entry, as in deploy.NAME; the classes stay the same.
+        # A key that is not a field is the name of an entry, as in deploy.NAME; the classes stay the same.
         models = [cls for cls in inner or models if _is_kind(cls, values)]
     return list(dict.fromkeys(name for cls in models for name in cls.model_fields))
 

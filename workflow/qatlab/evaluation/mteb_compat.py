@@ -161,7 +161,7 @@ def _rows(names: list[str]) -> Dataset:
 def _metadata(kind: str, main_score: str) -> TaskMetadata:
     return TaskMetadata(
         name="Stored",
-        description="Embeddings that are there already",
+        description="Embeddings that were computed before",
         type=kind,
         main_score=main_score,
         eval_langs=["eng-Latn"],

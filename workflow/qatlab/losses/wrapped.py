@@ -30,7 +30,7 @@ def check_over_embeddings(model: SentenceTransformer, loss: Any) -> None:
         loss: The loss to be wrapped.
 
     Raises:
-        TypeError: If it is no loss of Sentence Transformers over embeddings.
+        TypeError: If it is not a loss of Sentence Transformers over embeddings.
         ValueError: If it was created for another model.
     """
     name = type(loss).__name__

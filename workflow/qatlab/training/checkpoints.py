@@ -150,7 +150,7 @@ class Checkpoints(TrainerCallback):
     def stopping_on_signals(self) -> Iterator[None]:
         """Make SIGTERM and SIGINT complete and save the step first; a second Ctrl-C ends the process immediately.
 
-        The processes of a distributed training ignore both signals, because their launcher handles them. A process cannot know
+        The processes of a distributed training ignore both signals, because their launcher handles them. A process cannot tell
         whether a signal was sent by the launcher or to all of them.
         """
         handler = signal.SIG_IGN if is_worker() else self._on_signal
