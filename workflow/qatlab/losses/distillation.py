@@ -1,12 +1,30 @@
 """Distillation from the similarities of float embeddings to the similarities of quantized embeddings."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from qatlab.machine.processes import rows_of_all
+
+
+class Term(NamedTuple):
+    """The loss of one precision.
+
+    Attributes:
+        name: The precision.
+        weight: Its weight at this step.
+        columns: Its quantized text columns, (n, dim) each.
+        value: The wrapped loss on these columns, before the weight; a scalar.
+        divergence: The divergence from the float similarities, a scalar; None where the precision is not distilled.
+    """
+
+    name: str
+    weight: float
+    columns: list[Tensor]
+    value: Tensor
+    divergence: Tensor | None
 
 
 def similarity_divergence(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from qatlab.log_columns import CHANGED, LOSS, SCALE, WEIGHT
 from qatlab.losses.cached import GradientsToLeave, calculate_loss_replaced
 from qatlab.losses.centring import Centring, ends_in_unit_length
-from qatlab.losses.distillation import similarity_divergence
+from qatlab.losses.distillation import Term, similarity_divergence
 from qatlab.losses.embedded_once import EmbeddedOnce
 from qatlab.losses.gradients import EVERY, GradientsAtEmbeddings, at_embeddings, flattened, mini_batches
 from qatlab.losses.pr3655 import VARIANTS, PublishedColumns, check_variant
@@ -35,24 +35,6 @@ from qatlab.quantization.precisions import RANGED, UNIFORM, check_dimension, is_
 from qatlab.schedules import WeightSchedule, schedules_of
 
 FLOAT = "float32"
-
-
-class Term(NamedTuple):
-    """The loss of one precision.
-
-    Attributes:
-        name: The precision.
-        weight: Its weight at this step.
-        columns: Its quantized text columns, (n, dim) each.
-        value: The wrapped loss on these columns, before the weight; a scalar.
-        divergence: The divergence from the float similarities, a scalar; None where the precision is not distilled.
-    """
-
-    name: str
-    weight: float
-    columns: list[Tensor]
-    value: Tensor
-    divergence: Tensor | None
 
 
 class QuantizationAwareLoss(nn.Module):
