@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from planted import PLANTED
 
 PARTS = ("Snakefile", "workflow", "conf", "envs", "profiles")
 NOTHING = "Nothing to be done"
+PATIENCE = 1200  # seconds that a run may take
 TIMED = ("cost", "search", "pareto")  # tables of timings; all others are the same from run to run
 
 # One thread a job, so that a result doesn't follow from the cores of the machine.
@@ -69,44 +71,53 @@ def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
 def snakemake(
     folder: Path, *arguments: str, more: Mapping[str, str] = {}, **config: str
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the study; what it printed is in stdout. Dry runs are forks, which import nothing anew."""
-    if "-n" in arguments and not more:
-        return dry_run(folder, command(*arguments, **config), environment(more))
+    """Run the study; what it printed is in stdout. It is a fork, except with variables that Python reads when it starts."""
+    words, variables = command(*arguments, **config), environment(more)
+    if not any(name.startswith(("PYTHON", "LC_")) for name in more):
+        return forked(folder, words, variables)
     return subprocess.run(
-        command(*arguments, **config),
+        words,
         cwd=folder,
-        env=environment(more),
+        env=variables,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=1200,
+        timeout=PATIENCE,
     )
 
 
-def dry_run(folder: Path, words: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in a fork of a process that has imported it; return what `subprocess.run` would."""
-    server = _forking()
+def forked(folder: Path, words: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a fork of a process that has imported it; return what `subprocess.run` would.
+
+    Args:
+        folder: the working directory.
+        words: a command such as that of `command`; it begins with the Python that runs Snakemake.
+        variables: all environment variables.
+    """
+    server = _forking(str(words[0]))
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.NamedTemporaryFile("r") as output:
-        arguments = words[words.index("snakemake") + 1 :]
         request = {
             "folder": str(folder),
-            "arguments": arguments,
+            "arguments": words[words.index("snakemake") + 1 :],
             "environment": dict(variables),
             "output": output.name,
         }
         server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()
+        ended, _, _ = select.select([server.stdout], [], [], PATIENCE)
+        if not ended:
+            raise subprocess.TimeoutExpired(words, PATIENCE, output.read())
         code = int(server.stdout.readline())
         return subprocess.CompletedProcess(words, code, output.read())
 
 
 @cache
-def _forking() -> subprocess.Popen[str]:
+def _forking(python: str) -> subprocess.Popen[str]:
     """Start the process that forks, once per test process; it ends when its standard input closes."""
     file = Path(__file__).with_name("forked_snakemake.py")
-    return subprocess.Popen([sys.executable, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([python, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def tables(folder: Path) -> dict[str, bytes]:

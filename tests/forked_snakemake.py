@@ -1,4 +1,4 @@
-"""Runs Snakemake in forks of a process that has imported it, for dry runs: half of their time is imports.
+"""Runs Snakemake in forks of a process that has imported it, so that each run need not import it anew.
 
 Read from standard input, a JSON object per line: `folder`, `arguments`, `environment`, `output` (the file that takes what is printed).
 Printed: the exit code, a line each. Only libraries are imported ahead: the workflow's own code is that of each checkout.
@@ -17,7 +17,7 @@ import snakemake.workflow
 
 
 def run(request: dict[str, Any]) -> None:
-    """Become what `python -m snakemake` is in the folder; never returns."""
+    """Become what `python -m snakemake` is in the folder; raises SystemExit at the end."""
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream, source in ((0, os.open(os.devnull, os.O_RDONLY)), (1, output), (2, output)):
         os.dup2(source, stream)
@@ -26,15 +26,8 @@ def run(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = ["snakemake", *request["arguments"]]
-    code = 1
-    try:
-        snakemake.cli.main()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    snakemake.cli.main()
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -62,13 +62,23 @@ STUDIES = {
         "task.fineweb_first.split='train[:12]'",
     ],
 }
-# All stages of a study in one process, so that libraries are imported once.
+# All stages of a study in one process, which is a fork of one that has imported the libraries. Read from standard input, a line per
+# study: the file of its commands, and one for what it prints. Printed: the exit code of each.
 ALL_STAGES = """
-import json, sys
+import json, os, sys
 from qatlab.__main__ import main
-for command in json.load(open(sys.argv[1])):
-    if main(command):
-        sys.exit(f"failed: {command}")
+from qatlab.fork_server import preload
+preload(["train"])
+for line in sys.stdin:
+    commands, output = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), 2)
+        for command in json.load(open(commands)):
+            if main(command):
+                sys.exit(f"failed: {command}")
+        sys.exit(0)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -107,9 +117,24 @@ def hub(tmp_path_factory):
         yield served
 
 
+@pytest.fixture(scope="module")
+def server(hub, tmp_path_factory):
+    """Runs stages of studies with the hub."""
+    cache = tmp_path_factory.mktemp("cache")
+    names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"}
+    with subprocess.Popen(
+        [sys.executable, "-c", ALL_STAGES],
+        env={**os.environ, **names},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
 @pytest.fixture
-def run(hub, tmp_path):
-    """Runs every stage of a plan by its command; returns the process."""
+def run(server, tmp_path):
+    """Runs every stage of a plan by its command; returns the exit code and what was printed."""
 
     def every_stage(plan):
         commands = []
@@ -122,14 +147,10 @@ def run(hub, tmp_path):
             ]
             commands.append([artifact.kind, "--config", str(config), *given, "--output", str(tmp_path / path)])
         (tmp_path / "commands.json").write_text(json.dumps(commands))
-        names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
-        return subprocess.run(
-            [sys.executable, "-c", ALL_STAGES, str(tmp_path / "commands.json")],
-            env={**os.environ, **names},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        files = [str(tmp_path / "commands.json"), str(tmp_path / "printed.txt")]
+        server.stdin.write(json.dumps(files) + "\n")
+        server.stdin.flush()
+        return int(server.stdout.readline()), (tmp_path / "printed.txt").read_text()
 
     return every_stage
 
@@ -138,8 +159,8 @@ def run(hub, tmp_path):
 def test_a_study_at_full_scale_runs_on_what_the_hub_has(run, tmp_path, study):
     full, plan = load_study(PROJECT / "conf", study), load_study(PROJECT / "conf", study, overrides=STUDIES[study])
     assert _on_hub(plan) == _on_hub(full)
-    result = run(plan)
-    assert result.returncode == 0, result.stderr[-3000:]
+    code, printed = run(plan)
+    assert code == 0, printed[-3000:]
     for path, artifact in plan.artifacts.items():
         if artifact.kind.startswith("score"):
             assert len(json.loads((tmp_path / path / "scores.json").read_text())["scores"]) >= 1

@@ -2,17 +2,15 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from checkouts import copy_project
+from checkouts import copy_project, environment, forked
 from conftest import PROJECT
 from failing import check_nothing_is_blank, read, shown_without
 from qatlab.plan.study import load_study
@@ -42,17 +40,9 @@ def write(project: Path, path: str) -> None:
 
 
 def run(project: Path, study: str, *config: str) -> Path:
-    """Runs README's command, with what more is configured; returns the study's tables."""
+    """Run README's command, with what more is configured; return the study's tables."""
     command = f"snakemake --cores all --config study={study}"
-    result = subprocess.run(
-        [sys.executable, "-m", *command.split(), *config],
-        cwd=project,
-        env={**os.environ, "PYTHONPATH": "", "HF_HUB_OFFLINE": "1"},
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=900,
-    )
+    result = forked(project, [sys.executable, "-m", *command.split(), *config], environment())
     assert result.returncode == 0, result.stdout
     return project / "results" / "studies" / study / "tables"
 

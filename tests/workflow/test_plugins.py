@@ -8,7 +8,7 @@ import sysconfig
 import pandas as pd
 import pytest
 
-from checkouts import Checkout, environment
+from checkouts import Checkout, environment, forked
 
 PYPROJECT = """
 [build-system]
@@ -218,10 +218,8 @@ def study(tiny_model, tmp_path_factory, python):
 
 def snakemake(python, checkout, *arguments, **config):
     given = [f"{key}={value}" for key, value in config.items()]
-    return subprocess.run(
-        [python, "-m", "snakemake", "--cores", "2", *arguments, "--config", "study=plugged", *given],
-        cwd=checkout.folder, env=environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=600,
-    )  # fmt: skip
+    words = [python, "-m", "snakemake", "--cores", "2", *arguments, "--config", "study=plugged", *given]
+    return forked(checkout.folder, words, environment())
 
 
 def test_a_study_uses_them_all(study):
