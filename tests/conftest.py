@@ -115,6 +115,17 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, 
 
 
 @pytest.fixture(scope="session")
+def tiny_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model exported to ONNX; what changes a file copies the folder first."""
+    from qatlab.deployments.builders.onnx_export import export
+    from qatlab.deployments.onnx import OnnxDeployment
+
+    folder = tmp_path_factory.mktemp("tiny_onnx") / "model"
+    export(tiny_model, folder, OnnxDeployment(backend="onnx"))
+    return folder
+
+
+@pytest.fixture(scope="session")
 def tiny_files(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, str]]) -> Path:
     """pairs.jsonl to train on, and task/ in BEIR layout of other pairs."""
     folder = tmp_path_factory.mktemp("files")
