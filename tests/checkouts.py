@@ -8,12 +8,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from conftest import PROJECT
 from planted import PLANTED
+from qatlab.fork_server import ADDRESS
 
 PARTS = ("Snakefile", "workflow", "conf", "envs", "profiles")
 NOTHING = "Nothing to be done"
@@ -54,6 +56,13 @@ def tiny_study(folder: Path, model: Path, files: Path, methods: str = "[untraine
     copy_project(folder)
     text = STUDY.format(model=model, files=files, methods=methods, deploy="[torch_fp32, onnx_int8]")
     (folder / "conf" / "study" / "tiny.yaml").write_text(text)
+    return folder
+
+
+def same_study(folder: Path, other: Path) -> Path:
+    """Copy the project with the study `tiny` of another copy, without its results."""
+    copy_project(folder)
+    shutil.copyfile(other / "conf" / "study" / "tiny.yaml", folder / "conf" / "study" / "tiny.yaml")
     return folder
 
 
@@ -118,6 +127,22 @@ def _forking(python: str) -> subprocess.Popen[str]:
     """Start the process that forks, once per test process; it ends when its standard input closes."""
     file = Path(__file__).with_name("forked_snakemake.py")
     return subprocess.Popen([python, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def shared_job_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Environment variables with which runs of a copy share one server of jobs; each would import PyTorch for one of its own."""
+    code = (
+        "import os, sys; from qatlab import fork_server; fork_server.start();"
+        "print(os.environ[fork_server.ADDRESS], flush=True); sys.stdin.read()"
+    )
+    variables = environment({"PYTHONPATH": str(folder / "workflow")})
+    variables.pop(ADDRESS, None)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield {ADDRESS: process.stdout.readline().strip()}
 
 
 def tables(folder: Path) -> dict[str, bytes]:

@@ -1,8 +1,10 @@
 """A tiny real model, pairs and a retrieval task, made on the spot: no test needs a network."""
 
+import fcntl
 import gc
 import json
 import os
+import shutil
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -218,10 +220,20 @@ def tiny_decoder_folder(tiny_decoder: "DecoderConfig", tmp_path_factory: pytest.
 
 @pytest.fixture(scope="session")
 def undisturbed(tiny_model: Path, tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with the small study `tiny` and its results, which other runs of it are compared with."""
+    """A copy of the project with the small study `tiny` and its results, which other runs of it are compared with.
+
+    The first process of pytest-xdist that needs it makes it for all of them. It is not changed.
+    """
     from checkouts import snakemake, tiny_study
 
-    folder = tiny_study(tmp_path_factory.mktemp("undisturbed"), tiny_model, tiny_files)
-    result = snakemake(folder, "--cores", "2")
-    assert result.returncode == 0, result.stdout
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    finished = folder.with_name("undisturbed.finished")
+    with folder.with_name("undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            result = snakemake(tiny_study(folder, tiny_model, tiny_files, "[baseline]"), "--cores", "2")
+            assert result.returncode == 0, result.stdout
+            finished.touch()
     return folder

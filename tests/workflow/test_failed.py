@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from checkouts import Checkout
+from checkouts import Checkout, shared_job_server
 
 STUDY = """
 # @package _global_
@@ -42,6 +43,10 @@ class Frail(Checkout):
         self.method = conf / "method" / "hot.yaml"
         self.mended = (conf / "method" / "ste.yaml").read_text().replace("name: ste\n", "name: hot\n")
         self.method.write_text(self.mended)
+        self.jobs: dict[str, str] = {}
+
+    def snakemake(self, *arguments: str, **config: str) -> subprocess.CompletedProcess[str]:
+        return super().snakemake(*arguments, environment=self.jobs, **config)
 
     def shown(self) -> dict[str, bytes]:
         """What a person sees of the study, timings left out."""
@@ -58,10 +63,11 @@ class Frail(Checkout):
 def frail(tmp_path_factory, tiny_model, tiny_files):
     """Went through undisturbed once."""
     made = Frail(tmp_path_factory.mktemp("frail"), tiny_model, tiny_files)
-    result = made.snakemake()
-    assert result.returncode == 0, result.stdout
-    made.undisturbed = made.shown()
-    return made
+    with shared_job_server(made.folder) as made.jobs:
+        result = made.snakemake()
+        assert result.returncode == 0, result.stdout
+        made.undisturbed = made.shown()
+        yield made
 
 
 @pytest.fixture(scope="module")
