@@ -23,12 +23,12 @@ test: .venv/.dev  ## all tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone tests/bench
 
-# The wheel itself, beside the oldest releases that it is for.
+# The wheel itself, beside the oldest releases that it is for. None of these tests waits: two files at once keep two cores busy.
 test-oldest: .venv/.dev .venv-oldest/.installed  ## the library's tests beside sentence-transformers 5.7 and transformers 4.57
 	rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	.venv-oldest/bin/python $(INSTALL) --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
-	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile $(OLDEST_TESTS)
+	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
 OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deployments/builders/test_onnx.py tests/deployments/builders/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
 
 # FUZZ multiplies what `make test` tries; another QATLAB_FUZZ_SEED generates other inputs.

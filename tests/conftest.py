@@ -38,7 +38,7 @@ needs_optimum = pytest.mark.skipif(
 )
 
 
-LONGEST_FIRST = ("workflow", "training", "deploy", "stages", "losses")  # folders
+LONGEST_FIRST = ("workflow", "training", "stages", "builders", "bench", "losses")  # folders
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
