@@ -49,9 +49,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """Collect no garbage while test files import libraries: it would free next to nothing, and takes a sixth of the time."""
+    gc.disable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Exempt imported libraries from garbage collection: each collection that a trainer requests would scan them for a second."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -289,8 +289,12 @@ def _limit_threads() -> None:
 def preload(arguments: Sequence[str]) -> None:
     """Import what a stage needs of other libraries; of qatlab nothing, which may change while a workflow runs."""
     with_torch = bool(arguments) and arguments[0] in TORCH_STAGES
-    for module in (*PRELOADED, *(PRELOADED_WITH_TORCH if with_torch else ())):
-        importlib.import_module(module)
+    gc.disable()  # collections while modules are imported free next to nothing, and take a sixth of the time
+    try:
+        for module in (*PRELOADED, *(PRELOADED_WITH_TORCH if with_torch else ())):
+            importlib.import_module(module)
+    finally:
+        gc.enable()
 
 
 def open_to_workers() -> None:
