@@ -1,9 +1,6 @@
 """Published studies at full scale, from the hub to scores: miniatures of its models and data under their true ids, on loopback."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -11,6 +8,8 @@ import pytest
 import miniatures
 from conftest import PROJECT
 from hub_server import Hub, card, nano, serve
+from hub_stages import forked_stages
+from qatlab.fork_server import PRELOADED, PRELOADED_WITH_TORCH
 from qatlab.plan.study import load_study
 
 SENTENCES = [f"sentence number {i} tells of {word}" for i in range(8) for word in ("rain", "snow", "wind", "fog")]
@@ -62,24 +61,6 @@ STUDIES = {
         "task.fineweb_first.split='train[:12]'",
     ],
 }
-# All stages of a study in one process, which is a fork of one that has imported the libraries. Read from standard input, a line per
-# study: the file of its commands, and one for what it prints. Printed: the exit code of each.
-ALL_STAGES = """
-import json, os, sys
-from qatlab.__main__ import main
-from qatlab.fork_server import preload
-preload(["train"])
-for line in sys.stdin:
-    commands, output = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT), 2)
-        for command in json.load(open(commands)):
-            if main(command):
-                sys.exit(f"failed: {command}")
-        sys.exit(0)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -118,23 +99,14 @@ def hub(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(hub, tmp_path_factory):
-    """Runs stages of studies with the hub."""
-    cache = tmp_path_factory.mktemp("cache")
-    names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "0"}
-    with subprocess.Popen(
-        [sys.executable, "-c", ALL_STAGES],
-        env={**os.environ, **names},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        yield process
+def stages(hub, tmp_path_factory):
+    with forked_stages(hub.address, tmp_path_factory.mktemp("home"), *PRELOADED, *PRELOADED_WITH_TORCH) as run:
+        yield run
 
 
 @pytest.fixture
-def run(server, tmp_path):
-    """Runs every stage of a plan by its command; returns the exit code and what was printed."""
+def run(stages, tmp_path):
+    """Runs every stage of a plan by its command, all in one process; returns that."""
 
     def every_stage(plan):
         commands = []
@@ -146,11 +118,7 @@ def run(server, tmp_path):
                 part for role, made in artifact.inputs.items() for part in ("--input", f"{role}={tmp_path / made}")
             ]
             commands.append([artifact.kind, "--config", str(config), *given, "--output", str(tmp_path / path)])
-        (tmp_path / "commands.json").write_text(json.dumps(commands))
-        files = [str(tmp_path / "commands.json"), str(tmp_path / "printed.txt")]
-        server.stdin.write(json.dumps(files) + "\n")
-        server.stdin.flush()
-        return int(server.stdout.readline()), (tmp_path / "printed.txt").read_text()
+        return stages(*commands)
 
     return every_stage
 
@@ -159,8 +127,8 @@ def run(server, tmp_path):
 def test_a_study_at_full_scale_runs_on_what_the_hub_has(run, tmp_path, study):
     full, plan = load_study(PROJECT / "conf", study), load_study(PROJECT / "conf", study, overrides=STUDIES[study])
     assert _on_hub(plan) == _on_hub(full)
-    code, printed = run(plan)
-    assert code == 0, printed[-3000:]
+    result = run(plan)
+    assert result.returncode == 0, result.stderr[-3000:]
     for path, artifact in plan.artifacts.items():
         if artifact.kind.startswith("score"):
             assert len(json.loads((tmp_path / path / "scores.json").read_text())["scores"]) >= 1
