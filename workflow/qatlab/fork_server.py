@@ -31,7 +31,7 @@ ADDRESS = "QATLAB_FORK_SERVER"  # environment variable: the socket's path
 OF_JOB = "QATLAB_FORK_SERVER_OF_JOB"  # the same in a forked job, for the processes that it starts itself
 WORKER = "worker"  # the first argument of a process of a distributed training
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-TORCH_STAGES = ("train", "deploy", "encode", WORKER)
+TORCH_STAGES = ("model", "train", "deploy", "encode", WORKER)
 # A forked process lacks the threads of its parent. Those of OpenBLAS and Arrow start again in it; ONNX Runtime, which also starts
 # one when it is imported, is left to the jobs.
 PRELOADED = ("faiss", "numpy", "pandas", "pyarrow.parquet", "pydantic.main", "pydantic.type_adapter", "scipy.stats")
