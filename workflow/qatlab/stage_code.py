@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -74,18 +74,28 @@ def _module(name: str) -> dict[str, Any]:
 
 @cache
 def _modules() -> dict[str, dict[str, Any]]:
-    """The meaning and the imports of each module of qatlab, by its name; remembered by the content of all of them."""
-    texts = {_name(file): file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py"))}
-    digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()
+    """The meaning and the imports of each module of qatlab, by its name.
 
-    def parse() -> dict[str, dict[str, Any]]:
-        return {
-            module: {"meaning": hashlib.sha256(meaning(text).encode()).hexdigest(), "imports": _imports(text)}
-            for module, text in texts.items()
-        }
+    They are remembered for each folder by the content of its files, so that an edited file is parsed anew with its folder only,
+    and by the names of all modules, which decide what is an import.
+    """
+    texts = {file: file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py"))}
+    names = [_name(file) for file in texts]
+    folders: dict[Path, dict[str, str]] = {}
+    for file, name in zip(texts, names, strict=True):
+        folders.setdefault(file.parent, {})[name] = texts[file]
+    found: dict[str, dict[str, Any]] = {}
+    for of_folder in folders.values():
+        digest = hashlib.sha256(repr([names, of_folder]).encode()).hexdigest()
+        found |= remembered(f"meaning of modules {digest} {sys.version_info[:2]}", [], partial(_parse, of_folder))
+    return found
 
-    modules: dict[str, dict[str, Any]] = remembered(f"meaning of modules {digest} {sys.version_info[:2]}", [], parse)
-    return modules
+
+def _parse(texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+    return {
+        module: {"meaning": hashlib.sha256(meaning(text).encode()).hexdigest(), "imports": _imports(text)}
+        for module, text in texts.items()
+    }
 
 
 def _imports(text: str) -> list[str]:
