@@ -6,7 +6,7 @@ PIP := $(BIN)/python $(INSTALL)
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
-.PHONY: study report test test-oldest fuzz bench chaos lint format audit lock clean help
+.PHONY: study report test test-oldest fuzz bench chaos lint lint-types lint-rest format audit lock clean help
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -23,12 +23,13 @@ test: .venv/.dev  ## run all tests
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -m alone tests/bench
 
-# These tests run against the wheel, in an environment with the oldest supported releases.
+# These tests run against the wheel, in an environment with the oldest supported releases. None of them waits, so that two processes
+# keep two cores busy.
 test-oldest: .venv/.dev .venv-oldest/.installed  ## run the library's tests with sentence-transformers 5.7 and transformers 4.57
 	rm -rf dist && $(BIN)/python -m build --no-isolation --outdir dist . > /dev/null
 	.venv-oldest/bin/python $(INSTALL) --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
-	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile $(OLDEST_TESTS)
+	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
 OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deployments/builders/test_onnx.py tests/deployments/builders/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
 
 # FUZZ multiplies the number of inputs that `make test` generates; another QATLAB_FUZZ_SEED generates other inputs.
@@ -44,10 +45,15 @@ chaos: .venv/.dev  ## kill a study 66 times at random moments of every stage, an
 	CHAOS=results/chaos.csv QATLAB_KILLS=66 $(BIN)/python -m pytest tests/workflow/test_killed.py tests/workflow/test_slurm.py
 	@cat results/chaos.csv
 
-lint: .venv/.dev  ## run ruff, mypy, import-linter, snakefmt and snakemake --lint
+lint: lint-types lint-rest  ## run ruff, mypy, import-linter, snakefmt and snakemake --lint
+
+# A target of its own, so that `make --jobs 2 lint` runs mypy and the other checks at the same time.
+lint-types: .venv/.dev
+	$(BIN)/mypy
+
+lint-rest: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint

@@ -3,19 +3,23 @@
 import json
 import os
 import re
+import select
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 from conftest import PROJECT
 from planted import PLANTED
+from qatlab.fork_server import ADDRESS
 
 PARTS = ("Snakefile", "workflow", "conf", "envs", "profiles")
 NOTHING = "Nothing to be done"
+PATIENCE = 1200  # seconds that a run may take
 TIMED = ("cost", "search", "pareto")  # tables with timings; all other tables are reproducible
 
 # One thread per job, so that results do not depend on the cores of the machine.
@@ -55,6 +59,13 @@ def tiny_study(folder: Path, model: Path, files: Path, methods: str = "[untraine
     return folder
 
 
+def same_study(folder: Path, other: Path) -> Path:
+    """Copy the project to a folder with the study `tiny` of another copy, but without its results; return the folder."""
+    copy_project(folder)
+    shutil.copyfile(other / "conf" / "study" / "tiny.yaml", folder / "conf" / "study" / "tiny.yaml")
+    return folder
+
+
 def command(*arguments: str, study: str = "tiny", **config: str) -> list[str]:
     """Return the command that runs Snakemake on a study."""
     settings = [f"{key}={value}" for key, value in config.items() if value]
@@ -69,44 +80,72 @@ def environment(more: Mapping[str, str] = {}) -> dict[str, str]:
 def snakemake(
     folder: Path, *arguments: str, more: Mapping[str, str] = {}, **config: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run the study; return its exit code and output. Dry runs are forks of a process that has imported Snakemake."""
-    if "-n" in arguments and not more:
-        return dry_run(folder, command(*arguments, **config), environment(more))
+    """Run the study; return its exit code and output. It runs in a fork, except with variables that Python reads when it starts."""
+    words, variables = command(*arguments, **config), environment(more)
+    if not any(name.startswith(("PYTHON", "LC_")) for name in more):
+        return forked(folder, words, variables)
     return subprocess.run(
-        command(*arguments, **config),
+        words,
         cwd=folder,
-        env=environment(more),
+        env=variables,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        timeout=1200,
+        timeout=PATIENCE,
     )
 
 
-def dry_run(folder: Path, words: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in a fork of a process that has imported it; return what `subprocess.run` would."""
-    server = _forking()
+def forked(folder: Path, words: list[str], variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a fork of a process that has imported it; return what `subprocess.run` would.
+
+    Args:
+        folder: the working directory.
+        words: a command like that of `command`, which begins with the Python interpreter that runs Snakemake.
+        variables: all environment variables.
+    """
+    server = _forking(str(words[0]))
     assert server.stdin is not None
     assert server.stdout is not None
     with tempfile.NamedTemporaryFile("r") as output:
-        arguments = words[words.index("snakemake") + 1 :]
         request = {
             "folder": str(folder),
-            "arguments": arguments,
+            "arguments": words[words.index("snakemake") + 1 :],
             "environment": dict(variables),
             "output": output.name,
         }
         server.stdin.write(json.dumps(request) + "\n")
         server.stdin.flush()
+        ended, _, _ = select.select([server.stdout], [], [], PATIENCE)
+        if not ended:
+            raise subprocess.TimeoutExpired(words, PATIENCE, output.read())
         code = int(server.stdout.readline())
         return subprocess.CompletedProcess(words, code, output.read())
 
 
 @cache
-def _forking() -> subprocess.Popen[str]:
-    """Start the process that forks, once per test process; it ends when its standard input closes."""
+def _forking(python: str) -> subprocess.Popen[str]:
+    """Start the process that forks, once per test process and interpreter; it ends when its standard input closes."""
     file = Path(__file__).with_name("forked_snakemake.py")
-    return subprocess.Popen([sys.executable, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([python, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def shared_job_server(folder: Path) -> Iterator[dict[str, str]]:
+    """Start one server of jobs for all runs of a copy of the project; yield the environment variables with which they use it.
+
+    Without them, each run starts a server of its own, which imports PyTorch.
+    """
+    code = (
+        "import os, sys; from qatlab import fork_server; fork_server.start();"
+        "print(os.environ[fork_server.ADDRESS], flush=True); sys.stdin.read()"
+    )
+    variables = environment({"PYTHONPATH": str(folder / "workflow")})
+    variables.pop(ADDRESS, None)
+    with subprocess.Popen(
+        [sys.executable, "-c", code], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        yield {ADDRESS: process.stdout.readline().strip()}
 
 
 def tables(folder: Path) -> dict[str, bytes]:

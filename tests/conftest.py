@@ -1,8 +1,10 @@
 """Fixtures: a tiny model, pairs and a retrieval task, all of them generated, so that no test needs a network."""
 
+import fcntl
 import gc
 import json
 import os
+import shutil
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,7 +38,7 @@ needs_optimum = pytest.mark.skipif(
 )
 
 
-LONGEST_FIRST = ("workflow", "training", "deploy", "stages", "losses")  # folders of tests by duration
+LONGEST_FIRST = ("workflow", "training", "stages", "builders", "bench", "losses")  # folders of tests by duration
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -47,9 +49,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         )
 
 
+def pytest_collection(session: pytest.Session) -> None:
+    """Disable garbage collection while test files import libraries: it frees almost nothing and takes a sixth of the time."""
+    gc.disable()
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Exempt imported libraries from garbage collection: each collection that a trainer starts would scan them for a second."""
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -116,6 +124,17 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, 
     modules = [transformer, Pooling(32, pooling_mode="mean"), Normalize()]
     SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(target), create_model_card=False)
     return target
+
+
+@pytest.fixture(scope="session")
+def tiny_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the tiny model exported to ONNX; a test that changes a file copies the folder first."""
+    from qatlab.deployments.builders.onnx_export import export
+    from qatlab.deployments.onnx import OnnxDeployment
+
+    folder = tmp_path_factory.mktemp("tiny_onnx") / "model"
+    export(tiny_model, folder, OnnxDeployment(backend="onnx"))
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -211,10 +230,20 @@ def tiny_decoder_folder(tiny_decoder: "DecoderConfig", tmp_path_factory: pytest.
 
 @pytest.fixture(scope="session")
 def undisturbed(tiny_model: Path, tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the project with the study `tiny` and its results, with which other runs of the study are compared."""
+    """Return a copy of the project with the study `tiny` and its results, with which other runs of the study are compared.
+
+    The first process of pytest-xdist that needs the copy creates it for all processes. Tests must not change it.
+    """
     from checkouts import snakemake, tiny_study
 
-    folder = tiny_study(tmp_path_factory.mktemp("undisturbed"), tiny_model, tiny_files)
-    result = snakemake(folder, "--cores", "2")
-    assert result.returncode == 0, result.stdout
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
+    finished = folder.with_name("undisturbed.finished")
+    with folder.with_name("undisturbed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            result = snakemake(tiny_study(folder, tiny_model, tiny_files, "[baseline]"), "--cores", "2")
+            assert result.returncode == 0, result.stdout
+            finished.touch()
     return folder

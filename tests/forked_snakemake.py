@@ -1,4 +1,4 @@
-"""Server that runs Snakemake in forks of a process that has imported it, because imports take half the time of a dry run.
+"""Server that runs Snakemake in forks of a process that has imported it, so that no run imports it again.
 
 It reads one JSON object per line from standard input: `folder`, `arguments`, `environment`, and `output`, the file for the output.
 It prints one exit code per line. Only libraries are imported in advance; the workflow's code is that of each checkout.
@@ -26,15 +26,8 @@ def run(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = ["snakemake", *request["arguments"]]
-    code = 1
-    try:
-        snakemake.cli.main()
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    snakemake.cli.main()
+    sys.exit(0)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>"]
 GEMMA = {
-    "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 6, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "hidden_size": 128, "intermediate_size": 256, "num_attention_heads": 2, "num_key_value_heads": 1,
+    "num_hidden_layers": 2, "layer_types": ["sliding_attention", "full_attention"],  # one layer of each type
     "head_dim": 64, "query_pre_attn_scalar": 64, "sliding_window": 32, "max_position_embeddings": 256,
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from qatlab import remembered, stage_code
 from qatlab.__main__ import STAGES
 from qatlab.families import parts
 from qatlab.families.parts import card_modules, part_name
+from qatlab.meaning import meaning
 from qatlab.stage_code import PACKAGE, stage_modules
 
 # By name, a stage and the modules of its code that it does not import by name: those of model families.
@@ -73,12 +74,18 @@ def test_scoring_never_imports_torch():
     assert not {"quantization/fake.py", "quantization/estimators.py"} & names("score of embedding")
 
 
+@pytest.fixture(scope="module")
+def cache_folder(tmp_path_factory):
+    """Return the folder of the cache of parsed modules, which all tests of this file share."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def package(tmp_path, monkeypatch, cache_folder):
     """A copy of the package whose files may be edited."""
     shutil.copytree(PACKAGE, tmp_path / "qatlab", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(stage_code, "PACKAGE", tmp_path / "qatlab")
-    monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / "cache")
+    monkeypatch.setattr(remembered, "user_cache_path", lambda name: cache_folder)
     yield tmp_path / "qatlab"
     stage_code._modules.cache_clear()
 
@@ -144,3 +151,13 @@ def test_a_second_plan_parses_no_module(package, monkeypatch):
     first = codes()
     monkeypatch.setattr(stage_code, "meaning", None)
     assert codes() == first
+
+
+def test_a_plan_after_an_edit_parses_the_modules_of_one_folder(package, monkeypatch):
+    first = codes()
+    parsed = []
+    monkeypatch.setattr(stage_code, "meaning", lambda text: parsed.append(text) or meaning(text))
+    file = package / "stages" / "drift.py"
+    file.write_text(file.read_text() + "EDITED = 1\n")
+    assert {job for job, code in codes().items() if code != first[job]} == {"drift"}
+    assert sorted(parsed) == sorted(path.read_text() for path in file.parent.glob("*.py"))

@@ -5,7 +5,6 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
-from sentence_transformers import SentenceTransformer
 
 from qatlab.bench import bootstrap, clip, evaluation, quantize, score_memory, score_startup, search, workflow
 from qatlab.bench.row import Row, in_turns
@@ -15,9 +14,11 @@ from qatlab.errors import UserError
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.quantization import quantize_embeddings
 
-pytestmark = pytest.mark.alone
+# The mark of tests that measure wall time, which other processes would disturb; the others measure memory, CPU time or nothing.
+alone = pytest.mark.alone
 
 
+@alone
 def test_in_turns_takes_medians_of_interleaved_calls():
     calls = []
 
@@ -75,6 +76,9 @@ def test_the_percentile_of_a_small_weight_is_torchs():
 
 def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model, tmp_path, monkeypatch):
     """The benchmark of the default grid runs, and the evaluator's metric in float32 equals that of the stage."""
+    # Imported here because the tests that run alone do not need it.
+    from sentence_transformers import SentenceTransformer
+
     defaults = EvaluateConfig()
     assert (defaults.metrics, defaults.precisions) == (evaluation.METRICS, evaluation.PRECISIONS)
     monkeypatch.setattr(evaluation, "PACKAGES", ("networkx",))
@@ -134,11 +138,13 @@ def test_memory_is_that_of_a_process_which_scores(tmp_path):
     assert set(scores["scoring"]) == {"dot", "dequantized", "hamming", "rabitq"}
 
 
+@alone
 def test_the_score_stage_starts_without_torch():
     (row,) = score_startup.measure_score_startup(starts=1)
     assert 0 < row.ours < 10
 
 
+@alone
 def test_intervals_of_a_table_are_timed():
     (row,) = bootstrap.measure_bootstrap(tasks=2, queries=5)
     assert row.bound == 1

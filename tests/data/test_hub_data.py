@@ -1,29 +1,49 @@
 """Data sets and tasks of the hub, through the hub's and datasets' own clients and a server on loopback that implements its protocol."""
 
 import json
-import os
+import shutil
 import subprocess
 import sys
+from collections import Counter
 
 import pandas as pd
 import pytest
 
 from hub_server import COMMIT, OTHER_COMMIT, Hub, card, nano, serve
+from hub_stages import forked_stages, variables
 from qatlab.job import JobDescription
 
-# A stage as its command runs it, but for the length of waits.
-STAGE = """
-import sys, time
-sleep = time.sleep
-time.sleep = lambda seconds: sleep(min(seconds, 0.01))
-from qatlab.__main__ import main
-sys.exit(main(sys.argv[1:]))
-"""
 NANO = "someone/NanoTest"
 
 
+def as_new(served, home, datasets):
+    """Reset the hub to these data sets without faults, and empty the cache of its client; return the hub."""
+    served.datasets, served.main, served.faults, served.requests = datasets, {}, {}, Counter()
+    shutil.rmtree(home)
+    home.mkdir()
+    return served
+
+
+@pytest.fixture(scope="module")
+def served():
+    with serve(Hub()) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def stages(served, home):
+    with forked_stages(served.address, home, "datasets", "pandas") as run:
+        yield run
+
+
 @pytest.fixture
-def hub(tmp_path):
+def hub(served, home, tmp_path):
+    """Return the hub in its initial state, with an empty cache of its client."""
     pairs = tmp_path / "gooaq"
     (pairs / "pair").mkdir(parents=True)
     rows = [{"question": f"what is {i}?", "answer": f"the number {i}"} for i in range(20)]
@@ -37,22 +57,22 @@ def hub(tmp_path):
     old = nano(tmp_path / "nano_old", ["an apple", "a pear", "a plum", "a fig"])
     new = nano(tmp_path / "nano_new", ["a horse", "a cow", "a hen", "a dog", "a cat"])
     datasets = {"someone/gooaq": pairs, "someone/imdb": imdb, NANO: {COMMIT: old, OTHER_COMMIT: new}}
-    with serve(Hub(datasets=datasets)) as served:
-        yield served
+    return as_new(served, home, datasets)
 
 
 @pytest.fixture
-def stage(hub, tmp_path):
+def stage(hub, home, stages, tmp_path):
     """Runs a stage by its command and returns the process; its output folder is tmp_path/<label>."""
 
     def run(kind, config, label="out", **environment):
         description = JobDescription(kind=kind, name=label, label=label, config=config, inputs={}, origin="hub")
         (tmp_path / f"{label}.json").write_text(description.model_dump_json())
-        names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
-        options = ["--config", tmp_path / f"{label}.json", "--output", tmp_path / label]
+        words = [kind, "--config", str(tmp_path / f"{label}.json"), "--output", str(tmp_path / label)]
+        if not environment:
+            return stages(words)
         return subprocess.run(
-            [sys.executable, "-c", STAGE, kind, *options],
-            env={**os.environ, **names, **environment},
+            [sys.executable, "-m", "qatlab", *words],
+            env={**variables(hub.address, home), **environment},
             capture_output=True,
             text=True,
             timeout=120,

@@ -1,14 +1,12 @@
 """Translations and texts of the hub, as OPUS-100, WMT24++ and WikiText lay them out, through a server on loopback."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
 
 from hub_server import COMMIT, Hub, card, serve
+from hub_stages import forked_stages
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.plan.artifacts import Artifact
@@ -51,8 +49,14 @@ def hub(tmp_path_factory):
         yield served
 
 
+@pytest.fixture(scope="module")
+def stages(hub, tmp_path_factory):
+    with forked_stages(hub.address, tmp_path_factory.mktemp("home"), "datasets", "pandas") as run:
+        yield run
+
+
 @pytest.fixture
-def stage(hub, tmp_path):
+def stage(stages, tmp_path):
     """Runs a stage by its command and returns the process; its output folder is tmp_path/out."""
 
     def run(kind, config):
@@ -60,18 +64,7 @@ def stage(hub, tmp_path):
         config = {**name, **config.model_dump(mode="json")}
         description = JobDescription(kind=kind, name="mine", label="mine", config=config, inputs={}, origin="hub")
         (tmp_path / "mine.json").write_text(description.model_dump_json())
-        names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
-        command = [
-            sys.executable,
-            "-m",
-            "qatlab",
-            kind,
-            "--config",
-            tmp_path / "mine.json",
-            "--output",
-            tmp_path / "out",
-        ]
-        return subprocess.run(command, env={**os.environ, **names}, capture_output=True, text=True, timeout=120)
+        return stages([kind, "--config", str(tmp_path / "mine.json"), "--output", str(tmp_path / "out")])
 
     return run
 

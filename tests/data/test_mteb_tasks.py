@@ -1,16 +1,14 @@
 """Tasks of mteb by name: their metadata, and their texts, which mteb itself loads from a hub on loopback."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_hub_data import STAGE
+from test_hub_data import as_new
 
 from hub_server import OTHER_COMMIT, Hub, card, serve
+from hub_stages import forked_stages
 from qatlab.data.mteb_tasks import look_up
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
@@ -51,8 +49,26 @@ def retrieval(folder, split, candidates=False):
     return folder
 
 
+@pytest.fixture(scope="module")
+def served():
+    with serve(Hub()) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def stages(served, home):
+    with forked_stages(served.address, home, "mteb", "pandas") as run:
+        yield run
+
+
 @pytest.fixture
-def hub(tmp_path):
+def hub(served, home, tmp_path):
+    """Return the hub in its initial state, with an empty cache of its client."""
     pairs = tmp_path / "stsb"
     pairs.mkdir()
     rows = [{"sentence1": f"a {i}", "sentence2": f"b {i}", "score": i / 2} for i in range(8)]
@@ -63,22 +79,17 @@ def hub(tmp_path):
         SCIDOCS.dataset: {SCIDOCS.revision: retrieval(tmp_path / "scidocs", SCIDOCS.split, candidates=True)},
         STSB.dataset: {STSB.revision: pairs},
     }
-    with serve(Hub(datasets=datasets)) as served:
-        yield served
+    return as_new(served, home, datasets)
 
 
 @pytest.fixture
-def task(hub, tmp_path):
+def task(hub, stages, tmp_path):
     def run(name, label="out", **more):
         config = {"task": "theirs", "source": "mteb", "name": name, **more}
         description = JobDescription(kind="task", name=label, label=label, config=config, inputs={}, origin={})
         (tmp_path / f"{label}.json").write_text(description.model_dump_json())
-        names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
-        options = ["--config", tmp_path / f"{label}.json", "--output", tmp_path / label]
-        result = subprocess.run(
-            [sys.executable, "-c", STAGE, "task", *options], env={**os.environ, **names}, capture_output=True, text=True
-        )
-        return result, tmp_path / label
+        words = ["task", "--config", str(tmp_path / f"{label}.json"), "--output", str(tmp_path / label)]
+        return stages(words), tmp_path / label
 
     return run
 

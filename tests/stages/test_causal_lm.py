@@ -181,8 +181,10 @@ def test_translations_are_learnt(inputs, tmp_path):
 
 def test_extra_steps_are_taken(inputs, tmp_path):
     assert len(trained(inputs, tmp_path / "out", {"extra_steps": 0.25})) == 15  # of 12
-    whole = len(trained(inputs, tmp_path / "epoch", {}, max_steps=None))
-    assert len(trained(inputs, tmp_path / "longer", {"extra_steps": 1.0}, max_steps=None)) == 2 * whole
+    whole = len(trained(inputs, tmp_path / "epoch", data="translation", max_steps=None))
+    assert whole == 12  # of 96 rows in batches of 8
+    longer = trained(inputs, tmp_path / "longer", {"extra_steps": 1.0}, data="translation", max_steps=None)
+    assert len(longer) == 2 * whole
 
 
 def test_the_clock_may_end_it(inputs, tmp_path):

@@ -33,15 +33,22 @@ def texts(pairs):
 
 @pytest.fixture(scope="module")
 def encoded(tiny_model, training_data, texts, tmp_path_factory):
-    """Deploys and encodes as the stages do; gives the embeddings and the folder of the encoding."""
+    """Deploy and encode as the stages do, once per configuration; return the embeddings and the folder of the encoding."""
     folder = tmp_path_factory.mktemp("line")
     (folder / "model").mkdir()
     (folder / "model" / "model").symlink_to(tiny_model)
     (folder / "texts").mkdir()
     pd.DataFrame({"id": map(str, range(len(texts))), "text": texts}).to_parquet(folder / "texts" / "documents.parquet")
     artifacts = {"model": folder / "model", "data": training_data}
+    results = {}
 
     def run(name, config):
+        key = json.dumps(config, sort_keys=True)
+        if key not in results:
+            results[key] = run_stages(name, config)
+        return results[key]
+
+    def run_stages(name, config):
         for kind in ("deploy", "encode"):
             (folder / f"{kind}-{name}").mkdir()
         deployed, output = folder / f"deploy-{name}", folder / f"encode-{name}"

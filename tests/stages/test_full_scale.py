@@ -1,9 +1,6 @@
 """Published studies at full scale, from the hub to scores: miniatures of its models and data under their true ids, on loopback."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pandas as pd
 import pytest
@@ -11,6 +8,8 @@ import pytest
 import miniatures
 from conftest import PROJECT
 from hub_server import Hub, card, nano, serve
+from hub_stages import forked_stages
+from qatlab.fork_server import PRELOADED, PRELOADED_WITH_TORCH
 from qatlab.plan.study import load_study
 
 SENTENCES = [f"sentence number {i} tells of {word}" for i in range(8) for word in ("rain", "snow", "wind", "fog")]
@@ -62,14 +61,6 @@ STUDIES = {
         "task.fineweb_first.split='train[:12]'",
     ],
 }
-# All stages of a study in one process, so that libraries are imported once.
-ALL_STAGES = """
-import json, sys
-from qatlab.__main__ import main
-for command in json.load(open(sys.argv[1])):
-    if main(command):
-        sys.exit(f"failed: {command}")
-"""
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +98,15 @@ def hub(tmp_path_factory):
         yield served
 
 
+@pytest.fixture(scope="module")
+def stages(hub, tmp_path_factory):
+    with forked_stages(hub.address, tmp_path_factory.mktemp("home"), *PRELOADED, *PRELOADED_WITH_TORCH) as run:
+        yield run
+
+
 @pytest.fixture
-def run(hub, tmp_path):
-    """Runs every stage of a plan by its command; returns the process."""
+def run(stages, tmp_path):
+    """Return a function that runs every stage of a plan by its command, all in one process, and returns that process."""
 
     def every_stage(plan):
         commands = []
@@ -121,15 +118,7 @@ def run(hub, tmp_path):
                 part for role, path in artifact.inputs.items() for part in ("--input", f"{role}={tmp_path / path}")
             ]
             commands.append([artifact.kind, "--config", str(config), *given, "--output", str(tmp_path / path)])
-        (tmp_path / "commands.json").write_text(json.dumps(commands))
-        names = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "cache"), "HF_HUB_OFFLINE": "0"}
-        return subprocess.run(
-            [sys.executable, "-c", ALL_STAGES, str(tmp_path / "commands.json")],
-            env={**os.environ, **names},
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        return stages(*commands)
 
     return every_stage
 

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from killing import Killed, at_step, kill
+from qatlab.__main__ import main
 from qatlab.artifact import checkpoint_folder, sha256_of, write_json
 from qatlab.errors import Stopped, UserError
 from qatlab.job import JobDescription
@@ -199,17 +200,14 @@ def test_an_invalid_interval_is_one_line(inputs, tmp_path, monkeypatch, value):
         trained(inputs, tmp_path / "tried", description({}))
 
 
-def command(inputs, folder, stage, job_description):
-    write_json(folder / "config.json", job_description.model_dump())
-    roles = [word for role, path in inputs.items() for word in ("--input", f"{role}={path}")]
-    return [sys.executable, "-m", "qatlab", stage, "--config", folder / "config.json", *roles, "--threads", "2"]
-
-
-def test_the_command_survives_sigkill_and_leaves_no_checkpoint_when_complete(inputs, tmp_path):
+def test_the_command_survives_sigkill_and_leaves_no_checkpoint_when_complete(inputs, tmp_path, capsys):
+    """Only the training that is killed needs its own process; those before and after it run the command in this process."""
     job_description = description({"embedding_quantization": {"precisions": INT8}}, num_train_epochs=10)
-    words = command(inputs, tmp_path, "train", job_description)
-    assert subprocess.run([*words, "--output", tmp_path / "uninterrupted"]).returncode == 0
-    process = subprocess.Popen([*words, "--output", tmp_path / "killed"])
+    write_json(tmp_path / "config.json", job_description.model_dump())
+    roles = [word for role, path in inputs.items() for word in ("--input", f"{role}={path}")]
+    words = ["train", "--config", str(tmp_path / "config.json"), *roles, "--threads", "2", "--output"]
+    assert main([*words, str(tmp_path / "uninterrupted")]) == 0
+    process = subprocess.Popen([sys.executable, "-m", "qatlab", *words, str(tmp_path / "killed")])
     checkpoints = checkpoint_folder(tmp_path / "killed")
     until = time.monotonic() + 120
     while not list(checkpoints.glob("checkpoint-?*/complete.json")) and time.monotonic() < until:
@@ -217,11 +215,10 @@ def test_the_command_survives_sigkill_and_leaves_no_checkpoint_when_complete(inp
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert not (tmp_path / "killed").exists()
-    again = subprocess.run([*words, "--output", tmp_path / "killed"], stderr=subprocess.PIPE, text=True)
-    assert again.returncode == 0
-    assert "resuming from checkpoint-" in again.stderr
-    files = ("model/model.safetensors", "log.csv")
-    for name in files:
+    capsys.readouterr()
+    assert main([*words, str(tmp_path / "killed")]) == 0
+    assert "resuming from checkpoint-" in capsys.readouterr().err
+    for name in ("model/model.safetensors", "log.csv"):
         assert sha256_of(tmp_path / "uninterrupted" / name) == sha256_of(tmp_path / "killed" / name)
     assert not checkpoints.exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

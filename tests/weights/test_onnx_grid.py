@@ -73,11 +73,10 @@ def test_the_gradient_is_straight_through_and_the_dtype_stays(quantizer, dtype):
 
 
 @pytest.fixture(scope="module")
-def deployed(tiny_model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("onnx")
-    export(tiny_model, folder / "float", OnnxDeployment(backend="onnx"))
-    quantize(folder / "float", folder / "int8", DynamicQuantization())
-    return folder / "int8"
+def deployed(tiny_onnx, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("onnx") / "int8"
+    quantize(tiny_onnx, folder, DynamicQuantization())
+    return folder
 
 
 def test_weights_and_tables_are_those_of_the_deployed_file(tiny_model, deployed):

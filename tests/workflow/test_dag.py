@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from checkouts import NOTHING, PARTS, Checkout, command, dry_run, environment, snakemake
+from checkouts import NOTHING, PARTS, Checkout, command, environment, forked, snakemake
 from failing import check_nothing_is_blank, read, shown_without
 from hub_server import serve
 from hub_uploads import READER, WRITER, UploadHub
@@ -321,9 +321,9 @@ def test_a_second_run_does_nothing(finished):
 def test_a_forked_dry_run_prints_what_a_process_of_its_own_does(finished):
     words, variables = command("-n", "--cores", "2"), environment()
     alone = subprocess.run(words, cwd=finished.folder, env=variables, capture_output=True, text=True)
-    forked = dry_run(finished.folder, words, variables)
-    assert forked.returncode == alone.returncode == 0
-    assert sorted(forked.stdout.splitlines()) == sorted((alone.stdout + alone.stderr).splitlines())
+    fork = forked(finished.folder, words, variables)
+    assert fork.returncode == alone.returncode == 0
+    assert sorted(fork.stdout.splitlines()) == sorted((alone.stdout + alone.stderr).splitlines())
 
 
 def test_touching_configuration_or_data_does_nothing(finished, tiny_files):

@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from checkouts import Checkout
+from checkouts import Checkout, shared_job_server
 
 STUDY = """
 # @package _global_
@@ -42,6 +43,10 @@ class Frail(Checkout):
         self.method = conf / "method" / "hot.yaml"
         self.mended = (conf / "method" / "ste.yaml").read_text().replace("name: ste\n", "name: hot\n")
         self.method.write_text(self.mended)
+        self.jobs: dict[str, str] = {}
+
+    def snakemake(self, *arguments: str, **config: str) -> subprocess.CompletedProcess[str]:
+        return super().snakemake(*arguments, environment=self.jobs, **config)
 
     def shown(self) -> dict[str, bytes]:
         """What a person sees of the study, timings left out."""
@@ -58,10 +63,11 @@ class Frail(Checkout):
 def frail(tmp_path_factory, tiny_model, tiny_files):
     """Went through undisturbed once."""
     study = Frail(tmp_path_factory.mktemp("frail"), tiny_model, tiny_files)
-    result = study.snakemake()
-    assert result.returncode == 0, result.stdout
-    study.undisturbed = study.shown()
-    return study
+    with shared_job_server(study.folder) as study.jobs:
+        result = study.snakemake()
+        assert result.returncode == 0, result.stdout
+        study.undisturbed = study.shown()
+        yield study
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from checkouts import NOTHING, command, environment, snakemake, tables, tiny_study
+from checkouts import NOTHING, command, environment, same_study, snakemake, tables
 
 KILLS = int(os.environ.get("QATLAB_KILLS", "8"))
 SEED = int(os.environ.get("QATLAB_KILLS_SEED", "0"))
@@ -48,11 +48,9 @@ def hear_interrupts() -> None:
 def kill(folder: Path, stage: str, victim: str, number: signal.Signals, after: float) -> str:
     """Starts the study and kills it some time after a job of the stage has begun; whether that ran still."""
     arguments = ["--cores", "2"]
-    pending = subprocess.run(
-        command("-n", "--quiet", *arguments), cwd=folder, env=environment(), capture_output=True, text=True
-    )
-    assert pending.returncode == 0, pending.stdout + pending.stderr
-    if not re.search(rf"jobs: .*\b{stage}\b", pending.stderr):
+    pending = snakemake(folder, "-n", "--quiet", *arguments)
+    assert pending.returncode == 0, pending.stdout
+    if not re.search(rf"jobs: .*\b{stage}\b", pending.stdout):
         arguments += ["--forcerun", stage]
     with (folder / "screen.txt").open("w") as screen:
         started = subprocess.Popen(
@@ -105,10 +103,8 @@ def kills(seconds: dict[str, float]) -> list[tuple[str, str, signal.Signals, flo
     return [(stage, *ways[i % len(ways)], choose.uniform(0, 1.1 * seconds[stage])) for i, stage in enumerate(stages)]
 
 
-def test_killed_workflows_and_jobs_end_with_the_tables_of_an_undisturbed_one(
-    undisturbed, tiny_model, tiny_files, tmp_path
-):
-    folder = tiny_study(tmp_path, tiny_model, tiny_files)
+def test_killed_workflows_and_jobs_end_with_the_tables_of_an_undisturbed_one(undisturbed, tmp_path):
+    folder = same_study(tmp_path, undisturbed)
     rows = []
     for stage, victim, number, after in kills(durations(undisturbed)):
         when = kill(folder, stage, victim, number, after)
@@ -127,8 +123,8 @@ def test_killed_workflows_and_jobs_end_with_the_tables_of_an_undisturbed_one(
             writer.writerows([*kind, count] for kind, count in kinds.items())
 
 
-def test_a_second_workflow_on_the_same_results_refuses_in_one_line(undisturbed, tiny_model, tiny_files, tmp_path):
-    folder = tiny_study(tmp_path, tiny_model, tiny_files)
+def test_a_second_workflow_on_the_same_results_refuses_in_one_line(undisturbed, tmp_path):
+    folder = same_study(tmp_path, undisturbed)
     with (folder / "screen.txt").open("w") as screen:
         first = subprocess.Popen(
             command("--cores", "2"), cwd=folder, env=environment(), stdout=screen, stderr=subprocess.STDOUT

@@ -9,7 +9,7 @@ import hashlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -81,18 +81,29 @@ def _module(name: str) -> dict[str, Any]:
 
 @cache
 def _modules() -> dict[str, dict[str, Any]]:
-    """Return the meaning and the imports of each module of qatlab by its name, cached until the content of any module changes."""
-    texts = {_name(file): file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py"))}
-    digest = hashlib.sha256(repr(sorted(texts.items())).encode()).hexdigest()
+    """Return the meaning and the imports of each module of qatlab by its name.
 
-    def parse() -> dict[str, dict[str, Any]]:
-        return {
-            module: {"meaning": hashlib.sha256(meaning(text).encode()).hexdigest(), "imports": _imports(text)}
-            for module, text in texts.items()
-        }
-
-    modules: dict[str, dict[str, Any]] = remembered(f"meaning of modules {digest} {sys.version_info[:2]}", [], parse)
+    The result is cached per folder. Its key contains the content of the folder's files, so that an edit parses only the modules of
+    one folder again, and the names of all modules, which determine what counts as an import.
+    """
+    texts = {file: file.read_text(encoding="utf-8") for file in sorted(PACKAGE.rglob("*.py"))}
+    names = [_name(file) for file in texts]
+    folders: dict[Path, dict[str, str]] = {}
+    for file, name in zip(texts, names, strict=True):
+        folders.setdefault(file.parent, {})[name] = texts[file]
+    modules: dict[str, dict[str, Any]] = {}
+    for folder_texts in folders.values():
+        digest = hashlib.sha256(repr([names, folder_texts]).encode()).hexdigest()
+        modules |= remembered(f"meaning of modules {digest} {sys.version_info[:2]}", [], partial(_parse, folder_texts))
     return modules
+
+
+def _parse(texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return the meaning and the imports of modules, given their texts by name."""
+    return {
+        module: {"meaning": hashlib.sha256(meaning(text).encode()).hexdigest(), "imports": _imports(text)}
+        for module, text in texts.items()
+    }
 
 
 def _imports(text: str) -> list[str]:

@@ -7,7 +7,6 @@ import pytest
 from tokenizers.processors import TemplateProcessing
 
 from qatlab.deployments.builders import agreement
-from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.onnx import OnnxDeployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError
@@ -29,11 +28,23 @@ def source(tiny_model, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module")
-def exported(source, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exported") / "model"
-    export(source / "model", folder, ONNX)
+def deployed(folder, quantization, inputs):
+    """Create the artifact of an ONNX deployment in a folder; return the folder."""
+    folder.mkdir()
+    config = {"backend": "onnx", "quantization": quantization}
+    deploy.run(JobDescription(config=config, label="mine"), inputs, folder, 1)
     return folder
+
+
+@pytest.fixture(scope="module")
+def plain(source, tmp_path_factory):
+    """Return the artifact of a deployment in float32."""
+    return deployed(tmp_path_factory.mktemp("exported") / "plain", None, {"model": source})
+
+
+@pytest.fixture(scope="module")
+def exported(plain):
+    return plain / "model"
 
 
 def check(folder, source, deployment=ONNX):
@@ -88,13 +99,9 @@ def test_prompts_that_are_left_out_are_named(source, tmp_path):
         agreement.check_agreement(encoder, model, source / "model", "encode mine")
 
 
-def test_a_quantized_file_has_the_tokens_of_its_float_file(source, exported, tmp_path, capsys):
-    for name, quantization in (("plain", None), ("int8", {"mode": "IntegerOps"})):
-        (tmp_path / name).mkdir()
-        config = {"backend": "onnx", "quantization": quantization}
-        inputs = {"model": source, "float": tmp_path / "plain"}
-        deploy.run(JobDescription(config=config, label="mine"), inputs, tmp_path / name, 1)
-    encoders = [ONNX.encoder(tmp_path / name / "model", 1) for name in ("int8", "plain")]
+def test_a_quantized_file_has_the_tokens_of_its_float_file(source, plain, tmp_path, capsys):
+    int8 = deployed(tmp_path / "int8", {"mode": "IntegerOps"}, {"model": source, "float": plain})
+    encoders = [ONNX.encoder(folder / "model", 1) for folder in (int8, plain)]
     agreement.check_quantized(*encoders, "deploy mine")
     assert "mean cosine similarity" not in capsys.readouterr().err
     embed = encoders[0]._embed

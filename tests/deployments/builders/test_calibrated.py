@@ -11,19 +11,11 @@ from sentence_transformers import SentenceTransformer
 
 from qatlab.deployments.builders import onnx_static, openvino
 from qatlab.deployments.builders.calibration import calibration_texts, feeds
-from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.encoders.onnx import OnnxEncoder
 from qatlab.deployments.encoders.openvino import OpenvinoEncoder
-from qatlab.deployments.onnx import ONNX_FILE, OnnxDeployment, StaticQuantization
+from qatlab.deployments.onnx import ONNX_FILE, StaticQuantization
 from qatlab.deployments.openvino import OpenvinoQuantization
 from qatlab.evaluation.cosine import cosine
-
-
-@pytest.fixture(scope="module")
-def exported(tiny_model, tmp_path_factory):
-    target = tmp_path_factory.mktemp("onnx") / "model"
-    export(tiny_model, target, OnnxDeployment(backend="onnx"))
-    return target
 
 
 def weight_bytes(folder):
@@ -48,31 +40,31 @@ def test_calibration_texts_are_queries_and_documents_of_the_first_rows(tiny_mode
 
 
 @pytest.mark.parametrize("calibration", ["minmax", "percentile", "entropy"])
-def test_static_ranges(exported, training_data, tmp_path, texts, expected, calibration):
+def test_static_ranges(tiny_onnx, training_data, tmp_path, texts, expected, calibration):
     config = StaticQuantization(mode="QDQ", calibration=calibration)
-    onnx_static.quantize(exported, tmp_path / "model", config, calibration_texts(exported, training_data, 32))
+    onnx_static.quantize(tiny_onnx, tmp_path / "model", config, calibration_texts(tiny_onnx, training_data, 32))
     kinds = [node.op_type for node in onnx.load(tmp_path / "model" / ONNX_FILE).graph.node]
     assert kinds.count("QuantizeLinear") >= 4
     assert "DynamicQuantizeLinear" not in kinds
     got = OnnxEncoder(tmp_path / "model", 1).encode(texts, 16)
     assert 0.95 < cosine(got, expected).mean() < 0.999999
-    assert weight_bytes(tmp_path / "model") < 0.4 * weight_bytes(exported)
+    assert weight_bytes(tmp_path / "model") < 0.4 * weight_bytes(tiny_onnx)
 
 
-def test_openvino_in_float_is_the_model(exported, tmp_path, texts, expected):
-    openvino.deploy(exported, tmp_path / "model", None, [])
+def test_openvino_in_float_is_the_model(tiny_onnx, tmp_path, texts, expected):
+    openvino.deploy(tiny_onnx, tmp_path / "model", None, [])
     assert np.abs(OpenvinoEncoder(tmp_path / "model", 1).encode(texts, 16) - expected).max() < 1e-5
     assert not list((tmp_path / "model").rglob("*.safetensors"))
 
 
-def test_openvino_in_int8_is_small_and_near(exported, training_data, tmp_path, texts, expected):
+def test_openvino_in_int8_is_small_and_near(tiny_onnx, training_data, tmp_path, texts, expected):
     config = OpenvinoQuantization()
-    openvino.deploy(exported, tmp_path / "model", config, calibration_texts(exported, training_data, 32))
+    openvino.deploy(tiny_onnx, tmp_path / "model", config, calibration_texts(tiny_onnx, training_data, 32))
     got = OpenvinoEncoder(tmp_path / "model", 1).encode(texts, 16)
     assert got.dtype == np.float32
     assert 0.95 < cosine(got, expected).mean() < 0.999999
     weights = tmp_path / "model" / "openvino" / "openvino_model.bin"
-    assert weights.stat().st_size < 0.5 * (exported / ONNX_FILE).stat().st_size
+    assert weights.stat().st_size < 0.5 * (tiny_onnx / ONNX_FILE).stat().st_size
 
 
 def test_no_telemetry_is_imported():

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from qatlab.deployments.builders import onnx_quantized
 from qatlab.deployments.builders.drift_budget import search
-from qatlab.deployments.builders.onnx_export import export
 from qatlab.deployments.encoders.onnx import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, DriftBudget, OnnxDeployment
 from qatlab.errors import UserError
@@ -55,31 +54,24 @@ def test_no_more_nodes_than_allowed():
     assert finding.remaining == 4
 
 
-@pytest.fixture(scope="module")
-def exported(tiny_model, tmp_path_factory):
-    target = tmp_path_factory.mktemp("onnx") / "model"
-    export(tiny_model, target, OnnxDeployment(backend="onnx"))
-    return target
-
-
-def deploy(exported, data, folder, **budget):
+def deploy(tiny_onnx, data, folder, **budget):
     config = {"backend": "onnx", "quantization": {"mode": "IntegerOps"}, "budget": budget or None}
     folder.mkdir()
-    onnx_quantized.deploy(exported, folder / "model", OnnxDeployment.model_validate(config), data, 1, "tried")
+    onnx_quantized.deploy(tiny_onnx, folder / "model", OnnxDeployment.model_validate(config), data, 1, "tried")
     return folder
 
 
-def drift(exported, folder, texts):
-    plain, quantized = (OnnxEncoder(f, 1).encode(texts, 16) for f in (exported, folder / "model"))
+def drift(tiny_onnx, folder, texts):
+    plain, quantized = (OnnxEncoder(f, 1).encode(texts, 16) for f in (tiny_onnx, folder / "model"))
     return float(np.mean(1 - cosine(plain, quantized)))
 
 
-def test_the_worst_nodes_of_a_real_file_are_named_and_left_out(exported, training_data, pairs, tmp_path, capsys):
+def test_the_worst_nodes_of_a_real_file_are_named_and_left_out(tiny_onnx, training_data, pairs, tmp_path, capsys):
     texts = [text for pair in pairs[80:120] for text in pair]
-    whole = deploy(exported, training_data, tmp_path / "whole")
+    whole = deploy(tiny_onnx, training_data, tmp_path / "whole")
     budget = {"mean_distance": 1e-7, "texts": 16, "max_nodes": 2}
-    named = deploy(exported, training_data, tmp_path / "named", **budget)
-    left = deploy(exported, training_data, tmp_path / "left", **budget, leave_out=True)
+    named = deploy(tiny_onnx, training_data, tmp_path / "named", **budget)
+    left = deploy(tiny_onnx, training_data, tmp_path / "left", **budget, leave_out=True)
     report = json.loads((left / "budget.json").read_text())
     worst = [node["node"] for node in report["nodes"]]
     assert len(worst) == 2
@@ -89,27 +81,27 @@ def test_the_worst_nodes_of_a_real_file_are_named_and_left_out(exported, trainin
     assert json.loads((named / "budget.json").read_text())["left_out"] == []
     kinds = {node.name: node.op_type for node in onnx.load(left / "model" / ONNX_FILE).graph.node}
     assert all(kinds[name] == "MatMul" for name in worst)
-    assert drift(exported, left, texts) < drift(exported, whole, texts)
+    assert drift(tiny_onnx, left, texts) < drift(tiny_onnx, whole, texts)
     assert f"is over the budget of 1e-07; worst: {worst[0]} (" in capsys.readouterr().err
     assert not (left / "try").exists()
 
 
-def test_a_file_within_its_budget_is_fully_quantized(exported, training_data, tmp_path):
-    folder = deploy(exported, training_data, tmp_path / "one", mean_distance=0.9, texts=8, leave_out=True)
+def test_a_file_within_its_budget_is_fully_quantized(tiny_onnx, training_data, tmp_path):
+    folder = deploy(tiny_onnx, training_data, tmp_path / "one", mean_distance=0.9, texts=8, leave_out=True)
     report = json.loads((folder / "budget.json").read_text())
     assert report["nodes"] == report["left_out"] == []
     assert report["drift"] <= 0.9
 
 
-def test_unknown_nodes_are_refused(exported, tmp_path):
+def test_unknown_nodes_are_refused(tiny_onnx, tmp_path):
     config = {"backend": "onnx", "quantization": {"mode": "IntegerOps", "nodes_to_exclude": ["/nowhere"]}}
     with pytest.raises(UserError, match="names '/nowhere', which is not a node of the ONNX file"):
-        onnx_quantized.deploy(exported, tmp_path / "m", OnnxDeployment.model_validate(config), None, 1, "tried")
+        onnx_quantized.deploy(tiny_onnx, tmp_path / "m", OnnxDeployment.model_validate(config), None, 1, "tried")
 
 
-def test_a_truncated_file_is_one_line_for_the_quantizer_and_for_the_encoder(exported, tmp_path):
+def test_a_truncated_file_is_one_line_for_the_quantizer_and_for_the_encoder(tiny_onnx, tmp_path):
     broken = tmp_path / "deploy" / "model"
-    shutil.copytree(exported, broken)
+    shutil.copytree(tiny_onnx, broken)
     content = (broken / ONNX_FILE).read_bytes()
     (broken / ONNX_FILE).write_bytes(content[: len(content) // 2])
     config = OnnxDeployment.model_validate({"backend": "onnx", "quantization": {"mode": "IntegerOps"}})

@@ -20,16 +20,9 @@ from qatlab.errors import UserError
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_model, tmp_path_factory):
-    target = tmp_path_factory.mktemp("onnx") / "model"
-    export(tiny_model, target, OnnxDeployment(backend="onnx"))
-    return target
-
-
-@pytest.fixture(scope="module")
-def quantized(exported, tmp_path_factory):
+def quantized(tiny_onnx, tmp_path_factory):
     target = tmp_path_factory.mktemp("int8") / "model"
-    quantize(exported, target, DynamicQuantization())
+    quantize(tiny_onnx, target, DynamicQuantization())
     return target
 
 
@@ -37,27 +30,27 @@ def texts(pairs):
     return [text for pair in pairs[:40] for text in pair]
 
 
-def test_export_equals_torch_on_texts_of_all_lengths(tiny_model, exported, pairs):
+def test_export_equals_torch_on_texts_of_all_lengths(tiny_model, tiny_onnx, pairs):
     expected = SentenceTransformer(str(tiny_model), device="cpu").encode(texts(pairs))
-    ours = OnnxEncoder(exported, 1).encode(texts(pairs), 8)
+    ours = OnnxEncoder(tiny_onnx, 1).encode(texts(pairs), 8)
     assert ours.dtype == np.float32
     assert np.abs(ours - expected).max() < 1e-5
 
 
 @needs_optimum
-def test_optimum_writes_a_file_that_computes_the_same(tiny_model, exported, tmp_path, pairs):
+def test_optimum_writes_a_file_that_computes_the_same(tiny_model, tiny_onnx, tmp_path, pairs):
     export(tiny_model, tmp_path / "optimum", OnnxDeployment(backend="onnx", exporter="optimum"))
-    ours, theirs = (OnnxEncoder(folder, 1).encode(texts(pairs), 8) for folder in (exported, tmp_path / "optimum"))
+    ours, theirs = (OnnxEncoder(folder, 1).encode(texts(pairs), 8) for folder in (tiny_onnx, tmp_path / "optimum"))
     assert np.abs(ours - theirs).max() < 1e-5
-    mine, other = (onnx.load(folder / ONNX_FILE).graph for folder in (exported, tmp_path / "optimum"))
+    mine, other = (onnx.load(folder / ONNX_FILE).graph for folder in (tiny_onnx, tmp_path / "optimum"))
     # Optimum leaves out which of a pair of texts a token is in: there is only ever one.
     assert {entry.name for entry in mine.input} == {entry.name for entry in other.input} | {"token_type_ids"}
     assert [entry.name for entry in mine.output] == [entry.name for entry in other.output]
 
 
 @needs_optimum
-def test_folders_load_with_the_librarys_onnx_backend(exported, quantized, pairs):
-    for folder in (exported, quantized):
+def test_folders_load_with_the_librarys_onnx_backend(tiny_onnx, quantized, pairs):
+    for folder in (tiny_onnx, quantized):
         theirs = SentenceTransformer(
             str(folder), backend="onnx", device="cpu", model_kwargs={"provider": "CPUExecutionProvider"}
         )
@@ -67,24 +60,24 @@ def test_folders_load_with_the_librarys_onnx_backend(exported, quantized, pairs)
 
 
 @needs_optimum
-def test_one_folder_of_all_files_loads_each_by_its_name(exported, quantized, tmp_path, pairs):
+def test_one_folder_of_all_files_loads_each_by_its_name(tiny_onnx, quantized, tmp_path, pairs):
     """The stage `models` puts all ONNX files of a model into one folder."""
     deployments = {"onnx_fp32": OnnxDeployment(backend="onnx")}
     deployments["onnx_int8"] = OnnxDeployment(backend="onnx", quantization=DynamicQuantization())
-    shutil.copytree(exported, tmp_path / "model")
+    shutil.copytree(tiny_onnx, tmp_path / "model")
     names = shared_names(deployments)
-    for folder, name in zip((exported, quantized), names.values(), strict=True):
+    for folder, name in zip((tiny_onnx, quantized), names.values(), strict=True):
         shutil.copyfile(folder / ONNX_FILE, tmp_path / "model" / name)
-    for folder, name in zip((exported, quantized), names.values(), strict=True):
+    for folder, name in zip((tiny_onnx, quantized), names.values(), strict=True):
         kwargs = {"file_name": name, "provider": "CPUExecutionProvider"}
         theirs = SentenceTransformer(str(tmp_path / "model"), backend="onnx", device="cpu", model_kwargs=kwargs)
         one_by_one = np.concatenate([OnnxEncoder(folder, 1).encode([text], 1) for text in texts(pairs)])
         assert np.abs(one_by_one - np.concatenate([theirs.encode([text]) for text in texts(pairs)])).max() < 1e-5
 
 
-def test_quantization_is_onnx_runtimes_with_the_published_parameters(exported, quantized, tmp_path):
+def test_quantization_is_onnx_runtimes_with_the_published_parameters(tiny_onnx, quantized, tmp_path):
     quantize_dynamic(
-        str(exported / ONNX_FILE),
+        str(tiny_onnx / ONNX_FILE),
         str(tmp_path / "expected.onnx"),
         per_channel=True,
         reduce_range=False,
@@ -95,7 +88,7 @@ def test_quantization_is_onnx_runtimes_with_the_published_parameters(exported, q
     assert ours.graph == expected.graph
     kinds = {node.op_type for node in ours.graph.node}
     assert {"MatMulInteger", "DynamicQuantizeLinear"} <= kinds
-    assert (quantized / ONNX_FILE).stat().st_size < 0.6 * (exported / ONNX_FILE).stat().st_size
+    assert (quantized / ONNX_FILE).stat().st_size < 0.6 * (tiny_onnx / ONNX_FILE).stat().st_size
 
 
 def test_dimensions_that_a_model_cuts_are_cut_in_the_file(tiny_model, tmp_path, pairs):
@@ -112,8 +105,8 @@ def test_dimensions_that_a_model_cuts_are_cut_in_the_file(tiny_model, tmp_path, 
         export(source, tmp_path / "optimum", OnnxDeployment(backend="onnx", exporter="optimum"))
 
 
-def test_no_torch_weights_are_shipped_with_onnx(exported, quantized):
-    for folder in (exported, quantized):
+def test_no_torch_weights_are_shipped_with_onnx(tiny_onnx, quantized):
+    for folder in (tiny_onnx, quantized):
         assert not list(folder.rglob("*.safetensors"))
 
 

@@ -93,16 +93,23 @@ def bert(tmp_path_factory):
     return miniatures.encoder(tmp_path_factory.mktemp("refused") / "model", "bert")
 
 
-def test_onnx_runtime_runs_gelu_as_one_operator_and_normalization_apart(bert, tmp_path):
+@pytest.fixture(scope="module")
+def bert_onnx(bert, tmp_path_factory):
+    """Return the folder of the BERT model exported to ONNX."""
+    folder = tmp_path_factory.mktemp("bert_onnx") / "float"
+    export(bert, folder, FLOAT)
+    return folder
+
+
+def test_onnx_runtime_runs_gelu_as_one_operator_and_normalization_apart(bert_onnx, tmp_path):
     """The fusion of a sum with the following layer normalization is slow, so no session may contain it."""
-    export(bert, tmp_path / "float", FLOAT)
-    quantize(tmp_path / "float", tmp_path / "int8", DynamicQuantization())
-    for kind in ("float", "int8"):
+    quantize(bert_onnx, tmp_path / "int8", DynamicQuantization())
+    for folder in (bert_onnx, tmp_path / "int8"):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.optimized_model_filepath = str(tmp_path / f"{kind}.onnx")
-        onnxruntime.InferenceSession(str(tmp_path / kind / ONNX_FILE), options, providers=["CPUExecutionProvider"])
-        run = [node.op_type for node in onnx.load(tmp_path / f"{kind}.onnx").graph.node]
+        options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+        onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
+        run = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
         assert run.count("Gelu") + run.count("BiasGelu") == miniatures.SMALL["num_hidden_layers"]
         assert run.count("LayerNormalization") == 1 + 2 * miniatures.SMALL["num_hidden_layers"]
         assert not {"Erf", "SkipLayerNormalization"} & set(run)
@@ -162,32 +169,30 @@ def test_a_failed_export_is_one_line(bert, tmp_path):
     assert "\n" not in str(raised.value)
 
 
-def test_a_file_that_computes_something_else_is_refused(bert, tmp_path):
+def test_a_file_that_computes_something_else_is_refused(bert, bert_onnx):
     model = load_model(bert)
-    onnx_graph.export_graph(model, tmp_path / "model.onnx", 18, "mine")
+    onnx_graph.check_graph(model, bert_onnx / ONNX_FILE, "mine")
     with torch.no_grad():
         model[0].auto_model.encoder.layer[0].output.dense.weight.mul_(2)
     with pytest.raises(UserError, match=r"mine: its ONNX file is wrong: embeddings differ from PyTorch's by "):
-        onnx_graph.check_graph(model, tmp_path / "model.onnx", "mine")
+        onnx_graph.check_graph(model, bert_onnx / ONNX_FILE, "mine")
 
 
-def test_weights_beyond_the_limit_of_one_file_lie_beside_it(bert, tmp_path, monkeypatch):
-    export(bert, tmp_path / "one", FLOAT)
+def test_weights_beyond_the_limit_of_one_file_lie_beside_it(bert, bert_onnx, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_graph, "ONE_FILE", 1000)
     export(bert, tmp_path / "two", FLOAT)
     quantize(tmp_path / "two", tmp_path / "int8", DynamicQuantization())
     assert sorted(path.name for path in (tmp_path / "two" / "onnx").iterdir()) == ["model.onnx", "model.onnx.data"]
-    assert (tmp_path / "two" / ONNX_FILE).stat().st_size < 0.6 * (tmp_path / "one" / ONNX_FILE).stat().st_size
-    one, two = (OnnxEncoder(tmp_path / name, 1).encode(UNEQUAL, 3) for name in ("one", "two"))
+    assert (tmp_path / "two" / ONNX_FILE).stat().st_size < 0.6 * (bert_onnx / ONNX_FILE).stat().st_size
+    one, two = (OnnxEncoder(folder, 1).encode(UNEQUAL, 3) for folder in (bert_onnx, tmp_path / "two"))
     assert np.array_equal(one, two)
     assert (OnnxEncoder(tmp_path / "int8", 1).encode(UNEQUAL, 3) * one).sum(axis=1).min() > 0.98
 
 
-def test_nodes_are_called_after_modules_and_the_file_tells_nothing_of_this_machine(bert, tmp_path):
-    export(bert, tmp_path / "float", FLOAT)
-    names = [node.name for node in onnx.load(tmp_path / "float" / ONNX_FILE).graph.node]
+def test_nodes_are_called_after_modules_and_the_file_tells_nothing_of_this_machine(bert_onnx):
+    names = [node.name for node in onnx.load(bert_onnx / ONNX_FILE).graph.node]
     assert len(set(names)) == len(names)
     assert {"/0/encoder/layer.1/attention/self/query/MatMul", "/0/encoder/layer.0/output/dense/MatMul"} <= set(names)
-    content = (tmp_path / "float" / ONNX_FILE).read_bytes()
+    content = (bert_onnx / ONNX_FILE).read_bytes()
     assert b".py" not in content
     assert b"site-packages" not in content
