@@ -77,7 +77,7 @@ MISTAKES = [
     ("seed", "override not understood: seed (missing EQUAL at '<EOF>'); write key=value, as in Hydra"),
     (
         "model.name=My models (v2), a=b",
-        'needs quotes that Hydra sees: overrides="model.name=\\"\'My models (v2), a=b\'\\""',
+        'needs quotes that reach Hydra: overrides="model.name=\\"\'My models (v2), a=b\'\\""',
     ),
     (
         "++task.beir.path=elsewhere",

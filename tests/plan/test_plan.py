@@ -325,7 +325,7 @@ def test_sets_of_texts_are_embedded_and_compared_but_not_scored():
     assert {task for _, task in run.scored} == {"stdlib"}
     inputs = [set(a.inputs) for (_, _, task), a in drifts(study_plan, "baseline:int8").items() if task == "sqlalchemy"]
     assert inputs == [{"reference", "encode"}] * 2
-    with pytest.raises(UserError, match="'stdlib' is a task and a set of texts"):
+    with pytest.raises(UserError, match="'stdlib' is the name of a task and of a set of texts"):
         plan("texts=[sqlalchemy]", "+texts.stdlib=${texts.sqlalchemy}")
 
 

@@ -121,7 +121,7 @@ def test_every_answer_of_ours_is_of_something_that_the_study_does(study, scale):
     [
         ("{method: stee, deploy: onnx_int8}", "unknown method in study.answers 'stee' (did you mean 'ste'?)"),
         ("{method: ste, deploy: onnx_int9}", "unknown deploy in study.answers 'onnx_int9'"),
-        ("{method: ste}", "an answer by scores needs deploy"),
+        ("{method: ste}", "an answer that compares scores needs a deployment; set deploy"),
         ("{method: ste, deploy: onnx_int8, where: {data.rows: 5}}", "'data.rows' is not a key of the study's matrix"),
     ],
 )

@@ -205,7 +205,7 @@ def test_models(models, tmp_path, case):
 OVERRIDES = {
     "12 a path that Hydra cannot read": (
         "data.path=/a b, (c).csv",
-        r"needs quotes that Hydra sees: overrides=\"data\.path=",
+        r"needs quotes that reach Hydra: overrides=\"data\.path=",
     ),
     "60 a Windows path": ("data.path=C:\\Users\\me\\pairs.csv", r"data file '.*pairs\.csv' does not exist"),
 }
