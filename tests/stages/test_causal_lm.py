@@ -119,7 +119,7 @@ def test_every_method_learns_and_leaves_a_plain_folder(inputs, tmp_path, method)
     assert (cost["trained_parameters"] < model.num_parameters() / 2) == method.startswith("lora")
     card = ModelCard.load(tmp_path / "out" / "model" / "README.md")
     assert ("quantization-aware-training" in card.data.tags) == ("weights" in METHODS[method])
-    assert "2 layers of 32 with random weights and a token a byte" in card.text
+    assert "2 layers of 32 with random weights and one token per byte" in card.text
     assert str(tmp_path) not in card.text
     if method == "late":
         assert log["weights_quantized"].tolist() == [0.0] * 6 + [1.0] * 6
