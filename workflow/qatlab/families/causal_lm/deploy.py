@@ -61,4 +61,4 @@ def _load(folder: Path, config: WeightsConfig, whole: bool = True) -> "PreTraine
 
 def _load_around(folder: Path, config: WeightsConfig) -> "PreTrainedModel":
     """Quantized weights are put in afterwards."""
-    return _load(folder, config, complete=False)
+    return _load(folder, config, whole=False)
