@@ -101,7 +101,7 @@ def test_a_known_vulnerability_without_a_decision_fails(audit, database):
         "numpy 2.2.0: CVE-2099-1, GHSA-aaaa-bbbb-cccc (fixed in: 2.3.1)",
         "colorama 0.4.6: PYSEC-2099-2, CVE-2099-2 (fixed in: 2.3.1)",
     }
-    assert sum("NOT DECIDED: update it, or write into" in line for line in lines) == 2
+    assert sum("NOT DECIDED: update it, or write the reason not to into" in line for line in lines) == 2
     # Versions for other Pythons and platforms too.
     everything = [("colorama", "0.4.6"), ("numpy", "2.2.0"), ("numpy", "2.4.0"), ("typing-extensions", "4.16.0")]
     assert sorted(database.requests) == everything
