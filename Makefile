@@ -44,9 +44,10 @@ chaos: .venv/.dev  ## kill a study 66 times at random moments of every stage, an
 	CHAOS=results/chaos.csv QATLAB_KILLS=66 $(BIN)/python -m pytest tests/workflow/test_killed.py tests/workflow/test_slurm.py
 	@cat results/chaos.csv
 
-lint: .venv/.dev  ## run ruff, mypy, import-linter, snakefmt and snakemake --lint
+lint: .venv/.dev  ## run ruff, the checker of language, mypy, import-linter, snakefmt and snakemake --lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/language.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
