@@ -45,7 +45,7 @@ chaos: .venv/.dev  ## kill a study 66 times at random moments of every stage, an
 	CHAOS=results/chaos.csv QATLAB_KILLS=66 $(BIN)/python -m pytest tests/workflow/test_killed.py tests/workflow/test_slurm.py
 	@cat results/chaos.csv
 
-lint: lint-types lint-rest  ## run ruff, mypy, import-linter, snakefmt and snakemake --lint
+lint: lint-types lint-rest  ## run ruff, the checker of language, mypy, import-linter, snakefmt and snakemake --lint
 
 # A target of its own, so that `make --jobs 2 lint` runs mypy and the other checks at the same time.
 lint-types: .venv/.dev
@@ -54,6 +54,7 @@ lint-types: .venv/.dev
 lint-rest: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/language.py
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/rules
 	$(BIN)/snakemake --lint

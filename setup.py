@@ -17,7 +17,7 @@ class WithProject(build_py):
     """Packs the workflow into qatlab/project; an editable installation finds it where it is."""
 
     def run(self) -> None:
-        """Builds as usual, then adds it."""
+        """Build the package, then add the workflow and its configuration."""
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / "qatlab" / "project"

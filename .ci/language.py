@@ -41,7 +41,7 @@ NOT_VERBS = (
 )
 PATTERNS = [Pattern(*parts) for parts in (
     ("not imperative", FUNCTION, rf"(?:{NOT_VERBS})\b", "'Return whether …'", "a function's docstring starts with an imperative"),
-    ("starts with Of", OPENING, r"[Oo]f\b(?! \d)(?! [^.;:]*, (?:\w+ ){0,2}(?:is|are|was|were|has|have)\b)", "a sentence", FRAGMENT),
+    ("starts with Of", OPENING, r"[Oo]f\b(?! \d)(?! [^.;:]*, (?:\w+ ){0,2}(?:is|are|was|were|has|have|would)\b)", "a sentence", FRAGMENT),
     ("starts with The same", OPENING, r"The same(?=[.,]| of\b| by\b| at\b| as\b| again\b)", "the name of what it is equal to", FRAGMENT),
     ("starts with Those", OPENING, r"Those (?:that|whose|which|of|in|below)\b", "the noun", FRAGMENT),
     ("distributive", TEXT, rf"\b(?:[Aa]n?|[Oo]ne|[Tt]wo|[Tt]hree|[Nn]ine|\d+) (?:{MANY})s? an? (?:{PER})\b",
@@ -51,7 +51,7 @@ PATTERNS = [Pattern(*parts) for parts in (
     ("asked", TEXT, r"(?<!users )(?<!user )\basked\b|(?<!user )\b[Aa]sks (?:for|of|to|no)\b|\b(?:study|task|plan|job|model)s? asks?\b",
      "'requested', 'required', 'queried'", PEOPLE),
     ("speaks for", TEXT, r"\b[Ss]peaks? (?:for|of)\b", "'reports on behalf of', 'is the primary process'", PEOPLE),
-    ("knows", TEXT, r"(?<!people )(?<!users )(?<!user )(?<!you )\b[Kk]nows?\b", "'has', 'contains', 'supports', 'depends on'", PEOPLE),
+    ("knows", TEXT, r"(?<!people )(?<!users )(?<!user )(?<!cannot )\b[Kk]nows?\b", "'has', 'contains', 'supports', 'depends on'", PEOPLE),
     ("wants", TEXT, r"\b[Ii]nsists?\b|(?<!user )\bwants\b", "'requires', 'expects'", PEOPLE),
     ("goes on", TEXT, r"\b(?:[Gg]o|[Gg]oes|going|gone|went) on\b", "'resumes', 'continues'", PRIVATE),
     ("is no", TEXT, r"(?<!here )\b(?:is|are|was|were) (?:none\b|no (?!longer\b|more\b|less\b|one\b|(?:better|\w+er than)\b)\w+)",

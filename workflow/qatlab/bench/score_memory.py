@@ -85,11 +85,11 @@ def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, o
 
 
 def _score(folder: Path) -> None:
-    from qatlab.artifact import read_json
+    from qatlab.job import JobDescription
     from qatlab.stages import score
 
     inputs = {name: folder / name for name in ("encode", "task")}
-    score.run(read_json(folder / "config.json"), inputs, folder / "score", os.cpu_count())
+    score.run(JobDescription.read(folder / "config.json"), inputs, folder / "score", os.cpu_count())
 
 
 def _peak_bytes() -> int:
