@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import malice
-from qatlab.arrays import load_array, pickles_refused
+from qatlab.artifact import load_array, pickles_refused
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.quantization import Range

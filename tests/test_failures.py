@@ -7,7 +7,7 @@ import pytest
 
 from qatlab import __main__ as command
 from qatlab.errors import Diverged, Stopped, UserError
-from qatlab.failures import Mark, mark, mark_file, read_mark
+from qatlab.progress import Mark, mark, mark_file, read_mark
 from qatlab.stages import data
 
 

@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from qatlab.meaning import meaning
-from qatlab.stage_code import PACKAGE
+from qatlab.stage_code import PACKAGE, meaning
 
 SAME = {
     "a docstring": ('def f():\n    "One."\n    return 1', 'def f():\n    "Two."\n    return 1'),

@@ -11,8 +11,7 @@ from qatlab import remembered, stage_code
 from qatlab.__main__ import STAGES
 from qatlab.families import parts
 from qatlab.families.parts import card_modules, part_name
-from qatlab.meaning import meaning
-from qatlab.stage_code import PACKAGE, stage_modules
+from qatlab.stage_code import PACKAGE, meaning, stage_modules
 
 # By name, a stage and the modules of its code that it does not import by name: those of model families.
 JOBS = {stage: (stage, ()) for stage in STAGES if stage not in parts.STAGES} | {

@@ -17,10 +17,10 @@ from effort import assert_one_line, fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatlab.config.fields import ParallelTexts
 from qatlab.data import beir, parallel, similarity_pairs, withheld
 from qatlab.data.local import read_columns
 from qatlab.errors import UserError
+from qatlab.registry import ParallelTexts
 from qatlab.tasks.withheld import WithheldTask
 
 COLUMNS = ["anchor", "positive"]

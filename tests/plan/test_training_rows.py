@@ -8,7 +8,7 @@ import pytest
 from conftest import PROJECT
 from qatlab import remembered
 from qatlab.artifact import sha256_of
-from qatlab.data import checksums, local
+from qatlab.data import local
 from qatlab.errors import UserError
 from qatlab.plan.study import load_study
 
@@ -71,7 +71,7 @@ def test_a_second_plan_reads_no_file(pairs, tmp_path, monkeypatch):
 
 def test_very_large_files_are_left_to_their_jobs(pairs, tmp_path, monkeypatch, capsys):
     """The plan only computes their checksum, and prints a message; a second plan reuses the checksum."""
-    monkeypatch.setattr(checksums, "LARGEST_READ", 100)
+    monkeypatch.setattr(remembered, "LARGEST_READ", 100)
     monkeypatch.setattr(local, "read_table", None)  # nothing is parsed
     monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / name)
     os.utime(pairs, (time.time() - 60,) * 2)

@@ -6,10 +6,10 @@ import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.failures import mark
 from qatlab.plan import unfinished
 from qatlab.plan.study import load_study
 from qatlab.plan.unfinished import UNKNOWN_REASON, missing_artifacts, show, summary
+from qatlab.progress import mark
 from qatlab.tables.missing import FAILED, NOT_RUN, MissingArtifact
 
 

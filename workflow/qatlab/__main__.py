@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from qatlab.artifact import checkpoint_folder, exclusively_locked, scratch_folder, written_aside
 from qatlab.bundle import KINDS, add_option, in_use
-from qatlab.errors import Stopped, UserError, printable, unknown
-from qatlab.failures import mark, unmark
+from qatlab.errors import Stopped, UserError, full, printable, unknown
 from qatlab.fork_server import run_in_server
-from qatlab.machine.disk import full
-from qatlab.progress import last_lines, output_to, say
+from qatlab.progress import last_lines, mark, output_to, say, unmark
 
 if TYPE_CHECKING:
     from qatlab.job import JobDescription

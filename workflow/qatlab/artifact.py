@@ -1,4 +1,4 @@
-"""Artifacts: folders whose names contain a hash of their content's origin, and which are written aside and renamed when complete."""
+"""Artifacts: folders named after what made them, written aside and renamed when complete; the files in them."""
 
 import fcntl
 import hashlib
@@ -11,7 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from qatlab.machine.disk import full
+import numpy as np
+
+from qatlab.errors import UserError, full
 
 HASH_DIGITS = 12
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -211,3 +213,30 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def load_array(path: Path, mapped: bool = False) -> np.ndarray:
+    """Load the array of a .npy file.
+
+    Args:
+        path: the file.
+        mapped: whether to map the file into memory, for files that do not fit in it, instead of reading it.
+
+    Raises:
+        UserError: if the file holds anything else than an array of numbers.
+    """
+    with pickles_refused(path):
+        array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+    return array
+
+
+@contextmanager
+def pickles_refused(path: Path) -> Iterator[None]:
+    """Convert NumPy's errors for pickles and truncated files into a UserError."""
+    try:
+        yield
+    except (ValueError, EOFError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(
+            f"{path} holds no valid array of numbers ({reason[:80]}); delete {path.parent} and run again"
+        ) from None

@@ -1,9 +1,12 @@
-"""Exceptions that are shown as one line instead of a traceback, and functions that make untrusted text safe for a terminal."""
+"""Exceptions that are shown as one line, never as a traceback; full disks; texts of others made fit for a terminal."""
 
+import errno
 import os
+import shutil
 import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 
 SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")  # environment variables
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (including direction), surrogates, line separators
@@ -78,3 +81,27 @@ def without_secrets(text: str) -> str:
         for spelling in {secret, repr(secret)[1:-1]} - {""}:
             text = text.replace(spelling, f"<{name}>")
     return text
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+NO_SPACE = "No space left"
+LITTLE = 64 * 1024  # bytes; with less free space, a failed write is attributed to the full disk
+
+
+def full(error: BaseException, folder: Path) -> UserError | None:
+    """Return a one-line error for an error that a full disk caused, and None for other errors.
+
+    Args:
+        error: The error, whose causes are examined too.
+        folder: A folder on the disk that was written to; it need not exist.
+    """
+    line = UserError(
+        f"no space is left on the disk of {folder.absolute().parent}; free some space, and start the command again"
+    )
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in FULL or NO_SPACE in str(cause):
+            return line
+        cause = cause.__cause__ or cause.__context__
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return line if isinstance(error, Exception) and shutil.disk_usage(existing).free < LITTLE else None

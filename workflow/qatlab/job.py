@@ -6,8 +6,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from qatlab.artifact import read_json
-from qatlab.base import Strict
 from qatlab.errors import UserError
+from qatlab.registry import Strict
 
 
 class JobDescription(Strict):

@@ -1,27 +1,223 @@
-"""Registries: classes of one concept by their names in configurations; each class is registered where it is defined.
+"""What configuration models share, and registries of those that a configuration chooses by name.
 
-Other packages add classes by entry points, without a change to qatlab:
+Unknown keys are errors, values never change after validation, and names are names of folders too. Classes of one concept are
+registered by the name that configurations give them, each where it is defined.
+
+Other packages add classes by entry points, without touching a file of qatlab:
 
     [project.entry-points."qatlab.sources"]
     my_source = "my_package.my_module:MySource"
 
-Their modules are not imported until a configuration names them.
+Their modules are imported when a configuration names them, and not before.
 """
 
 import importlib
 import pkgutil
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from functools import cached_property, reduce
 from importlib.metadata import EntryPoint, entry_points
 from operator import or_
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Self, TypeVar
 
-from pydantic import Field, SerializeAsAny, ValidationError, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    ValidationError,
+    WrapValidator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
-from qatlab.base import Strict
-from qatlab.errors import UserError, unknown
+from qatlab.errors import UserError, is_plain, unknown
+
+LONGEST_NAME = 96  # characters; names of folders and rows contain several names
+LONGEST_LINE = 500
+LONGEST_TEXT = 10_000
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+class Strict(BaseModel):
+    """Base class of the sections of a configuration. Misspelt keys are refused rather than ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def is_name(text: str) -> bool:
+    """Return whether a text can be the name of a file and of a column, and a single word of a shell command."""
+    return bool(NAME.fullmatch(text)) and ".." not in text and len(text) <= LONGEST_NAME
+
+
+def is_variant(text: str) -> bool:
+    """Return whether a text is a name or NAME:SCHEME, such as a method with the scheme of weights that it trains: `baseline:int8`."""
+    parts = text.split(":")
+    return len(parts) <= 2 and all(map(is_name, parts)) and len(text) <= LONGEST_NAME
+
+
+def is_hub_id(text: str) -> bool:
+    """Return whether a text is a hub id OWNER/NAME, or the NAME of one of the hub's oldest repositories, which have no owner."""
+    parts = text.split("/")
+    return len(parts) <= 2 and all(map(is_name, parts))
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError(
+            f"a name consists of ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), at most {LONGEST_NAME} of them"
+        )
+    return text
+
+
+def _variant(text: str) -> str:
+    if not is_variant(text):
+        raise ValueError(
+            "a name consists of ASCII letters, digits, '_', '-' and '.' (the last two not first, no '..'), and at most one ':' before a "
+            f"scheme of weights; at most {LONGEST_NAME} characters"
+        )
+    return text
+
+
+def _hub_id(text: str) -> str:
+    if not is_hub_id(text):
+        raise ValueError("a hub id is OWNER/NAME, and consists of ASCII letters, digits, '_', '-' and '.' (no '..')")
+    return text
+
+
+def _plain(text: str) -> str:
+    if not is_plain(text):
+        raise ValueError("it must be one line without control characters")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
+VariantName = Annotated[str, AfterValidator(_variant)]
+HubId = Annotated[str, AfterValidator(_hub_id)]
+Line = Annotated[str, Field(max_length=LONGEST_LINE), AfterValidator(_plain)]
+FullLine = Annotated[Line, Field(min_length=1)]
+LocalPath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_plain)]
+
+
+Rows = Annotated[int | None, Field(gt=0, description="Number of rows that are kept after shuffling; null keeps all.")]
+ShuffleSeed = Annotated[
+    int,
+    Field(
+        ge=0,
+        lt=2**32,
+        description="Random seed of the shuffle, which determines the rows that are kept and the order in which they are stored.",
+    ),
+]
+Packages = Annotated[
+    list[Name], Field(min_length=1, description="Names of the Python packages whose texts are the training data.")
+]
+
+TEXT = "text"  # the column of texts without a counterpart
+SOURCE_AND_TARGET = ["source", "target"]
+
+
+def _distinct(columns: list[str]) -> list[str]:
+    if len(set(columns)) < len(columns):
+        raise ValueError(f"a column is listed twice: {', '.join(columns)}; list each column once")
+    return columns
+
+
+def column_name(column: str) -> str:
+    """Return the name of a hub column in Parquet files: the part after the last dot, such as 'en' for `translation.en`."""
+    return column.rpartition(".")[2]
+
+
+def _distinct_when_stored(columns: list[str]) -> list[str]:
+    _distinct([column_name(column) for column in columns])
+    return columns
+
+
+Columns = Annotated[
+    list[FullLine],
+    AfterValidator(_distinct),
+    Field(
+        min_length=1,
+        description="Text columns in the order in which the loss reads them; language modelling takes a single column.",
+    ),
+]
+HubColumns = Annotated[
+    list[FullLine],
+    AfterValidator(_distinct_when_stored),
+    Field(
+        min_length=1,
+        description="Text columns in the order in which the loss reads them; language modelling takes a single column. COLUMN.KEY "
+        "selects a key of a column that holds dictionaries: translation.en becomes the column en.",
+    ),
+]
+TwoColumns = Annotated[
+    list[FullLine],
+    AfterValidator(_distinct),
+    Field(min_length=2, max_length=2, description="The column of the texts and the column of their translations."),
+]
+
+
+class ParallelTexts(Strict):
+    """Texts and their translations from two line-aligned files, from two columns of a table, or from message catalogues."""
+
+    paths: Annotated[
+        list[LocalPath] | None,
+        Field(
+            min_length=1,
+            max_length=2,
+            description="Two line-aligned plain-text files (gzip is allowed), one table with two columns, or message catalogues "
+            "(.po, .mo) and folders that contain them.",
+        ),
+    ] = None
+    packages: Annotated[
+        list[Name] | None, Field(min_length=1, description="Installed packages whose message catalogues are read.")
+    ] = None
+    language: Annotated[
+        Name | None,
+        Field(description="Language of the message catalogues in folders and packages, such as fr or pt_BR."),
+    ] = None
+    columns: TwoColumns = SOURCE_AND_TARGET
+
+    @model_validator(mode="after")
+    def _names_texts(self) -> Self:
+        if (self.paths is None) == (self.packages is None):
+            raise ValueError("set either paths or packages")
+        if self.packages is not None and self.language is None:
+            raise ValueError("packages contain several languages; set language, for example to fr")
+        return self
+
+
+class RecordKeys(Strict):
+    """Names of the keys or columns of evaluation records."""
+
+    query: Annotated[FullLine, Field(description="Key of the query.")] = "query"
+    positive: Annotated[FullLine, Field(description="Key of the relevant text, or of a list of relevant texts.")] = (
+        "positive"
+    )
+    negatives: Annotated[
+        FullLine, Field(description="Key of an irrelevant text, or of a list of irrelevant texts.")
+    ] = "negatives"
+
+
+class HubSplit(Strict):
+    """One split of a data set on the Hugging Face hub."""
+
+    name: Annotated[HubId, Field(description="Hub id of the data set, OWNER/NAME.")]
+    subset: Annotated[
+        Line | None, Field(description="Subset (configuration) of the data set; needed where it has several.")
+    ] = None
+    split: Annotated[FullLine, Field(description="Split of the data set, such as train or test.")] = "test"
+    revision: Annotated[Line, Field(description="Branch, tag or commit of the hub repository.")] = "main"
+
+    def origin(self) -> str:
+        """Return 'hub', because the hub's revision determines the rows."""
+        return "hub"
+
+    def on_hub(self, origin: Any) -> tuple[str, str] | None:
+        """Return the id and revision of the data set."""
+        return self.name, self.revision
+
 
 T = TypeVar("T", bound=type[Any])
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from qatlab.base import FullLine, Name, Strict
 from qatlab.config.mistakes import describe
 from qatlab.errors import UserError, printable
+from qatlab.registry import FullLine, Name, Strict
 
 LOCKS = [Path("envs") / name for name in ("requirements.txt", "torch.txt", "dev.txt", "audit.txt")]
 DECISIONS = Path("envs/audit.yaml")

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from qatlab.base import FullLine, Strict
+from qatlab.registry import FullLine, Strict
 
 
 def _each_once(references: str | list[str]) -> str | list[str]:

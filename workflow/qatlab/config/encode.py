@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from qatlab.base import Strict
+from qatlab.registry import Strict
 
 
 class EncodeConfig(Strict):

@@ -4,10 +4,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from qatlab.base import Strict
 from qatlab.config.precision import PrecisionName, RotationConfig, axes_by_name
 from qatlab.metrics import Metric, metric_and_cutoff
 from qatlab.quantization.precisions import check_precision
+from qatlab.registry import Strict
 
 # Precisions whose codes can be compared as stored.
 CODES = ("int8", "uint8", "int4", "int2", "int2_quantile", "ternary")

@@ -4,11 +4,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from qatlab.base import Strict, VariantName
 from qatlab.config.loss import LossConfig, default_loss
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
 from qatlab.config.weights import Expression, Scheme
 from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM, sides, similarity_slope
+from qatlab.registry import Strict, VariantName
 
 
 class WeightScheduleConfig(Strict):

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from qatlab.base import Strict
 from qatlab.config.model import ModelConfig
+from qatlab.registry import Strict
 
 
 class MiningConfig(Strict):

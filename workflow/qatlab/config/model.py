@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.base import LONGEST_TEXT, Line, LocalPath, Strict
+from qatlab.registry import LONGEST_TEXT, Line, LocalPath, Strict
 
 PROMPT = "{source}\n"
 

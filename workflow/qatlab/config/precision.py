@@ -4,8 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from qatlab.base import Strict
 from qatlab.quantization.precisions import sides
+from qatlab.registry import Strict
 
 
 def _known(name: str) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.base import Strict
+from qatlab.registry import Strict
 
 
 class LrSchedulerKwargs(Strict):

@@ -4,9 +4,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from qatlab.base import Strict
 from qatlab.config.method import MethodConfig
 from qatlab.config.trainer import TrainerConfig
+from qatlab.registry import Strict
 
 
 class TrainingConfig(Strict):

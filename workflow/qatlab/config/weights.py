@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from qatlab.base import Strict
 from qatlab.errors import unknown
+from qatlab.registry import Strict
 
 
 def _is_an_expression(modules: str) -> str:

@@ -9,10 +9,9 @@ import pandas as pd
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from qatlab.config.kind import Kind
-from qatlab.data.hub import check_commit, unreadable_explained
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
-from qatlab.hub import commit_of, hub_errors_explained, with_retries
+from qatlab.hub import check_commit, commit_of, hub_errors_explained, unreadable_explained, with_retries
 from qatlab.metrics import metric_and_cutoff
 
 KINDS: dict[str, Kind] = {"Retrieval": "retrieval", "Reranking": "reranking", "STS": "similarity"}

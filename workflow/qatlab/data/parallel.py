@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from qatlab.config.fields import ParallelTexts
 from qatlab.data import catalogues
 from qatlab.data.docstrings import package_root
 from qatlab.data.local import SUFFIXES, read_columns, read_lines, without_end
 from qatlab.errors import UserError
+from qatlab.registry import ParallelTexts
 
 
 def local_paths(config: ParallelTexts, key: str) -> list[Path]:

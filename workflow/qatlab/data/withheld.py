@@ -7,9 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from qatlab.config.fields import RecordKeys
 from qatlab.data.local import numbered_records
 from qatlab.errors import UserError
+from qatlab.registry import RecordKeys
 
 
 @dataclass(frozen=True)

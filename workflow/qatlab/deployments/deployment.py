@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from qatlab.base import Strict
 from qatlab.config.weights import WeightsConfig
-from qatlab.registry import Registry
+from qatlab.registry import Registry, Strict
 
 if TYPE_CHECKING:
     import numpy as np

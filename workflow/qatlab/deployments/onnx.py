@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from qatlab.base import Strict
 from qatlab.config.weights import ONNX_INT8, WeightsConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
+from qatlab.registry import Strict
 
 if TYPE_CHECKING:
     from qatlab.weights.coverage import Coverage

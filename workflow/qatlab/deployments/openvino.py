@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.base import Strict
 from qatlab.deployments.deployment import DEPLOYMENTS, Encoder
 from qatlab.deployments.onnx import CalibrationTexts, ExportedDeployment, Exporter, OnnxDeployment, Opset, packages_of
+from qatlab.registry import Strict
 
 
 class OpenvinoQuantization(Strict):

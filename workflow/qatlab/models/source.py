@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from qatlab.base import is_hub_id
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.models.packaged import packaged_folder
+from qatlab.registry import is_hub_id
 
 
 def model_source(config: ModelConfig) -> str:

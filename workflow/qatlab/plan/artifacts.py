@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qatlab.artifact import identity
-from qatlab.base import Strict
 from qatlab.bundle import Bundle, Gathering
+from qatlab.registry import Strict
 
 LOCAL_PATHS = ("path", "paths")
 

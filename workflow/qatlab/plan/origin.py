@@ -11,7 +11,6 @@ from qatlab.artifact import sha256_of
 from qatlab.config.kind import Kind
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
-from qatlab.data.checksums import checked
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
 from qatlab.models.dense_encoder import check_dense_encoder
@@ -20,6 +19,7 @@ from qatlab.models.positions import check_positions
 from qatlab.models.safe_folder import check_folder
 from qatlab.models.source import model_source
 from qatlab.registry import origin_of
+from qatlab.remembered import checked
 from qatlab.sources.source import RowCounts, Source
 from qatlab.tasks.task import Task
 from qatlab.text_sets.text_set import TextSet

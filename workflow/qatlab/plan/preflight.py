@@ -7,8 +7,7 @@ from huggingface_hub.errors import HFValidationError
 
 from qatlab.bundle import in_use
 from qatlab.config.model import ModelConfig
-from qatlab.hub import hub_errors_explained, info
-from qatlab.models.hub import ALLOWED_FILES, IGNORED_FILES
+from qatlab.hub import ALLOWED_FILES, IGNORED_FILES, hub_errors_explained, info
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
 from qatlab.registry import Registered, origin_of

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qatlab.base import Strict
 from qatlab.config.drift import DriftTexts
 from qatlab.config.encode import EncodeTrainingConfig
 from qatlab.config.evaluate import EvaluateConfig
@@ -17,7 +16,7 @@ from qatlab.evaluation.outputs import outputs
 from qatlab.families.family import Family, family_of
 from qatlab.plan.artifacts import Nothing, Planner
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows
-from qatlab.registry import distribution
+from qatlab.registry import Strict, distribution
 from qatlab.study.config import RunConfig
 from qatlab.study.record import Chain, Part
 from qatlab.tables.names import is_simulation, simulation

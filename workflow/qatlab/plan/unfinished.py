@@ -11,9 +11,9 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.kind import Kind
 from qatlab.evaluation.planned import planned_scores
 from qatlab.evaluation.scores_file import ScoreRow
-from qatlab.failures import read_mark
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
+from qatlab.progress import read_mark
 from qatlab.tables.missing import ARTIFACTS, FAILED, NOT_RUN, SHOWN, Missing, MissingArtifact, incomplete_runs
 
 REASONS = 8  # maximum number of printed reasons

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qatlab.arrays import load_array
+from qatlab.artifact import load_array
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, hide_unused, set_title
 from qatlab.study.record import RunRecord, StudyRecord

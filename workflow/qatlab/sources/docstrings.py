@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.base import Name
-from qatlab.config.fields import Packages
+from qatlab.registry import Name, Packages
 from qatlab.sources.source import SOURCES, DataManifest, Source
 
 if TYPE_CHECKING:

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qatlab.artifact import sha256_of
-from qatlab.data.checksums import is_read
-from qatlab.remembered import remembered
+from qatlab.remembered import is_read, remembered
 from qatlab.sources.source import RowCounts, Source
 
 

@@ -2,8 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from qatlab.base import FullLine
-from qatlab.config.fields import HubColumns, HubSplit
+from qatlab.registry import FullLine, HubColumns, HubSplit
 from qatlab.sources.source import SOURCES, DataManifest, Source
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class HubDataset(HubSplit, Source):
         Raises:
             UserError: for an unknown data set, subset, split, revision or column, or if the hub cannot be reached.
         """
-        from qatlab.data.hub import load_texts
+        from qatlab.hub import load_texts
 
         return load_texts(self.name, self.subset, self.split, self.revision, self.columns)
 

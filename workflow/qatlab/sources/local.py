@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.base import LocalPath
-from qatlab.config.fields import Columns
+from qatlab.registry import Columns, LocalPath
 from qatlab.sources.source import SOURCES, DataManifest, RowCounts, Source
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.config.fields import SOURCE_AND_TARGET
+from qatlab.registry import SOURCE_AND_TARGET
 from qatlab.sources.source import SOURCES, DataManifest, Source
 
 if TYPE_CHECKING:

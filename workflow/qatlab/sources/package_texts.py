@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.base import Name
-from qatlab.config.fields import TEXT, Packages
+from qatlab.registry import TEXT, Name, Packages
 from qatlab.sources.source import SOURCES, DataManifest, Source
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
-from qatlab.config.fields import ParallelTexts
+from qatlab.registry import ParallelTexts
 from qatlab.sources.source import SOURCES, DataManifest, RowCounts, Source
 
 if TYPE_CHECKING:

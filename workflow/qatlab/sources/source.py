@@ -5,9 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from qatlab.base import Name
-from qatlab.config.fields import Rows, ShuffleSeed
-from qatlab.registry import Registered, Registry
+from qatlab.registry import Name, Registered, Registry, Rows, ShuffleSeed
 
 if TYPE_CHECKING:
     import pandas as pd

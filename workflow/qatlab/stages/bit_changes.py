@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qatlab.arrays import load_array
-from qatlab.artifact import write_json
+from qatlab.artifact import load_array, write_json
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 

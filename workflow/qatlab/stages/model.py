@@ -53,7 +53,7 @@ def _source_folder(config: ModelConfig, source: str) -> Path:
         assert folder is not None
         verify(config.name, folder)
         return folder
-    from qatlab.models.hub import download
+    from qatlab.hub import download
 
     return download(config.name, config.revision)
 

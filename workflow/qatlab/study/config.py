@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from qatlab.base import LONGEST_NAME, FullLine, Line, Name, Strict, VariantName
 from qatlab.config.causal_lm import PredictConfig
 from qatlab.config.drift import DriftConfig
 from qatlab.config.encode import EncodeConfig
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.config.fields import column_name
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.quantization.precisions import RANGED, sides
+from qatlab.registry import LONGEST_NAME, FullLine, Line, Name, Strict, VariantName, column_name
 from qatlab.sources.source import SOURCES, Source
 from qatlab.study.record import AnswerConfig
 from qatlab.tasks.task import TASKS, Task

@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.base import Line, Strict, VariantName
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.kind import Kind
+from qatlab.registry import Line, Strict, VariantName
 
 VERSION: Literal[1] = 1
 

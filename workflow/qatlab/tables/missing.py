@@ -13,9 +13,9 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json
-from qatlab.base import Strict
 from qatlab.config.kind import Kind
 from qatlab.evaluation.scores_file import ScoreRow
+from qatlab.registry import Strict
 from qatlab.study.record import Evaluation, IncompleteRun, RunRecord
 
 OK: Final = "ok"

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.base import LocalPath, Name
+from qatlab.registry import LocalPath, Name
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 
@@ -24,7 +24,7 @@ class BeirFolder(Task):
             UserError: if the folder is not a valid task.
         """
         from qatlab.data.beir import check
-        from qatlab.data.checksums import checked
+        from qatlab.remembered import checked
 
         folder = Path(self.path).expanduser()
         return checked(f"BEIR {self.split}", folder, lambda: check(folder, self.split))

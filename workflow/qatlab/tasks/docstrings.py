@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.base import Name
+from qatlab.registry import Name
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 

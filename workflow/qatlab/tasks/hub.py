@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from qatlab.base import FullLine, HubId, Line
 from qatlab.config.kind import Kind
+from qatlab.registry import FullLine, HubId, Line
 from qatlab.tasks.task import TASKS, Loaded, MtebSource, Task
 
 
@@ -29,7 +29,7 @@ class HubTask(Task):
 
     def load(self, name: str, model: Path | None) -> Loaded:
         """Return the three subsets of the split; pairs without a relevance column get grade 1, as in NanoBEIR."""
-        from qatlab.data.hub import load_splits
+        from qatlab.hub import load_splits
 
         subsets, commit = load_splits(self.name, ["corpus", "queries", "qrels"], self.split, self.revision, "task")
         documents, queries = (table.rename(columns={"_id": "id"})[["id", "text"]] for table in subsets[:2])

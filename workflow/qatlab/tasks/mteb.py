@@ -6,8 +6,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.base import FullLine, Line
 from qatlab.config.kind import Kind
+from qatlab.registry import FullLine, Line
 from qatlab.tasks.task import TASKS, Loaded, MtebSource, Task
 
 

@@ -5,8 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.base import FullLine, LocalPath
 from qatlab.config.kind import Kind
+from qatlab.registry import FullLine, LocalPath
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 
@@ -33,8 +33,8 @@ class ScoredPairs(Task):
         Raises:
             UserError: for a missing column, or a score that is not a finite number.
         """
-        from qatlab.data.checksums import checked
         from qatlab.data.similarity_pairs import load
+        from qatlab.remembered import checked
 
         path = Path(self.path).expanduser()
         return checked(f"pairs {self.columns}", path, lambda: load(path, self.columns, "NAME"))

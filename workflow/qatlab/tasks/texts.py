@@ -6,9 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.base import FullLine, LocalPath, Name
-from qatlab.config.fields import TEXT, HubSplit
 from qatlab.config.kind import Kind
+from qatlab.registry import TEXT, FullLine, HubSplit, LocalPath, Name
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 
@@ -62,8 +61,8 @@ class LocalTextTask(LanguageModelling):
 
     def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file."""
-        from qatlab.data.checksums import checked
         from qatlab.data.local import read_columns
+        from qatlab.remembered import checked
 
         path = Path(self.path).expanduser()
         return checked(f"texts {self.column}", path, lambda: read_columns(path, [self.column], "task.NAME.column"))
@@ -85,7 +84,7 @@ class HubTextTask(HubSplit, LanguageModelling):
 
     def texts(self, name: str) -> tuple[list[str], str | None]:
         """Return the texts of the column in the split, and the hub commit."""
-        from qatlab.data.hub import load_texts
+        from qatlab.hub import load_texts
 
         table, commit = load_texts(self.name, self.subset, self.split, self.revision, [self.column], None, "task")
         return table.iloc[:, 0].tolist(), commit

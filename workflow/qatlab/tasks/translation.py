@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.base import FullLine, Line
-from qatlab.config.fields import SOURCE_AND_TARGET, HubSplit, ParallelTexts, TwoColumns
 from qatlab.config.kind import Kind
+from qatlab.registry import SOURCE_AND_TARGET, FullLine, HubSplit, Line, ParallelTexts, TwoColumns
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 if TYPE_CHECKING:
@@ -66,8 +65,8 @@ class ParallelTask(ParallelTexts, Translation):
 
     def origin(self) -> dict[str, list[str]]:
         """Return the SHA-256 checksum of every file."""
-        from qatlab.data.checksums import checked_files
         from qatlab.data.parallel import load, local_paths
+        from qatlab.remembered import checked_files
 
         paths = local_paths(self, "task.NAME")
         return checked_files(f"parallel texts {self.model_dump_json()}", paths, lambda: load(self, "task.NAME"))
@@ -98,6 +97,6 @@ class HubParallelTask(HubSplit, Translation):
 
     def texts(self, name: str) -> "tuple[pd.DataFrame, str | None]":
         """Return both columns of the split, and the hub commit."""
-        from qatlab.data.hub import load_texts
+        from qatlab.hub import load_texts
 
         return load_texts(self.name, self.subset, self.split, self.revision, self.columns, self.leave_out, "task")

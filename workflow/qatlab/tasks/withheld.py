@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.base import LocalPath, Name
-from qatlab.config.fields import HubSplit, RecordKeys
 from qatlab.config.kind import Kind
 from qatlab.config.mining import MiningConfig
+from qatlab.registry import HubSplit, LocalPath, Name, RecordKeys
 from qatlab.tasks.task import TASKS, Loaded, Task
 
 if TYPE_CHECKING:
@@ -53,8 +52,8 @@ class WithheldTask(RecordKeys, Records):
 
     def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file."""
-        from qatlab.data.checksums import checked
         from qatlab.data.withheld import load
+        from qatlab.remembered import checked
 
         path = Path(self.path).expanduser()
         return checked(f"records {self.model_dump_json()}", path, lambda: load(path, self, self.mined.mines, "NAME"))
@@ -76,8 +75,8 @@ class HubWithheldTask(HubSplit, RecordKeys, Records):
         """Return the rows of the split as records, and the hub commit."""
         import numpy as np
 
-        from qatlab.data.hub import load_split
         from qatlab.data.withheld import as_records
+        from qatlab.hub import load_split
 
         table, commit = load_split(self.name, self.subset, self.split, self.revision, "task")
         listed = table.map(lambda value: value.tolist() if isinstance(value, np.ndarray) else value)

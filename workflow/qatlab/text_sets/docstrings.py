@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.base import Name
+from qatlab.registry import Name
 from qatlab.text_sets.text_set import TEXT_SETS, TextSet
 
 

@@ -5,9 +5,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.base import FullLine, LocalPath
-from qatlab.config.fields import HubSplit
 from qatlab.errors import UserError
+from qatlab.registry import FullLine, HubSplit, LocalPath
 from qatlab.text_sets.text_set import TEXT_SETS, TextSet
 
 Column = Annotated[FullLine, Field(description="Name of the column that holds the texts.")]
@@ -23,7 +22,7 @@ class LocalTexts(TextSet):
 
     def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file."""
-        from qatlab.data.checksums import checked
+        from qatlab.remembered import checked
 
         return checked(f"texts {self.column}", Path(self.path).expanduser(), lambda: self.load("NAME"), "texts")
 
@@ -45,7 +44,7 @@ class HubTexts(HubSplit, TextSet):
 
     def load(self, name: str) -> tuple[list[str], str | None]:
         """Return the texts of the column in the split, and the hub commit."""
-        from qatlab.data.hub import load_split
+        from qatlab.hub import load_split
 
         table, commit = load_split(self.name, self.subset, self.split, self.revision, "texts")
         if self.column not in table.columns:

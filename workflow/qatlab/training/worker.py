@@ -11,10 +11,9 @@ from typing import NoReturn
 
 from qatlab import progress
 from qatlab.artifact import read_json, write_json
-from qatlab.errors import Stopped, UserError
+from qatlab.errors import Stopped, UserError, full
 from qatlab.fork_server import WORKER, run_in_server
 from qatlab.job import JobDescription
-from qatlab.machine.disk import full
 from qatlab.training.worker_folder import MESSAGES, TASK, VARIABLE, report_of
 
 PARENT_SECONDS = 1.0

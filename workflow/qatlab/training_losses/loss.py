@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from qatlab.base import Strict
-from qatlab.registry import Registry
+from qatlab.registry import Registry, Strict
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

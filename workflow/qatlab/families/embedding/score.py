@@ -7,8 +7,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from qatlab.arrays import load_array, pickles_refused
-from qatlab.artifact import read_json
+from qatlab.artifact import load_array, pickles_refused, read_json
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.errors import UserError

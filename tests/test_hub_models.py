@@ -10,7 +10,7 @@ import pytest
 
 from hub_server import Hub, serve
 
-DOWNLOAD = "import sys; from qatlab.models.hub import download; print(download(*sys.argv[1:]))"
+DOWNLOAD = "import sys; from qatlab.hub import download; print(download(*sys.argv[1:]))"
 
 
 @pytest.fixture

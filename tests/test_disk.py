@@ -7,8 +7,8 @@ import pytest
 
 from qatlab.__main__ import main
 from qatlab.artifact import checkpoint_folder, write_json
-from qatlab.failures import read_mark
-from qatlab.machine.disk import full
+from qatlab.errors import full
+from qatlab.progress import read_mark
 from qatlab.training.checkpoints import INTERVAL
 
 DISK = 1024  # KiB

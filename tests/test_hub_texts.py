@@ -200,7 +200,7 @@ def test_a_column_is_named_once():
 
 
 def test_user_errors_have_one_line():
-    from qatlab.data.hub import _column
+    from qatlab.hub import _column
 
     with pytest.raises(UserError) as caught:
         _column(pd.DataFrame({"a": [1]}), "b", "data set 'x'")
