@@ -2,7 +2,7 @@
 
 import torch
 
-from qatlab.machine.device import describe_device, device_name, has_bf16, peak_memory_bytes, use_threads
+from qatlab.machine.hardware import describe_device, device_name, has_bf16, peak_memory_bytes, use_threads
 
 
 def test_the_device_is_the_one_torch_would_use():

@@ -7,12 +7,12 @@ import sys
 import pytest
 
 from qatlab.errors import UserError
-from qatlab.machine.gpu import claim_gpus
+from qatlab.machine.hardware import claim_gpus
 
 CLAIM = """
 import sys
 from pathlib import Path
-from qatlab.machine.gpu import claim_gpu
+from qatlab.machine.hardware import claim_gpu
 print(claim_gpu(["0", "1"], Path(sys.argv[1])), flush=True)
 sys.stdin.read()
 """

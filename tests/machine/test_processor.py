@@ -4,7 +4,7 @@ import platform
 
 import pytest
 
-from qatlab.machine.processor import features, integer_kernel
+from qatlab.machine.hardware import features, integer_kernel
 
 X86 = "processor\t: 0\nflags\t\t: fpu sse2 avx2 {}\nbugs\t\t: avx512_vnni\n\nprocessor\t: 1\nflags\t\t: fpu\n"
 

@@ -6,7 +6,7 @@ import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.machine.gpu_count import count_gpus
+from qatlab.machine.hardware import count_gpus
 from qatlab.plan.hardware import CAPABILITY, compute_capability
 from qatlab.plan.study import load_study
 

@@ -12,7 +12,7 @@ def cores():
 @cache
 def gpus_here():
     """Return the number of GPUs of this machine; None if jobs run on other machines, whose GPUs are unknown."""
-    from qatlab.machine.gpu_count import count_gpus
+    from qatlab.machine.hardware import count_gpus
 
     return None if workflow.non_local_exec else count_gpus()
 

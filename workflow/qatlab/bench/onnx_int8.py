@@ -14,7 +14,7 @@ from statistics import mean
 from typing import Any
 
 from qatlab.bench.row import Row, in_turns
-from qatlab.machine.processor import SATURATING, features, integer_kernel
+from qatlab.machine.hardware import SATURATING, features, integer_kernel
 
 STUDY, METRIC = "bench_onnx_int8", "ndcg@10"
 SEEDS = (0, 1, 2)

@@ -137,7 +137,7 @@ def _peak_memory(which: str) -> int:
 def _print_peak_memory(which: str) -> None:
     import torch
 
-    from qatlab.machine.device import peak_memory_bytes
+    from qatlab.machine.hardware import peak_memory_bytes
 
     gpu = torch.cuda.is_available()
     steps = step_functions("cuda" if gpu else "cpu", GPU_BATCH if gpu else CPU_BATCH, which)

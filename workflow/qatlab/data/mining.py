@@ -72,7 +72,7 @@ def _by_model(folder: Path | None) -> Search:
         """Return the positions of the most similar texts by cosine similarity, (queries, depth)."""
         from qatlab.evaluation.axes import unit_length
         from qatlab.evaluation.search import best_by_product
-        from qatlab.machine.device import device_name
+        from qatlab.machine.hardware import device_name
         from qatlab.models.embedding import load_model
 
         assert folder is not None

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from qatlab.config.weights import WeightsConfig
 from qatlab.errors import UserError
-from qatlab.machine.gpu_count import capabilities
+from qatlab.machine.hardware import capabilities
 from qatlab.study.config import RunConfig
 
 # For planning on a machine that does not run the jobs, such as a login node.

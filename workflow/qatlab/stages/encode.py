@@ -7,7 +7,7 @@ from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.evaluation.one_pass import Pass
 from qatlab.families.parts import part_of
 from qatlab.job import JobDescription
-from qatlab.machine.processor import features, integer_kernel
+from qatlab.machine.hardware import features, integer_kernel
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:

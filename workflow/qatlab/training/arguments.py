@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from qatlab.config.trainer import TrainerConfig
-from qatlab.machine.device import device_name, has_bf16
+from qatlab.machine.hardware import device_name, has_bf16
 
 SCRATCH = "scratch"
 

@@ -4,7 +4,7 @@ import statistics
 from typing import NamedTuple
 
 from qatlab.config.trainer import TrainerConfig
-from qatlab.machine.device import describe_device, peak_memory_bytes
+from qatlab.machine.hardware import describe_device, peak_memory_bytes
 from qatlab.machine.processes import count, largest
 
 

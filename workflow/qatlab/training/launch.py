@@ -54,7 +54,7 @@ def launch(
         UserError, Stopped: if one of the processes raised it.
         RuntimeError: if one of the processes raised another error, with its traceback.
     """
-    from qatlab.machine.gpu import claim_gpus, visible_gpus
+    from qatlab.machine.hardware import claim_gpus, visible_gpus
 
     distributed = DistributedConfig.model_validate(description.config["trainer"]["distributed"])
     claim_gpus(visible_gpus(), distributed.processes)

@@ -7,8 +7,7 @@ import torch
 from accelerate import PartialState
 
 from qatlab.config.trainer import TrainerConfig
-from qatlab.machine.device import device_name, use_threads
-from qatlab.machine.gpu import claim_gpu, visible_gpus
+from qatlab.machine.hardware import claim_gpu, device_name, use_threads, visible_gpus
 from qatlab.training.worker_folder import is_worker
 
 # Prefix of variables for precision, accumulation and more, which `accelerate launch` sets, or an earlier training in this process.

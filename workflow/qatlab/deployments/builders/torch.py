@@ -4,8 +4,7 @@ from pathlib import Path
 
 from qatlab.artifact import link_or_copy_tree
 from qatlab.deployments.torch import TorchDeployment
-from qatlab.machine.device import device_name, use_threads
-from qatlab.machine.gpu import claim_gpu, visible_gpus
+from qatlab.machine.hardware import claim_gpu, device_name, use_threads, visible_gpus
 
 
 def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | None, threads: int | None) -> None:

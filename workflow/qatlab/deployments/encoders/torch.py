@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from qatlab.deployments.torch import TorchDeployment
-from qatlab.machine.device import describe_device, device_name, use_threads
-from qatlab.machine.gpu import claim_gpu, visible_gpus
+from qatlab.machine.hardware import claim_gpu, describe_device, device_name, use_threads, visible_gpus
 
 
 class TorchEncoder:

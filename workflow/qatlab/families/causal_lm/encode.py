@@ -15,8 +15,7 @@ from qatlab.evaluation.one_pass import Pass
 from qatlab.evaluation.task import MANIFEST
 from qatlab.families.causal_lm.deploy import load_deployed
 from qatlab.job import JobDescription
-from qatlab.machine.device import describe_device, device_name, use_threads
-from qatlab.machine.gpu import claim_gpu, visible_gpus
+from qatlab.machine.hardware import claim_gpu, describe_device, device_name, use_threads, visible_gpus
 from qatlab.models.causal_lm import load_tokenizer
 from qatlab.progress import Pace, clock, say
 

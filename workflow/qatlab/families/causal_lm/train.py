@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from qatlab.config.causal_lm import CausalTrainingConfig
 from qatlab.errors import UserError
-from qatlab.machine.device import device_name
+from qatlab.machine.hardware import device_name
 from qatlab.models.causal_lm import load_model, load_tokenizer
 from qatlab.progress import say
 from qatlab.training.causal_lm import Blocks, PadRight, translations

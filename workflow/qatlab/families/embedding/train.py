@@ -15,7 +15,7 @@ from qatlab.data.sample import check_batches
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.losses.wrapped import gather
-from qatlab.machine.device import device_name
+from qatlab.machine.hardware import device_name
 from qatlab.machine.processes import count, from_first
 from qatlab.models.embedding import load_model
 from qatlab.models.rotated import append_rotation, training_embeddings
