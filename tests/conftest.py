@@ -216,7 +216,7 @@ def tiny_decoder_folder(tiny_decoder: "DecoderConfig", tmp_path_factory: pytest.
     import torch
     from transformers import AutoModelForCausalLM
 
-    from qatlab.models.byte_decoder import make
+    from qatlab.models.causal_lm import make
 
     folder = tmp_path_factory.mktemp("decoder")
     make(tiny_decoder, 256, folder)

@@ -23,7 +23,7 @@ from qatlab.deployments.onnx import OnnxDeployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
-from qatlab.models.prompts import prompt_for
+from qatlab.models.settings import prompt_for
 from qatlab.stages import deploy
 from qatlab.stages import model as model_stage
 

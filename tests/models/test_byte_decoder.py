@@ -8,8 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from qatlab.artifact import sha256_of
 from qatlab.config.model import ModelConfig
-from qatlab.models.byte_decoder import byte_tokenizer, make
-from qatlab.models.causal_lm import beginning_token, output_head_is_tied, tokens_of
+from qatlab.models.causal_lm import beginning_token, byte_tokenizer, make, output_head_is_tied, tokens_of
 
 TOKENIZER = byte_tokenizer()
 

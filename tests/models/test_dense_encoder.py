@@ -8,7 +8,7 @@ from sentence_transformers.sentence_transformer.modules import Dense, Normalize,
 
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import UserError
-from qatlab.models.dense_encoder import check_dense_encoder, embedding_dimension, hindrance_to_export
+from qatlab.models.settings import check_dense_encoder, embedding_dimension, hindrance_to_export
 
 
 def saved(modules, folder, **more):

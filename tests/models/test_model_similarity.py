@@ -5,7 +5,7 @@ from sentence_transformers import SentenceTransformer
 
 from qatlab.artifact import read_json, write_json
 from qatlab.errors import UserError
-from qatlab.models.similarity import check_similarity, named_similarity
+from qatlab.models.settings import check_similarity, named_similarity
 
 
 @pytest.mark.parametrize("name", [None, "cosine", "dot", "euclidean"])

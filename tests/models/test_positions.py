@@ -5,7 +5,7 @@ from torch import nn
 
 import miniatures
 from qatlab.models.embedding import load_model
-from qatlab.models.positions import position_count
+from qatlab.models.settings import position_count
 
 
 def counted(transformer):

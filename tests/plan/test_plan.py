@@ -140,14 +140,14 @@ def test_local_mistakes_are_found_before_any_job(tmp_path):
 
 
 def test_a_wrong_checksum_is_refused(tmp_path, monkeypatch):
-    from qatlab.models import packaged
+    from qatlab.models import folders
 
-    assert packaged.packaged_folder("sentence-transformers/all-MiniLM-L6-v2") is not None
+    assert folders.packaged_folder("sentence-transformers/all-MiniLM-L6-v2") is not None
     (tmp_path / "model.safetensors").write_bytes(b"not the weights")
     monkeypatch.setattr("qatlab.plan.origin.packaged_folder", lambda name: tmp_path)
     with pytest.raises(UserError, match=r"SHA-256 is [0-9a-f]{64}, expected 53aa51172d"):
         plan()
-    assert packaged.packaged_folder("someone/else") is None
+    assert folders.packaged_folder("someone/else") is None
 
 
 def test_descriptions_are_builtin_json(tmp_path):

@@ -44,7 +44,7 @@ DEPLOYMENTS = {
 @pytest.fixture(scope="module")
 def inputs(tiny_decoder, pairs, tmp_path_factory):
     """The model, blocks of text to train on, and translations of a few words."""
-    from qatlab.models.byte_decoder import make
+    from qatlab.models.causal_lm import make
 
     folder = tmp_path_factory.mktemp("inputs")
     make(tiny_decoder, 64, folder / "model" / "model")

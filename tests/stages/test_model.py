@@ -210,7 +210,7 @@ def test_a_prompt_that_sentence_transformers_does_not_apply_is_reported(tiny_mod
 
 @pytest.mark.parametrize("texts", ["queries", "documents"])
 def test_prompts_of_a_model_are_found(tmp_path, texts):
-    from qatlab.models.prompts import prompt_for
+    from qatlab.models.settings import prompt_for
 
     prompts = {"query": "query: ", "document": "passage: "}
     (tmp_path / "config_sentence_transformers.json").write_text(json.dumps({"prompts": prompts}))

@@ -9,7 +9,7 @@ import pytest
 from killing import Killed, at_step, kill
 from qatlab.artifact import sha256_of, write_json
 from qatlab.job import JobDescription
-from qatlab.models.byte_decoder import make
+from qatlab.models.causal_lm import make
 from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL
 

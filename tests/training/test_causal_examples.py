@@ -1,7 +1,6 @@
 """Training examples of a causal language model: blocks of text, and translations whose prompt is not predicted."""
 
-from qatlab.models.byte_decoder import byte_tokenizer
-from qatlab.models.causal_lm import IGNORED, fill_prompt
+from qatlab.models.causal_lm import IGNORED, byte_tokenizer, fill_prompt
 from qatlab.training.causal_lm import Blocks, PadRight, translations
 
 TOKENIZER = byte_tokenizer()

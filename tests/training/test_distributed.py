@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from qatlab import fork_server
 from qatlab.artifact import checkpoint_folder, read_json, write_json
 from qatlab.job import JobDescription
-from qatlab.models.byte_decoder import make
+from qatlab.models.causal_lm import make
 from qatlab.progress import read_mark
 from qatlab.stages import train
 from qatlab.training.checkpoints import INTERVAL

@@ -20,7 +20,7 @@ from qatlab.deployments.encoders.tokens import TokenBatches
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.evaluation.cosine import cosine
 from qatlab.machine.hardware import SATURATING, features, integer_kernel
-from qatlab.models.packaged import packaged_folder
+from qatlab.models.folders import packaged_folder
 from qatlab.weights.onnx_grid import Int8PerChannel, OnnxInt8Linear, Uint8PerTensor
 from qatlab.weights.prepare import prepare, prepared
 

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 from qatlab.deployments.encoders.torch import TorchEncoder
 from qatlab.deployments.torch import TorchDeployment
-from qatlab.models.prompts import prompt_for
+from qatlab.models.settings import prompt_for
 
 PROMPTS = {"query": "Represent the question: ", "document": "Represent the document: "}
 

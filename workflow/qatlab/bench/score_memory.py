@@ -61,7 +61,7 @@ def write_inputs(folder: Path, documents: int, queries: int, config: dict[str, o
     import pandas as pd
 
     from qatlab.evaluation.axes import unit_length
-    from qatlab.models.similarity import SIMILARITY_FILE
+    from qatlab.models.settings import SIMILARITY_FILE
 
     for name in ("encode", "task", "score"):
         (folder / name).mkdir()

@@ -86,7 +86,7 @@ def step_functions(device: str, batch: int, only: str | None = None) -> dict[str
     from qatlab.config.weights import WeightsConfig
     from qatlab.data.docstrings import extract
     from qatlab.losses import QuantizationAwareLoss
-    from qatlab.models.packaged import packaged_folder
+    from qatlab.models.folders import packaged_folder
     from qatlab.weights.prepare import prepare
 
     pairs = [pair for package in PACKAGES for pair in extract(package)][:batch]

@@ -8,7 +8,7 @@ import numpy as np
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
-from qatlab.models.similarity import SCORED
+from qatlab.models.settings import SCORED
 from qatlab.quantization.ranges import FixedRange, MinMaxRange, PercentileRange, QuantileRange, Range, SymmetricRange
 from qatlab.quantization.rotations import SHIFT, Rotation, fit_rotation
 

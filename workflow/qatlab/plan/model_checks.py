@@ -7,8 +7,7 @@ from pathlib import Path
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.errors import UserError
-from qatlab.models.dense_encoder import embedding_dimension, hindrance_to_export
-from qatlab.models.similarity import check_similarity, named_similarity
+from qatlab.models.settings import check_similarity, embedding_dimension, hindrance_to_export, named_similarity
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.model_folder import base_model, folder_of, model_config
 from qatlab.plan.plan import Plan

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from qatlab.bundle import in_use
 from qatlab.config.model import ModelConfig
-from qatlab.models.packaged import packaged_folder
-from qatlab.models.source import model_source
+from qatlab.models.folders import model_source, packaged_folder
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
 

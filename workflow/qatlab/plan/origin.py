@@ -13,11 +13,8 @@ from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
-from qatlab.models.dense_encoder import check_dense_encoder
-from qatlab.models.packaged import packaged_folder, verify
-from qatlab.models.positions import check_positions
-from qatlab.models.safe_folder import check_folder
-from qatlab.models.source import model_source
+from qatlab.models.folders import check_folder, model_source, packaged_folder, verify
+from qatlab.models.settings import check_dense_encoder, check_positions
 from qatlab.registry import origin_of
 from qatlab.remembered import checked
 from qatlab.sources.source import RowCounts, Source

@@ -10,13 +10,8 @@ from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
-from qatlab.models.dense_encoder import check_dense_encoder
-from qatlab.models.packaged import packaged_folder, verify
-from qatlab.models.positions import check_positions
-from qatlab.models.prompts import unused_prompts
-from qatlab.models.safe_folder import MODULES, check_folder
-from qatlab.models.similarity import SETTINGS
-from qatlab.models.source import model_source
+from qatlab.models.folders import MODULES, check_folder, model_source, packaged_folder, verify
+from qatlab.models.settings import SETTINGS, check_dense_encoder, check_positions, unused_prompts
 from qatlab.progress import say
 
 NORMALIZE = "sentence_transformers.models.Normalize"  # the name under which every release of Sentence Transformers can import it
@@ -29,7 +24,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     source = model_source(config)
     target = output / "model"
     if config.decoder is not None:
-        from qatlab.models.byte_decoder import make
+        from qatlab.models.causal_lm import make
 
         make(config.decoder, config.max_seq_length, target)
     else:

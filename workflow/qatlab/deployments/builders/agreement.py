@@ -8,7 +8,7 @@ import numpy as np
 
 from qatlab.deployments.deployment import Deployment
 from qatlab.errors import UserError
-from qatlab.models.prompts import prompt_for
+from qatlab.models.settings import prompt_for
 from qatlab.progress import say
 
 TEXTS = {

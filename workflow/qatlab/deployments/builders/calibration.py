@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from qatlab.deployments.encoders.tokens import TokenBatches, by_length
-from qatlab.models.prompts import prompt_for
+from qatlab.models.settings import prompt_for
 
 BATCH_SIZE = 16
 

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qatlab.deployments.encoders.onnx import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, OUTPUT
-from qatlab.models.prompts import prompt_for
+from qatlab.models.settings import prompt_for
 from qatlab.quantization.grids import fitted_grid
 from qatlab.quantization.ranges import RANGES, MinMaxRange, Range
 

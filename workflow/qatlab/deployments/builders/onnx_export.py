@@ -6,7 +6,7 @@ from pathlib import Path
 from qatlab.artifact import read_json
 from qatlab.deployments.onnx import ONNX_FILE, OnnxDeployment
 from qatlab.errors import UserError
-from qatlab.models.safe_folder import check_folder
+from qatlab.models.folders import check_folder
 
 
 def export(source: Path, target: Path, config: OnnxDeployment) -> None:

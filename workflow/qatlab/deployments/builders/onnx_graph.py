@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from qatlab.errors import UserError
-from qatlab.models.dense_encoder import export_hindrance
+from qatlab.models.settings import export_hindrance
 from qatlab.progress import warnings_hidden
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")

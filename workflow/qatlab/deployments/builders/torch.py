@@ -20,8 +20,7 @@ def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | Non
     if not config.rotated and config.dtype == "float32":
         link_or_copy_tree(source, target)
         return
-    from qatlab.models.embedding import load_model
-    from qatlab.models.rotated import append_rotation
+    from qatlab.models.embedding import append_rotation, load_model
 
     if config.rotated:
         claim_gpu(visible_gpus())

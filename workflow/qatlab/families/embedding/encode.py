@@ -14,8 +14,7 @@ from qatlab.deployments.deployment import Deployment
 from qatlab.evaluation.one_pass import Pass
 from qatlab.evaluation.task import MANIFEST
 from qatlab.job import JobDescription
-from qatlab.models.prompts import prompt_for
-from qatlab.models.similarity import SIMILARITY_FILE, named_similarity
+from qatlab.models.settings import SIMILARITY_FILE, named_similarity, prompt_for
 from qatlab.progress import Pace, clock, say
 from qatlab.quantization.ranges import RANGES
 

@@ -18,7 +18,7 @@ from qatlab.evaluation.scores_file import Scored, ScoreRow, TimingRow, standard_
 from qatlab.evaluation.stopwatch import Stopwatch
 from qatlab.evaluation.task import Task, load_task
 from qatlab.job import JobDescription
-from qatlab.models.similarity import SIMILARITY_FILE, check_similarity
+from qatlab.models.settings import SIMILARITY_FILE, check_similarity
 from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES, Range
 from qatlab.quantization.rotations import TooFewEmbeddings

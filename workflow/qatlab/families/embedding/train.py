@@ -17,8 +17,7 @@ from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.losses.wrapped import gather
 from qatlab.machine.hardware import device_name
 from qatlab.machine.processes import count, from_first
-from qatlab.models.embedding import load_model
-from qatlab.models.rotated import append_rotation, training_embeddings
+from qatlab.models.embedding import append_rotation, load_model, training_embeddings
 from qatlab.progress import show_warnings
 from qatlab.quantization.ranges import RANGES
 from qatlab.training.build_loss import build_loss

