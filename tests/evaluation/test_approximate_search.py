@@ -5,11 +5,10 @@ import pytest
 
 from qatlab.config.evaluate import EvaluateConfig, IndexConfig
 from qatlab.config.precision import RotationConfig
-from qatlab.evaluation.approximate_search import best_near_bits, best_near_values
 from qatlab.evaluation.axes import on_axes, unit_length
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, rank
-from qatlab.evaluation.search import NOTHING, best_by_hamming, best_by_product
+from qatlab.evaluation.search import NOTHING, best_by_hamming, best_by_product, best_near_bits, best_near_values
 
 GENERATOR = np.random.default_rng(0)
 DOCUMENTS = unit_length(GENERATOR.normal(size=(3000, 32)).astype(np.float32))

@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation import mteb_compat
-from qatlab.evaluation.similarity import by_pair
+from qatlab.evaluation.task_metrics import by_pair
 from stored_task import stored_task
 
 DTYPES = {precision: precision for precision in COMPAT["mteb_compat"]} | {"float8_e4m3": "float8_e4m3fn"}

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.outputs import has_few_bits, outputs
-from qatlab.evaluation.planned import TEXT_OUTPUT
+from qatlab.evaluation.scores_file import TEXT_OUTPUT
 
 
 def names_of(**config):

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from qatlab.evaluation import translation
-from qatlab.evaluation.planned import METRICS, planned_scores
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.scores_file import METRICS, planned_scores, read_scores
 from qatlab.job import JobDescription
 from qatlab.stages import score
 

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from qatlab.evaluation.axes import unit_length
-from qatlab.evaluation.planned import METRICS
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.scores_file import METRICS, read_scores
 from qatlab.job import JobDescription
 from qatlab.stages import score
 

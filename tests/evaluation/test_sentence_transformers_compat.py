@@ -13,7 +13,7 @@ from sentence_transformers.util import cos_sim, dot_score, quantize_embeddings
 
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation import sentence_transformers_compat
-from qatlab.evaluation.similarity import by_pair
+from qatlab.evaluation.task_metrics import by_pair
 from stored_task import stored_task
 
 PRECISIONS = COMPAT["sentence_transformers_compat"]

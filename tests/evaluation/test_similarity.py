@@ -11,7 +11,7 @@ from scipy import stats
 
 from qatlab.evaluation.axes import unit_length
 from qatlab.evaluation.scores_file import read_scores, standard_error
-from qatlab.evaluation.similarity import by_pair
+from qatlab.evaluation.task_metrics import by_pair
 from qatlab.job import JobDescription
 from qatlab.quantization import MinMaxRange, fake_quantize
 from qatlab.stages import score

@@ -9,7 +9,7 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.axes import OnAxes, unit_length
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, rank, side_ranges
-from qatlab.evaluation.stopwatch import Stopwatch
+from qatlab.evaluation.search import Stopwatch
 
 
 def test_only_time_inside_the_blocks_is_added_up():

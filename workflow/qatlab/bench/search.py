@@ -21,7 +21,7 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.axes import OnAxes, unit_length
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, rank, side_ranges
-from qatlab.evaluation.stopwatch import Stopwatch
+from qatlab.evaluation.search import Stopwatch
 
 DOCUMENTS, QUERIES, DIM, TOP_K, PAIRS = 1_000_000, 100, 384, 10, 3
 OVERSAMPLING = 2  # sentence-transformers' default

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
-from qatlab.config.kind import Kind
 from qatlab.data.similarity_pairs import as_task
 from qatlab.errors import UserError
+from qatlab.evaluation.task import Kind
 from qatlab.hub import check_commit, commit_of, hub_errors_explained, unreadable_explained, with_retries
 from qatlab.metrics import metric_and_cutoff
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qatlab.evaluation.jackknife import parts
+from qatlab.evaluation.scores_file import parts
 
 FEW = 4  # with fewer documents, each document gets the value of all
 

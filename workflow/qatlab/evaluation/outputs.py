@@ -8,8 +8,8 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from qatlab.config.evaluate import CODES, COMPAT, EvaluateConfig, IndexConfig, RescoringStep
-from qatlab.config.kind import Kind
 from qatlab.config.precision import RotationConfig
+from qatlab.evaluation.task import Kind
 from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, sides
 
 RABITQ_FACTORS = 8  # bytes of the two float factors that RaBitQ stores with each document's bits

@@ -1,4 +1,4 @@
-"""Ranking of documents for each query at one output, in a deterministic order."""
+"""Scores at one output: the best documents of each query in a defined order, or those of given pairs of embeddings."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -7,11 +7,20 @@ from functools import partial
 import numpy as np
 
 from qatlab.config.evaluate import EvaluateConfig, RescoringStep
-from qatlab.evaluation.approximate_search import best_by_scalar_quantizer, best_near_bits, best_near_values
 from qatlab.evaluation.axes import OnAxes, fitted_quantiles, fitted_range, unit_length
 from qatlab.evaluation.outputs import Output
-from qatlab.evaluation.search import NOTHING, Timed, best_by_hamming, best_by_product, best_by_rabitq, products
-from qatlab.evaluation.stopwatch import NOT_TIMED
+from qatlab.evaluation.search import (
+    NOT_TIMED,
+    NOTHING,
+    Timed,
+    best_by_hamming,
+    best_by_product,
+    best_by_rabitq,
+    best_by_scalar_quantizer,
+    best_near_bits,
+    best_near_values,
+    products,
+)
 from qatlab.quantization.grids import dequantize_embeddings, integer_codes, quantize_embeddings
 from qatlab.quantization.precisions import COARSE, QUANTILE, RANGED
 from qatlab.quantization.ranges import Range
@@ -213,3 +222,35 @@ def _own(trained: dict[str, Range], precision: str) -> Range:
         available = ", ".join(trained) or "none"
         raise ValueError(f"the model has no range of its own for {precision}, only for {available}; set ranges: corpus")
     return trained[precision]
+
+
+PAIRS_AT_ONCE = 1 << 14
+
+
+def pair_scores(
+    queries: OnAxes, documents: OnAxes, rows: np.ndarray, columns: np.ndarray, output: Output, ranges: SideRanges
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score the pairs of a query and a document that are given by their positions.
+
+    Args:
+        queries: Query embeddings on the axes of the output.
+        documents: Document embeddings on the same axes.
+        rows: (n,) int, the position of the query of each pair.
+        columns: (n,) int, the position of the document of each pair.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
+
+    Returns:
+        The score by which a search would rank each pair (inner product of the stored embeddings), and its cosine similarity, (n,)
+        float64 each. Bits count as ±1, so that both scores decrease with the Hamming distance.
+    """
+    convert = codes if output.scoring == "codes" else partial(values, unit=documents.unit)
+    products, similarities = np.empty(len(rows)), np.empty(len(rows))
+    for first in range(0, len(rows), PAIRS_AT_ONCE):
+        block = slice(first, first + PAIRS_AT_ONCE)
+        query = convert(queries[rows[block]], output.query, ranges.queries).astype(np.float64)
+        document = convert(documents[columns[block]], output.document, ranges.documents).astype(np.float64)
+        products[block] = np.einsum("nd,nd->n", query, document)
+        lengths = np.linalg.norm(query, axis=1) * np.linalg.norm(document, axis=1)
+        similarities[block] = products[block] / np.where(lengths > 0, lengths, 1)
+    return products, similarities

@@ -1,12 +1,18 @@
-"""An evaluation task in memory: ids of queries and documents, and the judgements that connect them."""
+"""An evaluation task: its kind, which decides how it is scored, its queries, its documents, and the judgements of them."""
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json
-from qatlab.config.kind import Kind
+
+Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]
+
+# In tasks of these kinds, a query and the document with the same id form one item.
+PAIRED: tuple[Kind, ...] = ("similarity", "translation", "language_modelling")
+
 
 MANIFEST = "manifest.json"
 

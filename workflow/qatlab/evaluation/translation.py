@@ -12,7 +12,7 @@ import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from qatlab.evaluation.jackknife import parts
+from qatlab.evaluation.scores_file import parts
 
 FEW = 4  # with fewer sentences, each sentence gets the score of the corpus
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import sha256_of
-from qatlab.config.kind import Kind
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
+from qatlab.evaluation.task import Kind
 from qatlab.models.folders import check_folder, model_source, packaged_folder, verify
 from qatlab.models.settings import check_dense_encoder, check_positions
 from qatlab.registry import origin_of

@@ -6,13 +6,13 @@ from pathlib import Path
 from qatlab.config.drift import DriftTexts
 from qatlab.config.encode import EncodeTrainingConfig
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.config.kind import Kind
 from qatlab.config.model import ModelConfig
 from qatlab.data.sample import check_batches, check_count
 from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, printable
 from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.task import Kind
 from qatlab.families.family import Family, family_of
 from qatlab.plan.artifacts import Nothing, Planner
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from qatlab.artifact import write_json
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.config.kind import Kind
-from qatlab.evaluation.planned import planned_scores
-from qatlab.evaluation.scores_file import ScoreRow
+from qatlab.evaluation.scores_file import ScoreRow, planned_scores
+from qatlab.evaluation.task import Kind
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
 from qatlab.progress import read_mark

@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from qatlab.artifact import sha256_of, write_json
-from qatlab.config.kind import PAIRED, Kind
 from qatlab.errors import UserError
+from qatlab.evaluation.task import PAIRED, Kind
 from qatlab.job import JobDescription
 from qatlab.progress import say
 from qatlab.tasks.task import TASKS, Loaded, Task

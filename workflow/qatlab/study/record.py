@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.config.kind import Kind
+from qatlab.evaluation.task import Kind
 from qatlab.registry import Line, Strict, VariantName
 
 VERSION: Literal[1] = 1

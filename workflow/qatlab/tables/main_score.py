@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from qatlab.config.kind import Kind
+from qatlab.evaluation.task import Kind
 from qatlab.tables.names import metric_label
 
 MAIN = "main score"

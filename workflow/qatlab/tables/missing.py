@@ -13,8 +13,8 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json
-from qatlab.config.kind import Kind
 from qatlab.evaluation.scores_file import ScoreRow
+from qatlab.evaluation.task import Kind
 from qatlab.registry import Strict
 from qatlab.study.record import Evaluation, IncompleteRun, RunRecord
 

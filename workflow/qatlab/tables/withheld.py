@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from qatlab.evaluation.planned import METRICS
+from qatlab.evaluation.scores_file import METRICS
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.differences import labels
 from qatlab.tables.missing import NOTE, OK, WHOLE, Missing, note, worst

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from qatlab.config.kind import Kind
+from qatlab.evaluation.task import Kind
 from qatlab.registry import FullLine, HubId, Line
 from qatlab.tasks.task import TASKS, Loaded, MtebSource, Task
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.config.kind import Kind
+from qatlab.evaluation.task import Kind
 from qatlab.registry import FullLine, LocalPath
 from qatlab.tasks.task import TASKS, Loaded, Task
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from qatlab.config.kind import Kind
 from qatlab.config.mining import MiningConfig
+from qatlab.evaluation.task import Kind
 from qatlab.registry import Registered, Registry
 
 if TYPE_CHECKING:

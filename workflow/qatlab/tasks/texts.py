@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.config.kind import Kind
+from qatlab.evaluation.task import Kind
 from qatlab.registry import TEXT, FullLine, HubSplit, LocalPath, Name
 from qatlab.tasks.task import TASKS, Loaded, Task
 

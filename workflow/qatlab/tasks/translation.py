@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.config.kind import Kind
+from qatlab.evaluation.task import Kind
 from qatlab.registry import SOURCE_AND_TARGET, FullLine, HubSplit, Line, ParallelTexts, TwoColumns
 from qatlab.tasks.task import TASKS, Loaded, Task
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from qatlab.config.kind import Kind
 from qatlab.config.mining import MiningConfig
+from qatlab.evaluation.task import Kind
 from qatlab.registry import HubSplit, LocalPath, Name, RecordKeys
 from qatlab.tasks.task import TASKS, Loaded, Task
 

@@ -7,8 +7,7 @@ import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json
 from qatlab.errors import UserError
-from qatlab.evaluation.planned import TEXT_OUTPUT
-from qatlab.evaluation.scores_file import Scored, ScoreRow, standard_error
+from qatlab.evaluation.scores_file import TEXT_OUTPUT, Scored, ScoreRow, standard_error
 from qatlab.evaluation.task import MANIFEST
 from qatlab.job import JobDescription
 from qatlab.tables.names import TEXT

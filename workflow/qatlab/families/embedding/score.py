@@ -1,6 +1,5 @@
 """Scores of a task at every output, from one encoding."""
 
-from importlib import import_module
 from itertools import groupby
 from pathlib import Path
 
@@ -15,8 +14,9 @@ from qatlab.evaluation.axes import OnAxes, on_axes
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, side_ranges
 from qatlab.evaluation.scores_file import Scored, ScoreRow, TimingRow, standard_error
-from qatlab.evaluation.stopwatch import Stopwatch
+from qatlab.evaluation.search import Stopwatch
 from qatlab.evaluation.task import Task, load_task
+from qatlab.evaluation.task_metrics import reranking_metrics, retrieval_metrics, similarity_metrics
 from qatlab.job import JobDescription
 from qatlab.models.settings import SIMILARITY_FILE, check_similarity
 from qatlab.progress import say
@@ -24,12 +24,11 @@ from qatlab.quantization.ranges import RANGES, Range
 from qatlab.quantization.rotations import TooFewEmbeddings
 
 ROWS_AT_ONCE = 1 << 16
-# Modules by kind of task, imported when needed, because importing SciPy's statistics takes longer than scoring most tasks.
-METRIC_MODULES = {
-    "retrieval": "qatlab.evaluation.retrieval",
-    "similarity": "qatlab.evaluation.similarity",
-    "reranking": "qatlab.evaluation.reranking",
-}
+METRICS_OF = {
+    "retrieval": retrieval_metrics,
+    "similarity": similarity_metrics,
+    "reranking": reranking_metrics,
+}  # by kind of task
 
 
 def score(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> Scored:
@@ -50,7 +49,7 @@ def score(description: JobDescription, inputs: dict[str, Path], output: Path, th
     embeddings = _embeddings(inputs["encode"], task)
     trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
     training = load_array(inputs["training"] / "documents.npy") if "training" in inputs else None
-    metrics_of = getattr(import_module(METRIC_MODULES[task.kind]), f"{task.kind}_metrics")
+    metrics_of = METRICS_OF[task.kind]
     scores: list[ScoreRow] = []
     timings: list[TimingRow] = []
     columns: dict[str, list[str] | np.ndarray] = {"query_id": task.query_ids}

@@ -1,0 +1,241 @@
+"""Metrics of retrieval, reranking and semantic textual similarity, per query or pair.
+
+Of retrieval: where relevant documents stand among all; of reranking: among given candidates; of similarity: how well that of
+two embeddings follows what people said of the texts.
+"""
+
+import numpy as np
+
+from qatlab.config.evaluate import COMPAT, EvaluateConfig
+from qatlab.evaluation.axes import OnAxes
+from qatlab.evaluation.outputs import Output
+from qatlab.evaluation.ranking import SideRanges, pair_scores, rank
+from qatlab.evaluation.scores_file import METRICS, parts
+from qatlab.evaluation.search import NOT_TIMED, NOTHING, Timed
+from qatlab.evaluation.task import Task
+from qatlab.metrics import metric_and_cutoff, per_query
+
+
+def retrieval_metrics(
+    queries: OnAxes,
+    documents: OnAxes,
+    task: Task,
+    output: Output,
+    ranges: SideRanges,
+    config: EvaluateConfig,
+    watch: Timed = NOT_TIMED,
+) -> dict[str, np.ndarray]:
+    """Compute the configured metrics of each query.
+
+    Args:
+        queries: Query embeddings on the axes of the output, in the order of the task's ids.
+        documents: Document embeddings on the same axes, in the order of the task's ids.
+        task: The relevant documents of each query.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
+        config: The metrics.
+        watch: Context that times the searches, except those of other libraries' evaluators.
+
+    Returns:
+        (q,) float64 by metric.
+    """
+    if output.scoring in COMPAT:
+        return _compat_metrics(queries, documents, task, output, config)
+    depth = max(metric_and_cutoff(metric)[1] for metric in config.metrics)
+    best = rank(queries, documents, output, ranges, depth + task.ignore_identical_ids, watch=watch)
+    if task.ignore_identical_ids:
+        best = _without_itself(best, task)[:, :depth]
+    gains = gains_of(best, task)
+    judged = [[int(grade) for grade in task.relevant(query).values()] for query in task.query_ids]
+    return {metric: per_query(metric, gains, judged) for metric in config.metrics}
+
+
+def gains_of(best: np.ndarray, task: Task) -> np.ndarray:
+    """Return the grades of ranked documents, (q, depth) int64, 0 for irrelevant ones and for NOTHING.
+
+    Args:
+        best: (q, depth) positions of documents, best first.
+        task: The relevant documents of each query.
+    """
+    position = {document: at for at, document in enumerate(task.document_ids)}
+    gains = np.zeros(best.shape, dtype=np.int64)
+    for row, query in enumerate(task.query_ids):
+        for document, grade in task.relevant(query).items():
+            # Some of mteb's tasks judge documents that are not in the corpus; they count as relevant but are never found.
+            if document in position:
+                gains[row][best[row] == position[document]] = int(grade)
+    return gains
+
+
+def _without_itself(best: np.ndarray, task: Task) -> np.ndarray:
+    """Replace the document with the id of the query by NOTHING, and move it to the end of each ranking."""
+    position = {document: at for at, document in enumerate(task.document_ids)}
+    itself = np.array([position.get(query, NOTHING) for query in task.query_ids])
+    is_itself = (best == itself[:, None]) & (itself != NOTHING)[:, None]
+    order = np.argsort(is_itself, axis=1, kind="stable")
+    moved: np.ndarray = np.take_along_axis(np.where(is_itself, NOTHING, best), order, axis=1)
+    return moved
+
+
+def _compat_metrics(
+    queries: OnAxes, documents: OnAxes, task: Task, output: Output, config: EvaluateConfig
+) -> dict[str, np.ndarray]:
+    """Compute metrics with the evaluators of other libraries; only these outputs import torch."""
+    sides = queries.as_encoded(), documents.as_encoded()
+    if output.scoring == "mteb_compat":
+        from qatlab.evaluation import mteb_compat
+
+        return mteb_compat.retrieval(*sides, task, output.query, config.similarity, config.metrics)
+    from qatlab.evaluation import sentence_transformers_compat
+
+    return sentence_transformers_compat.retrieval(*sides, task, output.query, config.similarity, config.metrics)
+
+
+# Reranking. Reference: the accuracy, similarities and margins of held-out (query, positive, hard negatives)
+# records that electroglyph's EmbeddingGemma study reports.
+
+
+def reranking_metrics(
+    queries: OnAxes,
+    documents: OnAxes,
+    task: Task,
+    output: Output,
+    ranges: SideRanges,
+    config: EvaluateConfig,
+    watch: Timed = NOT_TIMED,
+) -> dict[str, np.ndarray]:
+    """Compute accuracy@1, mrr, rank, positive_similarity and margin of each query.
+
+    `rank` is the rank of the best positive, `positive_similarity` the mean cosine similarity to positives, and `margin` the
+    smallest cosine similarity to a positive minus the largest to a negative. A negative with the score of a positive ranks before
+    it.
+
+    Args:
+        queries: Query embeddings on the axes of the output.
+        documents: Document embeddings on the same axes.
+        task: The candidates of each query, 1 for positives and 0 for negatives; every query has at least one of each.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
+        config: Unused, because the metrics are fixed.
+        watch: Unused, because there is no search.
+
+    Returns:
+        (q,) float64 by metric.
+    """
+    position = {document: at for at, document in enumerate(task.document_ids)}
+    candidates = [task.judgements[query] for query in task.query_ids]
+    rows = np.repeat(np.arange(len(candidates)), [len(judged) for judged in candidates])
+    columns = np.array([position[document] for judged in candidates for document in judged])
+    positive = np.array([grade > 0 for judged in candidates for grade in judged.values()])
+    scores, similarities = pair_scores(queries, documents, rows, columns, output, ranges)
+    bounds = np.flatnonzero(np.diff(rows)) + 1
+    by_query = zip(*(np.split(side, bounds) for side in (scores, similarities, positive)), strict=True)
+    return dict(zip(METRICS["reranking"], np.array([_query_metrics(*parts) for parts in by_query]).T, strict=True))
+
+
+def _query_metrics(
+    scores: np.ndarray, similarities: np.ndarray, positive: np.ndarray
+) -> tuple[float, float, float, float, float]:
+    rank = 1 + int((scores[~positive] >= scores[positive].max()).sum())
+    margin = similarities[positive].min() - similarities[~positive].max()
+    return float(rank == 1), 1 / rank, float(rank), float(similarities[positive].mean()), float(margin)
+
+
+PAIRS_AT_ONCE = 512  # pairs that are processed at once, each left out of all pairs in turn
+
+
+def similarity_metrics(
+    queries: OnAxes,
+    documents: OnAxes,
+    task: Task,
+    output: Output,
+    ranges: SideRanges,
+    config: EvaluateConfig,
+    watch: Timed = NOT_TIMED,
+) -> dict[str, np.ndarray]:
+    """Compute Spearman's and Pearson's correlation, each as one value per pair whose mean it is (see `by_pair`).
+
+    Args:
+        queries: Embeddings of the first text of each pair on the axes of the output.
+        documents: Embeddings of the second text of each pair on the same axes.
+        task: The judged similarity of each pair.
+        output: The output, which determines how embeddings are stored and compared.
+        ranges: Ranges of integer grids.
+        config: The similarity function.
+        watch: Unused, because there is no search.
+
+    Returns:
+        `spearman` and `pearson`, (pairs,) float64 each.
+
+    Raises:
+        ValueError: If all pairs have the same judgement, with which no correlation is defined.
+    """
+    pairs = list(zip(task.query_ids, task.document_ids, strict=True))
+    gold = np.array([task.judgements[query][document] for query, document in pairs])
+    similarities = _similarities(queries, documents, output, ranges, config.similarity)
+    if len(set(gold)) < 2:
+        raise ValueError("all pairs have the same judgement; a correlation needs at least two different ones")
+    from scipy import stats
+
+    return {
+        "spearman": by_pair(stats.rankdata(similarities), stats.rankdata(gold), ranked=True),
+        "pearson": by_pair(similarities, gold, ranked=False),
+    }
+
+
+def by_pair(similarities: np.ndarray, gold: np.ndarray, ranked: bool) -> np.ndarray:
+    """Return the jackknife pseudo-value of each pair, whose mean is the correlation (see `jackknife.parts`).
+
+    Args:
+        similarities: (n,) float64, similarities, or their ranks with averaged ties where `ranked`.
+        gold: (n,) float64, judgements, or their ranks.
+        ranked: Whether leaving one pair out changes the ranks of the others.
+
+    Returns:
+        (n,) float64; all 0 where `similarities` are constant.
+    """
+    from scipy import stats
+
+    count = len(similarities)
+    if np.ptp(similarities) == 0:
+        return np.zeros(count)
+    whole = float(stats.pearsonr(similarities, gold).statistic)
+    if count < 4:  # leaving one of three pairs out leaves two, whose correlation is always ±1
+        return np.full(count, whole)
+    without = np.concatenate(
+        [_without(similarities, gold, np.arange(first, min(first + PAIRS_AT_ONCE, count)), ranked)
+         for first in range(0, count, PAIRS_AT_ONCE)]
+    )  # fmt: skip
+    return parts(whole, without)
+
+
+def _without(similarities: np.ndarray, gold: np.ndarray, left_out: np.ndarray, ranked: bool) -> np.ndarray:
+    """Return the correlation of all other pairs for each of the positions `left_out`, (len(left_out),)."""
+    sides = []
+    for side in (similarities, gold):
+        others = np.broadcast_to(side, (len(left_out), len(side))).astype(np.float64)
+        if ranked:  # higher ranks decrease by one, equal ranks by a half
+            one = side[left_out][:, None]
+            others = others - (others > one) - 0.5 * (others == one)
+        others[np.arange(len(left_out)), left_out] = np.nan
+        centred = others - np.nanmean(others, axis=1, keepdims=True)
+        sides.append(np.nan_to_num(centred))
+    products = (sides[0] * sides[1]).sum(axis=1)
+    lengths = np.sqrt((sides[0] ** 2).sum(axis=1) * (sides[1] ** 2).sum(axis=1))
+    return products / np.where(lengths > 0, lengths, 1)
+
+
+def _similarities(
+    queries: OnAxes, documents: OnAxes, output: Output, ranges: SideRanges, similarity: str
+) -> np.ndarray:
+    if output.scoring == "mteb_compat":
+        from qatlab.evaluation import mteb_compat
+
+        return mteb_compat.similarities(queries.as_encoded(), documents.as_encoded(), output.query, similarity)
+    if output.scoring in COMPAT:
+        from qatlab.evaluation import sentence_transformers_compat
+
+        return sentence_transformers_compat.similarities(queries.as_encoded(), documents.as_encoded(), output.query)
+    every = np.arange(len(queries))
+    products, cosines = pair_scores(queries, documents, every, every, output, ranges)
+    return cosines if similarity == "cosine" else products
