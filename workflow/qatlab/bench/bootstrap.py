@@ -19,7 +19,7 @@ def measure_bootstrap(tasks: int = TASKS, queries: int = QUERIES) -> Iterator[Ro
         tasks: number of tasks.
         queries: number of queries per task.
     """
-    from qatlab.statistics.verdict import verdicts
+    from qatlab.statistics import verdicts
 
     rng = np.random.default_rng(0)
     differences = [

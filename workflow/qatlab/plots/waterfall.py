@@ -10,7 +10,7 @@ import pandas as pd
 
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, set_title
-from qatlab.statistics.verdict import NOT_SEPARABLE
+from qatlab.statistics import NOT_SEPARABLE
 from qatlab.study.record import StudyRecord
 from qatlab.tables.names import TOTAL, metric_label
 

@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 
 from qatlab.evaluation.outputs import outputs
-from qatlab.statistics.power import Needed
-from qatlab.statistics.verdict import NOT_SEPARABLE, Verdict, verdicts
+from qatlab.statistics import NOT_SEPARABLE, Needed, Verdict, verdicts
 from qatlab.study.record import StudyRecord
 from qatlab.tables.missing import OK, note, worst
 from qatlab.tables.names import TEXT

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from qatlab.statistics.bootstrap import bootstrap_intervals
+from qatlab.statistics import bootstrap_intervals
 
 
 def test_one_seed_and_one_task_is_scipys_bootstrap_of_the_mean():

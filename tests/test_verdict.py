@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from qatlab.statistics.verdict import holm, verdicts
+from qatlab.statistics import holm, verdicts
 
 
 def test_zero_differences_are_rarely_separable():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from qatlab.statistics.permutation import permutation_p_values
+from qatlab.statistics import permutation_p_values
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.03, 0.06])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from qatlab.statistics.power import needed
+from qatlab.statistics import needed
 
 
 def test_the_required_queries_have_the_requested_power():

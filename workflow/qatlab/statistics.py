@@ -1,0 +1,250 @@
+"""Better, worse or not separable: intervals and p-values of differences, how many queries or seeds would tell, and verdicts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES = 9999
+AT_ONCE = 1000
+
+
+def bootstrap_intervals(
+    differences: list[np.ndarray], confidence: float = 0.95, resamples: int = RESAMPLES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute percentile intervals of the mean over tasks of the mean over seeds and queries.
+
+    Seeds and, within each task, queries are drawn with replacement. All seeds are evaluated on the same queries, so a draw of
+    queries applies to all seeds. Independent draws for each seed would let the error of the queries average out over seeds, which
+    it does not.
+
+    With one seed, the interval covers the variation of queries for these trained models, and not that of other trainings. With few
+    seeds, a draw of S seeds varies √((S − 1) / S) times too little (2/3 of the variance for three), so the deviations of seeds are
+    widened by the inverse of this factor first (Rao and Wu 1988). The correction is incomplete for three seeds: where their error is
+    as large as that of the queries, the intervals cover the truth in 90 % and not in 95 % of the cases
+    (tests/statistics/test_bootstrap.py measures it).
+
+    Args:
+        differences: Paired differences of each task, (comparisons, seeds, queries) float64: the same text and seed, two models.
+        confidence: Nominal coverage of the intervals.
+        resamples: Number of draws.
+
+    Returns:
+        Lower and upper ends, (comparisons,) each; NaN where there is a single seed and a single query.
+
+    References:
+        Rao and Wu 1988, "Resampling inference with complex survey data", https://doi.org/10.1080/01621459.1988.10478591
+    """
+    wide = [_widened(task) for task in differences]
+    seeds, queries = wide[0].shape[1], [task.shape[2] for task in wide]
+    if seeds == 1 and max(queries) == 1:
+        unknown = np.full(len(wide[0]), np.nan)
+        return unknown, unknown
+
+    def mean(drawn_seeds: np.ndarray, *drawn_queries: np.ndarray, axis: int) -> np.ndarray:
+        seed_shares = _shares(drawn_seeds, seeds)
+        tasks = [
+            np.einsum("csr,rs->cr", task @ _shares(drawn, count).T, seed_shares)
+            for task, drawn, count in zip(wide, drawn_queries, queries, strict=True)
+        ]
+        means: np.ndarray = np.mean(tasks, axis=0)
+        return means[:, 0] if drawn_seeds.ndim == 1 else means
+
+    # SciPy resamples the positions of seeds and queries; the differences at these positions are summed for all comparisons at once.
+    # SciPy needs at least two positions, so a single seed or query is passed twice; every draw then consists of it.
+    from scipy import stats  # imported here because the import takes a second, which a plan need not wait for
+
+    positions = [np.arange(count) if count > 1 else np.zeros(2, dtype=int) for count in (seeds, *queries)]
+    result = stats.bootstrap(
+        positions,
+        mean,
+        n_resamples=resamples,
+        batch=AT_ONCE,
+        vectorized=True,
+        confidence_level=confidence,
+        method="percentile",
+        rng=0,
+    )
+    return result.confidence_interval.low, result.confidence_interval.high
+
+
+def _widened(task: np.ndarray) -> np.ndarray:
+    seeds = task.shape[1]
+    if seeds == 1:
+        return task
+    seed_means = task.mean(axis=2, keepdims=True)
+    deviations: np.ndarray = seed_means - seed_means.mean(axis=1, keepdims=True)
+    return task + (np.sqrt(seeds / (seeds - 1)) - 1) * deviations
+
+
+def _shares(drawn: np.ndarray, count: int) -> np.ndarray:
+    """Return how often each of `count` positions was drawn as a share of the draws: (n,) or (r, n) positions to (r, count)."""
+    rows = np.atleast_2d(drawn)
+    flat = (rows + np.arange(len(rows))[:, None] * count).ravel()
+    return np.bincount(flat, minlength=len(rows) * count).reshape(len(rows), count) / rows.shape[1]
+
+
+def permutation_p_values(differences: list[np.ndarray], resamples: int = RESAMPLES) -> np.ndarray:
+    """Compute p-values of the two-sided paired permutation test of the mean over tasks of the mean over seeds and queries.
+
+    If two models are equivalent, each of a query's two values could be from either model, and swapping them flips the sign of the
+    difference. A query is swapped in all seeds at once. The test is `scipy.stats.permutation_test(permutation_type="samples")`
+    on the means over seeds; flipping signs makes it a hundred times faster.
+
+    Args:
+        differences: Paired differences of each task, (comparisons, seeds, queries) float64.
+        resamples: Number of random sign flips.
+
+    Returns:
+        (comparisons,) float64, at least 2 / (resamples + 1).
+    """
+    # Every task has the same weight, regardless of its number of queries.
+    weighted = np.concatenate([task.mean(axis=1) / (task.shape[2] * len(differences)) for task in differences], axis=1)
+    return np.array([_p_value(query_differences, resamples) for query_differences in weighted])
+
+
+def _p_value(differences: np.ndarray, resamples: int) -> float:
+    if not differences.any():
+        return 1.0
+    rng = np.random.default_rng(0)
+
+    def signs(size: tuple[int, int]) -> np.ndarray:
+        return rng.integers(0, 2, size=size, dtype=np.int8) * 2.0 - 1.0
+
+    def total(flipped: np.ndarray, axis: int) -> np.ndarray:
+        return flipped @ differences
+
+    from scipy import stats  # imported here because the import takes a second, which a plan need not wait for
+
+    unflipped = np.ones(len(differences))
+    result = stats.monte_carlo_test(unflipped, signs, total, vectorized=True, n_resamples=resamples, batch=AT_ONCE)
+    return float(result.pvalue)
+
+
+LEVEL, POWER = 0.05, 0.8
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Required numbers of queries and of seeds, each with the other unchanged; None where no number is sufficient.
+
+    Attributes:
+        queries: Number of queries over all tasks, in the proportions of the present tasks.
+        seeds: Number of seeds; also None where there is a single seed, from which the variance of seeds is unknown.
+        times: Factor on both numbers that is sufficient; None where the observed difference is 0.
+    """
+
+    queries: int | None
+    seeds: int | None
+    times: float | None
+
+
+def needed(differences: list[np.ndarray], level: float = LEVEL, power: float = POWER) -> Needed:
+    """Estimate the numbers of queries and seeds with which a two-sided test finds a difference of the observed size.
+
+    The variance of a mean is that of queries over their number plus that of seeds over theirs (normal approximation, without a
+    correction for multiple comparisons).
+
+    Args:
+        differences: Paired differences of each task, (seeds, queries) float64.
+        level: Significance level of the test.
+        power: Probability with which the test finds the difference.
+    """
+    from scipy.stats import norm  # imported here because the import takes a second, which a plan need not wait for
+
+    seeds = differences[0].shape[0]
+    queries = sum(task.shape[1] for task in differences)
+    by_seed = np.mean([task.mean(axis=1) for task in differences], axis=0)
+    query_variance = sum(_variance(task.mean(axis=0)) / task.shape[1] for task in differences) / len(differences) ** 2
+    seed_variance = _variance(by_seed) / seeds
+    allowed = (by_seed.mean() / (norm.ppf(1 - level / 2) + norm.ppf(power))) ** 2
+    return Needed(
+        _scaled(queries, query_variance, allowed - seed_variance),
+        _scaled(seeds, seed_variance, allowed - query_variance) if seeds > 1 else None,
+        float((query_variance + seed_variance) / allowed) if allowed > 0 else None,
+    )
+
+
+def _variance(values: np.ndarray) -> float:
+    return float(values.var(ddof=1)) if len(values) > 1 else 0.0
+
+
+def _scaled(count: int, variance: float, allowed: float) -> int | None:
+    return int(np.ceil(count * variance / allowed)) if allowed > 0 else None
+
+
+BETTER, WORSE, NOT_SEPARABLE = "better", "worse", "not separable"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on one difference, with the statistics that it follows from.
+
+    Attributes:
+        difference: Mean over tasks of the mean over seeds and queries.
+        low, high: Its 95 % interval over queries and seeds.
+        p: p-value of the permutation test over queries, with Holm's correction for all differences of the table.
+        word: 'better' or 'worse' where p is below 0.05 and the interval excludes 0; otherwise 'not separable'.
+        needed: Numbers of queries and seeds that would separate a difference of this size from 0.
+    """
+
+    difference: float
+    low: float
+    high: float
+    p: float
+    word: str
+    needed: Needed
+
+
+def verdicts(
+    differences: list[list[np.ndarray]], lower_is_better: bool = False, planned: int | None = None
+) -> list[Verdict]:
+    """Return the verdict on each difference of a table.
+
+    Args:
+        differences: For each difference, the paired differences of each task, (seeds, queries) float64.
+        lower_is_better: Whether the compared metric is a cost, such as bits per byte.
+        planned: Number of differences of the complete table, where runs have failed. The present ones are then corrected as if
+            each missing one had a p-value of 1, so that failures do not weaken the correction.
+    """
+    if not differences:
+        return []
+    ends, p_values = np.empty((len(differences), 2)), np.empty(len(differences))
+    for same_shape in _by_shape(differences):
+        stacked = [np.stack(tasks) for tasks in zip(*(differences[at] for at in same_shape), strict=True)]
+        ends[same_shape] = np.stack(bootstrap_intervals(stacked), axis=1)
+        p_values[same_shape] = permutation_p_values(stacked)
+    missing = np.ones((planned or len(differences)) - len(differences))
+    corrected = holm(np.concatenate([p_values, missing]))[: len(differences)]
+    return [
+        _verdict(tasks, low, high, p, lower_is_better)
+        for tasks, (low, high), p in zip(differences, ends.tolist(), corrected, strict=True)
+    ]
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Correct p-values (n,) for multiple comparisons with Holm's method, which controls the family-wise error rate.
+
+    References:
+        Holm 1979, "A simple sequentially rejective multiple test procedure", https://www.jstor.org/stable/4615733
+    """
+    order = np.argsort(p_values)
+    corrected = np.empty(len(p_values))
+    # The smallest p-value is multiplied by n, the next by n − 1, and so on; none may be less than one before it.
+    corrected[order] = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
+    return np.minimum(corrected, 1.0)
+
+
+def _by_shape(differences: list[list[np.ndarray]]) -> list[list[int]]:
+    """Group the positions of differences with equal numbers of seeds, tasks and queries, which are resampled together."""
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for at, tasks in enumerate(differences):
+        groups.setdefault(tuple(task.shape for task in tasks), []).append(at)
+    return list(groups.values())
+
+
+def _verdict(tasks: list[np.ndarray], low: float, high: float, p: float, lower_is_better: bool) -> Verdict:
+    difference = float(np.mean([task.mean() for task in tasks]))
+    word = NOT_SEPARABLE
+    if p < LEVEL and (low > 0 or high < 0):
+        word = BETTER if (difference < 0) == lower_is_better else WORSE
+    return Verdict(difference, low, high, float(p), word, needed(tasks))

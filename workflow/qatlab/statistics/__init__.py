@@ -1,1 +1,0 @@
-"""Statistics of differences between models: intervals, p-values, verdicts, and the required numbers of queries and seeds."""
