@@ -6,9 +6,8 @@ from huggingface_hub import ModelCard
 
 from qatlab.cards.training_card import KnownData, KnownModel, gradients_of, training_card
 from qatlab.cards.words import method_in_words, schedule_in_words
-from qatlab.config.method import MethodConfig, WeightScheduleConfig
+from qatlab.config.method import MethodConfig, TrainingConfig, WeightScheduleConfig
 from qatlab.config.model import ModelConfig
-from qatlab.config.training import TrainingConfig
 from qatlab.sources.source import SOURCES, DataManifest
 from qatlab.training.cost import TrainingCost
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from qatlab.config.causal_lm import PredictConfig
+from qatlab.config.encode import PredictConfig
 from qatlab.models.causal_lm import beginning_token, load_model, load_tokenizer, tokens_of
 from qatlab.models.translate import translate
 

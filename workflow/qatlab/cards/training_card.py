@@ -9,10 +9,9 @@ from huggingface_hub import ModelCardData
 
 from qatlab.artifact import read_json
 from qatlab.cards.words import QUANTIZED_LOSS, method_in_words
-from qatlab.config.method import MethodConfig
+from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.model import DecoderConfig, ModelConfig
 from qatlab.config.trainer import TrainerConfig
-from qatlab.config.training import TrainingConfig
 from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
 from qatlab.quantization.precisions import QUANTILE, sides
 from qatlab.quantization.ranges import RANGES

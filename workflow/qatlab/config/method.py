@@ -1,14 +1,32 @@
-"""Configuration of a training recipe (conf/method): the loss, embedding quantization inside it, and weight quantization."""
+"""How a model is trained (conf/method): the loss, embedding quantization in it, weight quantization around it."""
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from qatlab.config.loss import LossConfig, default_loss
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
+from qatlab.config.trainer import TrainerConfig
 from qatlab.config.weights import Expression, Scheme
 from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM, sides, similarity_slope
 from qatlab.registry import Strict, VariantName
+from qatlab.training_losses.loss import LOSSES, Loss
+
+DEFAULT = "multiple_negatives_ranking"
+
+
+def _named(value: Any) -> Any:
+    return {"name": DEFAULT, **value} if isinstance(value, dict) else value
+
+
+if TYPE_CHECKING:
+    LossConfig: TypeAlias = Loss
+else:
+    LossConfig = Annotated[LOSSES.config_type(), BeforeValidator(_named)]
+
+
+def default_loss() -> Loss:
+    """Return the configuration of the loss that a method has if it names none."""
+    return LOSSES.get(DEFAULT).model_validate({"name": DEFAULT})
 
 
 class WeightScheduleConfig(Strict):
@@ -407,3 +425,16 @@ class MethodConfig(Strict):
         if quantization is None or quantization.ranges.kind == "batch":
             return []
         return [precision for precision in RANGED if any(precision in sides(name) for name in quantization.precisions)]
+
+
+class TrainingConfig(Strict):
+    """Configuration of one training of a model of any family."""
+
+    method: MethodConfig
+    trainer: TrainerConfig
+    seed: Annotated[int, Field(description="Random seed of the run.")]
+
+    @property
+    def learning_rate(self) -> float:
+        """Return the learning rate of the method, or that of the trainer where the method sets none."""
+        return self.method.learning_rate or self.trainer.learning_rate

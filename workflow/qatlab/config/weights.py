@@ -1,4 +1,4 @@
-"""Schemes of weight quantization; a scheme has the same meaning in QAT, in PTQ and in deployments."""
+"""Schemes of weight quantization: one is the same in training, after training and in what is deployed."""
 
 import re
 from collections.abc import Mapping
@@ -252,3 +252,19 @@ def _by_name(value: Any) -> Any:
 
 Scheme = Annotated[WeightsConfig, BeforeValidator(_by_name, json_schema_input_type=str | WeightsConfig)]
 ONNX_INT8 = WeightsConfig(name="onnx_int8")  # the scheme of ONNX Runtime's dynamic quantization with default parameters
+
+
+# Minimum share of the weights of linear layers. With a smaller one, a table's row would claim more than is quantized.
+LEAST_SHARE = 0.5
+
+
+class Coverage(NamedTuple):
+    """The number of quantized weights in a model's linear layers, and the number of all weights in them."""
+
+    quantized_weights: int
+    linear_weights: int
+
+    @property
+    def share(self) -> float:
+        """Return the quantized share of the weights, from 0 to 1; 1 for a model without linear layers."""
+        return self.quantized_weights / self.linear_weights if self.linear_weights else 1.0

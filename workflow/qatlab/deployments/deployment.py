@@ -11,7 +11,7 @@ from qatlab.registry import Registry, Strict
 if TYPE_CHECKING:
     import numpy as np
 
-    from qatlab.weights.coverage import Coverage
+    from qatlab.config.weights import Coverage
 
 
 class Encoder(Protocol):

@@ -12,7 +12,7 @@ from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
 from qatlab.registry import Strict
 
 if TYPE_CHECKING:
-    from qatlab.weights.coverage import Coverage
+    from qatlab.config.weights import Coverage
 
 CalibrationTexts = Annotated[
     int, Field(gt=0, description="Number of training texts to calibrate on, queries and documents in equal parts.")

@@ -10,7 +10,7 @@ from qatlab.config.weights import Scheme, WeightsConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
 
 if TYPE_CHECKING:
-    from qatlab.weights.coverage import Coverage
+    from qatlab.config.weights import Coverage
 
 
 @DEPLOYMENTS.register("torch")

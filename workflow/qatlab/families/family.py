@@ -5,8 +5,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
+from qatlab.config.method import TrainingConfig
 from qatlab.config.model import ModelConfig
-from qatlab.config.training import TrainingConfig
 from qatlab.evaluation.task import Kind
 from qatlab.families.parts import FamilyName
 from qatlab.registry import Strict

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from qatlab.config.causal_lm import PredictConfig
+from qatlab.config.encode import PredictConfig
 from qatlab.models.causal_lm import beginning_token, fill_prompt, tokens_of
 
 

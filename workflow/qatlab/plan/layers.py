@@ -6,8 +6,7 @@ The model is built from its configuration, without weights. A model of the hub t
 from pathlib import Path
 from typing import Any
 
-from qatlab.config.method import MethodConfig
-from qatlab.config.training import TrainingConfig
+from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.weights import WeightsConfig
 from qatlab.deployments.deployment import Deployment
 from qatlab.errors import UserError

@@ -92,7 +92,7 @@ def _modules(instances: Iterable[object]) -> list[str]:
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     from qatlab.config.encode import EncodeConfig
-    from qatlab.config.training import TrainingConfig
+    from qatlab.config.method import TrainingConfig
     from qatlab.deployments.deployment import Deployment
     from qatlab.plan.registries import registered_modules
 

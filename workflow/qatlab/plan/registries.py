@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.config.training import TrainingConfig
+from qatlab.config.method import TrainingConfig
 from qatlab.families.parts import STAGES, part_name
 from qatlab.registry import distribution
 

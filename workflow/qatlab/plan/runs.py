@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qatlab.config.drift import DriftTexts
 from qatlab.config.encode import EncodeTrainingConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.model import ModelConfig
-from qatlab.data.sample import check_batches, check_count
+from qatlab.config.trainer import check_batches, check_count
 from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, printable
@@ -17,7 +16,7 @@ from qatlab.families.family import Family, family_of
 from qatlab.plan.artifacts import Nothing, Planner
 from qatlab.plan.origin import data_origin, model_origin, task_kind, task_origin, texts_origin, training_rows
 from qatlab.registry import Strict, distribution
-from qatlab.study.config import RunConfig
+from qatlab.study.config import DriftTexts, RunConfig
 from qatlab.study.record import Chain, Part
 from qatlab.tables.names import is_simulation, simulation
 from qatlab.tasks.task import Task

@@ -30,7 +30,7 @@ def inspect_files(source: Source, files: list[Path]) -> Inspection:
     """
 
     def inspect() -> list[object]:
-        from qatlab.data.sample import kept_rows  # It imports pandas, which only a plan with local data needs.
+        from qatlab.config.trainer import kept_rows  # It imports pandas, which only a plan with local data needs.
 
         if not is_read(files, "data"):
             return [[sha256_of(file) for file in files], None]

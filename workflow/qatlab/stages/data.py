@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from qatlab.artifact import sha256_of, write_json
-from qatlab.data.sample import check_count, kept_rows
+from qatlab.config.trainer import check_count, kept_rows
 from qatlab.job import JobDescription
 from qatlab.sources.source import SOURCES
 

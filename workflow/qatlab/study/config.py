@@ -1,13 +1,11 @@
-"""Configuration of a study (conf/study): the runs that it combines from the other groups, and the content of its tables."""
+"""A study (conf/study): which runs it makes of the other groups, and what its tables show."""
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from qatlab.config.causal_lm import PredictConfig
-from qatlab.config.drift import DriftConfig
-from qatlab.config.encode import EncodeConfig
+from qatlab.config.encode import EncodeConfig, PredictConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
@@ -19,6 +17,43 @@ from qatlab.sources.source import SOURCES, Source
 from qatlab.study.record import AnswerConfig
 from qatlab.tasks.task import TASKS, Task
 from qatlab.text_sets.text_set import TEXT_SETS, TextSet
+
+
+def _each_once(references: str | list[str]) -> str | list[str]:
+    if isinstance(references, list) and len(set(references)) != len(references):
+        raise ValueError(f"a reference is listed twice: {', '.join(references)}; list each reference once")
+    return references
+
+
+class DriftTexts(Strict):
+    """Settings of which texts' embeddings are compared."""
+
+    texts: Annotated[
+        Literal["documents", "queries", "all"], Field(description="Texts of a task whose embeddings are compared.")
+    ] = "documents"
+    limit: Annotated[
+        int | None,
+        Field(gt=0, description="Number of texts, from the first, whose embeddings are compared; null compares all."),
+    ] = None
+
+
+class DriftConfig(DriftTexts):
+    """Settings for measuring the cosine similarity between each text's embeddings by a deployment and by a reference."""
+
+    reference: Annotated[
+        FullLine | Annotated[list[FullLine], Field(min_length=1)],
+        AfterValidator(_each_once),
+        Field(
+            description="Reference, or list of references, that each deployment is compared with: another deployment of the same "
+            "run (torch_fp32), or a deployment of another method's run (baseline/torch_fp32)."
+        ),
+    ] = "torch_fp32"
+
+    @property
+    def references(self) -> list[str]:
+        """Return `reference` as a list, also where it is a single reference."""
+        return [self.reference] if isinstance(self.reference, str) else self.reference
+
 
 if TYPE_CHECKING:
     DataConfig: TypeAlias = Source

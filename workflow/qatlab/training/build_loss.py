@@ -9,12 +9,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import nn
 
-from qatlab.config.method import (
-    CentringConfig,
-    EmbeddingQuantizationConfig,
-    EstimatorConfig,
-    MethodConfig,
-)
+from qatlab.config.method import CentringConfig, EmbeddingQuantizationConfig, EstimatorConfig, MethodConfig
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.centring import Centring, ends_in_unit_length
 from qatlab.quantization.estimators import ESTIMATORS

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from qatlab.config.training import TrainingConfig
+from qatlab.config.method import TrainingConfig
 from qatlab.training.callbacks import TrainingLog
 from qatlab.training.resumable import Resumable
 from qatlab.training.wall_clock import WallClock

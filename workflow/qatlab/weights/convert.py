@@ -4,9 +4,8 @@ import torch
 from torch import nn
 from torchao.quantization import quantize_
 
-from qatlab.config.weights import WeightsConfig
+from qatlab.config.weights import Coverage, WeightsConfig
 from qatlab.weights.clip import clipped
-from qatlab.weights.coverage import Coverage
 from qatlab.weights.schemes import embedding_config, linear_config
 from qatlab.weights.select import coverage, selected
 

@@ -6,8 +6,7 @@ from collections.abc import Iterable
 from torch import nn
 
 from qatlab.config.method import LoraConfig
-from qatlab.config.weights import WeightsConfig
-from qatlab.weights.coverage import LEAST_SHARE, Coverage
+from qatlab.config.weights import LEAST_SHARE, Coverage, WeightsConfig
 
 ALL = WeightsConfig.model_fields["modules"].default
 

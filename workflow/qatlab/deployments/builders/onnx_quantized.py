@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from qatlab.artifact import write_json
+from qatlab.config.weights import LEAST_SHARE, Coverage
 from qatlab.deployments.builders import onnx_dynamic, onnx_static
 from qatlab.deployments.builders.calibration import calibration_texts
 from qatlab.deployments.builders.drift_budget import SearchResult, search
@@ -24,7 +25,6 @@ from qatlab.deployments.onnx import (
 from qatlab.errors import UserError
 from qatlab.evaluation.cosine import cosine
 from qatlab.progress import say
-from qatlab.weights.coverage import LEAST_SHARE, Coverage
 
 BATCH_SIZE = 32
 

@@ -13,11 +13,10 @@ from sentence_transformers import SentenceTransformer
 from torchao.prototype.safetensors.safetensors_support import flatten_tensor_state_dict, unflatten_tensor_state_dict
 from transformers.utils import logging
 
-from qatlab.config.weights import WeightsConfig
+from qatlab.config.weights import Coverage, WeightsConfig
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model
 from qatlab.weights.convert import convert
-from qatlab.weights.coverage import Coverage
 
 Load = Callable[[Path, WeightsConfig], Any]
 TORCHAO_FILE = "torchao.safetensors"  # file of the quantized weights

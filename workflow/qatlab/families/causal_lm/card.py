@@ -14,7 +14,7 @@ from qatlab.cards.training_card import (
     with_front_matter,
 )
 from qatlab.cards.words import causal_method_in_words
-from qatlab.config.causal_lm import CausalTrainingConfig
+from qatlab.config.encode import CausalTrainingConfig
 from qatlab.config.method import MethodConfig
 from qatlab.tables.harmless import in_markdown
 from qatlab.training.cost import TrainingCost

@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qatlab.artifact import link_or_copy_tree
-from qatlab.config.weights import WeightsConfig
+from qatlab.config.weights import Coverage, WeightsConfig
 from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
-from qatlab.weights.coverage import Coverage
 
 if TYPE_CHECKING:  # copying a float model is fast, and importing Transformers takes seconds
     from transformers import PreTrainedModel

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json
-from qatlab.config.causal_lm import PredictionConfig
+from qatlab.config.encode import PredictionConfig
 from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.evaluation.one_pass import Pass

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from qatlab.config.causal_lm import CausalTrainingConfig, PredictionConfig
+from qatlab.config.encode import CausalTrainingConfig, PredictionConfig
 from qatlab.config.model import ModelConfig
 from qatlab.families.family import Family
 from qatlab.progress import output_to

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-from qatlab.config.causal_lm import CausalTrainingConfig
+from qatlab.config.encode import CausalTrainingConfig
 from qatlab.errors import UserError
 from qatlab.machine.hardware import device_name
 from qatlab.models.causal_lm import load_model, load_tokenizer

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from qatlab.cards.training_card import KnownData, KnownModel, gradients_of, training_card
-from qatlab.config.training import TrainingConfig
+from qatlab.config.method import TrainingConfig
 from qatlab.training.cost import TrainingCost
 
 

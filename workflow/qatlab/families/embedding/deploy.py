@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from qatlab.config.weights import Coverage
 from qatlab.deployments.deployment import Deployment
-from qatlab.weights.coverage import Coverage
 
 
 def build(

@@ -10,8 +10,8 @@ from datasets import Dataset
 from sentence_transformers import SentenceTransformerTrainingArguments
 from torch import nn
 
-from qatlab.config.training import TrainingConfig
-from qatlab.data.sample import check_batches
+from qatlab.config.method import TrainingConfig
+from qatlab.config.trainer import check_batches
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.losses.wrapped import gather
