@@ -69,11 +69,11 @@ def project() -> Path:
 @pytest.fixture(scope="session")
 def pairs() -> list[tuple[str, str]]:
     """Return pairs of summary and code from a package of the standard library."""
-    from qatlab.data import docstrings
+    from qatlab.sources import packages
 
     functions = []
-    for path in sorted((docstrings.package_root("stdlib") / "email").rglob("*.py")):
-        functions += [(summary, code) for _, summary, code in docstrings._functions(path)]
+    for path in sorted((packages.package_root("stdlib") / "email").rglob("*.py")):
+        functions += [(summary, code) for _, summary, code in packages._functions(path)]
     distinct = list({summary: (summary, code) for summary, code in functions}.values())
     assert len(distinct) > 120
     return distinct

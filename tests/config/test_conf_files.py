@@ -17,7 +17,7 @@ from qatlab.plan.compose import compose_runs, group_options
 from qatlab.plan.schemes import TORCHAO_DEPLOYMENTS
 from qatlab.sources.source import SOURCES
 from qatlab.tasks.task import TASKS
-from qatlab.text_sets.text_set import TEXT_SETS
+from qatlab.text_sets import TEXT_SETS
 
 CONF = PROJECT / "conf"
 GROUPS = group_options(CONF)

@@ -17,10 +17,11 @@ from effort import assert_one_line, fuzz
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatlab.data import beir, parallel, similarity_pairs, withheld
-from qatlab.data.local import read_columns
 from qatlab.errors import UserError
 from qatlab.registry import ParallelTexts
+from qatlab.sources import parallel
+from qatlab.sources.readers import read_columns
+from qatlab.tasks import beir, pairs, withheld
 from qatlab.tasks.withheld import WithheldTask
 
 COLUMNS = ["anchor", "positive"]
@@ -232,7 +233,7 @@ def test_records_and_scored_pairs_are_read_or_one_line(lines, columns, tmp_path_
     path.write_text(lines)
     config = WithheldTask(source="withheld", path=str(path), query="query", positive="positive", negatives="negative")
     survives(lambda: withheld.load(path, config, config.mined.mines, "mine"))
-    survives(lambda: similarity_pairs.load(path, columns, "mine"))
+    survives(lambda: pairs.load(path, columns, "mine"))
     survives(lambda: read_columns(path, columns))
 
 

@@ -8,9 +8,9 @@ import pytest
 from conftest import PROJECT
 from qatlab import remembered
 from qatlab.artifact import sha256_of
-from qatlab.data import local
 from qatlab.errors import UserError
 from qatlab.plan.study import load_study
+from qatlab.sources import readers
 
 SMALL = ("deploy=[torch_fp32]", "study.matrix.method=[baseline]", "study.decomposition=[]", "data=local")
 
@@ -65,14 +65,14 @@ def test_a_second_plan_reads_no_file(pairs, tmp_path, monkeypatch):
     monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / name)
     os.utime(pairs, (time.time() - 60,) * 2)
     first = plan(pairs, "data.rows=null", "trainer.batch_size=16")
-    monkeypatch.setattr(local, "read_columns", None)
+    monkeypatch.setattr(readers, "read_columns", None)
     assert plan(pairs, "data.rows=null", "trainer.batch_size=16").artifacts == first.artifacts
 
 
 def test_very_large_files_are_left_to_their_jobs(pairs, tmp_path, monkeypatch, capsys):
     """The plan only computes their checksum, and prints a message; a second plan reuses the checksum."""
     monkeypatch.setattr(remembered, "LARGEST_READ", 100)
-    monkeypatch.setattr(local, "read_table", None)  # nothing is parsed
+    monkeypatch.setattr(readers, "read_table", None)  # nothing is parsed
     monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / name)
     os.utime(pairs, (time.time() - 60,) * 2)
     study = plan(pairs, "data.rows=100000")

@@ -5,14 +5,12 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.config.mining import MiningConfig
-from qatlab.data.docstrings import extract
-from qatlab.data.mining import mine
-from qatlab.data.withheld import Record
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
+from qatlab.sources.packages import extract
 from qatlab.stages import task
-from qatlab.tasks.withheld import DocstringWithheldTask
+from qatlab.tasks.task import MiningConfig
+from qatlab.tasks.withheld import DocstringWithheldTask, Record, mine
 
 RECORDS = [
     {"query": "what is a bear?", "positive": "a large animal", "negatives": ["a small bird", "a stone"]},

@@ -57,7 +57,7 @@ from qatlab.metrics import Metric
 from qatlab.sources.source import Source
 from qatlab.tables.table import Table
 from qatlab.tasks.task import Loaded, Task
-from qatlab.text_sets.text_set import TextSet
+from qatlab.text_sets import TextSet
 from qatlab.training_losses.loss import Loss
 
 WORDS = "zero one two three four five six seven eight nine".split()

@@ -108,7 +108,7 @@ def _task(documents: int, queries: int) -> tuple[Texts, Texts]:
     """Return functions of installed packages as documents, and the docstring summaries of some as queries."""
     import random
 
-    from qatlab.data.docstrings import extract
+    from qatlab.sources.packages import extract
 
     pairs = [pair for package in PACKAGES for pair in extract(package)]
     random.Random(0).shuffle(pairs)

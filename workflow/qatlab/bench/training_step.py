@@ -84,9 +84,9 @@ def step_functions(device: str, batch: int, only: str | None = None) -> dict[str
     from sentence_transformers.util import batch_to_device
 
     from qatlab.config.weights import WeightsConfig
-    from qatlab.data.docstrings import extract
     from qatlab.losses import QuantizationAwareLoss
     from qatlab.models.folders import packaged_folder
+    from qatlab.sources.packages import extract
     from qatlab.weights.prepare import prepare
 
     pairs = [pair for package in PACKAGES for pair in extract(package)][:batch]

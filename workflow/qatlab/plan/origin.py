@@ -10,16 +10,16 @@ from typing import Any
 from qatlab.artifact import sha256_of
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
-from qatlab.data.docstrings import package_version
 from qatlab.errors import UserError
 from qatlab.evaluation.task import Kind
 from qatlab.models.folders import check_folder, model_source, packaged_folder, verify
 from qatlab.models.settings import check_dense_encoder, check_positions
 from qatlab.registry import origin_of
 from qatlab.remembered import checked
+from qatlab.sources.packages import package_version
 from qatlab.sources.source import RowCounts, Source
 from qatlab.tasks.task import Task
-from qatlab.text_sets.text_set import TextSet
+from qatlab.text_sets import TextSet
 
 
 def model_origin(config: ModelConfig) -> Any:

@@ -31,7 +31,7 @@ class Docstrings(Source):
 
     def origin(self) -> dict[str, str]:
         """Return the version of every package that is read, by package name."""
-        from qatlab.data.docstrings import package_version
+        from qatlab.sources.packages import package_version
 
         return {package: package_version(package) for package in sorted({*self.packages, *self.held_out})}
 
@@ -47,7 +47,7 @@ class Docstrings(Source):
         """
         import pandas as pd
 
-        from qatlab.data.docstrings import extract
+        from qatlab.sources.packages import extract
 
         held_out = [pair for package in self.held_out for pair in extract(package)]
         seen_summaries, seen_codes = {pair.summary for pair in held_out}, {pair.code for pair in held_out}

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from qatlab.registry import Columns, LocalPath
-from qatlab.sources.source import SOURCES, DataManifest, RowCounts, Source
+from qatlab.sources.source import SOURCES, DataManifest, RowCounts, Source, inspect_files
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from qatlab.sources.files import Inspection
+    from qatlab.sources.source import Inspection
 
 
 @SOURCES.register("local")
@@ -41,7 +41,7 @@ class LocalFile(Source):
         Raises:
             UserError: for a missing file or column, no rows, or an empty text.
         """
-        from qatlab.data.local import read_columns
+        from qatlab.sources.readers import read_columns
 
         return read_columns(self.file, self.columns), None
 
@@ -50,6 +50,5 @@ class LocalFile(Source):
         return " of a local file"
 
     def _inspection(self) -> "Inspection":
-        from qatlab.sources.files import inspect_files
 
         return inspect_files(self, [self.file])

@@ -29,7 +29,7 @@ class PackageTexts(Source):
 
     def origin(self) -> dict[str, str]:
         """Return the version of every package that is read, by package name."""
-        from qatlab.data.docstrings import package_version
+        from qatlab.sources.packages import package_version
 
         return {package: package_version(package) for package in sorted({*self.packages, *self.held_out})}
 
@@ -41,9 +41,9 @@ class PackageTexts(Source):
         """
         import pandas as pd
 
-        from qatlab.data.package_texts import extract_all
+        from qatlab.sources.packages import source_files_of_all
 
-        return pd.DataFrame({TEXT: extract_all(self.packages, self.held_out)}), None
+        return pd.DataFrame({TEXT: source_files_of_all(self.packages, self.held_out)}), None
 
     def describe(self, manifest: DataManifest) -> str:
         """Return the names and versions of the training packages as the end of a sentence."""

@@ -12,11 +12,11 @@ from mteb import ResultCache, TaskResult, get_task
 from mteb.models import ModelMeta
 
 from qatlab.artifact import read_json
-from qatlab.data.mteb_tasks import mteb_metric
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.job import JobDescription
 from qatlab.progress import say
 from qatlab.study.record import Evaluation, RunRecord, StudyRecord
+from qatlab.tasks.mteb import mteb_metric
 from qatlab.tasks.task import TASKS, MtebSource
 
 USUAL = ("none", "flat", "mteb_compat", None)

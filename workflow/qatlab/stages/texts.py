@@ -7,7 +7,7 @@ import pandas as pd
 from qatlab.artifact import sha256_of, write_json
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
-from qatlab.text_sets.text_set import TEXT_SETS
+from qatlab.text_sets import TEXT_SETS
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:

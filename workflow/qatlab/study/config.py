@@ -16,7 +16,7 @@ from qatlab.registry import LONGEST_NAME, FullLine, Line, Name, Strict, VariantN
 from qatlab.sources.source import SOURCES, Source
 from qatlab.study.record import AnswerConfig
 from qatlab.tasks.task import TASKS, Task
-from qatlab.text_sets.text_set import TEXT_SETS, TextSet
+from qatlab.text_sets import TEXT_SETS, TextSet
 
 
 def _each_once(references: str | list[str]) -> str | list[str]:

@@ -25,7 +25,7 @@ class DocstringTask(Task):
 
     def origin(self) -> dict[str, str]:
         """Return the version of the package, by its name."""
-        from qatlab.data.docstrings import package_version
+        from qatlab.sources.packages import package_version
 
         return {self.package: package_version(self.package)}
 
@@ -33,7 +33,7 @@ class DocstringTask(Task):
         """Return the functions of the package, shuffled, as documents and the summaries of the first ones as queries."""
         import pandas as pd
 
-        from qatlab.data.docstrings import extract
+        from qatlab.sources.packages import extract
 
         pairs = extract(self.package)
         random.Random(self.shuffle_seed).shuffle(pairs)

@@ -1,19 +1,44 @@
-"""Base class and registry of the evaluation tasks."""
+"""What every evaluation task supplies, and the registry of them."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
+import pandas as pd
 from pydantic import Field
 
-from qatlab.config.mining import MiningConfig
+from qatlab.config.model import ModelConfig
 from qatlab.evaluation.task import Kind
-from qatlab.registry import Registered, Registry
+from qatlab.registry import Registered, Registry, Strict
 
-if TYPE_CHECKING:
-    import pandas as pd
+
+class MiningConfig(Strict):
+    """Settings for mining hard negatives for records without any: search results for the query other than its positive."""
+
+    bm25: Annotated[
+        int, Field(ge=0, description="Number of negatives per record, the best results of a search with BM25.")
+    ] = 0
+    model: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="Number of further negatives per record, the best results by cosine similarity of the searcher's embeddings.",
+        ),
+    ] = 0
+    searcher: Annotated[
+        ModelConfig,
+        Field(
+            description="Embedding model of the search; all methods that a study compares share the negatives that it finds."
+        ),
+    ] = ModelConfig(name="sentence-transformers/all-MiniLM-L6-v2")
+
+    @property
+    def mines(self) -> bool:
+        """Return whether any negatives are mined."""
+        return self.bm25 + self.model > 0
+
 
 ShuffleSeed = Annotated[int, Field(ge=0, lt=2**32, description="Random seed that decides which queries are kept.")]
 Queries = Annotated[int | None, Field(gt=0, description="Number of queries to keep after shuffling; null keeps all.")]
@@ -99,3 +124,14 @@ class Task(Registered):
 
 
 TASKS: Registry[type[Task]] = Registry("source of an evaluation task", "qatlab.tasks")
+
+
+def one_to_one(texts: list[str], counterparts: list[str]) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Return documents (the counterparts), queries (the texts) and judgements that pair them by equal ids, in their order."""
+    digits = len(str(len(texts)))
+    ids = [f"text-{number:0{digits}}" for number in range(len(texts))]
+    return (
+        pd.DataFrame({"id": ids, "text": counterparts}),
+        pd.DataFrame({"id": ids, "text": texts}),
+        pd.DataFrame({"query_id": ids, "doc_id": ids, "relevance": 1.0}),
+    )

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from qatlab.evaluation.task import Kind
 from qatlab.registry import TEXT, FullLine, HubSplit, LocalPath, Name
-from qatlab.tasks.task import TASKS, Loaded, Task
+from qatlab.tasks.task import TASKS, Loaded, Task, one_to_one
 
 
 class LanguageModelling(Task):
@@ -22,10 +22,8 @@ class LanguageModelling(Task):
 
     def load(self, name: str, model: Path | None) -> Loaded:
         """Return each text both as a query and as its document."""
-        from qatlab.data.counterparts import as_task
-
         texts, commit = self.texts(name)
-        return Loaded("language_modelling", *as_task(texts, texts), {"commit": commit} if commit else {})
+        return Loaded("language_modelling", *one_to_one(texts, texts), {"commit": commit} if commit else {})
 
 
 @TASKS.register("package_texts")
@@ -40,15 +38,15 @@ class PackageTextTask(LanguageModelling):
 
     def origin(self) -> dict[str, str]:
         """Return the version of the package, by its name."""
-        from qatlab.data.docstrings import package_version
+        from qatlab.sources.packages import package_version
 
         return {self.package: package_version(self.package)}
 
     def texts(self, name: str) -> tuple[list[str], None]:
         """Return the contents of the source files, and None, since there is no hub commit."""
-        from qatlab.data.package_texts import extract
+        from qatlab.sources.packages import source_files
 
-        return extract(self.package), None
+        return source_files(self.package), None
 
 
 @TASKS.register("local_texts")
@@ -61,15 +59,15 @@ class LocalTextTask(LanguageModelling):
 
     def origin(self) -> dict[str, object]:
         """Return the SHA-256 checksum of the file."""
-        from qatlab.data.local import read_columns
         from qatlab.remembered import checked
+        from qatlab.sources.readers import read_columns
 
         path = Path(self.path).expanduser()
         return checked(f"texts {self.column}", path, lambda: read_columns(path, [self.column], "task.NAME.column"))
 
     def texts(self, name: str) -> tuple[list[str], None]:
         """Return the texts of the column, and None, since there is no hub commit."""
-        from qatlab.data.local import read_columns
+        from qatlab.sources.readers import read_columns
 
         table = read_columns(Path(self.path).expanduser(), [self.column], f"task.{name}.column")
         return table[self.column].tolist(), None

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from qatlab.evaluation.task import Kind
 from qatlab.registry import SOURCE_AND_TARGET, FullLine, HubSplit, Line, ParallelTexts, TwoColumns
-from qatlab.tasks.task import TASKS, Loaded, Task
+from qatlab.tasks.task import TASKS, Loaded, Task, one_to_one
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,11 +27,9 @@ class Translation(Task):
 
     def load(self, name: str, model: Path | None) -> Loaded:
         """Return the texts as queries and the translations as documents."""
-        from qatlab.data.counterparts import as_task
-
         texts, commit = self.texts(name)
         sides = [texts[column].tolist() for column in texts.columns]
-        return Loaded("translation", *as_task(*sides), {"commit": commit} if commit else {})
+        return Loaded("translation", *one_to_one(*sides), {"commit": commit} if commit else {})
 
 
 @TASKS.register("numerals")
@@ -52,7 +50,7 @@ class NumeralTask(Translation):
         """Return generated texts of the test part, and None, since there is no hub commit."""
         import pandas as pd
 
-        from qatlab.data.numerals import pairs
+        from qatlab.sources.numerals import pairs
 
         return pd.DataFrame(pairs("test", self.shuffle_seed, self.queries)), None
 
@@ -65,15 +63,15 @@ class ParallelTask(ParallelTexts, Translation):
 
     def origin(self) -> dict[str, list[str]]:
         """Return the SHA-256 checksum of every file."""
-        from qatlab.data.parallel import load, local_paths
         from qatlab.remembered import checked_files
+        from qatlab.sources.parallel import load, local_paths
 
         paths = local_paths(self, "task.NAME")
         return checked_files(f"parallel texts {self.model_dump_json()}", paths, lambda: load(self, "task.NAME"))
 
     def texts(self, name: str) -> "tuple[pd.DataFrame, None]":
         """Return the texts and their translations, and None, since there is no hub commit."""
-        from qatlab.data.parallel import load
+        from qatlab.sources.parallel import load
 
         return load(self, f"task.{name}"), None
 

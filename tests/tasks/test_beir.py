@@ -4,10 +4,9 @@ import json
 
 import pytest
 
-from qatlab.data.beir import check, load
 from qatlab.errors import UserError
 from qatlab.plan.origin import task_origin
-from qatlab.tasks.beir import BeirFolder
+from qatlab.tasks.beir import BeirFolder, check, load
 
 CORPUS = [{"_id": "d1", "title": "", "text": "one"}, {"_id": "d2", "text": "two"}]
 QUERIES = [{"_id": "q1", "text": "which"}]

@@ -6,12 +6,12 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.data import parallel
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.plan.artifacts import Planner
 from qatlab.plan.origin import data_origin, task_kind, task_origin
 from qatlab.registry import ParallelTexts
+from qatlab.sources import parallel
 from qatlab.sources.parallel import Parallel
 from qatlab.stages import data, task
 from qatlab.tasks.texts import LocalTextTask

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatlab.data.local import read_columns, read_records, read_table
 from qatlab.errors import UserError
+from qatlab.sources.readers import read_columns, read_records, read_table
 
 ROWS = [{"anchor": "line\u2028separator", "positive": "next\u0085line"}, {"anchor": "NA", "positive": "null"}]
 BYTE_ORDER_MARK = "\ufeff"

@@ -1,11 +1,4 @@
-r"""Reader of local files: CSV, TSV and JSON Lines (plain or gzipped), Parquet, and plain lines of text.
-
-Either every row of a file is read, or the file is refused with the number of the invalid line. All text is UTF-8, with or
-without a byte-order mark, and lines end with \n or \r\n only, because texts may contain U+2028 and U+0085.
-
-CSV is quoted according to RFC 4180. TSV has no quoting, as in MS MARCO and Spark's text output: a quotation mark is an ordinary
-character.
-"""
+"""Readers of files of the user's own: CSV, TSV and JSON Lines (plain or gzipped), Parquet, and plain lines of text."""
 
 import csv
 import gzip

@@ -5,10 +5,11 @@ import json
 import pandas as pd
 import pytest
 
-from qatlab.data import docstrings, package_texts
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.plan.origin import data_origin, task_kind, task_origin
+from qatlab.sources import packages as docstrings
+from qatlab.sources import packages as package_texts
 from qatlab.sources.package_texts import PackageTexts
 from qatlab.stages import data, task
 from qatlab.tasks.texts import PackageTextTask
@@ -38,13 +39,18 @@ def packages(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("packages")
 def test_files_are_whole_distinct_and_sorted():
-    assert package_texts.extract("one") == ["a = 'é'\n", "b = 1\n", "shared = 1\n"]
-    assert package_texts.extract_all(["one", "other"]) == ["a = 'é'\n", "b = 1\n", "shared = 1\n", "other = 1\n"]
+    assert package_texts.source_files("one") == ["a = 'é'\n", "b = 1\n", "shared = 1\n"]
+    assert package_texts.source_files_of_all(["one", "other"]) == [
+        "a = 'é'\n",
+        "b = 1\n",
+        "shared = 1\n",
+        "other = 1\n",
+    ]
 
 
 @pytest.mark.usefixtures("packages")
 def test_texts_of_a_held_out_package_are_not_training_texts(tmp_path):
-    assert package_texts.extract_all(["one"], held_out=["other"]) == ["a = 'é'\n", "b = 1\n"]
+    assert package_texts.source_files_of_all(["one"], held_out=["other"]) == ["a = 'é'\n", "b = 1\n"]
     (tmp_path / "out").mkdir()
     config = PackageTexts(source="package_texts", name="texts", packages=["one"], held_out=["other"])
     assert data_origin(config) == {"one": "1.0", "other": "1.0"}
@@ -66,7 +72,7 @@ def test_as_a_task(tmp_path):
 
 
 def test_a_real_package():
-    texts = package_texts.extract("networkx")
+    texts = package_texts.source_files("networkx")
     assert len(texts) == len(set(texts)) > 200
     assert any("def pagerank(" in text for text in texts)
     assert not any("import pytest" in text and "class TestPageRank" in text for text in texts)

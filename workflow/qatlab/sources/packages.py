@@ -1,10 +1,4 @@
-"""Docstring → code pairs from installed Python packages, after the CodeSearchNet protocol.
-
-A function's docstring summary is the query, its source without the docstring is the document
-(Husain et al. 2019, "CodeSearchNet Challenge", https://arxiv.org/abs/1909.09436). The filters are those
-of the paper: a summary has at least three words, a function at least three lines, and functions whose
-name contains "test" and dunder methods are left out. Of duplicates, the first occurrence is kept.
-"""
+"""What installed Python packages hold: docstring → code pairs, after the CodeSearchNet protocol, and whole source files."""
 
 import ast
 import gc
@@ -14,12 +8,19 @@ import platform
 import sysconfig
 import warnings
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from qatlab.errors import UserError
+
+# Docstring → code pairs from installed Python packages, after the CodeSearchNet protocol.
+#
+# A function's docstring summary is the query, its source without the docstring is the document
+# (Husain et al. 2019, "CodeSearchNet Challenge", https://arxiv.org/abs/1909.09436). The filters are those
+# of the paper: a summary has at least three words, a function at least three lines, and functions whose
+# name contains "test" and dunder methods are left out. Of duplicates, the first occurrence is kept.
 
 STDLIB = "stdlib"
 SKIPPED_FOLDERS = {"test", "tests", "testing", "idlelib", "lib2to3", "site-packages", "dist-packages", "__pycache__"}
@@ -147,3 +148,21 @@ def _code_without_docstring(node: ast.FunctionDef | ast.AsyncFunctionDef, lines:
     kept = lines[node.lineno - 1 : docstring.lineno - 1] + lines[docstring.end_lineno : node.end_lineno]
     indent = len(kept[0]) - len(kept[0].lstrip())
     return "\n".join(line[indent:] if not line[:indent].strip() else line for line in kept if line.strip())
+
+
+def source_files(package: str) -> list[str]:
+    """Return the distinct, non-empty source files of a package, in the order of their paths."""
+    texts = []
+    for path in module_paths(package):
+        try:
+            texts.append(path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError:
+            continue  # Some packages ship test files in other encodings.
+    return list(dict.fromkeys(text for text in texts if text.strip()))
+
+
+def source_files_of_all(packages: Sequence[str], held_out: Sequence[str] = ()) -> list[str]:
+    """Return the distinct source files of several packages, without those that also occur in a held-out package."""
+    held_out_texts = {text for package in held_out for text in source_files(package)}
+    texts = dict.fromkeys(text for package in packages for text in source_files(package))
+    return [text for text in texts if text not in held_out_texts]

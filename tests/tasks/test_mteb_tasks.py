@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from test_hub_data import as_new
 
 from hub_server import OTHER_COMMIT, Hub, card, serve
 from hub_stages import forked_stages
-from qatlab.data.mteb_tasks import look_up
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
+from qatlab.tasks.mteb import look_up
+from test_hub_data import as_new
 
 
 def source_of(name, **more):

@@ -10,9 +10,9 @@ import pytest
 import malice
 from hub_server import Hub, card, serve
 from qatlab.artifact import write_json
-from qatlab.data import local
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
+from qatlab.sources import readers
 
 
 @pytest.fixture
@@ -23,17 +23,17 @@ def marker(tmp_path):
 def test_pickles_are_no_data(tmp_path, marker):
     for name in ("pairs.pkl", "pairs.pickle", "pairs.npy", "pairs.pt", "pairs.joblib"):
         with pytest.raises(UserError, match="unknown file type"):
-            local.read_columns(malice.pickled(tmp_path / name, marker), ["anchor"])
+            readers.read_columns(malice.pickled(tmp_path / name, marker), ["anchor"])
     for name in ("pairs.parquet", "pairs.jsonl.gz", "pairs.csv.gz"):  # whatever they are called
         with pytest.raises(UserError, match="cannot be read"):
-            local.read_columns(malice.pickled(tmp_path / name, marker), ["anchor"])
+            readers.read_columns(malice.pickled(tmp_path / name, marker), ["anchor"])
     assert not marker.exists()
 
 
 def test_a_record_nested_without_end_is_one_line(tmp_path):
     (tmp_path / "deep.jsonl").write_text('{"anchor": ' + "[" * 200_000 + "]" * 200_000 + "}\n")
     with pytest.raises(UserError, match=r"deep\.jsonl, line 1: nested too deep"):
-        local.read_columns(tmp_path / "deep.jsonl", ["anchor"])
+        readers.read_columns(tmp_path / "deep.jsonl", ["anchor"])
 
 
 def test_an_invalid_configuration_of_a_stage_is_one_line(tmp_path, capsys):

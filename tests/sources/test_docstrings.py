@@ -5,12 +5,12 @@ import gc
 
 import pytest
 
-from qatlab.data import docstrings
 from qatlab.errors import UserError
+from qatlab.sources import packages
 
 
 def test_pairs_of_a_real_package_keep_the_protocol():
-    pairs = docstrings.extract("networkx")
+    pairs = packages.extract("networkx")
     assert len(pairs) > 800
     assert (
         len({pair.summary for pair in pairs})
@@ -48,7 +48,7 @@ class A:
         return value
 '''
     (tmp_path / "a.py").write_text(source)
-    ((name, summary, code),) = docstrings._functions(tmp_path / "a.py")
+    ((name, summary, code),) = packages._functions(tmp_path / "a.py")
     assert (name, summary) == ("4:area", "Area in square metres.")
     assert code == "def area(self, scale=1):\n    # a comment stays\n    width = self.width\n    return width * scale"
     ast.parse(code)
@@ -85,33 +85,33 @@ def eleven(x=lambda: 1): return [y for y in x]
 """
     sources = [
         blocks,
-        *(path.read_text() for path in sorted((docstrings.package_root("stdlib") / "email").glob("*.py"))),
+        *(path.read_text() for path in sorted((packages.package_root("stdlib") / "email").glob("*.py"))),
     ]
     for tree in map(ast.parse, sources):
         named = [
             [node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-            for nodes in (docstrings._statements(tree), ast.walk(tree))
+            for nodes in (packages._statements(tree), ast.walk(tree))
         ]
         assert named[0] == named[1] != []
-    assert len(list(docstrings._statements(ast.parse("def f(): pass")))) == 3  # the module, f and pass, but no argument
+    assert len(list(packages._statements(ast.parse("def f(): pass")))) == 3  # the module, f and pass, but no argument
 
 
 def test_reading_leaves_garbage_collection_as_it_was():
     gc.disable()
     try:
-        docstrings.extract("networkx")
+        packages.extract("networkx")
         assert not gc.isenabled()
     finally:
         gc.enable()
-    docstrings.extract("networkx")
+    packages.extract("networkx")
     assert gc.isenabled()
 
 
 def test_files_that_are_not_python_are_passed_over(tmp_path):
     (tmp_path / "template.py").write_text("def {{ name }}():\n")
-    assert list(docstrings._functions(tmp_path / "template.py")) == []
+    assert list(packages._functions(tmp_path / "template.py")) == []
 
 
 def test_an_unknown_package_is_named():
     with pytest.raises(UserError, match="'nopackage' is not installed"):
-        docstrings.package_version("nopackage")
+        packages.package_version("nopackage")

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatlab.data.numerals import english_date, english_number, french_date, french_number, pairs
 from qatlab.job import JobDescription
-from qatlab.sources.numerals import Numerals
+from qatlab.sources.numerals import Numerals, english_date, english_number, french_date, french_number, pairs
 from qatlab.stages import data
 
 # As num2words 0.5.14 and grammars have them: every irregularity once.

@@ -7,11 +7,10 @@ import polib
 import pytest
 from pydantic import ValidationError
 
-from qatlab.data.parallel import load
 from qatlab.errors import UserError
 from qatlab.plan.origin import data_origin, task_origin, training_rows
 from qatlab.registry import ParallelTexts
-from qatlab.sources.parallel import Parallel
+from qatlab.sources.parallel import Parallel, load
 from qatlab.tasks.translation import ParallelTask
 
 CATALOGUE = r"""

@@ -1,1 +1,0 @@
-"""Readers of texts (files, BEIR folders, the hub, packages, message catalogues, mteb), sampling, checksums and hard negatives."""
