@@ -13,10 +13,10 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 from torch.nn.parallel import DistributedDataParallel
 
-from qatlab.log_columns import CHANGED
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.wrapped import gather
 from qatlab.quantization import RunningQuantileRange, RunningRange
+from qatlab.quantization.precisions import CHANGED
 
 ROWS = 8
 SCORES = torch.linspace(0, 1, ROWS)

@@ -12,8 +12,7 @@ from qatlab.cards.words import QUANTIZED_LOSS, method_in_words
 from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.model import DecoderConfig, ModelConfig
 from qatlab.config.trainer import TrainerConfig
-from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
-from qatlab.quantization.precisions import QUANTILE, sides
+from qatlab.quantization.precisions import GRADIENT_COSINE, GRADIENT_RATIO, QUANTILE, sides
 from qatlab.quantization.ranges import RANGES
 from qatlab.sources.source import SOURCES, DataManifest, Source
 from qatlab.tables.harmless import in_code, in_markdown

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from qatlab.log_columns import GRADIENT_COSINE, GRADIENT_RATIO
 from qatlab.machine.processes import mean
+from qatlab.quantization.precisions import GRADIENT_COSINE, GRADIENT_RATIO
 
 WEAK = 0.1  # a ratio of norms below it causes a warning
 EVERY = 10  # default number of steps between two comparisons

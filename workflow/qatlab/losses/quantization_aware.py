@@ -8,7 +8,6 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-from qatlab.log_columns import CHANGED, LOSS, SCALE, WEIGHT
 from qatlab.losses.cached import GradientsToLeave, calculate_loss_replaced
 from qatlab.losses.centring import Centring, ends_in_unit_length
 from qatlab.losses.distillation import Term, similarity_divergence
@@ -29,9 +28,18 @@ from qatlab.losses.wrapped import (
 )
 from qatlab.losses.zero_distance import guard_zero_distances
 from qatlab.machine.processes import mean
-from qatlab.quantization.estimators import LearnedStepSize, as_estimator
-from qatlab.quantization.fake import fake_quantize
-from qatlab.quantization.precisions import RANGED, UNIFORM, check_dimension, is_binary, named_sides
+from qatlab.quantization.estimators import LearnedStepSize, as_estimator, fake_quantize
+from qatlab.quantization.precisions import (
+    CHANGED,
+    LOSS,
+    RANGED,
+    SCALE,
+    UNIFORM,
+    WEIGHT,
+    check_dimension,
+    is_binary,
+    named_sides,
+)
 from qatlab.schedules import WeightSchedule, schedules_of
 
 FLOAT = "float32"

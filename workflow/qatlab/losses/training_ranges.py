@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from qatlab.losses.processes import same_in_all_processes
 from qatlab.machine.processes import rows_of_all
-from qatlab.quantization.learned_step import LearnedStep
+from qatlab.quantization.estimators import LearnedStep
 from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM
 from qatlab.quantization.ranges import (
     FRACTIONS,

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from qatlab.log_columns import GRADIENT_RATIO
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
-from qatlab.quantization.precisions import is_binary, sides
+from qatlab.quantization.precisions import GRADIENT_RATIO, is_binary, sides
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED, compared_deployment
 from qatlab.tables.differences import DIFFERENCE, JUDGED

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from qatlab.log_columns import LOSS
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, hide_unused, set_title
-from qatlab.quantization.precisions import sides
+from qatlab.quantization.precisions import LOSS, sides
 from qatlab.study.record import StudyRecord
 from qatlab.tables.outputs import precision_label
 from qatlab.tables.table import trains

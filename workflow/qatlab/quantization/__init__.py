@@ -40,10 +40,10 @@ __all__ = [
 _WITH_TORCH = {
     "Clipped": "estimators",
     "Identity": "estimators",
-    "LearnedStep": "learned_step",
+    "LearnedStep": "estimators",
     "LearnedStepSize": "estimators",
     "Tanh": "estimators",
-    "fake_quantize": "fake",
+    "fake_quantize": "estimators",
 }
 
 

@@ -1,25 +1,138 @@
-"""Estimators of the gradient of rounding, whose own gradient is 0 almost everywhere; each is tested against its closed form.
+"""Fake quantization: values on the grid in the forward pass, an estimated gradient in the backward pass.
 
-**The gradient of bits is scaled by √d / ‖x‖.** The codes of an embedding x of d dimensions are ±1, a vector of length √d
-for every length of x. A straight-through estimator that passes the gradient at the codes to x unchanged treats the codes
-as a rounding of x itself, although they are a rounding of √d · x / ‖x‖, which has the direction of x and the length √d. The
-derivative of √d · x / ‖x‖ along directions that change the direction of x is √d / ‖x‖. The gradient of a cosine similarity
-decreases with the length of its argument. Without the factor, the gradient that reaches x is therefore ‖x‖ / √d of the
-gradient that codes of the same length as x would give: a twentieth for an embedding of length 1 in 384 dimensions. With the
-factor, the gradient of the bits at x has the scale of the float embedding's gradient, and decreases with ‖x‖ in the same
-way, because the bits of 2x are those of x.
-
-The factor is treated as a constant: the part of the derivative that shrinks x along itself is omitted, as straight-through
-estimators omit everything that follows from the rounding. A row of zeros has no direction; its gradient is passed unchanged.
+Rounding has no gradient of its own. Each estimator of one is tested against its closed form.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from qatlab.quantization.precisions import LARGEST, RANGED, UNIFORM, is_binary
+from qatlab.quantization.grids import dequantize_embeddings, fitted_grid, quantize_embeddings
+from qatlab.quantization.precisions import (
+    CELLS,
+    LARGEST,
+    QUANTILE,
+    RANGED,
+    STEPS,
+    UNIFORM,
+    NotFiniteError,
+    check_dimension,
+    check_precision,
+    is_binary,
+    is_torch,
+)
+from qatlab.quantization.ranges import as_range
+
+SMALLEST = 1e-8
+
+
+class LearnedStep(nn.Module):
+    """A symmetric range, with half of the cells on each side of 0, whose step sizes are trained by gradient descent.
+
+    Use it as `ranges` of a QuantizationAwareLoss with the estimator lsq, which trains its parameter with the model.
+    The method is that of Esser et al. 2020, arXiv 1902.08153, with two changes that make the trained grid the deployed one: cells
+    are those of `quantize_embeddings` (rounded down, with the value in the middle), and each dimension has its own step by default.
+
+    Args:
+        dim: Number of dimensions of the embeddings.
+        precision: int8, uint8, int4 or int2.
+        per_dimension: Whether each dimension has its own step; otherwise all share one.
+
+    Raises:
+        ValueError: For another precision.
+    """
+
+    def __init__(self, dim: int, precision: str = "int8", per_dimension: bool = True) -> None:
+        super().__init__()
+        if precision not in UNIFORM:
+            why = (
+                ", whose cells lie between quantiles; use estimator identity or clipped"
+                if precision in QUANTILE
+                else ""
+            )
+            raise ValueError(f"a step is learned for {', '.join(UNIFORM)}, not for {precision}{why}")
+        self.dim = dim
+        self.precision = precision
+        self.step = nn.Parameter(torch.full((dim if per_dimension else 1,), float("nan")))
+        self.fitted = False
+
+    def fit(self, embeddings: Tensor) -> "LearnedStep":
+        """Set the step to the paper's initial value, 2 × mean |value| / √Qp, where Qp is the largest code.
+
+        Raises:
+            ValueError: If `embeddings` are not (n, dim) with n ≥ 1, or contain NaN or infinity.
+        """
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.dim or len(embeddings) == 0:
+            raise ValueError(f"this step is for {self.dim} dimensions, not for shape {tuple(embeddings.shape)}")
+        mean = embeddings.detach().float().abs().mean(dim=0)
+        mean = mean if len(self.step) > 1 else mean.mean(dim=0, keepdim=True)
+        if not bool(mean.isfinite().all()):
+            raise NotFiniteError("embeddings contain NaN or Inf, so no step can be fitted")
+        with torch.no_grad():
+            self.step.copy_((2 * mean / self._largest**0.5).clamp_min(SMALLEST))
+        self.fitted = True
+        return self
+
+    def bounds(self, dim: int) -> tuple[Tensor, Tensor]:
+        """Return (low, high), each (dim,), without gradient; raise ValueError if not fitted, or for another dimension."""
+        if dim != self.dim:
+            raise ValueError(f"this step is for {self.dim} dimensions, the embeddings have {dim}")
+        if not self.fitted:
+            raise ValueError("this LearnedStep is not fitted yet; call .fit(embeddings) first")
+        step = self.step.detach().clamp_min(SMALLEST).expand(dim)
+        low = -step * (CELLS[self.precision] // 2)
+        return low, low + step * STEPS[self.precision]
+
+    def surrogate(self, values: Tensor) -> Tensor:
+        """Return a tensor whose gradients are those of LSQ; its values are not used.
+
+        With v = value / step, ∂/∂value is 1 inside the range and 0 outside; ∂/∂step is (⌊v⌋ + ½ − v) × g inside and the
+        middle of the outermost cell × g outside, where g = 1 / √(dimensions per step × Qp).
+        """
+        g = (self.dim // len(self.step) * self._largest) ** -0.5
+        step = self.step.clamp_min(SMALLEST)
+        step = step * g + (step - step * g).detach()
+        half = CELLS[self.precision] // 2
+        v = (values / step).detach()
+        cell = v.floor().clamp(-half, half - 1) + 0.5
+        inside = (v >= -half) & (v < half)
+        return torch.where(inside, values + (cell - v) * step, cell * step)
+
+    def save(self, path: Path) -> None:
+        """Write the current range to a .npz file, which `Range.load` reads."""
+        low, high = (bound.cpu().numpy().astype(np.float32) for bound in self.bounds(self.dim))
+        np.savez(path, kind=np.array("minmax"), low=low, high=high)
+
+    def freeze(self) -> None:
+        """End the training of the step."""
+        self.step.requires_grad_(False)
+
+    @property
+    def _largest(self) -> int:
+        return CELLS[self.precision] // 2 - 1
+
+    def extra_repr(self) -> str:
+        """Return the settings that `print(loss)` shows."""
+        return f"dim={self.dim}, precision={self.precision}"
+
+
+# Estimators of the gradient of rounding, whose own gradient is 0 almost everywhere; each is tested against its closed form.
+#
+# **The gradient of bits is scaled by √d / ‖x‖.** The codes of an embedding x of d dimensions are ±1, a vector of length √d
+# for every length of x. A straight-through estimator that passes the gradient at the codes to x unchanged treats the codes
+# as a rounding of x itself, although they are a rounding of √d · x / ‖x‖, which has the direction of x and the length √d. The
+# derivative of √d · x / ‖x‖ along directions that change the direction of x is √d / ‖x‖. The gradient of a cosine similarity
+# decreases with the length of its argument. Without the factor, the gradient that reaches x is therefore ‖x‖ / √d of the
+# gradient that codes of the same length as x would give: a twentieth for an embedding of length 1 in 384 dimensions. With the
+# factor, the gradient of the bits at x has the scale of the float embedding's gradient, and decreases with ‖x‖ in the same
+# way, because the bits of 2x are those of x.
+#
+# The factor is treated as a constant: the part of the derivative that shrinks x along itself is omitted, as straight-through
+# estimators omit everything that follows from the rounding. A row of zeros has no direction; its gradient is passed unchanged.
 
 SHORTEST = 1e-12  # torch.nn.functional.normalize replaces smaller lengths by this one
 
@@ -209,3 +322,40 @@ def as_estimator(estimator: Any) -> Any:
     if estimator not in ESTIMATORS:
         raise ValueError(f"unknown estimator '{estimator}'; valid: {', '.join(ESTIMATORS)}")
     return ESTIMATORS[estimator]()
+
+
+def fake_quantize(embeddings: Any, precision: str, ranges: Any = None, estimator: Any = "identity") -> Any:
+    """Round embeddings to the grid of a precision, differentiably in torch.
+
+    The values are those of `dequantize_embeddings(quantize_embeddings(embeddings))`, bit by bit.
+
+    Args:
+        embeddings: (n, dim) floats, NumPy or torch.
+        precision: The precision, as for `quantize_embeddings`.
+        ranges: The fitted range, as for `quantize_embeddings`.
+        estimator: Gradient estimator: 'identity', 'clipped', 'tanh', 'lsq', or one of `qatlab.quantization.estimators`.
+            lsq is for cells of equal width; for cells between quantiles, which have no step, it is the straight-through
+            estimator, and so is tanh for all precisions but bits. Only tanh also changes the forward values. NumPy arrays have no
+            gradient.
+
+    Returns:
+        (n, dim) float32; for precision float32 in torch, `embeddings` itself.
+
+    Raises:
+        ValueError: As for `quantize_embeddings`, or for an unknown estimator. On a GPU there is no check for NaN, which stays NaN.
+    """
+    check_precision(precision)
+    if not is_torch(embeddings):
+        codes = quantize_embeddings(embeddings, precision, ranges)
+        return dequantize_embeddings(codes, precision, ranges, dim=embeddings.shape[1])
+    from qatlab.quantization import torch_grid
+
+    chosen = as_estimator(estimator)
+    if precision == "float32":
+        return embeddings
+    dim = embeddings.shape[1]
+    check_dimension(precision, dim)
+    values = embeddings.float()
+    grid = fitted_grid(ranges, precision, dim, values)
+    on_grid = torch_grid.on_grid(values, precision, grid)
+    return chosen(values, on_grid, precision, None if ranges is None else as_range(ranges))

@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 
 from qatlab.quantization import numpy_grid
-from qatlab.quantization.backend import is_torch, on_host
 from qatlab.quantization.precisions import (
     CELLS,
     PADDED,
@@ -38,6 +37,8 @@ from qatlab.quantization.precisions import (
     STEPS,
     check_dimension,
     check_precision,
+    is_torch,
+    on_host,
 )
 from qatlab.quantization.ranges import QuantileRange, suited
 

@@ -8,8 +8,15 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from qatlab.quantization.backend import NotFiniteError
-from qatlab.quantization.precisions import CELLS, LARGEST, PER_BYTE, QUANTILE, bytes_per_embedding, is_binary
+from qatlab.quantization.precisions import (
+    CELLS,
+    LARGEST,
+    PER_BYTE,
+    QUANTILE,
+    NotFiniteError,
+    bytes_per_embedding,
+    is_binary,
+)
 
 FLOAT_TYPES = {
     "float32": np.dtype(np.float32),

@@ -1,7 +1,25 @@
-"""Names and properties of the precisions of embeddings, and the bytes that an embedding takes."""
+"""The names of the grids, what a grid costs, and what is common to the grids of NumPy and torch."""
 
 import math
+import sys
 from collections.abc import Sequence
+from typing import Any
+
+
+def is_torch(value: Any) -> bool:
+    """Return whether `value` is a torch tensor."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def on_host(array: Any) -> Any:
+    """Copy a torch tensor to a NumPy array without gradient; return any other value unchanged."""
+    return array.detach().cpu().numpy() if is_torch(array) else array
+
+
+class NotFiniteError(ValueError):
+    """Error for embeddings with NaN or infinity, which show that the model that computed them has diverged."""
+
 
 # Bits per dimension.
 BITS = {
@@ -112,3 +130,13 @@ def named_sides(precisions: Sequence[str | tuple[str, str]]) -> dict[str, tuple[
             raise ValueError(f"precisions lists an entry twice: {list(precisions)}")
         sides_by_name[name] = (query, document)
     return sides_by_name
+
+
+LOSS = "loss_"  # loss term of the precision, before it is weighted
+WEIGHT = "weight_"  # weight of the term
+CHANGED = "changed_"  # share of embedding values that quantization changed
+SCALE = "scale_"  # scale of similarities, if it is trained
+GRADIENT_RATIO = (
+    "gradient_ratio_"  # norm of the gradient at the embeddings over that of the float32 term, before weights
+)
+GRADIENT_COSINE = "gradient_cosine_"  # cosine between these two gradients

@@ -8,8 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from qatlab.quantization.backend import NotFiniteError, is_torch, on_host
-from qatlab.quantization.precisions import CELLS, QUANTILE
+from qatlab.quantization.precisions import CELLS, QUANTILE, NotFiniteError, is_torch, on_host
 
 RANGES = "quantization_ranges"  # the folder in a model's folder that contains the ranges saved with the model
 NOT_FINITE = "embeddings contain NaN or Inf (or span more than float32 can), so no range can be fitted"

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qatlab.quantization.backend import is_torch
+from qatlab.quantization.precisions import is_torch
 
 KINDS = ("random", "pca", "itq", "overcomplete")
 SHIFT = "none"  # the kind of a rotation that subtracts its centre and keeps the axes

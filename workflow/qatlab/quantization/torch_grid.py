@@ -5,9 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qatlab.quantization.backend import NotFiniteError
 from qatlab.quantization.numpy_grid import NAN, SIGN_BITS, cells_by_byte, place_values
-from qatlab.quantization.precisions import CELLS, LARGEST, PER_BYTE, QUANTILE, is_binary
+from qatlab.quantization.precisions import CELLS, LARGEST, PER_BYTE, QUANTILE, NotFiniteError, is_binary
 
 FLOAT_TYPES = {
     "float32": torch.float32,

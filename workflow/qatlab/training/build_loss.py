@@ -12,8 +12,7 @@ from torch import nn
 from qatlab.config.method import CentringConfig, EmbeddingQuantizationConfig, EstimatorConfig, MethodConfig
 from qatlab.losses import QuantizationAwareLoss
 from qatlab.losses.centring import Centring, ends_in_unit_length
-from qatlab.quantization.estimators import ESTIMATORS
-from qatlab.quantization.learned_step import LearnedStep
+from qatlab.quantization.estimators import ESTIMATORS, LearnedStep
 from qatlab.quantization.precisions import PRECISIONS, QUANTILE, RANGED, sides
 from qatlab.quantization.ranges import KINDS, FixedRange, RunningQuantileRange, RunningRange
 from qatlab.schedules import WeightSchedule

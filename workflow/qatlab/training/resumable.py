@@ -14,7 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from qatlab.errors import UserError
 from qatlab.machine.processes import count, is_first, wait_for_all
-from qatlab.quantization.backend import NotFiniteError
+from qatlab.quantization.precisions import NotFiniteError
 from qatlab.training.checkpoints import Checkpoints
 from qatlab.training.divergence import diverged
 from qatlab.training.padding import pad_to_longest
