@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.losses import (
 from torch.nn import functional as F
 
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
-from qatlab.losses.centring import Centring
+from qatlab.losses.ranges import Centring
 from qatlab.quantization import fake_quantize
 
 ROWS = 6

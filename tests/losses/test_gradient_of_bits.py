@@ -16,7 +16,7 @@ from sentence_transformers.util import dot_score
 from torch import nn
 
 from qatlab.losses import QuantizationAwareLoss
-from qatlab.losses.distillation import similarity_divergence
+from qatlab.losses.terms import similarity_divergence
 from qatlab.quantization import Clipped, MinMaxRange, Tanh, fake_quantize
 from qatlab.quantization.precisions import similarity_slope
 

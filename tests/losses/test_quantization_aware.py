@@ -21,7 +21,7 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from qatlab.losses import QuantizationAwareLoss
-from qatlab.losses.distillation import similarity_divergence
+from qatlab.losses.terms import WeightSchedule, similarity_divergence
 from qatlab.quantization import (
     FixedRange,
     LearnedStep,
@@ -33,7 +33,6 @@ from qatlab.quantization import (
     Tanh,
     fake_quantize,
 )
-from qatlab.schedules import WeightSchedule
 
 ROWS, MINI_BATCH = 6, 4
 WEIGHTS = {"float32": 0.5, "int8": 2.0, "binary": 0.25, "float32_x_binary": 0.75}

@@ -12,8 +12,8 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from transformers import TrainerCallback
 
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
+from qatlab.losses.terms import WeightSchedule
 from qatlab.quantization import RunningRange
-from qatlab.schedules import WeightSchedule
 
 
 def train(tiny_model, pairs, output, others=(), **arguments):

@@ -5,7 +5,7 @@ from typing import get_args
 import pytest
 
 from qatlab.config.method import CentringConfig, EstimatorConfig, MethodConfig, RangesConfig
-from qatlab.losses.centring import KINDS as CENTRINGS
+from qatlab.losses.ranges import KINDS as CENTRINGS
 from qatlab.models.embedding import load_model
 from qatlab.quantization.estimators import ESTIMATORS
 from qatlab.quantization.ranges import KINDS as RANGES

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from qatlab.losses.training_ranges import BATCH
+from qatlab.losses.ranges import BATCH
 from qatlab.machine.processes import rows_of_all
 from qatlab.quantization.estimators import Identity
 from qatlab.quantization.ranges import Range, RunningRange

@@ -9,14 +9,26 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from qatlab.losses.cached import GradientsToLeave, calculate_loss_replaced
-from qatlab.losses.centring import Centring, ends_in_unit_length
-from qatlab.losses.distillation import Term, similarity_divergence
-from qatlab.losses.embedded_once import EmbeddedOnce
-from qatlab.losses.gradients import EVERY, GradientsAtEmbeddings, at_embeddings, flattened, mini_batches
+from qatlab.losses.gradients import (
+    EVERY,
+    GradientsAtEmbeddings,
+    at_embeddings,
+    flattened,
+    guard_zero_distances,
+    mini_batches,
+)
 from qatlab.losses.pr3655 import VARIANTS, PublishedColumns, check_variant
-from qatlab.losses.processes import average_over_processes, length_over_codes
-from qatlab.losses.training_ranges import BATCH, TrainingRanges
+from qatlab.losses.ranges import (
+    BATCH,
+    Centring,
+    TrainingRanges,
+    average_over_processes,
+    ends_in_unit_length,
+    length_over_codes,
+)
+from qatlab.losses.terms import Term, WeightSchedule, schedules_of, similarity_divergence
 from qatlab.losses.wrapped import (
+    EmbeddedOnce,
     cached_loss,
     check_over_embeddings,
     gathers,
@@ -26,7 +38,6 @@ from qatlab.losses.wrapped import (
     scales_by_precision,
     total_of,
 )
-from qatlab.losses.zero_distance import guard_zero_distances
 from qatlab.machine.processes import mean
 from qatlab.quantization.estimators import LearnedStepSize, as_estimator, fake_quantize
 from qatlab.quantization.precisions import (
@@ -40,7 +51,6 @@ from qatlab.quantization.precisions import (
     is_binary,
     named_sides,
 )
-from qatlab.schedules import WeightSchedule, schedules_of
 
 FLOAT = "float32"
 
@@ -73,7 +83,7 @@ class QuantizationAwareLoss(nn.Module):
         precisions: Precisions at which the loss is computed, each listed once: a name for queries and documents, e.g. ``"int8"``,
             or one for each, ``("float32", "binary")`` or ``"float32_x_binary"``. The first text column contains the queries.
             Names: float32, float16, bfloat16, float8_e4m3, int8, uint8, int4, int2, int2_quantile, ternary, binary, ubinary.
-        weights: One number or :class:`~qatlab.schedules.WeightSchedule` per precision; 1.0 each by default.
+        weights: One number or :class:`~qatlab.losses.terms.WeightSchedule` per precision; 1.0 each by default.
         ranges: Ranges of int8, uint8, int4, int2, int2_quantile and ternary: ``"batch"`` (minimum and maximum of all
             columns of the batch, over all processes; quantiles for int2_quantile and ternary), a range of
             :mod:`qatlab.quantization` that is fitted, fixed, running or learned, or a dictionary of these by precision.
@@ -84,7 +94,7 @@ class QuantizationAwareLoss(nn.Module):
             slope of their similarities (see above); otherwise they use the wrapped loss's own.
         learned_scales: Precisions whose scale is trained, starting from the scale that it would otherwise have.
         centring: A shift of the embeddings before every precision, including float32: ``"batch"``, ``"running"``, ``"learned"``,
-            a :class:`~qatlab.losses.centring.Centring`, or None. :class:`QuantizationAwareCallback` appends it to the model as
+            a :class:`~qatlab.losses.ranges.Centring`, or None. :class:`QuantizationAwareCallback` appends it to the model as
             an ordinary ``Dense`` module when training ends (and a ``Normalize`` where the model ends in one);
             :meth:`append_centring` does so without the callback.
         diagnose_every: Number of steps between two comparisons of the precisions' gradients at the embeddings

@@ -11,11 +11,11 @@ from torch import nn
 
 from qatlab.config.method import CentringConfig, EmbeddingQuantizationConfig, EstimatorConfig, MethodConfig
 from qatlab.losses import QuantizationAwareLoss
-from qatlab.losses.centring import Centring, ends_in_unit_length
+from qatlab.losses.ranges import Centring, ends_in_unit_length
+from qatlab.losses.terms import WeightSchedule
 from qatlab.quantization.estimators import ESTIMATORS, LearnedStep
 from qatlab.quantization.precisions import PRECISIONS, QUANTILE, RANGED, sides
 from qatlab.quantization.ranges import KINDS, FixedRange, RunningQuantileRange, RunningRange
-from qatlab.schedules import WeightSchedule
 
 
 def build_loss(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatlab.schedules import SHAPES, WeightSchedule
+from qatlab.losses.terms import SHAPES, WeightSchedule
 
 
 def test_the_published_staged_warm_up():
