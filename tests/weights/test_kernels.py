@@ -16,8 +16,7 @@ from torchao.quantization.qat import QATConfig
 
 from qatlab.config.method import MethodConfig
 from qatlab.config.weights import WeightsConfig
-from qatlab.weights.live import changed_share
-from qatlab.weights.prepare import enable, prepare, prepared, strip
+from qatlab.weights.prepare import changed_share, enable, prepare, prepared, strip
 
 ANYWHERE = {
     "float8": WeightsConfig(name="float8", grid="float8", activations="float8"),

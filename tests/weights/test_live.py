@@ -5,8 +5,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from qatlab.config.weights import WeightsConfig
-from qatlab.weights.live import changed_share, check_live
-from qatlab.weights.prepare import enable, prepare, prepared
+from qatlab.weights.prepare import changed_share, check_live, enable, prepare, prepared
 
 INT4 = WeightsConfig(name="int4", bits=4, group_size=32)
 

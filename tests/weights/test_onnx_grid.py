@@ -21,7 +21,7 @@ from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployme
 from qatlab.evaluation.cosine import cosine
 from qatlab.machine.hardware import SATURATING, features, integer_kernel
 from qatlab.models.folders import packaged_folder
-from qatlab.weights.onnx_grid import Int8PerChannel, OnnxInt8Linear, Uint8PerTensor
+from qatlab.weights.grids import Int8PerChannel, OnnxInt8Linear, Uint8PerTensor
 from qatlab.weights.prepare import prepare, prepared
 
 ONNX_INT8 = WeightsConfig(name="onnx_int8", grid="onnx_int8", activations="int8", embeddings=True)

@@ -12,7 +12,7 @@ def measure_clip(size: int = SIZE, pairs: int = PAIRS) -> Iterator[Row]:
     """Measure the time for a weight (size, size), as the median of pairs, and the largest difference."""
     import torch
 
-    from qatlab.weights.clip import percentile_limit
+    from qatlab.weights.grids import percentile_limit
 
     weight = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
 

@@ -79,9 +79,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
 
 def _quantize_weights(training: Training) -> Any:
     """Prepare the model; return the callback that switches its fake quantizers. A scheme without effect ends the run here."""
-    from qatlab.weights.callback import WeightQuantizationCallback
-    from qatlab.weights.live import check_live
-    from qatlab.weights.prepare import prepare
+    from qatlab.weights.prepare import WeightQuantizationCallback, check_live, prepare
 
     method, clock = training.config.method, training.clock
     assert method.weights is not None

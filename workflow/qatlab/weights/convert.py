@@ -5,8 +5,8 @@ from torch import nn
 from torchao.quantization import quantize_
 
 from qatlab.config.weights import Coverage, WeightsConfig
-from qatlab.weights.clip import clipped
-from qatlab.weights.schemes import embedding_config, linear_config
+from qatlab.weights.grids import clipped
+from qatlab.weights.prepare import embedding_config, linear_config
 from qatlab.weights.select import coverage, selected
 
 
