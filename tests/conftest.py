@@ -129,7 +129,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, 
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the tiny model exported to ONNX; a test that changes a file copies the folder first."""
-    from qatlab.deployments.builders.onnx_export import export
+    from qatlab.deployments.backends.onnx_export import export
     from qatlab.deployments.onnx import OnnxDeployment
 
     folder = tmp_path_factory.mktemp("tiny_onnx") / "model"

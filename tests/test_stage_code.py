@@ -58,8 +58,8 @@ def test_a_family_does_not_depend_on_the_other():
 
 
 def test_modules_named_in_strings_count():
-    assert "deployments/encoders/onnx.py" in names("encode of embedding", "qatlab.deployments.onnx")
-    assert not {"deployments/encoders/onnx.py", "deployments/encoders/torch.py"} & names("encode of embedding")
+    assert "deployments/backends/onnx_runtime.py" in names("encode of embedding", "qatlab.deployments.onnx")
+    assert not {"deployments/backends/onnx_runtime.py", "deployments/torch.py"} & names("encode of embedding")
 
 
 def test_scoring_never_imports_torch():

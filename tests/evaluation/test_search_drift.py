@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
-from qatlab.evaluation.cosine import cosine
+from qatlab.deployments.deployment import cosine
 from qatlab.evaluation.search_drift import search_drift
 
 

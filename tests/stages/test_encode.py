@@ -10,8 +10,8 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from qatlab.config.weights import WeightsConfig
+from qatlab.deployments.deployment import cosine
 from qatlab.deployments.torch import TorchDeployment
-from qatlab.evaluation.cosine import cosine
 from qatlab.families.embedding import encode as embeddings
 from qatlab.job import JobDescription
 from qatlab.stages import deploy, encode

@@ -9,7 +9,7 @@ from sentence_transformers import SentenceTransformer
 
 import miniatures
 from qatlab.artifact import folder_bytes
-from qatlab.deployments.encoders.tokens import TokenBatches
+from qatlab.deployments.backends.onnx_runtime import TokenBatches
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.models.embedding import load_model

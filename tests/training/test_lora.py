@@ -7,8 +7,8 @@ from torch import nn
 
 from qatlab.config.method import LoraConfig, MethodConfig
 from qatlab.config.weights import WeightsConfig
+from qatlab.deployments.backends.torchao import convert
 from qatlab.training.lora import add_adapters, merge_adapters
-from qatlab.weights.convert import convert
 from qatlab.weights.prepare import enable, prepare, strip
 
 INT4 = WeightsConfig(name="int4", bits=4, group_size=32, activations="int8")

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from qatlab.config.weights import WeightsConfig
-from qatlab.weights.convert import convert
+from qatlab.deployments.backends.torchao import convert
 from qatlab.weights.select import coverage, selected
 
 INT4 = WeightsConfig(name="int4", bits=4, group_size=32)

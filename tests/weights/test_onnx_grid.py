@@ -13,12 +13,11 @@ from onnx.reference.op_run import OpRun
 from sentence_transformers import SentenceTransformer
 
 from qatlab.config.weights import WeightsConfig
-from qatlab.deployments.builders.onnx_dynamic import quantize
-from qatlab.deployments.builders.onnx_export import export
-from qatlab.deployments.encoders.onnx import OnnxEncoder
-from qatlab.deployments.encoders.tokens import TokenBatches
+from qatlab.deployments.backends.onnx_export import export
+from qatlab.deployments.backends.onnx_quantized import quantize_dynamically
+from qatlab.deployments.backends.onnx_runtime import OnnxEncoder, TokenBatches
+from qatlab.deployments.deployment import cosine
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
-from qatlab.evaluation.cosine import cosine
 from qatlab.machine.hardware import SATURATING, features, integer_kernel
 from qatlab.models.folders import packaged_folder
 from qatlab.weights.grids import Int8PerChannel, OnnxInt8Linear, Uint8PerTensor
@@ -75,7 +74,7 @@ def test_the_gradient_is_straight_through_and_the_dtype_stays(quantizer, dtype):
 @pytest.fixture(scope="module")
 def deployed(tiny_onnx, tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx") / "int8"
-    quantize(tiny_onnx, folder, DynamicQuantization())
+    quantize_dynamically(tiny_onnx, folder, DynamicQuantization())
     return folder
 
 
@@ -140,7 +139,7 @@ def minilm(tmp_path_factory):
     source = packaged_folder("sentence-transformers/all-MiniLM-L6-v2")
     folder = tmp_path_factory.mktemp("minilm")
     export(source, folder / "float", OnnxDeployment(backend="onnx"))
-    quantize(folder / "float", folder / "int8", DynamicQuantization())
+    quantize_dynamically(folder / "float", folder / "int8", DynamicQuantization())
     return source, folder / "int8"
 
 

@@ -6,7 +6,7 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from qatlab.config.weights import ClipConfig, WeightsConfig
-from qatlab.weights.convert import convert
+from qatlab.deployments.backends.torchao import convert
 from qatlab.weights.prepare import enable, prepare, prepared, strip
 
 SCHEMES = {

@@ -354,8 +354,11 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
         ("tables/wide.py", {"tables", "plots", "models", "index"}),
         ("plots/drift.py", {"plots"}),
         ("stages/encode.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),
-        ("deployments/encoders/onnx.py", {"deploy", "encode", "score", "drift", "tables", "plots", "models", "index"}),
-        ("deployments/encoders/openvino.py", set()),  # no deployment of the study
+        (
+            "deployments/backends/onnx_runtime.py",
+            {"deploy", "encode", "score", "drift", "tables", "plots", "models", "index"},
+        ),
+        ("deployments/openvino.py", set()),  # no deployment of the study
         ("tasks/mteb.py", set()),
         ("tables/parity.py", {"tables", "plots", "models", "index"}),
         ("evaluation/search_drift.py", {"drift", "tables", "plots", "models", "index"}),

@@ -64,9 +64,8 @@ def _encoders(runs: list[dict[str, str]]) -> tuple[Any, Any, list[str]]:
     import pyarrow.parquet as pq
 
     from qatlab.artifact import read_json
-    from qatlab.deployments.encoders.onnx import OnnxEncoder
-    from qatlab.deployments.encoders.torch import TorchEncoder
-    from qatlab.deployments.torch import TorchDeployment
+    from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
+    from qatlab.deployments.torch import TorchDeployment, TorchEncoder
 
     results = Path("results")
     task = runs[0]["task"]

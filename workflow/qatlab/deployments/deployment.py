@@ -1,17 +1,46 @@
-"""Base class and registry of the deployment backends."""
+"""What every deployment backend supplies, the registry of them, what a pass took, and how far two deployments' embeddings are apart."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
 
 from qatlab.config.weights import WeightsConfig
 from qatlab.registry import Registry, Strict
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from qatlab.config.weights import Coverage
+
+
+class Pass(NamedTuple):
+    """The cost of one pass over texts.
+
+    Attributes:
+        texts: Number of texts.
+        seconds: Computing time, without loading the model.
+        device: Description of the device, such as the name of a GPU.
+    """
+
+    texts: int
+    seconds: float
+    device: str
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the cosine similarity of each row of `a` with the same row of `b`, (n,) float64.
+
+    Raises:
+        ValueError: For arrays of different shapes, or an all-zero row.
+    """
+    if a.shape != b.shape:
+        raise ValueError(f"embeddings of shape {a.shape} and {b.shape} cannot be compared text by text")
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    if not lengths.all():
+        raise ValueError("a text has an all-zero embedding, which has no cosine similarity")
+    return np.clip((a * b).sum(axis=1) / lengths, -1.0, 1.0)
 
 
 class Encoder(Protocol):

@@ -125,7 +125,7 @@ class ExportedDeployment(Deployment):
         Raises:
             UserError: if they compute different embeddings.
         """
-        from qatlab.deployments.builders.agreement import check_files
+        from qatlab.deployments.backends.agreement import check_files
 
         check_files(self, inputs, folder, threads, label)
 
@@ -209,24 +209,24 @@ class OnnxDeployment(ExportedDeployment):
         """
         counts: Coverage | None = None
         if self.quantization is not None:
-            from qatlab.deployments.builders.onnx_quantized import deploy
+            from qatlab.deployments.backends.onnx_quantized import deploy
 
             counts = deploy(inputs["float"] / "model", target, self, inputs.get("data"), threads, label)
         elif self.made_from() is not None:
             shutil.copytree(inputs["float"] / "model", target, ignore=shutil.ignore_patterns(".snakemake_timestamp"))
         else:
-            from qatlab.deployments.builders.onnx_export import export
+            from qatlab.deployments.backends.onnx_export import export
 
             export(inputs["model"] / "model", target, self)
         if self.output != "float32":
-            from qatlab.deployments.builders.onnx_codes import finish_with_codes
+            from qatlab.deployments.backends.onnx_export import finish_with_codes
 
             finish_with_codes(target, self.output, inputs.get("data"), self.range_texts, threads)
         return counts
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
         """Return an encoder that runs ONNX Runtime."""
-        from qatlab.deployments.encoders.onnx import OnnxEncoder
+        from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
 
         return OnnxEncoder(folder, threads, self.exact_products)
 

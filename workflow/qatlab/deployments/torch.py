@@ -1,13 +1,16 @@
-"""Deployment with PyTorch: the unchanged trained model, a rotated one, or one with weights that torchao quantizes."""
+"""PyTorch: the trained model as it is, rotated, or with weights that torchao quantizes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
+from qatlab.artifact import link_or_copy_tree
 from qatlab.config.precision import FittedRotationConfig
 from qatlab.config.weights import Scheme, WeightsConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Encoder
+from qatlab.machine.hardware import claim_gpu, describe_device, device_name, use_threads, visible_gpus
 
 if TYPE_CHECKING:
     from qatlab.config.weights import Coverage
@@ -136,18 +139,15 @@ class TorchDeployment(Deployment):
         """
         source = inputs["model"] / "model"
         if self.weights is not None and not self.simulated:
-            from qatlab.deployments.builders import torchao
+            from qatlab.deployments.backends import torchao
 
             return torchao.deploy(source, target, self.weights)
-        from qatlab.deployments.builders.torch import deploy
 
         deploy(source, target, self, inputs.get("data"), threads)
         return None
 
     def encoder(self, folder: Path, threads: int | None) -> Encoder:
         """Return an encoder that runs Sentence Transformers."""
-        from qatlab.deployments.encoders.torch import TorchEncoder
-
         return TorchEncoder(folder, threads, self)
 
     def check_encoder(self, encoder: Encoder, folder: Path, label: str) -> None:
@@ -162,10 +162,91 @@ class TorchDeployment(Deployment):
             UserError: if embeddings differ.
         """
         if not self.simulated:
-            from qatlab.deployments.builders.agreement import check_agreement
+            from qatlab.deployments.backends.agreement import check_agreement
 
             check_agreement(encoder, encoder.model, folder, label)  # type: ignore[attr-defined]
 
     def ships(self, scheme: WeightsConfig) -> bool:
         """Return whether the deployed weights are quantized by exactly this scheme."""
         return self.weights == scheme and not self.simulated
+
+
+def deploy(source: Path, target: Path, config: TorchDeployment, data: Path | None, threads: int | None) -> None:
+    """Write the folder of a PyTorch deployment; an unchanged model shares its files if the file system allows hard links.
+
+    Args:
+        source: folder of the trained model.
+        target: the folder to write.
+        config: data type and rotation.
+        data: folder of the data artifact with the training documents, for a rotation.
+        threads: number of CPU threads; None for all.
+    """
+    if not config.rotated and config.dtype == "float32":
+        link_or_copy_tree(source, target)
+        return
+    from qatlab.models.embedding import append_rotation, load_model
+
+    if config.rotated:
+        claim_gpu(visible_gpus())
+    use_threads(threads)
+    model = load_model(source, device_name() if config.rotated else "cpu", config.dtype)
+    if config.rotated:
+        assert config.rotation is not None
+        assert data is not None
+        append_rotation(model, source, config.rotation, data)
+    model.save_pretrained(str(target), safe_serialization=True, create_model_card=False)
+
+
+class TorchEncoder:
+    """Deployed model in float32 or bfloat16, fake-quantized, or with weights that torchao has quantized.
+
+    Args:
+        folder: a Sentence Transformers folder.
+        threads: number of CPU threads; None for all.
+        config: the deployment.
+    """
+
+    def __init__(self, folder: Path, threads: int | None, config: TorchDeployment) -> None:
+        if config.runs_on_gpu:
+            claim_gpu(visible_gpus())
+        use_threads(threads)
+        device = device_name() if config.runs_on_gpu else "cpu"
+        if config.weights is not None and not config.simulated:
+            from qatlab.deployments.backends.torchao import load_quantized
+
+            self.model = load_quantized(folder, config.weights)
+        else:
+            from qatlab.models.embedding import load_model
+
+            self.model = load_model(folder, device, config.dtype)
+        if config.simulated:
+            from qatlab.weights.prepare import enable, prepare
+
+            assert config.weights is not None
+            prepare(self.model, config.weights)
+            if not config.activations:
+                enable(self.model, weights=True, activations=False)
+        self.model.eval()
+        self.device = describe_device(device)
+
+    def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
+        """Encode texts in batches of similar length, longest first.
+
+        Args:
+            texts: the texts.
+            batch_size: number of texts per batch.
+            prompt: text that is put before each of the texts; a model with include_prompt: false excludes it from pooling.
+
+        Returns:
+            Embeddings, (n, dim) float32, in the order of the texts.
+        """
+        from qatlab.deployments.backends.onnx_runtime import encode_by_length
+
+        def embed(batch: list[str]) -> np.ndarray:
+            vectors = self.model.encode(
+                batch, batch_size=len(batch), prompt=prompt, convert_to_tensor=True, show_progress_bar=False
+            )
+            values: np.ndarray = vectors.float().cpu().numpy()
+            return values
+
+        return encode_by_length(texts, batch_size, embed)

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from qatlab.artifact import load_array, write_json
+from qatlab.deployments.deployment import cosine
 from qatlab.errors import UserError
-from qatlab.evaluation.cosine import cosine
 from qatlab.evaluation.search_drift import search_drift
 from qatlab.evaluation.task import Task, load_task
 from qatlab.job import JobDescription

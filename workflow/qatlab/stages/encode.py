@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from qatlab.artifact import read_json, write_json
-from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
-from qatlab.evaluation.one_pass import Pass
+from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Pass
 from qatlab.families.parts import part_of
 from qatlab.job import JobDescription
 from qatlab.machine.hardware import features, integer_kernel

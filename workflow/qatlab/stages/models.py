@@ -1,5 +1,6 @@
-"""Stage models: each trained model of a study in one folder to share, with its ONNX files and a card of its results."""
+"""models: each trained model of a study as it can be shared: one folder with its ONNX files and its figures."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -7,7 +8,6 @@ import pandas as pd
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
 from qatlab.cards.study_card import Shipped, study_card
 from qatlab.cards.training_card import FILE, known_data, known_model
-from qatlab.deployments.builders.onnx_names import shared_names
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.deployments.onnx import ONNX_FILE
 from qatlab.families.parts import part_of
@@ -69,3 +69,14 @@ def _place(source: Path, target: Path) -> None:
         place = target if file == source else target.with_name(file.name)
         if not place.exists():  # two names of one deployment share the files
             link_or_copy(file, place)
+
+
+def shared_names(deployments: Mapping[str, Deployment]) -> dict[str, str]:
+    """Return the names of the files in the common folder, by deployment; deployments without such a file are left out."""
+    names: dict[str, str] = {}
+    for name, config in deployments.items():
+        others = {other: (deployments[other], file) for other, file in names.items()}
+        file = config.shared_file(name, others)
+        if file is not None:
+            names[name] = file
+    return names

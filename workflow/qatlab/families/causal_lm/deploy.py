@@ -33,7 +33,7 @@ def build(
     assert isinstance(config, TorchDeployment)  # no other deployment serves causal language models
     source = inputs["model"] / "model"
     if config.weights is not None:
-        from qatlab.deployments.builders import torchao
+        from qatlab.deployments.backends import torchao
 
         return torchao.deploy(source, target, config.weights, _load)
     if config.dtype == "float32":
@@ -55,7 +55,7 @@ def load_deployed(folder: Path, config: TorchDeployment, device: str) -> "PreTra
 
     if config.weights is None:
         return load_model(folder, device, config.dtype)
-    from qatlab.deployments.builders.torchao import load_quantized
+    from qatlab.deployments.backends.torchao import load_quantized
 
     model: PreTrainedModel = load_quantized(folder, config.weights, _load_around)
     return model

@@ -9,9 +9,8 @@ import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json
 from qatlab.config.encode import PredictionConfig
-from qatlab.deployments.deployment import Deployment
+from qatlab.deployments.deployment import Deployment, Pass
 from qatlab.deployments.torch import TorchDeployment
-from qatlab.evaluation.one_pass import Pass
 from qatlab.evaluation.task import MANIFEST
 from qatlab.families.causal_lm.deploy import load_deployed
 from qatlab.job import JobDescription

@@ -10,8 +10,7 @@ import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json, write_json
 from qatlab.config.encode import EncodeConfig, EncodeTrainingConfig
-from qatlab.deployments.deployment import Deployment
-from qatlab.evaluation.one_pass import Pass
+from qatlab.deployments.deployment import Deployment, Pass
 from qatlab.evaluation.task import MANIFEST
 from qatlab.job import JobDescription
 from qatlab.models.settings import SIMILARITY_FILE, named_similarity, prompt_for

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from qatlab.deployments.encoders.torch import TorchEncoder
-from qatlab.deployments.torch import TorchDeployment
+from qatlab.deployments.torch import TorchDeployment, TorchEncoder
 from qatlab.models.settings import prompt_for
 
 PROMPTS = {"query": "Represent the question: ", "document": "Represent the document: "}

@@ -11,10 +11,10 @@ from sentence_transformers import SentenceTransformer
 
 import miniatures
 from qatlab.artifact import read_json, write_json
-from qatlab.deployments.builders import onnx_graph
-from qatlab.deployments.builders.onnx_dynamic import quantize
-from qatlab.deployments.builders.onnx_export import export
-from qatlab.deployments.encoders.onnx import OnnxEncoder
+from qatlab.deployments.backends import onnx_graph
+from qatlab.deployments.backends.onnx_export import export
+from qatlab.deployments.backends.onnx_quantized import quantize_dynamically
+from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model
@@ -52,7 +52,7 @@ def test_every_architecture_computes_what_pytorch_does(exported_model):
 
 def test_every_architecture_becomes_int8(exported_model, tmp_path):
     source, exported = exported_model
-    quantize(exported, tmp_path / "int8", DynamicQuantization())
+    quantize_dynamically(exported, tmp_path / "int8", DynamicQuantization())
     file = onnx.load(tmp_path / "int8" / ONNX_FILE)
     assert not [n.name for n in file.graph.node if n.op_type == "Gemm"]
     products = sum(node.op_type == "MatMulInteger" for node in file.graph.node)
@@ -103,7 +103,7 @@ def bert_onnx(bert, tmp_path_factory):
 
 def test_onnx_runtime_runs_gelu_as_one_operator_and_normalization_apart(bert_onnx, tmp_path):
     """The fusion of a sum with the following layer normalization is slow, so no session may contain it."""
-    quantize(bert_onnx, tmp_path / "int8", DynamicQuantization())
+    quantize_dynamically(bert_onnx, tmp_path / "int8", DynamicQuantization())
     for folder in (bert_onnx, tmp_path / "int8"):
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
@@ -181,7 +181,7 @@ def test_a_file_that_computes_something_else_is_refused(bert, bert_onnx):
 def test_weights_beyond_the_limit_of_one_file_lie_beside_it(bert, bert_onnx, tmp_path, monkeypatch):
     monkeypatch.setattr(onnx_graph, "ONE_FILE", 1000)
     export(bert, tmp_path / "two", FLOAT)
-    quantize(tmp_path / "two", tmp_path / "int8", DynamicQuantization())
+    quantize_dynamically(tmp_path / "two", tmp_path / "int8", DynamicQuantization())
     assert sorted(path.name for path in (tmp_path / "two" / "onnx").iterdir()) == ["model.onnx", "model.onnx.data"]
     assert (tmp_path / "two" / ONNX_FILE).stat().st_size < 0.6 * (bert_onnx / ONNX_FILE).stat().st_size
     one, two = (OnnxEncoder(folder, 1).encode(UNEQUAL, 3) for folder in (bert_onnx, tmp_path / "two"))

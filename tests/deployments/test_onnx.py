@@ -11,18 +11,18 @@ from sentence_transformers import SentenceTransformer
 
 import miniatures
 from conftest import needs_optimum
-from qatlab.deployments.builders.onnx_dynamic import quantize
-from qatlab.deployments.builders.onnx_export import export
-from qatlab.deployments.builders.onnx_names import shared_names
-from qatlab.deployments.encoders.onnx import OnnxEncoder
+from qatlab.deployments.backends.onnx_export import export
+from qatlab.deployments.backends.onnx_quantized import quantize_dynamically
+from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.errors import UserError
+from qatlab.stages.models import shared_names
 
 
 @pytest.fixture(scope="module")
 def quantized(tiny_onnx, tmp_path_factory):
     target = tmp_path_factory.mktemp("int8") / "model"
-    quantize(tiny_onnx, target, DynamicQuantization())
+    quantize_dynamically(tiny_onnx, target, DynamicQuantization())
     return target
 
 
@@ -119,7 +119,7 @@ def gemma(tmp_path_factory):
     folder = tmp_path_factory.mktemp("gemma")
     source = miniatures.embedding_gemma(folder / "model")
     export(source, folder / "float", OnnxDeployment(backend="onnx"))
-    quantize(folder / "float", folder / "int8", DynamicQuantization())
+    quantize_dynamically(folder / "float", folder / "int8", DynamicQuantization())
     return folder, SentenceTransformer(str(source), device="cpu").encode(GEMMA_TEXTS, prompt_name="query")
 
 

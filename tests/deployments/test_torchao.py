@@ -5,11 +5,10 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from qatlab.config.weights import ClipConfig, WeightsConfig
-from qatlab.deployments.builders import torchao
-from qatlab.deployments.encoders.torch import TorchEncoder
-from qatlab.deployments.torch import TorchDeployment
+from qatlab.deployments.backends import torchao
+from qatlab.deployments.backends.torchao import convert
+from qatlab.deployments.torch import TorchDeployment, TorchEncoder
 from qatlab.errors import UserError
-from qatlab.weights.convert import convert
 
 SCHEMES = [
     WeightsConfig(name="int8"),

@@ -15,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, save
 
 import miniatures
-from qatlab.deployments.builders.onnx_codes import RANGES_FILE, append_codes
-from qatlab.deployments.encoders.onnx import OnnxEncoder
+from qatlab.deployments.backends.onnx_export import RANGES_FILE, append_codes
+from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.job import JobDescription
 from qatlab.quantization import MinMaxRange, Range, quantize_embeddings

@@ -9,13 +9,13 @@ import pytest
 from onnx import numpy_helper
 from sentence_transformers import SentenceTransformer
 
-from qatlab.deployments.builders import onnx_static, openvino
-from qatlab.deployments.builders.calibration import calibration_texts, feeds
-from qatlab.deployments.encoders.onnx import OnnxEncoder
-from qatlab.deployments.encoders.openvino import OpenvinoEncoder
+from qatlab.deployments import openvino
+from qatlab.deployments.backends import onnx_quantized
+from qatlab.deployments.backends.onnx_quantized import calibration_texts, feeds
+from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
+from qatlab.deployments.deployment import cosine
 from qatlab.deployments.onnx import ONNX_FILE, StaticQuantization
-from qatlab.deployments.openvino import OpenvinoQuantization
-from qatlab.evaluation.cosine import cosine
+from qatlab.deployments.openvino import OpenvinoEncoder, OpenvinoQuantization
 
 
 def weight_bytes(folder):
@@ -42,7 +42,9 @@ def test_calibration_texts_are_queries_and_documents_of_the_first_rows(tiny_mode
 @pytest.mark.parametrize("calibration", ["minmax", "percentile", "entropy"])
 def test_static_ranges(tiny_onnx, training_data, tmp_path, texts, expected, calibration):
     config = StaticQuantization(mode="QDQ", calibration=calibration)
-    onnx_static.quantize(tiny_onnx, tmp_path / "model", config, calibration_texts(tiny_onnx, training_data, 32))
+    onnx_quantized.quantize_statically(
+        tiny_onnx, tmp_path / "model", config, calibration_texts(tiny_onnx, training_data, 32)
+    )
     kinds = [node.op_type for node in onnx.load(tmp_path / "model" / ONNX_FILE).graph.node]
     assert kinds.count("QuantizeLinear") >= 4
     assert "DynamicQuantizeLinear" not in kinds
@@ -69,7 +71,7 @@ def test_openvino_in_int8_is_small_and_near(tiny_onnx, training_data, tmp_path, 
 
 def test_no_telemetry_is_imported():
     code = (
-        "import sys; from qatlab.deployments.builders.openvino import import_openvino; import_openvino(); import nncf; "
+        "import sys; from qatlab.deployments.openvino import import_openvino; import_openvino(); import nncf; "
         "from nncf.telemetry.wrapper import telemetry; print(type(telemetry).__name__, sys.modules['openvino_telemetry'])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,11 +1,4 @@
-"""Export of a whole Sentence Transformers model to an ONNX graph, by PyTorch's own exporter.
-
-Transformer, pooling, linear layers and normalization become one graph, so the file needs neither PyTorch nor Sentence Transformers
-to run. The graph does not contain prompts, which callers put before their texts.
-
-References:
-    https://docs.pytorch.org/docs/stable/onnx_export.html
-"""
+"""The ONNX graph of a whole Sentence Transformers model, by PyTorch's own exporter."""
 
 import ast
 import inspect

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from qatlab.deployments.builders import agreement
+from qatlab.deployments.backends import agreement
 from qatlab.deployments.onnx import OnnxDeployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qatlab.deployments.builders import onnx_quantized
-from qatlab.deployments.builders.drift_budget import search
-from qatlab.deployments.encoders.onnx import OnnxEncoder
+from qatlab.deployments.backends import onnx_quantized
+from qatlab.deployments.backends.onnx_quantized import search
+from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
+from qatlab.deployments.deployment import cosine
 from qatlab.deployments.onnx import ONNX_FILE, DriftBudget, OnnxDeployment
 from qatlab.errors import UserError
-from qatlab.evaluation.cosine import cosine
 
 
 class Costs:

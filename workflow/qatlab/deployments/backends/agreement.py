@@ -1,4 +1,4 @@
-"""Checks on a few texts that a deployment computes the embeddings of Sentence Transformers, before anything is measured with it."""
+"""Checks that a deployment computes what Sentence Transformers computes, on a few texts, before anything is measured."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,1 +1,0 @@
-"""Encoders, which compute embeddings of texts with the files of a backend: one module per runtime."""
