@@ -9,7 +9,7 @@ from qatlab.__main__ import main
 from qatlab.artifact import checkpoint_folder, write_json
 from qatlab.errors import full
 from qatlab.progress import read_mark
-from qatlab.training.checkpoints import INTERVAL
+from qatlab.training.resumable import INTERVAL
 
 DISK = 1024  # KiB
 TRAINER = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}

@@ -9,7 +9,7 @@ from qatlab.cards.words import method_in_words, schedule_in_words
 from qatlab.config.method import MethodConfig, TrainingConfig, WeightScheduleConfig
 from qatlab.config.model import ModelConfig
 from qatlab.sources.source import SOURCES, DataManifest
-from qatlab.training.cost import TrainingCost
+from qatlab.training.training import TrainingCost
 
 HUB_MODEL = {"source": "hub", "name": "someone/tiny", "revision": "v2", "max_seq_length": 96, "num_hidden_layers": None}
 HUB_DATA = {

@@ -5,11 +5,11 @@ from typing import get_args
 import pytest
 
 from qatlab.config.method import CentringConfig, EstimatorConfig, MethodConfig, RangesConfig
+from qatlab.families.embedding.train import _estimator, build_loss
 from qatlab.losses.ranges import KINDS as CENTRINGS
 from qatlab.models.embedding import load_model
 from qatlab.quantization.estimators import ESTIMATORS
 from qatlab.quantization.ranges import KINDS as RANGES
-from qatlab.training.build_loss import _estimator, build_loss
 from qatlab.training_losses.loss import LOSSES
 
 

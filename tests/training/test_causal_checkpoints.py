@@ -11,7 +11,7 @@ from qatlab.artifact import sha256_of, write_json
 from qatlab.job import JobDescription
 from qatlab.models.causal_lm import make
 from qatlab.stages import train
-from qatlab.training.checkpoints import INTERVAL
+from qatlab.training.resumable import INTERVAL
 
 METHODS = {
     "plain": {},

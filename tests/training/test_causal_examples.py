@@ -1,7 +1,7 @@
 """Training examples of a causal language model: blocks of text, and translations whose prompt is not predicted."""
 
+from qatlab.families.causal_lm.train import Blocks, PadRight, translations
 from qatlab.models.causal_lm import IGNORED, byte_tokenizer, fill_prompt
-from qatlab.training.causal_lm import Blocks, PadRight, translations
 
 TOKENIZER = byte_tokenizer()
 END = TOKENIZER.eos_token_id

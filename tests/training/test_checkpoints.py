@@ -16,9 +16,9 @@ from qatlab.__main__ import main
 from qatlab.artifact import checkpoint_folder, sha256_of, write_json
 from qatlab.errors import Stopped, UserError
 from qatlab.job import JobDescription
+from qatlab.machine.processes import APART
 from qatlab.stages import train
-from qatlab.training.checkpoints import INTERVAL
-from qatlab.training.ending import APART
+from qatlab.training.resumable import INTERVAL
 
 INT8 = {"float32": {}, "int8": {}}
 INT4 = {"name": "tried", "bits": 4, "group_size": 32}

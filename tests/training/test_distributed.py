@@ -27,7 +27,7 @@ from qatlab.job import JobDescription
 from qatlab.models.causal_lm import make
 from qatlab.progress import read_mark
 from qatlab.stages import train
-from qatlab.training.checkpoints import INTERVAL
+from qatlab.training.resumable import INTERVAL
 
 TWO = {"distributed": {"processes": 2}}
 INT8 = {"float32": {}, "int8": {}}

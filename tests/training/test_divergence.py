@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from qatlab.errors import UserError
-from qatlab.training.divergence import StopWhenDiverged
+from qatlab.training.resumable import StopWhenDiverged
 
 
 class Checkpoints:

@@ -8,7 +8,7 @@ from qatlab.artifact import checkpoint_folder, read_json, sha256_of, write_json
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.stages import train
-from qatlab.training.checkpoints import INTERVAL, SEAL
+from qatlab.training.resumable import INTERVAL, SEAL
 
 TRAINER = {"batch_size": 16, "precision": "fp32", "num_train_epochs": 2}
 TOLD = JobDescription(name="tried", label="tried", config={"method": {"name": "tried"}, "trainer": TRAINER, "seed": 0})

@@ -6,7 +6,7 @@ import pytest
 
 from qatlab.config.method import StartConfig
 from qatlab.config.trainer import TrainerConfig
-from qatlab.training.wall_clock import WallClock
+from qatlab.training.callbacks import WallClock
 from qatlab.weights.prepare import begun
 
 

@@ -154,7 +154,7 @@ def _node(name: str, description: "JobDescription") -> Any:
     if section is None:
         return None
     from qatlab.config.trainer import DistributedConfig
-    from qatlab.machine.nodes import this_node
+    from qatlab.training.launch import this_node
 
     distributed = DistributedConfig.model_validate(section)
     return this_node(distributed.nodes) if distributed.in_all > 1 else None

@@ -306,7 +306,7 @@ def share_with_children() -> None:
 def _run(arguments: list[str]) -> int:
     """Run what a job's own process would run; it is imported by name, because it belongs to a higher layer than this module."""
     if arguments[:1] == [WORKER]:
-        importlib.import_module("qatlab.training.worker").run_and_exit(Path(arguments[1]))
+        importlib.import_module("qatlab.training.launch").run_and_exit(Path(arguments[1]))
     return int(importlib.import_module("qatlab.__main__").main(arguments))
 
 

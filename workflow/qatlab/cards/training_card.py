@@ -17,7 +17,7 @@ from qatlab.quantization.ranges import RANGES
 from qatlab.sources.source import SOURCES, DataManifest, Source
 from qatlab.tables.harmless import in_code, in_markdown
 from qatlab.tables.outputs import precision_label
-from qatlab.training.cost import TrainingCost
+from qatlab.training.training import TrainingCost
 
 FILE = "README.md"
 INTEGERS = ("int8", "uint8")  # precisions to which Sentence Transformers quantizes embeddings

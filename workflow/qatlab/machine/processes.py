@@ -1,6 +1,13 @@
-"""Communication between the processes of one training; with a single process, the functions return their arguments."""
+"""Communication between the processes of one training, and between those of one node and their launcher.
 
+In a training of one process, each function returns its argument. Processes and launchers exchange files in a folder and signals.
+"""
+
+import os
+import signal
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -113,3 +120,41 @@ def _device() -> "torch.device":
 
     on_gpu = "nccl" in str(distributed.get_backend())
     return torch.device("cuda", torch.cuda.current_device()) if on_gpu else torch.device("cpu")
+
+
+VARIABLE = "QATLAB_WORKER"  # environment variable of such a process, which holds the folder
+TASK, MESSAGES, SIGNAL = "task.json", "messages", "signal"  # the job, lines for the terminal, the received signal
+
+
+def is_worker() -> bool:
+    """Return whether this process belongs to a distributed training, whose launcher handles signals."""
+    return VARIABLE in os.environ
+
+
+def requested_signal() -> int | None:
+    """Return the number of the signal that the launcher received, or None if there is no signal or no launcher."""
+    if not is_worker():
+        return None
+    file = Path(os.environ[VARIABLE]) / SIGNAL
+    return int(file.read_text()) if file.exists() else None
+
+
+def report_of(rank: int) -> str:
+    """Return the name of the file in which a process reports the error that ended it."""
+    return f"rank-{rank}.json"
+
+
+APART = 2.0  # smallest number of seconds between two presses of Ctrl-C
+
+
+def is_repeated_interrupt(number: int, first: float) -> bool:
+    """Return whether a signal is a second Ctrl-C, by which a person requests the end without waiting for the step to be saved.
+
+    Any other signal repeats the first one: Slurm signals every process of a job whose time is over, and Snakemake, which is one of
+    these processes, signals its own job as well.
+
+    Args:
+        number: number of the signal.
+        first: time of the first signal, by time.monotonic().
+    """
+    return number == signal.SIGINT and time.monotonic() - first > APART

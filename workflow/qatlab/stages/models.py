@@ -14,7 +14,7 @@ from qatlab.families.parts import part_of
 from qatlab.job import JobDescription
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.names import model_folder
-from qatlab.training.cost import TrainingCost
+from qatlab.training.training import TrainingCost
 
 FOLDER = "models"
 EXACT = "evaluated with ONNX Runtime's session option `session.x64quantprecision` = `1`"

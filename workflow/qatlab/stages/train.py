@@ -15,13 +15,9 @@ from qatlab.families.parts import part_of
 from qatlab.job import JobDescription
 from qatlab.machine.processes import is_first
 from qatlab.progress import say
-from qatlab.training.arguments import SCRATCH, training_arguments
 from qatlab.training.callbacks import TrainingLog
-from qatlab.training.checkpoints import Checkpoints, provenance
-from qatlab.training.cost import cost
-from qatlab.training.divergence import StopWhenDiverged
-from qatlab.training.share import claim_resources
-from qatlab.training.training import Training
+from qatlab.training.resumable import Checkpoints, StopWhenDiverged, provenance
+from qatlab.training.training import SCRATCH, Training, claim_resources, cost, training_arguments
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:

@@ -1,31 +1,110 @@
-"""Launcher of the processes of a distributed training, by PyTorch's own launcher (that of torchrun).
+"""Starts the processes of a distributed training by PyTorch's own launcher (torchrun's), and reports for them.
 
-Each process runs `qatlab.training.worker` and writes its outcome to a folder of the node. The first process also writes its messages
-there, and this module prints them. PyTorch's launcher runs in a thread, because Python delivers signals to the main thread: the main
-thread writes a signal to the folder, and the processes save their step and end by themselves.
+Each process runs `python -m qatlab.training.launch FOLDER`. They leave what became of them in a folder of their node; what
+the first one prints, it leaves there too, and the launcher prints it. The launcher runs beside the main thread, which has
+Python's signals: it leaves a signal to end in the folder, and the processes save their step and end by themselves.
 """
 
+import importlib
 import logging
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
+from qatlab import progress
 from qatlab.artifact import read_json, write_json
 from qatlab.config.trainer import DistributedConfig
-from qatlab.errors import Stopped, UserError
-from qatlab.fork_server import share_with_children
+from qatlab.errors import Stopped, UserError, full
+from qatlab.fork_server import WORKER, run_in_server, share_with_children
 from qatlab.job import JobDescription
-from qatlab.machine.nodes import ALONE, Node
+from qatlab.machine.processes import MESSAGES, SIGNAL, TASK, VARIABLE, is_repeated_interrupt, report_of
 from qatlab.progress import say
-from qatlab.training.ending import is_repeated_interrupt
-from qatlab.training.worker_folder import MESSAGES, SIGNAL, TASK, report_of
+
+# Rank of this machine among the nodes of a training, and the address of the first node.
+#
+# Slurm sets both in the environment of the commands that srun starts. Other launchers that start the command on each node set the
+# variables of PyTorch's own launchers: NODE_RANK, MASTER_ADDR and MASTER_PORT.
+
+FIRST_PORT, PORTS = 20_000, 10_000  # the ports 20,000 to 29,999, below the ephemeral ports of operating systems
+SLURM = ("SLURM_JOB_ID", "SLURM_NODEID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS")
+VARIABLES = ("NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of a distributed training: its rank, and the address and port at which all nodes reach the first one (rank 0)."""
+
+    rank: int
+    address: str
+    port: int
+
+
+ALONE = Node(0, "localhost", 0)
+
+
+def this_node(nodes: int) -> Node:
+    """Return the node that this machine is, as the environment describes it.
+
+    Args:
+        nodes: Number of nodes of the training.
+
+    Raises:
+        UserError: If the environment does not contain the rank, or describes another number of nodes.
+    """
+    if nodes == 1:
+        return ALONE
+    if any(name in os.environ for name in VARIABLES):
+        return _from_variables(nodes)
+    if all(name in os.environ for name in SLURM):
+        return _from_slurm(nodes)
+    raise UserError(
+        f"trainer.distributed.nodes={nodes}: start the command on each node by {_srun(nodes)} in a Slurm job, "
+        f"or with {', '.join(VARIABLES)} set"
+    )
+
+
+def _from_variables(nodes: int) -> Node:
+    values = {name: os.environ.get(name, "") for name in VARIABLES}
+    rank, address, port = values.values()
+    if not (address and rank.isdecimal() and port.isdecimal() and int(rank) < nodes):
+        settings = ", ".join(f"{name}='{value}'" for name, value in values.items())
+        raise UserError(
+            f"{settings}: trainer.distributed.nodes={nodes} requires a rank from 0 to {nodes - 1}, the address of the first node, "
+            "and a port that is free there; set all three variables"
+        )
+    return Node(int(rank), address, int(port))
+
+
+def _from_slurm(nodes: int) -> Node:
+    job, rank, hosts, step_nodes, tasks = (os.environ[name] for name in SLURM)
+    if int(step_nodes) != nodes or int(tasks) != nodes:
+        raise UserError(
+            f"trainer.distributed.nodes={nodes}, but this step of Slurm has {step_nodes} nodes and {tasks} tasks; start it by "
+            f"{_srun(nodes)}"
+        )
+    first = _scontrol("hostnames", hosts).split()[0]
+    address = dict(word.partition("=")[::2] for word in _scontrol("node", first).split())["NodeAddr"]
+    return Node(int(rank), address, FIRST_PORT + int(job) % PORTS)
+
+
+def _scontrol(entity: str, name: str) -> str:
+    return subprocess.run(["scontrol", "show", entity, name], capture_output=True, text=True, check=True).stdout
+
+
+def _srun(nodes: int) -> str:
+    return f"`srun --nodes={nodes} --ntasks-per-node=1`"
+
 
 SECONDS = 0.2  # seconds between two reads of the messages
 JOINING_SECONDS = 600  # seconds that nodes wait for one another
@@ -107,7 +186,7 @@ class _Launcher(threading.Thread):
             rdzv_endpoint="localhost:0" if alone else f"{self.node.address}:{self.node.port}",
         )
         try:
-            elastic_launch(config, sys.executable)("-m", "qatlab.training.worker", str(self.folder))
+            elastic_launch(config, sys.executable)("-m", "qatlab.training.launch", str(self.folder))
         except ChildFailedError as error:
             self.exits = {rank: failure.exitcode for rank, failure in error.failures.items()}
         except BaseException as error:
@@ -193,3 +272,61 @@ def _explain(error: BaseException, distributed: DistributedConfig) -> None:
             "on all of them, and have the first one's MASTER_PORT open to the others"
         ) from error
     raise error
+
+
+PARENT_SECONDS = 1.0
+
+
+def main(folder: Path) -> int:
+    """Run the stage and return the exit code; an error is written to the folder, for the launcher."""
+    os.environ[VARIABLE] = str(folder)
+    rank = int(os.environ["RANK"])
+    task = read_json(folder / TASK)
+    progress.redirect_messages(folder / MESSAGES if rank == 0 else None)
+    output = Path(task["output"])
+    try:
+        stage = importlib.import_module(f"qatlab.stages.{task['stage']}")
+        inputs = {role: Path(path) for role, path in task["inputs"].items()}
+        stage.run(JobDescription.model_validate(task["description"]), inputs, output, task["threads"])
+    except Stopped as stopped:
+        _write_report(folder, rank, {"kind": "stopped", "message": str(stopped), "signal": stopped.signal})
+    except BaseException as error:
+        known = error if isinstance(error, UserError) else full(error, output)
+        message = str(known) if known else "".join(traceback.format_exception(error))
+        _write_report(folder, rank, {"kind": "user" if known else "error", "message": message})
+        return 1
+    return 0
+
+
+def _write_report(folder: Path, rank: int, report: dict[str, object]) -> None:
+    aside = folder / f"rank-{rank}.partial"
+    write_json(aside, {"rank": rank, "when": time.time(), **report})
+    aside.replace(folder / report_of(rank))
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its launcher has ended, however that happened."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_SECONDS)
+    os._exit(1)
+
+
+def run_and_exit(folder: Path) -> NoReturn:
+    """Run the stage and end this process; the process also ends when its parent does."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    _exit(main(folder))
+
+
+def _exit(code: int) -> NoReturn:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    # Freeing a gloo group can deadlock: it waits for its thread while holding Python's lock, which that thread may need.
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    forked = run_in_server(
+        [WORKER, sys.argv[1]]
+    )  # When the launcher ends, the connection closes, and the forked process ends.
+    _exit(main(Path(sys.argv[1])) if forked is None else forked)

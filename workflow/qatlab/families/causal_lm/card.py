@@ -17,7 +17,7 @@ from qatlab.cards.words import causal_method_in_words
 from qatlab.config.encode import CausalTrainingConfig
 from qatlab.config.method import MethodConfig
 from qatlab.tables.harmless import in_markdown
-from qatlab.training.cost import TrainingCost
+from qatlab.training.training import TrainingCost
 
 
 def card(

@@ -4,7 +4,7 @@ import pandas as pd
 
 from qatlab.cards.training_card import KnownData, KnownModel, gradients_of, training_card
 from qatlab.config.method import TrainingConfig
-from qatlab.training.cost import TrainingCost
+from qatlab.training.training import TrainingCost
 
 
 def card(config: TrainingConfig, model: KnownModel, data: KnownData, cost: TrainingCost, steps: pd.DataFrame) -> str:

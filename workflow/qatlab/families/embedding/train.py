@@ -1,31 +1,152 @@
-"""Training of an embedding model with Sentence Transformers' own trainer."""
+"""The training of an embedding model, by Sentence Transformers' own trainer: its loss, from a method's configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from accelerate.data_loader import BatchSamplerShard
 from datasets import Dataset
-from sentence_transformers import SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from torch import nn
+from torch.utils.data import DataLoader
 
-from qatlab.config.method import TrainingConfig
+from qatlab.config.method import (
+    CentringConfig,
+    EmbeddingQuantizationConfig,
+    EstimatorConfig,
+    MethodConfig,
+    TrainingConfig,
+)
 from qatlab.config.trainer import check_batches
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
+from qatlab.losses.ranges import Centring, ends_in_unit_length
+from qatlab.losses.terms import WeightSchedule
 from qatlab.losses.wrapped import gather
 from qatlab.machine.hardware import device_name
 from qatlab.machine.processes import count, from_first
 from qatlab.models.embedding import append_rotation, load_model, training_embeddings
 from qatlab.progress import show_warnings
-from qatlab.quantization.ranges import RANGES
-from qatlab.training.build_loss import build_loss
+from qatlab.quantization.estimators import ESTIMATORS, LearnedStep
+from qatlab.quantization.precisions import PRECISIONS, QUANTILE, RANGED, sides
+from qatlab.quantization.ranges import KINDS, RANGES, FixedRange, RunningQuantileRange, RunningRange
 from qatlab.training.callbacks import TrainingLog
-from qatlab.training.padding import sees_padding
-from qatlab.training.resumable import Resumable
-from qatlab.training.trainer import Trainer
+from qatlab.training.resumable import Resumable, sees_padding
 from qatlab.training.training import Training
+
+
+class Trainer(Resumable, SentenceTransformerTrainer):
+    """Sentence Transformers' trainer without bf16 autocast of the loss.
+
+    On a CPU, Transformers' trainer would apply bf16 autocast to the loss too; on a GPU it does not. bf16 keeps 8 bits of a similarity,
+    which is too few to distinguish an int8 embedding from a float one. The model itself still runs in bf16: accelerate wraps its
+    forward pass and returns float32 embeddings.
+    """
+
+    def autocast_smart_context_manager(self, cache_enabled: bool | None = True) -> AbstractContextManager[None]:
+        """Return a context without autocast for the loss."""
+        return nullcontext()
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Return the data loader, whose sampler receives the epoch in a distributed training too.
+
+        Accelerate (1.15) does not pass the epoch on to the sampler, so that all epochs would have the order of the first one.
+        Transformers sets it on the sampler's shard, also in a resumed training that skips batches.
+        """
+        loader = super().get_train_dataloader()
+        shard: Any = loader.batch_sampler
+        if isinstance(shard, BatchSamplerShard):
+            shard.set_epoch = shard.batch_sampler.set_epoch
+        return loader
+
+    def _padding(self) -> tuple[int, bool]:
+        tokenizer: Any = self.model.tokenizer
+        return tokenizer.pad_token_id, tokenizer.padding_side == "left"
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log values together with the weights, components and shares of changed values of the loss, so that trackers receive them.
+
+        Args:
+            logs: the values to log, by name.
+            args: further arguments of Transformers' `log`.
+            kwargs: further arguments of Transformers' `log`.
+        """
+        if "loss" in logs and isinstance(self.loss, QuantizationAwareLoss):
+            logs = {**logs, **self.loss.diagnostics}
+        super().log(logs, *args, **kwargs)
+
+
+def build_loss(
+    model: SentenceTransformer, method: MethodConfig, embeddings: Callable[[], np.ndarray] | None = None
+) -> nn.Module:
+    """Build the method's loss, wrapped in QuantizationAwareLoss if the method quantizes embeddings.
+
+    Args:
+        model: the model to train.
+        method: the method's configuration.
+        embeddings: returns the model's embeddings of training documents, (n, dim) float32; required for ranges that are
+            initialized from them.
+
+    Raises:
+        ValueError: if such ranges are configured and `embeddings` is None.
+    """
+    loss: nn.Module = method.loss.build(model)
+    config = method.embedding_quantization
+    if config is None:
+        return loss
+    # The order matters for the variant pr3655, so it is fixed here and does not depend on the order in the YAML file.
+    precisions = sorted(config.precisions, key=lambda name: [PRECISIONS.index(side) for side in sides(name)])
+    return QuantizationAwareLoss(
+        model,
+        loss,
+        precisions=precisions,
+        weights=[WeightSchedule(**config.precisions[name].model_dump()) for name in precisions],
+        ranges=_ranges(config, embeddings),
+        estimator=_estimator(config.estimator),
+        scales=config.scales,
+        match_scales=config.match_scales,
+        learned_scales=config.learned_scales,
+        centring=_centring(config.centring, model),
+        diagnose_every=config.diagnose_every,
+        distillation=config.distillation,
+        variant=config.variant,
+    )
+
+
+def _ranges(config: EmbeddingQuantizationConfig, embeddings: Callable[[], np.ndarray] | None) -> Any:
+    used = [precision for precision in RANGED if any(precision in sides(name) for name in config.precisions)]
+    if config.ranges.kind == "running":
+        uniform, quantile = (kind(config.ranges.momentum) for kind in (RunningRange, RunningQuantileRange))
+        return {precision: quantile if precision in QUANTILE else uniform for precision in used}
+    if config.ranges.kind == "fixed":
+        return FixedRange(config.ranges.limit)
+    if config.ranges.kind == "batch":
+        return "batch"
+    if embeddings is None:
+        raise ValueError(f"{config.ranges.kind} ranges start from embeddings of training documents; give embeddings")
+    values = embeddings()
+    if config.ranges.kind == "learned":
+        return {name: LearnedStep(values.shape[1], name).fit(torch.from_numpy(values)) for name in used}
+    return KINDS[config.ranges.kind]().fit(values)
+
+
+def _centring(config: CentringConfig | None, model: SentenceTransformer) -> Centring | None:
+    if config is None:
+        return None
+    return Centring(config.kind, model.get_embedding_dimension(), config.momentum, unit=ends_in_unit_length(model))
+
+
+def _estimator(config: EstimatorConfig) -> Any:
+    """Return the registered estimator, constructed with those fields of the configuration that are its parameters."""
+    estimator = ESTIMATORS[config.name]
+    fields = [field for field in signature(estimator).parameters if field in EstimatorConfig.model_fields]
+    return estimator(**{field: getattr(config, field) for field in fields})
+
 
 FIT_ROWS = 2048  # number of training documents on which the initial values of learned ranges are fitted
 # Column names that Sentence Transformers does not treat as texts.

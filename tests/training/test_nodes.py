@@ -3,7 +3,7 @@
 import pytest
 
 from qatlab.errors import UserError
-from qatlab.machine.nodes import ALONE, SLURM, VARIABLES, Node, this_node
+from qatlab.training.launch import ALONE, SLURM, VARIABLES, Node, this_node
 
 SCONTROL = """#!/bin/sh
 [ "$*" = "show hostnames gpu[07-08]" ] && printf 'gpu07\\ngpu08\\n'
