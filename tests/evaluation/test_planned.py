@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.evaluation import translation
 from qatlab.evaluation.scores_file import METRICS, planned_scores, read_scores
+from qatlab.families.causal_lm import score as translation
 from qatlab.job import JobDescription
 from qatlab.stages import score
 

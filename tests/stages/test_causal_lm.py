@@ -149,8 +149,8 @@ def test_every_deployment_has_its_bits_per_byte(inputs, tmp_path, pairs, deploym
 def test_what_torchao_ships_is_what_training_saw(inputs, tmp_path, pairs):
     """A forward pass with fake-quantized weights, and the deployed model, find texts equally likely."""
     from qatlab.config.weights import WeightsConfig
+    from qatlab.families.causal_lm.encode import nats
     from qatlab.models.causal_lm import load_model, load_tokenizer
-    from qatlab.models.likelihood import nats
     from qatlab.weights.prepare import prepare
 
     trained(inputs, tmp_path / "trained", METHODS["int8_int4"])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qatlab.evaluation.language_modelling import bits_per_byte
+from qatlab.families.causal_lm.score import bits_per_byte
 
 
 @pytest.mark.parametrize("documents", [1, 2, 3, 4, 50])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import kendalltau
 
 from qatlab.deployments.deployment import cosine
-from qatlab.evaluation.search_drift import search_drift
+from qatlab.stages.drift import search_drift
 
 
 def embeddings(seed, count, dim=8):

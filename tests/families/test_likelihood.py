@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from qatlab.families.causal_lm.encode import nats
 from qatlab.models.causal_lm import beginning_token, load_model, load_tokenizer, tokens_of
-from qatlab.models.likelihood import nats
 
 TEXTS = ["def f(x):\n    return x", "a", "héllo wörld", "The quick brown fox jumps over the lazy dog. " * 3]
 

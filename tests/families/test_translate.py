@@ -3,8 +3,8 @@
 import torch
 
 from qatlab.config.encode import PredictConfig
+from qatlab.families.causal_lm.encode import translate
 from qatlab.models.causal_lm import beginning_token, load_model, load_tokenizer, tokens_of
-from qatlab.models.translate import translate
 
 SOURCES = ["a", "three little words", "no", "{source} stays", "so it goes"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import sacrebleu
 
-from qatlab.evaluation.translation import translation_metrics
+from qatlab.families.causal_lm.score import translation_metrics
 
 WORDS = [
     "le",
