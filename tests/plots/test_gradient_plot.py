@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 from qatlab.plots import gradient, style
-from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED
+from qatlab.tables.bits import BETWEEN_SEEDS, CHANGED
 from records import a_run
 
 METHODS = ["untrained", "baseline", "published", "mended", "mended_with_a_long_name"]

@@ -6,7 +6,7 @@ import pytest
 
 from qatlab.study.record import AnswerConfig
 from qatlab.tables.answers import answers
-from qatlab.tables.per_query import Form
+from qatlab.tables.gathered import Form
 
 VARIED = ["matrix.trainer.batch_size"]
 SCORE = AnswerConfig(method="qat", deploy="d", precision="int8", where={"trainer.batch_size": 32})

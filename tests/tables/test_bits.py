@@ -5,8 +5,8 @@ import pytest
 
 from qatlab.tables.bits import bits
 from qatlab.tables.differences import judged
+from qatlab.tables.gathered import Figures, Form
 from qatlab.tables.missing import FAILED
-from qatlab.tables.per_query import Figures, Form
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.uniform(0, 1, size=200)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED, bits_changed, compared_deployment
+from qatlab.tables.bits import BETWEEN_SEEDS, CHANGED, bits_changed, compared_deployment
 from qatlab.tables.long import runs_table
 from qatlab.tables.missing import FAILED, NOT_RUN, Missing, MissingArtifact, incomplete_runs
 from records import a_run

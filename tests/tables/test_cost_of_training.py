@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from qatlab.tables.cost_of_training import cost_of_training
+from qatlab.tables.wide import cost_of_training
 from records import a_run
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from qatlab.tables.differences import against_baseline, against_float
-from qatlab.tables.per_query import Form, paired
+from qatlab.tables.gathered import Form, paired
 from qatlab.tables.wide import write_all_forms
 
 RNG = np.random.default_rng(0)

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from conftest import AS_IT_IS
-from qatlab.tables.drift_and_loss import FIGURES, drift_and_loss
+from qatlab.tables.drift import FIGURES, drift_and_loss
 from records import a_run
 
 SCORES = {  # (run, deployment) → nDCG of tasks a and b

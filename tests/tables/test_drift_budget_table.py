@@ -2,7 +2,7 @@
 
 import json
 
-from qatlab.tables.drift_budget import drift_budget
+from qatlab.tables.drift import drift_budget
 from records import a_run
 
 

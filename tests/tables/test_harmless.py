@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from qatlab.job import JobDescription
 from qatlab.stages import index
-from qatlab.tables.harmless import in_csv, in_latex, in_markdown, write_csv
+from qatlab.tables.labels import in_csv, in_latex, in_markdown, write_csv
 from qatlab.tables.wide import write_all_forms
 
 FORMULAS = [
@@ -85,7 +85,7 @@ def test_no_text_begins_as_a_formula_or_holds_control_characters(text):
 
 @given(st.text(st.sampled_from("ab<>|[]()!`\\/:\"'= *_&;#-\n\x1b")))
 def test_no_text_makes_tags_of_its_own_in_a_table(text):
-    from qatlab.tables.harmless import markdown_table
+    from qatlab.tables.labels import markdown_table
 
     plain = rendered(markdown_table(pd.DataFrame({"a": ["x", "y"], "b": ["x", "y"]})))
     tags = rendered(markdown_table(pd.DataFrame({"a": [text, "y"], "b": ["x", "y"]})))

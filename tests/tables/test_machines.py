@@ -5,7 +5,7 @@ import pytest
 
 from conftest import AS_IT_IS
 from qatlab.tables import wide
-from qatlab.tables.machines import kernel_note
+from qatlab.tables.missing import kernel_note
 
 
 def scores(*kernels):

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from qatlab.tables.main_score import MAIN, main_label, main_metrics, main_scores
+from qatlab.tables.labels import MAIN, main_label, main_metrics, main_scores
 
 KINDS = {"a": "retrieval", "b": "retrieval", "sts": "similarity", "held": "reranking"}
 

@@ -9,15 +9,13 @@ from qatlab.plots import waterfall
 from qatlab.study.record import AnswerConfig, IncompleteRun
 from qatlab.tables import wide
 from qatlab.tables.answers import answers
-from qatlab.tables.cost_of_training import cost_of_training
-from qatlab.tables.decomposition import Chain, Level, decomposition
-from qatlab.tables.differences import against_baseline
-from qatlab.tables.drift_and_loss import drift_and_loss
+from qatlab.tables.decomposition import Chain, Level, decomposition, parity
+from qatlab.tables.differences import against_baseline, qat_minus_ptq
+from qatlab.tables.drift import drift_and_loss
+from qatlab.tables.gathered import Figures, Form
 from qatlab.tables.missing import FAILED, NOT_RUN, OK, Missing, MissingArtifact, cell, in_words, incomplete_runs, note
-from qatlab.tables.parity import parity
-from qatlab.tables.per_query import Figures, Form
 from qatlab.tables.published import figures, published
-from qatlab.tables.twins import qat_minus_ptq
+from qatlab.tables.wide import cost_of_training
 from records import a_run
 
 RNG = np.random.default_rng(0)

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from qatlab.tables.parity import parity
+from qatlab.tables.decomposition import parity
 from records import a_run
 
 

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.job import JobDescription
 from qatlab.stages import score
-from qatlab.tables.outputs import output_label
-from qatlab.tables.per_query import per_query, seed_means
+from qatlab.tables.gathered import per_query, seed_means
+from qatlab.tables.labels import output_label
 from records import a_run
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from qatlab.tables.per_query import Form
-from qatlab.tables.twins import qat_minus_ptq
+from qatlab.tables.differences import qat_minus_ptq
+from qatlab.tables.gathered import Form
 from records import a_run
 
 

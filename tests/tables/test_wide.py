@@ -5,7 +5,7 @@ import pytest
 
 from conftest import AS_IT_IS
 from qatlab.tables import wide
-from qatlab.tables.outputs import output_labels
+from qatlab.tables.labels import output_labels
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from qatlab.evaluation.scores_file import write_scores
-from qatlab.tables.withheld import withheld
+from qatlab.tables.differences import withheld
 from records import a_run
 
 RANKS = {0: [1, 1, 2, 12], 1: [1, 3, 5, 1]}

@@ -360,7 +360,7 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
         ),
         ("deployments/openvino.py", set()),  # no deployment of the study
         ("tasks/mteb.py", set()),
-        ("tables/parity.py", {"tables", "plots", "models", "index"}),
+        ("tables/decomposition.py", {"tables", "plots", "models", "index"}),
         ("stages/drift.py", {"drift", "tables", "plots", "models", "index"}),
         (
             "losses/quantization_aware.py",

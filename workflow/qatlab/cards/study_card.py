@@ -8,10 +8,8 @@ from huggingface_hub import EvalResult, ModelCard
 
 from qatlab.cards.training_card import with_front_matter
 from qatlab.study.record import RunRecord, StudyRecord
-from qatlab.tables.harmless import in_code, in_csv, in_markdown, markdown_table
-from qatlab.tables.main_score import main_label
+from qatlab.tables.labels import in_code, in_csv, in_markdown, main_label, markdown_table, on_axes, output_label
 from qatlab.tables.names import TEXT, metric_label
-from qatlab.tables.outputs import on_axes, output_label
 from qatlab.tables.wide import MEAN
 
 # Outputs of the folder's own weights whose results the hub's pages show.

@@ -15,8 +15,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.quantization.precisions import GRADIENT_COSINE, GRADIENT_RATIO, QUANTILE, sides
 from qatlab.quantization.ranges import RANGES
 from qatlab.sources.source import SOURCES, DataManifest, Source
-from qatlab.tables.harmless import in_code, in_markdown
-from qatlab.tables.outputs import precision_label
+from qatlab.tables.labels import in_code, in_markdown, precision_label
 from qatlab.training.training import TrainingCost
 
 FILE = "README.md"

@@ -14,7 +14,7 @@ from qatlab.config.method import (
 )
 from qatlab.config.weights import WeightsConfig
 from qatlab.quantization.precisions import QUANTILE, UNIFORM, sides
-from qatlab.tables.harmless import in_code
+from qatlab.tables.labels import in_code
 
 QUANTIZED_LOSS = "QuantizationAwareLoss"
 RANGES = {

@@ -18,7 +18,7 @@ from qatlab.plan.runs import Run, plan_drift, plan_run
 from qatlab.plots.plot import plots_of
 from qatlab.study.config import RunConfig
 from qatlab.study.record import AnswerConfig, Axes, StudyRecord
-from qatlab.tables.main_score import main_metrics
+from qatlab.tables.labels import main_metrics
 from qatlab.tables.table import tables_of
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from qatlab.study.record import StudyRecord
-from qatlab.tables.main_score import main_label
+from qatlab.tables.labels import main_label
 from qatlab.tables.missing import OK, WHOLE, Missing, in_words, incomplete_runs
 
 

@@ -13,9 +13,9 @@ from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.quantization.precisions import GRADIENT_RATIO, is_binary, sides
 from qatlab.study.record import RunRecord, StudyRecord
-from qatlab.tables.bits_changed import BETWEEN_SEEDS, CHANGED, compared_deployment
+from qatlab.tables.bits import BETWEEN_SEEDS, CHANGED, compared_deployment
 from qatlab.tables.differences import DIFFERENCE, JUDGED
-from qatlab.tables.outputs import precision_label
+from qatlab.tables.labels import precision_label
 from qatlab.tables.wide import VARIED_PREFIX
 
 if TYPE_CHECKING:

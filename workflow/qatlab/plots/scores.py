@@ -12,9 +12,8 @@ import pandas as pd
 from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, MARKERS, set_title
 from qatlab.study.record import StudyRecord
-from qatlab.tables.main_score import main_scores
+from qatlab.tables.labels import main_scores, on_axes, output_labels
 from qatlab.tables.missing import OK, STATUS
-from qatlab.tables.outputs import on_axes, output_labels
 from qatlab.tables.wide import VARIED_PREFIX
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from qatlab.plots.plot import PLOTS, Plot
 from qatlab.plots.style import COLOURS, hide_unused, set_title
 from qatlab.quantization.precisions import LOSS, sides
 from qatlab.study.record import StudyRecord
-from qatlab.tables.outputs import precision_label
+from qatlab.tables.labels import precision_label
 from qatlab.tables.table import trains
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pandas as pd
 from qatlab.artifact import read_json
 from qatlab.job import JobDescription
 from qatlab.study.record import StudySummary
-from qatlab.tables.harmless import in_markdown, markdown_table
+from qatlab.tables.labels import in_markdown, markdown_table
 
 INTRODUCTION = """\
 # Studies

@@ -7,7 +7,7 @@ from qatlab.job import JobDescription
 from qatlab.study.record import StudyRecord, StudySummary
 from qatlab.tables import long, wide
 from qatlab.tables.gathered import Gathered
-from qatlab.tables.harmless import write_csv
+from qatlab.tables.labels import write_csv
 from qatlab.tables.missing import in_words, incomplete_runs, read_missing
 from qatlab.tables.table import tables_of
 

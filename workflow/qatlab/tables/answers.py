@@ -8,8 +8,8 @@ import pandas as pd
 
 from qatlab.study.record import AnswerConfig, StudyRecord
 from qatlab.tables.differences import judged
+from qatlab.tables.gathered import BySeed, Form, mean_cell, paired
 from qatlab.tables.missing import OK, STATUS, cell, with_status, worst
-from qatlab.tables.per_query import BySeed, Form, mean_cell, paired
 from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:

@@ -1,23 +1,24 @@
-"""Differences of methods from the baseline and of deployments from float, with intervals, p-values and verdicts."""
+"""What training buys and what shipping costs: differences with interval, p-value and verdict; QAT − PTQ; held-out triplets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.scores_file import METRICS
 from qatlab.statistics import NOT_SEPARABLE, Needed, Verdict, verdicts
-from qatlab.study.record import StudyRecord
-from qatlab.tables.missing import OK, note, worst
-from qatlab.tables.names import TEXT
-from qatlab.tables.outputs import FLOAT
-from qatlab.tables.per_query import BySeed, Form, mean_cell, paired, statuses
+from qatlab.study.record import RunRecord, StudyRecord
+from qatlab.tables.gathered import BySeed, Figures, Form, mean_cell, paired, per_query, seed_means, statuses
+from qatlab.tables.labels import FLOAT
+from qatlab.tables.missing import NOTE, OK, WHOLE, Missing, note, worst
+from qatlab.tables.names import TEXT, metric_label
 from qatlab.tables.table import TABLES, Table
 
 if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
-
 
 DIFFERENCE = "difference"
 WOULD_TAKE = "to tell them apart"
@@ -202,3 +203,188 @@ this one in four studies out of five.
         return against_float(
             gathered.figures, gathered.study.float_deployment, gathered.varied, gathered.lower_is_better
         )
+
+
+def qat_minus_ptq(
+    results: dict[Form, BySeed], runs: Sequence[RunRecord], varied: list[str], lower_is_better: bool = False
+) -> pd.DataFrame:
+    """Return one row per scheme, method, deployment and output precision.
+
+    Values are means of the tasks; differences are paired by seed, query and whatever else the matrix varies.
+
+    Args:
+        results: per-query results of one metric.
+        runs: the study's runs; `matched` names the deployments on the grid that a run was trained for, `counterpart` the method
+            of its PTQ counterpart.
+        varied: the matrix keys, besides method and seed, that become columns.
+        lower_is_better: whether smaller values of the metric are better.
+    """
+    trained = {run.method: run for run in runs if run.counterpart}
+    rows, pairs = [], []
+    for form in results:
+        run = trained.get(form.method)
+        if run is None or form.deploy not in run.matched or form.rotation != "none":
+            continue
+        counterpart = form._replace(method=run.counterpart or "")  # with the same integer kernel
+        if counterpart in results and paired(results[form], results[counterpart]):
+            labels = {"scheme": run.matched[form.deploy], "QAT method": form.method, "PTQ of": counterpart.method}
+            labels |= dict(zip(varied, form.varied, strict=True))
+            rows.append(
+                {
+                    **labels,
+                    "deploy": form.deploy,
+                    "output precision": form.output,
+                    **_values(results, form, counterpart),
+                }
+            )
+            pairs.append((form, counterpart))
+    table = pd.DataFrame(rows)
+    if {form.output for form in results} == {TEXT}:
+        table = table.drop(columns="output precision", errors="ignore")
+    judgements = judged(results, pairs, lower_is_better).drop(columns=DIFFERENCE, errors="ignore")
+    return pd.concat([table, judgements], axis=1)
+
+
+def _values(results: dict[Form, BySeed], form: Form, counterpart: Form) -> dict[str, object]:
+    """Return the cells of a row, over the seeds that both variants have; after a failure, a status replaces the difference."""
+    status = worst([*statuses(results, form), *statuses(results, counterpart)])
+    if status != OK:
+        means = {"PTQ": mean_cell(results, counterpart), "QAT": mean_cell(results, form)}
+        return {**means, "QAT − PTQ": status, "seeds": status}
+    qat, ptq = seed_means(results[form]), seed_means(results[counterpart])
+    shared = [seed for seed in qat if seed in ptq]
+    before, after = np.array([ptq[seed] for seed in shared]), np.array([qat[seed] for seed in shared])
+    return {
+        "PTQ": _cell(before, "%.4f"),
+        "QAT": _cell(after, "%.4f"),
+        "QAT − PTQ": _cell(after - before, "%+.4f"),
+        "seeds": len(shared),
+    }
+
+
+def _cell(values: np.ndarray, form: str) -> str:
+    return form % values.mean() + (f" ± {values.std(ddof=1):.4f}" if len(values) > 1 else "")
+
+
+@TABLES.register("qat_minus_ptq")
+class QatMinusPtq(Table):
+    """Table of the benefit of training for a scheme over quantizing after training."""
+
+    place = 120
+    caption = """\
+Benefit of training for a scheme: the model trained for it minus the baseline quantized to the same scheme after training, both as
+shipped, paired by seed and query; mean of the tasks. This is not the difference from the float model. Intervals are from a bootstrap
+over queries and seeds, p-values from a permutation test over queries, corrected for all rows of the table (Holm).
+"""
+
+    def wanted(self, study: StudyRecord) -> bool:
+        """Return whether a run that was trained for a scheme has a PTQ counterpart."""
+        return any(run.matched and run.counterpart for run in study.runs)
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        comparison = "training for a scheme against quantizing after training"
+        return f"{gathered.label}, mean of the tasks: {comparison} ({gathered.judged}{gathered.with_seeds})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        return qat_minus_ptq(gathered.figures, gathered.runs, gathered.varied, gathered.lower_is_better)
+
+
+# Held-out triplets: rank of each query's answer among its own hard negatives, and its margin over them.
+#
+# The metrics are those of electroglyph's EmbeddingGemma study. The time that they take is in cost.csv.
+
+RANKS = {"rank 1": (1, 1), "2–3": (2, 3), "4–10": (4, 10), "over 10": (11, np.inf)}
+FORMATS = {"accuracy@1": "%.4f", "mrr": "%.4f", "positive_similarity": "%.4f", "margin": "%+.4f"}
+
+
+def withheld(
+    runs: Sequence[RunRecord],
+    results: Path,
+    tasks: list[str],
+    missing: Missing = WHOLE,
+    axes: Collection[str] = ("none",),
+) -> pd.DataFrame:
+    """Return one row per method, deployment, output and task: means over triplets and seeds, and the shares of ranks.
+
+    Missing seeds are left out, and their number is noted.
+
+    Args:
+        runs: the study's runs.
+        results: folder of the artifacts.
+        tasks: names of the tasks of the kind `reranking`.
+        missing: the missing artifacts and their status.
+        axes: labels of the rotations that are shown.
+    """
+    figures = {
+        name: per_query(runs, results, dict.fromkeys(tasks, name), missing).on_axes(axes)
+        for name in METRICS["reranking"]
+    }
+    varied = list(runs[0].varied)
+    rows = [_row(form, task, figures, varied) for task in tasks for form in figures["rank"]]
+    table = pd.DataFrame(rows)
+    if NOTE in table:
+        table[NOTE] = table[NOTE].fillna("")
+    constant_columns = [
+        *(["task"] if len(tasks) == 1 else []),
+        *(["rotation"] if set(table["rotation"]) == {"none"} else []),
+        *(["integer kernel"] if table["integer kernel"].nunique() < 3 else []),
+    ]
+    return table.drop(columns=constant_columns)
+
+
+def _row(form: Form, task: str, figures: dict[str, Figures], varied: list[str]) -> dict[str, object]:
+    values = {name: _withheld_values(by_form[form], task) for name, by_form in figures.items()}
+    is_missing = np.isnan(values["rank"]).all(axis=1)
+    gaps = figures["rank"].gaps.get(form, {})
+    statuses = [
+        gaps.get(seed, OK) if left_out else OK for seed, left_out in zip(figures["rank"][form], is_missing, strict=True)
+    ]
+    if is_missing.all():
+        shown = (*(metric_label(name) for name in FORMATS), *RANKS, "records")
+        return {**labels(form, varied), "task": task, **dict.fromkeys(shown, worst(statuses)), NOTE: note(statuses)}
+    values = {name: by_seed[~is_missing] for name, by_seed in values.items()}
+    shares = {
+        name: f"{((values['rank'] >= first) & (values['rank'] <= last)).mean():.1%}"
+        for name, (first, last) in RANKS.items()
+    }
+    return {
+        **labels(form, varied),
+        "task": task,
+        **{metric_label(name): pattern % values[name].mean() for name, pattern in FORMATS.items()},
+        **shares,
+        "records": values["rank"].shape[1],
+        **({NOTE: note(statuses)} if is_missing.any() else {}),
+    }
+
+
+def _withheld_values(figures: BySeed, task: str) -> np.ndarray:
+    """Return the results of a task as an array (seeds, triplets)."""
+    return np.stack([by_task[task] for by_task in figures.values()])
+
+
+@TABLES.register("withheld")
+class WithheldRecords(Table):
+    """Table of the rank of each query's answer among its own hard negatives."""
+
+    place = 50
+    caption = """\
+Held-out triplets: the rank of each query's answer among its own hard negatives. Accuracy@1 and MRR use the rank of the best
+positive, where a negative with the same score ranks before it. Positive similarity and margin (the least similar positive minus the most
+similar negative) are cosine similarities of the stored embeddings. The last columns are shares of triplets by rank.
+"""
+
+    def wanted(self, study: StudyRecord) -> bool:
+        """Return whether the study has a task of the kind `reranking`."""
+        return "reranking" in study.kinds.values()
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the line above the table."""
+        seeds = gathered.over.partition(",")[0]
+        return f"Held-out triplets: each query's answer among its own hard negatives ({seeds}){gathered.kernel_note}"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the table."""
+        axes = gathered.study.chosen_axes
+        return withheld(gathered.runs, gathered.results, gathered.withheld, gathered.missing, axes)

@@ -12,8 +12,7 @@ from qatlab.artifact import read_json
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.study.record import Evaluation, RunRecord
-from qatlab.tables.machines import KernelsSeen
-from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, lacking_runs, own_bit_changes, worst
+from qatlab.tables.missing import OK, STATUS, WHOLE, KernelsSeen, Missing, lacking_runs, own_bit_changes, worst
 from qatlab.tables.names import is_simulation
 
 SCORE_COLUMNS = [

@@ -1,7 +1,7 @@
-"""Results that are missing from a study's tables because runs have failed or were not run.
+"""What a study's tables lack, as its runs have failed or were not run, and which CPUs int8 figures come from.
 
-Their cells contain the status: they are never blank, and never a mean over fewer runs without a note. The functions of this module
-leave the tables of a complete study unchanged.
+What is missing is written in the cell, never blank, never a mean of fewer; rows of different integer kernels are never mixed
+without saying so.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -16,7 +16,12 @@ from qatlab.artifact import read_json
 from qatlab.evaluation.scores_file import ScoreRow
 from qatlab.evaluation.task import Kind
 from qatlab.registry import Strict
-from qatlab.study.record import Evaluation, IncompleteRun, RunRecord
+from qatlab.study.record import Evaluation, IncompleteRun, Part, RunRecord
+
+# Results that are missing from a study's tables because runs have failed or were not run.
+#
+# Their cells contain the status: they are never blank, and never a mean over fewer runs without a note. The functions of this module
+# leave the tables of a complete study unchanged.
 
 OK: Final = "ok"
 FAILED: Final = "failed"
@@ -199,3 +204,65 @@ def in_words(incomplete: Sequence[IncompleteRun]) -> str:
 def nothing_like(values: np.ndarray | None) -> np.ndarray:
     """Return NaN in the shape of another run's values, (n,); a single NaN if no run has values."""
     return np.full(1 if values is None else len(values), np.nan)
+
+
+KERNEL = "integer kernel"
+
+
+class KernelsSeen:
+    """Integer kernel of each encoding.
+
+    A missing encoding is assigned the kernel of others of the same deployment, preferably of the same method, so that it is counted
+    in the row in which it would have been.
+
+    Args:
+        runs: the study's runs.
+        results: the folder of artifacts.
+        missing: artifacts that are missing.
+        parts: whether kernels are read from the parts of decompositions instead of the evaluations.
+    """
+
+    def __init__(self, runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE, parts: bool = False) -> None:
+        self.results, self.missing = results, missing
+        self.seen: dict[tuple[str, ...], str | None] = {}
+        for run in runs if missing else []:
+            for entry in run.parts if parts else run.evaluations:
+                if missing.status(entry.encode) == OK:
+                    kernel = self._read(entry)
+                    self.seen.setdefault((run.method, entry.deploy), kernel)
+                    self.seen.setdefault((entry.deploy,), kernel)
+
+    def of(self, run: RunRecord, entry: Evaluation | Part) -> str | None:
+        """Return the kernel of an encoding; None if no integers were multiplied, or if the kernel is unknown.
+
+        Args:
+            run: a run of the study.
+            entry: an evaluation of this run, or a part of its decomposition.
+        """
+        if self.missing.status(entry.encode) == OK:
+            return self._read(entry)
+        return self.seen.get((run.method, entry.deploy), self.seen.get((entry.deploy,)))
+
+    def _read(self, entry: Evaluation | Part) -> str | None:
+        kernel: str | None = read_json(self.results / entry.encode / "machine.json")["integer_kernel"]
+        return kernel
+
+
+def kernels(table: pd.DataFrame) -> list[str]:
+    """Return the sorted integer kernels that rows of scores.csv or drift.csv were computed with, if they multiplied integers."""
+    return sorted(set(table["integer_kernel"].dropna()))
+
+
+def with_kernel(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Return the table and the columns that separate rows of different kernels; no column if there is only one kernel."""
+    if len(kernels(table)) < 2:
+        return table, []
+    return table.assign(**{KERNEL: table["integer_kernel"].fillna("")}), [KERNEL]
+
+
+def kernel_note(table: pd.DataFrame) -> str:
+    """Return the note on integer kernels in titles; empty if no integers were multiplied."""
+    names = kernels(table)
+    if len(names) > 1:
+        return f"; int8 rows come from CPUs that differ ({', '.join(names)}) and do not compare with one another"
+    return f"; int8 computed with {names[0]}" if names else ""

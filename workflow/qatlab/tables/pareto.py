@@ -8,9 +8,9 @@ import pandas as pd
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.outputs import FITTED_ON, outputs
 from qatlab.study.record import StudyRecord
+from qatlab.tables.labels import precision_labels
 from qatlab.tables.missing import OK, STATUS, with_status, worst
 from qatlab.tables.names import metric_label
-from qatlab.tables.outputs import precision_labels
 from qatlab.tables.table import TABLES, Table
 from qatlab.tables.wide import row_keys
 

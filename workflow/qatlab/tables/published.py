@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from qatlab.study.record import RunRecord, StudyRecord
+from qatlab.tables.gathered import per_query
+from qatlab.tables.labels import precision_labels
 from qatlab.tables.missing import OK, STATUS, WHOLE, Missing, cell, means, with_status, worst
-from qatlab.tables.outputs import precision_labels
-from qatlab.tables.per_query import per_query
 from qatlab.tables.table import TABLES, Table
 from qatlab.tables.wide import VARIED_PREFIX
 

@@ -16,7 +16,7 @@ from qatlab.cards.training_card import (
 from qatlab.cards.words import causal_method_in_words
 from qatlab.config.encode import CausalTrainingConfig
 from qatlab.config.method import MethodConfig
-from qatlab.tables.harmless import in_markdown
+from qatlab.tables.labels import in_markdown
 from qatlab.training.training import TrainingCost
 
 
