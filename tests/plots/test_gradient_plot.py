@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
-from qatlab.plots import gradient, style
+from qatlab.plots import plot, training
 from qatlab.tables.bits import BETWEEN_SEEDS, CHANGED
 from records import a_run
 
@@ -17,7 +17,7 @@ TITLE = "What training for bits is worth on code search, in a title that is as l
 
 @pytest.fixture(autouse=True)
 def _style():
-    style.use_style()
+    plot.use_style()
     yield
     plt.close("all")
 
@@ -66,7 +66,7 @@ def tables(models=("",), between="3.10"):
 
 def drawn(of_runs=None, of_logs=None, of_tables=None, **kwargs):
     of_runs = of_runs or runs()
-    return gradient.draw(
+    return training.draw_gradient(
         of_runs,
         logs(of_runs) if of_logs is None else of_logs,
         of_tables or tables(**kwargs),
@@ -94,7 +94,7 @@ def points(axis):
 def test_a_method_has_one_place_and_one_colour():
     figure = drawn()
     ratio, bits, gain = figure.axes
-    colours = {method: style.COLOURS[METHODS.index(method)] for method in COMPARED}
+    colours = {method: plot.COLOURS[METHODS.index(method)] for method in COMPARED}
     assert [text.get_text() for text in bits.get_yticklabels()] == COMPARED
     for axis in (bits, gain):
         assert [points(axis)[place][2] for place in range(3)] == list(colours.values())
@@ -193,14 +193,14 @@ def test_logs_without_diagnostics_leave_their_panel_empty():
 
 def test_without_a_baseline_the_gradient_stands_alone():
     of_runs = [run for run in runs() if run.method != "baseline"]
-    figure = gradient.draw(of_runs, logs(of_runs), None, "baseline", "nDCG@10", "", TITLE)
+    figure = training.draw_gradient(of_runs, logs(of_runs), None, "baseline", "nDCG@10", "", TITLE)
     assert len(figure.axes) == 1
     assert [text.get_text() for text in figure.legends[0].get_texts()] == COMPARED
 
 
 def test_a_baseline_that_trains_for_bits_has_its_line():
     of_runs = runs()
-    figure = gradient.draw(of_runs, logs(of_runs), None, "published", "nDCG@10", "", TITLE)
+    figure = training.draw_gradient(of_runs, logs(of_runs), None, "published", "nDCG@10", "", TITLE)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == COMPARED
 
 
@@ -210,7 +210,7 @@ def test_a_baseline_that_trains_for_bits_has_its_line():
 def test_the_precision_is_that_of_bits_or_else_the_first_that_is_no_float(precision, named):
     of_runs = [run for run in runs() if run.method in ("baseline", "mended")]
     log = pd.DataFrame({"step": [1], "gradient_ratio_float32": [1.0], f"gradient_ratio_{precision}": [0.25]})
-    figure = gradient.draw(of_runs, {"mended--0": log}, None, "baseline", "nDCG@10", "", TITLE)
+    figure = training.draw_gradient(of_runs, {"mended--0": log}, None, "baseline", "nDCG@10", "", TITLE)
     (line,) = [line for line in figure.axes[0].lines if line.get_linewidth() == 1.8]
     assert line.get_ydata().tolist() == [0.25]
     (label,) = [text.get_text() for text in figure.legends[0].get_texts()]

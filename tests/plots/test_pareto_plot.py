@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.outputs import outputs
-from qatlab.plots import pareto, style
+from qatlab.plots import pareto, plot
 
 GRID = {
     "precisions": ["float32", "int8", "binary", "float32_x_binary"],
@@ -21,7 +21,7 @@ GRID = {
 
 @pytest.fixture(autouse=True)
 def _style():
-    style.use_style()
+    plot.use_style()
     yield
     plt.close("all")
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from qatlab.plots.published import draw
+from qatlab.plots.scores import draw_published
 
 
 def table():
@@ -16,7 +16,7 @@ def table():
 
 
 def test_both_stand_in_the_row_of_their_method():
-    figure = draw(table(), "title", "scale small: a model")
+    figure = draw_published(table(), "title", "scale small: a model")
     assert [axis.get_title() for axis in figure.axes] == [
         "torch_fp32 · float32 · nDCG@10",
         "torch_fp32 · int8 · nDCG@10",
@@ -36,7 +36,7 @@ def test_both_stand_in_the_row_of_their_method():
 
 
 def test_the_title_names_the_scale_of_our_results():
-    title = draw(table(), "title", "scale small: a model")._suptitle.get_text()
+    title = draw_published(table(), "title", "scale small: a model")._suptitle.get_text()
     assert "scale small: a model" in title.replace("\n", " ")
     assert "standard deviation over seeds" in title.replace("\n", " ")
 
@@ -44,7 +44,7 @@ def test_the_title_names_the_scale_of_our_results():
 def test_panels_of_drift_name_their_mean():
     of_drift = table().assign(task="imdb", precision="–").drop_duplicates(["method", "trainer.batch_size"])
     named = pd.concat([of_drift.assign(metric=metric) for metric in ("mean", "mean_distance")])
-    titles = [axis.get_title().replace("\n", " ") for axis in draw(named, "title", "scale small").figure.axes]
+    titles = [axis.get_title().replace("\n", " ") for axis in draw_published(named, "title", "scale small").figure.axes]
     assert titles == [
         "torch_fp32 · imdb · mean cosine similarity",
         "torch_fp32 · imdb · mean cosine distance",

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pandas as pd
 
 from conftest import AS_IT_IS
-from qatlab.plots.scores import draw
+from qatlab.plots.scores import draw_scores
 
 
 def scores(precisions=("float32", "int8"), sizes=(None,), deployments=("torch_fp32", "onnx_int8")):
@@ -28,13 +28,13 @@ def ticks(figure):
 
 
 def test_a_panel_a_deployment():
-    figure = draw(scores(), "ndcg@10", "title", "nDCG@10")
+    figure = draw_scores(scores(), "ndcg@10", "title", "nDCG@10")
     assert panels(figure) == ["torch_fp32", "onnx_int8"]
     assert ticks(figure) == ["float32", "int8"]
 
 
 def test_a_row_for_each_size_with_untrained_models_in_all_of_them():
-    figure = draw(scores(sizes=(64, 128)), "ndcg@10", "title", "nDCG@10")
+    figure = draw_scores(scores(sizes=(64, 128)), "ndcg@10", "title", "nDCG@10")
     assert panels(figure)[0::2] == ["batch_size=64 · torch_fp32", "batch_size=128 · torch_fp32"]
     assert all(len(axis.containers) == 2 for axis in figure.axes)
     for axis in figure.axes:
@@ -43,7 +43,7 @@ def test_a_row_for_each_size_with_untrained_models_in_all_of_them():
 
 
 def test_one_output_has_its_deployments_in_one_panel():
-    figure = draw(scores(precisions=("text",)), "ndcg@10", "title", "chrF")
+    figure = draw_scores(scores(precisions=("text",)), "ndcg@10", "title", "chrF")
     assert panels(figure) == [""]
     assert ticks(figure) == ["torch_fp32", "onnx_int8"]
 
@@ -51,14 +51,14 @@ def test_one_output_has_its_deployments_in_one_panel():
 def test_a_tick_is_in_the_middle_of_its_methods_even_if_some_have_no_points():
     shown = scores(precisions=("text",), deployments=("torch_fp32",), sizes=(64, 128))
     shown = shown[(shown["method"] == "baseline") | (shown["matrix.trainer.batch_size"] == 64)]
-    for axis in draw(shown, "ndcg@10", "title", "bits per byte").axes:
+    for axis in draw_scores(shown, "ndcg@10", "title", "bits per byte").axes:
         low, high = axis.get_xlim()
         assert axis.get_xticks().tolist() == [(low + high) / 2]
 
 
 def test_long_names_have_room_beside_one_another():
     long = ("torch_fp32", "torchao:int8_percentile", "torchao:int6_percentile")
-    figure = draw(scores(precisions=("text",), deployments=long), "ndcg@10", "title", "chrF")
+    figure = draw_scores(scores(precisions=("text",), deployments=long), "ndcg@10", "title", "chrF")
     figure.draw_without_rendering()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

@@ -8,14 +8,14 @@ import pytest
 from matplotlib import pyplot as plt
 
 from conftest import AS_IT_IS
-from qatlab.plots import drift, scores, style, training_loss, waterfall
+from qatlab.plots import drift, plot, scores, training
 
 TITLE = "Weight quantization: training for a scheme against quantizing after training, in a title as long as they come"
 
 
 @pytest.fixture(autouse=True)
 def _style():
-    style.use_style()
+    plot.use_style()
     yield
     plt.close("all")
 
@@ -31,7 +31,7 @@ def of_scores(title=TITLE, methods=()):
         **AS_IT_IS,
     }
     row |= {"query_precision": "float32", "doc_precision": "float32", "value": 0.5, "stderr": 0.01}
-    return scores.draw(pd.DataFrame([row]), "ndcg@10", title, "nDCG@10", methods)
+    return scores.draw_scores(pd.DataFrame([row]), "ndcg@10", title, "nDCG@10", methods)
 
 
 def of_drift(panels=1):
@@ -40,7 +40,7 @@ def of_drift(panels=1):
 
 
 def of_training(panels=1):
-    return training_loss.draw(
+    return training.draw_loss(
         {f"run{n}": pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]}) for n in range(panels)}, TITLE
     )
 
@@ -48,7 +48,7 @@ def of_training(panels=1):
 def of_waterfall():
     cells = {"method": "m", "component": ["float", "export", "total"], "value": ["0.8", "0.7", "0.7"]}
     cells |= {"difference": ["–", "-0.1", "-0.1"], "95 % interval": "–", "verdict": "worse"}
-    return waterfall.draw(pd.DataFrame(cells), "ndcg@10", TITLE)
+    return scores.draw_waterfall(pd.DataFrame(cells), "ndcg@10", TITLE)
 
 
 @pytest.mark.parametrize("drawn", [of_scores, of_drift, of_training, of_waterfall])
@@ -74,18 +74,18 @@ def test_a_column_whose_last_panel_is_not_used_has_its_axis_labelled(drawn):
 def test_dollars_in_names_are_literal(tmp_path):
     """And powers of ten on a logarithmic axis still are."""
     run = "sweep-prompt=$\\frac{-seed=0$"
-    losses = training_loss.draw({run: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, "From $5 to $\\6$")
-    style.save(losses, tmp_path, "losses")
+    losses = training.draw_loss({run: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, "From $5 to $\\6$")
+    plot.save(losses, tmp_path, "losses")
     svg = (tmp_path / "losses.svg").read_text()
     assert "From $5 to $\\6$" in svg
     assert "\\frac{" in svg
-    style.save(of_drift(), tmp_path, "drift")
+    plot.save(of_drift(), tmp_path, "drift")
     assert "mathdefault" not in re.sub("<!--.*?-->", "", (tmp_path / "drift.svg").read_text())
 
 
 def test_names_are_no_markup(tmp_path):
     title = "--><script>alert(1)</script>"
-    style.save(training_loss.draw({title: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, title), tmp_path, "x")
+    plot.save(training.draw_loss({title: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, title), tmp_path, "x")
     svg = (tmp_path / "x.svg").read_text()
     assert "<script" not in svg
     assert "&lt;script&gt;" in svg
@@ -94,5 +94,5 @@ def test_names_are_no_markup(tmp_path):
 def test_a_method_that_failed_keeps_its_place_and_colour():
     figure = of_scores("title\nfailed: first", ["first", "m"])
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first", "m"]
-    assert figure.axes[0].containers[1].lines[0].get_color() == style.COLOURS[1]
+    assert figure.axes[0].containers[1].lines[0].get_color() == plot.COLOURS[1]
     assert figure.get_suptitle().splitlines()[:2] == ["title", "failed: first"]

@@ -4,15 +4,15 @@ from itertools import pairwise
 
 import pandas as pd
 
-from qatlab.plots.style import use_style
-from qatlab.plots.training_loss import draw
+from qatlab.plots.plot import use_style
+from qatlab.plots.training import draw_loss
 
 
 def test_long_names_of_runs_do_not_overlap():
     use_style()
     log = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
     names = [f"late_start:int8_percentile-trainer=wall_clock_short-seed={seed}" for seed in range(4)]
-    figure = draw(dict.fromkeys(names, log), "title")
+    figure = draw_loss(dict.fromkeys(names, log), "title")
     figure.draw_without_rendering()
     titles = [axis.title for axis in figure.axes]
     assert [title.get_text().replace("\n", "") for title in titles] == names

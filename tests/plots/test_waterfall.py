@@ -5,7 +5,7 @@ import pytest
 from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from qatlab.plots import style, waterfall
+from qatlab.plots import plot, scores
 
 ROWS = [
     ("float", "0.8000", "–", "–", "–"),
@@ -18,7 +18,7 @@ ROWS = [
 
 @pytest.fixture(autouse=True)
 def _style():
-    style.use_style()
+    plot.use_style()
     yield
     plt.close("all")
 
@@ -35,7 +35,7 @@ def table(*precisions):
 
 
 def test_bars_go_from_level_to_level():
-    figure = waterfall.draw(table("int8", "binary"), "ndcg@10", "A study")
+    figure = scores.draw_waterfall(table("int8", "binary"), "ndcg@10", "A study")
     assert [axis.get_title() for axis in figure.axes] == [
         "baseline · onnx_int8 · int8",
         "baseline · onnx_int8 · binary",
@@ -49,8 +49,8 @@ def test_bars_go_from_level_to_level():
     assert between[1] == pytest.approx([0.79, 0.80])
     assert between[2] == pytest.approx([0.79, 0.795])
     assert between[4] == pytest.approx([bottom, 0.795])
-    assert bars[1].get_facecolor()[:3] == pytest.approx(to_rgb(waterfall.LOSS))
-    assert bars[2].get_facecolor()[:3] == pytest.approx(waterfall._pale(waterfall.GAIN))
+    assert bars[1].get_facecolor()[:3] == pytest.approx(to_rgb(scores.LOSS))
+    assert bars[2].get_facecolor()[:3] == pytest.approx(scores._pale(scores.GAIN))
     lines = [line.get_segments() for line in axis.collections if line.get_linewidth() > 1]
     whiskers = [segments[0][:, 1] for segments in lines if len(segments[0])]
     assert len(whiskers) == 2  # the third has no interval
@@ -59,7 +59,7 @@ def test_bars_go_from_level_to_level():
 
 
 def test_what_is_written_can_be_read():
-    figure = waterfall.draw(table("int8"), "ndcg@10", "A study")
+    figure = scores.draw_waterfall(table("int8"), "ndcg@10", "A study")
     (axis,) = figure.axes
     assert [text.get_text() for text in axis.texts] == ["0.8000", "0.7950", "−0.0100", "+0.0050", "+0.0000"]
     assert axis.get_xticklabels()[-1].get_text() == "shipped\n(−0.0050)"

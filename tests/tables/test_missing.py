@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from conftest import AS_IT_IS
-from qatlab.plots import waterfall
+from qatlab.plots import scores as waterfall
 from qatlab.study.record import AnswerConfig, IncompleteRun
 from qatlab.tables import wide
 from qatlab.tables.answers import answers

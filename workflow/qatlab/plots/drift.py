@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qatlab.artifact import load_array
-from qatlab.plots.plot import PLOTS, Plot
-from qatlab.plots.style import COLOURS, hide_unused, set_title
+from qatlab.plots.plot import COLOURS, PLOTS, Plot, hide_unused, set_title
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.missing import OK, Missing
 from qatlab.tables.names import is_simulation
@@ -20,7 +19,7 @@ from qatlab.tables.table import compares_deployments
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from qatlab.plots.drawn_from import DrawnFrom
+    from qatlab.plots.plot import DrawnFrom
 
 PANELS_PER_ROW = 4
 SMALLEST_SHOWN = 1e-6  # about the rounding error of a float32 cosine; smaller distances are noise

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 
 from qatlab.evaluation.outputs import FITTED_ON
-from qatlab.plots.plot import PLOTS, Plot
-from qatlab.plots.style import COLOURS, MARKERS, set_title
+from qatlab.plots.plot import COLOURS, MARKERS, PLOTS, Plot, set_title
 from qatlab.quantization.precisions import PRECISIONS
 from qatlab.study.record import StudyRecord
 from qatlab.tables.names import metric_label
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.lines import Line2D
     from matplotlib.transforms import Bbox
 
-    from qatlab.plots.drawn_from import DrawnFrom
+    from qatlab.plots.plot import DrawnFrom
 
 PANELS, PER_ROW = 4, 2
 OTHER_HEIGHT = 2.8  # inches: five lines of a title, and a legend of five

@@ -1,20 +1,159 @@
-"""Base class of a study's plots, and their registry.
+"""What every plot of a study supplies, what it is drawn from, the registry of plots, and one look for all."""
 
-A plot is one class, registered where it is defined. An installed package adds a plot by the entry point `qatlab.plots`; studies that
-name it in `study.plots` have it if its condition holds.
-"""
+from __future__ import annotations
 
+import textwrap
 from abc import ABC, abstractmethod
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import pandas as pd
 
 from qatlab.registry import Registry
 from qatlab.study.record import StudyRecord
+from qatlab.tables.labels import main_label
+from qatlab.tables.missing import OK, WHOLE, Missing, in_words, incomplete_runs
 from qatlab.tables.table import in_place
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
-    from qatlab.plots.drawn_from import DrawnFrom
+# Okabe & Ito 2008, "Color Universal Design", https://jfly.uni-koeln.de/color/
+COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442"]
+TITLE_POINTS = 11
+LETTER_INCHES = 0.09  # width of a wide letter at the title's size
+MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*"]
+
+
+def use_style() -> None:
+    """Set fonts, grid and a fixed seed for the names of SVG elements."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams.update(
+        {
+            "font.size": 10,
+            "axes.titlesize": 11,
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "grid.color": "#dddddd",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "legend.frameon": False,
+            "svg.hashsalt": "qatlab",
+            "svg.fonttype": "none",
+            "figure.constrained_layout.use": True,
+        }
+    )
+
+
+def set_title(figure: Figure, title: str, explanation: str) -> None:
+    """Set the study's title and an explanation above all panels, wrapped to the width of the figure."""
+    letters = int(figure.get_figwidth() / LETTER_INCHES)
+    lines = [line for text in (*title.split("\n"), explanation) for line in textwrap.wrap(text, letters)]
+    figure.suptitle("\n".join(lines), fontsize=TITLE_POINTS)
+
+
+def nothing(title: str) -> Figure:
+    """Return a placeholder for a plot that no run has results for."""
+    from matplotlib import pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.0, 2.0))
+    axis.axis("off")
+    axis.text(0.5, 0.5, "no run has results for this", ha="center", va="center")
+    set_title(figure, title, "nothing to draw")
+    return figure
+
+
+def hide_unused(axes: np.ndarray, used: int) -> list[Axes]:
+    """Hide the panels of a grid after the first `used`, and show the x axis of the lowest visible panel in each column.
+
+    Returns:
+        The lowest visible panels.
+    """
+    for axis in axes.flat[used:]:
+        axis.set_visible(False)
+    lowest = [[axis for axis in column if axis.get_visible()][-1] for column in axes.T]
+    for axis in lowest:
+        axis.tick_params(axis="x", labelbottom=True)
+    return lowest
+
+
+def save(figure: Figure, folder: Path, name: str) -> None:
+    """Write `name`.svg and `name`.png without dates or version strings, and close the figure.
+
+    Dollar signs in texts are literal: they do not start a formula.
+    """
+    from matplotlib import pyplot as plt
+
+    for text in _texts(figure):
+        text.set_parse_math(False)
+    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+    plt.close(figure)
+
+
+def _texts(figure: Figure) -> list[Text]:
+    """Return all texts except numeric tick labels, which are formulas on logarithmic axes."""
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter
+
+    axes = [axis for panel in figure.axes for axis in (panel.xaxis, panel.yaxis)]
+    numbers = [axis for axis in axes if not isinstance(axis.get_major_formatter(), FixedFormatter)]
+    ticks = {label for axis in numbers for label in axis.get_ticklabels(which="both")}
+    return [text for text in figure.findobj(Text) if isinstance(text, Text) and text not in ticks]
+
+
+class DrawnFrom:
+    """Tables and artifacts of a study.
+
+    Args:
+        study: the study's record.
+        results: the folder of artifacts.
+        tables: the folder of the study's tables.
+        missing: artifacts that are missing; plots leave them out, and titles name their runs.
+    """
+
+    def __init__(self, study: StudyRecord, results: Path, tables: Path, missing: Missing = WHOLE) -> None:
+        self.study, self.results, self.tables, self.missing = study, results, tables, missing
+        self.runs = study.runs
+        incomplete = incomplete_runs(self.runs, missing)
+        lacks = f"\n{in_words(incomplete)}; what they lack is left out" if incomplete else ""
+        self.title: str = study.title + lacks
+        self.label = main_label(study.main_metrics)
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Return the table scores.csv."""
+        return pd.read_csv(self.tables / "scores.csv")
+
+    @cached_property
+    def search(self) -> pd.DataFrame:
+        """Return the table search.csv."""
+        return pd.read_csv(self.tables / "search.csv")
+
+    def as_text(self, name: str) -> pd.DataFrame:
+        """Return a wide table with all cells as text, exactly as in its file; empty cells are written there as "–"."""
+        return pd.read_csv(self.tables / f"{name}.csv", dtype=str, keep_default_na=False)
+
+    @cached_property
+    def logs(self) -> dict[str, pd.DataFrame]:
+        """Return log.csv of each run that trained, by the run's name, without missing runs."""
+        return {
+            run.name: pd.read_csv(self.results / run.trained / "log.csv")
+            for run in self.runs
+            if run.trains and self.missing.status(run.trained) == OK
+        }
+
+
+# Base class of a study's plots, and their registry.
+#
+# A plot is one class, registered where it is defined. An installed package adds a plot by the entry point `qatlab.plots`; studies that
+# name it in `study.plots` have it if its condition holds.
 
 
 class Plot(ABC):
@@ -39,7 +178,7 @@ class Plot(ABC):
         """Return whether a study has results for this plot. The plan uses this to determine the files of a study."""
 
     @abstractmethod
-    def draw(self, drawn_from: "DrawnFrom") -> "Figure | None":
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
         """Return the figure; None if no run has results for it."""
 
 

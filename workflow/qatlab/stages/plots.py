@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from qatlab.job import JobDescription
-from qatlab.plots import style
-from qatlab.plots.drawn_from import DrawnFrom
-from qatlab.plots.plot import plots_of
+from qatlab.plots import plot as style
+from qatlab.plots.plot import DrawnFrom, plots_of
 from qatlab.study.record import StudyRecord
 from qatlab.tables.missing import read_missing
 
