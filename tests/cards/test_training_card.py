@@ -4,8 +4,14 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
-from qatlab.cards.training_card import KnownData, KnownModel, gradients_of, training_card
-from qatlab.cards.words import method_in_words, schedule_in_words
+from qatlab.cards.training_card import (
+    KnownData,
+    KnownModel,
+    gradients_of,
+    method_in_words,
+    schedule_in_words,
+    training_card,
+)
 from qatlab.config.method import MethodConfig, TrainingConfig, WeightScheduleConfig
 from qatlab.config.model import ModelConfig
 from qatlab.sources.source import SOURCES, DataManifest

@@ -9,11 +9,11 @@ from qatlab.cards.training_card import (
     KnownModel,
     base_in_words,
     base_name,
+    causal_method_in_words,
     rows_in_words,
     settings,
     with_front_matter,
 )
-from qatlab.cards.words import causal_method_in_words
 from qatlab.config.encode import CausalTrainingConfig
 from qatlab.config.method import MethodConfig
 from qatlab.tables.labels import in_markdown
