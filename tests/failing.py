@@ -6,8 +6,7 @@ import pandas as pd
 
 from qatlab.artifact import write_json
 from qatlab.job import JobDescription
-from qatlab.plan.plan import Plan
-from qatlab.plan.unfinished import missing_artifacts
+from qatlab.plan.plan import Plan, missing_artifacts
 from qatlab.stages import plots, tables
 from qatlab.tables.missing import ARTIFACTS
 

@@ -9,10 +9,9 @@ from hub_server import COMMIT, Hub, card, serve
 from hub_stages import forked_stages
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
-from qatlab.plan.artifacts import Artifact
-from qatlab.plan.origin import data_origin, task_kind, task_origin
+from qatlab.plan.artifacts import Artifact, data_origin, task_kind, task_origin
+from qatlab.plan.checks import check_hub
 from qatlab.plan.plan import Plan
-from qatlab.plan.preflight import check_hub
 from qatlab.sources.hub import HubDataset
 from qatlab.tasks.texts import HubTextTask
 from qatlab.tasks.translation import HubParallelTask
@@ -182,7 +181,7 @@ def test_what_is_wrong_is_one_line(stage, tmp_path, kind, config, message):
 def test_names_are_checked_before_the_first_job(hub, monkeypatch, tmp_path):
     requests = []
     monkeypatch.setattr(
-        "qatlab.plan.preflight.info", lambda name, revision, repository: requests.append((name, revision, repository))
+        "qatlab.plan.checks.info", lambda name, revision, repository: requests.append((name, revision, repository))
     )
     configs = [("data", opus()), ("task", wmt(revision="v2")), ("task", wikitext())]
     artifacts = {}

@@ -12,7 +12,7 @@ import qatlab.sources.source as source_module
 from qatlab.artifact import read_json
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
-from qatlab.plan.origin import data_origin
+from qatlab.plan.artifacts import data_origin
 from qatlab.registry import Registry
 from qatlab.sources.docstrings import Docstrings
 from qatlab.sources.source import SOURCES, Source

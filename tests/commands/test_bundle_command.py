@@ -13,7 +13,7 @@ from qatlab.__main__ import main
 from qatlab.artifact import sha256_of
 from qatlab.bundle import KINDS
 from qatlab.commands import bundle
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from qatlab.errors import UserError
 from qatlab.models.causal_lm import load_model as load_causal
 from qatlab.models.causal_lm import load_tokenizer
 from qatlab.models.embedding import load_model
-from qatlab.plan.origin import model_origin
+from qatlab.plan.artifacts import model_origin
 
 ONE_CLASS = "which is not Sentence Transformers' own; code of models is never run"
 

@@ -3,7 +3,7 @@
 import pytest
 
 from conftest import PROJECT
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 
 CONF = PROJECT / "conf"
 METHODS = "study.matrix.method=[untrained,baseline,ste,baseline:int8]"

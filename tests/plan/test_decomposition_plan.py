@@ -5,7 +5,7 @@ import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 from qatlab.tables.long import runs_table
 
 ONE = ("task=[stdlib]", "study.matrix.method=[baseline]")

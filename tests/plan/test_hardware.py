@@ -7,8 +7,8 @@ import pytest
 from conftest import PROJECT
 from qatlab.errors import UserError
 from qatlab.machine.hardware import count_gpus
-from qatlab.plan.hardware import CAPABILITY, compute_capability
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
+from qatlab.plan.schemes import CAPABILITY, compute_capability
 
 
 def plan(*overrides):
@@ -108,7 +108,7 @@ def test_a_gpu_that_has_it_is_planned_for_and_a_missing_package_is_named(gpu):
     ],
 )
 def test_a_package_that_is_not_installed_is_named(deployment, missing, named, monkeypatch):
-    monkeypatch.setattr("qatlab.plan.hardware._version", lambda package: None if package in missing else (1, 0))
+    monkeypatch.setattr("qatlab.plan.schemes._version", lambda package: None if package in missing else (1, 0))
     others = [f"deploy=[torch_fp32,{deployment}]", "study.matrix.method=[untrained]"]
     if "optimum-onnx" in missing:
         others.append(f"++deploy.{deployment}.exporter=optimum")

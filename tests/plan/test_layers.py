@@ -11,8 +11,8 @@ from sentence_transformers import SentenceTransformer
 from conftest import PROJECT
 from qatlab.errors import UserError
 from qatlab.families.embedding.family import modules_of
-from qatlab.plan.layers import check_layers
-from qatlab.plan.study import load_study
+from qatlab.plan.checks import check_layers
+from qatlab.plan.plan import load_study
 
 
 def check(tiny_model, tmp_path, *overrides):

@@ -9,7 +9,7 @@ import pytest
 HOLDER = """
 import sys, time
 from pathlib import Path
-from qatlab.plan.locks import clear_stale_locks
+from qatlab.plan.workflow import clear_stale_locks
 print(clear_stale_locks(Path(sys.argv[1])), flush=True)
 time.sleep(60)
 """

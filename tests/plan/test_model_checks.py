@@ -6,8 +6,8 @@ from sentence_transformers.sentence_transformer.modules import StaticEmbedding, 
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan.model_checks import check_models
-from qatlab.plan.study import load_study
+from qatlab.plan.checks import check_models
+from qatlab.plan.plan import load_study
 
 
 def check(folder, results, *overrides):

@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 from conftest import PROJECT
-from qatlab.plan.outline import outline, read_outlines, write_outlines
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
+from qatlab.plan.workflow import outline, read_outlines, write_outlines
 
 CONF = PROJECT / "conf"
 
@@ -26,7 +26,7 @@ def test_only_what_pytorch_computes_asks_for_a_gpu():
 
 
 def test_reading_it_imports_neither_hydra_nor_pydantic():
-    code = "import sys, qatlab.plan.outline, qatlab.stage_code, qatlab.machine.hardware, qatlab.tables.names; print(*sys.modules)"
+    code = "import sys, qatlab.plan.workflow, qatlab.stage_code, qatlab.machine.hardware, qatlab.tables.names; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
-    assert "qatlab.plan.outline" in loaded
+    assert "qatlab.plan.workflow" in loaded
     assert not {"hydra", "omegaconf", "pydantic", "numpy", "torch"} & set(loaded)

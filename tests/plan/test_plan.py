@@ -7,7 +7,7 @@ import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan.study import load_study, write_descriptions
+from qatlab.plan.plan import load_study, write_descriptions
 from qatlab.study.record import Axes
 
 CONF = PROJECT / "conf"
@@ -144,7 +144,7 @@ def test_a_wrong_checksum_is_refused(tmp_path, monkeypatch):
 
     assert folders.packaged_folder("sentence-transformers/all-MiniLM-L6-v2") is not None
     (tmp_path / "model.safetensors").write_bytes(b"not the weights")
-    monkeypatch.setattr("qatlab.plan.origin.packaged_folder", lambda name: tmp_path)
+    monkeypatch.setattr("qatlab.plan.artifacts.packaged_folder", lambda name: tmp_path)
     with pytest.raises(UserError, match=r"SHA-256 is [0-9a-f]{64}, expected 53aa51172d"):
         plan()
     assert folders.packaged_folder("someone/else") is None

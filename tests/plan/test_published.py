@@ -7,9 +7,9 @@ import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
+from qatlab.plan.comparisons import check_published
 from qatlab.plan.compose import group_options, stands_for
-from qatlab.plan.published import check_published
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 from qatlab.tables.published import read_published
 
 CONF = PROJECT / "conf"

@@ -8,8 +8,8 @@ import pytest
 
 from qatlab.errors import UserError
 from qatlab.plan.compose import compose_runs
+from qatlab.plan.plan import published_studies
 from qatlab.plan.safe_files import DEEPEST, LARGEST_FILE, check_files, has_resolver
-from qatlab.plan.study import published_studies
 
 STUDY = """\
 # @package _global_

@@ -9,7 +9,7 @@ from conftest import PROJECT
 from qatlab import remembered
 from qatlab.artifact import sha256_of
 from qatlab.errors import UserError
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 from qatlab.sources import readers
 
 SMALL = ("deploy=[torch_fp32]", "study.matrix.method=[baseline]", "study.decomposition=[]", "data=local")

@@ -5,8 +5,7 @@ import pytest
 from conftest import PROJECT
 from qatlab.losses.terms import WeightSchedule
 from qatlab.plan.compose import compose_runs
-from qatlab.plan.study import load_study
-from qatlab.plan.trainings import steps_of, trainings
+from qatlab.plan.plan import load_study, steps_of, trainings
 
 CONF = PROJECT / "conf"
 

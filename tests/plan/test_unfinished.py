@@ -6,9 +6,8 @@ import pytest
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan import unfinished
-from qatlab.plan.study import load_study
-from qatlab.plan.unfinished import UNKNOWN_REASON, missing_artifacts, show, summary
+from qatlab.plan import plan as unfinished
+from qatlab.plan.plan import UNKNOWN_REASON, load_study, missing_artifacts, show, summary
 from qatlab.progress import mark
 from qatlab.tables.missing import FAILED, NOT_RUN, MissingArtifact
 

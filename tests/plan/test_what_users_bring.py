@@ -14,9 +14,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import miniatures
 from conftest import PROJECT
 from qatlab.errors import UserError, printable
-from qatlab.plan.layers import check_layers
-from qatlab.plan.model_checks import check_models
-from qatlab.plan.study import load_study
+from qatlab.plan.checks import check_layers, check_models
+from qatlab.plan.plan import load_study
 
 COLUMNS = ["anchor", "positive"]
 ROWS = [(f"question {at}", f"answer {at}") for at in range(64)]

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from qatlab.errors import UserError
-from qatlab.plan.origin import data_origin, task_origin, training_rows
+from qatlab.plan.artifacts import data_origin, task_origin, training_rows
 from qatlab.registry import ParallelTexts
 from qatlab.sources.parallel import Parallel, load
 from qatlab.tasks.translation import ParallelTask

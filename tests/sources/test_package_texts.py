@@ -7,7 +7,7 @@ import pytest
 
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
-from qatlab.plan.origin import data_origin, task_kind, task_origin
+from qatlab.plan.artifacts import data_origin, task_kind, task_origin
 from qatlab.sources import packages as docstrings
 from qatlab.sources import packages as package_texts
 from qatlab.sources.package_texts import PackageTexts

@@ -8,8 +8,7 @@ import pytest
 
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
-from qatlab.plan.artifacts import Planner
-from qatlab.plan.origin import data_origin, task_kind, task_origin
+from qatlab.plan.artifacts import Planner, data_origin, task_kind, task_origin
 from qatlab.registry import ParallelTexts
 from qatlab.sources import parallel
 from qatlab.sources.parallel import Parallel

@@ -10,7 +10,7 @@ from conftest import PROJECT
 from hub_server import Hub, card, nano, serve
 from hub_stages import forked_stages
 from qatlab.fork_server import PRELOADED, PRELOADED_WITH_TORCH
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 
 SENTENCES = [f"sentence number {i} tells of {word}" for i in range(8) for word in ("rain", "snow", "wind", "fog")]
 # What makes a study end in seconds: few rows and steps, one method and seed. Everything else is as the study has it.

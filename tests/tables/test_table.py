@@ -7,7 +7,7 @@ import pytest
 from docutils.core import publish_doctree
 
 from conftest import PROJECT
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 from qatlab.plots.plot import PLOTS, plots_of
 from qatlab.tables.table import TABLES, tables_of
 

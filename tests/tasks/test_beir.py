@@ -5,7 +5,7 @@ import json
 import pytest
 
 from qatlab.errors import UserError
-from qatlab.plan.origin import task_origin
+from qatlab.plan.artifacts import task_origin
 from qatlab.tasks.beir import BeirFolder, check, load
 
 CORPUS = [{"_id": "d1", "title": "", "text": "one"}, {"_id": "d2", "text": "two"}]

@@ -19,7 +19,7 @@ from failing import check_nothing_is_blank, read, shown_without
 from hub_server import serve
 from hub_uploads import READER, WRITER, UploadHub
 from planted import PLANTED, files_with_secrets
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 
 STUDY = """
 # @package _global_

@@ -9,7 +9,7 @@ import pytest
 from checkouts import Checkout
 from failing import check_nothing_is_blank, read, shown_without
 from hub_server import Hub, card, nano, serve
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 from qatlab.tasks.mteb import look_up
 
 STUDY = """

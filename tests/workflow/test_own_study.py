@@ -13,7 +13,7 @@ import pytest
 from checkouts import copy_project, environment, forked
 from conftest import PROJECT
 from failing import check_nothing_is_blank, read, shown_without
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
 
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SENTENCES = [

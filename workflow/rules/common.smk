@@ -10,8 +10,8 @@ from qatlab.bundle import run_from
 from qatlab.errors import UserError, printable
 from qatlab.families.parts import card_modules
 from qatlab.fork_server import start as start_fork_server
-from qatlab.plan.environment import use_this_python
-from qatlab.plan.outline import (
+from qatlab.plan.workflow import use_this_python
+from qatlab.plan.workflow import (
     outline,
     outline_file,
     read_outlines,
@@ -63,7 +63,7 @@ def load_plans():
     check_config()
     if IS_PLANNED:
         return []
-    from qatlab.plan.study import load_studies
+    from qatlab.plan.plan import load_studies
 
     return load_studies(
         BASE / "conf", REQUESTED_STUDIES, config.get("scale"), overrides()
@@ -79,7 +79,7 @@ def load_outlines():
 
 def write_plans():
     """Write the configurations that stages read, and the outlines that jobs on other machines read."""
-    from qatlab.plan.study import write_descriptions
+    from qatlab.plan.plan import write_descriptions
 
     for plan in PLANS:
         write_descriptions(plan, Path(DESCRIPTIONS))
@@ -155,9 +155,9 @@ def code_of_job(kind):
 
 def check_studies():
     """Check what needs network or model files: that hubs are reachable, and that deployments, scores and schemes fit the models."""
-    from qatlab.plan.layers import check_layers
-    from qatlab.plan.model_checks import check_models
-    from qatlab.plan.preflight import check_hub
+    from qatlab.plan.checks import check_layers
+    from qatlab.plan.checks import check_models
+    from qatlab.plan.checks import check_hub
 
     try:
         for plan in PLANS:
@@ -169,8 +169,8 @@ def check_studies():
 
 
 if workflow.is_main_process:
-    from qatlab.plan.locks import clear_stale_locks
-    from qatlab.plan.trainings import trainings
+    from qatlab.plan.workflow import clear_stale_locks
+    from qatlab.plan.plan import trainings
 
     if not workflow.dryrun and clear_stale_locks(Path(".snakemake")):
         logger.info("removed the locks that a killed workflow left behind")

@@ -153,7 +153,7 @@ def show_finished_runs(plan, unfinished, failed):
         unfinished: outputs that are missing, relative to results/.
         failed: outputs of failed jobs, relative to results/.
     """
-    from qatlab.plan.unfinished import missing_artifacts, show
+    from qatlab.plan.plan import missing_artifacts, show
 
     missing = missing_artifacts(plan, Path("results"), unfinished, failed)
     if f"studies/{plan.study}/runs.csv" not in unfinished or not failed & set(missing):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from qatlab.__main__ import STAGES
 from qatlab.bench.row import Row, medians
-from qatlab.plan.outline import outline, write_outlines
-from qatlab.plan.study import load_study
+from qatlab.plan.plan import load_study
+from qatlab.plan.workflow import outline, write_outlines
 from qatlab.stage_code import stage_code
 
 PROJECT = Path(__file__).resolve().parents[3]

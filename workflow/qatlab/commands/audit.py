@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from qatlab.config.mistakes import describe
 from qatlab.errors import UserError, printable
+from qatlab.plan.compose import describe
 from qatlab.registry import FullLine, Name, Strict
 
 LOCKS = [Path("envs") / name for name in ("requirements.txt", "torch.txt", "dev.txt", "audit.txt")]

@@ -11,9 +11,8 @@ from qatlab.bundle import KINDS, Gathering
 from qatlab.commands.init import project
 from qatlab.errors import UserError, printable
 from qatlab.plan.artifacts import Artifact
-from qatlab.plan.plan import Plan
+from qatlab.plan.plan import Plan, load_study
 from qatlab.plan.safe_files import split_overrides
-from qatlab.plan.study import load_study
 from qatlab.progress import say
 
 PACKAGES = "packages"

@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 
 from qatlab.bundle import add_option
+from qatlab.plan.plan import load_study, trainings, write_descriptions
 from qatlab.plan.safe_files import split_overrides
-from qatlab.plan.study import load_study, write_descriptions
-from qatlab.plan.trainings import trainings
 
 
 def main(arguments: list[str]) -> None:

@@ -1,12 +1,32 @@
-"""Artifacts, which are folders named by a fingerprint of everything that determines their content, and their planner."""
+"""Artifacts: folders named after what makes them, what decides their content besides their configuration, and which code makes them.
 
+Looking up an origin (versions of packages, checksums of local files, revisions of the hub) is also the check that local things
+are there, before any job starts.
+"""
+
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from qatlab.artifact import identity
+from qatlab.artifact import identity, sha256_of
 from qatlab.bundle import Bundle, Gathering
-from qatlab.registry import Strict
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.method import TrainingConfig
+from qatlab.config.model import ModelConfig
+from qatlab.config.trainer import TrainerConfig
+from qatlab.errors import UserError
+from qatlab.evaluation.task import Kind
+from qatlab.families.parts import STAGES, part_name
+from qatlab.models.folders import check_folder, model_source, packaged_folder, verify
+from qatlab.models.settings import check_dense_encoder, check_positions
+from qatlab.registry import Strict, distribution, origin_of
+from qatlab.remembered import checked
+from qatlab.sources.packages import package_version
+from qatlab.sources.source import RowCounts, Source
+from qatlab.tasks.task import Task
+from qatlab.text_sets import TextSet
 
 LOCAL_PATHS = ("path", "paths")
 
@@ -114,3 +134,82 @@ class Planner:
 def _written(kind: str, config: Strict, called: str | None) -> dict[str, object]:
     """Return the configuration of an artifact as builtin values, as its stage reads it."""
     return {**({kind: called} if called is not None else {}), **config.model_dump(mode="json")}
+
+
+def model_origin(config: ModelConfig) -> Any:
+    """Return what determines the files of a model besides its fields.
+
+    It is a checksum for a local folder or a packaged model, package versions for a model that is built from a configuration, and
+    "hub" otherwise, because the configuration has the hub's name and revision.
+
+    Raises:
+        UserError: for a missing or unsupported model folder.
+    """
+    source = model_source(config)
+    if source == "made":
+        return {"transformers": package_version("transformers"), "torch": package_version("torch")}
+    if source == "local":
+        folder = Path(config.name).expanduser()
+
+        def check() -> None:
+            check_folder(folder, config.name)
+            if config.kind == "embedding":
+                check_dense_encoder(folder, config.name)
+            check_positions(folder, config.max_seq_length, config.name)
+
+        return checked(f"{config.kind} model of {config.max_seq_length} tokens", folder, check, job=None)
+    if source == "package":
+        packaged = packaged_folder(config.name)
+        assert packaged is not None
+        verify(config.name, packaged)
+        check_positions(packaged, config.max_seq_length, config.name)
+        return {"sha256": sha256_of(packaged / "model.safetensors")}
+    return "hub"
+
+
+def data_origin(config: Source) -> Any:
+    """Return what determines the rows of a source besides its fields."""
+    return config.fingerprint()
+
+
+def training_rows(config: Source) -> RowCounts | None:
+    """Return the numbers of rows and of distinct texts of a source, where they can be counted before any job; else None."""
+    return config.counts()
+
+
+def check_trackers(config: TrainerConfig) -> None:
+    """Raise UserError for an experiment tracker whose package is not installed."""
+    for tracker in config.report_to:
+        if importlib.util.find_spec(tracker) is None:
+            raise UserError(f"trainer.report_to names {tracker}, which is not installed; pip install {tracker}")
+
+
+def task_origin(config: Task) -> Any:
+    """Return what determines the texts of a task besides its fields."""
+    return config.fingerprint()
+
+
+def task_kind(config: Task, origin: Any) -> Kind:
+    """Return the kind of a task, given the result of `task_origin`."""
+    return config.kind_of(origin_of(origin))
+
+
+def texts_origin(config: TextSet) -> Any:
+    """Return what determines a set of texts besides its fields."""
+    return config.fingerprint()
+
+
+# Kinds of artifacts that a registered class makes: a source, a task, a set of texts, a deployment, or the loss of a training.
+REGISTERED = ("data", "task", "texts", "deploy", "train")
+
+
+def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
+    """Return the modules that an artifact's job runs besides its stage's own: of its registered class, then of its model's family."""
+    registered: object = artifact.config
+    if isinstance(artifact.config, TrainingConfig):
+        registered = artifact.config.method.loss
+    own: tuple[str, ...] = (type(registered).__module__,) if artifact.kind in REGISTERED else ()
+    if isinstance(artifact.config, EvaluateConfig):
+        own = tuple(sorted({metric.__module__ for metric in artifact.config.metric_classes() if distribution(metric)}))
+    part = next((stage for stage in STAGES if stage == artifact.kind), None)
+    return (*own, part_name(artifact.family, part)) if artifact.family and part else own

@@ -12,7 +12,7 @@ from qatlab.tables.missing import read_missing
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write plots/ with each plot of the study as .svg and .png.
 
-    Artifacts that the input `missing` (see `qatlab.plan.unfinished`) lists are left out, and named in the titles.
+    Artifacts that the input `missing` (see `qatlab.plan.plan`) lists are left out, and named in the titles.
     """
     study = StudyRecord.model_validate(description.config)
     drawn_from = DrawnFrom(study, inputs["results"], inputs["tables"], read_missing(inputs))

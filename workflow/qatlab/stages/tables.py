@@ -17,7 +17,7 @@ FLOATS = "%.6f"
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write runs.csv, study.json and tables/ with scores, drift, cost and search as .csv, and summary tables as .csv, .md and .tex.
 
-    The input `missing` (see `qatlab.plan.unfinished`) lists missing artifacts, which tables show as failed or not run.
+    The input `missing` (see `qatlab.plan.plan`) lists missing artifacts, which tables show as failed or not run.
     """
     study, missing = StudyRecord.model_validate(description.config), read_missing(inputs)
     gathered = Gathered(study, inputs["results"], inputs.get("published"), missing)

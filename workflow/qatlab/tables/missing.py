@@ -55,7 +55,7 @@ class Missing:
     """Artifacts that are missing from a study; false if none are.
 
     Args:
-        artifacts: missing artifacts by path, as `qatlab.plan.unfinished` writes them.
+        artifacts: missing artifacts by path, as `qatlab.plan.plan` writes them.
     """
 
     def __init__(self, artifacts: Mapping[str, MissingArtifact] | None = None) -> None:

@@ -1,17 +1,78 @@
-"""Outline of a study's plan, which the workflow's rules read: small, and stored in a file, so that jobs need not plan again."""
+"""What the workflow's rules need: the environment of jobs, stale locks, and the outline of a plan, kept in a file.
 
+It is light, so that a job on another machine plans nothing.
+"""
+
+import fcntl
 import json
 import os
+import shutil
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from qatlab.artifact import identity, read_json
 
 if TYPE_CHECKING:
     from qatlab.plan.artifacts import Artifact
     from qatlab.plan.plan import Plan
+
+
+def use_this_python(library: Path) -> None:
+    """Make jobs run the current Python and import from `library`, whether or not its environment is activated."""
+    _prepend("PATH", str(Path(sys.executable).parent))
+    _prepend("PYTHONPATH", str(library))
+
+
+def _prepend(variable: str, folder: str) -> None:
+    before = os.environ.get(variable)
+    os.environ[variable] = os.pathsep.join([folder, before] if before else [folder])
+
+
+# Removal of Snakemake's locks that a killed workflow left, as opposed to those of a running one.
+#
+# Snakemake records the files that a workflow may write in .snakemake/locks, and refuses a second workflow on them. A workflow that
+# was killed by SIGKILL or a power cut leaves its records, and Snakemake cannot determine whether it is still running. Therefore,
+# each workflow of qatlab also holds a shared lock of the operating system, which ends with its process in any case.
+
+LOCKS = "locks"
+HELD = "qatlab.lock"
+_held: list[IO[str]] = []  # open until the process ends: closing a file releases its lock
+
+
+def clear_stale_locks(folder: Path) -> bool:
+    """Mark this process as a running workflow, and remove Snakemake's locks if no other workflow is running.
+
+    Args:
+        folder: the folder .snakemake of the working directory.
+
+    Returns:
+        Whether there were stale locks. On a file system without locks nothing is removed, and Snakemake's message explains `--unlock`.
+    """
+    folder.mkdir(exist_ok=True)
+    file = (folder / HELD).open("a")
+    try:
+        alone = _try_lock(file)
+        stale = alone and (folder / LOCKS).is_dir() and any((folder / LOCKS).iterdir())
+        if stale:
+            shutil.rmtree(folder / LOCKS)
+            (folder / LOCKS).mkdir()
+        fcntl.flock(file, fcntl.LOCK_SH)
+    except OSError:
+        file.close()
+        return False
+    _held.append(file)
+    return bool(stale)
+
+
+def _try_lock(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -94,7 +155,7 @@ def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     from qatlab.config.encode import EncodeConfig
     from qatlab.config.method import TrainingConfig
     from qatlab.deployments.deployment import Deployment
-    from qatlab.plan.registries import registered_modules
+    from qatlab.plan.artifacts import registered_modules
 
     modules = registered_modules(artifact)
     config = artifact.config
