@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from conftest import PROJECT
-from qatlab.commands.schema import schema
+from qatlab.commands.plan import schema
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig

@@ -41,8 +41,8 @@ STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
 COMMANDS = {  # by name: the function that runs it, and what it does
     "init": ("qatlab.commands.init:main", "write the workflow and its configuration into a folder"),
     "plan": ("qatlab.commands.plan:main", "show a study's runs and artifacts, or write their configurations"),
-    "schema": ("qatlab.commands.schema:print_schema", "print the JSON Schema of the configuration"),
-    "schemes": ("qatlab.commands.schemes:print_schemes", "list the schemes of weights"),
+    "schema": ("qatlab.commands.plan:print_schema", "print the JSON Schema of the configuration"),
+    "schemes": ("qatlab.commands.plan:print_schemes", "list the schemes of weights"),
     "bench": ("qatlab.commands.bench:main", "measure time and memory against references"),
     "push": ("qatlab.commands.push:main", "upload a study's models to the hub"),
     "audit": (

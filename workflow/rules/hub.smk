@@ -7,7 +7,7 @@ from qatlab.tables.names import model_folder
 
 def check_push(study, owner, public):
     """Raise WorkflowError for an upload that would fail after the last job of the study."""
-    from qatlab.upload import repositories
+    from qatlab.commands.push import repositories
 
     if not isinstance(public, bool):
         raise WorkflowError(f"push_public={public}: give true or false")
@@ -19,7 +19,7 @@ def check_push(study, owner, public):
 
 def models_to_push(wildcards):
     """Input function of the rule push: return the models, or raise WorkflowError before any job if they cannot be uploaded."""
-    from qatlab.upload import token_from
+    from qatlab.commands.push import token_from
 
     (study,) = STUDIES
     if "push" not in config:

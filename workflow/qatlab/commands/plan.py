@@ -1,11 +1,14 @@
-"""Command plan: show what a study would do, or write the configurations of its stages, to run them by hand."""
+"""plan, schema, schemes: what a study would do, the JSON Schema of its configuration, and the schemes of weights to choose from."""
 
 import argparse
+import json
 from pathlib import Path
 
 from qatlab.bundle import add_option
+from qatlab.config.weights import SCHEMES
 from qatlab.plan.plan import load_study, trainings, write_descriptions
 from qatlab.plan.safe_files import split_overrides
+from qatlab.study.config import RunConfig
 
 
 def main(arguments: list[str]) -> None:
@@ -39,3 +42,28 @@ def main(arguments: list[str]) -> None:
     if options.write is not None:
         write_descriptions(plan, options.write)
         print(f"configurations written below {options.write}")
+
+
+TITLE = "qatlab configuration"
+
+
+def schema() -> dict[str, object]:
+    """Return the JSON Schema of the configuration that Hydra composes from conf/."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **RunConfig.model_json_schema(), "title": TITLE}
+
+
+def print_schema(arguments: list[str]) -> None:
+    """Print the schema."""
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))
+
+
+def print_schemes(arguments: list[str]) -> None:
+    """Print the name and description of each scheme."""
+    parser = argparse.ArgumentParser(
+        prog="qatlab schemes",
+        description="List the schemes of weights: METHOD:SCHEME trains with one, torchao:SCHEME deploys it.",
+    )
+    parser.parse_args(arguments)
+    width = max(map(len, SCHEMES))
+    for name, scheme in SCHEMES.items():
+        print(f"{name:{width}}  {scheme.description}")

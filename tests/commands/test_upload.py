@@ -10,8 +10,8 @@ import pytest
 
 from hub_server import serve
 from hub_uploads import READER, WRITER, UploadHub
+from qatlab.commands.push import repositories
 from qatlab.errors import UserError
-from qatlab.upload import repositories
 
 CARD = "---\nlibrary_name: sentence-transformers\n---\n\n# A model\n"
 DOWNLOAD = "import sys; from huggingface_hub import snapshot_download; print(snapshot_download(sys.argv[1]))"
