@@ -6,9 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.bench import bootstrap, clip, evaluation, quantize, score_memory, score_startup, search, workflow
-from qatlab.bench.row import Row, in_turns
-from qatlab.commands import bench
+from qatlab.bench import evaluation, kernels, run, workflow
+from qatlab.bench.run import Row, in_turns
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.errors import UserError
 from qatlab.evaluation.scores_file import read_scores
@@ -36,7 +35,7 @@ def test_in_turns_takes_medians_of_interleaved_calls():
 
 
 def test_quantizing_needs_little_memory_beyond_its_codes():
-    rows = {row.name: row for row in quantize.measure_quantize(rows=60_000, pairs=1)}
+    rows = {row.name: row for row in kernels.measure_quantize(rows=60_000, pairs=1)}
     assert set(rows) == {
         f"quantize_{p}_{measurement}" for p in ("int8", "binary") for measurement in ("time", "memory")
     }
@@ -46,30 +45,30 @@ def test_quantizing_needs_little_memory_beyond_its_codes():
 
 def test_the_file_has_the_documented_columns_and_bounds_decide_the_exit_code(tmp_path, monkeypatch, capsys):
     rows = [Row("a", 1.0, 2.0, 1.0, "s", "something"), Row("b", 3.0, 2.0, 1.2, "s", "something else")]
-    monkeypatch.setattr(quantize, "measure_quantize", lambda: iter(rows))
-    assert bench.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 1
+    monkeypatch.setattr(kernels, "measure_quantize", lambda: iter(rows))
+    assert run.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 1
     table = pd.read_csv(tmp_path / "bench.csv")
     assert list(table.columns) == ["name", "ours", "reference", "ratio", "bound", "unit", "reference_is"]
     assert table["ratio"].tolist() == [0.5, 1.5]
     assert "ABOVE the bound 1.2" in capsys.readouterr().out
-    monkeypatch.setattr(quantize, "measure_quantize", lambda: iter(rows[:1]))
-    assert bench.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 0
+    monkeypatch.setattr(kernels, "measure_quantize", lambda: iter(rows[:1]))
+    assert run.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 0
 
 
 def test_a_row_without_a_bound_is_shown_and_never_fails(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(quantize, "measure_quantize", lambda: iter([Row("a", 9.0, 1.0, None, "s", "something")]))
-    assert bench.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 0
+    monkeypatch.setattr(kernels, "measure_quantize", lambda: iter([Row("a", 9.0, 1.0, None, "s", "something")]))
+    assert run.main(["quantize", "--output", str(tmp_path / "bench.csv")]) == 0
     assert pd.read_csv(tmp_path / "bench.csv")["bound"].isna().all()
     assert "= 9.000  no bound" in capsys.readouterr().out
 
 
 def test_an_unknown_benchmark_is_one_line():
     with pytest.raises(UserError, match=r"unknown benchmark 'quantise' \(did you mean 'quantize'"):
-        bench.main(["quantise"])
+        run.main(["quantise"])
 
 
 def test_the_percentile_of_a_small_weight_is_torchs():
-    rows = {row.name: row for row in clip.measure_clip(size=256, pairs=1)}
+    rows = {row.name: row for row in kernels.measure_clip(size=256, pairs=1)}
     assert set(rows) == {"percentile_clip_time", "percentile_clip_difference"}
     assert rows["percentile_clip_difference"].ratio <= 1
 
@@ -104,12 +103,12 @@ def best(queries, documents):
 
 
 def test_searches_of_a_library_are_at_the_precision_that_their_rows_name():
-    queries, documents = sides = search.embeddings(3000, 20)
+    queries, documents = sides = kernels.embeddings(3000, 20)
     ranges = np.stack([documents.min(axis=0), documents.max(axis=0)])
     codes = [quantize_embeddings(side, "uint8", ranges) for side in sides]
     signs = [np.where(side > 0, 1, -1) for side in sides]
     for precision, expected in (("int8", codes), ("binary", signs)):
-        theirs, from_documents = search.their_search(*sides, precision)
+        theirs, from_documents = kernels.their_search(*sides, precision)
         for results in (theirs(rescore=False)[0], from_documents()[0]):
             assert [hits[0]["corpus_id"] for hits in results] == best(*expected)
     # Rescored by float queries, and the bits that have been searched.
@@ -117,7 +116,7 @@ def test_searches_of_a_library_are_at_the_precision_that_their_rows_name():
 
 
 def test_every_search_has_its_rows():
-    rows = {row.name: row for row in search.measure_search(documents=3000, queries=20, pairs=1)}
+    rows = {row.name: row for row in kernels.measure_search(documents=3000, queries=20, pairs=1)}
     assert {name for name in rows if name.endswith("over_float32")} == {
         f"search_{precision}_over_float32" for precision in ("float32", "int8", "binary")
     }
@@ -127,12 +126,12 @@ def test_every_search_has_its_rows():
 
 
 def test_memory_is_that_of_a_process_which_scores(tmp_path):
-    (row,) = score_memory.measure_score_memory(documents=2000, grids=("default",))
+    (row,) = evaluation.measure_score_memory(documents=2000, grids=("default",))
     assert row.name == "score_memory_default_grid"
     assert 0.05 < row.ours < 1
-    config, _ = score_memory.GRIDS["wide"]
-    score_memory.write_inputs(tmp_path, 500, 5, {"metrics": score_memory.METRICS, **config})
-    score_memory._score(tmp_path)
+    config, _ = evaluation.GRIDS["wide"]
+    evaluation.write_inputs(tmp_path, 500, 5, {"metrics": evaluation.FEW_METRICS, **config})
+    evaluation._score(tmp_path)
     scores = pd.DataFrame(read_scores(tmp_path / "score"))
     assert scores["rotation"].nunique() == 3
     assert set(scores["scoring"]) == {"dot", "dequantized", "hamming", "rabitq"}
@@ -140,13 +139,13 @@ def test_memory_is_that_of_a_process_which_scores(tmp_path):
 
 @alone
 def test_the_score_stage_starts_without_torch():
-    (row,) = score_startup.measure_score_startup(starts=1)
+    (row,) = evaluation.measure_score_startup(starts=1)
     assert 0 < row.ours < 10
 
 
 @alone
 def test_intervals_of_a_table_are_timed():
-    (row,) = bootstrap.measure_bootstrap(tasks=2, queries=5)
+    (row,) = kernels.measure_bootstrap(tasks=2, queries=5)
     assert row.bound == 1
     assert 0 < row.ours < 10
 

@@ -600,9 +600,9 @@ def test_a_study_of_one_deployment_has_its_tables_and_plots(finished):
 def test_the_benchmark_of_the_int8_file_trains_deploys_and_measures(finished):
     code = """
 import sys
-from qatlab.bench import onnx_int8
+from qatlab.bench import evaluation
 study, *overrides = sys.argv[1:]
-for row in onnx_int8.measure_onnx_int8(1, (*onnx_int8.OVERRIDES, *overrides), study=study):
+for row in evaluation.measure_onnx_int8(1, (*evaluation.OVERRIDES, *overrides), study=study):
     print(row.name, row.ours, row.reference, row.bound)
 """
     environment = {**os.environ, "PYTHONPATH": str(finished.folder / "workflow")}

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from qatlab.__main__ import STAGES
-from qatlab.bench.row import Row, medians
+from qatlab.bench.run import Row, medians
 from qatlab.plan.plan import load_study
 from qatlab.plan.workflow import outline, write_outlines
 from qatlab.stage_code import stage_code
