@@ -1,4 +1,4 @@
-"""Exceptions that are shown as one line, never as a traceback; full disks; texts of others made fit for a terminal."""
+"""Exceptions that are shown as one line, never as a traceback; detection of full disks; texts made safe for a terminal."""
 
 import errno
 import os

@@ -1,6 +1,6 @@
-"""The Hugging Face hub: its models and data sets, asked again where it is busy, its errors in words a user can act on.
+"""The Hugging Face hub: downloads of models and data sets, with retries, and errors as messages with a remedy.
 
-Of models, safetensors and plain files are fetched, never code.
+Only safetensors and plain files of models are downloaded, never code.
 """
 
 import importlib

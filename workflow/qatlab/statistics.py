@@ -1,4 +1,4 @@
-"""Better, worse or not separable: intervals and p-values of differences, how many queries or seeds would tell, and verdicts."""
+"""Statistics of differences: confidence intervals, p-values, the queries or seeds that a decision would need, and verdicts."""
 
 from dataclasses import dataclass
 

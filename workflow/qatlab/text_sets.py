@@ -1,4 +1,4 @@
-"""Sets of texts that are only embedded: what each supplies, the registry of them, and those of qatlab."""
+"""Base class and registry of sets of texts that are only embedded, and the sets of qatlab itself."""
 
 from abc import abstractmethod
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Evaluation: encoding and scoring a task, against Sentence Transformers; memory and start of the stage `score`."""
+"""Benchmarks of evaluation: encoding and scoring a task, against Sentence Transformers; memory and start of the stage `score`."""
 
 import csv
 import os

@@ -1,4 +1,4 @@
-"""Kernels: quantization and search of a million embeddings, percentiles of weights, intervals of differences, a training step."""
+"""Benchmarks of kernels: quantization, search, percentiles of weights, intervals of differences, and a training step."""
 
 import logging
 import statistics

@@ -1,4 +1,4 @@
-"""bench: our time and memory as ratios to a reference's, measured in one run; a line of results/bench.csv each."""
+"""Command bench: measure time and memory as ratios to those of a reference in one run; each is a line of results/bench.csv."""
 
 import argparse
 import importlib

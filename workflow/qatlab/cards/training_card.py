@@ -1,4 +1,4 @@
-"""The card of a trained model: what it is made from, how it was trained and quantized, how to load it."""
+"""Card of a trained model: its base model and data, how it was trained and quantized, and how to load it."""
 
 import math
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""plan, schema, schemes: what a study would do, the JSON Schema of its configuration, and the schemes of weights to choose from."""
+"""Commands plan, schema and schemes: show a study's plan, the JSON Schema of the configuration, and the schemes of weights."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""push: a study's models to the Hugging Face hub, each to a repository of its own."""
+"""Command push: upload a study's models to the Hugging Face hub, each to a repository of its own."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""What every deployment backend supplies, the registry of them, what a pass took, and how far two deployments' embeddings are apart."""
+"""Base class and registry of deployment backends, the cost of one pass, and the cosine similarity of two deployments' embeddings."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""scores.json, which the score stage writes and tables read: its rows of figures, and the rows that it should have had."""
+"""The file scores.json, which the stage `score` writes and tables read: its rows, and the rows that a missing file would have."""
 
 from pathlib import Path
 from typing import NamedTuple, NotRequired

@@ -1,4 +1,4 @@
-"""An evaluation task: its kind, which decides how it is scored, its queries, its documents, and the judgements of them."""
+"""An evaluation task: its kind, which determines how it is scored, its queries, its documents and its judgements."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Metrics of retrieval, reranking and semantic textual similarity, per query or pair.
 
-Of retrieval: where relevant documents stand among all; of reranking: among given candidates; of similarity: how well that of
-two embeddings follows what people said of the texts.
+Retrieval ranks all documents, and reranking the candidates of each query. Similarity correlates the similarity of two embeddings
+with the judgements of people.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Gradients at the embeddings: how strongly each precision pulls, and whether it pulls the way the float term does."""
+"""Gradients at the embeddings: their norm for each precision, and their cosine to the gradient of the float term."""
 
 import logging
 import math

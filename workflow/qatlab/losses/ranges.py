@@ -1,4 +1,4 @@
-"""What a loss keeps of embeddings while it trains: the ranges and quantiles of integer grids, and a shift before every grid."""
+"""Statistics of embeddings that a loss keeps while it trains: ranges and quantiles of integer grids, and centring."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Terms of a loss: how a precision's weight changes during training, and distillation from the float similarities."""
+"""Terms of a loss: the schedule of a precision's weight, and distillation from the float similarities."""
 
 import math
 from collections.abc import Sequence

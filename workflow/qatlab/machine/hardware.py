@@ -1,4 +1,4 @@
-"""This machine's CPU and GPUs: what they are, what they can do, and which of them a job has claimed.
+"""The CPU and the GPUs of this machine: their names and features, and which GPUs a job has claimed.
 
 PyTorch is imported only by functions that ask it: workflows count GPUs without it.
 """

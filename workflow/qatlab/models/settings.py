@@ -1,4 +1,4 @@
-"""What the JSON files of a model's folder decide: similarity, prompts, longest text, dimensions, and whether it can be exported."""
+"""Settings in the JSON files of a model's folder: similarity, prompts, longest text, dimensions, and whether it can be exported."""
 
 from pathlib import Path
 from typing import Any

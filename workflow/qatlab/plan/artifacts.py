@@ -1,7 +1,7 @@
 """Artifacts: folders named after what makes them, what decides their content besides their configuration, and which code makes them.
 
-Looking up an origin (versions of packages, checksums of local files, revisions of the hub) is also the check that local things
-are there, before any job starts.
+Looking up an origin (versions of packages, checksums of local files, revisions of the hub) also checks that local files and packages
+exist, before any job starts.
 """
 
 import importlib.util

@@ -1,4 +1,4 @@
-"""What a study compares: runs by their bits, a model component by component, its scores with published ones, and what its answers need."""
+"""Comparisons of a study: the bits of runs, the components of a decomposition, published results, and the study's answers."""
 
 import csv
 import math

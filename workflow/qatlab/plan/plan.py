@@ -1,4 +1,4 @@
-"""A study's plan: from its name to its runs and artifacts, how much it trains, and what of it a workflow has not made."""
+"""The plan of a study: from its name to its runs and artifacts, how much it trains, and what a workflow left unfinished."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Runs: the artifacts that one cell of the matrix is made from, and what tables and plots read of a run."""
+"""Runs: the artifacts of one cell of the matrix, and the record of a run for tables and plots."""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Schemes of weights in the names that a study chooses by, and what they need of the machine that its jobs run on."""
+"""Schemes of weights in the names of methods and deployments, and the hardware that they need."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""What every plot of a study supplies, what it is drawn from, the registry of plots, and one look for all."""
+"""Base class and registry of plots, the data that they are drawn from, and their common style."""
 
 from __future__ import annotations
 

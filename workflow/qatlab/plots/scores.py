@@ -1,4 +1,4 @@
-"""Scores: the primary metric by method, published figures beside the study's own, and the waterfall of a decomposition."""
+"""Plots of scores: the primary metric by method, published results beside the study's own, and the waterfall of a decomposition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training does: loss by output precision, and how strongly training for bits pulls, what it changes and what it gains."""
+"""Plots of training: the loss by output precision, and the gradient, changed bits and score of training for bits."""
 
 from __future__ import annotations
 

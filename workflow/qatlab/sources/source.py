@@ -1,4 +1,4 @@
-"""What every source of training data supplies, the registry of them, and what a plan finds out about their local files."""
+"""Base class and registry of the sources of training data, and what a plan computes of their local files."""
 
 from abc import abstractmethod
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""drift: how far a deployment's embeddings stand from the reference's, text by text, and what that does to a search with them."""
+"""Stage drift: how far a deployment's embeddings are from the reference's, text by text, and what this changes in a search."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""models: each trained model of a study as it can be shared: one folder with its ONNX files and its figures."""
+"""Stage models: each trained model of a study in a folder to share, with its ONNX files and its card."""
 
 from collections.abc import Mapping
 from pathlib import Path

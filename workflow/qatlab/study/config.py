@@ -1,4 +1,4 @@
-"""A study (conf/study): which runs it makes of the other groups, and what its tables show."""
+"""Configuration of a study (conf/study): the runs that it makes of the other groups, and the content of its tables."""
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias

@@ -1,4 +1,4 @@
-"""Bits: outputs of few bits a dimension on axes of their own, and how many bits training for them changes."""
+"""Tables of bits: outputs of few bits per dimension on several axes, and how many bits training changes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

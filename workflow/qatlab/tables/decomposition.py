@@ -1,4 +1,4 @@
-"""What quantization costs, component by component, and whether the grid trained for is the grid shipped."""
+"""Tables of what quantization costs, component by component, and of whether the deployed grid is the trained one."""
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What training buys and what shipping costs: differences with interval, p-value and verdict; QAT − PTQ; held-out triplets."""
+"""Tables of differences with interval, p-value and verdict: methods, deployments, QAT minus PTQ; and held-out triplets."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Drift: whether it tells what a deployment loses, and which matrix products of quantized ONNX files cause most of it."""
+"""Tables of drift: its correlation with the loss of a deployment, and the matrix products that cause most of it."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a study's wide tables are made from: its long tables, and each query's figure, which differences are paired by."""
+"""The data of a study's wide tables: its long tables, and the score of each query, by which differences are paired."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property

@@ -1,7 +1,7 @@
-"""What a study's tables lack, as its runs have failed or were not run, and which CPUs int8 figures come from.
+"""Results that a study's tables lack because runs failed or were not run, and the integer kernels that int8 results depend on.
 
-What is missing is written in the cell, never blank, never a mean of fewer; rows of different integer kernels are never mixed
-without saying so.
+The status of a missing result is written in its cell, which is neither blank nor a mean of fewer runs. Rows of different integer
+kernels are kept separate.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

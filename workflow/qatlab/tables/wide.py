@@ -1,4 +1,4 @@
-"""Wide views of the long tables, for people: CSV, Markdown and LaTeX; scores, drift and costs."""
+"""Wide tables for people as CSV, Markdown and LaTeX: scores, drift and costs."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tasks of mteb, by the names that it gives them: what they are, and their texts as mteb itself loads them."""
+"""Tasks of mteb, chosen by their names there, with their texts as mteb itself loads them."""
 
 import re
 from collections.abc import Mapping

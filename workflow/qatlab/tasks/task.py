@@ -1,4 +1,4 @@
-"""What every evaluation task supplies, and the registry of them."""
+"""Base class and registry of evaluation tasks."""
 
 from abc import abstractmethod
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""One training: its share of the machine, its arguments, what a model family supplies to it, and what it took."""
+"""One training: its share of the machine, the arguments of its trainer, the interface of a model family to it, and its cost."""
 
 import os
 import statistics

@@ -1,4 +1,4 @@
-"""Grids of weights in training: how far each row reaches before it is clipped, and ONNX Runtime's dynamic int8 quantization."""
+"""Grids of weights in training: clipping of each row, and ONNX Runtime's dynamic int8 quantization."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fake quantization of a model's weights, and of its activations, in training: how it is put in, switched on and proved live."""
+"""Fake quantization of weights and activations in training: preparing a model, switching it on, and checking that it has effect."""
 
 from collections.abc import Callable
 from types import MethodType

@@ -1,4 +1,4 @@
-"""Figures of a task from the predictions of a causal language model: chrF and BLEU as sacrebleu computes them, or bits per byte."""
+"""Scores of the predictions of a causal language model: chrF and BLEU as sacrebleu computes them, or bits per byte."""
 
 from pathlib import Path
 from typing import Any
