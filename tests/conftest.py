@@ -243,7 +243,7 @@ def undisturbed(tiny_model: Path, tiny_files: Path, tmp_path_factory: pytest.Tem
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
             shutil.rmtree(folder, ignore_errors=True)
-            result = snakemake(tiny_study(folder, tiny_model, tiny_files, "[baseline]"), "--cores", "2")
+            result = snakemake(tiny_study(folder, tiny_model, tiny_files), "--cores", "2")
             assert result.returncode == 0, result.stdout
             finished.touch()
     return folder

@@ -176,7 +176,7 @@ defaults:
 study:
   name: plugged
   title: A study of plugins
-  matrix: {{method: [untrained, both_ways], seed: [0]}}
+  matrix: {{method: [untrained, baseline, both_ways], seed: [0]}}
   tables: [best_seeds]
 model: {{name: "{model}", max_seq_length: 32}}
 trainer: {{batch_size: 16, max_steps: 2, threads: 1}}
@@ -252,7 +252,7 @@ def test_their_package_is_part_of_what_artifacts_are(study):
     for kind in ("data", "task", "texts"):
         (folder,) = (study.folder / "results" / kind).iterdir()
         assert json.loads((folder / "config.json").read_text())["origin"]["plugin"] == package
-    for kind, name, count in (("deploy", "halved", 2), ("train", "both_ways", 1), ("score", "halved", 2)):
+    for kind, name, count in (("deploy", "halved", 3), ("train", "both_ways", 1), ("score", "halved", 3)):
         folders = [folder for folder in (study.folder / "results" / kind).iterdir() if name in folder.name]
         assert len(folders) == count
         assert all(json.loads((folder / "config.json").read_text())["origin"] == package for folder in folders)
@@ -267,7 +267,7 @@ def test_a_models_card_says_where_its_rows_come_from(study):
 
 def test_their_table_is_written_and_in_the_report(study, python):
     table = pd.read_csv(study.tables() / "best_seeds.csv")
-    assert list(table["method"]) == ["untrained", "both_ways"]
+    assert list(table["method"]) == ["untrained", "baseline", "both_ways"]
     assert (study.tables() / "best_seeds.md").read_text().startswith("**Best nDCG@10 of each method**")
     run = snakemake(python, study, "--report", "report.html")
     assert run.returncode == 0, run.stdout
