@@ -4,14 +4,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from qatlab.quantization.precisions import sides
+from qatlab.quantization.precisions import pair_name, sides
 from qatlab.registry import Strict
 
 
 def _known(name: str) -> str:
-    query, document = sides(name)
-    if "_x_" in name and query == document:
-        raise ValueError(f"'{name}' has the same precision for queries and documents; write '{query}'")
+    short = pair_name(*sides(name))
+    if name != short:
+        raise ValueError(f"'{name}' has the same precision for queries and documents; write '{short}'")
     return name
 
 

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 from qatlab.config.evaluate import CODES, COMPAT, EvaluateConfig, IndexConfig, RescoringStep
 from qatlab.config.precision import RotationConfig
 from qatlab.evaluation.task import Kind
-from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, sides
+from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, pair_name, sides
 
 RABITQ_FACTORS = 8  # bytes of the two float factors that RaBitQ stores with each document's bits
 # Bytes of a neighbour in the lowest layer of a graph, and of a document's number in an inverted list.
@@ -81,7 +81,7 @@ class Output:
     @property
     def name(self) -> str:
         """Return a name for columns that is unique among the outputs of a configuration."""
-        precision = self.query if self.query == self.document else f"{self.query}_x_{self.document}"
+        precision = pair_name(self.query, self.document)
         index = self.index.label if self.index.kind != "flat" else ""
         parts = [self.axes, precision, self.scoring, self.ranges, index, *(step.label for step in self.rescoring)]
         return "/".join(part for part in parts if part)

@@ -63,6 +63,11 @@ def is_binary(precision: str) -> bool:
     return precision in ("binary", "ubinary")
 
 
+def pair_name(query: str, document: str) -> str:
+    """Return the name of the precisions of queries and documents, such as int8 or float32_x_binary; the inverse of `sides`."""
+    return query if query == document else f"{query}{PAIR}{document}"
+
+
 def sides(name: str) -> tuple[str, str]:
     """Split a precision into those of queries and documents: 'int8' into two int8, 'float32_x_binary' into float32 and binary.
 
@@ -125,7 +130,7 @@ def named_sides(precisions: Sequence[str | tuple[str, str]]) -> dict[str, tuple[
     sides_by_name: dict[str, tuple[str, str]] = {}
     for precision in precisions:
         query, document = sides(precision if isinstance(precision, str) else PAIR.join(precision))
-        name = query if query == document else f"{query}{PAIR}{document}"
+        name = pair_name(query, document)
         if name in sides_by_name:
             raise ValueError(f"precisions lists an entry twice: {list(precisions)}")
         sides_by_name[name] = (query, document)

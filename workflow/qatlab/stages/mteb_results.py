@@ -15,6 +15,7 @@ from qatlab.artifact import read_json
 from qatlab.evaluation.scores_file import read_scores
 from qatlab.job import JobDescription
 from qatlab.progress import say
+from qatlab.quantization.precisions import pair_name
 from qatlab.study.record import Evaluation, RunRecord, StudyRecord
 from qatlab.tasks.mteb import mteb_metric
 from qatlab.tasks.task import TASKS, MtebSource
@@ -82,9 +83,7 @@ def _outputs(folder: Path) -> Iterator[tuple[dict[str, object], dict[str, float]
     for row in read_scores(folder):
         query, document = row["query_precision"], row["doc_precision"]
         plain = query == document == "float32"
-        experiment: dict[str, object] = (
-            {} if plain else {"output_dtypes": query if query == document else f"{query}_x_{document}"}
-        )
+        experiment: dict[str, object] = {} if plain else {"output_dtypes": pair_name(query, document)}
         usual = (*USUAL, "dot") if plain else USUAL
         columns: Mapping[str, object] = row
         experiment |= {axis: columns[axis] for axis in AXES if columns[axis] not in usual}
