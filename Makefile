@@ -30,7 +30,9 @@ test-oldest: .venv/.dev .venv-oldest/.installed  ## run the library's tests with
 	.venv-oldest/bin/python $(INSTALL) --no-deps --no-index --force-reinstall dist/*.whl
 	.venv-oldest/bin/python -m pip check
 	OMP_WAIT_POLICY=PASSIVE .venv-oldest/bin/python -m pytest -m "not alone" --numprocesses 2 --dist loadfile --no-loadscope-reorder $(OLDEST_TESTS)
-OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/statistics tests/evaluation tests/deployments/builders/test_onnx.py tests/deployments/builders/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
+OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/test_bootstrap.py tests/test_permutation.py tests/test_power.py \
+	tests/test_verdict.py tests/test_metrics.py tests/evaluation tests/deployments/test_onnx.py \
+	tests/deployments/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
 
 # FUZZ multiplies the number of inputs that `make test` generates; another QATLAB_FUZZ_SEED generates other inputs.
 FUZZ ?= 100

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.evaluation.scores_file import METRICS, planned_scores, read_scores
+from qatlab.evaluation.scores_file import METRICS_OF_KIND, planned_scores, read_scores
 from qatlab.families.causal_lm import score as translation
 from qatlab.job import JobDescription
 from qatlab.stages import score
@@ -48,7 +48,7 @@ def test_every_output_and_metric_in_the_same_order(tmp_path):
 
 
 def test_other_kinds_have_the_metrics_of_their_modules():
-    assert tuple(translation.translation_metrics(["a b", "c"], ["a b", "c d"])) == METRICS["translation"]
+    assert tuple(translation.translation_metrics(["a b", "c"], ["a b", "c d"])) == METRICS_OF_KIND["translation"]
     assert [
         row["metric"] for row in planned_scores({"metrics": ["ndcg@10"], "precisions": ["int8"]}, "similarity")
     ] == ["spearman", "pearson"]

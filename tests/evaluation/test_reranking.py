@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from qatlab.evaluation.axes import unit_length
-from qatlab.evaluation.scores_file import METRICS, read_scores
+from qatlab.evaluation.scores_file import METRICS_OF_KIND, read_scores
 from qatlab.job import JobDescription
 from qatlab.stages import score
 
@@ -43,7 +43,7 @@ def test_metrics_of_records(inputs, tmp_path):
     config = {"metrics": ["ndcg@10"], "precisions": ["float32", "binary"], "scoring": ["dequantized", "mteb_compat"]}
     score.run(JobDescription(label="tried", config=config), folders, tmp_path / "out", 1)
     rows = pd.DataFrame(read_scores(tmp_path / "out"))
-    assert set(rows["metric"]) == set(METRICS["reranking"])
+    assert set(rows["metric"]) == set(METRICS_OF_KIND["reranking"])
     assert set(rows["scoring"]) == {"dot", "hamming"}  # others have no such evaluation
     by_precision = rows.pivot_table(index="metric", columns="doc_precision", values="value")
     for precision, convert in (("float32", unit_length), ("binary", lambda side: np.where(side > 0, 1.0, -1.0))):

@@ -350,7 +350,8 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
     ("module", "rules"),
     [
         ("stages/drift.py", {"drift", "tables", "plots", "models", "index"}),
-        ("evaluation/metrics.py", {"score", "tables", "plots", "models", "index"}),
+        ("evaluation/task_metrics.py", {"score", "tables", "plots", "models", "index"}),
+        ("metrics.py", {"score", "tables", "plots", "models", "index"}),
         ("tables/wide.py", {"tables", "plots", "models", "index"}),
         ("plots/drift.py", {"plots"}),
         ("stages/encode.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),
@@ -361,7 +362,6 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
         ("deployments/openvino.py", set()),  # no deployment of the study
         ("tasks/mteb.py", set()),
         ("tables/decomposition.py", {"tables", "plots", "models", "index"}),
-        ("stages/drift.py", {"drift", "tables", "plots", "models", "index"}),
         (
             "losses/quantization_aware.py",
             {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models", "index"},
@@ -374,7 +374,7 @@ def test_editing_a_module_reruns_its_stage_and_what_follows(finished, edited, mo
 
 
 def test_rewording_modules_reruns_nothing(finished, edited):
-    for module in ("stages/drift.py", "evaluation/metrics.py", "losses/quantization_aware.py", "study/config.py"):
+    for module in ("stages/drift.py", "evaluation/task_metrics.py", "losses/quantization_aware.py", "study/config.py"):
         edited(finished.folder / "workflow" / "qatlab" / module, "\n# A comment.\n")
     assert finished.would_run() == set()
 

@@ -53,7 +53,7 @@ import pandas as pd
 from pydantic import Field
 
 from qatlab.deployments.deployment import Deployment
-from qatlab.metrics import Metric
+from qatlab.config.evaluate import Metric
 from qatlab.sources.source import Source
 from qatlab.tables.table import Table
 from qatlab.tasks.task import Loaded, Task

@@ -1,48 +1,12 @@
-"""Metrics of a ranking, per query, as defined by trec_eval (and used by BEIR and MTEB), and the registry of them.
+"""Metrics of a ranking, per query, as defined by trec_eval (and used by BEIR and MTEB).
 
-A configuration names one with its cutoff, such as ndcg@10. A metric is one class, registered where it is defined; an installed package
-adds one by the entry point `qatlab.metrics`.
+A configuration names one with its cutoff, such as ndcg@10. A metric is one class, a subclass of `Metric` that is registered here; an
+installed package adds one by the entry point `qatlab.metrics`.
 """
-
-import re
-from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import numpy as np
 
-from qatlab.registry import Registry
-
-NAMED = re.compile(r"([A-Za-z]\w*)@([1-9]\d*)")
-
-
-class Metric(ABC):
-    """A metric of the k best documents of each query.
-
-    Attributes:
-        label: its name in tables and plots, before "@k".
-        trec: its name in trec_eval, with {} for the cutoff, by which mteb's own results contain it; None if they do not.
-        mteb: its name in mteb's result files, with {} for the cutoff; None if they do not contain it.
-    """
-
-    label: ClassVar[str]
-    trec: ClassVar[str | None] = None
-    mteb: ClassVar[str | None] = None
-
-    @abstractmethod
-    def per_query(self, gains: np.ndarray, judged: list[list[int]], k: int) -> np.ndarray:
-        """Compute the metric of each query's ranking.
-
-        Args:
-            gains: (q, min(depth, k)) relevance grades of the ranked documents, best rank first, 0 for irrelevant ones.
-            judged: For each query, the positive grades of its judged documents.
-            k: The cutoff.
-
-        Returns:
-            (q,) float64.
-        """
-
-
-METRICS: Registry[type[Metric]] = Registry("metric", "qatlab.metrics", key="name")
+from qatlab.config.evaluate import METRICS, Metric, metric_and_cutoff
 
 
 @METRICS.register("ndcg")
@@ -93,15 +57,6 @@ class Accuracy(Metric):
     def per_query(self, gains: np.ndarray, judged: list[list[int]], k: int) -> np.ndarray:
         """Compute the metric of each query's ranking."""
         return np.asarray((gains > 0).any(axis=1).astype(np.float64))
-
-
-def metric_and_cutoff(name: str) -> tuple[Metric, int]:
-    """Return the metric and the cutoff of a name such as 'ndcg@10'; raise ValueError for an unknown one."""
-    match = NAMED.fullmatch(name)
-    if match is None or match.group(1) not in METRICS.names():
-        valid = ", ".join(f"{known}@k" for known in METRICS.names())
-        raise ValueError(f"unknown metric '{name}'; valid: {valid} with k ≥ 1")
-    return METRICS.get(match.group(1))(), int(match.group(2))
 
 
 def per_query(name: str, gains: np.ndarray, judged: list[list[int]]) -> np.ndarray:

@@ -21,7 +21,7 @@ def bootstrap_intervals(
     seeds, a draw of S seeds varies √((S − 1) / S) times too little (2/3 of the variance for three), so the deviations of seeds are
     widened by the inverse of this factor first (Rao and Wu 1988). The correction is incomplete for three seeds: where their error is
     as large as that of the queries, the intervals cover the truth in 90 % and not in 95 % of the cases
-    (tests/statistics/test_bootstrap.py measures it).
+    (tests/test_bootstrap.py measures it).
 
     Args:
         differences: Paired differences of each task, (comparisons, seeds, queries) float64: the same text and seed, two models.

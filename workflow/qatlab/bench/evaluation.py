@@ -32,7 +32,7 @@ PACKAGES = ("stdlib", "numpy", "scipy", "networkx")
 DOCUMENTS, QUERIES, TOKENS, BATCH, PAIRS = 5000, 500, 32, 32, 2
 WARM_UP = 100  # number of documents in the first evaluations, which are not measured
 PRECISIONS = ["float32", "int8", "binary"]
-METRICS = ["ndcg@10", "mrr@10", "recall@10", "recall@100", "accuracy@1"]
+BENCH_METRICS = ["ndcg@10", "mrr@10", "recall@10", "recall@100", "accuracy@1"]
 Texts = dict[str, str]  # by id
 
 
@@ -158,7 +158,7 @@ def _encode_and_score(deployed: Path, task: Path, output: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     description = JobDescription(label="of the benchmark", config={"batch_size": BATCH})
     encode.run(description, {"deploy": deployed, "task": task}, encoded, None)
-    config = {"metrics": METRICS, "precisions": PRECISIONS}
+    config = {"metrics": BENCH_METRICS, "precisions": PRECISIONS}
     description = JobDescription(label="of the benchmark", config=config)
     score.run(description, {"encode": encoded, "task": task}, scored, os.cpu_count())
 

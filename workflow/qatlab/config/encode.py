@@ -1,4 +1,4 @@
-"""Sections of a configuration that stages of encoding and of causal language models read (conf/encode, conf/predict)."""
+"""Sections of a configuration that stages of encoding and of causal language models read, under the keys `encode` and `predict`."""
 
 from typing import Annotated
 

@@ -1,13 +1,14 @@
-"""Configuration of the evaluation of embeddings (conf/evaluate)."""
+"""Configuration of the evaluation of embeddings, under the key `evaluate`, and the registry of metrics that it names."""
 
-from typing import Annotated, Any, Literal
+import re
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from qatlab.config.precision import PrecisionName, RotationConfig, axes_by_name
-from qatlab.metrics import Metric, metric_and_cutoff
 from qatlab.quantization.precisions import check_precision
-from qatlab.registry import Strict
+from qatlab.registry import Registry, Strict
 
 # Precisions whose codes can be compared as stored.
 CODES = ("int8", "uint8", "int4", "int2", "int2_quantile", "ternary")
@@ -15,6 +16,51 @@ COMPAT = {  # precisions that the evaluator of each library supports
     "sentence_transformers_compat": ("float32", "int8", "uint8", "binary", "ubinary"),
     "mteb_compat": ("float32", "float16", "bfloat16", "float8_e4m3", "int8", "uint8", "int4", "binary"),
 }
+
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NAMED = re.compile(r"([A-Za-z]\w*)@([1-9]\d*)")
+
+
+class Metric(ABC):
+    """A metric of the k best documents of each query.
+
+    Attributes:
+        label: its name in tables and plots, before "@k".
+        trec: its name in trec_eval, with {} for the cutoff, by which mteb's own results contain it; None if they do not.
+        mteb: its name in mteb's result files, with {} for the cutoff; None if they do not contain it.
+    """
+
+    label: ClassVar[str]
+    trec: ClassVar[str | None] = None
+    mteb: ClassVar[str | None] = None
+
+    @abstractmethod
+    def per_query(self, gains: "np.ndarray", judged: list[list[int]], k: int) -> "np.ndarray":
+        """Compute the metric of each query's ranking.
+
+        Args:
+            gains: (q, min(depth, k)) relevance grades of the ranked documents, best rank first, 0 for irrelevant ones.
+            judged: For each query, the positive grades of its judged documents.
+            k: The cutoff.
+
+        Returns:
+            (q,) float64.
+        """
+
+
+METRICS: Registry[type[Metric]] = Registry("metric", "qatlab.metrics", key="name")  # which defines and registers them
+
+
+def metric_and_cutoff(name: str) -> tuple[Metric, int]:
+    """Return the metric and the cutoff of a name such as 'ndcg@10'; raise ValueError for an unknown one."""
+    match = NAMED.fullmatch(name)
+    if match is None or match.group(1) not in METRICS.names():
+        valid = ", ".join(f"{known}@k" for known in METRICS.names())
+        raise ValueError(f"unknown metric '{name}'; valid: {valid} with k ≥ 1")
+    return METRICS.get(match.group(1))(), int(match.group(2))
 
 
 class RescoringStep(Strict):

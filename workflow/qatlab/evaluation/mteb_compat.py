@@ -22,8 +22,9 @@ from mteb.similarity_functions import cos_sim, dot_score
 from mteb.timing import TimingStack
 from mteb.types import OutputDType, PromptType
 
+from qatlab.config.evaluate import metric_and_cutoff
 from qatlab.evaluation.task import Task
-from qatlab.metrics import ReciprocalRank, metric_and_cutoff
+from qatlab.metrics import ReciprocalRank
 from qatlab.progress import warnings_hidden
 
 DTYPES = {

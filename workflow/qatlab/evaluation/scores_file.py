@@ -112,7 +112,7 @@ TEXT_OUTPUT: OutputColumns = {
     "fitted_on": "none",
 }
 # Metrics of each kind of task except retrieval, whose metrics are configured.
-METRICS = {
+METRICS_OF_KIND = {
     "reranking": ("accuracy@1", "mrr", "rank", "positive_similarity", "margin"),
     "similarity": ("spearman", "pearson"),
     "translation": ("chrf", "bleu"),
@@ -128,9 +128,9 @@ def planned_scores(evaluate: EvaluateConfig | None, kind: Kind) -> list[ScoreRow
         kind: Kind of the task.
     """
     if kind in ("translation", "language_modelling"):
-        return [{**TEXT_OUTPUT, "metric": metric} for metric in METRICS[kind]]
+        return [{**TEXT_OUTPUT, "metric": metric} for metric in METRICS_OF_KIND[kind]]
     assert evaluate is not None, "only text is scored without a configuration"
-    metrics = METRICS.get(kind, evaluate.metrics)
+    metrics = METRICS_OF_KIND.get(kind, evaluate.metrics)
     return [
         {**output.described(1), "doc_bytes": None, "metric": metric}
         for output in outputs(evaluate, kind)

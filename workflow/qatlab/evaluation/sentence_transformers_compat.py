@@ -12,8 +12,9 @@ import torch
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 from sentence_transformers.util import cos_sim, dot_score, pairwise_cos_sim, quantize_embeddings
 
+from qatlab.config.evaluate import metric_and_cutoff
 from qatlab.evaluation.task import Task
-from qatlab.metrics import metric_and_cutoff, per_query
+from qatlab.metrics import per_query
 
 SIMILARITIES = {"cosine": cos_sim, "dot": dot_score}
 

@@ -6,14 +6,14 @@ with the judgements of people.
 
 import numpy as np
 
-from qatlab.config.evaluate import COMPAT, EvaluateConfig
+from qatlab.config.evaluate import COMPAT, EvaluateConfig, metric_and_cutoff
 from qatlab.evaluation.axes import OnAxes
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.ranking import SideRanges, pair_scores, rank
-from qatlab.evaluation.scores_file import METRICS, parts
+from qatlab.evaluation.scores_file import METRICS_OF_KIND, parts
 from qatlab.evaluation.search import NOT_TIMED, NOTHING, Timed
 from qatlab.evaluation.task import Task
-from qatlab.metrics import metric_and_cutoff, per_query
+from qatlab.metrics import per_query
 
 
 def retrieval_metrics(
@@ -130,7 +130,9 @@ def reranking_metrics(
     scores, similarities = pair_scores(queries, documents, rows, columns, output, ranges)
     bounds = np.flatnonzero(np.diff(rows)) + 1
     by_query = zip(*(np.split(side, bounds) for side in (scores, similarities, positive)), strict=True)
-    return dict(zip(METRICS["reranking"], np.array([_query_metrics(*parts) for parts in by_query]).T, strict=True))
+    return dict(
+        zip(METRICS_OF_KIND["reranking"], np.array([_query_metrics(*parts) for parts in by_query]).T, strict=True)
+    )
 
 
 def _query_metrics(

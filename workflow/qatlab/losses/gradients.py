@@ -48,13 +48,13 @@ class GradientsAtEmbeddings:
         self.seen += 1
         return self.every > 0 and now % self.every == 0
 
-    def compare(self, gradients: dict[str, Tensor], reference: Tensor, remedy: str) -> dict[str, float]:
+    def compare(self, gradients: dict[str, Tensor], reference: Tensor, published: bool = False) -> dict[str, float]:
         """Compare gradients over all processes; log a warning once for each precision whose ratio is below WEAK.
 
         Args:
             gradients: Gradient of each precision's loss with respect to all values of all columns, (n,), by precision.
             reference: Gradient of the float term's loss, (n,).
-            remedy: The advice in the warning.
+            published: Whether the loss is a published variant, whose gradients of bits are weak by design.
 
         Returns:
             Ratios and cosines by their names in logs.
@@ -73,7 +73,9 @@ class GradientsAtEmbeddings:
                 self._warned.add(name)
                 logger.warning(
                     "the gradient of %s at the embeddings is %.2g of the float term's, so training for it changes little; %s",
-                    *(name, compared[GRADIENT_RATIO + name], remedy),
+                    name,
+                    compared[GRADIENT_RATIO + name],
+                    "leave variant out" if published else "give it a larger weight or another scale",
                 )
         self.latest.update(compared)
         return compared

@@ -365,8 +365,7 @@ class QuantizationAwareLoss(nn.Module):
 
     def _keep_comparison(self, gradients: dict[str, Tensor]) -> None:
         reference = gradients.pop(FLOAT)
-        remedy = "leave variant out" if self.variant else "give it a larger weight or another scale"
-        self._compared = self.gradients.compare(gradients, reference, remedy)
+        self._compared = self.gradients.compare(gradients, reference, published=self.variant is not None)
 
     def _weights_now(self) -> dict[str, float]:
         """Return the weights above 0 at this step; store all weights in the diagnostics."""

@@ -1,1 +1,1 @@
-"""Properties and resources of the machine that jobs run on: CPU features, GPUs, processes, nodes and disk."""
+"""Properties and resources of the machine that jobs run on: CPU features, GPUs and processes."""

@@ -1,1 +1,1 @@
-"""Base models: their origin, safe loading, prompts, positions and similarity; embeddings, likelihoods and translations."""
+"""Base models: their origin, safe loading, prompts, positions and similarity; embedding models and causal language models."""

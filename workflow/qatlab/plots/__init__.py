@@ -1,1 +1,1 @@
-"""Plots of a study, one module per plot, drawn from its tables as SVG and PNG."""
+"""Plots of a study, drawn from its tables as SVG and PNG."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from qatlab.evaluation.outputs import outputs
-from qatlab.evaluation.scores_file import METRICS
+from qatlab.evaluation.scores_file import METRICS_OF_KIND
 from qatlab.statistics import NOT_SEPARABLE, Needed, Verdict, verdicts
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.gathered import BySeed, Figures, Form, mean_cell, paired, per_query, seed_means, statuses
@@ -319,7 +319,7 @@ def withheld(
     """
     figures = {
         name: per_query(runs, results, dict.fromkeys(tasks, name), missing).on_axes(axes)
-        for name in METRICS["reranking"]
+        for name in METRICS_OF_KIND["reranking"]
     }
     varied = list(runs[0].varied)
     rows = [_row(form, task, figures, varied) for task in tasks for form in figures["rank"]]

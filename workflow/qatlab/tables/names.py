@@ -3,7 +3,7 @@
 import hashlib
 import re
 
-from qatlab.metrics import METRICS
+from qatlab.config.evaluate import METRICS
 
 # cost.csv and search.csv hold timings. Every other table is byte-identical between runs on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")

@@ -11,10 +11,10 @@ import pandas as pd
 from huggingface_hub.constants import HF_HUB_OFFLINE
 from pydantic import Field
 
+from qatlab.config.evaluate import metric_and_cutoff
 from qatlab.errors import UserError
 from qatlab.evaluation.task import Kind
 from qatlab.hub import check_commit, commit_of, hub_errors_explained, unreadable_explained, with_retries
-from qatlab.metrics import metric_and_cutoff
 from qatlab.registry import FullLine, Line
 from qatlab.tasks.pairs import as_task
 from qatlab.tasks.task import TASKS, Loaded, MtebSource, Task

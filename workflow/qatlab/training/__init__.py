@@ -1,1 +1,1 @@
-"""Trainers of both model families, with checkpoints, resuming, divergence, distributed processes and cost."""
+"""Training in both model families: the base of their trainers, with checkpoints, resuming, divergence, distributed processes and cost."""

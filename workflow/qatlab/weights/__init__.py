@@ -1,1 +1,1 @@
-"""Weight quantization: fake quantizers in training, conversion with torchao, and the selection of layers by a scheme."""
+"""Weight quantization: fake quantizers in training, and the selection of layers by a scheme."""
