@@ -3,8 +3,6 @@
 import hashlib
 import re
 
-from qatlab.config.evaluate import METRICS
-
 # cost.csv and search.csv hold timings. Every other table is byte-identical between runs on one machine.
 LONG = ("scores.csv", "drift.csv", "cost.csv", "search.csv")
 SIMULATION = "simulated:"
@@ -30,6 +28,10 @@ METRIC_NAMES = {  # labels of all other metrics than those of a ranking
 
 def metric_label(metric: str) -> str:
     """Return the label of a metric: 'ndcg@10' → 'nDCG@10', 'spearman' → "Spearman's ρ"."""
+    from qatlab.config.evaluate import (
+        METRICS,  # which imports pydantic; the rules of the workflow need only the constants above
+    )
+
     name, at, cutoff = metric.partition("@")
     if at and name in METRICS.names():
         return METRICS.get(name).label + at + cutoff
