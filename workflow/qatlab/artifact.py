@@ -9,11 +9,12 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from qatlab.errors import UserError, full
+
+if TYPE_CHECKING:
+    import numpy as np
 
 HASH_DIGITS = 12
 UNITS = ("bytes", "kB", "MB", "GB", "TB")
@@ -215,7 +216,7 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def load_array(path: Path, mapped: bool = False) -> np.ndarray:
+def load_array(path: Path, mapped: bool = False) -> "np.ndarray":
     """Load the array of a .npy file.
 
     Args:
@@ -225,6 +226,8 @@ def load_array(path: Path, mapped: bool = False) -> np.ndarray:
     Raises:
         UserError: if the file holds anything else than an array of numbers.
     """
+    import numpy as np  # the rules of the workflow, which import this module, load no arrays
+
     with pickles_refused(path):
         array: np.ndarray = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
     return array
