@@ -135,6 +135,6 @@ def test_a_second_workflow_on_the_same_results_refuses_in_one_line(undisturbed, 
     second = snakemake(folder, "--cores", "2")
     assert second.returncode != 0
     (line,) = [line for line in second.stdout.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: another workflow is making the same files in this folder; wait for it, or stop it")
+    assert line.startswith("error: another workflow writes the same files in this folder; wait for it, or stop it")
     assert first.wait(ENOUGH) == 0, (folder / "screen.txt").read_text()
     assert tables(folder) == tables(undisturbed)

@@ -273,7 +273,7 @@ def test_their_table_is_written_and_in_the_report(study, python):
     assert run.returncode == 0, run.stdout
     report = (study.folder / "report.html").read_text()
     assert "The best score of each method." in report
-    assert "What a document's bytes buy" in report  # the caption of a table of qatlab
+    assert "Scores by bytes per document" in report  # the caption of a table of qatlab
 
 
 def test_their_configuration_is_validated(study, python):
