@@ -33,7 +33,7 @@ def metric_label(metric: str) -> str:
     )
 
     name, at, cutoff = metric.partition("@")
-    if at and name in METRICS.names():
+    if name in METRICS.names():  # reranking has mrr without a cutoff
         return METRICS.get(name).label + at + cutoff
     return METRIC_NAMES.get(metric, metric)
 
