@@ -351,7 +351,10 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
     [
         ("stages/drift.py", {"drift", "tables", "plots", "models", "index"}),
         ("evaluation/task_metrics.py", {"score", "tables", "plots", "models", "index"}),
-        ("metrics.py", {"score", "drift", "tables", "plots", "models", "index"}),  # drift reads the section that names metrics
+        (
+            "metrics.py",
+            {"score", "drift", "tables", "plots", "models", "index"},
+        ),  # drift reads the section that names metrics
         ("tables/wide.py", {"tables", "plots", "models", "index"}),
         ("plots/drift.py", {"plots"}),
         ("stages/encode.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),

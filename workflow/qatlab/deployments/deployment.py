@@ -139,10 +139,6 @@ class Deployment(Strict, ABC):
         """Return the scheme that simulates the quantization grid of the weights; None if there is none."""
         return None
 
-    def gives_the_models_bits(self) -> bool:
-        """Return whether embeddings are bit for bit those of the trained model in PyTorch, float32, without rotation."""
-        return False
-
     @property
     def rotated(self) -> bool:
         """Return whether embeddings are rotated, so that their axes are not those of the model."""

@@ -121,10 +121,6 @@ class TorchDeployment(Deployment):
         """Return the scheme of the weights."""
         return self.weights
 
-    def gives_the_models_bits(self) -> bool:
-        """Return whether the deployment is the unchanged trained model."""
-        return self == TorchDeployment(backend="torch")
-
     def build(self, inputs: dict[str, Path], target: Path, threads: int | None, label: str) -> "Coverage | None":
         """Write the unchanged model, a rotated one, or one with weights that torchao quantizes.
 
