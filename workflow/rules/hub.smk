@@ -18,7 +18,7 @@ def check_push(study, owner, public):
 
 
 def models_to_push(wildcards):
-    """Input function of the rule push: return the models, or raise WorkflowError before any job if they cannot be uploaded."""
+    """Return the models as input of `push`, or raise WorkflowError before any job if they cannot be uploaded."""
     from qatlab.commands.push import token_from
 
     (study,) = STUDIES
