@@ -79,7 +79,7 @@ def test_one_encoding_is_compared_with_evaluations_that_find_the_same(tiny_model
     from sentence_transformers import SentenceTransformer
 
     defaults = EvaluateConfig()
-    assert (defaults.metrics, defaults.precisions) == (evaluation.METRICS, evaluation.PRECISIONS)
+    assert (defaults.metrics, defaults.precisions) == (evaluation.BENCH_METRICS, evaluation.PRECISIONS)
     monkeypatch.setattr(evaluation, "PACKAGES", ("networkx",))
     rows = {row.name: row for row in evaluation.measure_evaluation(60, 20, 1, str(tiny_model))}
     assert rows["evaluation_grid_time"].bound == 1.10
