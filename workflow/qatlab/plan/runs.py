@@ -25,6 +25,7 @@ from qatlab.plan.artifacts import (
     training_rows,
 )
 from qatlab.registry import Strict, distribution
+from qatlab.sources.source import RowCounts
 from qatlab.study.config import DriftTexts, RunConfig
 from qatlab.study.record import Chain, Evaluation, Part, RunRecord
 from qatlab.tables.names import is_simulation, simulation
@@ -96,8 +97,9 @@ def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Ru
 
 def check_rows(planner: Planner, config: RunConfig) -> None:
     """Raise UserError for training data with too few rows, or too few distinct texts for a batch, if they can be counted already."""
-    counts = planner.origin(training_rows, config.data)
-    if counts is not None:
+    row_counts = planner.origin(training_rows, config.data)
+    if row_counts is not None:
+        counts = RowCounts(*row_counts)  # a bundle has them as a list
         check_count(config.data.name, counts.rows, config.data.rows)
         if family_of(config.model.kind).has_embeddings:
             check_batches(counts.kept, counts.distinct, config.trainer)
