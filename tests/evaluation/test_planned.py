@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.scores_file import METRICS_OF_KIND, planned_scores, read_scores
 from qatlab.families.causal_lm import score as translation
 from qatlab.job import JobDescription
@@ -41,7 +42,8 @@ def test_every_output_and_metric_in_the_same_order(tmp_path):
         JobDescription(label="tried", config=CONFIG), {"encode": encode, "task": task, "training": training}, scored, 1
     )
     written = [{key: row[key] for key in row if key not in FIGURES} for row in read_scores(scored)]
-    planned = [{key: row[key] for key in row if key not in FIGURES} for row in planned_scores(CONFIG, "retrieval")]
+    planned = planned_scores(EvaluateConfig.model_validate(CONFIG), "retrieval")
+    planned = [{key: row[key] for key in row if key not in FIGURES} for row in planned]
     assert planned == written
     assert {row["fitted_on"] for row in written} == {"none", "corpus", "training"}
     assert len(written) > 40
@@ -49,15 +51,14 @@ def test_every_output_and_metric_in_the_same_order(tmp_path):
 
 def test_other_kinds_have_the_metrics_of_their_modules():
     assert tuple(translation.translation_metrics(["a b", "c"], ["a b", "c d"])) == METRICS_OF_KIND["translation"]
-    assert [
-        row["metric"] for row in planned_scores({"metrics": ["ndcg@10"], "precisions": ["int8"]}, "similarity")
-    ] == ["spearman", "pearson"]
+    evaluate = EvaluateConfig(metrics=["ndcg@10"], precisions=["int8"])
+    assert [row["metric"] for row in planned_scores(evaluate, "similarity")] == ["spearman", "pearson"]
 
 
 @pytest.mark.parametrize(
     ("kind", "metrics"), [("translation", ["chrf", "bleu"]), ("language_modelling", ["bits_per_byte"])]
 )
 def test_texts_have_one_output(kind, metrics):
-    rows = planned_scores({}, kind)
+    rows = planned_scores(None, kind)
     assert [row["metric"] for row in rows] == metrics
     assert {row["doc_precision"] for row in rows} == {"text"}
