@@ -14,9 +14,9 @@ from conftest import needs_optimum
 from qatlab.deployments.backends.onnx_export import export
 from qatlab.deployments.backends.onnx_quantized import quantize_dynamically
 from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
+from qatlab.deployments.deployment import shared_names
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.errors import UserError
-from qatlab.stages.models import shared_names
 
 
 @pytest.fixture(scope="module")

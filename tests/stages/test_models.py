@@ -10,12 +10,12 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import quantize_embeddings
 
+from qatlab.deployments.deployment import shared_names
 from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment, StaticQuantization
 from qatlab.job import JobDescription
 from qatlab.quantization import Range
 from qatlab.quantization import quantize_embeddings as our_codes
 from qatlab.stages import deploy, models, train
-from qatlab.stages.models import shared_names
 from qatlab.tables import wide
 from records import a_run, a_study
 

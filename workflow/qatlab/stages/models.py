@@ -1,6 +1,5 @@
 """Stage models: each trained model of a study in a folder to share, with its ONNX files and its card."""
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -8,7 +7,7 @@ import pandas as pd
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
 from qatlab.cards.study_card import Shipped, study_card
 from qatlab.cards.training_card import FILE, known_data, known_model
-from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
+from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, shared_names
 from qatlab.deployments.onnx import ONNX_FILE
 from qatlab.families.parts import part_of
 from qatlab.job import JobDescription
@@ -69,14 +68,3 @@ def _place(source: Path, target: Path) -> None:
         place = target if file == source else target.with_name(file.name)
         if not place.exists():  # two names of one deployment share the files
             link_or_copy(file, place)
-
-
-def shared_names(deployments: Mapping[str, Deployment]) -> dict[str, str]:
-    """Return the names of the files in the common folder, by deployment; deployments without such a file are left out."""
-    names: dict[str, str] = {}
-    for name, config in deployments.items():
-        others = {other: (deployments[other], file) for other, file in names.items()}
-        file = config.shared_file(name, others)
-        if file is not None:
-            names[name] = file
-    return names
