@@ -72,7 +72,7 @@ class Conclusion(Strict):
         reference_value: its value.
         sentences: what quantization costs, whether a recipe wins it back, and the recommendation.
         offers: one offer per grade; empty if nothing can be recommended.
-        undecided: what cannot be told, and what it would take; None if everything could.
+        undecided: what the results cannot decide, and what it would take; None if nothing is open.
         complete: whether all runs of the study have results.
     """
 

@@ -62,8 +62,17 @@ def loading(study: StudyRecord, run: RunRecord, entry: Evaluation, output: Outpu
         code, encode_documents = _encoder(config, deployed, results)
         code.add(_on_axes(study.evaluate, entry, output, encode_documents, results))
         code.add(_codes(study.evaluate, output, deployed, _is_cosine(study.evaluate, results / entry.encode)))
-    imports = sorted(set(code.imports), key=lambda line: (line.startswith("from"), line))  # whole modules first
-    return "\n".join([*imports, "", *code.lines])
+    return "\n".join([*_sorted_imports(code.imports), "", *code.lines])
+
+
+def _sorted_imports(imports: list[str]) -> list[str]:
+    """Return each import once: whole modules first, and one line for the names of a module."""
+    whole = sorted({line for line in imports if not line.startswith("from")})
+    names: dict[str, set[str]] = {}
+    for line in set(imports) - set(whole):
+        module, _, name = line.partition(" import ")
+        names.setdefault(module, set()).update(name.split(", "))
+    return [*whole, *(f"{module} import {', '.join(sorted(names[module]))}" for module in sorted(names))]
 
 
 def session_lines(folder: str, file: str, note: str = "", options: str = "") -> list[str]:
@@ -83,7 +92,7 @@ def session_lines(folder: str, file: str, note: str = "", options: str = "") -> 
 
 
 def _encoder(config: Deployment, deployed: str, results: Path) -> tuple[Code, Callable[[str], str]]:
-    """Return code whose `stored` and `asked` are float embeddings of documents and queries.
+    """Return code whose `document_vectors` and `query_vectors` are float embeddings of documents and queries.
 
     The function that is returned beside it makes, of an expression for texts, the expression for their embeddings as documents.
     """
@@ -92,22 +101,22 @@ def _encoder(config: Deployment, deployed: str, results: Path) -> tuple[Code, Ca
         lines = [
             TEXTS,
             f'model = SentenceTransformer("{folder}", model_kwargs={{"dtype": "{config.dtype}"}})',
-            "stored, asked = model.encode_document(documents), model.encode_query(queries)",
+            "document_vectors, query_vectors = model.encode_document(documents), model.encode_query(queries)",
         ]
         code = Code(["from sentence_transformers import SentenceTransformer"], lines)
         return code, lambda texts: f"model.encode_document({texts})"
     query, document = (prompt_for(results / deployed / "model", table) for table in ("queries", "documents"))
     if isinstance(config, OnnxDeployment):
-        stored = f"stored, asked = encode(documents, {document!r}), encode(queries, {query!r})"
+        vectors = f"document_vectors, query_vectors = encode(documents, {document!r}), encode(queries, {query!r})"
         code = Code(
             ["import onnxruntime", "from transformers import AutoTokenizer"],
-            [TEXTS, *_onnx_lines(config, folder, results / deployed / "model"), "", stored],
+            [TEXTS, *_onnx_lines(config, folder, results / deployed / "model"), "", vectors],
         )
         return code, lambda texts: f"encode({texts}, {document!r})"
-    stored = f"stored, asked = encoder.encode(documents, 32, {document!r}), encoder.encode(queries, 32, {query!r})"
+    vectors = f"document_vectors, query_vectors = encoder.encode(documents, 32, {document!r}), encoder.encode(queries, 32, {query!r})"
     code = Code(
         ["from qatlab.deployments.deployment import DEPLOYMENTS", *READ_CONFIG],
-        [TEXTS, *_config_lines(deployed), 'encoder = deployment.encoder(folder / "model", threads=None)', stored],
+        [TEXTS, *_config_lines(deployed), 'encoder = deployment.encoder(folder / "model", threads=None)', vectors],
     )
     return code, lambda texts: f"encoder.encode({texts}, 32, {document!r})"
 
@@ -183,8 +192,8 @@ def _causal_lm(config: Deployment, deployed: str, prompt: str) -> Code:
 def _on_axes(
     config: EvaluateConfig, entry: Evaluation, output: OutputColumns, encode: Callable[[str], str], results: Path
 ) -> Code:
-    """Return code that places `stored` and `asked` on the output's axes, and `fitted_on` if training documents are needed."""
-    code, sides = Code([], []), ["stored", "asked"]
+    """Return code that places `document_vectors` and `query_vectors` on the output's axes, and `fitted_on` if training documents are needed."""
+    code, sides = Code([], []), ["document_vectors", "query_vectors"]
     rotation = next(axes for axes in (*config.rotations, *config.bit_axes) if axes.label == output["rotation"])
     unit = _is_cosine(config, results / entry.encode)
     if unit:
@@ -217,8 +226,8 @@ def _assigned(names: list[str], pattern: str) -> str:
 
 def _fit(rotation: RotationConfig) -> str:
     """Return the expression that fits a rotation."""
-    source = "fitted_on" if rotation.fitted_on == "training" else "stored"
-    bits = rotation.bits or (f"round({rotation.factor:g} * stored.shape[1])" if rotation.factor else None)
+    source = "fitted_on" if rotation.fitted_on == "training" else "document_vectors"
+    bits = rotation.bits or (f"round({rotation.factor:g} * document_vectors.shape[1])" if rotation.factor else None)
     options = [
         *([f"bits={bits}"] if bits else []),
         *([f'center="{rotation.center}"'] if rotation.center else []),
@@ -231,22 +240,22 @@ def _codes(config: EvaluateConfig, output: OutputColumns, deployed: str, unit: b
     """Return code that quantizes embeddings on their axes, and that searches them if an index of faiss holds them."""
     query, document, scoring = output["query_precision"], output["doc_precision"], output["scoring"]
     copies = [step.partition(" of ")[0] for step in output["rescoring"].split(", ") if step != "none"]
-    stored = [] if scoring in ONLY_IN_INDEX else [document, query]
+    sides = [] if scoring in ONLY_IN_INDEX else [document, query]
     code = Code([], [])
-    for precision in dict.fromkeys([*stored, *copies]):
+    for precision in dict.fromkeys([*sides, *copies]):
         if precision in RANGED:
             code.add(_range(config, precision, output["ranges"], deployed))
-    if stored:
-        code.add(_quantized("codes", "stored", document))
-        code.add(_quantized("query_codes", "asked", query))
+    if sides:
+        code.add(_quantized("codes", "document_vectors", document))
+        code.add(_quantized("query_codes", "query_vectors", query))
     index = next(index for index in config.index if index.label == output["index"])
     if scoring in ONLY_IN_INDEX:
         setting = "seed=0" if scoring == "rabitq" else f'precision="{document}"'
-        code.add(_searched(ONLY_IN_INDEX[scoring], "asked", "stored", setting))
+        code.add(_searched(ONLY_IN_INDEX[scoring], "query_vectors", "document_vectors", setting))
     elif index.kind != "flat":
         code.add(_near(index, output, unit))
-    for precision in copies:  # of the best documents, with float32 queries
-        code.add(_quantized(f"{precision}_copies", "stored", precision))
+    for precision in copies:  # with which float32 queries compare the best documents again
+        code.add(_quantized(f"{precision}_copies", "document_vectors", precision))
     return code
 
 
@@ -262,7 +271,7 @@ def _ranges_argument(precision: str) -> str:
 
 
 def _range(config: EvaluateConfig, precision: str, fitted: str, deployed: str) -> Code:
-    name, source = f"ranges_{precision}", "fitted_on" if fitted == "training" else "stored"
+    name, source = f"ranges_{precision}", "fitted_on" if fitted == "training" else "document_vectors"
     if fitted == "model":
         path = f"{ROOT}/{deployed}/model/{RANGES}/{precision}.npz"
         loaded = f'{name} = Range.load(Path("{path}"))'
@@ -295,7 +304,7 @@ def _near(index: IndexConfig, output: OutputColumns, unit: bool) -> Code:
 def _decoded(codes: str, values: str, precision: str, unit: bool) -> Code:
     if precision == "float32":
         return Code([], [f"{values} = {codes}"])
-    arguments = f'{codes}, "{precision}"{_ranges_argument(precision)}, dim=stored.shape[1]'
+    arguments = f'{codes}, "{precision}"{_ranges_argument(precision)}, dim=document_vectors.shape[1]'
     decoded = f"dequantize_embeddings({arguments})"
     line = f"{values} = unit({decoded})" if unit and precision in COARSE else f"{values} = {decoded}"
     return Code(["from qatlab.quantization import dequantize_embeddings"], [line])

@@ -1,6 +1,6 @@
 """What to ship: the conclusion of a study in sentences, its offers in three grades, and their table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ def conclude(gathered: "Gathered") -> Conclusion:
     study, reference = gathered.study, best_float(gathered)
     incomplete = missing.incomplete_runs(gathered.runs, gathered.missing)
     gaps = (
-        [f"Results are missing ({missing.in_words(incomplete)}); what is said here is of the others."]
+        [f"Results are missing ({missing.in_words(incomplete)}); the conclusion is about the others."]
         if incomplete
         else []
     )
@@ -56,7 +56,7 @@ def conclude(gathered: "Gathered") -> Conclusion:
         reference=in_words(reference),
         reference_value=value,
         sentences=(*findings(gathered, reference, shipped), _recommended(gathered, balanced, reference, value)),
-        offers=tuple(_offer(gathered, grade, variant, reference, value) for grade, variant in chosen.items()),
+        offers=tuple(_offers(gathered, chosen, value)),
         undecided=" ".join([*doubts, *gaps]) or None,
         complete=not incomplete,
     )
@@ -70,12 +70,19 @@ def _chosen(shipped: Sequence[Variant], most: float, lower_is_better: bool) -> d
     return {grade: variant for grade, variant in offers.items() if variant is not None}
 
 
-def _offer(gathered: "Gathered", grade: Grade, variant: Variant, reference: Form, value: float) -> Offer:
-    form, figures = variant.form, gathered.on_all_axes
+def _offers(gathered: "Gathered", chosen: Mapping[Grade, Variant], value: float) -> Iterator[Offer]:
+    # Corrected as if all other comparisons had p-values of 1, so that a verdict is not due to the number of variants.
+    forms = {variant.form: variant.differences for variant in chosen.values()}
+    judged = verdicts(list(forms.values()), gathered.lower_is_better, len(complete_forms(gathered)))
+    words = dict(zip(forms, (verdict.word for verdict in judged), strict=True))
+    for grade, variant in chosen.items():
+        yield _offer(gathered, grade, variant, words[variant.form], value)
+
+
+def _offer(gathered: "Gathered", grade: Grade, variant: Variant, verdict: str, value: float) -> Offer:
+    form, output = variant.form, gathered.on_all_axes.outputs[variant.form]
     run = runs_of(gathered.runs, form)[0]
     entry = next(entry for entry in run.evaluations if entry.deploy == form.deploy and entry.score is not None)
-    # Corrected as if all other comparisons had p-values of 1 and this one the least, which is Holm's first step.
-    (verdict,) = verdicts([variant.differences], gathered.lower_is_better, len(complete_forms(gathered)))
     return Offer(
         grade=grade,
         run=run.name,
@@ -84,7 +91,7 @@ def _offer(gathered: "Gathered", grade: Grade, variant: Variant, reference: Form
         deploy=form.deploy,
         rotation=form.rotation,
         output=form.output,
-        scoring=figures.outputs[form]["scoring"],
+        scoring=output["scoring"],
         doc_bytes=variant.doc_bytes,
         model_bytes=variant.model_bytes,
         texts_per_second=variant.texts_per_second,
@@ -94,12 +101,12 @@ def _offer(gathered: "Gathered", grade: Grade, variant: Variant, reference: Form
         high=variant.high,
         relative=variant.loss / value,
         relative_high=variant.high / value,
-        verdict=NOT_SEPARABLE if form == reference else verdict.word,
-        load=loading(gathered.study, run, entry, figures.outputs[form], gathered.results),
+        verdict=verdict,
+        load=loading(gathered.study, run, entry, output, gathered.results),
     )
 
 
-# The sentences of the conclusion, in plain English with figures and intervals.
+# The sentences of the conclusion, in plain English with numbers and intervals.
 #
 # What quantization costs and whether a recipe wins it back are comparisons of the tables against_float and against_baseline, with
 # their intervals and verdicts.
@@ -108,7 +115,7 @@ def _offer(gathered: "Gathered", grade: Grade, variant: Variant, reference: Form
 def findings(gathered: "Gathered", reference: Form, shipped: Sequence[Variant]) -> tuple[str, str]:
     """Return what quantization costs the baseline, and whether a recipe wins it back.
 
-    Each is said of the baseline's embeddings at the fewest bytes per document, and of its smallest file with quantized weights.
+    Each sentence is about the baseline's embeddings at the fewest bytes per document, and about its smallest file with quantized weights.
 
     Args:
         gathered: the results of the study.
@@ -138,7 +145,7 @@ def _quantized(study: StudyRecord, subject: Form, shipped: Sequence[Variant]) ->
     own = {form: variant for form, variant in own.items() if form.rotation == "none"}
     forms: dict[Form, tuple[str, str]] = {}
     stored = [form for form in own if form.deploy == subject.deploy and form.output != subject.output]
-    if stored:  # of equal bytes, embeddings of one precision come before pairs of precisions
+    if stored:  # where bytes are equal, embeddings of one precision come before pairs of precisions
         form = min(stored, key=lambda form: (own[form].doc_bytes, "×" in form.output))
         size = f"{own[form].doc_bytes:,} of {own[subject].doc_bytes:,} bytes per document"
         forms[form] = (f"storing embeddings of {_method(form)} as {form.output} ({size})", f"at {form.output}")
@@ -157,15 +164,14 @@ def _megabytes(part: int | None, whole: int | None) -> str:
 
 def _cost(verdict: Verdict, value: float, gathered: "Gathered") -> str:
     """Return what a quantized variant costs: "costs 0.0432 nDCG@10 (95 % interval 0.0328 to 0.0539), 5.3 % of float's 0.8183"."""
+    if verdict.word == NOT_SEPARABLE:
+        return f"changes {gathered.label} by {_signed(verdict)}, not separable from 0"
     sign = 1 if gathered.lower_is_better else -1
     loss, (low, high) = sign * verdict.difference, sorted((sign * verdict.low, sign * verdict.high))
-    separable = verdict.word != NOT_SEPARABLE
-    if separable and loss < 0:
-        return f"gains {-loss:.4f} {gathered.label} ({interval_in_words(-high, -low)}) over float's {value:.4f}"
-    cost = f"costs {_number(loss)} {gathered.label} ({interval_in_words(low, high)})"
-    if not separable:
-        return f"{cost}, not separable from nothing"
-    return cost + (f", {100 * loss / value:.2g} % of float's {value:.4f}" if value > 0 else "")
+    if loss < 0:
+        return f"improves {gathered.label} by {-loss:.4f} ({interval_in_words(-high, -low)}) over float's {value:.4f}"
+    share = f", {100 * loss / value:.2g} % of float's {value:.4f}" if value > 0 else ""
+    return f"costs {loss:.4f} {gathered.label} ({interval_in_words(low, high)}){share}"
 
 
 def _won_back(gathered: "Gathered", subject: Form, quantized: Mapping[Form, str]) -> str:
@@ -211,8 +217,8 @@ def _best_recipe(of_recipes: Mapping[str, Verdict], where: str, baseline: str, l
 def _without_float(study: StudyRecord) -> tuple[str, str, str]:
     plain = f"float results of `{study.float_deployment}`"
     return (
-        f"What quantization costs cannot be told: the study has no complete {plain}.",
-        "Nor can it be told whether a recipe wins it back.",
+        f"What quantization costs is unknown: the study has no complete {plain}.",
+        "Whether a recipe wins it back is unknown, too.",
         "Nothing is recommended; run what has failed, or add float32 to evaluate.precisions and none to evaluate.rotations.",
     )
 
@@ -221,7 +227,7 @@ def _recommended(gathered: "Gathered", offer: Variant | None, reference: Form, v
     """Return the recommendation: the balanced offer, or that nothing smaller than the best float result qualifies."""
     within = f"the study's budget of {percent_in_words(gathered.study.budget)}"
     if offer is None:
-        return f"Nothing is recommended: the best float result is {value:.4f}, of which no share can be taken."
+        return f"Nothing is recommended: the best float result is {_number(value)}, of which no share can be taken."
     form = offer.form
     sizes = [
         *([f"{offer.doc_bytes:,} bytes per document"] if offer.doc_bytes else []),
@@ -231,14 +237,15 @@ def _recommended(gathered: "Gathered", offer: Variant | None, reference: Form, v
     ship = f"{in_words(form)} ({', '.join(sizes)})"
     if form == reference:
         return f"Ship {ship}: nothing smaller is shown to stay within {within} of its {gathered.label} of {value:.4f}."
-    return (
-        f"Ship {ship}: its {gathered.label} of {offer.value:.4f} is {_number(offer.loss)} worse than the best float result's "
-        f"{value:.4f} (simultaneous {interval_in_words(offer.low, offer.high)}), which is within {within}."
+    compared = (
+        f"{abs(offer.loss):.4f} {'worse' if offer.loss >= 0 else 'better'} than the best float result's {value:.4f}"
     )
+    interval = f"simultaneous {interval_in_words(offer.low, offer.high)}"
+    return f"Ship {ship}: its {gathered.label} of {offer.value:.4f} is {compared}; its loss ({interval}) is within {within}."
 
 
 def _undecided(gathered: "Gathered", shipped: Sequence[Variant], offer: Variant | None, value: float) -> list[str]:
-    """Return what cannot be told: the smallest variant whose loss is within the budget, but not its interval, and what it takes."""
+    """Return what is undecided: the smallest variant whose loss is within the budget, but not its interval, and what it takes."""
     if offer is None:
         return []
     most = gathered.study.budget * value
@@ -247,14 +254,15 @@ def _undecided(gathered: "Gathered", shipped: Sequence[Variant], offer: Variant 
         return []
     variant = min(doubtful, key=lambda variant: (_size(variant), variant.loss))
     sign = 1 if gathered.lower_is_better else -1
-    claim = f"Whether {in_words(variant.form)}{_bytes(variant)} loses at most {percent_in_words(gathered.study.budget)} cannot be told"
+    loss = f"the loss of {in_words(variant.form)}{_bytes(variant)}"
+    claim = f"Whether {loss} is at most {percent_in_words(gathered.study.budget)} is undecided"
     if np.isnan(variant.high):
         return [f"{claim}: one query and one seed have no interval."]
     takes = needed([sign * task - most for task in variant.differences])
     interval = f"{percent_in_words(variant.low / value)} to {percent_in_words(variant.high / value)}"
     return [
-        f"{claim}: it loses {percent_in_words(variant.loss / value)} (simultaneous 95 % interval {interval}); "
-        f"a comparison of it alone would take {would_take(takes)}."
+        f"{claim}: it is {percent_in_words(variant.loss / value)} (simultaneous 95 % interval {interval}); "
+        f"a comparison of this variant alone would take {would_take(takes)}."
     ]
 
 
