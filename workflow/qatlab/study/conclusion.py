@@ -110,7 +110,7 @@ def terminal_lines(study: Path, width: int | None = None) -> list[str]:
     for sentence in sentences:
         # Names and paths are not broken at hyphens, so that they can be copied.
         lines += textwrap.wrap(
-            sentence, max(across, 2 * len(INDENT)), initial_indent=INDENT, subsequent_indent=INDENT,
+            sentence, max(across, 3 * len(INDENT)), initial_indent=INDENT, subsequent_indent=2 * INDENT,
             break_on_hyphens=False, break_long_words=False,
         )  # fmt: skip
     return [*lines, f"{INDENT}{page if page.exists() else study / TABLE}"]

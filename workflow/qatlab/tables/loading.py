@@ -192,7 +192,7 @@ def _causal_lm(config: Deployment, deployed: str, prompt: str) -> Code:
 def _on_axes(
     config: EvaluateConfig, entry: Evaluation, output: OutputColumns, encode: Callable[[str], str], results: Path
 ) -> Code:
-    """Return code that places `document_vectors` and `query_vectors` on the output's axes, and `fitted_on` if training documents are needed."""
+    """Return code that places both embeddings on the axes of the output, and `fitted_on` where training documents are needed."""
     code, sides = Code([], []), ["document_vectors", "query_vectors"]
     rotation = next(axes for axes in (*config.rotations, *config.bit_axes) if axes.label == output["rotation"])
     unit = _is_cosine(config, results / entry.encode)
