@@ -181,7 +181,8 @@ onerror:
 onsuccess:
     from qatlab.study.conclusion import terminal_lines
 
-    requested = outputs_of(workflow.dag.jobs)  # without the tables, if single artifacts are
+    # Where only single artifacts are requested, an earlier conclusion is not shown.
+    requested = outputs_of(workflow.dag.jobs)
     for study in STUDIES:
         if f"studies/{study.study}/conclusion.json" in requested:
             logger.info("\n".join(terminal_lines(Path(study_path(study)))))
