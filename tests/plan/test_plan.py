@@ -339,3 +339,16 @@ def test_what_an_onnx_file_is_made_into_is_made_from_one_export():
     floats = [roles["float"] for roles in inputs.values() if "float" in roles]
     assert len(floats) == 4
     assert len(set(floats)) == 1
+
+
+def test_the_record_has_the_budget_and_the_deployments_with_quantized_weights():
+    record = plan("deploy=[torch_fp32,onnx_int8,torchao:int8]").record()
+    assert (record.budget, record.quantized) == (0.01, ("onnx_int8", "torchao:int8"))
+    assert plan("++study.budget=0.02").record().budget == 0.02
+    assert record.views[0] == "recommendation"
+
+
+@pytest.mark.parametrize("budget", ["0", "1", "-0.1", "little"])
+def test_a_budget_is_a_share(budget):
+    with pytest.raises(UserError, match=r"study\.budget"):
+        plan(f"++study.budget={budget}")

@@ -19,7 +19,9 @@ from failing import check_nothing_is_blank, read, shown_without
 from hub_server import serve
 from hub_uploads import READER, WRITER, UploadHub
 from planted import PLANTED, files_with_secrets
+from qatlab.commands.gate import main as gate
 from qatlab.plan.plan import load_study
+from qatlab.study.conclusion import read_conclusion, terminal_lines
 
 STUDY = """
 # @package _global_
@@ -228,6 +230,33 @@ def test_the_training_log_follows_the_schedule_and_shows_live_quantizers(finishe
     assert log["weight_binary"].tolist() == pytest.approx([0.5 * min(1, step / (0.9 * 5)) for step in range(5)])
     assert log["changed_binary"].iloc[1:].eq(1).all()
     assert log["changed_int8"].iloc[1:].gt(0.9).all()
+
+
+def test_the_screen_ends_with_the_conclusion(finished):
+    folder = finished.tables().parent
+    conclusion = read_conclusion(folder)
+    block = "\n".join(terminal_lines(folder)).replace(str(folder), "results/studies/tiny")
+    screen = re.sub(r"Elapsed time: \S+\s*$", "", finished.screen)
+    assert " ".join(screen.split()).endswith(" ".join(block.split()))
+    assert conclusion.complete
+    assert [offer.grade for offer in conclusion.offers] == ["safest", "balanced", "smallest"]
+
+
+def test_the_code_of_every_offer_runs_where_the_results_are(finished, monkeypatch):
+    monkeypatch.chdir(finished.folder)
+    for offer in read_conclusion(finished.tables().parent).offers:
+        names: dict[str, object] = {}
+        exec(offer.load, names)
+        assert names["codes"][0].nbytes == offer.doc_bytes
+
+
+def test_the_gate_judges_the_finished_study(finished, monkeypatch, capsys):
+    monkeypatch.chdir(finished.folder)
+    assert gate(["tiny", "--deploy", "onnx_int8", "--precision", "binary", "--max-loss", "100"]) == 0
+    assert gate(
+        ["tiny", "--precision", "float32", "--method", "untrained", "--max-loss", "0", "--confidence", "99%"]
+    ) in (0, 1, 3)
+    assert capsys.readouterr().out.count("\n") == 2
 
 
 def test_runs_csv_names_artifacts_that_exist(finished):

@@ -43,6 +43,7 @@ COMMANDS = {  # by name: the function that runs it, and what it does
     "plan": ("qatlab.commands.plan:main", "show a study's runs and artifacts, or write their configurations"),
     "schema": ("qatlab.commands.plan:print_schema", "print the JSON Schema of the configuration"),
     "schemes": ("qatlab.commands.plan:print_schemes", "list the schemes of weights"),
+    "gate": ("qatlab.commands.gate:main", "tell by an exit code whether what is shipped loses too much"),
     "bench": ("qatlab.bench.run:main", "measure time and memory against references"),
     "push": ("qatlab.commands.push:main", "upload a study's models to the hub"),
     "audit": (

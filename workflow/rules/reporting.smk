@@ -13,6 +13,7 @@ for STUDY in STUDIES:
         output:
             runs=f"{study_path(STUDY)}/runs.csv",
             about=f"{study_path(STUDY)}/study.json",
+            conclusion=f"{study_path(STUDY)}/conclusion.json",
             complete=touch(completeness_mark(STUDY)),
             long=[
                 report(

@@ -88,6 +88,7 @@ def study_tables(study):
         completeness_mark(study),
         f"{folder}/runs.csv",
         f"{folder}/study.json",
+        f"{folder}/conclusion.json",
         *(f"{folder}/tables/{name}" for name in LONG),
         *(f"{folder}/tables/{name}.{form}" for name in study.views for form in FORMS),
     ]
@@ -175,3 +176,13 @@ onerror:
     failed = outputs_of(workflow.scheduler.failed)
     for plan in PLANS:
         show_finished_runs(plan, unfinished, failed)
+
+
+onsuccess:
+    from qatlab.study.conclusion import terminal_lines
+
+    # Where only single artifacts are requested, an earlier conclusion is not shown.
+    requested = outputs_of(workflow.dag.jobs)
+    for study in STUDIES:
+        if f"studies/{study.study}/conclusion.json" in requested:
+            logger.info("\n".join(terminal_lines(Path(study_path(study)))))

@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard
 from qatlab.cards.training_card import with_front_matter
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.labels import in_code, in_csv, in_markdown, main_label, markdown_table, on_axes, output_label
+from qatlab.tables.loading import session_lines
 from qatlab.tables.names import TEXT, metric_label
 from qatlab.tables.wide import MEAN
 
@@ -138,9 +139,7 @@ def _loading(files: list[str]) -> str:
         "import onnxruntime",
         "from transformers import AutoTokenizer",
         "",
-        'tokenizer = AutoTokenizer.from_pretrained(".")  # "." is this folder',
-        f'session = onnxruntime.InferenceSession("{name}", providers=["CPUExecutionProvider"])',
-        "names = {entry.name for entry in session.get_inputs()}",
+        *session_lines('"."', f'"{name}"', '  # "." is this folder'),
         'texts = ["a text, after its prompt if the model has one"]',
         'tokens = tokenizer(texts, padding=True, truncation=True, return_tensors="np")',
         "inputs = {key: values for key, values in tokens.items() if key in names}",

@@ -98,6 +98,8 @@ class Plan:
             stands_for=self.published.stands_for if self.published is not None else None,
             float_deployment=float_deployment(first),
             deployments=tuple(first.config.deploy),
+            quantized=tuple(name for name, config in first.config.deploy.items() if config.quantized),
+            budget=first.config.study.budget,
             tables=tuple(first.config.study.tables),
             plots=tuple(first.config.study.plots),
             evaluate=first.config.evaluate if first.family.has_embeddings else None,

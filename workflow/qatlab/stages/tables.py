@@ -4,18 +4,20 @@ from pathlib import Path
 
 from qatlab.artifact import write_json
 from qatlab.job import JobDescription
+from qatlab.study.conclusion import FILE
 from qatlab.study.record import StudyRecord, StudySummary
 from qatlab.tables import long, wide
 from qatlab.tables.gathered import Gathered
 from qatlab.tables.labels import write_csv
 from qatlab.tables.missing import in_words, incomplete_runs, read_missing
+from qatlab.tables.recommendation import conclude
 from qatlab.tables.table import tables_of
 
 FLOATS = "%.6f"
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
-    """Write runs.csv, study.json and tables/ with scores, drift, cost and search as .csv, and summary tables as .csv, .md and .tex.
+    """Write runs.csv, study.json, conclusion.json and tables/: scores, drift, cost and search, and summary tables in three formats.
 
     The input `missing` (see `qatlab.plan.plan`) lists missing artifacts, which tables show as failed or not run.
     """
@@ -38,6 +40,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
         incomplete=tuple(incomplete),
     )
     write_json(output / "study.json", summary.model_dump(mode="json"))
+    write_json(output / FILE, conclude(gathered).model_dump(mode="json"))
     suffix = f" – {in_words(incomplete)}" if incomplete else ""
     for name, table in tables_of(study).items():
         wide.write_all_forms(table.rows(gathered), folder, name, table.title(gathered) + suffix)

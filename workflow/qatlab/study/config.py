@@ -14,7 +14,7 @@ from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.quantization.precisions import RANGED, sides
 from qatlab.registry import LONGEST_NAME, FullLine, Line, Name, Strict, VariantName, column_name
 from qatlab.sources.source import SOURCES, Source
-from qatlab.study.record import AnswerConfig
+from qatlab.study.record import BUDGET, AnswerConfig
 from qatlab.tasks.task import TASKS, Task
 from qatlab.text_sets import TEXT_SETS, TextSet
 
@@ -96,6 +96,15 @@ class StudyConfig(Strict):
     question: Annotated[
         Line | None, Field(description="Question that the study answers, shown in results/studies/index.md.")
     ] = None
+    budget: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="Largest loss of what the study recommends to ship, as a share of the best float result: 0.01 is 1 %. The "
+            "upper end of the loss's interval counts.",
+        ),
+    ] = BUDGET
     answers: Annotated[list[AnswerConfig], Field(description="Comparisons that answer the question.")] = []
     published: Annotated[
         str | None,

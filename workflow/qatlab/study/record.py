@@ -13,6 +13,7 @@ from qatlab.evaluation.task import Kind
 from qatlab.registry import Line, Strict, VariantName
 
 VERSION: Literal[1] = 1
+BUDGET = 0.01  # largest loss of what a study recommends, as a share of the best float result
 
 
 class AnswerConfig(Strict):
@@ -165,6 +166,8 @@ class StudyRecord(Strict):
         stands_for: names in the study's file by the name at this scale, by matrix key, `task`, `texts` and `deploy`; None where
             tables show no published results.
         float_deployment: the deployment with float embeddings from which losses of quality are computed.
+        quantized: the deployments whose files hold quantized weights.
+        budget: largest loss of what the study recommends, as a share of the best float result.
         tables, plots: names of those of installed packages that the study requests.
         evaluate: how embeddings are scored; None for models without embeddings.
         views: names of the study's wide tables; empty until they are determined from the rest of the record.
@@ -185,6 +188,8 @@ class StudyRecord(Strict):
     stands_for: dict[str, dict[str, object]] | None = None
     float_deployment: str
     deployments: tuple[str, ...]
+    quantized: tuple[str, ...] = ()
+    budget: float = BUDGET
     tables: tuple[str, ...] = ()
     plots: tuple[str, ...] = ()
     evaluate: EvaluateConfig | None

@@ -38,8 +38,13 @@ def against_baseline(
         varied: columns of the matrix besides method and seed.
         lower_is_better: whether lower values of the metric are better.
     """
+    return _table(query_scores, pairs_with_baseline(query_scores, baseline), varied, lower_is_better)
+
+
+def pairs_with_baseline(query_scores: Mapping[Form, BySeed], baseline: str) -> list[Pair]:
+    """Return each variant of another method with the baseline's in the same deployment and output."""
     pairs = [(form, form._replace(method=baseline)) for form in query_scores if form.method != baseline]
-    return _table(query_scores, [pair for pair in pairs if pair[1] in query_scores], varied, lower_is_better)
+    return [(a, b) for a, b in pairs if b in query_scores and paired(query_scores[a], query_scores[b])]
 
 
 def against_float(
@@ -53,10 +58,15 @@ def against_float(
         varied: columns of the matrix besides method and seed.
         lower_is_better: whether lower values of the metric are better.
     """
-    plain = [form for form in query_scores if _is_float(form, reference)]
+    return _table(query_scores, pairs_with_float(query_scores, reference), varied, lower_is_better)
+
+
+def pairs_with_float(query_scores: Mapping[Form, BySeed], reference: str) -> list[Pair]:
+    """Return each variant with the same model's float results in the deployment `reference`, except these results themselves."""
+    plain = [form for form in query_scores if is_float(form, reference)]
     floats = {(form.method, form.varied): form for form in plain}
     pairs = [(form, floats.get((form.method, form.varied))) for form in query_scores if form not in plain]
-    return _table(query_scores, [(form, other) for form, other in pairs if other is not None], varied, lower_is_better)
+    return [(a, b) for a, b in pairs if b is not None and paired(query_scores[a], query_scores[b])]
 
 
 def judged(
@@ -73,16 +83,38 @@ def judged(
         One row per pair: the difference, its interval, p-value and verdict, and the queries or seeds that a verdict would take.
         If either side lacks a seed, the cells are `failed` or `not run`: the other seeds are not tested alone.
     """
-    pair_statuses = [worst([*statuses(query_scores, a), *statuses(query_scores, b)]) for a, b in pairs]
-    complete = [pair for pair, status in zip(pairs, pair_statuses, strict=True) if status == OK]
-    tested = iter(
-        verdicts([paired(query_scores[a], query_scores[b]) for a, b in complete], lower_is_better, len(pairs))
-    )
     rows = [
-        _cells(next(tested)) if status == OK else _cells_without(query_scores, pair, status)
-        for pair, status in zip(pairs, pair_statuses, strict=True)
+        _cells(verdict) if verdict is not None else _cells_without(query_scores, pair, _status(query_scores, pair))
+        for pair, verdict in zip(pairs, tested(query_scores, pairs, lower_is_better), strict=True)
     ]
     return pd.DataFrame(rows)
+
+
+def tested(
+    query_scores: Mapping[Any, BySeed], pairs: Sequence[tuple[Any, Any]], lower_is_better: bool = False
+) -> list[Verdict | None]:
+    """Return the verdict on the difference of each pair, with p-values corrected for all pairs; None where a side lacks a seed.
+
+    Verdicts on results of the type `Figures` are kept with them, because several views show the same ones.
+
+    Args:
+        query_scores: one metric for each query, by variant.
+        pairs: keys of `query_scores`; the second is subtracted from the first.
+        lower_is_better: whether lower values of the metric are better.
+    """
+    known = query_scores.verdicts if isinstance(query_scores, Figures) else {}
+    key = (tuple(pairs), lower_is_better)
+    if key not in known:
+        is_complete = [_status(query_scores, pair) == OK for pair in pairs]
+        complete = [pair for pair, whole in zip(pairs, is_complete, strict=True) if whole]
+        differences = [paired(query_scores[a], query_scores[b]) for a, b in complete]
+        results = iter(verdicts(differences, lower_is_better, len(pairs)))
+        known[key] = [next(results) if whole else None for whole in is_complete]
+    return known[key]
+
+
+def _status(query_scores: Mapping[Any, BySeed], pair: tuple[Any, Any]) -> str:
+    return worst([*statuses(query_scores, pair[0]), *statuses(query_scores, pair[1])])
 
 
 def _cells_without(query_scores: Mapping[Any, BySeed], pair: tuple[Any, Any], status: str) -> dict[str, str | None]:
@@ -91,14 +123,14 @@ def _cells_without(query_scores: Mapping[Any, BySeed], pair: tuple[Any, Any], st
     return cells | {WOULD_TAKE: "; ".join(f"{method}: {gap}" for method, gap in lacks.items())}
 
 
-def _is_float(form: Form, reference: str) -> bool:
+def is_float(form: Form, reference: str) -> bool:
+    """Return whether a variant is that of float embeddings on their own axes, or of texts, in the deployment `reference`."""
     return (form.deploy, form.rotation) == (reference, "none") and form.output in (FLOAT, TEXT)
 
 
 def _table(
     query_scores: dict[Form, BySeed], pairs: list[Pair], varied: list[str], lower_is_better: bool
 ) -> pd.DataFrame:
-    pairs = [(a, b) for a, b in pairs if paired(query_scores[a], query_scores[b])]
     rows = [labels(form, varied) | {"value": mean_cell(query_scores, form)} for form, _ in pairs]
     redundant = [
         *(["integer kernel"] if len({form.kernel for form in query_scores} - {""}) < 2 else []),
@@ -127,11 +159,11 @@ def _cells(verdict: Verdict) -> dict[str, str | None]:
         "95 % interval": _interval(verdict),
         "p (Holm)": f"{verdict.p:.3f}" if verdict.p >= 0.001 else "< 0.001",
         "verdict": verdict.word,
-        WOULD_TAKE: _would_take(verdict.needed) if verdict.word == NOT_SEPARABLE else "",
+        WOULD_TAKE: would_take(verdict.needed) if verdict.word == NOT_SEPARABLE else "",
     }
 
 
-def _would_take(needed: Needed) -> str:
+def would_take(needed: Needed) -> str:
     """Format what a verdict would take: '4,100 queries or 9 seeds', or '2.3 times the queries and seeds' if neither suffices alone."""
     if needed.times is None or needed.times > OUT_OF_REACH:
         return f"over {OUT_OF_REACH:,} times as much"

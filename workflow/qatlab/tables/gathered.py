@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from qatlab.evaluation.outputs import OutputColumns
 from qatlab.evaluation.scores_file import ScoreRow, read_scores
+from qatlab.statistics import Verdict
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables import long
 from qatlab.tables.labels import main_label, main_scores, on_axes, output_label
@@ -40,6 +41,7 @@ class Figures(dict[Any, BySeed]):
         outputs: by variant, the columns of scores.csv that describe its output; `doc_bytes` is None where no job has reported it.
         gaps: by variant, the status of each seed whose results are missing.
         lengths: by task, results of any variant, which have the length of all.
+        verdicts: verdicts on differences that have been tested, by pairs of variants and whether lower values are better.
     """
 
     def __init__(self) -> None:
@@ -47,6 +49,7 @@ class Figures(dict[Any, BySeed]):
         self.outputs: dict[Any, OutputColumns] = {}
         self.gaps: dict[Any, dict[int | None, str]] = {}
         self.lengths: dict[str, np.ndarray] = {}
+        self.verdicts: dict[tuple[tuple[Any, ...], bool], list[Verdict | None]] = {}
 
     def put(self, key: Any, seed: int | None, task: str, values: np.ndarray) -> None:
         """Add the results of one seed and task."""
