@@ -166,6 +166,7 @@ class StudyRecord(Strict):
             tables show no published results.
         float_deployment: the deployment with float embeddings from which losses of quality are computed.
         tables, plots: names of those of installed packages that the study requests.
+        overrides: the user's overrides, with which the study was planned.
         evaluate: how embeddings are scored; None for models without embeddings.
         views: names of the study's wide tables; empty until they are determined from the rest of the record.
     """
@@ -187,6 +188,7 @@ class StudyRecord(Strict):
     deployments: tuple[str, ...]
     tables: tuple[str, ...] = ()
     plots: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     evaluate: EvaluateConfig | None
     runs: tuple[RunRecord, ...]
     views: tuple[str, ...] = ()
@@ -201,7 +203,7 @@ class IncompleteRun(Strict):
 
 
 class StudySummary(Strict):
-    """Content of study.json, which the page of all studies reads: the question, the number of runs, and the incomplete runs."""
+    """Content of study.json, which pages read: the question, the number of runs, the incomplete runs, and the titles of tables."""
 
     study: str
     title: str
@@ -209,3 +211,4 @@ class StudySummary(Strict):
     question: str | None = None
     runs: int
     incomplete: tuple[IncompleteRun, ...] = ()
+    titles: dict[str, str] = {}
