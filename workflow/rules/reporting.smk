@@ -189,6 +189,7 @@ for STUDY in STUDIES:
 rule index:
     input:
         [table for study in STUDIES for table in study_tables(study)],
+        [page for study in STUDIES for page in study_page(study)],
     output:
         "results/studies/index.html",
     log:

@@ -208,7 +208,7 @@ def _listed(folder: Path) -> dict[str, object]:
         "has_page": (folder / PAGE).is_file(),
         "conclusion": read_conclusion(folder),
         "answers": as_shown(_as_text(answers), "answers", "", Markup(), True) if answers.is_file() else None,
-        "tables": [name for name in FIRST if (folder / "tables" / f"{name}.md").is_file()],
+        "tables": [name for name in FIRST if (folder / "tables" / f"{name}.csv").is_file()],
     }
 
 
@@ -229,7 +229,7 @@ def _environment() -> Environment:
     script = _source("page.js")
     environment.globals["style"], environment.globals["script"] = Markup(_source("page.css")), Markup(script)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    environment.globals["script_source"] = f"'sha256-{digest}'"
+    environment.globals["script_source"] = Markup(f"'sha256-{digest}'")
     return environment
 
 
@@ -256,7 +256,7 @@ def _as_text(file: Path) -> pd.DataFrame:
 def as_shown(table: pd.DataFrame, name: str, title: str, caption: Markup, is_open: bool) -> ShownTable:
     """Return a table of texts as the page shows it, with verdicts in colour and numbers aligned to the right."""
     texts = table.map(_without_mark)
-    numeric = [bool(texts[column].map(_is_number).all()) and len(texts) > 0 for column in texts]
+    numeric = [_is_numeric(list(texts[column])) for column in texts]
     rows = [[Cell(text, STATE.get(text, "")) for text in row] for row in texts.itertuples(index=False, name=None)]
     return ShownTable(name, title, caption, [_without_mark(str(column)) for column in texts], numeric, rows, is_open)
 
@@ -266,9 +266,11 @@ def _without_mark(text: str) -> str:
     return text[1:] if text.startswith("'") and FORMULA.match(text[1:]) else text
 
 
-def _is_number(text: str) -> bool:
-    number = text.replace(",", "").removeprefix("× ").removeprefix("< ")
-    return text in ("", "–", *STATE) or bool(FIGURES.fullmatch(number))
+def _is_numeric(texts: list[str]) -> bool:
+    """Return whether the texts of a column are numbers, besides empty cells and those of missing results."""
+    others = [text for text in texts if text not in ("", "–", FAILED, NOT_RUN)]
+    numbers = (text.replace(",", "").removeprefix("× ").removeprefix("< ") for text in others)
+    return bool(others) and all(FIGURES.fullmatch(number) for number in numbers)
 
 
 def read_plot(file: Path, name: str, plot: Plot) -> ShownPlot:

@@ -12,10 +12,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from qatlab.errors import UserError
 from qatlab.pages.page import PAGE, SUMMARY, now, unfinished_page
 from qatlab.plan.plan import Plan, missing_artifacts
 from qatlab.progress import mark_file
-from qatlab.tables.missing import Missing, run_paths
+from qatlab.tables.missing import Missing, own_bit_changes, run_paths
 
 POLL_SECONDS = 2.0
 SHARE = 0.02  # largest share of the time that the thread computes
@@ -75,6 +76,7 @@ class StudyProgress:
         self.plan, self.results = plan, results
         self.artifacts = Artifacts.before(results, [path for path in outputs if path in plan.artifacts])
         self.study = plan.record()
+        self.paths = {run.name: run_paths(run) for run in self.study.runs}
         self.folder = results / "studies" / self.study.name
         self.tables = state(self.folder / SUMMARY)
         self.shown: tuple[int, int] | None = None  # numbers of complete runs and of failed artifacts on the last page
@@ -85,7 +87,7 @@ class StudyProgress:
         Once the stage `tables` has replaced its summary, nothing is written: the page of the finished study comes after it.
         """
         unfinished, failed = self.artifacts.unfinished(), self.artifacts.failed()
-        complete = sum(not unfinished.intersection(run_paths(run)) for run in self.study.runs)
+        complete = self._complete_runs(unfinished)
         if self.shown == (complete, len(failed)) or self._has_tables():
             return False
         missing = Missing(missing_artifacts(self.plan, self.results, unfinished | failed, failed))
@@ -99,6 +101,15 @@ class StudyProgress:
         new.replace(self.folder / PAGE)
         self.shown = (complete, len(failed))
         return True
+
+    def _complete_runs(self, unfinished: set[str]) -> int:
+        """Count the runs that lack nothing, as the page does: comparisons with runs that lack something are not counted."""
+        lacking = {run.name for run in self.study.runs if not unfinished.isdisjoint(self.paths[run.name])}
+        return sum(
+            run.name not in lacking
+            and not any(path in unfinished for e in run.evaluations for path in own_bit_changes(e, lacking))
+            for run in self.study.runs
+        )
 
     def _has_tables(self) -> bool:
         return state(self.folder / SUMMARY) != self.tables
@@ -136,6 +147,6 @@ class ProgressPages:
             begin = time.perf_counter()
             for study in self.studies:
                 # An artifact may be removed or replaced while it is read, and the disk may be full: the next attempt is soon.
-                with suppress(OSError, ValueError, KeyError):
+                with suppress(OSError, ValueError, KeyError, UserError):
                     study.refresh()
             pause = max(POLL_SECONDS, (time.perf_counter() - begin) / SHARE)
