@@ -97,7 +97,7 @@ def write_study(folder: Path, study: StudyRecord, conclusion: dict[str, Any] | N
     figure = draw_forest({"against_baseline": table}, {"against_baseline": "less baseline"}, study.title, "x", "→")
     assert figure is not None
     style.save(figure, home, "drawn")
-    for name in plots_of(study):  # all have the same ids, which the page must tell apart
+    for name in plots_of(study):  # all have the same ids, which the page must make unique
         shutil.copyfile(home / "drawn.svg", home / "plots" / f"{name}.svg")
     about = {"study": study.name, "title": study.title, "scale": study.scale, "question": study.question}
     titles = {name: f"Title of {name}" for name in tables_of(study)}

@@ -61,7 +61,7 @@ DRAWN = (
 )
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
 PIXELS_PER_POINT = 96 / 72
-LEAST_SCALE = 0.8  # of drawings; where the page is narrower, they scroll
+LEAST_SCALE = 0.8  # scale of a drawing below which its box scrolls
 
 
 @dataclass(frozen=True)
@@ -397,13 +397,13 @@ def command(study: StudyRecord) -> str:
 @cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the installed packages that decide results."""
-    found = {"Python": platform.python_version()}
+    installed = {"Python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def devices(cost: Path) -> list[tuple[str, str]]:

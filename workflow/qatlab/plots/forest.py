@@ -29,7 +29,7 @@ LOOKS = {  # colour and marker of each verdict: blue and vermilion differ for al
 }
 PANEL_INCHES, ROW_INCHES, LETTER_INCHES = 3.1, 0.2, 0.075
 TALL = 25  # rows above which the x axis is also labelled at the top
-LABEL_LETTERS = 62  # of a row; longer ones end with "…"
+LABEL_LETTERS = 62  # letters of the longest label of a row; the rest is replaced by "…"
 
 
 class Row(NamedTuple):

@@ -161,8 +161,8 @@ class ScoresPlot(Plot):
     place = 20
     title = "scores by output precision"
     caption = """\
-The primary metric by output precision, one panel for each deployment. Bars are 95 % intervals over queries: two methods
-whose bars overlap widely have not been shown to differ.
+The primary metric by output precision, one panel for each deployment; deployments that agree to four digits share one. Bars are 95 %
+intervals over queries, which are wider than those of paired differences: methods are compared in the plot of differences.
 """
     tables = ()
 
@@ -399,8 +399,8 @@ class WaterfallPlot(Plot):
     title = "what quantization costs, by component"
     caption = """\
 The table ``decomposition`` as a picture, one panel for each deployment and output precision: from the float model on the left, each
-component lowers or raises the metric, down to the shipped deployment on the right. Bars of components have the 95 % interval of their
-own difference. The axis does not begin at 0: compare the tops of the first and last bar, not their heights.
+component, with its 95 % interval, lowers or raises the metric, down to the shipped deployment on the right. The axis does not begin
+at 0: compare the tops of the first and last bar, not their heights.
 """
     tables = ("decomposition",)
 
