@@ -26,7 +26,7 @@ from pydantic import ValidationError
 from qatlab.artifact import read_json, readable_bytes
 from qatlab.errors import printable
 from qatlab.plots.plot import Plot, plots_of
-from qatlab.study.conclusion import Conclusion, Offer
+from qatlab.study.conclusion import GRADES, Conclusion, Offer
 from qatlab.study.record import StudyRecord, StudySummary
 from qatlab.tables.labels import FIGURES, FORMULA, main_scores, on_axes
 from qatlab.tables.long import scores as long_scores
@@ -134,6 +134,7 @@ def study_page(study: StudyRecord, folder: Path, results: Path, missing: Missing
         is_finished=True,
         conclusion=conclusion,
         offers=offers(conclusion) if conclusion else [],
+        bounds={grade: share * conclusion.budget for grade, share in GRADES.items()} if conclusion else {},
         tables=tables,
         plots=plots,
         long=[name for name in LONG if (folder / "tables" / name).is_file()],
@@ -171,6 +172,7 @@ def unfinished_page(study: StudyRecord, results: Path, missing: Missing, written
         is_finished=False,
         conclusion=None,
         offers=[],
+        bounds={},
         tables=tables,
         plots=[],
         long=[],

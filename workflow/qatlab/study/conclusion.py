@@ -4,6 +4,10 @@ from typing import Literal
 
 from qatlab.registry import Strict
 
+Grade = Literal["safest", "balanced", "smallest"]
+# Largest loss of an offer as a multiple of the study's budget, at the upper end of its interval.
+GRADES: dict[Grade, float] = {"safest": 0.2, "balanced": 1.0, "smallest": 5.0}
+
 
 class Offer(Strict):
     """One form in which a model can be shipped.
@@ -19,7 +23,7 @@ class Offer(Strict):
         load: lines that load the model and quantize its embeddings.
     """
 
-    grade: Literal["safest", "balanced", "smallest"]
+    grade: Grade
     run: str
     method: str
     varied: dict[str, object]
