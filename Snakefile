@@ -18,6 +18,7 @@ rule all:
     input:
         [study_tables(study) for study in STUDIES],
         [study_plots(study) for study in STUDIES],
+        [study_page(study) for study in STUDIES],
         [study_mteb_results(study) for study in STUDIES],
         [study_models(study) for study in STUDIES],
-        "results/studies/index.md",
+        "results/studies/index.html",

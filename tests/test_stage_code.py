@@ -139,6 +139,15 @@ def test_a_constant_or_an_operator_reruns_exactly_the_stages_that_compute_with_i
     )
 
 
+def test_templates_are_code_of_the_stages_that_fill_them_in(package):
+    (package / "pages" / "templates").mkdir(exist_ok=True)
+    for name, text in (("page.css", "body {}"), ("page.css", "body { margin: 0 }"), ("new.html", "")):
+        before = codes()
+        (package / "pages" / "templates" / name).write_text(text)
+        after = codes()
+        assert {job for job in after if after[job] != before[job]} == {"page", "index"}
+
+
 def test_code_changes_with_the_lock(package, tmp_path):
     first = codes()
     lock = tmp_path / "requirements.txt"

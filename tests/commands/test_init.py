@@ -66,6 +66,16 @@ def test_the_loss_of_the_readme_runs(site, tmp_path, tiny_model):
     assert result.stdout.splitlines()[-1] == "3"
 
 
+def test_the_templates_of_pages_are_installed(site, tmp_path):
+    code = "from qatlab.pages.page import studies_page; print(studies_page([]))"
+    result = away(site, tmp_path, "-c", code)
+    assert result.returncode == 0, result.stderr
+    assert "No study has tables yet." in result.stdout
+    roots = (site, PROJECT / "workflow")
+    names = [{path.name for path in (root / "qatlab" / "pages" / "templates").iterdir()} for root in roots]
+    assert names[0] == names[1] >= {"study.html", "page.css", "page.js"}
+
+
 def test_studies_run_in_a_folder_that_it_writes(site, tmp_path):
     result = away(site, tmp_path, "-m", "qatlab", "init", "my studies")
     assert result.returncode == 0, result.stderr

@@ -8,10 +8,11 @@ from conftest import AS_IT_IS
 from qatlab.plots.scores import draw_scores
 
 
-def scores(precisions=("float32", "int8"), sizes=(None,), deployments=("torch_fp32", "onnx_int8")):
+def scores(precisions=("float32", "int8"), sizes=(None,), deployments=("torch_fp32", "onnx_int8"), loss=0.01):
     rows = [
         {"method": method, "seed": 0, "deploy": deploy, "task": task, "query_precision": precision,
-         "doc_precision": precision, "rotation": "none", "metric": "ndcg@10", "value": 0.5, "stderr": 0.01, **AS_IT_IS}
+         "doc_precision": precision, "rotation": "none", "metric": "ndcg@10", "stderr": 0.01, **AS_IT_IS,
+         "value": 0.5 - (deploy == "onnx_int8") * loss}
         | ({} if size is None else {"matrix.trainer.batch_size": size if method != "untrained" else float("nan")})
         for method in ("untrained", "baseline") for size in sizes for deploy in deployments for task in "ab"
         for precision in precisions
@@ -31,6 +32,22 @@ def test_a_panel_a_deployment():
     figure = draw_scores(scores(), "ndcg@10", "title", "nDCG@10")
     assert panels(figure) == ["torch_fp32", "onnx_int8"]
     assert ticks(figure) == ["float32", "int8"]
+
+
+def test_deployments_that_agree_to_four_digits_share_a_panel_that_names_them():
+    three = ("torch_fp32", "onnx_fp32", "onnx_int8")
+    assert panels(draw_scores(scores(deployments=three), "ndcg@10", "title", "nDCG@10")) == [
+        "torch_fp32, onnx_fp32",
+        "onnx_int8",
+    ]
+    assert panels(draw_scores(scores(loss=0.00004), "ndcg@10", "title", "nDCG@10")) == ["torch_fp32, onnx_int8"]
+    assert panels(draw_scores(scores(loss=0.0001), "ndcg@10", "title", "nDCG@10")) == ["torch_fp32", "onnx_int8"]
+
+
+def test_a_deployment_that_lacks_results_has_a_panel_of_its_own():
+    rows = scores(loss=0)
+    rows = rows[(rows["deploy"] == "torch_fp32") | (rows["method"] == "baseline")]
+    assert panels(draw_scores(rows, "ndcg@10", "title", "nDCG@10")) == ["torch_fp32", "onnx_int8"]
 
 
 def test_a_row_for_each_size_with_untrained_models_in_all_of_them():

@@ -9,6 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from html_elements import Elements
 from qatlab.job import JobDescription
 from qatlab.stages import index
 from qatlab.tables.labels import in_csv, in_latex, in_markdown, write_csv
@@ -135,9 +136,13 @@ def test_the_page_of_studies_is_escaped(tmp_path):
     (tmp_path / "one" / "study.json").write_text(json.dumps(about))
     pd.DataFrame({"asked of": MARKUP}).to_csv(tmp_path / "one" / "tables" / "answers.csv", index=False)
     index.run(JobDescription(config={}), {"studies": tmp_path}, tmp_path / "out", None)
-    page = (tmp_path / "out" / "index.md").read_text()
-    assert not {"script", "img", "a"} & set(rendered(page))
-    assert "\x1b" not in page
+    text = (tmp_path / "out" / "index.html").read_text()
+    page = Elements(text)
+    assert not {"img", "a"} & set(page.tags)
+    assert page.tags.count("script") == 1  # its own, which sorts tables
+    assert not [name for _, values in page.elements for name in values if name.startswith("on")]
+    assert all(markup.replace("\n", "\\n") in page.words() for markup in MARKUP)  # as text
+    assert "\x1b" not in text
 
 
 def test_latex_titles_are_texts():

@@ -1,5 +1,6 @@
 """Tables and plots declare themselves: name, condition, title, caption and rows in one class."""
 
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,12 @@ def test_captions_are_restructured_text(registry):
         caption = registry.get(name).caption
         document = publish_doctree(caption, settings_overrides={"report_level": 2, "halt_level": 2})
         assert len(document.astext()) > 40, name
+
+
+def test_captions_of_plots_have_two_sentences():
+    for name in PLOTS.names():
+        sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z])", PLOTS.get(name).caption.strip())
+        assert len(sentences) == 2, name
 
 
 def test_plots_are_drawn_from_existing_tables():

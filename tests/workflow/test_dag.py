@@ -367,36 +367,38 @@ def test_touching_configuration_or_data_does_nothing(finished, tiny_files):
 
 
 def test_a_key_of_drift_reruns_drift_and_what_follows(finished):
-    assert finished.would_run("drift.limit=10") == {"drift", "tables", "plots", "models", "index"}
+    assert finished.would_run("drift.limit=10") == {"drift", "tables", "plots", "page", "models", "index"}
 
 
 def test_a_key_of_training_reruns_training_and_what_follows(finished):
-    follows = {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models", "index"}
+    follows = {"train", "deploy", "encode", "score", "drift", "tables", "plots", "page", "models", "index"}
     assert finished.would_run("trainer.learning_rate=1e-4") == follows
 
 
 @pytest.mark.parametrize(
     ("module", "rules"),
     [
-        ("stages/drift.py", {"drift", "tables", "plots", "models", "index"}),
-        ("evaluation/task_metrics.py", {"score", "tables", "plots", "models", "index"}),
+        ("stages/drift.py", {"drift", "tables", "plots", "page", "models", "index"}),
+        ("evaluation/task_metrics.py", {"score", "tables", "plots", "page", "models", "index"}),
         (
             "metrics.py",
-            {"score", "drift", "tables", "plots", "models", "index"},
+            {"score", "drift", "tables", "plots", "page", "models", "index"},
         ),  # drift reads the section that names metrics
-        ("tables/wide.py", {"tables", "plots", "models", "index"}),
-        ("plots/drift.py", {"plots"}),
-        ("stages/encode.py", {"encode", "score", "drift", "tables", "plots", "models", "index"}),
+        ("tables/wide.py", {"tables", "plots", "page", "models", "index"}),
+        ("plots/drift.py", {"plots", "page", "index"}),
+        ("stages/page.py", {"page", "index"}),
+        ("pages/templates/page.css", {"page", "index"}),
+        ("stages/encode.py", {"encode", "score", "drift", "tables", "plots", "page", "models", "index"}),
         (
             "deployments/backends/onnx_runtime.py",
-            {"deploy", "encode", "score", "drift", "tables", "plots", "models", "index"},
+            {"deploy", "encode", "score", "drift", "tables", "plots", "page", "models", "index"},
         ),
         ("deployments/openvino.py", set()),  # no deployment of the study
         ("tasks/mteb.py", set()),
-        ("tables/decomposition.py", {"tables", "plots", "models", "index"}),
+        ("tables/decomposition.py", {"tables", "plots", "page", "models", "index"}),
         (
             "losses/quantization_aware.py",
-            {"train", "deploy", "encode", "score", "drift", "tables", "plots", "models", "index"},
+            {"train", "deploy", "encode", "score", "drift", "tables", "plots", "page", "models", "index"},
         ),
     ],
 )

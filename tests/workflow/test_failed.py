@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from checkouts import Checkout, shared_job_server
+from html_elements import Elements
 
 STUDY = """
 # @package _global_
@@ -60,7 +61,7 @@ class Frail(Checkout):
         study = self.tables().parent
         files = [*study.glob("tables/*"), *study.glob("plots/*"), study / "runs.csv", study / "study.json"]
         pages = {str(file.relative_to(study)): file.read_bytes() for file in files if file.stem not in TIMINGS}
-        return pages | {"index.md": (study.parent / "index.md").read_bytes()}
+        return pages | {"index.html": (study.parent / "index.html").read_bytes()}
 
     def table(self, name: str) -> pd.DataFrame:
         return pd.read_csv(self.tables() / f"{name}.csv", dtype=str, keep_default_na=False)
@@ -138,10 +139,11 @@ def test_tables_show_failed_and_nothing_of_the_run_before(failed):
 
 
 def test_the_page_of_studies_and_plots_name_what_failed(failed):
-    page = (failed.tables().parents[1] / "index.md").read_text()
-    assert "**3 of 4 runs are not complete:**" in page
-    assert "- `hot-seed=0` failed: train hot-seed=0: diverged at step " in page
-    assert "| hot against baseline, torch_fp32, int8 |" in page
+    for page in (failed.tables().parents[1] / "index.html", failed.tables().parent / "index.html"):
+        words = Elements(page.read_text()).words()
+        assert "3 of 4 runs are not complete:" in words
+        assert "hot-seed=0 failed: train hot-seed=0: diverged at step " in words
+        assert "hot against baseline, torch_fp32, int8" in words
     plot = (failed.tables().parent / "plots" / "scores.svg").read_text()
     words = " ".join(re.findall(r"<text[^>]*>([^<]*)</text>", plot))  # a long title has several lines
     assert re.search(r"failed: baseline-seed=1, hot-seed=0.*; what they lack is left out", words), words
@@ -164,4 +166,4 @@ def test_tables_of_failed_runs_are_never_up_to_date_though_all_their_inputs_exis
     assert failed.snakemake("--keep-going").returncode != 0
     assert failed.shown() != failed.undisturbed
     failed.method.write_text(failed.mended)
-    assert failed.would_run() == {"tables", "plots", "models", "index"}
+    assert failed.would_run() == {"tables", "plots", "page", "models", "index"}

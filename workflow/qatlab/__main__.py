@@ -34,10 +34,11 @@ STAGES = {
     "plots": "draw a study's tables",
     "mteb_results": "write scores in mteb's own format",
     "models": "gather a study's trained models, each with its ONNX files and its card",
+    "page": "write a study's page: answer, recommendation, plots and tables",
     "index": "list all studies with their answers",
 }
 # Stages that write into the folder of a study or of all studies, which they share.
-STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "index")
+STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "page", "index")
 COMMANDS = {  # by name: the function that runs it, and what it does
     "init": ("qatlab.commands.init:main", "write the workflow and its configuration into a folder"),
     "plan": ("qatlab.commands.plan:main", "show a study's runs and artifacts, or write their configurations"),

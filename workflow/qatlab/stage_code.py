@@ -100,6 +100,7 @@ def _names(function: ast.expr) -> tuple[str, str]:
 
 
 PACKAGE = Path(__file__).resolve().parent
+TEMPLATES = "templates"  # folder of the files that the modules beside it fill in
 # Modules that every stage imports and that do not influence its results.
 LEFT_OUT = {"qatlab.errors", "qatlab.progress", "qatlab.remembered", "qatlab.stage_code", "qatlab"}
 # The wording of a card must not rerun the training; the stage `models` writes every card again.
@@ -125,10 +126,14 @@ def stage_modules(stage: str, registered: Sequence[str] = ()) -> list[str]:
 
 
 def stage_meaning(stage: str, registered: Sequence[str] = ()) -> str:
-    """Return a digest of the meaning of a stage's modules, 64 hexadecimal digits."""
+    """Return a digest of the meaning of a stage's modules and of the templates beside them, 64 hexadecimal digits."""
     digest = hashlib.sha256()
-    for module in stage_modules(stage, registered):
+    modules = stage_modules(stage, registered)
+    for module in modules:
         digest.update(f"{module}\0{_module(module)['meaning']}\0".encode())
+    for folder in sorted({_path(module).parent / TEMPLATES for module in modules}):
+        for file in sorted(folder.glob("*")):
+            digest.update(f"{file.name}\0".encode() + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -188,3 +188,4 @@ onstart:
     write_plans()
     if not workflow.non_local_exec and gpus_here() == 0:
         start_fork_server()
+    start_progress_pages()

@@ -1,4 +1,4 @@
-# Tables, plots and models of each study, and the page of all studies.
+# Tables, plots, page and models of each study, and the page of all studies.
 
 
 # All results of a study: long tables, and wide tables for people.
@@ -100,6 +100,36 @@ for STUDY in STUDIES:
             " --output {params.folder} --log {log}"
 
 
+# One page with the answer, plots and tables of a study. While the study runs, the main process writes it (see common.smk).
+for STUDY in STUDIES:
+
+    rule:
+        name:
+            rule_name("page", STUDY)
+        input:
+            study_inputs(STUDY, ["train"]),
+            study_tables(STUDY),
+            study_plots(STUDY),
+        output:
+            study_page(STUDY),
+        log:
+            f"results/logs/page/{STUDY.study}.log",
+        conda:
+            "../../envs/qatlab.yaml"
+        params:
+            config=study_description(STUDY),
+            code=code("page", STUDY.modules["page"]),
+            folder=study_folder,
+            results=results_folder,
+            plan=STUDY.identity,
+            command=STUDY.command,
+        message:
+            "Write the page"
+        shell:
+            "python -m qatlab page --config {params.config} --input results={params.results} --input study={params.folder}"
+            " --output {params.folder} --log {log}"
+
+
 # Scores in mteb's format, for the tasks of a study that mteb has.
 for STUDY in STUDIES:
     if STUDY.has_mteb_results:
@@ -160,8 +190,9 @@ for STUDY in STUDIES:
 rule index:
     input:
         [table for study in STUDIES for table in study_tables(study)],
+        [page for study in STUDIES for page in study_page(study)],
     output:
-        "results/studies/index.md",
+        "results/studies/index.html",
     log:
         "results/logs/index.log",
     localrule: True

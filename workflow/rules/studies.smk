@@ -129,6 +129,11 @@ def study_plots(study):
     ]
 
 
+def study_page(study):
+    """Return the page that the rule page writes for a study."""
+    return [f"{study_path(study)}/index.html"]
+
+
 def study_mteb_results(study):
     """Return the folder of scores in mteb's format, if the study has any."""
     return [f"{study_path(study)}/mteb"] if study.has_mteb_results else []
@@ -139,7 +144,7 @@ def study_models(study):
     return [f"{study_path(study)}/models"] if study.trained else []
 
 
-# If jobs have failed, the tables and plots of their study show the finished runs, and mark the others as failed or not run.
+# If jobs have failed, the tables, plots and page of their study show the finished runs, and mark the others as failed or not run.
 def outputs_of(jobs):
     """Return the outputs of jobs and of groups of jobs, relative to results/."""
     single = [one for job in jobs for one in (job if job.is_group() else [job])]
@@ -147,7 +152,7 @@ def outputs_of(jobs):
 
 
 def show_finished_runs(plan, unfinished, failed):
-    """Write the tables and plots of a study with failed jobs.
+    """Write the tables, plots and page of a study with failed jobs.
 
     Args:
         plan: of the study.
@@ -164,14 +169,31 @@ def show_finished_runs(plan, unfinished, failed):
     outputs = {
         "tables": f"studies/{plan.study}/runs.csv",
         "plots": f"studies/{plan.study}/plots/scores.svg",
-        "index": "studies/index.md",
+        "page": f"studies/{plan.study}/index.html",
+        "index": "studies/index.html",
     }
     stages = [stage for stage, output in outputs.items() if output in unfinished]
     for line in show(plan, Path("results"), missing, stages):
         logger.info(line)
 
 
+# While studies run, their pages show what is finished.
+PROGRESS_PAGES = []
+
+
+def start_progress_pages():
+    """Start to write the pages of the studies while they run, unless a storage provider keeps their results elsewhere."""
+    from qatlab.plan.running import ProgressPages
+
+    if workflow.storage_settings.default_storage_provider is None:
+        outputs = outputs_of(workflow.dag.needrun_jobs())
+        PROGRESS_PAGES.append(ProgressPages(PLANS, Path("results"), outputs))
+        PROGRESS_PAGES[-1].start()
+
+
 onerror:
+    for pages in PROGRESS_PAGES:
+        pages.stop()
     unfinished = outputs_of(workflow.dag.needrun_jobs())
     failed = outputs_of(workflow.scheduler.failed)
     for plan in PLANS:

@@ -52,6 +52,7 @@ class Plan:
     published: Published | None = None
     question: str | None = None
     answers: list[AnswerConfig] = field(default_factory=list)
+    overrides: tuple[str, ...] = ()
 
     def plot_names(self) -> list[str]:
         """Return the names of the plots that the study has data for."""
@@ -102,6 +103,7 @@ class Plan:
             budget=first.config.study.budget,
             tables=tuple(first.config.study.tables),
             plots=tuple(first.config.study.plots),
+            overrides=self.overrides,
             evaluate=first.config.evaluate if first.family.has_embeddings else None,
             runs=tuple(run_record(run, beside) for run in self.runs),
         )
@@ -186,10 +188,11 @@ def load_study(
     Raises:
         UserError: before anything is written, for an error that a user can correct.
     """
-    cells = compose_runs(conf, study, scale, overrides)
+    given = tuple(overrides)
+    cells = compose_runs(conf, study, scale, given)
     plan = make_plan(cells, gathering or in_use())
     settings = cells[0][1].study
-    plan.scale, plan.question = scale or FULL_SCALE, settings.question
+    plan.scale, plan.question, plan.overrides = scale or FULL_SCALE, settings.question, given
     if settings.published is None and not settings.answers:
         return plan
     names = stands_for(conf, study, scale)
@@ -312,13 +315,13 @@ def _planned(artifact: Artifact, kind: Kind) -> list[ScoreRow]:
 
 
 def show(plan: Plan, results: Path, missing: dict[str, MissingArtifact], stages: list[str]) -> Iterator[str]:
-    """Write a study's tables, plots or the page of studies with the stages' commands, and yield messages for the terminal.
+    """Write a study's tables, plots and page or the page of studies with the stages' commands, and yield messages for the terminal.
 
     Args:
         plan: plan of the study.
         results: folder of artifacts.
         missing: result of `missing_artifacts`.
-        stages: "tables", "plots" and "index", or some of them, in this order.
+        stages: "tables", "plots", "page" and "index", or some of them, in this order.
     """
     folder, lacks = results / "studies" / plan.study, results / "plan" / "missing" / f"{plan.study}.json"
     lacks.parent.mkdir(parents=True, exist_ok=True)
@@ -329,6 +332,7 @@ def show(plan: Plan, results: Path, missing: dict[str, MissingArtifact], stages:
             *([f"published={os.path.relpath(plan.published.file)}"] if plan.published else []),
         ],
         "plots": [f"results={results}", f"tables={folder / 'tables'}"],
+        "page": [f"results={results}", f"study={folder}"],
         "index": [f"studies={results / 'studies'}"],
     }
     for stage in stages:

@@ -102,6 +102,7 @@ class Outline:
 
     Attributes:
         identity: fingerprint of everything that the study's tables and plots show besides their inputs.
+        command: command that makes the study's page, which the page shows.
         jobs: the job of each artifact, by `<kind>/<name>`.
         views: names of its wide tables.
         plots: titles of its plots, by name.
@@ -114,6 +115,7 @@ class Outline:
 
     study: str
     identity: str
+    command: str
     jobs: dict[str, Job]
     views: list[str]
     plots: dict[str, str]
@@ -126,20 +128,27 @@ class Outline:
 
 def outline(plan: "Plan") -> Outline:
     """Build the outline of a plan, which the Snakemake rules read."""
+    from qatlab.pages.page import command
     from qatlab.plots.plot import plots_of
     from qatlab.tables.table import tables_of
 
-    record, description = plan.record(), plan.study_description()
+    record = plan.record()
+    description = {**plan.study_description(), "config": record.model_dump(mode="json", exclude={"overrides"})}
     tables, plots = tables_of(record), plots_of(record)
     deployments = {path: artifact for path, artifact in plan.artifacts.items() if artifact.kind == "deploy"}
     return Outline(
         plan.study,
         identity(plan.study, description),
+        command(record),
         {path: _job(artifact, deployments) for path, artifact in plan.artifacts.items()},
         list(tables),
         {name: plot.title for name, plot in plots.items()},
         [table for table in tables if any(table in plot.tables for plot in plots.values())],
-        {"tables": _modules(tables.values()), "plots": _modules(plots.values())},
+        {
+            "tables": _modules(tables.values()),
+            "plots": _modules(plots.values()),
+            "page": _modules([*tables.values(), *plots.values()]),
+        },
         [run.name for run in plan.trained_runs()],
         plan.has_mteb_results(),
         os.path.relpath(plan.published.file) if plan.published else None,

@@ -275,13 +275,10 @@ class ParetoPlot(Plot):
     place = 70
     title = "bytes, quality and speed"
     caption = """\
-Quality against bytes per document: for each deployment and output, the method that scores best (mean of tasks and seeds). Bytes count
-all that is stored per document, including copies for rescoring. The frontier contains the outputs that no other output of the same
-deployment beats: in the table and along the plot's line, by being smaller and better; among the plot's numbered points, by being
-smaller, better and faster (a fifth faster or slower counts as equal). An output fitted on the searched corpus, or on training documents,
-beats only outputs that were fitted on as much or more: there is a line for each. Queries per second are medians over tasks and runs,
-from ``tables/search.csv``: exhaustive search of all queries at once, rescoring included, with documents ready to be compared. They
-depend on the machine.
+Quality against bytes per document, copies for rescoring included: for each deployment and output, the method that scores best, with
+queries per second as the size of its point. The numbered outputs are those that no other output of the same deployment beats by being
+smaller, better and faster, where one that was fitted on more of the searched data beats only its like; the table ``pareto`` explains
+the rule.
 """
     tables = ()
 

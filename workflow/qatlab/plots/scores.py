@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from qatlab.plots.plot import DrawnFrom
 
 LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # least width in inches; width of a legend entry
+AGREEMENT = 5e-5  # largest difference of values that agree to four digits
 LETTERS_UPWARDS = 48  # letters per line of the y axis's label
 LETTERS_SLANTED = 22  # letters per line of an output's name
 LETTER_INCHES = 0.09  # width of a letter in labels of the x axis, which are horizontal if they are few
@@ -35,8 +36,9 @@ LETTER_INCHES = 0.09  # width of a letter in labels of the x axis, which are hor
 def draw_scores(scores: pd.DataFrame, metric: str, title: str, label: str, methods: Sequence[str] = ()) -> Figure:
     """Draw means over tasks and seeds, with 95 % intervals over queries (normal approximation).
 
-    There is one column of panels per deployment, and one row per combination of the matrix besides method and seed. If there is
-    only one output, as for causal language models, the deployments are drawn beside one another in one panel.
+    There is one column of panels per deployment, and one row per combination of the matrix besides method and seed. Deployments whose
+    values agree to four digits share a column, whose title names all of them. If there is only one output, as for causal language
+    models, the deployments are drawn beside one another in one panel.
 
     Args:
         scores: scores.csv.
@@ -53,6 +55,8 @@ def draw_scores(scores: pd.DataFrame, metric: str, title: str, label: str, metho
     if chosen["output"].nunique() == 1:
         place, axis_label = "deploy", "shipped as"
         chosen = chosen.assign(panel="")
+    else:
+        chosen = _with_shared_panels(chosen)
     panels, places = (list(dict.fromkeys(chosen[c])) for c in ("panel", place))
     methods = methods or list(dict.fromkeys(chosen["method"]))
     rows = _varied(chosen)
@@ -69,7 +73,7 @@ def draw_scores(scores: pd.DataFrame, metric: str, title: str, label: str, metho
     for line, (name, of_row) in zip(axes, rows, strict=True):
         for axis, panel in zip(line, panels, strict=True):
             _panel(axis, of_row[of_row["panel"] == panel], methods, places, place)
-            axis.set_title(" · ".join(filter(None, (name, panel))))
+            axis.set_title(textwrap.fill(" · ".join(filter(None, (name, panel))), int(width / LETTER_INCHES)))
             axis.set_xlabel(axis_label)
     tasks = chosen["task"].nunique()
     upwards = textwrap.fill(f"{label}, mean of {tasks} task{'s' if tasks > 1 else ''}", LETTERS_UPWARDS)
@@ -82,6 +86,24 @@ def draw_scores(scores: pd.DataFrame, metric: str, title: str, label: str, metho
     seeds = chosen["seed"].nunique()
     set_title(figure, title, f"bars: 95 % interval over queries; {seeds} seed{'s' if seeds > 1 else ''}")
     return figure
+
+
+def _with_shared_panels(chosen: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows without deployments that agree with an earlier one, whose column `panel` then names all of them."""
+    columns = [column for column in chosen.columns if column.startswith(VARIED_PREFIX)]
+    keys = ["method", "seed", *columns, "task", "output"]
+    values = {
+        str(deploy): rows.groupby(keys, dropna=False)["value"].first().sort_index()
+        for deploy, rows in chosen.groupby("deploy", sort=False)
+    }
+    shown: dict[str, list[str]] = {}
+    for deploy, own in values.items():
+        alike = (first for first in shown if own.index.equals(values[first].index))
+        equal = (first for first in alike if np.allclose(own, values[first], rtol=0, atol=AGREEMENT, equal_nan=True))
+        shown.setdefault(next(equal, deploy), []).append(deploy)
+    names = {first: ", ".join(deployments) for first, deployments in shown.items()}
+    first_ones = chosen[chosen["deploy"].isin(names)]
+    return first_ones.assign(panel=first_ones["deploy"].map(names))
 
 
 def _panel(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], places: list[str], place: str) -> None:
@@ -139,8 +161,8 @@ class ScoresPlot(Plot):
     place = 20
     title = "scores by output precision"
     caption = """\
-The primary metric by output precision, one panel for each deployment. Bars are 95 % intervals over queries: two methods
-whose bars overlap widely have not been shown to differ.
+The primary metric by output precision, one panel for each deployment; deployments that agree to four digits share one. Bars are 95 %
+intervals over queries, which are wider than those of paired differences: methods are compared in the plot of differences.
 """
     tables = ()
 
@@ -377,8 +399,8 @@ class WaterfallPlot(Plot):
     title = "what quantization costs, by component"
     caption = """\
 The table ``decomposition`` as a picture, one panel for each deployment and output precision: from the float model on the left, each
-component lowers or raises the metric, down to the shipped deployment on the right. Bars of components have the 95 % interval of their
-own difference. The axis does not begin at 0: compare the tops of the first and last bar, not their heights.
+component, with its 95 % interval, lowers or raises the metric, down to the shipped deployment on the right. The axis does not begin
+at 0: compare the tops of the first and last bar, not their heights.
 """
     tables = ("decomposition",)
 

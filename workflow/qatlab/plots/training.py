@@ -83,7 +83,8 @@ class TrainingLossPlot(Plot):
     place = 30
     title = "training loss by component"
     caption = """\
-Training loss at each output precision that a method trains on, before its weight is applied.
+Training loss at each output precision that a method trains on, before its weight is applied. Losses of different precisions are not
+comparable with one another.
 """
     tables = ()
 
@@ -400,11 +401,10 @@ class GradientPlot(Plot):
     place = 40
     title = "what training for bits does"
     caption = """\
-The effect of training for bits, one row of panels for each combination of the matrix. On the left, by optimizer step, the norm of the
-bits' gradient at the embeddings divided by that of the float32 term, before weights: far below 1, the bits hardly affect the training.
-In the middle, the share of the corpus's bits that differ from the baseline's of the same seed, and, in grey, the share in which two
-seeds of the baseline differ. On the right, the difference of the main metric at binary embeddings, with its 95 % interval. A method
-has the same row and colour in all panels.
+The effect of training for bits, one row of panels for each combination of the matrix: on the left, by optimizer step, the norm of the
+bits' gradient divided by that of the float32 term, both at the embeddings and before weights, so that far below 1 the bits hardly
+affect the training. In the middle is the share of the corpus's bits that differ from the baseline's of the same seed, in grey that in
+which two seeds of the baseline differ, and on the right the difference of the main metric at binary embeddings, with its 95 % interval.
 """
     tables = ("bits_changed", "against_baseline")
 

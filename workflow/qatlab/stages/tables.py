@@ -31,6 +31,8 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     write_csv(gathered.search, folder / "search.csv", FLOATS)
     write_csv(long.runs_table(gathered.runs, missing), output / "runs.csv")
     incomplete = incomplete_runs(gathered.runs, missing)
+    suffix = f" – {in_words(incomplete)}" if incomplete else ""
+    titles = {name: table.title(gathered) + suffix for name, table in tables_of(study).items()}
     summary = StudySummary(
         study=study.name,
         title=study.title,
@@ -38,9 +40,9 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
         question=study.question,
         runs=len(study.runs),
         incomplete=tuple(incomplete),
+        titles=titles,
     )
     write_json(output / "study.json", summary.model_dump(mode="json"))
     write_json(output / FILE, conclude(gathered).model_dump(mode="json"))
-    suffix = f" – {in_words(incomplete)}" if incomplete else ""
     for name, table in tables_of(study).items():
-        wide.write_all_forms(table.rows(gathered), folder, name, table.title(gathered) + suffix)
+        wide.write_all_forms(table.rows(gathered), folder, name, titles[name])

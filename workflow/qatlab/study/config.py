@@ -94,7 +94,8 @@ class StudyConfig(Strict):
     ] = {}
     baseline: Annotated[VariantName, Field(description="Method that differences refer to.")] = "baseline"
     question: Annotated[
-        Line | None, Field(description="Question that the study answers, shown in results/studies/index.md.")
+        Line | None,
+        Field(description="Question that the study answers, shown on its page and in results/studies/index.html."),
     ] = None
     budget: Annotated[
         float,

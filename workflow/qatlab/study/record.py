@@ -169,6 +169,7 @@ class StudyRecord(Strict):
         quantized: the deployments whose files hold quantized weights.
         budget: largest loss of what the study recommends, as a share of the best float result.
         tables, plots: names of those of installed packages that the study requests.
+        overrides: the user's overrides, with which the study was planned.
         evaluate: how embeddings are scored; None for models without embeddings.
         views: names of the study's wide tables; empty until they are determined from the rest of the record.
     """
@@ -192,6 +193,7 @@ class StudyRecord(Strict):
     budget: float = BUDGET
     tables: tuple[str, ...] = ()
     plots: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
     evaluate: EvaluateConfig | None
     runs: tuple[RunRecord, ...]
     views: tuple[str, ...] = ()
@@ -206,7 +208,7 @@ class IncompleteRun(Strict):
 
 
 class StudySummary(Strict):
-    """Content of study.json, which the page of all studies reads: the question, the number of runs, and the incomplete runs."""
+    """Content of study.json, which pages read: the question, the number of runs, the incomplete runs, and the titles of tables."""
 
     study: str
     title: str
@@ -214,3 +216,4 @@ class StudySummary(Strict):
     question: str | None = None
     runs: int
     incomplete: tuple[IncompleteRun, ...] = ()
+    titles: dict[str, str] = {}
