@@ -125,8 +125,8 @@ class TrainerConfig(Strict):
             exclude_if=lambda groups: groups == 1,
             description="Number of groups of texts of similar length into which each column of a batch is divided in the model's forward "
             "pass, so that short texts are not padded to the longest of the batch. The loss still covers the whole batch. More groups "
-            "are faster, and draw other dropout masks. Supported for embedding models; without effect on methods in whose quantized "
-            "weights padding takes part (weights: onnx_int8).",
+            "are faster, and draw other dropout masks. It has no effect on causal language models, nor on training for the scheme "
+            "onnx_int8, whose ranges of activations cover the whole batch.",
         ),
     ] = 1
     prompts: Annotated[

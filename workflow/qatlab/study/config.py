@@ -244,8 +244,6 @@ class RunConfig(Strict):
             if self.trainer.max_seconds is not None:
                 raise ValueError("trainer.max_seconds is for causal language models; give max_steps or max_examples")
             return self
-        if self.trainer.length_groups > 1:
-            raise ValueError("trainer.length_groups is for embedding models; set trainer.length_groups=1")
         has = f"model '{self.model.name}' is a causal language model and has no embeddings"
         for name in ("embedding_quantization", "rotation"):
             if getattr(self.method, name) is not None:
