@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.bench import evaluation, kernels, run, workflow
+from qatlab.bench import evaluation, kernels, run, study, workflow
 from qatlab.bench.run import Row, in_turns
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.errors import UserError
@@ -163,3 +163,35 @@ def test_planning_many_runs_is_measured_against_trivial_jobs():
     assert [name for name, row in rows.items() if row.bound] == ["dry_run_of_4_runs", "parsing_for_a_job"]
     assert min(min(row.ours, row.reference) for name, row in rows.items() if name.startswith(("dry", "job"))) > 0.3
     assert rows["parsing_for_a_job"].ours < 0.8 * rows["job_of_4_runs"].ours  # without Snakemake's own start
+
+
+def test_seconds_of_jobs_that_run_side_by_side_are_divided():
+    jobs = {("train", 1.0, 5.0), ("encode", 3.0, 6.0), ("score", 6.0, 6.5), ("deploy", 8.0, 9.0)}
+    seconds = study.seconds_by_step(jobs, 10.0)
+    assert seconds == {"training": 3.0, "encoding": 2.0, "exporting": 1.0, "rest": 4.0}
+
+
+def test_a_study_is_compared_with_a_script_that_finds_the_same(tiny_model, tmp_path, monkeypatch):
+    small = " ".join(
+        [
+            f"model.name={tiny_model} model.max_seq_length=24 data.rows=32 data.packages=[networkx] data.held_out=[stdlib]",
+            "task=[networkx_small] task.networkx.queries=15 task.networkx.documents=30 trainer.batch_size=8",
+            "study.matrix.method=[untrained,ste,baseline:int8] encode.threads=null trainer.threads=null",
+        ]
+    )
+    ours, total = study.run_workflow(tmp_path / "project", small, "quickstart")
+    theirs, stock_total = study.run_stock(tmp_path / "project", tmp_path / "stock", small, "quickstart")
+    for seconds, whole in ((ours, total), (theirs, stock_total)):
+        assert sum(seconds.values()) == pytest.approx(whole)
+        assert min(seconds.values()) > 0
+    stock = pd.read_csv(tmp_path / "stock" / study.SCORES)
+    assert len(stock) == 3 * 2 * 3  # runs, deployments, precisions
+    tables = tmp_path / "project" / "results" / "studies" / "quickstart" / "tables"
+    scores = pd.read_csv(tables / "scores.csv")
+    chosen = 'run == "untrained" and deploy == "torch_fp32" and doc_precision == "float32" and metric == "ndcg@10"'
+    value = scores.query(chosen)["value"].iloc[0]
+    untrained = stock[(stock["run"] == "untrained") & (stock["precision"] == "float32")].set_index("deploy")["value"]
+    assert untrained["torch_fp32"] == pytest.approx(value, abs=1e-6)
+    assert {path.name for path in (tmp_path / "stock").glob("*-int8.onnx")} == {
+        f"{name}-int8.onnx" for name in stock["run"]
+    }

@@ -85,8 +85,8 @@ def test_short_forms_are_expanded_and_names_are_unique():
 
 
 def test_every_study_has_the_baselines_by_default():
-    for study in ("quickstart", "embedding_quantization"):
-        ((_, config), *_) = compose_runs(PROJECT / "conf", study)
+    for study, scale in (("quickstart", "full"), ("embedding_quantization", None)):
+        ((_, config), *_) = compose_runs(PROJECT / "conf", study, scale)
         assert [axes.label for axes in config.evaluate.bit_axes] == [
             "centred", "median", "centred_training", "median_training", "itq", "overcomplete_2x",
         ]  # fmt: skip

@@ -85,7 +85,7 @@ def test_composes_and_validates(group, choice):
         (["trainer=wall_clock"], "trainer.max_seconds is for causal language models"),
         (
             ["model=byte_decoder"],
-            "is a causal language model and has no embeddings: deployment 'onnx_fp32' does not serve it",
+            "is a causal language model and has no embeddings: deployment 'onnx_int8' does not serve it",
         ),
         (["model=byte_decoder", "+model.normalize=false", *CAUSAL], "normalize is for embedding models"),
         (["model=byte_decoder", *CAUSAL, "texts=[sqlalchemy]"], "has no embeddings: leave texts empty"),

@@ -138,6 +138,23 @@ def test_unknown_study_and_scale():
         compose_runs(CONF, "quickstrt")
     with pytest.raises(UserError, match=r"unknown scale 'smal'.*valid:"):
         compose_runs(CONF, "quickstart", scale="smal")
+    with pytest.raises(UserError, match=r"unknown scale 'tiny'; valid: full, small"):
+        compose_runs(CONF, "quickstart", scale="tiny")
+    with pytest.raises(UserError, match=r"unknown scale 'tiny'; valid: full$"):
+        compose_runs(CONF, "binary_gradient", scale="tiny")
+
+
+def test_a_study_that_lists_a_larger_scale_lists_no_small_one():
+    with pytest.raises(UserError, match=r"study.scales: lists both full and small"):
+        runs("+study.scales.small=[data.rows=64]")
+
+
+def test_an_override_that_removes_a_method_removes_its_decomposition_at_any_scale():
+    """What a scale's overrides say of the decomposition is not what the user says of it."""
+    ((_, config),) = compose_runs(CONF, "quickstart", "full", ["study.matrix.method=[untrained]"])
+    assert config.study.decomposition == []
+    _, (_, config) = compose_runs(CONF, "quickstart", "full", ["study.matrix.method=[untrained,baseline]"])
+    assert config.study.decomposition == ["baseline/onnx_int8"]
 
 
 def test_a_method_file_with_a_mistake_is_named(tmp_path):

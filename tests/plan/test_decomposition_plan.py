@@ -13,7 +13,7 @@ ONNX = "study.decomposition=[baseline/onnx_int8]"
 
 
 def plan(*overrides):
-    return load_study(PROJECT / "conf", "quickstart", overrides=[*ONE, *overrides])
+    return load_study(PROJECT / "conf", "quickstart", "full", [*ONE, *overrides])
 
 
 def chains(study_plan, run=0):

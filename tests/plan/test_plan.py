@@ -14,7 +14,7 @@ CONF = PROJECT / "conf"
 
 
 def plan(*overrides, conf=CONF):
-    return load_study(conf, "quickstart", overrides=overrides)
+    return load_study(conf, "quickstart", "full", overrides)
 
 
 def paths(study_plan, *kinds):
@@ -38,6 +38,24 @@ def test_counts_of_quickstart():
             "bit_changes": 6,  # three trained methods beside the baseline, two tasks
         }
     )
+
+
+def test_quickstart_is_small_unless_it_is_asked_for_in_full():
+    study_plan = load_study(CONF, "quickstart")
+    kinds = [artifact.kind for artifact in study_plan.artifacts.values()]
+    assert (
+        {kind: kinds.count(kind) for kind in ("train", "deploy", "encode", "score")}
+        == {
+            "train": 4,
+            "deploy": 16,  # five models as they are, as float ONNX files and as int8 ones, and the forward pass of baseline:int8
+            "encode": 22,  # the float ONNX files are built, but not encoded
+            "score": 20,
+        }
+    )
+    assert study_plan.scale == "small"
+    small = load_study(CONF, "quickstart", "small")
+    assert (small.scale, small.artifacts) == ("small", study_plan.artifacts)
+    assert not paths(study_plan, "train", "score") & paths(plan(), "train", "score")
 
 
 def test_a_key_of_drift_changes_drift_alone():
@@ -73,7 +91,7 @@ def test_a_model_with_and_without_normalization_are_two(tmp_path):
     study = study.replace("name: quickstart", "name: lengths")
     study = study.replace("    method: [untrained, baseline, ste, ste_warmup, baseline:int8]", matrix)
     (conf / "study" / "lengths.yaml").write_text(study)
-    study_plan = load_study(conf, "lengths")
+    study_plan = load_study(conf, "lengths", "full")
     models = ["minilm", "minilm_unnormalized"]
     untrained = [f"untrained-model={model}" for model in models]
     assert sorted(run.name for run in study_plan.runs) == sorted(

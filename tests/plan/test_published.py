@@ -42,13 +42,15 @@ def test_a_small_scale_stands_for_the_full_one_place_by_place():
     assert names["trainer.batch_size"] == {"8": 64, "16": 128}
     assert names["task"] == {"stdlib": "nano_msmarco", "networkx": "nano_nq"}
     assert names["method"]["pr3655_staged_warmup_short"] == "pr3655_staged_warmup"
+    assert stands_for(CONF, "quickstart")["task"] == {"stdlib": "stdlib", "networkx": "networkx"}
+    assert "deploy" not in stands_for(CONF, "quickstart")  # full scale has one more
     full = stands_for(CONF, "pr3655_gooaq")
     assert full["data.rows"] == {"90000": 90000, "990000": 990000, "2990000": 2990000}
 
 
 def test_a_study_shows_its_file(conf):
     overrides = ["+study.published=theirs", "+study.matrix.trainer.batch_size=[64]"]
-    plan = load_study(conf, "quickstart", overrides=overrides)
+    plan = load_study(conf, "quickstart", "full", overrides)
     assert plan.scale == "full"
     assert "published" in plan.view_names()
     assert "published" in plan.plot_names()

@@ -57,7 +57,7 @@ def test_each_size_is_a_line():
     ],
 )
 def test_unusual_settings_are_printed(overrides, line):
-    plan = load_study(CONF, "quickstart", overrides=["study.matrix.method=[untrained,baseline]", *overrides])
+    plan = load_study(CONF, "quickstart", "full", ["study.matrix.method=[untrained,baseline]", *overrides])
     assert trainings(plan.runs) == [line]
 
 
@@ -65,7 +65,7 @@ def test_extra_steps_are_counted_and_printed():
     methods = ["study.matrix.method=[untrained,baseline,baseline_longer]"]
     lines = ["1 training of 16 steps: 1,024 rows, batches of 64"]
     lines += ["1 training of 17 steps: 1,024 rows, batches of 64, 5 % more steps"]
-    assert trainings(load_study(CONF, "quickstart", overrides=methods).runs) == lines
+    assert trainings(load_study(CONF, "quickstart", "full", methods).runs) == lines
 
 
 def test_the_staged_warm_up_does_not_finish_where_the_pull_requests_thread_says_so():

@@ -17,7 +17,7 @@ CONF = PROJECT / "conf"
 
 @pytest.fixture(scope="module")
 def study():
-    return load_study(CONF, "quickstart").record()
+    return load_study(CONF, "quickstart", "full").record()
 
 
 def test_the_stage_makes_the_tables_that_the_plan_names(study):

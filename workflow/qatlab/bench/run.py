@@ -111,6 +111,10 @@ BENCHMARKS = {  # by name: the module that has it, and what it compares
         "qatlab.bench.workflow",
         "planning a study of 10 to 1,000 runs, and starting one of its jobs, over Snakemake on as many trivial jobs",
     ),
+    "study": (
+        "qatlab.bench.study",
+        "the default study from nothing, over the same by stock libraries one after another (ten minutes or more)",
+    ),
     "clip": ("qatlab.bench.kernels", "the exact percentile of each row of a weight over torch.quantile"),
 }
 RESULT = Path("results/bench.csv")

@@ -118,6 +118,17 @@ class TrainerConfig(Strict):
             "differently, so set it for a study whose results must be identical on every machine.",
         ),
     ] = None
+    length_groups: Annotated[
+        int,
+        Field(
+            ge=1,
+            exclude_if=lambda groups: groups == 1,
+            description="Number of groups of texts of similar length into which each column of a batch is divided in the model's forward "
+            "pass, so that short texts are not padded to the longest of the batch. The loss still covers the whole batch. More groups "
+            "are faster, and draw other dropout masks. It has no effect on causal language models, nor on training for the scheme "
+            "onnx_int8, whose ranges of activations cover the whole batch.",
+        ),
+    ] = 1
     prompts: Annotated[
         dict[str, Annotated[str, Field(min_length=1)]] | None,
         Field(

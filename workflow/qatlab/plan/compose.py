@@ -147,6 +147,7 @@ Model = TypeVar("Model", bound=BaseModel)
 # For invalid defaults lists and files, Hydra raises built-in exceptions.
 LIBRARY_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, AssertionError)
 FULL_SCALE = "full"
+SMALL_SCALE = "small"  # name of a study's file itself if the study lists a larger scale `full`
 # Only keys that determine the trained model may be swept; every run is deployed and evaluated in all ways that the study lists.
 SWEEPABLE = ("model", "data", "method", "weights", "trainer", "seed")
 COLON = "__colon__"  # replaces ':' in keys such as deploy.torchao:int4.dtype, where Hydra's grammar does not allow it
@@ -171,7 +172,7 @@ def compose_runs(
     Args:
         conf: folder of the configuration files.
         study: name of the study.
-        scale: name of one of its scales; None for full scale.
+        scale: name of one of its scales; None for the study's file itself, see `scale_of_file`.
         overrides: user's overrides, in Hydra's override grammar.
 
     Raises:
@@ -184,34 +185,48 @@ def compose_runs(
     user_overrides = list(overrides)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
         try:
-            if scale not in (None, FULL_SCALE):
-                scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales
-                if scale not in scales:
-                    raise unknown("scale", scale, [*scales, FULL_SCALE])
-                user_overrides = scales[scale] + user_overrides
-            runs = _matrix_runs(study, user_overrides, groups)
+            of_scale = _overrides_of_scale(study, scale, groups)
+            runs = _matrix_runs(study, of_scale + user_overrides, groups)
             is_overridden = any(o.key_or_group == "study.decomposition" for o in _parsed(user_overrides))
-            return runs if is_overridden else _without_removed_entries(runs, study, groups)
+            return runs if is_overridden else _without_removed_entries(runs, [f"study={study}", *of_scale], groups)
         finally:
             GlobalHydra.instance().clear()
 
 
-def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, dict[str, object]]:
-    """Return the names in the study's file by the name at a scale, by matrix key, `task`, `texts` and `deploy`.
+def scale_of_file(scales: Iterable[str]) -> str:
+    """Return the name of the scale that a study's file itself has: `full`, or `small` if the file lists a larger scale `full`.
 
-    Where a scale lists as many values as the file, each stands for the one at the same position. A key with fewer or more values
+    Args:
+        scales: names of the scales that the study lists.
+    """
+    return SMALL_SCALE if FULL_SCALE in scales else FULL_SCALE
+
+
+def _overrides_of_scale(study: str, scale: str | None, groups: dict[str, list[str]]) -> list[str]:
+    """Return the overrides of a study's scale, which are none for the study's file itself; raise UserError for an unknown scale."""
+    if scale is None:
+        return []
+    scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales
+    of_file = scale_of_file(scales)
+    if scale not in (*scales, of_file):
+        raise unknown("scale", scale, [*scales, of_file])
+    return scales.get(scale, [])
+
+
+def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, dict[str, object]]:
+    """Return the names at full scale by the name at a scale, by matrix key, `task`, `texts` and `deploy`.
+
+    Where a scale lists as many values as full scale, each stands for the one at the same position. A key with fewer or more values
     is left out, because they cannot be matched.
     """
     check_files(conf)
     groups = group_options(conf)
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
         try:
-            full_names = _named(_compose([f"study={study}"], groups), groups)
-            if scale in (None, FULL_SCALE):
-                scaled_names = full_names
-            else:
-                scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales
-                scaled_names = _named(_compose([f"study={study}", *scales[scale]], groups), groups)
+            overrides_of_full = _overrides_of_scale(study, FULL_SCALE, groups)
+            full_names = _named(_compose([f"study={study}", *overrides_of_full], groups), groups)
+            overrides_of_scale = _overrides_of_scale(study, scale, groups)
+            scaled_names = _named(_compose([f"study={study}", *overrides_of_scale], groups), groups)
         finally:
             GlobalHydra.instance().clear()
     return {
@@ -314,17 +329,22 @@ def _matches(cell: dict[str, object], entry: dict[str, object]) -> bool:
 
 
 def _without_removed_entries(
-    runs: list[tuple[dict[str, object], RunConfig]], study: str, groups: dict[str, list[str]]
+    runs: list[tuple[dict[str, object], RunConfig]], base: list[str], groups: dict[str, list[str]]
 ) -> list[tuple[dict[str, object], RunConfig]]:
     """Return the runs without the entries of `study.decomposition` whose method or deployment was removed by overrides.
 
-    An entry that does not fit the study's file either is kept, so that it is refused later.
+    An entry that does not fit the study without the user's overrides either is kept, so that it is refused later.
+
+    Args:
+        runs: the runs with the user's overrides.
+        base: the study and the overrides of its scale.
+        groups: choices of each group.
     """
     available = {f"{config.method.name}/{deployment}" for _, config in runs for deployment in config.deploy}
     entries = runs[0][1].study.decomposition
     if available.issuperset(entries):
         return runs
-    full = _compose([f"study={study}"], groups)
+    full = _compose(base, groups)
     methods = full.study.matrix.get("method", [full.method.name])
     removed = {f"{method}/{deployment}" for method in methods for deployment in full.deploy} - available
     update = {"decomposition": [entry for entry in entries if entry not in removed]}

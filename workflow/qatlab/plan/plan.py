@@ -26,7 +26,7 @@ from qatlab.plan.comparisons import (
     plan_decomposition,
     planned_answers,
 )
-from qatlab.plan.compose import FULL_SCALE, compose_runs, stands_for
+from qatlab.plan.compose import FULL_SCALE, compose_runs, scale_of_file, stands_for
 from qatlab.plan.runs import Run, counterparts, float_deployment, plan_drift, plan_run, run_record
 from qatlab.plan.safe_files import check_files
 from qatlab.plan.schemes import check_hardware
@@ -181,7 +181,7 @@ def load_study(
     Args:
         conf: folder of the configuration files.
         study: name of the study.
-        scale: name of one of its scales; None for full scale.
+        scale: name of one of its scales; None for the study's file itself, which is its full scale unless it lists a scale `full`.
         overrides: user's overrides, in Hydra's override grammar.
         gathering: bundle to be made of the study; without one, external files come from the bundle in use, if any.
 
@@ -192,7 +192,7 @@ def load_study(
     cells = compose_runs(conf, study, scale, given)
     plan = make_plan(cells, gathering or in_use())
     settings = cells[0][1].study
-    plan.scale, plan.question, plan.overrides = scale or FULL_SCALE, settings.question, given
+    plan.scale, plan.question, plan.overrides = scale or scale_of_file(settings.scales), settings.question, given
     if settings.published is None and not settings.answers:
         return plan
     names = stands_for(conf, study, scale)
@@ -208,7 +208,7 @@ def load_studies(conf: Path, names: str, scale: str | None = None, overrides: It
     Args:
         conf: folder of the configuration files.
         names: names of one or several studies (NAME,NAME), or `all` for those that show published results.
-        scale: name of one of their scales; None for full scale.
+        scale: name of one of their scales; None for the studies' files themselves.
         overrides: user's overrides, in Hydra's override grammar.
 
     Raises:

@@ -90,7 +90,11 @@ class StudyConfig(Strict):
         ),
     ] = []
     scales: Annotated[
-        dict[str, list[str]], Field(description="Named lists of overrides, chosen with `--config scale=NAME`.")
+        dict[str, list[str]],
+        Field(
+            description="Named lists of overrides, chosen with `--config scale=NAME`. The study without them is its scale `full`, or "
+            "`small` if the lists include a larger scale `full`."
+        ),
     ] = {}
     baseline: Annotated[VariantName, Field(description="Method that differences refer to.")] = "baseline"
     question: Annotated[
@@ -152,6 +156,15 @@ class StudyConfig(Strict):
         if len(set(entries)) != len(entries):
             raise ValueError(f"an entry is listed twice: {', '.join(entries)}")
         return entries
+
+    @field_validator("scales")
+    @classmethod
+    def _one_scale_is_the_file(cls, scales: dict[str, list[str]]) -> dict[str, list[str]]:
+        if {"full", "small"} <= set(scales):
+            raise ValueError(
+                "lists both full and small, but a study that lists full is its scale small without any; remove one of the two"
+            )
+        return scales
 
     @model_validator(mode="after")
     def _matrix_is_a_matrix(self) -> "StudyConfig":

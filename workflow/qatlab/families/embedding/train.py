@@ -148,6 +148,40 @@ def _estimator(config: EstimatorConfig) -> Any:
     return estimator(**{field: getattr(config, field) for field in fields})
 
 
+def divide_by_length(transformer: Any, groups: int) -> None:
+    """Make a transformer run each training batch in groups of texts of similar length, each padded to its own longest text.
+
+    Its output has the shape that one pass over the batch has, with zeros at padding tokens, which no pooling reads.
+
+    Args:
+        transformer: first module of a Sentence Transformers model, which is changed in place.
+        groups: number of groups per batch.
+    """
+    whole = transformer.forward
+    left = transformer.tokenizer.padding_side == "left"
+
+    def forward(features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+        mask = features.get("attention_mask")
+        if not transformer.training or mask is None or mask.ndim != 2:
+            return dict(whole(features, **kwargs))
+        lengths = mask.sum(dim=1)
+        order = lengths.argsort(stable=True)
+        parts = []
+        for rows in order.tensor_split(min(groups, len(mask))):
+            width = max(int(lengths[rows].max()), 1)
+            tokens = slice(-width, None) if left else slice(width)
+            group = {
+                name: value[rows][:, tokens] if getattr(value, "shape", None) == mask.shape else value
+                for name, value in features.items()
+            }
+            missing = mask.shape[1] - width
+            embeddings = whole(group, **kwargs)["token_embeddings"]
+            parts.append(nn.functional.pad(embeddings, (0, 0, missing, 0) if left else (0, 0, 0, missing)))
+        return {**features, "token_embeddings": torch.cat(parts)[order.argsort()]}
+
+    transformer.forward = forward
+
+
 FIT_ROWS = 2048  # number of training documents on which the initial values of learned ranges are fitted
 # Column names that Sentence Transformers does not treat as texts.
 RESERVED = ("label", "labels", "score", "scores", "dataset_name", "return_loss")
@@ -169,6 +203,8 @@ class EmbeddingTraining(Training):
         self.examples = len(self.rows)
         self.folder = inputs["model"] / "model"
         self.model = load_model(self.folder, device_name())
+        if config.trainer.length_groups > 1 and not sees_padding(config.method):
+            divide_by_length(self.model[0], config.trainer.length_groups)
 
     def outputs(self) -> torch.Tensor:
         """Return the embeddings of the first training texts."""
