@@ -226,7 +226,10 @@ def test_the_trainer_loads_the_best_model_by_it(tiny_model, pairs, texts_and_jud
         ({"metrics": ["map@10"]}, "unknown metric 'map@10'; valid: ndcg@k"),
         ({"metrics": ["ndcg@0"]}, "unknown metric 'ndcg@0'"),
         ({"metrics": []}, "metrics must list at least one"),
-        ({"primary_metric": "int4_ndcg@10"}, "primary_metric 'int4_ndcg@10' is not a key of the result; valid: float32"),
+        (
+            {"primary_metric": "int4_ndcg@10"},
+            "primary_metric 'int4_ndcg@10' is not a key of the result; valid: float32",
+        ),
         ({"relevant_docs": {}}, "0 of 60 queries have relevant documents"),
     ],
 )
@@ -237,9 +240,9 @@ def test_mistakes_are_refused(texts_and_judgements, options, message):
 
 
 def test_embeddings_with_nan_and_other_similarities_are_refused():
-    queries, documents, task = stored_task()
+    queries, documents, _ = stored_task()
     evaluator = QuantizedRetrievalEvaluator({"q": "0"}, {"d": "0"}, {"q": {"d"}}, precisions=["float32"])
     with pytest.raises(NotFiniteError, match="the model has diverged"):
         evaluator(Stored(np.full_like(queries, np.nan), documents, "cosine"))
-    with pytest.raises(ValueError, match="set model.similarity_fn_name to cosine or dot"):
+    with pytest.raises(ValueError, match=r"set model\.similarity_fn_name to cosine or dot"):
         evaluator(Stored(queries, documents, "euclidean"))

@@ -42,7 +42,7 @@ COMMANDS = {  # by name: the function that runs it, and what it does
     "init": ("qatlab.commands.init:main", "write the workflow and its configuration into a folder"),
     "score": (
         "qatlab.commands.score:main",
-        "without --config: answer in which forms a model's embeddings of your documents can be stored",
+        "without --config: answer at which precisions a model's embeddings of your documents can be stored",
     ),
     "plan": ("qatlab.commands.plan:main", "show a study's runs and artifacts, or write their configurations"),
     "schema": ("qatlab.commands.plan:print_schema", "print the JSON Schema of the configuration"),

@@ -1,4 +1,4 @@
-"""Command score: answer in which forms a model's embeddings of given documents can be stored, without a study's file and training.
+"""Command score: answer at which precisions a model's embeddings of given documents can be stored, without a study's file and training.
 
 It composes the study conf/study/score.yaml for the model and the documents, and runs it in the current folder.
 """
@@ -69,10 +69,10 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="qatlab score",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Answer in which forms a model's embeddings of your documents can be stored: int8, 2 bits, bits, fewer dimensions.\n"
+        description="Answer how a model's embeddings of your documents can be stored: in int8, 2 bits, bits, fewer dimensions.\n"
         "Nothing is trained, and no study's file is needed. The results are those of a study, in results/studies/score_NAME of the\n"
         "current folder: scores with intervals, bytes per document, speed of search.",
-        epilog="With relevance judgements, each form is scored by them (nDCG@10 and others). Without, each form is compared with the\n"
+        epilog="With relevance judgements, each output is scored by them (nDCG@10 and others). Without, it is compared with the\n"
         "float search of the same embeddings: the overlap of the 10 best results, and Kendall's tau of the 100 best. That shows how\n"
         "much storing embeddings in less changes the results, not how good they are. Queries are then the given ones, or documents\n"
         "drawn at random, each of which is left out of its own results.\n\n"
@@ -210,7 +210,7 @@ def _task(options: argparse.Namespace) -> Task:
     name, revision = _at_revision(options.corpus)
     if not is_hub_id(name) or "/" not in name or corpus.suffix == ".jsonl":
         raise UserError(
-            f"--corpus: '{options.corpus}' is no file or folder that exists, and no hub id OWNER/NAME of a data set"
+            f"--corpus: '{options.corpus}' is neither an existing file or folder nor a hub id OWNER/NAME of a data set"
         )
     if options.queries or options.qrels:
         raise UserError(

@@ -31,7 +31,7 @@ SCORES_AT_ONCE = 1 << 24  # 192 MB of scores and sort keys
 LAST = 0xFFFFFFFF  # larger than every position of a document
 
 
-class QuantizedRetrievalEvaluator(SentenceEvaluator):  # type: ignore[misc]
+class QuantizedRetrievalEvaluator(SentenceEvaluator):
     """Evaluator of retrieval with embeddings stored at several precisions, for any trainer of Sentence Transformers.
 
     Queries and documents are encoded once, with ``encode_query`` and ``encode_document``; every precision is scored from these
@@ -243,7 +243,7 @@ class QuantizedRetrievalEvaluator(SentenceEvaluator):  # type: ignore[misc]
             return {}
         paired = np.stack([values[pair] - values[FLOAT, pair[1]] for pair in compared])[:, None]
         ends = bootstrap_intervals([paired], resamples=self.resamples)
-        result = {}
+        result: dict[str, float] = {}
         for (precision, metric), *parts in zip(compared, paired.mean(axis=(1, 2)), *ends, strict=True):
             result |= {f"{precision}_{metric}_{part}": float(v) for part, v in zip(OF_DIFFERENCE, parts, strict=True)}
         return result

@@ -80,8 +80,11 @@ def check_judgements(
         queries: table with the column id.
         judgements: table with the columns query_id, doc_id and relevance.
     """
-    corpus, asked, qrels = files
-    for file, table, kind, column in ((corpus, documents, "document", "doc_id"), (asked, queries, "query", "query_id")):
+    corpus, queries_file, qrels = files
+    for file, table, kind, column in (
+        (corpus, documents, "document", "doc_id"),
+        (queries_file, queries, "query", "query_id"),
+    ):
         unknown = judgements.loc[~judgements[column].isin(set(table["id"])), column]
         if len(unknown):
             raise UserError(

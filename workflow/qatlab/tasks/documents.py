@@ -13,7 +13,7 @@ from qatlab.tasks.beir import check_ids, check_judgements, read_documents, read_
 from qatlab.tasks.task import TASKS, Loaded, Queries, Task
 
 DRAWN = 1000  # documents that are queries where no queries are given, unless the task sets a number
-LEAST = 12  # documents: the 10 best of all others say nothing if there are hardly more
+LEAST = 12  # documents: with fewer, the 10 best of all others are all of them
 
 
 class DocumentPaths(Strict):
