@@ -22,6 +22,7 @@ PRECISIONS = ("float32", "int8", "int2_quantile", "binary")
 SHARES = (2, 4)  # dimensions are halved and quartered
 WHOLE_BYTES = 8  # kept dimensions are a multiple of it, so that bits of every precision fill bytes
 DRAWN = 1000  # documents that are queries where none are given
+VECTORS = (".npy", ".parquet")  # suffixes of files of embeddings
 LAYOUT = "a folder in BEIR's layout has corpus.jsonl, and with judgements queries.jsonl and qrels/SPLIT.tsv"
 
 
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
     code = subprocess.run(command, check=False).returncode
     if code == 0 and not options.dry_run:
         folder = Path("results/studies") / plan.study
-        print((folder / "tables/scores_by_precision.md").read_text(encoding="utf-8"))
+        print((folder / "tables/against_float.md").read_text(encoding="utf-8"))
         print(f"Tables, plots and the artifact behind each row: {folder}")
     return code
 
@@ -80,15 +81,20 @@ def _options(arguments: list[str]) -> argparse.Namespace:
         "  qatlab score sentence-transformers/all-MiniLM-L6-v2 --corpus documents.jsonl\n"
         "  qatlab score models/mine --corpus documents.jsonl --queries queries.jsonl --qrels qrels.tsv --onnx\n"
         "  qatlab score models/mine --corpus beir/scifact\n"
-        "  qatlab score intfloat/e5-small-v2 --corpus zeta-alpha-ai/NanoSciFact\n\n"
+        "  qatlab score intfloat/e5-small-v2 --corpus zeta-alpha-ai/NanoSciFact\n"
+        "  qatlab score embeddings/\n\n"
+        "Embeddings are arrays (n, dim) of floats, or lists in the column embedding of a Parquet file, which may have ids in _id. Other\n"
+        "ids are row numbers from 0; qrels.tsv has the columns query-id, corpus-id and score.\n\n"
         "With --config, `qatlab score` is a stage of a study: qatlab score --config FILE --output FOLDER.",
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="folder of a Sentence Transformers model, or hub id OWNER/NAME[@REVISION]"
+        "model",
+        metavar="MODEL",
+        help="folder of a Sentence Transformers model; hub id OWNER/NAME[@REVISION]; or a folder of stored embeddings: corpus.npy or "
+        "corpus.parquet, and optionally queries and qrels.tsv",
     )
     parser.add_argument(
         "--corpus",
-        required=True,
         metavar="DOCUMENTS",
         help="JSON Lines file with the keys text, and optionally title and _id; a folder in BEIR's layout; or the hub id "
         "OWNER/NAME[@REVISION] of a data set with the subsets corpus, queries and qrels, as NanoBEIR has",
@@ -129,25 +135,69 @@ def study_overrides(options: argparse.Namespace) -> list[str]:
     """
     from qatlab.plan.safe_files import split_overrides
 
+    if (folder := _vectors_folder(options)) is not None:
+        return [*_vectors_overrides(folder, options), *split_overrides(options.overrides)]
+    if options.corpus is None:
+        raise UserError(
+            "--corpus is missing: name your documents, or in MODEL's place a folder of embeddings with corpus.npy"
+        )
     task = _task(options)
     name, revision = _at_revision(options.model)
     dimension, tokens = _size(name, revision)
     short = Path(name).name
-    study = COMPOSED + _word(options.name or f"{short}_{task.name}").lower()
-    settings: dict[str, str | int] = {
-        "study.name": study[:LONGEST_NAME],
-        "study.title": f"{short} on {task.name}, untrained: {task.described}",
-        "model.name": name,
-        "model.revision": revision,
-        "model.max_seq_length": options.max_seq_length or tokens,
-        **{f"task.{task.name}.{key}": value for key, value in task.fields.items()},
-    }
+    tokens = options.max_seq_length or tokens
+    model: dict[str, str | int] = {"name": name, "revision": revision, "max_seq_length": tokens}
     return [
-        "task=[]",
         f"deploy=[torch_fp32{',onnx_int8' * options.onnx}]",
         *_forms(dimension),
-        *(f"{key}={_quoted(value)}" for key, value in settings.items()),
+        *_settings(options.name or f"{short}_{task.name}", f"{short} on {task.name}, untrained", model, task),
         *split_overrides(options.overrides),
+    ]
+
+
+def _settings(name: str, subject: str, model: dict[str, str | int], task: Task) -> list[str]:
+    """Return the overrides for the name and title of the study, its model and its task."""
+    settings: dict[str, str | int] = {
+        "study.name": (COMPOSED + _word(name).lower())[:LONGEST_NAME],
+        "study.title": f"{subject}: {task.described}",
+        **{f"model.{key}": value for key, value in model.items()},
+        **{f"task.{task.name}.{key}": value for key, value in task.fields.items()},
+    }
+    return ["task=[]", *(f"{key}={_quoted(value)}" for key, value in settings.items())]
+
+
+def _vectors_folder(options: argparse.Namespace) -> Path | None:
+    """Return the folder of embeddings that the command has in place of a model; None if it names a model."""
+    folder = Path(options.model).expanduser()
+    return folder if any((folder / f"corpus{suffix}").is_file() for suffix in VECTORS) else None
+
+
+def _vectors_overrides(folder: Path, options: argparse.Namespace) -> list[str]:
+    """Return the overrides of a study of stored embeddings, with the queries and judgements of their folder or of the options."""
+    from qatlab.deployments.vectors import read_folder, vector_file
+
+    given = (("--corpus", options.corpus), ("--queries", options.queries), ("--onnx", options.onnx))
+    for option, value in (*given, ("--max-seq-length", options.max_seq_length), ("--split", options.split)):
+        if value:
+            raise UserError(
+                f"{option}: '{folder}' is a folder of embeddings, which has the documents and queries and runs no model; leave it out"
+            )
+    vectors = read_folder(folder)
+    corpus = vector_file(folder, "documents")
+    assert corpus is not None
+    judged = folder / "qrels.tsv"
+    qrels = options.qrels or (judged if judged.is_file() else None)
+    name = _word(folder.resolve().name)
+    task = _files_task(corpus, vector_file(folder, "queries"), qrels, options, len(vectors["documents"]))
+    task = task._replace(name=name, fields=task.fields | {"source": "vectors"})
+    return [
+        "deploy=[]",
+        "deploy.vectors.backend=vectors",
+        "drift.reference=vectors",
+        *_forms(vectors["documents"].shape[1]),
+        *_settings(
+            options.name or name, f"Stored embeddings of {name}", {"name": str(folder), "kind": "vectors"}, task
+        ),
     ]
 
 
@@ -241,7 +291,10 @@ def _beir_task(folder: Path, options: argparse.Namespace) -> Task:
     return Task(_named_after(corpus), {"source": "local", "path": str(folder), "split": split}, JUDGED)
 
 
-def _files_task(corpus: Path, queries: Path | None, qrels: Path | None, options: argparse.Namespace) -> Task:
+def _files_task(
+    corpus: Path, queries: Path | None, qrels: Path | None, options: argparse.Namespace, documents: int | None = None
+) -> Task:
+    """Return the task of files; `documents` is the number of documents, or None for that of the lines of a JSON Lines file."""
     if qrels is not None and queries is None:
         raise UserError("--qrels judges documents for queries; add --queries FILE")
     paths = {"corpus": corpus, "queries": queries, "qrels": qrels}
@@ -250,13 +303,13 @@ def _files_task(corpus: Path, queries: Path | None, qrels: Path | None, options:
     name = _named_after(corpus)
     if qrels is not None:
         return Task(name, fields, JUDGED)
-    agreement = "agreement with float search, for lack of judgements, on"
+    agreement = "agreement with the float search of the same deployment, for lack of judgements, on"
     if queries is not None:
         return Task(name, fields, f"{agreement} the queries of {queries.name}")
     if options.queries_drawn < 1:
         raise UserError(f"--queries-drawn: {options.queries_drawn} documents cannot be drawn; give at least 1")
     fields |= {"queries": options.queries_drawn, "shuffle_seed": options.seed}
-    count = min(options.queries_drawn, _line_count(corpus))
+    count = min(options.queries_drawn, _line_count(corpus) if documents is None else documents)
     return Task(name, fields, f"{agreement} {count:,} of its documents, drawn as queries with seed {options.seed}")
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 import pandas as pd
 from pydantic import Field, model_validator
 
+from qatlab.deployments.vectors import places, read_vectors
 from qatlab.errors import UserError
 from qatlab.evaluation.task import Kind
 from qatlab.registry import LocalPath, Strict
@@ -83,7 +84,7 @@ class Documents(Task):
         for path in files.values():
             if not path.is_file():
                 raise UserError(f"task file '{path}' does not exist")
-        question = f"documents {' '.join(files)}"
+        question = f"{self.source} {' '.join(files)}"
         return {"files": list(files), **checked_files(question, list(files.values()), self._tables)}
 
     def kind_of(self, origin: Any) -> Kind:
@@ -104,12 +105,10 @@ class Documents(Task):
     def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame | None, pd.DataFrame]:
         """Return documents, queries (None if they are drawn) and judgements; raise a UserError if a file is invalid."""
         files = self.paths.files()
-        documents = read_documents(files["corpus"], numbered=True)
-        check_ids(files["corpus"], documents)
+        documents = self._texts(files, "corpus")
         queries, judgements = None, pd.DataFrame(columns=["query_id", "doc_id", "relevance"])
         if "queries" in files:
-            queries = read_queries(files["queries"], numbered=True)
-            check_ids(files["queries"], queries)
+            queries = self._texts(files, "queries")
         if "qrels" in files:
             assert queries is not None
             judgements = read_judgements(files["qrels"])
@@ -119,3 +118,23 @@ class Documents(Task):
                 f"{files['corpus']}: {len(documents)} documents; the agreement of the 10 best results needs at least {LEAST}"
             )
         return documents, queries, judgements
+
+    def _texts(self, files: dict[str, Path], key: str) -> pd.DataFrame:
+        """Return the ids and texts of the file of a key, `corpus` or `queries`."""
+        texts = (read_documents if key == "corpus" else read_queries)(files[key], numbered=True)
+        check_ids(files[key], texts)
+        return texts
+
+
+@TASKS.register("vectors")
+class Vectors(Documents):
+    """Documents and queries of which the embeddings are stored in files; as `Documents`, with judgements or without.
+
+    Its texts are the places of the embeddings, which the deployment `vectors` reads.
+    """
+
+    source: Literal["vectors"]  # type: ignore[assignment]
+
+    def _texts(self, files: dict[str, Path], key: str) -> pd.DataFrame:
+        """Return the ids and places of the embeddings in the file of a key."""
+        return places("documents" if key == "corpus" else "queries", read_vectors(files[key])[0])
