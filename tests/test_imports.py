@@ -40,6 +40,12 @@ def test_losses_bring_nothing_of_the_workflow():
     assert not (modules - imported("sentence_transformers")) & OF_THE_WORKFLOW
 
 
+def test_the_evaluator_needs_nothing_of_the_workflow():
+    modules = imported("qatlab.evaluation.quantized_retrieval")
+    assert "sentence_transformers" in modules
+    assert not (modules - imported("sentence_transformers.sentence_transformer.evaluation")) & OF_THE_WORKFLOW
+
+
 def test_grids_are_imported_quickly():
     """In less time than NumPy, which they need, takes: .03 s beside .07 s where both together may take .2."""
     assert min(float(output_of(TIMED)) for _ in range(3)) <= 1

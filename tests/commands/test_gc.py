@@ -89,3 +89,13 @@ def test_it_removes_nothing_while_a_workflow_runs(results, capsys):
 def test_a_folder_without_studies_is_one_line(tmp_path, capsys):
     assert gc(tmp_path) == 2
     assert "holds no study" in capsys.readouterr().err
+
+
+def test_a_study_of_the_command_score_is_kept_as_long_as_its_results_are(results, capsys):
+    plans = results / "plan" / "study"
+    (plans / "two.json").rename(plans / "score_two.json")
+    assert gc(results) == 0
+    assert "train/t-3" in capsys.readouterr().out
+    (results / "studies" / "score_two").mkdir(parents=True)
+    assert gc(results) == 0
+    assert "train/t-3" not in capsys.readouterr().out

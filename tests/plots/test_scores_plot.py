@@ -79,3 +79,13 @@ def test_long_names_have_room_beside_one_another():
     figure.draw_without_rendering()
     boxes = [label.get_window_extent() for label in figure.axes[0].get_xticklabels()]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_seeds_are_named_where_a_model_was_trained():
+    shown = scores()
+    trained, untrained = (
+        draw_scores(rows, "ndcg@10", "title", "nDCG@10").get_suptitle() for rows in (shown, shown.assign(seed=pd.NA))
+    )
+    assert "1 seed" in trained
+    assert "interval over queries" in untrained
+    assert "seed" not in untrained

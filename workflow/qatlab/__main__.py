@@ -41,6 +41,10 @@ STAGES = {
 STUDY_STAGES = ("tables", "plots", "mteb_results", "models", "page", "index")
 COMMANDS = {  # by name: the function that runs it, and what it does
     "init": ("qatlab.commands.init:main", "write the workflow and its configuration into a folder"),
+    "score": (
+        "qatlab.commands.score:main",
+        "without --config: answer at which precisions a model's embeddings of your documents can be stored",
+    ),
     "plan": ("qatlab.commands.plan:main", "show a study's runs and artifacts, or write their configurations"),
     "schema": ("qatlab.commands.plan:print_schema", "print the JSON Schema of the configuration"),
     "schemes": ("qatlab.commands.plan:print_schemes", "list the schemes of weights"),
@@ -71,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
             for command, (_, purpose) in COMMANDS.items():
                 print(f"  {command:12} {purpose}")
             return 0
-        if name in COMMANDS:
+        if name in COMMANDS and not (name in STAGES and _is_of_a_stage(arguments)):
             module, _, function = COMMANDS[name][0].partition(":")
             return int(getattr(importlib.import_module(module), function)(arguments[1:]) or 0)
         if name not in STAGES:
@@ -81,6 +85,11 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         print(f"qatlab: {printable(error)}", file=sys.stderr)
         return 2
+
+
+def _is_of_a_stage(arguments: list[str]) -> bool:
+    """Return whether arguments are those of a stage, which all have --config, rather than of the command of the same name."""
+    return any(argument.partition("=")[0] == "--config" for argument in arguments)
 
 
 def _run_stage(name: str, arguments: list[str]) -> int:

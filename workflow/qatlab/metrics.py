@@ -6,6 +6,7 @@ installed package adds one by the entry point `qatlab.metrics`.
 
 import numpy as np
 
+from qatlab import ranked
 from qatlab.config.evaluate import METRICS, Metric, metric_and_cutoff
 
 
@@ -17,10 +18,7 @@ class Ndcg(Metric):
 
     def per_query(self, gains: np.ndarray, judged: list[list[int]], k: int) -> np.ndarray:
         """Compute the metric of each query's ranking."""
-        discounts = 1.0 / np.log2(np.arange(2, gains.shape[1] + 2))
-        ideal = np.array([_dcg(sorted(grades, reverse=True)[:k]) for grades in judged])
-        values: np.ndarray = (gains * discounts).sum(axis=1) / ideal
-        return values
+        return ranked.ndcg(gains, judged, k)
 
 
 @METRICS.register("mrr")
@@ -31,9 +29,7 @@ class ReciprocalRank(Metric):
 
     def per_query(self, gains: np.ndarray, judged: list[list[int]], k: int) -> np.ndarray:
         """Compute the metric of each query's ranking."""
-        hits = gains > 0
-        reciprocal: np.ndarray = np.where(hits.any(axis=1), 1.0 / (hits.argmax(axis=1) + 1.0), 0.0)
-        return reciprocal
+        return ranked.reciprocal_rank(gains, judged, k)
 
 
 @METRICS.register("recall")
@@ -44,8 +40,7 @@ class Recall(Metric):
 
     def per_query(self, gains: np.ndarray, judged: list[list[int]], k: int) -> np.ndarray:
         """Compute the metric of each query's ranking."""
-        relevant = np.array([len(grades) for grades in judged], dtype=np.float64)
-        return np.asarray((gains > 0).sum(axis=1).astype(np.float64) / relevant)
+        return ranked.recall(gains, judged, k)
 
 
 @METRICS.register("accuracy")
@@ -56,7 +51,7 @@ class Accuracy(Metric):
 
     def per_query(self, gains: np.ndarray, judged: list[list[int]], k: int) -> np.ndarray:
         """Compute the metric of each query's ranking."""
-        return np.asarray((gains > 0).any(axis=1).astype(np.float64))
+        return ranked.accuracy(gains, judged, k)
 
 
 def per_query(name: str, gains: np.ndarray, judged: list[list[int]]) -> np.ndarray:
@@ -73,7 +68,3 @@ def per_query(name: str, gains: np.ndarray, judged: list[list[int]]) -> np.ndarr
     """
     metric, k = metric_and_cutoff(name)
     return metric.per_query(gains[:, :k].astype(np.float64), judged, k)
-
-
-def _dcg(grades: list[int]) -> float:
-    return float(sum(grade / np.log2(rank + 2) for rank, grade in enumerate(grades)))

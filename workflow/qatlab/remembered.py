@@ -23,7 +23,13 @@ from qatlab.progress import say
 FRESH_SECONDS = 2.0
 KEPT = 1000  # largest number of results; the oldest are deleted first
 PACKAGE = Path(__file__).resolve().parent
-READERS = ("models/*.py", "sources/*.py", "tasks/*.py", "text_sets.py")  # modules whose code reads the files
+READERS = (
+    "models/*.py",
+    "sources/*.py",
+    "tasks/*.py",
+    "text_sets.py",
+    "deployments/vectors.py",
+)  # modules whose code reads the files
 
 
 def remembered(question: str, paths: Iterable[Path], compute: Callable[[], Any]) -> Any:

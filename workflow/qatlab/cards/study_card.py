@@ -17,6 +17,7 @@ from qatlab.tables.wide import MEAN
 INDEXED = ("float32", "int8", "binary", TEXT)
 TASK_TYPES = {
     "retrieval": "information-retrieval",
+    "agreement": "information-retrieval",
     "similarity": "semantic-similarity",
     "reranking": "reranking",
     "translation": "translation",

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import folder_bytes, read_json, readable_bytes
+from qatlab.commands.score import COMPOSED
 from qatlab.errors import UserError
 
 CHECKPOINTS, FAILED = ".checkpoints", ".failed.json"
@@ -17,7 +18,8 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(
         prog="qatlab gc",
         description="List the artifacts that no study refers to. A study refers to the artifacts that it needed when it was last "
-        "started, with the scale and overrides of that time, as long as its file is in conf/study.",
+        "started, with the scale and overrides of that time, as long as its file is in conf/study; a study of `qatlab score`, as long "
+        "as its folder is in results/studies.",
     )
     parser.add_argument("--remove", action="store_true", help="remove the listed folders (default: list only)")
     parser.add_argument("--results", type=Path, default=Path("results"), help="folder of the results")
@@ -29,7 +31,7 @@ def main(arguments: list[str]) -> None:
     if options.remove:
         _check_nothing_runs(options.results)
     studies = sorted(plans.glob("study/*.json"))
-    current = [path for path in studies if (options.conf / "study" / path.name).with_suffix(".yaml").is_file()]
+    current = [path for path in studies if _is_current(path.stem, options.conf, options.results)]
     for path in sorted(set(studies) - set(current)):
         print(
             f"study {path.stem} no longer has a file in {options.conf / 'study'}: artifacts of this study alone are listed"
@@ -52,6 +54,13 @@ def main(arguments: list[str]) -> None:
     owners = f"studies {', '.join(path.stem for path in current)}" if current else "no study"
     status = "removed" if options.remove else "to be removed with --remove"
     print(f"{len(unreferenced)} folders, {readable_bytes(total)}: {status}; artifacts of {owners} are kept")
+
+
+def _is_current(study: str, conf: Path, results: Path) -> bool:
+    """Return whether a study has a file, or is one of `qatlab score`, which has none, and its results have not been removed."""
+    if study.startswith(COMPOSED) and (results / "studies" / study).is_dir():
+        return True
+    return (conf / "study" / f"{study}.yaml").is_file()
 
 
 def referenced(plans: Path, studies: list[Path]) -> set[str]:

@@ -45,8 +45,11 @@ class ModelConfig(Strict):
         ),
     ]
     kind: Annotated[
-        Literal["embedding", "causal_lm"],
-        Field(description="embedding is a Sentence Transformers model; causal_lm predicts the next token."),
+        Literal["embedding", "causal_lm", "vectors"],
+        Field(
+            description="embedding is a Sentence Transformers model; causal_lm predicts the next token; vectors is a folder of stored "
+            "embeddings, corpus and queries as .npy or .parquet, in place of a model."
+        ),
     ] = "embedding"
     revision: Annotated[
         Line, Field(description="Branch, tag or commit of the hub repository; ignored for local folders.")

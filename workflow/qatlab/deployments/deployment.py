@@ -165,6 +165,11 @@ class Deployment(Strict, ABC):
         return True
 
     @property
+    def computes(self) -> bool:
+        """Return whether a model computes the embeddings, rather than that they are read from files."""
+        return True
+
+    @property
     def serves_causal_lm(self) -> bool:
         """Return whether the deployment also serves causal language models."""
         return False

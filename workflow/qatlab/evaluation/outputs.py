@@ -199,7 +199,7 @@ def _makes_sense(output: Output, kind: Kind) -> bool:
     searched = kind == "retrieval"
     if output.scoring in COMPAT:
         as_encoded = output.rotation.plain and not output.rescoring and output.index.kind == "flat"
-        return as_encoded and kind != "reranking"
+        return as_encoded and kind not in ("reranking", "agreement")
     if output.scoring in ("rabitq", "scalar_quantizer") or output.rescoring or output.index.kind != "flat":
         rescored = not output.rescoring or _adds(output.document, output.rescoring)
         return searched and rescored and (output.index.kind == "flat" or output.scoring in ANY_INDEX)

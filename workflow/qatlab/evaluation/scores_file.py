@@ -113,6 +113,7 @@ TEXT_OUTPUT: OutputColumns = {
 }
 # Metrics of each kind of task except retrieval, whose metrics are configured.
 METRICS_OF_KIND = {
+    "agreement": ("overlap@10", "kendall@100"),
     "reranking": ("accuracy@1", "mrr", "rank", "positive_similarity", "margin"),
     "similarity": ("spearman", "pearson"),
     "translation": ("chrf", "bleu"),

@@ -8,10 +8,12 @@ import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json
 
-Kind = Literal["retrieval", "reranking", "similarity", "translation", "language_modelling"]
+Kind = Literal["retrieval", "agreement", "reranking", "similarity", "translation", "language_modelling"]
 
 # In tasks of these kinds, a query and the document with the same id form one item.
 PAIRED: tuple[Kind, ...] = ("similarity", "translation", "language_modelling")
+# In tasks of these kinds, all documents are searched for each query.
+SEARCHED: tuple[Kind, ...] = ("retrieval", "agreement")
 
 
 MANIFEST = "manifest.json"
@@ -22,11 +24,12 @@ class Task:
     """The ids and judgements of a task artifact; embeddings are in the order of the ids.
 
     Attributes:
-        kind: Kind of the task. retrieval ranks all documents for each query; reranking ranks the documents that are judged for it;
+        kind: Kind of the task. retrieval ranks all documents for each query; agreement compares such rankings with those of float
+            embeddings, without judgements; reranking ranks the documents that are judged for it;
             similarity compares the first query with the first document, the second with the second, and so on.
         query_ids, document_ids: Ids in the order of the tables.
         judgements: By query id and document id, the relevance grade (retrieval), 1 or 0 (reranking), or the similarity of the two
-            texts (similarity).
+            texts (similarity); empty for agreement.
         ignore_identical_ids: Whether a document with the id of the query is excluded from its results (for tasks whose queries are
             documents).
     """

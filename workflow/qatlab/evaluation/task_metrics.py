@@ -1,12 +1,15 @@
-"""Metrics of retrieval, reranking and semantic textual similarity, per query or pair.
+"""Metrics of retrieval, agreement, reranking and semantic textual similarity, per query or pair.
 
-Retrieval ranks all documents, and reranking the candidates of each query. Similarity correlates the similarity of two embeddings
+Retrieval ranks all documents, agreement compares such a ranking with that of float embeddings, and reranking ranks the candidates of
+each query. Similarity correlates the similarity of two embeddings
 with the judgements of people.
 """
 
 import numpy as np
 
+from qatlab import ranked
 from qatlab.config.evaluate import COMPAT, EvaluateConfig, metric_and_cutoff
+from qatlab.config.precision import RotationConfig
 from qatlab.evaluation.axes import OnAxes
 from qatlab.evaluation.outputs import Output
 from qatlab.evaluation.ranking import SideRanges, pair_scores, rank
@@ -42,12 +45,17 @@ def retrieval_metrics(
     if output.scoring in COMPAT:
         return _compat_metrics(queries, documents, task, output, config)
     depth = max(metric_and_cutoff(metric)[1] for metric in config.metrics)
-    best = rank(queries, documents, output, ranges, depth + task.ignore_identical_ids, watch=watch)
-    if task.ignore_identical_ids:
-        best = _without_itself(best, task)[:, :depth]
-    gains = gains_of(best, task)
+    gains = gains_of(_ranked(queries, documents, task, output, ranges, depth, watch), task)
     judged = [[int(grade) for grade in task.relevant(query).values()] for query in task.query_ids]
     return {metric: per_query(metric, gains, judged) for metric in config.metrics}
+
+
+def _ranked(
+    queries: OnAxes, documents: OnAxes, task: Task, output: Output, ranges: SideRanges, depth: int, watch: Timed
+) -> np.ndarray:
+    """Return the `depth` best documents of each query (see `rank`), without its own document where the task leaves it out."""
+    best = rank(queries, documents, output, ranges, depth + task.ignore_identical_ids, watch=watch)
+    return _without_itself(best, task)[:, :depth] if task.ignore_identical_ids else best
 
 
 def gains_of(best: np.ndarray, task: Task) -> np.ndarray:
@@ -89,6 +97,62 @@ def _compat_metrics(
     from qatlab.evaluation import sentence_transformers_compat
 
     return sentence_transformers_compat.retrieval(*sides, task, output.query, config.similarity, config.metrics)
+
+
+PLAIN = Output(RotationConfig(), None, "float32", "float32", "dot", "", ())
+RANKED, CORRELATED = 10, 100  # best documents that are compared as a set, and in their order
+
+
+class AgreementMetrics:
+    """Metrics of how far each query's search agrees with the exact search of the float embeddings, which is made once."""
+
+    def __init__(self) -> None:
+        self._float: tuple[np.ndarray, np.ndarray] | None = None
+
+    def __call__(
+        self,
+        queries: OnAxes,
+        documents: OnAxes,
+        task: Task,
+        output: Output,
+        ranges: SideRanges,
+        config: EvaluateConfig,
+        watch: Timed = NOT_TIMED,
+    ) -> dict[str, np.ndarray]:
+        """Compute overlap@10 and kendall@100 of each query.
+
+        overlap@10 is the share of the 10 best documents of the float search that are among the 10 best of the output. kendall@100 is
+        Kendall's τ-b between the float scores and the output's scores of the 100 best documents of the float search.
+
+        Args:
+            queries: Query embeddings on the axes of the output.
+            documents: Document embeddings on the same axes.
+            task: Whether a query's own document is left out of its results.
+            output: The output, which determines how embeddings are stored and compared.
+            ranges: Ranges of integer grids.
+            config: Unused, because the metrics are fixed.
+            watch: Context that times the searches.
+
+        Returns:
+            (q,) float64 by metric.
+        """
+        if self._float is None:
+            self._float = self._exact(queries, documents, task)
+        exact, exact_scores = self._float
+        best = _ranked(queries, documents, task, output, ranges, RANKED, watch)
+        rows = np.repeat(np.arange(len(exact)), exact.shape[1])
+        scores = pair_scores(queries, documents, rows, exact.ravel(), output, ranges)[0].reshape(exact.shape)
+        overlap = ranked.overlap(exact[:, :RANKED], best, NOTHING)
+        return dict(zip(METRICS_OF_KIND["agreement"], (overlap, ranked.kendall_tau(exact_scores, scores)), strict=True))
+
+    def _exact(self, queries: OnAxes, documents: OnAxes, task: Task) -> tuple[np.ndarray, np.ndarray]:
+        """Return the best documents of the float search on the model's own axes, and their scores, (q, depth) each."""
+        plain = OnAxes(documents.embeddings, unit=documents.unit)
+        depth = min(CORRELATED, len(documents) - task.ignore_identical_ids)
+        sides = plain.of(queries.embeddings), plain
+        best = _ranked(*sides, task, PLAIN, SideRanges(), depth, NOT_TIMED)
+        rows = np.repeat(np.arange(len(best)), depth)
+        return best, pair_scores(*sides, rows, best.ravel(), PLAIN, SideRanges())[0].reshape(best.shape)
 
 
 # Reranking. Reference: the accuracy, similarities and margins of held-out (query, positive, hard negatives)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from qatlab.config.method import TrainingConfig
 from qatlab.config.model import ModelConfig
 from qatlab.evaluation.task import Kind
-from qatlab.families.parts import FamilyName
+from qatlab.families.parts import DEFAULT, FamilyName
 from qatlab.registry import Strict
 from qatlab.study.config import RunConfig
 
@@ -44,6 +44,6 @@ class Family(ABC):
 
 
 def family_of(name: str) -> Family:
-    """Return the family of a model's `kind`."""
-    family: Family = import_module(f"{__package__}.{name}.family").FAMILY
+    """Return the family of a model's `kind`; stored embeddings are evaluated as those of embedding models."""
+    family: Family = import_module(f"{__package__}.{DEFAULT if name == 'vectors' else name}.family").FAMILY
     return family

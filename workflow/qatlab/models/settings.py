@@ -70,6 +70,7 @@ def _prompt_settings(folder: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.exists() else {}
 
 
+USUAL_TOKENS = 512  # maximum of a model whose files name none
 TABLES = ("position_embeddings.weight", "wpe.weight")
 # In these architectures, positions are counted from the id of the padding token plus one.
 OFFSET_BY_PADDING = (
@@ -107,6 +108,26 @@ def _first_row(folder: Path) -> int:
         return 0
     padding = 1 if kind == "mpnet" else config.get("pad_token_id") or 0  # MPNet hard-codes its padding id.
     return int(padding) + 1
+
+
+def longest_text(folder: Path) -> int:
+    """Return the maximum number of tokens per text with which Sentence Transformers loads a model.
+
+    It is the one in the settings of its first module, or else the smaller of those of its encoder and its tokenizer, and at most the
+    number of its positions.
+
+    Args:
+        folder: a Sentence Transformers folder, or the folder of a plain encoder.
+    """
+    first = next(iter(_module_folders(folder)), folder)
+    given = _number(_read(first / "sentence_bert_config.json").get("max_seq_length"))
+    limits = [
+        given,
+        None if given else _number(_read(first / "config.json").get("max_position_embeddings")),
+        None if given else _number(_read(first / "tokenizer_config.json").get("model_max_length")),
+        position_count(first),
+    ]
+    return min((limit for limit in limits if limit), default=USUAL_TOKENS)
 
 
 def check_positions(folder: Path, max_seq_length: int, name: str) -> None:

@@ -16,6 +16,7 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import TrainingConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
+from qatlab.deployments.vectors import read_folder
 from qatlab.errors import UserError
 from qatlab.evaluation.task import Kind
 from qatlab.families.parts import STAGES, part_name
@@ -152,6 +153,9 @@ def model_origin(config: ModelConfig) -> Any:
         folder = Path(config.name).expanduser()
 
         def check() -> None:
+            if config.kind == "vectors":
+                read_folder(folder)
+                return
             check_folder(folder, config.name)
             if config.kind == "embedding":
                 check_dense_encoder(folder, config.name)

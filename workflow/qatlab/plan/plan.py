@@ -16,7 +16,7 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.errors import UserError
 from qatlab.evaluation.scores_file import ScoreRow, planned_scores
-from qatlab.evaluation.task import Kind
+from qatlab.evaluation.task import SEARCHED, Kind
 from qatlab.plan.artifacts import Artifact, Planner, check_trackers
 from qatlab.plan.comparisons import (
     Published,
@@ -34,7 +34,7 @@ from qatlab.plots.plot import plots_of
 from qatlab.progress import read_mark
 from qatlab.study.config import RunConfig
 from qatlab.study.record import AnswerConfig, Axes, StudyRecord
-from qatlab.tables.labels import main_metrics
+from qatlab.tables.labels import OF_KIND, main_metrics
 from qatlab.tables.missing import ARTIFACTS, FAILED, NOT_RUN, SHOWN, Missing, MissingArtifact, incomplete_runs
 from qatlab.tables.table import tables_of
 
@@ -79,10 +79,17 @@ class Plan:
         axes = tuple(Axes(label=label, words=words[label]) for label in words)
         return axes, tuple(axes.label for axes in evaluate.rotations)
 
+    def _search_metric(self) -> str:
+        """Return the main metric of retrieval, or that of agreement where no task is judged."""
+        kinds = set(self.runs[0].kinds.values())
+        if kinds & set(SEARCHED) == {"agreement"}:
+            return OF_KIND["agreement"]
+        return self.runs[0].config.evaluate.metrics[0]
+
     def record(self) -> StudyRecord:
         """Return the record of the study, which its stages read."""
         first = self.runs[0]  # all runs have the same deployments and evaluation
-        metric, beside = first.config.evaluate.metrics[0], counterparts(self.runs, self.baseline)
+        metric, beside = self._search_metric(), counterparts(self.runs, self.baseline)
         axes, chosen = self._axes()
         record = StudyRecord(
             name=self.study,

@@ -84,7 +84,8 @@ def draw_scores(scores: pd.DataFrame, metric: str, title: str, label: str, metho
         handles, labels, loc="outside lower center", ncols=min(len(methods), int(figure.get_figwidth() / ENTRY_INCHES))
     )
     seeds = chosen["seed"].nunique()
-    set_title(figure, title, f"bars: 95 % interval over queries; {seeds} seed{'s' if seeds > 1 else ''}")
+    counted = f"; {seeds} seed{'s' if seeds > 1 else ''}" if seeds else ""  # an untrained model has none
+    set_title(figure, title, f"bars: 95 % interval over queries{counted}")
     return figure
 
 

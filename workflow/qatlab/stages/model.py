@@ -8,6 +8,7 @@ from typing import Any
 
 from qatlab.artifact import read_json, sha256_of, write_json
 from qatlab.config.model import ModelConfig
+from qatlab.deployments.vectors import copy_vectors
 from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.models.folders import MODULES, check_folder, model_source, packaged_folder, verify
@@ -27,6 +28,8 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
         from qatlab.models.causal_lm import make
 
         make(config.decoder, config.max_seq_length, target)
+    elif config.kind == "vectors":
+        copy_vectors(Path(config.name).expanduser(), target)
     else:
         _copy_plain_files(_source_folder(config, source), target)
         check_folder(target, config.name)

@@ -60,7 +60,7 @@ def _judged(name: str, loaded: Loaded, config: Task) -> tuple[pd.DataFrame, pd.D
         named = named[:0]
     _check_ids(name, "document", documents, named["doc_id"])
     _check_ids(name, "query", queries, named["query_id"])
-    judged = _answered(loaded.kind, qrels)
+    judged = set(queries["id"]) if loaded.kind == "agreement" else _answered(loaded.kind, qrels)
     kept = queries[queries["id"].isin(judged)]
     if kept.empty:
         raise UserError(f"task '{name}' has no query with a relevant document")

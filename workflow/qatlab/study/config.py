@@ -250,7 +250,7 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _causal_models_have_no_embeddings(self) -> "RunConfig":
-        if self.model.kind == "embedding":
+        if self.model.kind != "causal_lm":
             if self.trainer.max_seconds is not None:
                 raise ValueError("trainer.max_seconds is for causal language models; give max_steps or max_examples")
             return self
@@ -265,6 +265,23 @@ class RunConfig(Strict):
                 )
         if self.texts or self.study.decomposition:
             raise ValueError(f"{has}: leave {'texts' if self.texts else 'study.decomposition'} empty")
+        return self
+
+    @model_validator(mode="after")
+    def _stored_embeddings_are_read(self) -> "RunConfig":
+        backends = {deployment.backend for deployment in self.deploy.values()}
+        sources = {task.source for task in self.task.values()}
+        if self.model.kind != "vectors":
+            if "vectors" in backends | sources:
+                raise ValueError(
+                    "the backend and the task 'vectors' read stored embeddings; set model.kind=vectors and model.name=FOLDER"
+                )
+            return self
+        if self.method.train or backends != {"vectors"} or sources != {"vectors"} or self.texts:
+            raise ValueError(
+                f"model '{self.model.name}' is a folder of stored embeddings: it needs a method without training, and only "
+                "deployments and tasks that read them, with backend: vectors and source: vectors"
+            )
         return self
 
     @model_validator(mode="after")

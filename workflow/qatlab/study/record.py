@@ -158,7 +158,7 @@ class StudyRecord(Strict):
         name, title, question: as in the study's file.
         scale: name of the scale.
         baseline: the method that differences refer to.
-        primary_metric: the main metric of retrieval.
+        primary_metric: the main metric of retrieval, or that of agreement where no task is judged.
         main_metrics: the main metric of each task.
         kinds: the kind of each task.
         answers: the comparisons that answer the question, with the names at this scale.

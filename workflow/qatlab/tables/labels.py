@@ -138,6 +138,7 @@ def on_axes(scores: pd.DataFrame, labels: Collection[str]) -> pd.DataFrame:
 
 MAIN = "main score"
 OF_KIND = {
+    "agreement": "overlap@10",
     "reranking": "accuracy@1",
     "similarity": "spearman",
     "translation": "chrf",

@@ -11,6 +11,7 @@ import pandas as pd
 from qatlab.artifact import read_json
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.task import SEARCHED
 from qatlab.study.record import Evaluation, RunRecord
 from qatlab.tables.missing import OK, STATUS, WHOLE, KernelsSeen, Missing, lacking_runs, own_bit_changes, worst
 from qatlab.tables.names import is_simulation
@@ -264,7 +265,7 @@ def _timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[st
     status = missing.status(entry.score)
     if status == OK:
         return [{**row, STATUS: OK} for row in read_json(results / entry.score / "timings.json")]
-    rows = missing.figures(entry.score) if missing.artifacts[entry.score].kind == "retrieval" else []
+    rows = missing.figures(entry.score) if missing.artifacts[entry.score].kind in SEARCHED else []
     planned: list[Mapping[str, object]] = [row for row in rows if row["scoring"] not in COMPAT]
     searched = [{key: row[key] for key in row if key != "metric"} for row in planned]
     distinct = {tuple(row.values()): {**row, STATUS: status} for row in searched}

@@ -17,6 +17,8 @@ FORMS = ("csv", "md", "tex")  # file formats of a wide table
 PUBLISHED_COLUMNS = ("table", "method", "deploy", "task", "precision", "metric", "value", "source")
 PUBLISHED_TABLES = ("scores", "ranks", "drift", "cost", "training")
 METRIC_NAMES = {  # labels of all other metrics than those of a ranking
+    "overlap@10": "top-10 overlap with float search",
+    "kendall@100": "Kendall's τ of float search's top 100",
     "spearman": "Spearman's ρ",
     "pearson": "Pearson's r",
     "positive_similarity": "positive similarity",

@@ -7,6 +7,7 @@ import pandas as pd
 
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.outputs import FITTED_ON, outputs
+from qatlab.evaluation.task import SEARCHED
 from qatlab.study.record import StudyRecord
 from qatlab.tables.labels import precision_labels
 from qatlab.tables.missing import OK, STATUS, with_status, worst
@@ -127,7 +128,7 @@ def unbeaten(rows: pd.DataFrame, by_speed: bool) -> np.ndarray:
 def stored_otherwise(study: StudyRecord) -> bool:
     """Return whether embeddings are searched at more than one output."""
     evaluate = study.evaluate
-    if evaluate is None or "retrieval" not in study.kinds.values():
+    if evaluate is None or not set(SEARCHED) & set(study.kinds.values()):
         return False
     return len([output for output in outputs(evaluate) if output.scoring not in COMPAT]) > 1
 

@@ -1,6 +1,7 @@
 """Retrieval tasks in BEIR's layout: corpus.jsonl, queries.jsonl, qrels/<split>.tsv (Thakur et al. 2021)."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,16 +37,10 @@ def load(folder: Path, split: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataF
         UserError: for a missing file, and for an invalid id, text or judgement, with its line.
     """
     check_layout(folder, split)
-    documents = [
-        (_id(record, place), _document(record, place)) for place, record in _located_records(folder / "corpus.jsonl")
-    ]
-    queries = [
-        (_id(record, place), _query(record, place)) for place, record in _located_records(folder / "queries.jsonl")
-    ]
     return (
-        pd.DataFrame(documents, columns=["id", "text"]),
-        pd.DataFrame(queries, columns=["id", "text"]),
-        _judgements(folder / f"qrels/{split}.tsv"),
+        read_documents(folder / "corpus.jsonl"),
+        read_queries(folder / "queries.jsonl"),
+        read_judgements(folder / f"qrels/{split}.tsv"),
     )
 
 
@@ -56,30 +51,75 @@ def check(folder: Path, split: str) -> dict[str, int]:
         UserError: if `load` fails, an id is not unique, a judgement refers to an unknown id, or no document is relevant.
     """
     documents, queries, judgements = load(folder, split)
-    qrels = folder / f"qrels/{split}.tsv"
-    for file, table, kind, column in (
-        ("corpus.jsonl", documents, "document", "doc_id"),
-        ("queries.jsonl", queries, "query", "query_id"),
-    ):
-        duplicates = table.loc[table["id"].duplicated(), "id"]
-        if len(duplicates):
-            raise UserError(
-                f"{folder / file}: _id '{duplicates.iloc[0]}' occurs more than once ({len(duplicates)} such ids); ids must be unique"
-            )
-        if table.empty:
-            raise UserError(f"{folder / file}: no rows")
-        unknown = judgements.loc[~judgements[column].isin(set(table["id"])), column]
-        if len(unknown):
-            raise UserError(
-                f"{qrels}: judges {kind} '{unknown.iloc[0]}', which {file} does not hold ({unknown.nunique()} such)"
-            )
-    if not (judgements["relevance"] > 0).any():
-        raise UserError(f"{qrels}: no query has a relevant document, which is one with a score above 0")
+    check_ids(folder / "corpus.jsonl", documents)
+    check_ids(folder / "queries.jsonl", queries)
+    files = folder / "corpus.jsonl", folder / "queries.jsonl", folder / f"qrels/{split}.tsv"
+    check_judgements(files, documents, queries, judgements)
     return {"documents": len(documents), "queries": len(queries)}
 
 
-def _located_records(path: Path) -> list[tuple[str, dict[str, object]]]:
-    return [(f"{path}, line {number}", record) for number, record in numbered_records(path)]
+def check_ids(file: Path, table: pd.DataFrame) -> None:
+    """Raise a UserError for a table without rows, or with an id that occurs more than once."""
+    duplicates = table.loc[table["id"].duplicated(), "id"]
+    if len(duplicates):
+        raise UserError(
+            f"{file}: _id '{duplicates.iloc[0]}' occurs more than once ({len(duplicates)} such ids); ids must be unique"
+        )
+    if table.empty:
+        raise UserError(f"{file}: no rows")
+
+
+def check_judgements(
+    files: tuple[Path, Path, Path], documents: pd.DataFrame, queries: pd.DataFrame, judgements: pd.DataFrame
+) -> None:
+    """Raise a UserError for a judgement of an unknown document or query, and if no document is relevant.
+
+    Args:
+        files: files of the documents, the queries and the judgements, for messages.
+        documents: table with the column id.
+        queries: table with the column id.
+        judgements: table with the columns query_id, doc_id and relevance.
+    """
+    corpus, queries_file, qrels = files
+    for file, table, kind, column in (
+        (corpus, documents, "document", "doc_id"),
+        (queries_file, queries, "query", "query_id"),
+    ):
+        unknown = judgements.loc[~judgements[column].isin(set(table["id"])), column]
+        if len(unknown):
+            raise UserError(
+                f"{qrels}: judges {kind} '{unknown.iloc[0]}', which {file.name} does not hold ({unknown.nunique()} such)"
+            )
+    if not (judgements["relevance"] > 0).any():
+        raise UserError(f"{qrels}: no query has a relevant document, which is one with a score above 0")
+
+
+def read_documents(path: Path, numbered: bool = False) -> pd.DataFrame:
+    """Return the documents (id, text) of a JSON Lines file.
+
+    Args:
+        path: the file.
+        numbered: whether a file without any `_id` is accepted, whose ids are then the numbers of the lines.
+
+    Raises:
+        UserError: for an invalid id or text, with its line.
+    """
+    return _read_texts(path, _document, numbered)
+
+
+def read_queries(path: Path, numbered: bool = False) -> pd.DataFrame:
+    """Return the queries (id, text) of a JSON Lines file; see `read_documents`."""
+    return _read_texts(path, _query, numbered)
+
+
+def _read_texts(path: Path, text: Callable[[dict[str, object], str], str], numbered: bool) -> pd.DataFrame:
+    records = list(numbered_records(path))
+    by_line = numbered and not any("_id" in record for _, record in records)
+    rows = []
+    for number, record in records:
+        place = f"{path}, line {number}"
+        rows.append((str(number) if by_line else _id(record, place), text(record, place)))
+    return pd.DataFrame(rows, columns=["id", "text"])
 
 
 def _id(record: dict[str, object], place: str) -> str:
@@ -118,8 +158,12 @@ def _describe(value: Any) -> str:
     return {None: "null", "": "empty"}.get(value, repr(value))
 
 
-def _judgements(path: Path) -> pd.DataFrame:
-    """Return the judgements of a file with three columns, with a header (as in BEIR) or without one."""
+def read_judgements(path: Path) -> pd.DataFrame:
+    """Return the judgements of a file with three columns, with a header (as in BEIR) or without one.
+
+    Raises:
+        UserError: for an invalid judgement, with its line.
+    """
     rows: list[tuple[str, str, int]] = []
     judged: dict[tuple[str, str], tuple[int, int]] = {}  # grade of each pair, and the line of its first judgement
     for position, (number, fields) in enumerate(read_rows(path, "\t")):

@@ -43,7 +43,8 @@ def encode(
     config = (EncodeTrainingConfig if "data" in inputs else EncodeConfig).model_validate(description.config)
     folder = inputs["deploy"] / "model"
     encoder = deployment.encoder(folder, config.threads or threads)
-    encoder.encode(["warm up"], config.batch_size)
+    if deployment.computes:
+        encoder.encode(["warm up"], config.batch_size)
     deployment.check_encoder(encoder, folder, f"encode {description.label}")
     if (folder / RANGES).is_dir():
         shutil.copytree(folder / RANGES, output / RANGES)  # the model's own ranges, for scoring

@@ -19,7 +19,7 @@ class EmbeddingFamily(Family):
 
     name = "embedding"
     in_words = "an embedding model"
-    kinds = ("retrieval", "reranking", "similarity")
+    kinds = ("retrieval", "agreement", "reranking", "similarity")
     has_embeddings = True
 
     def training(self, config: RunConfig) -> TrainingConfig:

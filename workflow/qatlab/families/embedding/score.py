@@ -1,5 +1,6 @@
 """Scores of a task at every output, from one encoding."""
 
+from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from qatlab.evaluation.ranking import SideRanges, side_ranges
 from qatlab.evaluation.scores_file import Scored, ScoreRow, TimingRow, standard_error
 from qatlab.evaluation.search import Stopwatch
 from qatlab.evaluation.task import Task, load_task
-from qatlab.evaluation.task_metrics import reranking_metrics, retrieval_metrics, similarity_metrics
+from qatlab.evaluation.task_metrics import AgreementMetrics, reranking_metrics, retrieval_metrics, similarity_metrics
 from qatlab.job import JobDescription
 from qatlab.models.settings import SIMILARITY_FILE, check_similarity
 from qatlab.progress import say
@@ -49,7 +50,9 @@ def score(description: JobDescription, inputs: dict[str, Path], output: Path, th
     embeddings = _embeddings(inputs["encode"], task)
     trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
     training = load_array(inputs["training"] / "documents.npy") if "training" in inputs else None
-    metrics_of = METRICS_OF[task.kind]
+    metrics_of: Callable[..., dict[str, np.ndarray]] = (
+        AgreementMetrics() if task.kind == "agreement" else METRICS_OF[task.kind]
+    )
     scores: list[ScoreRow] = []
     timings: list[TimingRow] = []
     columns: dict[str, list[str] | np.ndarray] = {"query_id": task.query_ids}
