@@ -39,15 +39,28 @@ needs_optimum = pytest.mark.skipif(
 )
 
 
-LONGEST_FIRST = ("workflow", "training", "stages", "builders", "bench", "losses")  # folders of tests by duration
+# Folders of tests by the duration of those that are not slow.
+LONGEST_FIRST = ("workflow", "config", "plan", "stages", "losses")
 
 
+@pytest.hookimpl(trylast=True)  # after pytest has deselected tests by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Start the files with the longest tests first if several run in parallel, so that none of them is left to run alone."""
-    if hasattr(config, "workerinput"):
-        items.sort(
-            key=lambda item: LONGEST_FIRST.index(part) if (part := item.path.parent.name) in LONGEST_FIRST else 9
-        )
+    """Start the files that take longest first if several run in parallel, so that none of them is left to run alone.
+
+    These are the files with the most seconds of the mark `slow`. Files without it are ordered by their folder.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    marks = {(item.path, node.nodeid): mark for item in items for node, mark in item.iter_markers_with_node("slow")}
+    seconds: Counter[Path] = Counter()
+    for (path, _), mark in marks.items():
+        seconds[path] += mark.args[0]
+
+    def order(item: pytest.Item) -> tuple[int, int]:
+        folder = item.path.parent.name
+        return -seconds[item.path], LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=order)
 
 
 def pytest_collection(session: pytest.Session) -> None:

@@ -21,6 +21,8 @@ from hub_uploads import READER, WRITER, UploadHub
 from planted import PLANTED, files_with_secrets
 from qatlab.plan.plan import load_study
 
+pytestmark = pytest.mark.slow(300)
+
 STUDY = """
 # @package _global_
 defaults:

@@ -11,6 +11,8 @@ import pytest
 
 from checkouts import Checkout, shared_job_server
 
+pytestmark = pytest.mark.slow(90)
+
 STUDY = """
 # @package _global_
 defaults:
