@@ -6,7 +6,7 @@ PIP := $(BIN)/python $(INSTALL)
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
-.PHONY: study report test test-oldest fuzz bench chaos lint lint-types lint-rest format audit lock clean help
+.PHONY: study report test test-all test-oldest fuzz bench chaos lint lint-types lint-rest format audit lock clean help
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -19,9 +19,15 @@ report: study  ## run a study and write its results to one self-contained HTML p
 	@echo "results/studies/$(STUDY)/report.html"
 
 # Three test files run at the same time, as one of them often waits. Passive waiting lets their threads share the cores.
-test: .venv/.dev  ## run all tests
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -m "not alone" --numprocesses 3 --dist loadfile --no-loadscope-reorder
+PYTEST_IN_PARALLEL = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+test: .venv/.dev  ## run the tests that take seconds, among them one small study (five minutes on two cores)
+	$(PYTEST_IN_PARALLEL) -m "not slow and not alone"
+
+test-all: .venv/.dev .venv-oldest/.installed  ## run all tests: those of make test, slow ones, measurements and make test-oldest
+	$(PYTEST_IN_PARALLEL) -m "not alone"
 	$(BIN)/python -m pytest -m alone tests/bench
+	$(MAKE) test-oldest
 
 # These tests run against the wheel, in an environment with the oldest supported releases. None of them waits, so that two processes
 # keep two cores busy.
@@ -34,7 +40,7 @@ OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/test
 	tests/test_verdict.py tests/test_metrics.py tests/evaluation tests/deployments/test_onnx.py \
 	tests/deployments/test_onnx_graph.py::test_every_architecture_computes_what_pytorch_does
 
-# FUZZ multiplies the number of inputs that `make test` generates; another QATLAB_FUZZ_SEED generates other inputs.
+# FUZZ multiplies the number of inputs that `make test-all` generates; another QATLAB_FUZZ_SEED generates other inputs.
 FUZZ ?= 100
 fuzz: .venv/.dev  ## test generated inputs: 10,000 configurations, 65,000 files, 300 models (two hours; FUZZ=10 for a tenth)
 	QATLAB_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --dist load

@@ -15,10 +15,11 @@ from pathlib import Path
 
 from conftest import PROJECT
 from planted import PLANTED
-from qatlab.fork_server import ADDRESS
+from qatlab.fork_server import ADDRESS, PRELOADED, PRELOADED_WITH_TORCH, SOCKET
 
 PARTS = ("Snakefile", "workflow", "conf", "envs", "profiles")
 NOTHING = "Nothing to be done"
+DRY = {"-n", "--report"}  # options of runs without jobs
 PATIENCE = 1200  # seconds that a run may take
 TIMED = ("cost", "search", "pareto")  # tables with timings; all other tables are reproducible
 
@@ -103,30 +104,69 @@ def forked(folder: Path, words: list[str], variables: Mapping[str, str]) -> subp
         words: a command like that of `command`, which begins with the Python interpreter that runs Snakemake.
         variables: all environment variables.
     """
-    server = _forking(str(words[0]))
-    assert server.stdin is not None
-    assert server.stdout is not None
-    with tempfile.NamedTemporaryFile("r") as output:
+    python, arguments = str(words[0]), words[words.index("snakemake") + 1 :]
+    with tempfile.NamedTemporaryFile("r") as output, _job_server(python, folder, arguments, variables) as address:
         request = {
             "folder": str(folder),
-            "arguments": words[words.index("snakemake") + 1 :],
-            "environment": dict(variables),
+            "arguments": arguments,
+            "environment": {**variables, **address},
             "output": output.name,
         }
-        server.stdin.write(json.dumps(request) + "\n")
-        server.stdin.flush()
-        ended, _, _ = select.select([server.stdout], [], [], PATIENCE)
-        if not ended:
-            raise subprocess.TimeoutExpired(words, PATIENCE, output.read())
-        code = int(server.stdout.readline())
+        try:
+            code = int(_answer(_forking(python, "forked_snakemake.py"), request))
+        except TimeoutError as error:
+            raise subprocess.TimeoutExpired(words, PATIENCE, output.read()) from error
         return subprocess.CompletedProcess(words, code, output.read())
 
 
 @cache
-def _forking(python: str) -> subprocess.Popen[str]:
-    """Start the process that forks, once per test process and interpreter; it ends when its standard input closes."""
-    file = Path(__file__).with_name("forked_snakemake.py")
-    return subprocess.Popen([python, file], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def _forking(python: str, file: str, *arguments: str) -> subprocess.Popen[str]:
+    """Start a process that forks, once per test process and interpreter; it ends when its standard input closes."""
+    command = [python, str(Path(__file__).with_name(file)), *arguments]
+    return subprocess.Popen(command, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _answer(server: subprocess.Popen[str], request: Mapping[str, object] | None = None) -> str:
+    """Send a request to a process that forks, if there is one, and return the next line that it prints."""
+    assert server.stdin is not None
+    assert server.stdout is not None
+    if request is not None:
+        server.stdin.write(json.dumps(request) + "\n")
+        server.stdin.flush()
+    if not select.select([server.stdout], [], [], PATIENCE)[0]:
+        raise TimeoutError
+    return server.stdout.readline().strip()
+
+
+@contextmanager
+def _job_server(
+    python: str, folder: Path, arguments: list[str], variables: Mapping[str, str]
+) -> Iterator[dict[str, str]]:
+    """Start the server of jobs that a run of Snakemake would start, in a fork; yield the environment variable that names it.
+
+    Nothing is started, so that the run starts its own, for another interpreter and for other environment variables than those of
+    `environment`, because libraries read some of them when they are imported. A dry run needs none.
+    """
+    if python != sys.executable or dict(variables) != environment() or DRY & set(arguments):
+        yield {}
+        return
+    server = _forking(python, "forked_jobs.py", *PRELOADED, *PRELOADED_WITH_TORCH)
+    scratch = Path(tempfile.mkdtemp(prefix="qatlab-jobs-"))
+    stop, address = scratch / "stop", scratch / "served" / SOCKET
+    address.parent.mkdir()
+    os.mkfifo(stop)
+    running = os.open(stop, os.O_RDWR)
+    try:
+        ready = _answer(
+            server,
+            {"folder": str(folder), "environment": environment(), "address": str(address), "stop": str(stop)},
+        )
+        assert ready == "ready", ready
+        yield {ADDRESS: str(address)}
+    finally:
+        os.close(running)
+    assert _answer(server) == "0"
+    shutil.rmtree(scratch)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,15 +39,28 @@ needs_optimum = pytest.mark.skipif(
 )
 
 
-LONGEST_FIRST = ("workflow", "training", "stages", "builders", "bench", "losses")  # folders of tests by duration
+# Folders of tests by the duration of those that are not slow.
+LONGEST_FIRST = ("workflow", "config", "plan", "stages", "losses")
 
 
+@pytest.hookimpl(trylast=True)  # after pytest has deselected tests by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Start the files with the longest tests first if several run in parallel, so that none of them is left to run alone."""
-    if hasattr(config, "workerinput"):
-        items.sort(
-            key=lambda item: LONGEST_FIRST.index(part) if (part := item.path.parent.name) in LONGEST_FIRST else 9
-        )
+    """Start the files that take longest first if several run in parallel, so that none of them is left to run alone.
+
+    These are the files with the most seconds of the mark `slow`. Files without it are ordered by their folder.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+    marks = {(item.path, node.nodeid): mark for item in items for node, mark in item.iter_markers_with_node("slow")}
+    seconds: Counter[Path] = Counter()
+    for (path, _), mark in marks.items():
+        seconds[path] += mark.args[0]
+
+    def order(item: pytest.Item) -> tuple[int, int]:
+        folder = item.path.parent.name
+        return -seconds[item.path], LONGEST_FIRST.index(folder) if folder in LONGEST_FIRST else len(LONGEST_FIRST)
+
+    items.sort(key=order)
 
 
 def pytest_collection(session: pytest.Session) -> None:
@@ -58,6 +72,23 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Exempt imported libraries from garbage collection: each collection that a trainer starts would scan them for a second."""
     gc.freeze()
     gc.enable()
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that the first process of pytest-xdist that needs it makes for all processes.
+
+    A test that changes a file copies the folder first.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    finished = folder.with_name(f"{name}.finished")
+    with folder.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not finished.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            finished.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -128,13 +159,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory, pairs: list[tuple[str, 
 
 @pytest.fixture(scope="session")
 def tiny_onnx(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the tiny model exported to ONNX; a test that changes a file copies the folder first."""
+    """Return a folder with the tiny model exported to ONNX."""
     from qatlab.deployments.backends.onnx_export import export
     from qatlab.deployments.onnx import OnnxDeployment
 
-    folder = tmp_path_factory.mktemp("tiny_onnx") / "model"
-    export(tiny_model, folder, OnnxDeployment(backend="onnx"))
-    return folder
+    return made_once(
+        tmp_path_factory, "tiny_onnx", lambda folder: export(tiny_model, folder, OnnxDeployment(backend="onnx"))
+    )
 
 
 @pytest.fixture(scope="session")
@@ -230,20 +261,11 @@ def tiny_decoder_folder(tiny_decoder: "DecoderConfig", tmp_path_factory: pytest.
 
 @pytest.fixture(scope="session")
 def undisturbed(tiny_model: Path, tiny_files: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the project with the study `tiny` and its results, with which other runs of the study are compared.
-
-    The first process of pytest-xdist that needs the copy creates it for all processes. Tests must not change it.
-    """
+    """Return a copy of the project with the study `tiny` and its results, with which other runs of the study are compared."""
     from checkouts import snakemake, tiny_study
 
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "undisturbed"
-    finished = folder.with_name("undisturbed.finished")
-    with folder.with_name("undisturbed.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not finished.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            result = snakemake(tiny_study(folder, tiny_model, tiny_files), "--cores", "2")
-            assert result.returncode == 0, result.stdout
-            finished.touch()
-    return folder
+    def run(folder: Path) -> None:
+        result = snakemake(tiny_study(folder, tiny_model, tiny_files), "--cores", "2")
+        assert result.returncode == 0, result.stdout
+
+    return made_once(tmp_path_factory, "undisturbed", run)

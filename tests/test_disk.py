@@ -11,6 +11,8 @@ from qatlab.errors import full
 from qatlab.progress import read_mark
 from qatlab.training.resumable import INTERVAL
 
+pytestmark = pytest.mark.slow(35)
+
 DISK = 1024  # KiB
 TRAINER = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
 

@@ -13,6 +13,8 @@ from hub_server import COMMIT, OTHER_COMMIT, Hub, card, nano, serve
 from hub_stages import forked_stages, variables
 from qatlab.job import JobDescription
 
+pytestmark = pytest.mark.slow(40)
+
 NANO = "someone/NanoTest"
 
 

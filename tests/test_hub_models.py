@@ -10,6 +10,8 @@ import pytest
 
 from hub_server import Hub, serve
 
+pytestmark = pytest.mark.slow(30)
+
 DOWNLOAD = "import sys; from qatlab.hub import download; print(download(*sys.argv[1:]))"
 
 

@@ -17,6 +17,8 @@ from qatlab.tasks.texts import HubTextTask
 from qatlab.tasks.translation import HubParallelTask
 from qatlab.tasks.withheld import HubWithheldTask
 
+pytestmark = pytest.mark.slow(30)
+
 OPUS, WMT, WIKI = "Helsinki-NLP/opus-100", "google/wmt24pp", "Salesforce/wikitext"
 RECORDS = "someone/records"
 

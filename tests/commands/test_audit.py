@@ -93,6 +93,7 @@ def audit(database, pip_audit, tmp_path, capsys):
     return run
 
 
+@pytest.mark.slow(18)
 def test_a_known_vulnerability_without_a_decision_fails(audit, database):
     code, lines = audit()
     assert code == 1
@@ -107,6 +108,7 @@ def test_a_known_vulnerability_without_a_decision_fails(audit, database):
     assert sorted(database.requests) == everything
 
 
+@pytest.mark.slow(2)
 def test_a_vulnerability_with_a_decision_is_listed_and_passes(audit):
     decisions = """
 - {id: CVE-2099-1, package: NumPy, decision: never called here}
@@ -121,6 +123,7 @@ def test_a_vulnerability_with_a_decision_is_listed_and_passes(audit):
     assert not [line for line in lines if "NOT DECIDED" in line]
 
 
+@pytest.mark.slow(1)
 def test_a_database_that_is_out_of_reach_or_broken_is_one_line(audit, database):
     database.status = 503
     with pytest.raises(UserError, match=r"^known vulnerabilities cannot be looked up at http.* \(") as caught:
@@ -128,6 +131,7 @@ def test_a_database_that_is_out_of_reach_or_broken_is_one_line(audit, database):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow(3)
 def test_a_missing_network_is_one_line(pip_audit, tmp_path):
     (tmp_path / "lock.txt").write_text(LOCK)
     words = ["--pip-audit", pip_audit, "--locks", tmp_path / "lock.txt", "--osv-url", "http://127.0.0.1:9/v1/query"]

@@ -15,6 +15,8 @@ from qatlab.bundle import KINDS
 from qatlab.commands import bundle
 from qatlab.plan.plan import load_study
 
+pytestmark = pytest.mark.slow(18)
+
 
 @pytest.fixture(scope="module")
 def sources(tiny_model, tiny_files, tmp_path_factory):

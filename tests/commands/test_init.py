@@ -11,6 +11,8 @@ import pytest
 from conftest import PROJECT
 from qatlab.commands import init
 
+pytestmark = pytest.mark.slow(28)
+
 SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSE", "workflow", *init.PARTS)
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 

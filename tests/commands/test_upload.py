@@ -13,6 +13,8 @@ from hub_uploads import READER, WRITER, UploadHub
 from qatlab.commands.push import repositories
 from qatlab.errors import UserError
 
+pytestmark = pytest.mark.slow(20)
+
 CARD = "---\nlibrary_name: sentence-transformers\n---\n\n# A model\n"
 DOWNLOAD = "import sys; from huggingface_hub import snapshot_download; print(snapshot_download(sys.argv[1]))"
 NAMES = {"ste-seed=0": "me/tiny-ste-seed-0", "ste-seed=1": "me/tiny-ste-seed-1"}

@@ -15,6 +15,8 @@ from qatlab.models.embedding import load_model
 from qatlab.stages import deploy
 from qatlab.stages import model as model_stage
 
+pytestmark = pytest.mark.slow(12)
+
 ONNX = OnnxDeployment(backend="onnx")
 
 

@@ -17,6 +17,8 @@ from qatlab.deployments.deployment import cosine
 from qatlab.deployments.onnx import ONNX_FILE, StaticQuantization
 from qatlab.deployments.openvino import OpenvinoEncoder, OpenvinoQuantization
 
+pytestmark = pytest.mark.slow(17)
+
 
 def weight_bytes(folder):
     return sum(numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(folder / ONNX_FILE).graph.initializer)

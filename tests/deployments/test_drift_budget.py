@@ -17,6 +17,8 @@ from qatlab.deployments.deployment import cosine
 from qatlab.deployments.onnx import ONNX_FILE, DriftBudget, OnnxDeployment
 from qatlab.errors import UserError
 
+pytestmark = pytest.mark.slow(15)
+
 
 class Costs:
     """Drift as the sum of what the nodes that are not left out cost."""

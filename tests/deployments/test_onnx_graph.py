@@ -19,6 +19,8 @@ from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployme
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model
 
+pytestmark = pytest.mark.slow(90)
+
 ONE = ["return the sum of two numbers"]
 UNEQUAL = ["a", "the sum of three numbers, and no more than that", "b c"]
 LONGEST = ["of many words " * 20]

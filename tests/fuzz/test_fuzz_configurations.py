@@ -16,6 +16,8 @@ from qatlab.errors import UserError
 from qatlab.plan.compose import compose_runs, group_options
 from qatlab.plan.plan import make_plan
 
+pytestmark = pytest.mark.slow(30)
+
 CONF = PROJECT / "conf"
 GROUPS = group_options(CONF)
 SECONDS = 2.0

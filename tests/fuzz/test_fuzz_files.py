@@ -12,6 +12,7 @@ import string
 from contextlib import suppress
 
 import pandas as pd
+import pytest
 from datasets import Dataset
 from effort import assert_one_line, fuzz
 from hypothesis import given
@@ -23,6 +24,8 @@ from qatlab.sources import parallel
 from qatlab.sources.readers import read_columns
 from qatlab.tasks import beir, pairs, withheld
 from qatlab.tasks.withheld import WithheldTask
+
+pytestmark = pytest.mark.slow(30)
 
 COLUMNS = ["anchor", "positive"]
 ODD = list("\u2028\u0085\x0b\x1c\u200b\ufeff\"',;\t|\\é漢🙂=#\x00\n")

@@ -27,6 +27,8 @@ from qatlab.models.settings import prompt_for
 from qatlab.stages import deploy
 from qatlab.stages import model as model_stage
 
+pytestmark = pytest.mark.slow(40)
+
 ALLOWED = 1e-4  # of 1 − cosine similarity
 TEXTS = [
     "Some Text",

@@ -18,6 +18,8 @@ from qatlab.losses.wrapped import gather
 from qatlab.quantization import RunningQuantileRange, RunningRange
 from qatlab.quantization.precisions import CHANGED
 
+pytestmark = pytest.mark.slow(15)
+
 ROWS = 8
 SCORES = torch.linspace(0, 1, ROWS)
 

@@ -17,6 +17,8 @@ from qatlab.job import JobDescription
 from qatlab.stages import deploy, encode
 from qatlab.weights.prepare import prepare
 
+pytestmark = pytest.mark.slow(25)
+
 INT4 = {"name": "int4", "bits": 4, "group_size": 32}
 MXFP8 = {"name": "mxfp8", "grid": "mxfp8", "group_size": 32, "activations": "mxfp8"}
 ONNX_INT8 = {"name": "onnx_int8", "grid": "onnx_int8", "activations": "int8", "embeddings": True}

@@ -12,6 +12,8 @@ from hub_stages import forked_stages
 from qatlab.fork_server import PRELOADED, PRELOADED_WITH_TORCH
 from qatlab.plan.plan import load_study
 
+pytestmark = pytest.mark.slow(77)
+
 SENTENCES = [f"sentence number {i} tells of {word}" for i in range(8) for word in ("rain", "snow", "wind", "fog")]
 # What makes a study end in seconds: few rows and steps, one method and seed. Everything else is as the study has it.
 SHORT = ["trainer.max_steps=2", "trainer.batch_size=4", "study.matrix.seed=[0]"]

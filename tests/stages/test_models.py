@@ -19,6 +19,8 @@ from qatlab.stages import deploy, models, train
 from qatlab.tables import wide
 from records import a_run, a_study
 
+pytestmark = pytest.mark.slow(25)
+
 RUN = "ste-rate=0.001-seed=1"
 DEPLOY = {
     "torch_fp32": {"backend": "torch"},

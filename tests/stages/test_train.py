@@ -65,6 +65,7 @@ def trained(inputs, output, method, **trainer):
     return pd.read_csv(output / "log.csv")
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize(
     "name", [None, "running", "running_quantiles", "quantile", "percentile", "lsq", "tanh", "distilled", "pr3655"]
 )
@@ -76,6 +77,7 @@ def test_every_way_of_training_that_diverges_ends_with_its_step(inputs, tmp_path
     assert 2 <= caught.value.step <= 4
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("name", METHODS)
 def test_every_way_of_quantizing_embeddings_trains_and_is_live(inputs, tmp_path, name):
     config = METHODS[name]

@@ -13,6 +13,8 @@ from qatlab.job import JobDescription
 from qatlab.tasks.mteb import look_up
 from test_hub_data import as_new
 
+pytestmark = pytest.mark.slow(40)
+
 
 def source_of(name, **more):
     return look_up(name, **more)

@@ -13,6 +13,8 @@ from qatlab.models.causal_lm import make
 from qatlab.stages import train
 from qatlab.training.resumable import INTERVAL
 
+pytestmark = pytest.mark.slow(25)
+
 METHODS = {
     "plain": {},
     "late": {

@@ -20,6 +20,8 @@ from qatlab.machine.processes import APART
 from qatlab.stages import train
 from qatlab.training.resumable import INTERVAL
 
+pytestmark = pytest.mark.slow(47)
+
 INT8 = {"float32": {}, "int8": {}}
 INT4 = {"name": "tried", "bits": 4, "group_size": 32}
 METHODS = {

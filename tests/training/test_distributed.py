@@ -29,6 +29,8 @@ from qatlab.progress import read_mark
 from qatlab.stages import train
 from qatlab.training.resumable import INTERVAL
 
+pytestmark = pytest.mark.slow(190)
+
 TWO = {"distributed": {"processes": 2}}
 INT8 = {"float32": {}, "int8": {}}
 INT4 = {"name": "tried", "bits": 4, "group_size": 32}

@@ -159,6 +159,7 @@ def by_definition(minilm, pairs):
     return texts, file.graph, values
 
 
+@pytest.mark.slow(40)
 def test_on_a_real_model_every_layer_computes_the_same_as_the_deployed_file(minilm, by_definition):
     """Each layer receives the input that it has in the file; from text to embedding, rounding decisions diverge (see below)."""
     _, graph, values = by_definition
@@ -178,6 +179,7 @@ def test_on_a_real_model_every_layer_computes_the_same_as_the_deployed_file(mini
         assert np.abs(ours - values[output]).max() <= 1e-5 * np.abs(values[output]).max(), name
 
 
+@pytest.mark.slow(2)
 def test_exact_products_are_those_of_the_definition_on_every_cpu(minilm, by_definition):
     texts, graph, values = by_definition
     output = "/0/encoder/layer.0/attention/self/query/Add_output_0"
@@ -194,6 +196,7 @@ def test_exact_products_are_those_of_the_definition_on_every_cpu(minilm, by_defi
     assert (products[False] < 1e-4) == (integer_kernel(features()) not in SATURATING)
 
 
+@pytest.mark.slow(2)
 def test_on_a_real_model_embeddings_in_training_are_close_to_those_of_the_deployed_file(minilm, by_definition):
     """They are not equal: one value in the next cell moves others, so that no two implementations agree on every text."""
     texts, _, values = by_definition

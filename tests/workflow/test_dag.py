@@ -23,6 +23,8 @@ from qatlab.commands.gate import main as gate
 from qatlab.plan.plan import load_study
 from qatlab.study.conclusion import read_conclusion, terminal_lines
 
+pytestmark = pytest.mark.slow(300)
+
 STUDY = """
 # @package _global_
 defaults:

@@ -12,6 +12,8 @@ import pytest
 from checkouts import Checkout, shared_job_server
 from html_elements import Elements
 
+pytestmark = pytest.mark.slow(90)
+
 STUDY = """
 # @package _global_
 defaults:

@@ -15,8 +15,11 @@ from collections import Counter
 from pathlib import Path
 
 import psutil
+import pytest
 
 from checkouts import NOTHING, command, environment, same_study, snakemake, tables
+
+pytestmark = pytest.mark.slow(150)
 
 KILLS = int(os.environ.get("QATLAB_KILLS", "8"))
 SEED = int(os.environ.get("QATLAB_KILLS_SEED", "0"))

@@ -12,6 +12,8 @@ from hub_server import Hub, card, nano, serve
 from qatlab.plan.plan import load_study
 from qatlab.tasks.mteb import look_up
 
+pytestmark = pytest.mark.slow(60)
+
 STUDY = """
 # @package _global_
 defaults:

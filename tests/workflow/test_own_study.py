@@ -15,6 +15,8 @@ from conftest import PROJECT
 from failing import check_nothing_is_blank, read, shown_without
 from qatlab.plan.plan import load_study
 
+pytestmark = pytest.mark.slow(150)
+
 README = (PROJECT / "README.md").read_text(encoding="utf-8")
 SENTENCES = [
     ("the cat sleeps", "le chat dort"),

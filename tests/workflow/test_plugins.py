@@ -10,6 +10,8 @@ import pytest
 
 from checkouts import Checkout, environment, forked
 
+pytestmark = pytest.mark.slow(70)
+
 PYPROJECT = """
 [build-system]
 requires = ["setuptools"]

@@ -21,6 +21,8 @@ from planted import files_with_secrets
 from qatlab.artifact import read_json
 from slurm_cluster import environment, slurm_cluster, why_not
 
+pytestmark = pytest.mark.slow(150)
+
 chaos = pytest.mark.skipif("QATLAB_KILLS" not in os.environ, reason="minutes of waiting for Slurm: make chaos")
 
 
