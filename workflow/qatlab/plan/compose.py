@@ -203,7 +203,7 @@ def scale_of_file(scales: Iterable[str]) -> str:
 
 
 def _overrides_of_scale(study: str, scale: str | None, groups: dict[str, list[str]]) -> list[str]:
-    """Return the overrides of a study's scale, which are none for the study's file itself; raise UserError for an unknown scale."""
+    """Return the overrides of a study's scale: an empty list for the file itself. Raise UserError for an unknown scale."""
     if scale is None:
         return []
     scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales

@@ -87,7 +87,7 @@ def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Ru
     for deployment in config.deploy:
         run.deployed[deployment] = plan_deployment(planner, run, deployment, config.deploy[deployment])
     scheme = config.method.weights
-    if scheme is not None and family.has_embeddings:
+    if scheme is not None and family.has_embeddings and config.study.parity:
         as_trained = TorchDeployment(backend="torch", weights=scheme, simulated=True)
         run.deployed[simulation(scheme.name)] = plan_deployment(planner, run, simulation(scheme.name), as_trained)
     for task, role in run.tasks.items():

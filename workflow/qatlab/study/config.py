@@ -125,6 +125,13 @@ class StudyConfig(Strict):
     plots: Annotated[
         list[Name], Field(description="Plots of installed packages that the study has besides those of qatlab.")
     ] = []
+    parity: Annotated[
+        bool,
+        Field(
+            description="Whether a method that trains for a scheme of weights also encodes the tasks by its forward pass in training, "
+            "with which the table `parity` compares what is shipped. These are the slowest encodings of a study."
+        ),
+    ] = True
     decomposition: Annotated[
         list[Line],
         Field(
