@@ -250,7 +250,7 @@ def test_bits_have_a_table_and_axes_have_words():
 def test_a_study_with_one_deployment_has_no_drift_to_show():
     study_plan = plan("deploy=[torch_fp32]", "study.matrix.method=[untrained]")
     assert "drift_summary" not in study_plan.view_names()
-    assert study_plan.plot_names() == ["scores", "pareto"]
+    assert study_plan.plot_names() == ["forest", "scores", "pareto"]
     assert "drift_summary" in plan().view_names()
 
 

@@ -282,7 +282,7 @@ def test_views_and_plots_are_there(finished):
     ):
         for form in ("csv", "md", "tex"):
             assert (finished.tables() / f"{name}.{form}").stat().st_size > 100
-    for name in ("scores", "training_loss", "gradient", "drift", "pareto"):
+    for name in ("forest", "scores", "training_loss", "gradient", "drift", "pareto"):
         assert (finished.tables().parent / "plots" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -464,7 +464,7 @@ def test_the_same_study_from_scratch_elsewhere_gives_the_same_bytes(finished, tm
     for name in names:
         assert (other_tables / "tables" / name).read_bytes() == (finished.tables() / name).read_bytes(), name
     drawn = [plot for plot in (other_tables / "plots").iterdir() if plot.stem != "pareto"]  # shows timings
-    assert len(drawn) == 2 * 4
+    assert len(drawn) == 2 * 5
     for plot in drawn:
         assert plot.read_bytes() == (finished.tables().parent / "plots" / plot.name).read_bytes(), plot.name
 
