@@ -178,7 +178,7 @@ def test_a_study_is_compared_with_a_script_that_finds_the_same(tiny_model, tmp_p
     small = " ".join(
         [
             f"model.name={tiny_model} model.max_seq_length=24 data.rows=32 data.packages=[networkx] data.held_out=[stdlib]",
-            "task=[networkx_small] task.networkx.queries=15 task.networkx.documents=30 trainer.batch_size=8",
+            "task=[networkx] task.networkx.queries=15 task.networkx.documents=30 trainer.batch_size=8",
             "study.matrix.method=[untrained,ste,baseline:int8] encode.threads=null trainer.threads=null",
         ]
     )
