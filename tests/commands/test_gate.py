@@ -185,6 +185,18 @@ def test_unknown_studies_and_records_of_other_versions(results, tmp_path):
         gate(tmp_path)
 
 
+def test_a_study_without_its_baseline_needs_a_method(results, tmp_path):
+    shutil.copytree(results, tmp_path / "results")
+    file = tmp_path / "results" / "plan" / "study" / "tiny.json"
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, "config": {**content["config"], "baseline": "other"}}))
+    with pytest.raises(
+        UserError, match="the study has no method 'other'; name what is shipped with --method: baseline, ste"
+    ):
+        gate(tmp_path / "results", "--precision", "int8")
+    assert gate(tmp_path / "results", "--method", "ste", "--precision", "int8") == 0
+
+
 def test_all_cells_that_match_must_pass(tmp_path, capsys):
     study = write_study(tmp_path, SCORES)
     runs = [

@@ -254,7 +254,12 @@ def test_the_code_of_every_offer_runs_where_the_results_are(finished, monkeypatc
 
 def test_the_gate_judges_the_finished_study(finished, monkeypatch, capsys):
     monkeypatch.chdir(finished.folder)
-    assert gate(["tiny", "--deploy", "onnx_int8", "--precision", "binary", "--max-loss", "100"]) == 0
+    assert (
+        gate(
+            ["tiny", "--method", "baseline:int8", "--deploy", "onnx_int8", "--precision", "binary", "--max-loss", "100"]
+        )
+        == 0
+    )
     assert gate(
         ["tiny", "--precision", "float32", "--method", "untrained", "--max-loss", "0", "--confidence", "99%"]
     ) in (0, 1, 3)

@@ -211,6 +211,11 @@ def _named(figures: Figures, study: StudyRecord, options: argparse.Namespace) ->
         "rotation": options.axes or "none",
     }
     words = {"method": "method", "deploy": "deployment", "output": "precision", "rotation": "axes"}
+    methods = sorted({form.method for form in figures})
+    if options.method is None and study.baseline not in methods:
+        raise UserError(
+            f"the study has no method '{study.baseline}'; name what is shipped with --method: {', '.join(methods)}"
+        )
     for field, name in chosen.items():
         names_of_field = {str(getattr(form, field)) for form in figures}
         if name not in names_of_field:
