@@ -60,6 +60,8 @@ DRAWN = (
     "stop",
 )
 REFERENCE = re.compile(r"url\(#([^)]+)\)")
+SPLITTING = re.compile(r"[\s'\"\\]")  # characters by which overrides are split
+INTERPRETED = re.compile(r"[\"$`\\!]")  # characters that a shell interprets between double quotes
 PIXELS_PER_POINT = 96 / 72
 LEAST_SCALE = 0.8  # scale of a drawing below which its box scrolls
 
@@ -392,7 +394,9 @@ def _number(value: float, form: str) -> str:
 def command(study: StudyRecord) -> str:
     """Return the command that makes the page of a study."""
     scale = f" scale={study.scale}" if study.scale != "full" else ""
-    overrides = f" overrides={shlex.quote(shlex.join(study.overrides))}" if study.overrides else ""
+    given = " ".join(shlex.quote(text) if SPLITTING.search(text) else text for text in study.overrides)
+    quoted = shlex.quote(given) if INTERPRETED.search(given) else f'"{given}"'
+    overrides = f" overrides={quoted}" if given else ""
     return f"snakemake --cores all --config study={shlex.quote(study.name)}{scale}{overrides}"
 
 
