@@ -144,9 +144,15 @@ def test_unknown_study_and_scale():
         compose_runs(CONF, "binary_gradient", scale="tiny")
 
 
+def test_a_key_that_a_scale_sets_can_be_varied():
+    sizes = "+study.matrix.trainer.batch_size=[32,64]"
+    composed = compose_runs(CONF, "quickstart", "full", ["study.matrix.method=[baseline]", sizes])
+    assert [config.trainer.batch_size for _, config in composed] == [32, 64]
+
+
 def test_a_study_that_lists_a_larger_scale_lists_no_small_one():
     with pytest.raises(UserError, match=r"study.scales: lists both full and small"):
-        runs("+study.scales.small=[data.rows=64]")
+        runs("+study.scales.small=['data.rows=64']")
 
 
 def test_an_override_that_removes_a_method_removes_its_decomposition_at_any_scale():

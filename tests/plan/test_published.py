@@ -43,7 +43,7 @@ def test_a_small_scale_stands_for_the_full_one_place_by_place():
     assert names["task"] == {"stdlib": "nano_msmarco", "networkx": "nano_nq"}
     assert names["method"]["pr3655_staged_warmup_short"] == "pr3655_staged_warmup"
     assert stands_for(CONF, "quickstart")["task"] == {"stdlib": "stdlib", "networkx": "networkx"}
-    assert "deploy" not in stands_for(CONF, "quickstart")  # full scale has one more
+    assert stands_for(CONF, "quickstart")["deploy"] == {"torch_fp32": "torch_fp32", "onnx_int8": "onnx_int8"}
     full = stands_for(CONF, "pr3655_gooaq")
     assert full["data.rows"] == {"90000": 90000, "990000": 990000, "2990000": 2990000}
 

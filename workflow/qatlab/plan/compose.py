@@ -186,7 +186,7 @@ def compose_runs(
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
         try:
             of_scale = _overrides_of_scale(study, scale, groups)
-            runs = _matrix_runs(study, of_scale + user_overrides, groups)
+            runs = _matrix_runs(study, of_scale, user_overrides, groups)
             is_overridden = any(o.key_or_group == "study.decomposition" for o in _parsed(user_overrides))
             return runs if is_overridden else _without_removed_entries(runs, [f"study={study}", *of_scale], groups)
         finally:
@@ -217,7 +217,8 @@ def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, di
     """Return the names at full scale by the name at a scale, by matrix key, `task`, `texts` and `deploy`.
 
     Where a scale lists as many values as full scale, each stands for the one at the same position. A key with fewer or more values
-    is left out, because they cannot be matched.
+    is left out, because they cannot be matched. In a study that lists a scale `full`, though, names of its file that full scale has
+    too stand for themselves.
     """
     check_files(conf)
     groups = group_options(conf)
@@ -229,11 +230,17 @@ def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, di
             scaled_names = _named(_compose([f"study={study}", *overrides_of_scale], groups), groups)
         finally:
             GlobalHydra.instance().clear()
-    return {
+    matched = {
         key: {str(scaled): full for scaled, full in zip(scaled_names[key], names, strict=True)}
         for key, names in full_names.items()
         if len(scaled_names.get(key, [])) == len(names)
     }
+    if overrides_of_scale:
+        return matched
+    same = {key: {str(name): name for name in names} for key, names in scaled_names.items() if key in full_names}
+    return {
+        key: names for key, names in same.items() if all(name in full_names[key] for name in names.values())
+    } | matched
 
 
 def _named(config: DictConfig, groups: dict[str, list[str]]) -> dict[str, list[Any]]:
@@ -256,10 +263,11 @@ def _settings(config: DictConfig, base: list[str], groups: dict[str, list[str]])
 
 
 def _matrix_runs(
-    study: str, overrides: list[str], groups: dict[str, list[str]]
+    study: str, of_scale: list[str], overrides: list[str], groups: dict[str, list[str]]
 ) -> list[tuple[dict[str, object], RunConfig]]:
-    base = [f"study={study}", *overrides]
+    base = [f"study={study}", *of_scale, *overrides]
     composed_base = _compose(base, groups)
+    # A user may vary a key for which the scale sets one value.
     _check_matrix(_section(StudyConfig, composed_base, "study"), overrides, groups)
     settings = _settings(composed_base, base, groups)
     choices_of = {key: values for key, values in settings.matrix.items() if key in groups}
