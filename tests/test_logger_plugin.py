@@ -39,3 +39,15 @@ def test_the_reason_of_an_executor_is_printed_without_its_advice(capfd):
     handler.emit(record)
     expected = "failed: train x-1: SLURM-job '5' failed, SLURM status is: 'FAILED' (log: a.log, /b/5.log); results of other jobs stay\n"
     assert capfd.readouterr().err == expected
+
+
+def test_only_the_page_of_a_running_study_may_exist_before_its_job(capfd):
+    """The workflow's main process writes the page while the study runs, so Snakemake's warning would say nothing new."""
+    handler = LogHandler.__new__(LogHandler)
+    handler.__post_init__()
+    text = "Warning: the following output files of rule {} were not present when the DAG was created:\n{{'{}'}}"
+    for rule, file in (("page", "results/studies/tiny/index.html"), ("tables", "results/studies/tiny/runs.csv")):
+        handler.emit(logging.LogRecord("snakemake", logging.WARNING, "", 0, text.format(rule, file), None, None))
+    shown = capfd.readouterr().err
+    assert "rule tables" in shown
+    assert "rule page" not in shown

@@ -17,7 +17,7 @@ NOISE = re.compile(
     r"Execute \d+ jobs|Select jobs to execute|Assuming unrestricted|Using shell|Provided |Rules claiming|Building DAG|host: |"
     r"Shutting down, this might|Exiting because a job execution failed|Removing output files of failed job|Complete log|"
     r"This was a dry-run|Using workflow specific profile|Conda environments: ignored|Removing temporary|Touching output|"
-    r"Trying to restart|Reasons:|"
+    r"Trying to restart|Reasons:|Warning: the following output files of rule page were not present|"
     r"At least one job did not complete|The following output files|Will exit after finishing"
 )
 EXIT_STATUS = re.compile(r"returned non-zero exit status|died with <Signals")
