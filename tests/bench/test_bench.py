@@ -125,6 +125,7 @@ def test_every_search_has_its_rows():
     assert all(row.bound is None and row.ours > 0 for row in rows.values())
 
 
+@pytest.mark.slow(20)
 def test_memory_is_that_of_a_process_which_scores(tmp_path):
     (row,) = evaluation.measure_score_memory(documents=2000, grids=("default",))
     assert row.name == "score_memory_default_grid"

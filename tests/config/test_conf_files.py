@@ -53,10 +53,14 @@ def choices():
     return [(group, choice) for group, options in GROUPS.items() for choice in options]
 
 
+# Choices of other groups than `study` are slow, because there are so many of them.
+MARKED = [
+    pytest.param(group, choice, marks=[] if group == "study" else pytest.mark.slow(0.4)) for group, choice in choices()
+]
 ONE_METHOD = ["study.matrix.method=[baseline]", "study.decomposition=[]"]  # what all runs have alike is composed once
 
 
-@pytest.mark.parametrize(("group", "choice"), choices())
+@pytest.mark.parametrize(("group", "choice"), MARKED)
 def test_composes_and_validates(group, choice):
     needed = [*ONE_METHOD, *NEEDED.get((group, choice), [])]
     if group == "study":

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 
 import pytest
 
@@ -13,8 +14,14 @@ from qatlab.study.record import Axes
 CONF = PROJECT / "conf"
 
 
+ONE_METHOD = ("study.matrix.method=[baseline]", "study.decomposition=[]")  # composed in a third of the time
+
+
 def plan(*overrides, conf=CONF):
     return load_study(conf, "quickstart", "full", overrides)
+
+
+planned = cache(plan)  # for plans that several tests read and whose files no test changes
 
 
 def paths(study_plan, *kinds):
@@ -22,7 +29,7 @@ def paths(study_plan, *kinds):
 
 
 def test_counts_of_quickstart():
-    kinds = [artifact.kind for artifact in plan().artifacts.values()]
+    kinds = [artifact.kind for artifact in planned().artifacts.values()]
     counts = {kind: kinds.count(kind) for kind in kinds}
     assert (
         counts
@@ -63,14 +70,14 @@ def test_the_forward_pass_of_a_training_is_encoded_only_where_parity_is_shown():
 
 
 def test_a_key_of_drift_changes_drift_alone():
-    one, other = plan(), plan("drift.limit=100")
+    one, other = planned(), plan("drift.limit=100")
     assert not paths(one, "drift") & paths(other, "drift")
     kinds = ("model", "data", "task", "train", "deploy", "encode", "score")
     assert paths(one, *kinds) == paths(other, *kinds)
 
 
 def test_a_key_of_the_trainer_changes_training_and_what_follows():
-    one, other = plan(), plan("trainer.learning_rate=1e-6")
+    one, other = planned(), plan("trainer.learning_rate=1e-6")
     assert not paths(one, "train") & paths(other, "train")
     assert paths(one, "model", "data", "task") == paths(other, "model", "data", "task")
 
@@ -126,7 +133,7 @@ def test_a_quantized_file_brings_its_float_source_along():
 def test_local_data_is_known_by_content_not_by_path_or_date(tmp_path, tiny_files):
     copy = tmp_path / "elsewhere.jsonl"
     shutil.copyfile(tiny_files / "pairs.jsonl", copy)
-    every_row = ("data=local", "data.rows=null")
+    every_row = (*ONE_METHOD, "data=local", "data.rows=null")
     one = plan(*every_row, f"data.path={tiny_files / 'pairs.jsonl'}")
     other = plan(*every_row, f"data.path={copy}")
     assert paths(one, "data") == paths(other, "data")
@@ -148,17 +155,17 @@ def test_local_mistakes_are_found_before_any_job(tmp_path):
         if content is not None:
             (tmp_path / name).write_text(content)
         with pytest.raises(UserError, match=message):
-            plan("data=local", f"data.path={tmp_path / name}")
+            plan(*ONE_METHOD, "data=local", f"data.path={tmp_path / name}")
     with pytest.raises(UserError, match=r"model folder .* does not exist"):
-        plan("model.name=./nowhere")
+        plan(*ONE_METHOD, "model.name=./nowhere")
     (tmp_path / "pickled").mkdir()
     (tmp_path / "pickled" / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(UserError, match=r"no \.safetensors"):
-        plan(f"model.name={tmp_path / 'pickled'}")
+        plan(*ONE_METHOD, f"model.name={tmp_path / 'pickled'}")
     with pytest.raises(UserError, match=r"task folder .* does not exist"):
-        plan("task=[beir]", "task.beir.path=nowhere")
+        plan(*ONE_METHOD, "task=[beir]", "task.beir.path=nowhere")
     with pytest.raises(UserError, match="package 'nopackage' is not installed"):
-        plan("data.packages=[nopackage]")
+        plan(*ONE_METHOD, "data.packages=[nopackage]")
 
 
 def test_a_wrong_checksum_is_refused(tmp_path, monkeypatch):
@@ -173,7 +180,7 @@ def test_a_wrong_checksum_is_refused(tmp_path, monkeypatch):
 
 
 def test_descriptions_are_builtin_json(tmp_path):
-    study_plan = plan()
+    study_plan = planned()
     write_descriptions(study_plan, tmp_path)
     written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.json"))
     assert written == sorted([*(f"{path}.json" for path in study_plan.artifacts), "study/quickstart.json"])
@@ -228,7 +235,7 @@ def test_scores_of_a_decomposition_need_no_axes():
 
 
 def test_bits_have_a_table_and_axes_have_words():
-    study_plan = plan()
+    study_plan = planned()
     assert "bits" in study_plan.view_names()
     config = study_plan.record()
     assert config.chosen_axes == ("none",)
@@ -251,7 +258,7 @@ def test_a_study_with_one_deployment_has_no_drift_to_show():
     study_plan = plan("deploy=[torch_fp32]", "study.matrix.method=[untrained]")
     assert "drift_summary" not in study_plan.view_names()
     assert study_plan.plot_names() == ["forest", "scores", "pareto"]
-    assert "drift_summary" in plan().view_names()
+    assert "drift_summary" in planned().view_names()
 
 
 def test_gradients_are_drawn_where_a_method_trains_for_quantized_embeddings():
@@ -260,22 +267,24 @@ def test_gradients_are_drawn_where_a_method_trains_for_quantized_embeddings():
 
 
 def test_bytes_are_weighed_where_there_is_more_than_one_output():
-    assert "pareto" in plan().view_names()
-    for names in (plan("evaluate.precisions=[int8]").view_names(), plan("evaluate.precisions=[int8]").plot_names()):
+    assert "pareto" in planned().view_names()
+    one_output = planned("evaluate.precisions=[int8]")
+    for names in (one_output.view_names(), one_output.plot_names()):
         assert "pareto" not in names
 
 
 def test_differences_are_shown_where_there_are_any():
     one = ("deploy=[torch_fp32]", "evaluate.precisions=[float32]")
-    assert "against_baseline" in plan(*one).view_names()
+    assert "against_baseline" in planned(*one).view_names()
     assert "against_baseline" not in plan("study.matrix.method=[baseline]").view_names()
     assert "against_baseline" not in plan("study.matrix.method=[untrained,ste]").view_names()
-    assert "against_float" in plan().view_names()
-    assert "against_float" not in plan(*one).view_names()
+    assert "against_float" in planned().view_names()
+    assert "against_float" not in planned(*one).view_names()
     assert "against_float" not in plan("evaluate.precisions=[int8,binary]").view_names()
-    description = plan("drift.reference=onnx_fp32").record()
+    study_plan = plan("drift.reference=onnx_fp32")
+    description = study_plan.record()
     assert description.float_deployment == "onnx_fp32"
-    assert list(description.views) == plan("drift.reference=onnx_fp32").view_names()
+    assert list(description.views) == study_plan.view_names()
 
 
 def test_a_run_is_matched_with_the_deployments_on_the_grid_it_was_trained_for():

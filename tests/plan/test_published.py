@@ -81,6 +81,7 @@ def test_an_unknown_file_has_the_nearest_named(conf):
         check_published(conf, "their", ["method"])
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("study", group_options(CONF)["study"])
 def test_every_published_result_belongs_to_a_variant_of_the_study(study):
     plan = planned(study)
@@ -98,6 +99,7 @@ def test_every_published_result_belongs_to_a_variant_of_the_study(study):
         assert set(theirs[key]) <= {str(value) for value in names[key].values()}
 
 
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("study", group_options(CONF)["study"])
 def test_a_small_scale_keeps_the_matrix(study):
     plan = planned(study)
@@ -110,6 +112,7 @@ def test_a_small_scale_keeps_the_matrix(study):
     assert small.plot_names() == plan.plot_names()
 
 
+@pytest.mark.slow(1)
 @pytest.mark.parametrize("scale", [None, "small"])
 @pytest.mark.parametrize("study", group_options(CONF)["study"])
 def test_every_answer_of_ours_is_of_something_that_the_study_does(study, scale):
