@@ -111,9 +111,10 @@ def test_the_table_has_a_row_per_grade(usual):
     table = Recommendation().rows(usual).set_index("grade")
     assert table["loses at most"].tolist() == ["0.2 %", "1 %", "5 %"]
     assert table["bytes per document"].tolist() == ["384", "384", "48"]
-    assert table.loc["smallest", ["method", "deploy", "output precision", "model (MB)", "texts/s"]].tolist() == [
-        "ste", "torchao:int8", "binary", "20.0", "200",
+    assert table.loc["smallest", ["method", "deploy", "output precision", "model (MB)"]].tolist() == [
+        "ste", "torchao:int8", "binary", "20.0",
     ]  # fmt: skip
+    assert not [name for name in table if "/s" in name]  # timings differ from run to run; tables do not
     assert "rotation" not in table.columns
     title = Recommendation().title(usual)
     assert title.startswith(

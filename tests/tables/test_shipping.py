@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qatlab.artifact import read_json, write_json
 from qatlab.tables.gathered import Form
 from qatlab.tables.pareto import SAME_SPEED
 from qatlab.tables.shipping import SAME_SIZE, Variant, best_float, can_be_deployed, choose, variants
@@ -153,3 +154,22 @@ def test_copies_for_rescoring_count_and_outputs_that_nobody_can_ship_are_left_ou
     assert by_output == {"float32": 1536, "binary": 48, "int8": 384, "binary → int8 of 40": 48 + 384}
     assert not can_be_deployed({"scoring": "mteb_compat", "ranges": "per_call", "query_precision": "float32"})
     assert can_be_deployed({"scoring": "dequantized", "ranges": "per_call", "query_precision": "float32"})
+
+
+def test_methods_in_one_deployment_are_equally_fast(tmp_path):
+    """One measurement may be disturbed by other jobs; weights of other values multiply as fast."""
+    study = gathered(
+        tmp_path,
+        {
+            ("baseline", "torch_fp32", "float32"): seeds(0),
+            ("ste", "torch_fp32", "float32"): seeds(0.001),
+            ("slow", "torch_fp32", "float32"): seeds(0.002),
+        },
+    )
+    for run in study.runs:
+        if run.method == "slow":
+            for evaluation in run.evaluations:
+                cost = tmp_path / evaluation.encode / "cost.json"
+                write_json(cost, {**read_json(cost), "seconds": 1000.0})
+    speeds = [one.texts_per_second for one in variants(study, best_float(study))]
+    assert speeds == [pytest.approx(100)] * 3

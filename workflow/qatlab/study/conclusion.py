@@ -33,7 +33,8 @@ class Offer(Strict):
         rotation: label of the axes on which embeddings are quantized, or "none".
         output: label of the precision in tables, with scoring and rescoring; "text" of a causal language model.
         doc_bytes: bytes stored per document, with copies for rescoring; 0 for a causal language model.
-        model_bytes, texts_per_second: medians over seeds; None if they are unknown.
+        model_bytes: median over seeds; None if it is unknown.
+        texts_per_second: median over the runs of all methods in this deployment; None if it is unknown.
         value: mean over tasks and seeds of the main metric.
         loss, low, high: how much worse than the best float result the value is, and the ends of the simultaneous 95 % interval.
         relative, relative_high: `loss` and `high` as shares of the best float result.

@@ -37,7 +37,9 @@ class Variant:
         differences: by task, its results less those of the best float result, (seeds, queries) float64.
         value: mean over tasks and seeds of the main metric.
         doc_bytes: bytes per document, with copies for rescoring; 0 for a causal language model.
-        model_bytes, texts_per_second: medians over seeds; None where unknown.
+        model_bytes: median over seeds; None where unknown.
+        texts_per_second: median over the runs of all methods in this deployment, because weights of other values are as fast, and a
+            single measurement is noisy; None where unknown.
         loss, low, high: how much worse than the best float result, and the ends of its simultaneous interval, which may be NaN.
     """
 
@@ -157,13 +159,17 @@ class _Costs:
     def of(self, form: Form) -> tuple[int, int | None, float | None]:
         """Return the bytes per document with copies, the bytes of the model, and the texts per second."""
         names = [run.name for run in runs_of(self.runs, form)]
-        size, speed = self.of_model.loc[[(name, form.deploy) for name in names]].median().tolist()
+        alike = [
+            (run.name, form.deploy) for run in self.runs if run.cell == form.varied and form.deploy in run.deployed
+        ]
+        size = self.of_model["bytes_on_disk"].loc[[(name, form.deploy) for name in names]].median()
+        speed = self.of_model["texts_per_second"].loc[alike].median()
         searched = [self.stored.get((name, form.deploy, form.rotation, form.output)) for name in names]
         stored = max(
             (int(known) for known in searched if known is not None), default=self.figures.outputs[form]["doc_bytes"]
         )
         # A causal language model stores no documents.
-        return stored or 0, None if np.isnan(size) else int(size), None if np.isnan(speed) else speed
+        return stored or 0, None if np.isnan(size) else int(size), None if np.isnan(speed) else float(speed)
 
 
 def runs_of(runs: Sequence[RunRecord], form: Form) -> list[RunRecord]:
