@@ -330,7 +330,7 @@ What to ship: of everything that was scored and can be deployed, the variant wit
 then the fastest) whose loss against the best float result is within a bound at the upper end of its interval. The bound is the study's
 budget (``study.budget``) for the grade balanced, a fifth of it for safest, and five times it for smallest; the best float result itself
 is offered where nothing smaller qualifies. The 95 % intervals are simultaneous: all variants' intervals cover at once, so that choosing
-among them does not make them too narrow. Texts per second depend on the machine. ``conclusion.json`` has the code that loads each.
+among them does not make them too narrow. ``conclusion.json`` has their texts per second, and the code that loads each.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
