@@ -149,6 +149,6 @@ def test_it_runs_and_has_the_tables_of_any_study(here, capfd):
     assert (binary["value"] < 1).all()
     for name in ("against_float.md", "pareto.md", "search.csv"):
         assert (folder / "tables" / name).stat().st_size
-    assert "agreement with the float search" in (here / "results" / "studies" / "index.md").read_text()
+    assert "agreement with the float search" in (here / "results" / "studies" / "index.html").read_text()
     assert json.loads((folder / "study.json").read_text())["study"] == "score_mine_docs"
     assert not (here / "conf").exists()

@@ -135,6 +135,13 @@ def _seconds_of(command: list[str], folder: Path) -> float:
     return time.monotonic() - began
 
 
+def _model(folder: str) -> Any:
+    """Load a model in PyTorch from safetensors, without running code of its own."""
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(folder, device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True})
+
+
 class Stock:
     """The study by stock libraries, in one process.
 
@@ -150,14 +157,12 @@ class Stock:
 
     def run(self) -> None:
         """Train, evaluate, export, quantize and evaluate each model in turn."""
-        from sentence_transformers import SentenceTransformer
-
         for run in self.settings["runs"]:
             source = run["model"]
             if run["training"] is not None:
                 with self._timed("training"):
                     source = self._train(run)
-            model = SentenceTransformer(source, device="cpu")
+            model = _model(source)
             self._evaluate(run["name"], "torch_fp32", model)
             if self.settings["quantized"]:
                 with self._timed("exporting"):
@@ -178,7 +183,6 @@ class Stock:
         import pyarrow.parquet as pq
         from datasets import Dataset
         from sentence_transformers import (
-            SentenceTransformer,
             SentenceTransformerTrainer,
             SentenceTransformerTrainingArguments,
         )
@@ -192,7 +196,7 @@ class Stock:
 
         config = TrainingConfig.model_validate(run["training"])
         set_seed(config.seed)
-        model = SentenceTransformer(run["model"], device="cpu")
+        model = _model(run["model"])
         callbacks: list[Any] = []
         if config.method.weights is not None:
             prepare(model, config.method.weights)
@@ -230,12 +234,11 @@ class Stock:
     def _export(self, run: str, source: str) -> Path:
         """Export a model to ONNX, quantize the file dynamically, and return the path of the quantized file."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
-        from sentence_transformers import SentenceTransformer
 
         from qatlab.deployments.backends.onnx_graph import export_graph
 
         plain, quantized = self.folder / f"{run}.onnx", self.folder / f"{run}-int8.onnx"
-        export_graph(SentenceTransformer(source, device="cpu"), plain, 20, run)
+        export_graph(_model(source), plain, 20, run)
         quantize_dynamic(plain, quantized, per_channel=True, weight_type=QuantType.QInt8)
         return quantized
 
