@@ -175,6 +175,7 @@ def test_seconds_of_jobs_that_run_side_by_side_are_divided():
     assert seconds == {"training": 3.0, "encoding": 2.0, "exporting": 1.0, "rest": 4.0}
 
 
+@pytest.mark.slow(90)
 def test_a_study_is_compared_with_a_script_that_finds_the_same(tiny_model, tmp_path, monkeypatch):
     small = " ".join(
         [
