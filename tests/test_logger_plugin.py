@@ -42,7 +42,7 @@ def test_the_reason_of_an_executor_is_printed_without_its_advice(capfd):
 
 
 def test_only_the_page_of_a_running_study_may_exist_before_its_job(capfd):
-    """The workflow's main process writes the page while the study runs, so Snakemake's warning would say nothing new."""
+    """The workflow's main process writes the page while the study runs, so Snakemake's warning is expected."""
     handler = LogHandler.__new__(LogHandler)
     handler.__post_init__()
     text = "Warning: the following output files of rule {} were not present when the DAG was created:\n{{'{}'}}"

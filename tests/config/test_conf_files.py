@@ -53,7 +53,7 @@ def choices():
     return [(group, choice) for group, options in GROUPS.items() for choice in options]
 
 
-# Choices of other groups than `study` are slow, because there are so many of them.
+# Only choices of the group `study` are fast: the other groups have hundreds of choices.
 MARKED = [
     pytest.param(group, choice, marks=[] if group == "study" else pytest.mark.slow(0.4)) for group, choice in choices()
 ]
