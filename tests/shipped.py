@@ -22,7 +22,10 @@ DEPLOYMENTS = {  # configuration, bytes on disk, texts per second
     "torchao:int8": ({"backend": "torch", "weights": {"name": "int8"}}, 20_000_000, 200.0),
 }
 Scores = Mapping[tuple[str, str, str], Sequence[np.ndarray]]
-"""By method, deployment and output (its label behind its axes: "int8", "itq: binary"), the scores of each seed's queries."""
+"""Scores per query, one array of shape (queries,) for each seed, keyed by method, deployment and output.
+
+The output is the precision, such as "int8", preceded by the label of rotated axes, as in "itq: binary".
+"""
 
 
 def write_study(

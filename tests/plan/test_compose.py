@@ -156,7 +156,7 @@ def test_a_study_that_lists_a_larger_scale_lists_no_small_one():
 
 
 def test_an_override_that_removes_a_method_removes_its_decomposition_at_any_scale():
-    """What a scale's overrides say of the decomposition is not what the user says of it."""
+    """An entry of `study.decomposition` that a scale sets is dropped with its method; only one that the user sets is an error."""
     ((_, config),) = compose_runs(CONF, "quickstart", "full", ["study.matrix.method=[untrained]"])
     assert config.study.decomposition == []
     _, (_, config) = compose_runs(CONF, "quickstart", "full", ["study.matrix.method=[untrained,baseline]"])

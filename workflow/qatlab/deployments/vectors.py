@@ -1,4 +1,4 @@
-"""Embeddings that exist already: their files, and the deployment that reads them by row in place of a model that computes them.
+"""Deployment that reads stored embeddings from files by row, in place of a model that computes them.
 
 A text of such a task is the place of an embedding, such as `documents:17`, the row of a table counted from 0.
 """
@@ -134,7 +134,7 @@ class VectorReader:
         self.tables = {path.stem: np.load(path, mmap_mode="r", allow_pickle=False) for path in folder.glob("*.npy")}
 
     def encode(self, texts: list[str], batch_size: int, prompt: str = "") -> np.ndarray:
-        """Return the embeddings at the places that the texts are, (n, dim) float32; see `Encoder.encode`."""
+        """Return the embeddings of the rows that the texts name, (n, dim) float32; see `Encoder.encode`."""
         split = [text.partition(":")[::2] for text in texts]
         return np.stack([np.array(self.tables[table][int(row)]) for table, row in split])
 

@@ -1,4 +1,4 @@
-"""What to ship: the conclusion of a study in sentences, its offers in three grades, and their table."""
+"""Recommendation of a study: the sentences of its conclusion, the models that it offers to ship, and the table of these offers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @lru_cache(maxsize=1)  # the stage and the table show the same one
 def conclude(gathered: "Gathered") -> Conclusion:
-    """Return the conclusion of a study, whatever it has results of."""
+    """Return the conclusion of a study, also of one with missing results or without quantized outputs."""
     study, reference = gathered.study, best_float(gathered)
     incomplete = missing.incomplete_runs(gathered.runs, gathered.missing)
     gaps = (
