@@ -13,14 +13,15 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.config.weights import SCHEMES, WeightsConfig
 from qatlab.deployments.deployment import DEPLOYMENTS
 from qatlab.errors import UserError
-from qatlab.plan.compose import compose_runs, group_options
+from qatlab.plan.compose import compose_runs
+from qatlab.plan.configuration_files import ConfigurationFiles
 from qatlab.plan.schemes import TORCHAO_DEPLOYMENTS
 from qatlab.sources.source import SOURCES
 from qatlab.tasks.task import TASKS
 from qatlab.text_sets import TEXT_SETS
 
 CONF = PROJECT / "conf"
-GROUPS = group_options(CONF)
+GROUPS = ConfigurationFiles(CONF).groups
 # What each choice needs from a user before it is complete.
 NEEDED = {
     ("data", "catalogues"): ["data.packages=[django]", "data.language=fr"],

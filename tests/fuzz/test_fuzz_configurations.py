@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.plan.compose import compose_runs, group_options
+from qatlab.plan.compose import compose_runs
+from qatlab.plan.configuration_files import ConfigurationFiles
 from qatlab.plan.plan import make_plan
 
 pytestmark = pytest.mark.slow(30)
 
 CONF = PROJECT / "conf"
-GROUPS = group_options(CONF)
+GROUPS = ConfigurationFiles(CONF).groups
 SECONDS = 2.0
 MOST_RUNS = 40  # maximum size of a matrix; more runs are valid, but take longer
 

@@ -8,7 +8,8 @@ import pytest
 from conftest import PROJECT
 from qatlab.errors import UserError
 from qatlab.plan.comparisons import check_published
-from qatlab.plan.compose import group_options, stands_for
+from qatlab.plan.compose import stands_for
+from qatlab.plan.configuration_files import ConfigurationFiles
 from qatlab.plan.plan import load_study
 from qatlab.tables.published import read_published
 
@@ -82,7 +83,7 @@ def test_an_unknown_file_has_the_nearest_named(conf):
 
 
 @pytest.mark.slow(2)
-@pytest.mark.parametrize("study", group_options(CONF)["study"])
+@pytest.mark.parametrize("study", ConfigurationFiles(CONF).groups["study"])
 def test_every_published_result_belongs_to_a_variant_of_the_study(study):
     plan = planned(study)
     if plan.published is None:
@@ -100,7 +101,7 @@ def test_every_published_result_belongs_to_a_variant_of_the_study(study):
 
 
 @pytest.mark.slow(2)
-@pytest.mark.parametrize("study", group_options(CONF)["study"])
+@pytest.mark.parametrize("study", ConfigurationFiles(CONF).groups["study"])
 def test_a_small_scale_keeps_the_matrix(study):
     plan = planned(study)
     if plan.published is None:
@@ -114,7 +115,7 @@ def test_a_small_scale_keeps_the_matrix(study):
 
 @pytest.mark.slow(1)
 @pytest.mark.parametrize("scale", [None, "small"])
-@pytest.mark.parametrize("study", group_options(CONF)["study"])
+@pytest.mark.parametrize("study", ConfigurationFiles(CONF).groups["study"])
 def test_every_answer_of_ours_is_of_something_that_the_study_does(study, scale):
     settings = planned(study).runs[0].config.study
     if scale is None or scale in settings.scales:

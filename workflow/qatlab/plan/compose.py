@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
@@ -19,8 +17,9 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 from qatlab.errors import UserError, unknown
-from qatlab.plan.safe_files import check_files, check_override, check_overrides
-from qatlab.plan.schemes import TORCHAO_DEPLOYMENTS, check_choice, method_overrides, store_deployments, with_methods
+from qatlab.plan.configuration_files import ConfigurationFiles
+from qatlab.plan.safe_files import check_override, check_overrides
+from qatlab.plan.schemes import check_choice, method_overrides, with_methods
 from qatlab.study.config import RunConfig, StudyConfig
 
 LONGEST_SHOWN = 100  # characters of an invalid value that a message quotes
@@ -151,17 +150,6 @@ SMALL_SCALE = "small"  # name of a study's file itself if the study lists a larg
 # Only keys that determine the trained model may be swept; every run is deployed and evaluated in all ways that the study lists.
 SWEEPABLE = ("model", "data", "method", "weights", "trainer", "seed")
 COLON = "__colon__"  # replaces ':' in keys such as deploy.torchao:int4.dtype, where Hydra's grammar does not allow it
-store_deployments()
-
-
-def group_options(conf: Path) -> dict[str, list[str]]:
-    """Return the Hydra groups of a configuration folder and the choices in each, with the deployments of schemes."""
-    groups = {
-        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
-        for folder in sorted(conf.iterdir())
-        if folder.is_dir()
-    }
-    return {**groups, "deploy": [*groups.get("deploy", []), *TORCHAO_DEPLOYMENTS]}
 
 
 def compose_runs(
@@ -178,19 +166,14 @@ def compose_runs(
     Raises:
         UserError: in one line, for an error that a user can correct.
     """
-    check_files(conf)
-    groups = group_options(conf)
-    if study not in groups.get("study", []):
-        raise unknown("study", study, groups.get("study", []))
+    files = ConfigurationFiles(conf)
+    if study not in files.groups.get("study", []):
+        raise unknown("study", study, files.groups.get("study", []))
     user_overrides = list(overrides)
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
-        try:
-            of_scale = _overrides_of_scale(study, scale, groups)
-            runs = _matrix_runs(study, of_scale, user_overrides, groups)
-            is_overridden = any(o.key_or_group == "study.decomposition" for o in _parsed(user_overrides))
-            return runs if is_overridden else _without_removed_entries(runs, [f"study={study}", *of_scale], groups)
-        finally:
-            GlobalHydra.instance().clear()
+    of_scale = _overrides_of_scale(study, scale, files)
+    runs = _matrix_runs(study, of_scale, user_overrides, files)
+    is_overridden = any(o.key_or_group == "study.decomposition" for o in _parsed(user_overrides))
+    return runs if is_overridden else _without_removed_entries(runs, [f"study={study}", *of_scale], files)
 
 
 def scale_of_file(scales: Iterable[str]) -> str:
@@ -202,11 +185,11 @@ def scale_of_file(scales: Iterable[str]) -> str:
     return SMALL_SCALE if FULL_SCALE in scales else FULL_SCALE
 
 
-def _overrides_of_scale(study: str, scale: str | None, groups: dict[str, list[str]]) -> list[str]:
+def _overrides_of_scale(study: str, scale: str | None, files: ConfigurationFiles) -> list[str]:
     """Return the overrides of a study's scale: an empty list for the file itself. Raise UserError for an unknown scale."""
     if scale is None:
         return []
-    scales = _section(StudyConfig, _compose([f"study={study}"], groups), "study").scales
+    scales = _section(StudyConfig, _compose([f"study={study}"], files), "study").scales
     of_file = scale_of_file(scales)
     if scale not in (*scales, of_file):
         raise unknown("scale", scale, [*scales, of_file])
@@ -220,16 +203,11 @@ def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, di
     is left out, because they cannot be matched. In a study that lists a scale `full`, though, names of its file that full scale has
     too stand for themselves.
     """
-    check_files(conf)
-    groups = group_options(conf)
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf.resolve())):
-        try:
-            overrides_of_full = _overrides_of_scale(study, FULL_SCALE, groups)
-            full_names = _named(_compose([f"study={study}", *overrides_of_full], groups), groups)
-            overrides_of_scale = _overrides_of_scale(study, scale, groups)
-            scaled_names = _named(_compose([f"study={study}", *overrides_of_scale], groups), groups)
-        finally:
-            GlobalHydra.instance().clear()
+    files = ConfigurationFiles(conf)
+    overrides_of_full = _overrides_of_scale(study, FULL_SCALE, files)
+    full_names = _named(_compose([f"study={study}", *overrides_of_full], files), files)
+    overrides_of_scale = _overrides_of_scale(study, scale, files)
+    scaled_names = _named(_compose([f"study={study}", *overrides_of_scale], files), files)
     matched = {
         key: {str(scaled): full for scaled, full in zip(scaled_names[key], names, strict=True)}
         for key, names in full_names.items()
@@ -243,35 +221,35 @@ def stands_for(conf: Path, study: str, scale: str | None = None) -> dict[str, di
     } | matched
 
 
-def _named(config: DictConfig, groups: dict[str, list[str]]) -> dict[str, list[Any]]:
+def _named(config: DictConfig, files: ConfigurationFiles) -> dict[str, list[Any]]:
     """Return the values of each matrix key, and the names of deployments, tasks and sets of texts."""
     listed = {group: list(config.get(group, {})) for group in ("deploy", "task", "texts")}
-    return {**_settings(config, [], groups).matrix, **listed}
+    return {**_settings(config, [], files).matrix, **listed}
 
 
-def _settings(config: DictConfig, base: list[str], groups: dict[str, list[str]]) -> StudyConfig:
+def _settings(config: DictConfig, base: list[str], files: ConfigurationFiles) -> StudyConfig:
     """Return a study's settings, in which the schemes of the matrix are written as methods."""
     settings = _section(StudyConfig, config, "study")
     if "weights" not in settings.matrix:
         return settings
 
     def trains(method: str) -> bool:
-        check_choice("method", method, groups)
-        return bool(_compose([*base, f"method={method}"], groups).method.get("train", True))
+        check_choice("method", method, files.groups)
+        return bool(_compose([*base, f"method={method}"], files).method.get("train", True))
 
     return with_methods(settings, config.method.name, trains)
 
 
 def _matrix_runs(
-    study: str, of_scale: list[str], overrides: list[str], groups: dict[str, list[str]]
+    study: str, of_scale: list[str], overrides: list[str], files: ConfigurationFiles
 ) -> list[tuple[dict[str, object], RunConfig]]:
     base = [f"study={study}", *of_scale, *overrides]
-    composed_base = _compose(base, groups)
+    composed_base = _compose(base, files)
     # A user may vary a key for which the scale sets one value.
-    _check_matrix(_section(StudyConfig, composed_base, "study"), overrides, groups)
-    settings = _settings(composed_base, base, groups)
-    choices_of = {key: values for key, values in settings.matrix.items() if key in groups}
-    scalars_of = {key: values for key, values in settings.matrix.items() if key not in groups}
+    _check_matrix(_section(StudyConfig, composed_base, "study"), overrides, files)
+    settings = _settings(composed_base, base, files)
+    choices_of = {key: values for key, values in settings.matrix.items() if key in files.groups}
+    scalars_of = {key: values for key, values in settings.matrix.items() if key not in files.groups}
     composed: dict[tuple[Any, ...], _Composed] = {}
     runs = []
     for values in itertools.product(*settings.matrix.values()):
@@ -282,7 +260,7 @@ def _matrix_runs(
         if choice not in composed:
             # Composing is slow: it is done once per choice of groups, and scalars are set on its result.
             composed[choice] = _Composed(
-                _compose([*base, *(f"{key}={cell[key]}" for key in choices_of)], groups), list(scalars_of)
+                _compose([*base, *(f"{key}={cell[key]}" for key in choices_of)], files), list(scalars_of)
             )
         runs.append((cell, composed[choice].run({key: cell[key] for key in scalars_of})))
     if not runs:
@@ -337,7 +315,7 @@ def _matches(cell: dict[str, object], entry: dict[str, object]) -> bool:
 
 
 def _without_removed_entries(
-    runs: list[tuple[dict[str, object], RunConfig]], base: list[str], groups: dict[str, list[str]]
+    runs: list[tuple[dict[str, object], RunConfig]], base: list[str], files: ConfigurationFiles
 ) -> list[tuple[dict[str, object], RunConfig]]:
     """Return the runs without the entries of `study.decomposition` whose method or deployment was removed by overrides.
 
@@ -346,13 +324,13 @@ def _without_removed_entries(
     Args:
         runs: the runs with the user's overrides.
         base: the study and the overrides of its scale.
-        groups: choices of each group.
+        files: the configuration files.
     """
     available = {f"{config.method.name}/{deployment}" for _, config in runs for deployment in config.deploy}
     entries = runs[0][1].study.decomposition
     if available.issuperset(entries):
         return runs
-    full = _compose(base, groups)
+    full = _compose(base, files)
     methods = full.study.matrix.get("method", [full.method.name])
     removed = {f"{method}/{deployment}" for method in methods for deployment in full.deploy} - available
     update = {"decomposition": [entry for entry in entries if entry not in removed]}
@@ -361,18 +339,20 @@ def _without_removed_entries(
     ]
 
 
-def _check_matrix(settings: StudyConfig, overrides: list[str], groups: dict[str, list[str]]) -> None:
+def _check_matrix(settings: StudyConfig, overrides: list[str], files: ConfigurationFiles) -> None:
     for key, values in settings.matrix.items():
         if key.split(".")[0] not in SWEEPABLE:
             raise UserError(
                 f"study.matrix sweeps '{key}', but only {', '.join(SWEEPABLE)} (or keys below them) can be swept: "
                 "every run is evaluated alike"
             )
-        if key in groups:
+        if key in files.groups:
             for value in values:
-                check_choice(key, value, groups)
+                check_choice(key, value, files.groups)
     for override in _parsed(overrides):
-        swept = [key for key in settings.matrix if key not in groups and override.key_or_group.startswith(f"{key}.")]
+        swept = [
+            key for key in settings.matrix if key not in files.groups and override.key_or_group.startswith(f"{key}.")
+        ]
         if swept:
             raise UserError(
                 f"unknown key '{override.key_or_group}': '{swept[0]}' is one value, swept by the study's matrix"
@@ -411,7 +391,7 @@ def _parse(parser: OverridesParser, override: str) -> Override:
         raise UserError(f"override not understood: {shown} ({reason}); {hint}") from None
 
 
-def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
+def _compose(overrides: list[str], files: ConfigurationFiles) -> DictConfig:
     choices: list[str] = []
     values: list[str] = []
     scheme_values: dict[str, object] = {}
@@ -420,12 +400,12 @@ def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
         if ":" in group:
             scheme_values[group] = override.value()
             continue
-        if group not in groups:
+        if group not in files.groups:
             values.append(_forced(override))
             continue
         value = override.value()
         for choice in value if isinstance(value, list) else [value]:
-            check_choice(group, choice, groups)
+            check_choice(group, choice, files.groups)
         if group == "method" and override.type == OverrideType.CHANGE:
             choice, *scheme_overrides = method_overrides(str(value))
             choices.append(choice)
@@ -433,7 +413,7 @@ def _compose(overrides: list[str], groups: dict[str, list[str]]) -> DictConfig:
         else:
             choices.append(override.input_line)
     try:
-        config = compose(config_name="config", overrides=[*choices, *values])
+        config = files.compose([*choices, *values])
         for key, value in scheme_values.items():
             OmegaConf.update(config, key, value, force_add=True)
         return config

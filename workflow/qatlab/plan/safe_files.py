@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import yaml
 
@@ -29,11 +29,30 @@ OPENS = re.compile(r"[\\[({]")
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def check_files(conf: Path) -> None:
-    """Raise UserError, with file and line, for a YAML file below a folder that contains more than plain data."""
-    for path in sorted(conf.rglob("*.yaml")):
+class FileState(NamedTuple):
+    """What tells a changed file from an unchanged one."""
+
+    path: Path
+    size: int  # bytes
+    modified: int  # ns since 1970
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """Return the present state of a file."""
         status = path.stat()
-        _check_file(path, path.relative_to(conf.parent).as_posix(), status.st_size, status.st_mtime_ns)
+        return cls(path, status.st_size, status.st_mtime_ns)
+
+
+def check_files(conf: Path) -> tuple[FileState, ...]:
+    """Return the states of the YAML files below a folder.
+
+    Raises:
+        UserError: with file and line, for a file that contains more than plain data.
+    """
+    states = tuple(FileState.of(path) for path in sorted(conf.rglob("*.yaml")))
+    for state in states:
+        _check_file(state, state.path.relative_to(conf.parent).as_posix())
+    return states
 
 
 def split_overrides(text: str) -> list[str]:
@@ -124,11 +143,11 @@ def has_resolver(text: str) -> bool:
 
 
 @cache
-def _check_file(path: Path, name: str, size: int, modified: int) -> None:
-    if size > LARGEST_FILE:
-        raise UserError(f"{name} has {size:,} bytes; a file of the configuration has at most {LARGEST_FILE:,}")
+def _check_file(state: FileState, name: str) -> None:
+    if state.size > LARGEST_FILE:
+        raise UserError(f"{name} has {state.size:,} bytes; a file of the configuration has at most {LARGEST_FILE:,}")
     try:
-        with path.open("rb") as stream:
+        with state.path.open("rb") as stream:
             # Hydra does not recognize the file's first line after a byte-order mark.
             if stream.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8:
                 raise UserError(f"{name} begins with a byte-order mark; save it as UTF-8 without one")
