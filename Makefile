@@ -1,7 +1,8 @@
 # Commands for users and developers. Everything runs in .venv, which is installed from the lock in envs/.
 PYTHON ?= $(firstword $(foreach v,3.11 3.12 3.13,$(shell command -v python$(v))) python3)
 BIN := .venv/bin
-INSTALL := -m pip --disable-pip-version-check install --quiet
+# Python compiles a module when it is first imported. To compile all of them took longer than to install them.
+INSTALL := -m pip --disable-pip-version-check install --quiet --no-compile
 PIP := $(BIN)/python $(INSTALL)
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
