@@ -7,6 +7,9 @@ PIP := $(BIN)/python $(INSTALL)
 STUDY ?= quickstart
 CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES),overrides="$(OVERRIDES)")
 
+# Python keeps compiled modules, also where containers turn it off: thousands of processes would each compile qatlab's modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: study report test test-all test-oldest fuzz bench chaos lint lint-types lint-rest format audit lock clean help
 
 help:  ## list these commands
@@ -98,6 +101,7 @@ clean:  ## remove the environments, but not the results
 	@$(PIP) --no-deps --require-hashes -r envs/requirements.txt
 	@$(PIP) --no-deps --editable .
 	@$(BIN)/python -m pip check
+	@$(BIN)/python -c 'import $(IMPORTED)'
 	@touch $@
 
 .venv/.dev: envs/dev.txt .venv/.installed
@@ -110,6 +114,10 @@ clean:  ## remove the environments, but not the results
 	@.venv-oldest/bin/python $(INSTALL) -r envs/torch.txt
 	@.venv-oldest/bin/python $(INSTALL) --no-deps --require-hashes -r envs/oldest.txt
 	@touch $@
+
+# Importing packages compiles them, which a later process cannot do where PYTHONDONTWRITEBYTECODE is set.
+IMPORTED := faiss, hydra, matplotlib.pyplot, onnxruntime.quantization, onnxscript, pandas, scipy.stats, snakemake.cli, torch.onnx, \
+	transformers.trainer, sentence_transformers.sentence_transformer.trainer, qatlab.plan.workflow
 
 # pip-audit has its own environment, so that it does not become part of the one that it audits.
 .venv-audit/.installed: envs/audit.txt

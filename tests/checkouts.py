@@ -48,7 +48,11 @@ def copy_project(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         source = PROJECT / name
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, folder / name)
+        if source.is_dir():
+            # Compiled modules are copied too, but not the temporary files that become compiled modules.
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("*.pyc.*"))
+        else:
+            shutil.copyfile(source, folder / name)
     return folder
 
 
