@@ -48,13 +48,13 @@ def test_secrets_are_shown_by_name(monkeypatch):
 def test_an_error_of_the_hubs_client_does_not_quote_the_token(monkeypatch):
     from huggingface_hub import HfApi
 
-    from qatlab.hub import HUB_ERRORS, reason
+    from qatlab.hub import hub_errors, reason
 
     monkeypatch.setenv("HF_TOKEN", "hf_broken\nin_two")
     monkeypatch.setattr("huggingface_hub.constants.is_offline_mode", lambda: False)
     with socket.create_server(("127.0.0.1", 0)) as server:
         endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(HUB_ERRORS) as caught:
+        with pytest.raises(hub_errors()) as caught:
             HfApi(endpoint=endpoint, token="hf_broken\nin_two").whoami()
     assert "hf_broken" in str(caught.value)  # it does; we do not
     assert "hf_broken" not in reason(caught.value)

@@ -30,3 +30,13 @@ def test_reading_it_imports_neither_hydra_nor_pydantic():
     loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert "qatlab.plan.workflow" in loaded
     assert not {"hydra", "omegaconf", "pydantic", "numpy", "torch"} & set(loaded)
+
+
+def test_a_plan_that_needs_nothing_of_the_hub_does_not_import_its_client():
+    code = (
+        "import sys; from pathlib import Path; from qatlab.plan.plan import load_study;"
+        f"load_study(Path({str(CONF)!r}), 'quickstart'); print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "qatlab.hub" in loaded
+    assert not {"huggingface_hub.hf_api", "huggingface_hub.errors", "torch", "scipy.stats", "matplotlib"} & set(loaded)

@@ -8,19 +8,9 @@ import importlib.util
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.constants import HF_HUB_OFFLINE
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
 from qatlab.errors import UserError, without_secrets
 from qatlab.progress import say
@@ -46,13 +36,26 @@ BUSY = (408, 429)  # HTTP statuses
 BROKEN = (500, 502, 503, 504)  # When files are downloaded, the client itself retries after these for half a minute.
 
 
-# HTTP clients of huggingface_hub: httpx2 since its release 2, httpx in 1. It does not wrap their errors.
-_HTTP = [importlib.import_module(name) for name in ("httpx2", "httpx") if importlib.util.find_spec(name)]
-HUB_ERRORS: tuple[type[Exception], ...] = (OSError, *(http.TransportError for http in _HTTP))
-PERMANENT: tuple[type[Exception], ...] = (  # errors that a further attempt does not resolve
-    *(FileNotFoundError, PermissionError, HFValidationError),
-    *(error for http in _HTTP for error in (http.LocalProtocolError, http.UnsupportedProtocol)),
-)
+# Planning imports this module, but most plans need nothing of the hub, whose client takes as long to import as half of a plan.
+@cache
+def _http_clients() -> list[Any]:
+    """Return the HTTP clients of huggingface_hub, whose errors it does not wrap: httpx2 since its release 2, httpx in 1."""
+    return [importlib.import_module(name) for name in ("httpx2", "httpx") if importlib.util.find_spec(name)]
+
+
+@cache
+def hub_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of errors that the hub's client raises."""
+    return (OSError, *(http.TransportError for http in _http_clients()))
+
+
+@cache
+def _permanent_errors() -> tuple[type[Exception], ...]:
+    """Return the classes of errors that a further attempt does not resolve."""
+    from huggingface_hub.errors import HFValidationError
+
+    of_clients = (error for http in _http_clients() for error in (http.LocalProtocolError, http.UnsupportedProtocol))
+    return (FileNotFoundError, PermissionError, HFValidationError, *of_clients)
 
 
 def with_retries(request: Callable[[], Result], transient: tuple[int, ...] = BUSY) -> Result:
@@ -67,7 +70,7 @@ def with_retries(request: Callable[[], Result], transient: tuple[int, ...] = BUS
     for wait in WAITS:
         try:
             return request()
-        except HUB_ERRORS as error:
+        except hub_errors() as error:
             if not _is_transient(error, transient):
                 raise
             pause = min(_retry_after(error) or wait, LONGEST_WAIT)
@@ -84,6 +87,8 @@ def info(name: str, revision: str, repository: str) -> Any:
         revision: branch, tag or commit.
         repository: 'model' or 'dataset'.
     """
+    from huggingface_hub import HfApi
+
     return with_retries(
         lambda: HfApi().repo_info(name, revision=revision, repo_type=repository, timeout=SECONDS), BUSY + BROKEN
     )
@@ -102,6 +107,8 @@ def commit_of(kind: str, name: str, revision: str) -> str | None:
     Raises:
         UserError: if the hub does not have the revision or cannot be reached.
     """
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     with hub_errors_explained(kind, name, revision):
         try:
             return info(name, revision, "dataset").sha
@@ -111,16 +118,18 @@ def commit_of(kind: str, name: str, revision: str) -> str | None:
 
 def _is_transient(error: BaseException, transient: tuple[int, ...]) -> bool:
     """Return whether a further attempt may succeed."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     if isinstance(error, OfflineModeIsEnabled):
         return False
     response = getattr(error, "response", None)
     if response is not None:
         return response.status_code in transient
     if isinstance(
-        error.__cause__, HUB_ERRORS
+        error.__cause__, hub_errors()
     ):  # The error "not in the cache and cannot be reached" has the original one as its cause.
         return _is_transient(error.__cause__, transient)
-    return not isinstance(error, PERMANENT)
+    return not isinstance(error, _permanent_errors())
 
 
 def _retry_after(error: BaseException) -> float | None:
@@ -139,6 +148,13 @@ def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
         name: id of the repository, owner/name.
         revision: branch, tag or commit.
     """
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     try:
         yield
     except HFValidationError:
@@ -149,7 +165,7 @@ def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
         raise UserError(f"{kind} '{name}' is gated: accept its terms on the hub and set HF_TOKEN") from None
     except RepositoryNotFoundError:
         raise UserError(f"the hub has no {kind} '{name}' (or it is private: set HF_TOKEN)") from None
-    except HUB_ERRORS as error:  # OSError is raised in offline mode if the cache lacks the repository.
+    except hub_errors() as error:  # OSError is raised in offline mode if the cache lacks the repository.
         raise UserError(
             f"{kind} '{name}' is not in the local cache and the hub cannot be reached ({reason(error)}); "
             f"to work offline, {OFFLINE_ALTERNATIVES[kind]}"
@@ -158,7 +174,7 @@ def hub_errors_explained(kind: str, name: str, revision: str) -> Iterator[None]:
 
 def reason(error: BaseException) -> str:
     """Return the first line of the original cause without the address, such as "Client error '429 Too Many Requests'"."""
-    if isinstance(error.__cause__, HUB_ERRORS):
+    if isinstance(error.__cause__, hub_errors()):
         return reason(error.__cause__)
     text = without_secrets(str(error)).strip().partition("\n")[0].partition(" for url")[0]
     return (text or type(error).__name__)[:REASON_LENGTH]
@@ -174,6 +190,8 @@ def download(name: str, revision: str) -> Path:
     Raises:
         UserError: if the hub does not have the model or cannot be reached; the message names the alternatives.
     """
+    from huggingface_hub import snapshot_download
+
     with hub_errors_explained("model", name, revision):
         folder = with_retries(
             lambda: snapshot_download(
@@ -307,6 +325,7 @@ def _column(table: "pd.DataFrame", column: str, where: str) -> "pd.Series":
 
 def _table(name: str, subset: str | None, split: str, revision: str) -> "pd.DataFrame":
     from datasets import load_dataset
+    from huggingface_hub.constants import HF_HUB_OFFLINE
 
     rows: Any = load_dataset(name, subset, split=split, revision=revision)
     if not HF_HUB_OFFLINE:

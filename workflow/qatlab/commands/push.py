@@ -14,7 +14,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from qatlab.artifact import write_json
 from qatlab.errors import UserError, without_secrets
-from qatlab.hub import BROKEN, BUSY, HUB_ERRORS, reason, with_retries
+from qatlab.hub import BROKEN, BUSY, hub_errors, reason, with_retries
 from qatlab.progress import output_to, say
 
 TOKEN = "HF_TOKEN"
@@ -106,7 +106,7 @@ def _send(request: Callable[[], Any]) -> Any:
         try:
             return request()
         except RuntimeError as error:  # The upload of a large file wraps every error in a RuntimeError.
-            raise (error.__cause__ if isinstance(error.__cause__, HUB_ERRORS) else error) from None
+            raise (error.__cause__ if isinstance(error.__cause__, hub_errors()) else error) from None
 
     return with_retries(unwrapped, BUSY + BROKEN)
 
@@ -118,7 +118,7 @@ def _errors_explained(repository: str) -> Iterator[None]:
         yield
     except OfflineModeIsEnabled:
         raise UserError("pushing needs network access, which HF_HUB_OFFLINE=1 disables; unset it") from None
-    except HUB_ERRORS as error:
+    except hub_errors() as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         if status in REFUSED:
             raise UserError(REFUSED[status].format(token=TOKEN, repository=repository)) from None

@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
-
 from qatlab.bundle import in_use
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodConfig, TrainingConfig
@@ -210,6 +207,9 @@ def _check_repository(kind: str, name: str, revision: str) -> None:
 
 
 def _is_cached(repository: str, name: str, revision: str) -> bool:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
     patterns = {"allow_patterns": ALLOWED_FILES, "ignore_patterns": IGNORED_FILES} if repository == "model" else {}
     try:
         snapshot_download(name, revision=revision, repo_type=repository, local_files_only=True, **patterns)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import pandas as pd
-from huggingface_hub.constants import HF_HUB_OFFLINE
 from pydantic import Field
 
 from qatlab.config.evaluate import metric_and_cutoff
@@ -145,6 +144,8 @@ def _split(task: Any, source: Source) -> Any:
 
 def _check(source: Source, *tables: Any) -> None:
     """Check the commit of tables, because `load_dataset`, which mteb calls, reads any commit from the cache if a download fails."""
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
     if COMMIT.fullmatch(source.revision) and not HF_HUB_OFFLINE:
         with hub_errors_explained("task", source.dataset, source.revision):
             for table in tables:
