@@ -31,6 +31,7 @@ def run(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    snakemake.cli.get_argument_parser()  # It imports all plugins of Snakemake, which a process does once.
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
