@@ -235,7 +235,7 @@ class Stock:
         """Export a model to ONNX, quantize the file dynamically, and return the path of the quantized file."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        from qatlab.deployments.backends.onnx_graph import export_graph
+        from qatlab.deployments.backends.onnx_export import export_graph
 
         plain, quantized = self.folder / f"{run}.onnx", self.folder / f"{run}-int8.onnx"
         export_graph(_model(source), plain, 20, run)
