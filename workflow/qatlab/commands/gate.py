@@ -15,8 +15,7 @@ from qatlab.evaluation.scores_file import FILE as SCORES
 from qatlab.evaluation.scores_file import planned_scores
 from qatlab.job import JobDescription
 from qatlab.statistics import bootstrap_intervals
-from qatlab.study.conclusion import FILE, read_conclusion
-from qatlab.study.record import StudyRecord
+from qatlab.study.record import CONCLUSION_FILE, StudyRecord, read_conclusion
 from qatlab.tables.gathered import Figures, Form, Gathered, paired
 from qatlab.tables.labels import FLOAT
 from qatlab.tables.missing import NOT_RUN, Missing, MissingArtifact
@@ -246,9 +245,9 @@ def _where(forms: Sequence[Form], study: StudyRecord, pairs: Sequence[str]) -> l
 
 def _recommended(gathered: Gathered, folder: Path) -> list[Form]:
     """Return the variant of the study's balanced offer, in one entry per integer kernel; an empty list if there is none."""
-    if not (folder / FILE).is_file():
+    if not (folder / CONCLUSION_FILE).is_file():
         raise UserError(
-            f"{folder / FILE} does not exist; run the study, or name what is shipped with --deploy and --precision"
+            f"{folder / CONCLUSION_FILE} does not exist; run the study, or name what is shipped with --deploy and --precision"
         )
     offer = read_conclusion(folder).offer("balanced")
     if offer is None:

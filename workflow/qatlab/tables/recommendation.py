@@ -10,8 +10,7 @@ import pandas as pd
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.outputs import outputs
 from qatlab.statistics import BETTER, NOT_SEPARABLE, WORSE, Verdict, needed, verdicts
-from qatlab.study.conclusion import GRADES, Conclusion, Grade, Offer
-from qatlab.study.record import StudyRecord
+from qatlab.study.record import GRADES, Conclusion, Grade, Offer, StudyRecord
 from qatlab.tables import missing
 from qatlab.tables.differences import is_float, pairs_with_baseline, pairs_with_float, tested, would_take
 from qatlab.tables.gathered import Form
