@@ -10,7 +10,7 @@ from qatlab.bench import evaluation, kernels, run, study
 from qatlab.bench.run import Row, in_turns
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.errors import UserError
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.outputs import read_scores
 from qatlab.quantization import quantize_embeddings
 
 # The mark of tests that measure wall time, which other processes would disturb; the others measure memory, CPU time or nothing.

@@ -7,7 +7,7 @@ import pytest
 
 from qatlab.artifact import write_json
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.evaluation.scores_file import planned_scores
+from qatlab.evaluation.outputs import planned_scores
 from qatlab.job import JobDescription
 from qatlab.stages import tables
 from qatlab.study.record import GRADES, Conclusion, read_conclusion

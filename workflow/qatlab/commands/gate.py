@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import ValidationError
 
 from qatlab.errors import UserError, unknown
-from qatlab.evaluation.scores_file import FILE as SCORES
-from qatlab.evaluation.scores_file import planned_scores
+from qatlab.evaluation.outputs import SCORES_FILE as SCORES
+from qatlab.evaluation.outputs import planned_scores
 from qatlab.job import JobDescription
 from qatlab.statistics import bootstrap_intervals
 from qatlab.study.record import CONCLUSION_FILE, StudyRecord, read_conclusion

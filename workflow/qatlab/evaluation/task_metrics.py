@@ -11,9 +11,8 @@ from qatlab import ranked
 from qatlab.config.evaluate import COMPAT, EvaluateConfig, metric_and_cutoff
 from qatlab.config.precision import RotationConfig
 from qatlab.evaluation.axes import OnAxes
-from qatlab.evaluation.outputs import Output
+from qatlab.evaluation.outputs import METRICS_OF_KIND, Output, parts
 from qatlab.evaluation.ranking import SideRanges, pair_scores, rank
-from qatlab.evaluation.scores_file import METRICS_OF_KIND, parts
 from qatlab.evaluation.search import NOT_TIMED, NOTHING, Timed
 from qatlab.evaluation.task import Task
 from qatlab.metrics import per_query

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatlab.artifact import write_json
-from qatlab.evaluation.scores_file import Scored, write_scores
+from qatlab.evaluation.outputs import Scored, write_scores
 from qatlab.families.parts import part_of
 from qatlab.job import JobDescription
 
