@@ -20,8 +20,8 @@ from qatlab.tables.gathered import Figures, Form, Gathered, paired
 from qatlab.tables.labels import FLOAT
 from qatlab.tables.missing import NOT_RUN, Missing, MissingArtifact
 from qatlab.tables.names import TEXT
+from qatlab.tables.pareto import best_float, mean_of
 from qatlab.tables.recommendation import in_words, interval_in_words, percent_in_words
-from qatlab.tables.shipping import best_float, mean_of
 
 PASSES, WORSE, UNKNOWN = 0, 1, 3
 WORDS = {PASSES: "passes", WORSE: "worse", UNKNOWN: "undecided"}

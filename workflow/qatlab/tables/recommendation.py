@@ -16,7 +16,7 @@ from qatlab.tables.differences import is_float, pairs_with_baseline, pairs_with_
 from qatlab.tables.gathered import Form
 from qatlab.tables.loading import loading
 from qatlab.tables.names import TEXT
-from qatlab.tables.shipping import Variant, best_float, choose, complete_forms, mean_of, model_size, runs_of, variants
+from qatlab.tables.pareto import Variant, best_float, choose, complete_forms, mean_of, model_size, runs_of, variants
 from qatlab.tables.table import TABLES, Table
 from qatlab.tables.wide import VARIED_PREFIX
 
