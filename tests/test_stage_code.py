@@ -44,6 +44,15 @@ def test_training_does_not_depend_on_what_follows():
     assert not {name for name in training if name.startswith(("plan/", "tables/", "plots/", "deployments/"))}
 
 
+def test_rows_and_encodings_do_not_depend_on_how_models_are_trained():
+    for job in (
+        names("data", "qatlab.sources.packages"),
+        names("task", "qatlab.tasks.texts"),
+        names("encode of embedding"),
+    ):
+        assert not {"config/method.py", "config/trainer.py", "losses/quantization_aware.py"} & job
+
+
 def test_another_wording_of_a_card_is_no_other_training():
     trainings = names("train of embedding") | names("train of causal_lm")
     assert not {name for name in trainings if name.startswith("cards/") or name.endswith("/card.py")}

@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qatlab.config.encode import EncodeTrainingConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodConfig
-from qatlab.config.model import ModelConfig
+from qatlab.config.model import EncodeTrainingConfig, ModelConfig
 from qatlab.config.trainer import check_batches
 from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment

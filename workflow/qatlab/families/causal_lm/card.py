@@ -14,8 +14,7 @@ from qatlab.cards.training_card import (
     settings,
     with_front_matter,
 )
-from qatlab.config.encode import CausalTrainingConfig
-from qatlab.config.method import MethodConfig
+from qatlab.config.method import CausalTrainingConfig, MethodConfig
 from qatlab.tables.labels import in_markdown
 from qatlab.training.training import TrainingCost
 

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from qatlab.config.encode import CausalTrainingConfig, PredictionConfig
-from qatlab.config.model import ModelConfig
+from qatlab.config.method import CausalTrainingConfig
+from qatlab.config.model import ModelConfig, PredictionConfig
 from qatlab.families.family import Family
 from qatlab.progress import output_to
 from qatlab.study.config import RunConfig

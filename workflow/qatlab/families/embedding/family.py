@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import read_json
-from qatlab.config.encode import EncodeConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import TrainingConfig
-from qatlab.config.model import ModelConfig
+from qatlab.config.model import EncodeConfig, ModelConfig
 from qatlab.families.family import Family
 from qatlab.progress import output_to
 from qatlab.study.config import RunConfig
