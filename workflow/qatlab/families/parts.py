@@ -1,7 +1,7 @@
 """Import of the parts of stages that differ between model families, by the names of their modules.
 
 A family is a package beside this module. Its modules `train`, `deploy`, `encode`, `score` and `card` are its parts of the stages: the stage
-of that name imports the part for the family of its job. Its module `family` has what the plan needs.
+of that name imports the part for the family of its job. The module `family` beside this one has what the plan needs.
 """
 
 from importlib import import_module
