@@ -1,7 +1,7 @@
 """Import of the parts of stages that differ between model families, by the names of their modules.
 
-A family is a package beside this module. Its modules `train`, `deploy`, `encode`, `score` and `card` are its parts of the stages: the stage
-of that name imports the part for the family of its job. The module `family` beside this one has what the plan needs.
+A family is a package beside this module. Its modules `train`, `deploy`, `encode` and `score` are its parts of the stages: the
+stage of that name imports the part for the family of its job. The module `family` beside this one has what the plan needs.
 """
 
 from importlib import import_module
@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from qatlab.job import JobDescription
 
 FamilyName = Literal["embedding", "causal_lm"]
-Part = Literal["train", "deploy", "encode", "score", "card"]
+Part = Literal["train", "deploy", "encode", "score"]
 FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
 STAGES: tuple[Part, ...] = ("train", "deploy", "encode", "score")  # each writes artifacts of its name
 DEFAULT: FamilyName = "embedding"
@@ -29,8 +29,3 @@ def part_of(description: JobDescription, part: Part) -> Any:
         part: name of the part, which is the name of its module.
     """
     return import_module(part_name(description.family or DEFAULT, part))
-
-
-def card_modules() -> tuple[str, ...]:
-    """Return the names of the modules that write the cards of trained models."""
-    return tuple(part_name(family, "card") for family in FAMILIES)
