@@ -9,13 +9,12 @@ import pytest
 from conftest import PROJECT
 from qatlab import remembered, stage_code
 from qatlab.__main__ import STAGES
-from qatlab.families import parts
-from qatlab.families.parts import part_name
+from qatlab.job import FAMILIES, FAMILY_STAGES, part_name
 from qatlab.stage_code import PACKAGE, meaning, stage_modules
 
 # By name, a stage and the modules of its code that it does not import by name: those of model families.
-JOBS = {stage: (stage, ()) for stage in STAGES if stage not in parts.STAGES} | {
-    f"{stage} of {family}": (stage, (part_name(family, stage),)) for stage in parts.STAGES for family in parts.FAMILIES
+JOBS = {stage: (stage, ()) for stage in STAGES if stage not in FAMILY_STAGES} | {
+    f"{stage} of {family}": (stage, (part_name(family, stage),)) for stage in FAMILY_STAGES for family in FAMILIES
 }
 
 
@@ -59,7 +58,7 @@ def test_another_wording_of_a_card_is_no_other_training():
 
 
 def test_a_family_does_not_depend_on_the_other():
-    for stage in parts.STAGES:
+    for stage in FAMILY_STAGES:
         assert not {name for name in names(f"{stage} of embedding") if "causal" in name}
         assert not {name for name in names(f"{stage} of causal_lm") if name.startswith("families/embedding")}
 

@@ -10,7 +10,7 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import CausalTrainingConfig, TrainingConfig
 from qatlab.config.model import EncodeConfig, ModelConfig, PredictionConfig
 from qatlab.evaluation.task import Kind
-from qatlab.families.parts import DEFAULT, FamilyName
+from qatlab.job import DEFAULT_FAMILY, FamilyName
 from qatlab.progress import output_to
 from qatlab.registry import Strict
 from qatlab.study.config import RunConfig
@@ -141,4 +141,4 @@ OF_MODELS: dict[str, Family] = {family.name: family for family in (EmbeddingFami
 
 def family_of(name: str) -> Family:
     """Return the family of a model's `kind`; stored embeddings are evaluated as those of embedding models."""
-    return OF_MODELS[DEFAULT if name == "vectors" else name]
+    return OF_MODELS[DEFAULT_FAMILY if name == "vectors" else name]

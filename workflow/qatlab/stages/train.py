@@ -12,8 +12,7 @@ from qatlab.cards.training_card import FILE, known_data, known_model
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
 from qatlab.families.cards import card
-from qatlab.families.parts import part_of
-from qatlab.job import JobDescription
+from qatlab.job import JobDescription, part_of
 from qatlab.machine.processes import is_first
 from qatlab.progress import say
 from qatlab.training.callbacks import TrainingLog
