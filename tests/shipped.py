@@ -8,8 +8,7 @@ import pandas as pd
 
 from qatlab.artifact import write_json
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.evaluation.outputs import OutputColumns, outputs
-from qatlab.evaluation.scores_file import TEXT_OUTPUT, ScoreRow, write_scores
+from qatlab.evaluation.outputs import TEXT_OUTPUT, OutputColumns, ScoreRow, outputs, write_scores
 from qatlab.study.record import StudyRecord
 from qatlab.tables.gathered import Gathered
 from qatlab.tables.labels import output_label

@@ -9,15 +9,13 @@ import pytest
 from conftest import PROJECT
 from qatlab import remembered, stage_code
 from qatlab.__main__ import STAGES
-from qatlab.families import parts
-from qatlab.families.parts import card_modules, part_name
+from qatlab.job import FAMILIES, FAMILY_STAGES, part_name
 from qatlab.stage_code import PACKAGE, meaning, stage_modules
 
 # By name, a stage and the modules of its code that it does not import by name: those of model families.
-JOBS = {stage: (stage, ()) for stage in STAGES if stage not in parts.STAGES} | {
-    f"{stage} of {family}": (stage, (part_name(family, stage),)) for stage in parts.STAGES for family in parts.FAMILIES
+JOBS = {stage: (stage, ()) for stage in STAGES if stage not in FAMILY_STAGES} | {
+    f"{stage} of {family}": (stage, (part_name(family, stage),)) for stage in FAMILY_STAGES for family in FAMILIES
 }
-JOBS["models"] = ("models", card_modules())
 
 
 def names(job, *registered):
@@ -44,15 +42,23 @@ def test_training_does_not_depend_on_what_follows():
     assert not {name for name in training if name.startswith(("plan/", "tables/", "plots/", "deployments/"))}
 
 
+def test_rows_and_encodings_do_not_depend_on_how_models_are_trained():
+    for job in (
+        names("data", "qatlab.sources.packages"),
+        names("task", "qatlab.tasks.texts"),
+        names("encode of embedding"),
+    ):
+        assert not {"config/method.py", "config/trainer.py", "losses/quantization_aware.py"} & job
+
+
 def test_another_wording_of_a_card_is_no_other_training():
     trainings = names("train of embedding") | names("train of causal_lm")
-    assert not {name for name in trainings if name.startswith("cards/") or name.endswith("/card.py")}
-    cards = {"cards/training_card.py", "families/embedding/card.py", "families/causal_lm/card.py"}
-    assert cards <= names("models")
+    assert not {name for name in trainings if name.startswith("cards/") or name == "families/cards.py"}
+    assert {"cards/training_card.py", "families/cards.py"} <= names("models")
 
 
 def test_a_family_does_not_depend_on_the_other():
-    for stage in parts.STAGES:
+    for stage in FAMILY_STAGES:
         assert not {name for name in names(f"{stage} of embedding") if "causal" in name}
         assert not {name for name in names(f"{stage} of causal_lm") if name.startswith("families/embedding")}
 

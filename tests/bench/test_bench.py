@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.bench import evaluation, kernels, run, study, workflow
+from qatlab.bench import evaluation, kernels, run, study
 from qatlab.bench.run import Row, in_turns
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.errors import UserError
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.outputs import read_scores
 from qatlab.quantization import quantize_embeddings
 
 # The mark of tests that measure wall time, which other processes would disturb; the others measure memory, CPU time or nothing.
@@ -154,8 +154,8 @@ def test_intervals_of_a_table_are_timed():
 @pytest.mark.slow(30)
 def test_planning_many_runs_is_measured_against_trivial_jobs(monkeypatch):
     # Each call is made once: a call that is not counted would double the time of this test, and CPU seconds need none.
-    monkeypatch.setattr(workflow, "medians", lambda ours, reference, pairs: (ours(), reference()))
-    rows = {row.name: row for row in workflow.measure_workflow(runs=(2, 4), pairs=1)}
+    monkeypatch.setattr(study, "medians", lambda ours, reference, pairs: (ours(), reference()))
+    rows = {row.name: row for row in study.measure_workflow(runs=(2, 4), pairs=1)}
     assert set(rows) == {
         *(f"dry_run_of_{n}_runs" for n in (1, 2, 4)),
         "one_of_2_runs",

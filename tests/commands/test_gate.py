@@ -13,7 +13,7 @@ from conftest import PROJECT
 from qatlab.artifact import write_json
 from qatlab.commands.gate import main
 from qatlab.errors import UserError
-from qatlab.study.conclusion import FILE, Conclusion
+from qatlab.study.record import CONCLUSION_FILE, Conclusion
 from qatlab.tables.gathered import Gathered
 from qatlab.tables.recommendation import conclude
 from shipped import write_study
@@ -46,7 +46,7 @@ def results(tmp_path_factory):
     study = write_study(folder, SCORES)
     (folder / "studies" / "tiny").mkdir(parents=True)
     conclusion = conclude(Gathered(study, folder))
-    write_json(folder / "studies" / "tiny" / FILE, conclusion.model_dump(mode="json"))
+    write_json(folder / "studies" / "tiny" / CONCLUSION_FILE, conclusion.model_dump(mode="json"))
     return folder
 
 
@@ -97,7 +97,7 @@ def test_without_names_the_balanced_recommendation_is_judged(results, capsys):
 
 def test_a_study_that_recommends_nothing_cannot_tell(results, tmp_path, capsys):
     shutil.copytree(results, tmp_path / "results")
-    file = tmp_path / "results" / "studies" / "tiny" / FILE
+    file = tmp_path / "results" / "studies" / "tiny" / CONCLUSION_FILE
     nothing = Conclusion.model_validate_json(file.read_text()).model_copy(update={"offers": ()})
     write_json(file, nothing.model_dump(mode="json"))
     assert gate(tmp_path / "results") == 3

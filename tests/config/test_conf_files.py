@@ -24,7 +24,6 @@ CONF = PROJECT / "conf"
 GROUPS = ConfigurationFiles(CONF).groups
 # What each choice needs from a user before it is complete.
 NEEDED = {
-    ("data", "catalogues"): ["data.packages=[django]", "data.language=fr"],
     ("data", "local"): ["data.path=pairs.csv"],
     ("data", "parallel"): ["data.paths=[corpus.en,corpus.fr]"],
     ("task", "beir"): ["task.beir.path=folder"],
@@ -93,7 +92,7 @@ def test_composes_and_validates(group, choice):
             "is a causal language model and has no embeddings: deployment 'onnx_int8' does not serve it",
         ),
         (["model=byte_decoder", "+model.normalize=false", *CAUSAL], "normalize is for embedding models"),
-        (["model=byte_decoder", *CAUSAL, "texts=[sqlalchemy]"], "has no embeddings: leave texts empty"),
+        (["model=byte_decoder", *CAUSAL, "texts=[imdb]"], "has no embeddings: leave texts empty"),
         (["model=byte_decoder", *CAUSAL[1:], "study.matrix.method=[ste]"], "method 'ste' cannot train it"),
         (
             ["model=byte_decoder", "trainer=wall_clock", *CAUSAL[1:], "study.matrix.method=[baseline_longer]"],
@@ -104,6 +103,17 @@ def test_composes_and_validates(group, choice):
 def test_keys_of_the_other_kind_of_model_raise_a_one_line_error(overrides, message):
     with pytest.raises(UserError, match=message):
         compose_runs(CONF, "quickstart", overrides=overrides)
+
+
+def test_parallel_texts_are_those_of_files_or_of_packages():
+    chosen = ["model=byte_decoder", *CAUSAL, "data=parallel"]
+    with pytest.raises(UserError, match="set either paths or packages"):
+        compose_runs(CONF, "quickstart", overrides=chosen)
+    of_packages = ["data.packages=[django]", "data.language=fr"]
+    ((_, config),) = compose_runs(CONF, "quickstart", overrides=[*chosen, *of_packages])
+    assert (config.data.packages, config.data.language, config.data.paths) == (["django"], "fr", None)
+    with pytest.raises(UserError, match="set either paths or packages"):
+        compose_runs(CONF, "quickstart", overrides=[*chosen, *of_packages, "data.paths=[a.en,b.en]"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 
 import miniatures
 from qatlab.artifact import read_json, write_json
-from qatlab.deployments.backends import onnx_graph
+from qatlab.deployments.backends import onnx_export
 from qatlab.deployments.backends.onnx_export import export
 from qatlab.deployments.backends.onnx_quantized import quantize_dynamically
 from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
@@ -78,7 +78,7 @@ def test_more_tokens_than_positions_are_refused_by_the_file_itself(exported_mode
     feed = {entry.name: ids if entry.name == "input_ids" else np.ones_like(ids) for entry in session.get_inputs()}
     if "token_type_ids" in feed:
         feed["token_type_ids"] = np.zeros_like(ids)
-    if onnx_graph.positions(model[0].auto_model) is None:
+    if onnx_export.positions(model[0].auto_model) is None:
         embeddings = session.run(["sentence_embedding"], feed)[0]
         with torch.no_grad():
             wanted = model({key: torch.from_numpy(values) for key, values in feed.items()})[
@@ -145,16 +145,16 @@ def test_a_model_without_a_transformer_is_refused(tmp_path):
     model = SentenceTransformer(modules=[StaticEmbedding(miniatures._gemma_tokenizer(end=False), embedding_dim=8)])
     model.save_pretrained(str(tmp_path / "static" / "model"), create_model_card=False)
     with pytest.raises(UserError, match=r"static: .*begins with StaticEmbedding; leave its ONNX deployments out"):
-        onnx_graph.export_graph(model, tmp_path / "model.onnx", 18, "static")
+        onnx_export.export_graph(model, tmp_path / "model.onnx", 18, "static")
 
 
 def test_pooling_without_the_prompt_is_refused_if_there_are_prompts(bert, tmp_path):
     model = load_model(bert)
     model[1].include_prompt = False
-    onnx_graph.check_exportable(model, "bert")
+    onnx_export.check_exportable(model, "bert")
     model.prompts = {"query": "query: "}
     with pytest.raises(UserError, match="include_prompt: false"):
-        onnx_graph.check_exportable(model, "bert")
+        onnx_export.check_exportable(model, "bert")
 
 
 def test_a_failed_export_is_one_line(bert, tmp_path):
@@ -167,21 +167,21 @@ def test_a_failed_export_is_one_line(bert, tmp_path):
     model = load_model(bert)
     model.append(Decides())
     with pytest.raises(UserError, match=r"^mine: PyTorch cannot export this model to ONNX \([^\n]+\); leave") as raised:
-        onnx_graph.export_graph(model, tmp_path / "model.onnx", 18, "mine")
+        onnx_export.export_graph(model, tmp_path / "model.onnx", 18, "mine")
     assert "\n" not in str(raised.value)
 
 
 def test_a_file_that_computes_something_else_is_refused(bert, bert_onnx):
     model = load_model(bert)
-    onnx_graph.check_graph(model, bert_onnx / ONNX_FILE, "mine")
+    onnx_export.check_graph(model, bert_onnx / ONNX_FILE, "mine")
     with torch.no_grad():
         model[0].auto_model.encoder.layer[0].output.dense.weight.mul_(2)
     with pytest.raises(UserError, match=r"mine: its ONNX file is wrong: embeddings differ from PyTorch's by "):
-        onnx_graph.check_graph(model, bert_onnx / ONNX_FILE, "mine")
+        onnx_export.check_graph(model, bert_onnx / ONNX_FILE, "mine")
 
 
 def test_weights_beyond_the_limit_of_one_file_lie_beside_it(bert, bert_onnx, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_graph, "ONE_FILE", 1000)
+    monkeypatch.setattr(onnx_export, "ONE_FILE", 1000)
     export(bert, tmp_path / "two", FLOAT)
     quantize_dynamically(tmp_path / "two", tmp_path / "int8", DynamicQuantization())
     assert sorted(path.name for path in (tmp_path / "two" / "onnx").iterdir()) == ["model.onnx", "model.onnx.data"]

@@ -16,9 +16,8 @@ from qatlab.config.precision import RotationConfig
 from qatlab.deployments.vectors import read_folder, read_vectors
 from qatlab.errors import UserError
 from qatlab.evaluation.axes import on_axes
-from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.outputs import outputs, read_scores
 from qatlab.evaluation.ranking import SideRanges
-from qatlab.evaluation.scores_file import read_scores
 from qatlab.evaluation.task_metrics import retrieval_metrics
 from qatlab.plan.compose import compose_runs
 from qatlab.plan.plan import load_study, write_descriptions

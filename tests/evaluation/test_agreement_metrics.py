@@ -8,9 +8,8 @@ from qatlab import ranked
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.evaluation.axes import on_axes, unit_length
-from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.outputs import outputs, planned_scores
 from qatlab.evaluation.ranking import SideRanges, side_ranges
-from qatlab.evaluation.scores_file import planned_scores
 from qatlab.evaluation.task import Task
 from qatlab.evaluation.task_metrics import AgreementMetrics
 from stored_task import stored_task

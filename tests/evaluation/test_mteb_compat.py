@@ -11,7 +11,7 @@ from mteb.types import OutputDType
 from scipy.stats import rankdata
 
 from qatlab.config.evaluate import COMPAT
-from qatlab.evaluation import mteb_compat
+from qatlab.evaluation import compatibility
 from qatlab.evaluation.task_metrics import by_pair
 from stored_task import stored_task
 
@@ -96,7 +96,7 @@ def test_retrieval_metrics_are_those_of_mteb(precision, same_names):
         }
     }
     theirs = evaluated(task, query_embeddings | stored, precision)
-    figures = mteb_compat.retrieval(queries, documents, ours, precision, "cosine", METRICS)
+    figures = compatibility.mteb_retrieval(queries, documents, ours, precision, "cosine", METRICS)
     for metric, values in figures.items():
         assert values.mean() == pytest.approx(theirs[NAMES[metric]], abs=6e-6), metric  # rounded to five digits there
         if metric in TREC:
@@ -116,7 +116,7 @@ def test_correlations_are_those_of_mteb(precision):
     task.dataset = {"test": Dataset.from_dict({"sentence1": names[0], "sentence2": names[1], "score": gold})}
     embeddings = dict(zip(names[0] + names[1], [*first, *second], strict=True))
     theirs = evaluated(task, embeddings, precision)
-    computed = mteb_compat.similarities(first, second, precision, "cosine")
+    computed = compatibility.mteb_similarities(first, second, precision, "cosine")
     spearman = by_pair(rankdata(computed), rankdata(gold), ranked=True).mean()
     assert spearman == pytest.approx(theirs["cosine_spearman"], abs=1e-6)
     assert by_pair(computed, gold, ranked=False).mean() == pytest.approx(theirs["cosine_pearson"], abs=1e-6)

@@ -4,8 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.evaluation.outputs import has_few_bits, outputs
-from qatlab.evaluation.scores_file import TEXT_OUTPUT
+from qatlab.evaluation.outputs import TEXT_OUTPUT, has_few_bits, outputs
 
 
 def names_of(**config):

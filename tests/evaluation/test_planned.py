@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.evaluation.scores_file import METRICS_OF_KIND, planned_scores, read_scores
+from qatlab.evaluation.outputs import METRICS_OF_KIND, planned_scores, read_scores
 from qatlab.families.causal_lm import score as translation
 from qatlab.job import JobDescription
 from qatlab.stages import score

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from qatlab.evaluation.axes import unit_length
-from qatlab.evaluation.scores_file import METRICS_OF_KIND, read_scores
+from qatlab.evaluation.outputs import METRICS_OF_KIND, read_scores
 from qatlab.job import JobDescription
 from qatlab.stages import score
 

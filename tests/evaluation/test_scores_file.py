@@ -5,7 +5,7 @@ import json
 import pytest
 
 from qatlab.errors import UserError
-from qatlab.evaluation.scores_file import SCHEMA, read_scores, write_scores
+from qatlab.evaluation.outputs import SCHEMA, read_scores, write_scores
 
 
 def test_written_rows_can_be_read(tmp_path):

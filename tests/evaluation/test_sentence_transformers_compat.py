@@ -12,7 +12,7 @@ from sentence_transformers.sentence_transformer.evaluation import (
 from sentence_transformers.util import cos_sim, dot_score, quantize_embeddings
 
 from qatlab.config.evaluate import COMPAT
-from qatlab.evaluation import sentence_transformers_compat
+from qatlab.evaluation import compatibility
 from qatlab.evaluation.task_metrics import by_pair
 from stored_task import stored_task
 
@@ -55,7 +55,7 @@ def test_retrieval_metrics_are_those_of_the_evaluator(precision, similarity):
         score_functions={similarity: {"cosine": cos_sim, "dot": dot_score}[similarity]},
         write_csv=False,
     )(Encoder(named, precision))
-    ours = sentence_transformers_compat.retrieval(queries, documents, task, precision, similarity, METRICS)
+    ours = compatibility.sentence_transformers_retrieval(queries, documents, task, precision, similarity, METRICS)
     for metric, values in ours.items():
         assert values.shape == (len(task.query_ids),)
         assert values.mean() == pytest.approx(theirs[f"{similarity}_{metric}"], abs=1e-6), metric
@@ -86,7 +86,7 @@ def test_correlations_are_those_of_the_evaluator(precision, model, pairs):
     gold = np.random.default_rng(0).integers(0, 6, size=60).astype(float)
     theirs = EmbeddingSimilarityEvaluator(first, second, gold, write_csv=False)(Numbers(model, precision))
     embeddings = [model.encode(side) for side in (first, second)]
-    computed = sentence_transformers_compat.similarities(*embeddings, precision)
+    computed = compatibility.sentence_transformers_similarities(*embeddings, precision)
     spearman = by_pair(rankdata(computed), rankdata(gold), ranked=True).mean()
     assert spearman == pytest.approx(theirs["spearman_cosine"], abs=1e-6)
     assert by_pair(computed, gold, ranked=False).mean() == pytest.approx(theirs["pearson_cosine"], abs=1e-6)

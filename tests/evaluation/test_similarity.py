@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from qatlab.evaluation.axes import unit_length
-from qatlab.evaluation.scores_file import read_scores, standard_error
+from qatlab.evaluation.outputs import read_scores, standard_error
 from qatlab.evaluation.task_metrics import by_pair
 from qatlab.job import JobDescription
 from qatlab.quantization import MinMaxRange, fake_quantize

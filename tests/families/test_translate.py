@@ -2,7 +2,7 @@
 
 import torch
 
-from qatlab.config.encode import PredictConfig
+from qatlab.config.model import PredictConfig
 from qatlab.families.causal_lm.encode import translate
 from qatlab.models.causal_lm import beginning_token, load_model, load_tokenizer, tokens_of
 

@@ -10,7 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from conftest import PROJECT
 from qatlab.errors import UserError
-from qatlab.families.embedding.family import modules_of
+from qatlab.families.family import modules_of
 from qatlab.plan.checks import check_layers
 from qatlab.plan.plan import load_study
 

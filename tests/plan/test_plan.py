@@ -347,8 +347,11 @@ def test_references_of_drift_are_deployments_of_the_run_or_of_another_methods():
         plan("drift.reference=untrained/torch_bf16")
 
 
+SQLALCHEMY = "texts.sqlalchemy={source:docstrings,package:sqlalchemy}"
+
+
 def test_sets_of_texts_are_embedded_and_compared_but_not_scored():
-    study_plan = plan("texts=[sqlalchemy]", "study.matrix.method=[baseline:int8]", "task=[stdlib]")
+    study_plan = plan(SQLALCHEMY, "study.matrix.method=[baseline:int8]", "task=[stdlib]")
     (run,) = study_plan.runs
     assert set(run.encoded) == {(d, t) for d in run.config.deploy for t in ("stdlib", "sqlalchemy")} | {
         ("simulated:int8", "stdlib")
@@ -357,7 +360,7 @@ def test_sets_of_texts_are_embedded_and_compared_but_not_scored():
     inputs = [set(a.inputs) for (_, _, task), a in drifts(study_plan, "baseline:int8").items() if task == "sqlalchemy"]
     assert inputs == [{"reference", "encode"}] * 2
     with pytest.raises(UserError, match="'stdlib' is the name of a task and of a set of texts"):
-        plan("texts=[sqlalchemy]", "+texts.stdlib=${texts.sqlalchemy}")
+        plan(SQLALCHEMY, "+texts.stdlib=${texts.sqlalchemy}")
 
 
 def test_what_an_onnx_file_is_made_into_is_made_from_one_export():

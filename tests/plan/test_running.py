@@ -8,7 +8,7 @@ import pytest
 
 from conftest import PROJECT
 from html_elements import Elements
-from qatlab.evaluation.scores_file import planned_scores, write_scores
+from qatlab.evaluation.outputs import planned_scores, write_scores
 from qatlab.plan import running
 from qatlab.plan.plan import load_study
 from qatlab.plan.running import ProgressPages, StudyProgress

@@ -149,7 +149,7 @@ def test_names_are_only_names(conf, key, name):
 
 @pytest.mark.parametrize("group", ["task", "deploy", "texts"])
 def test_what_runs_are_shown_by_are_names(conf, group):
-    source = {"task": "stdlib", "deploy": "torch_fp32", "texts": "sqlalchemy"}[group]
+    source = {"task": "stdlib", "deploy": "torch_fp32", "texts": "imdb"}[group]
     content = (conf / group / f"{source}.yaml").read_text()
     assert f"{source}:" in content
     (conf / group / "odd.yaml").write_text(content.replace(f"{source}:", "'a;b':"))

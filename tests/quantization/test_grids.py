@@ -20,8 +20,7 @@ from qatlab.quantization import (
     fake_quantize,
     quantize_embeddings,
 )
-from qatlab.quantization.grids import integer_codes
-from qatlab.quantization.numpy_grid import VALUES_AT_ONCE
+from qatlab.quantization.grids import VALUES_AT_ONCE, integer_codes
 from qatlab.quantization.precisions import CELLS, PER_BYTE, QUANTILE, RANGED
 
 FLOATS = st.floats(-4, 4, width=32, allow_subnormal=False)

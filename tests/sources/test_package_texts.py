@@ -10,7 +10,7 @@ from qatlab.job import JobDescription
 from qatlab.plan.artifacts import data_origin, task_kind, task_origin
 from qatlab.sources import packages as docstrings
 from qatlab.sources import packages as package_texts
-from qatlab.sources.package_texts import PackageTexts
+from qatlab.sources.packages import PackageTexts
 from qatlab.stages import data, task
 from qatlab.tasks.texts import PackageTextTask
 

@@ -5,7 +5,7 @@ import json
 import mteb
 import pytest
 
-from qatlab.evaluation.scores_file import SCHEMA, write_scores
+from qatlab.evaluation.outputs import SCHEMA, write_scores
 from qatlab.job import JobDescription
 from qatlab.stages import mteb_results
 from records import a_run, a_study

@@ -8,7 +8,7 @@ import pytest
 
 from qatlab.errors import UserError
 from qatlab.evaluation.axes import unit_length
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.outputs import read_scores
 from qatlab.job import JobDescription
 from qatlab.quantization import FixedRange, MinMaxRange, QuantileRange, Range, RunningQuantileRange, fake_quantize
 from qatlab.quantization.rotations import fit_rotation

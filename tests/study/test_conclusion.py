@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from qatlab.artifact import write_json
-from qatlab.study.conclusion import FILE, PAGE, Conclusion, read_conclusion, terminal_lines
+from qatlab.study.record import CONCLUSION_FILE, PAGE, Conclusion, read_conclusion, terminal_lines
 
 SENTENCES = (
     "Storing embeddings of `baseline` as binary (48 of 1,536 bytes per document) costs 0.0432 nDCG@10 (95 % interval 0.0328 to 0.0539).",
@@ -17,7 +17,7 @@ def write(folder, **values):
     conclusion = Conclusion(
         metric="nDCG@10", budget=0.01, reference="float32", reference_value=0.8, sentences=SENTENCES, **values
     )
-    write_json(folder / FILE, conclusion.model_dump(mode="json"))
+    write_json(folder / CONCLUSION_FILE, conclusion.model_dump(mode="json"))
     return conclusion
 
 
@@ -25,7 +25,7 @@ def test_it_is_read_as_it_was_written(tmp_path):
     conclusion = write(tmp_path, undecided="Whether it is enough.")
     assert read_conclusion(tmp_path) == conclusion
     assert conclusion.offer("balanced") is None
-    write_json(tmp_path / FILE, {**conclusion.model_dump(mode="json"), "version": 2})
+    write_json(tmp_path / CONCLUSION_FILE, {**conclusion.model_dump(mode="json"), "version": 2})
     with pytest.raises(ValidationError):
         read_conclusion(tmp_path)
 

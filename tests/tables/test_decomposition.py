@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.outputs import read_scores
 from qatlab.job import JobDescription
 from qatlab.stages import score
 from qatlab.tables.decomposition import Chain, Level, decomposition, read_chains

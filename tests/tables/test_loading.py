@@ -186,7 +186,7 @@ def test_it_runs_as_it_is(results, monkeypatch):
 
 
 def test_causal_language_models_continue_a_text(tiny_decoder_folder, tmp_path, monkeypatch, capsys):
-    from qatlab.evaluation.scores_file import TEXT_OUTPUT
+    from qatlab.evaluation.outputs import TEXT_OUTPUT
 
     folder = tmp_path / "results"
     (folder / "model").mkdir(parents=True)

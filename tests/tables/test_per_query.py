@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.outputs import read_scores
 from qatlab.job import JobDescription
 from qatlab.stages import score
 from qatlab.tables.gathered import per_query, seed_means

@@ -7,10 +7,10 @@ import pytest
 
 from qatlab.artifact import write_json
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.evaluation.scores_file import planned_scores
+from qatlab.evaluation.outputs import planned_scores
 from qatlab.job import JobDescription
 from qatlab.stages import tables
-from qatlab.study.conclusion import GRADES, Conclusion, read_conclusion
+from qatlab.study.record import GRADES, Conclusion, read_conclusion
 from qatlab.tables.missing import ARTIFACTS, FAILED, NOT_RUN, Missing, MissingArtifact
 from qatlab.tables.recommendation import Recommendation, conclude
 from shipped import gathered, write_study

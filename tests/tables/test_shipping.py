@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from qatlab.artifact import read_json, write_json
 from qatlab.tables.gathered import Form
-from qatlab.tables.pareto import SAME_SPEED
-from qatlab.tables.shipping import SAME_SIZE, Variant, best_float, can_be_deployed, choose, variants
+from qatlab.tables.pareto import SAME_SIZE, SAME_SPEED, Variant, best_float, can_be_deployed, choose, variants
 from shipped import gathered
 
 RNG = np.random.default_rng(0)

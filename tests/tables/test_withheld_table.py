@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.evaluation.scores_file import write_scores
+from qatlab.evaluation.outputs import write_scores
 from qatlab.tables.differences import withheld
 from records import a_run
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qatlab.config.weights import ClipConfig
-from qatlab.weights.grids import clipped, mse_limit, percentile_limit
+from qatlab.weights.prepare import clipped, mse_limit, percentile_limit
 
 shapes = st.tuples(st.integers(1, 40), st.integers(1, 300))
 

@@ -20,8 +20,7 @@ from qatlab.deployments.deployment import cosine
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.machine.hardware import SATURATING, features, integer_kernel
 from qatlab.models.folders import packaged_folder
-from qatlab.weights.grids import Int8PerChannel, OnnxInt8Linear, Uint8PerTensor
-from qatlab.weights.prepare import prepare, prepared
+from qatlab.weights.prepare import Int8PerChannel, OnnxInt8Linear, Uint8PerTensor, prepare, prepared
 
 ONNX_INT8 = WeightsConfig(name="onnx_int8", grid="onnx_int8", activations="int8", embeddings=True)
 

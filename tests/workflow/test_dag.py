@@ -21,7 +21,7 @@ from hub_uploads import READER, WRITER, UploadHub
 from planted import PLANTED, files_with_secrets
 from qatlab.commands.gate import main as gate
 from qatlab.plan.plan import load_study
-from qatlab.study.conclusion import read_conclusion, terminal_lines
+from qatlab.study.record import read_conclusion, terminal_lines
 
 pytestmark = pytest.mark.slow(300)
 

@@ -1,7 +1,12 @@
-"""The description of a job: what the plan writes, a stage reads, and an artifact keeps as config.json."""
+"""The description of a job, which the plan writes, a stage reads, and an artifact keeps as config.json; its family's part of a stage.
 
+A family is a package below `qatlab.families`. Its modules `train`, `deploy`, `encode` and `score` are its parts of the stages: the
+stage of that name imports the part for the family of its job.
+"""
+
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -43,3 +48,25 @@ class JobDescription(Strict):
             raise UserError(
                 f"--config: '{path}' is not the configuration of a stage, as `qatlab plan --write` writes it"
             ) from None
+
+
+FamilyName = Literal["embedding", "causal_lm"]
+Part = Literal["train", "deploy", "encode", "score"]
+FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
+FAMILY_STAGES: tuple[Part, ...] = ("train", "deploy", "encode", "score")  # each writes artifacts of its name
+DEFAULT_FAMILY: FamilyName = "embedding"
+
+
+def part_name(family: str, part: Part) -> str:
+    """Return the name of the module that is a family's part of a stage."""
+    return f"qatlab.families.{family}.{part}"
+
+
+def part_of(description: JobDescription, part: Part) -> Any:
+    """Import a family's part of a stage.
+
+    Args:
+        description: the job's description, as the plan writes it; the family is `embedding` if it names none.
+        part: name of the part, which is the name of its module.
+    """
+    return import_module(part_name(description.family or DEFAULT_FAMILY, part))

@@ -8,7 +8,6 @@ sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from qatlab.bundle import run_from
 from qatlab.errors import UserError, printable
-from qatlab.families.parts import card_modules
 from qatlab.fork_server import start as start_fork_server
 from qatlab.plan.workflow import use_this_python
 from qatlab.plan.workflow import (

@@ -175,7 +175,7 @@ for STUDY in STUDIES:
                 "../../envs/qatlab.yaml"
             params:
                 config=study_description(STUDY),
-                code=code("models", card_modules()),
+                code=code("models"),
                 folder=study_folder,
                 results=results_folder,
                 plan=STUDY.identity,

@@ -201,7 +201,7 @@ onerror:
 
 
 onsuccess:
-    from qatlab.study.conclusion import terminal_lines
+    from qatlab.study.record import terminal_lines
 
     # Where only single artifacts are requested, an earlier conclusion is not shown.
     requested = outputs_of(workflow.dag.jobs)

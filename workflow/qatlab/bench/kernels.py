@@ -182,7 +182,7 @@ def measure_clip(size: int = SIZE, pairs: int = CLIP_PAIRS) -> Iterator[Row]:
     """Measure the time for a weight (size, size), as the median of pairs, and the largest difference."""
     import torch
 
-    from qatlab.weights.grids import percentile_limit
+    from qatlab.weights.prepare import percentile_limit
 
     weight = torch.randn(size, size, generator=torch.Generator().manual_seed(0))
 

@@ -108,7 +108,7 @@ BENCHMARKS = {  # by name: the module that has it, and what it compares
     "score_startup": ("qatlab.bench.evaluation", "starting the score stage over a second"),
     "bootstrap": ("qatlab.bench.kernels", "intervals and p-values of a large table over ten seconds"),
     "workflow": (
-        "qatlab.bench.workflow",
+        "qatlab.bench.study",
         "planning a study of 10 to 1,000 runs, and starting one of its jobs, over Snakemake on as many trivial jobs",
     ),
     "study": (

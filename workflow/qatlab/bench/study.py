@@ -1,26 +1,29 @@
-"""Benchmark of a whole study from nothing, over a script that does the same with stock libraries, one step after another.
+"""Benchmarks of whole studies: one run from nothing over stock libraries, and the planning of many runs over Snakemake alone.
 
-`python -m qatlab.bench.study FOLDER` is the script: it trains, evaluates, exports and quantizes with Sentence Transformers' trainer and
-evaluator, PyTorch's exporter and ONNX Runtime. Losses and fake quantizers of weights are those of qatlab, because they are what is studied.
-It reads `stock.json` in the folder, and writes `seconds.json` (seconds by step) and `scores.csv`.
+`python -m qatlab.bench.study FOLDER` is the script of stock libraries: it trains, evaluates, exports and quantizes with Sentence
+Transformers' trainer and evaluator, PyTorch's exporter and ONNX Runtime, one step after another. Losses and fake quantizers of
+weights are those of qatlab, because they are what is studied. It reads `stock.json` in the folder, and writes `seconds.json`
+(seconds by step) and `scores.csv`.
 """
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from qatlab.artifact import read_json, write_json
 from qatlab.bench.evaluation import evaluate
-from qatlab.bench.run import Row
+from qatlab.bench.run import Row, medians
 
 PROJECT = Path(__file__).resolve().parents[3]
 BOUND = 0.45
@@ -235,7 +238,7 @@ class Stock:
         """Export a model to ONNX, quantize the file dynamically, and return the path of the quantized file."""
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
-        from qatlab.deployments.backends.onnx_graph import export_graph
+        from qatlab.deployments.backends.onnx_export import export_graph
 
         plain, quantized = self.folder / f"{run}.onnx", self.folder / f"{run}-int8.onnx"
         export_graph(_model(source), plain, 20, run)
@@ -270,6 +273,118 @@ def _serve(model: Any, file: Path) -> None:
         return {**features, "sentence_embedding": torch.from_numpy(embeddings)}
 
     model.forward = forward
+
+
+RUNS, PAIRS = (10, 100, 1000), 3
+PARSING_SECONDS_ALLOWED = 1.5
+# Nine jobs per run, of which eight depend on the first, as deployments, encodings, scores and drift depend on a training.
+TRIVIAL = """
+rule all:
+    input: [f"results/last/{i}" for i in range(8 * int(config["runs"]))]
+rule first:
+    output: "results/first/{i}"
+    shell: "touch {output}"
+rule last:
+    input: lambda wildcards: f"results/first/{int(wildcards.i) // 8}"
+    output: "results/last/{i}"
+    shell: "touch {output}"
+"""
+STUDY = """# @package _global_
+defaults:
+  - override /deploy: [torch_fp32, onnx_int8]
+  - override /task: [networkx]
+study:
+  name: many
+  title: Many runs
+  matrix: {{method: [baseline], seed: {seeds}}}
+"""
+
+
+def measure_workflow(runs: tuple[int, ...] = RUNS, pairs: int = PAIRS) -> Iterator[Row]:
+    """Measure CPU seconds of dry runs by the number of runs, of one additional run, and of starting a job.
+
+    Args:
+        runs: the numbers of runs.
+        pairs: number of measurements, of which the median is taken.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        project, trivial = Path(scratch) / "project", Path(scratch) / "trivial"
+        _copy(project)
+        trivial.mkdir()
+        (trivial / "Snakefile").write_text(TRIVIAL)
+        seconds_of = {}
+        for count in (1, *runs):
+            _write(project, count)
+            seconds_of[count] = medians(
+                partial(_dry_run, project, "study=many"), partial(_dry_run, trivial, f"runs={count}"), pairs
+            )
+            bound = 1.5 if count == max(runs) else None  # With few runs, starting dominates the time.
+            yield Row(f"dry_run_of_{count}_runs", *seconds_of[count], bound, "s", "Snakemake on as many trivial jobs")
+        for count in runs:
+            ours, reference = ((seconds_of[count][side] - seconds_of[1][side]) / (count - 1) for side in (0, 1))
+            yield Row(f"one_of_{count}_runs", ours, reference, None, "s", "nine of them")
+        trivial_job = _job_of_a_cluster(trivial, "runs=1", "first:i=0")
+        for count in (1, max(runs)):
+            _write(project, count)
+            job = _job_of_a_cluster(project, "study=many", f"train:id={_planned_training(project)}")
+            seconds = medians(job, trivial_job, pairs)
+            yield Row(f"job_of_{count}_runs", *seconds, None, "s", "a trivial job of Snakemake")
+        total, startup = medians(job, partial(_cpu_seconds, trivial, "--version"), pairs)
+        yield Row("parsing_for_a_job", total - startup, PARSING_SECONDS_ALLOWED, 1.0, "s", "the 1.5 s allowed")
+
+
+def _copy(folder: Path) -> None:
+    folder.mkdir()
+    shutil.copyfile(PROJECT / "Snakefile", folder / "Snakefile")
+    for name in ("workflow", "conf", "envs"):
+        shutil.copytree(PROJECT / name, folder / name)
+
+
+def _write(project: Path, runs: int) -> None:
+    (project / "conf" / "study" / "many.yaml").write_text(STUDY.format(seeds=list(range(runs))))
+
+
+def _cpu_seconds(folder: Path, *arguments: str) -> float:
+    """Return the CPU seconds of Snakemake from its start to its end."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "snakemake", *arguments],
+        cwd=folder,
+        check=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def _dry_run(folder: Path, config: str, *arguments: str) -> float:
+    """Return the CPU seconds of a dry run."""
+    options = ("-n", "--quiet", "all", "--cores", "2", *arguments, "--config", config)
+    return _cpu_seconds(folder, *options)
+
+
+def _planned_training(project: Path) -> str:
+    """Return the name of one training of the latest study, after writing the plan that a job on another machine reads."""
+    # These are imported here, so that the script of stock libraries, which is measured, does not import them.
+    from qatlab.__main__ import STAGES
+    from qatlab.plan.plan import load_study
+    from qatlab.plan.workflow import outline, write_outlines
+    from qatlab.stage_code import stage_code
+
+    plan = load_study(project / "conf", "many")
+    code = {stage: stage_code(stage, project / "envs" / "requirements.txt") for stage in STAGES}
+    write_outlines([outline(plan)], code, project / "results" / "plan", "many")
+    trained = next(path for path, artifact in plan.artifacts.items() if artifact.kind == "train")
+    for path in plan.artifacts[trained].inputs.values():
+        (project / "results" / path).mkdir(parents=True, exist_ok=True)
+    return trained.partition("/")[2]
+
+
+def _job_of_a_cluster(folder: Path, config: str, job: str) -> Callable[[], float]:
+    """Return a function that measures the CPU seconds of one job, `rule:wildcard=value`, as executors for clusters start it."""
+    as_a_job = ("--mode", "remote", "--nolock", "--no-hooks", "--target-jobs", job)
+    return partial(_dry_run, folder, config, *as_a_job, "--allowed-rules", job.partition(":")[0])
 
 
 if __name__ == "__main__":

@@ -11,18 +11,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from qatlab.errors import UserError, unknown
-from qatlab.evaluation.scores_file import FILE as SCORES
-from qatlab.evaluation.scores_file import planned_scores
+from qatlab.evaluation.outputs import SCORES_FILE as SCORES
+from qatlab.evaluation.outputs import planned_scores
 from qatlab.job import JobDescription
 from qatlab.statistics import bootstrap_intervals
-from qatlab.study.conclusion import FILE, read_conclusion
-from qatlab.study.record import StudyRecord
+from qatlab.study.record import CONCLUSION_FILE, StudyRecord, read_conclusion
 from qatlab.tables.gathered import Figures, Form, Gathered, paired
 from qatlab.tables.labels import FLOAT
 from qatlab.tables.missing import NOT_RUN, Missing, MissingArtifact
 from qatlab.tables.names import TEXT
+from qatlab.tables.pareto import best_float, mean_of
 from qatlab.tables.recommendation import in_words, interval_in_words, percent_in_words
-from qatlab.tables.shipping import best_float, mean_of
 
 PASSES, WORSE, UNKNOWN = 0, 1, 3
 WORDS = {PASSES: "passes", WORSE: "worse", UNKNOWN: "undecided"}
@@ -246,9 +245,9 @@ def _where(forms: Sequence[Form], study: StudyRecord, pairs: Sequence[str]) -> l
 
 def _recommended(gathered: Gathered, folder: Path) -> list[Form]:
     """Return the variant of the study's balanced offer, in one entry per integer kernel; an empty list if there is none."""
-    if not (folder / FILE).is_file():
+    if not (folder / CONCLUSION_FILE).is_file():
         raise UserError(
-            f"{folder / FILE} does not exist; run the study, or name what is shipped with --deploy and --precision"
+            f"{folder / CONCLUSION_FILE} does not exist; run the study, or name what is shipped with --deploy and --precision"
         )
     offer = read_conclusion(folder).offer("balanced")
     if offer is None:

@@ -438,3 +438,12 @@ class TrainingConfig(Strict):
     def learning_rate(self) -> float:
         """Return the learning rate of the method, or that of the trainer where the method sets none."""
         return self.method.learning_rate or self.trainer.learning_rate
+
+
+class CausalTrainingConfig(TrainingConfig):
+    """Configuration of one training of a causal language model."""
+
+    max_seq_length: Annotated[
+        int, Field(gt=0, description="Number of tokens in a block of text, or in a pair together with its prompt.")
+    ]
+    prompt: Annotated[str, Field(description="Prompt of a translation, in which {source} stands for the text.")]

@@ -1,10 +1,9 @@
-"""Sizes and rates of a training (conf/trainer), and which rows of a table it has.
+"""Sizes and rates of a training (conf/trainer), and whether its rows fill a batch.
 
 Keys are named as in Sentence Transformers' training arguments where they have a name there.
 """
 
 import math
-import random
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
@@ -195,33 +194,6 @@ class TrainerConfig(Strict):
         batches = rows // self.batch_size if self.dataloader_drop_last else math.ceil(rows / self.batch_size)
         steps_per_epoch = max(math.ceil(batches / self.gradient_accumulation_steps), 1)
         return math.ceil(self.num_train_epochs * steps_per_epoch)
-
-
-def kept_rows(count: int, seed: int, kept: int | None) -> list[int]:
-    """Return the numbers of the rows to keep, in the shuffled order in which they are stored.
-
-    Args:
-        count: number of rows of the table.
-        seed: random seed of the shuffle.
-        kept: number of rows to keep; None keeps all.
-    """
-    order = list(range(count))
-    random.Random(seed).shuffle(order)
-    return order[:kept]
-
-
-def check_count(name: str, count: int, kept: int | None) -> None:
-    """Raise a UserError if a data set has no rows, or fewer rows than are to be kept.
-
-    Args:
-        name: name of the data set, for messages.
-        count: number of rows of the data set.
-        kept: number of rows to keep; None keeps all.
-    """
-    if count == 0:
-        raise UserError(f"data '{name}' has no rows")
-    if kept is not None and count < kept:
-        raise UserError(f"data '{name}' has {count} rows, fewer than data.rows={kept}; data.rows=null takes all rows")
 
 
 def check_batches(count: int, distinct: Mapping[str, int], trainer: TrainerConfig) -> None:

@@ -1,6 +1,6 @@
 """Evaluation: scores of retrieval, reranking and similarity at every precision, search, and comparison with other evaluators.
 
-Only the modules that call the evaluators of other libraries (`sentence_transformers_compat`, `mteb_compat`), and the evaluator for
+Only the module that calls the evaluators of other libraries, `compatibility`, and the evaluator for
 other trainers, `QuantizedRetrievalEvaluator`, import torch.
 """
 

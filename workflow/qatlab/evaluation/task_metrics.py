@@ -11,9 +11,8 @@ from qatlab import ranked
 from qatlab.config.evaluate import COMPAT, EvaluateConfig, metric_and_cutoff
 from qatlab.config.precision import RotationConfig
 from qatlab.evaluation.axes import OnAxes
-from qatlab.evaluation.outputs import Output
+from qatlab.evaluation.outputs import METRICS_OF_KIND, Output, parts
 from qatlab.evaluation.ranking import SideRanges, pair_scores, rank
-from qatlab.evaluation.scores_file import METRICS_OF_KIND, parts
 from qatlab.evaluation.search import NOT_TIMED, NOTHING, Timed
 from qatlab.evaluation.task import Task
 from qatlab.metrics import per_query
@@ -89,14 +88,11 @@ def _compat_metrics(
     queries: OnAxes, documents: OnAxes, task: Task, output: Output, config: EvaluateConfig
 ) -> dict[str, np.ndarray]:
     """Compute metrics with the evaluators of other libraries; only these outputs import torch."""
+    from qatlab.evaluation.compatibility import mteb_retrieval, sentence_transformers_retrieval
+
+    compute = mteb_retrieval if output.scoring == "mteb_compat" else sentence_transformers_retrieval
     sides = queries.as_encoded(), documents.as_encoded()
-    if output.scoring == "mteb_compat":
-        from qatlab.evaluation import mteb_compat
-
-        return mteb_compat.retrieval(*sides, task, output.query, config.similarity, config.metrics)
-    from qatlab.evaluation import sentence_transformers_compat
-
-    return sentence_transformers_compat.retrieval(*sides, task, output.query, config.similarity, config.metrics)
+    return compute(*sides, task, output.query, config.similarity, config.metrics)
 
 
 PLAIN = Output(RotationConfig(), None, "float32", "float32", "dot", "", ())
@@ -294,14 +290,13 @@ def _without(similarities: np.ndarray, gold: np.ndarray, left_out: np.ndarray, r
 def _similarities(
     queries: OnAxes, documents: OnAxes, output: Output, ranges: SideRanges, similarity: str
 ) -> np.ndarray:
-    if output.scoring == "mteb_compat":
-        from qatlab.evaluation import mteb_compat
-
-        return mteb_compat.similarities(queries.as_encoded(), documents.as_encoded(), output.query, similarity)
     if output.scoring in COMPAT:
-        from qatlab.evaluation import sentence_transformers_compat
+        from qatlab.evaluation.compatibility import mteb_similarities, sentence_transformers_similarities
 
-        return sentence_transformers_compat.similarities(queries.as_encoded(), documents.as_encoded(), output.query)
+        sides = queries.as_encoded(), documents.as_encoded()
+        if output.scoring == "mteb_compat":
+            return mteb_similarities(*sides, output.query, similarity)
+        return sentence_transformers_similarities(*sides, output.query)
     every = np.arange(len(queries))
     products, cosines = pair_scores(queries, documents, every, every, output, ranges)
     return cosines if similarity == "cosine" else products

@@ -1,14 +1,17 @@
-"""Interface between the plan and a model family, which the `family` module of the family's package implements."""
+"""Model families as the plan sees them: the configurations that determine their artifacts, and their capabilities."""
 
+import os
 from abc import ABC, abstractmethod
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
-from qatlab.config.method import TrainingConfig
-from qatlab.config.model import ModelConfig
+from qatlab.artifact import read_json
+from qatlab.config.evaluate import EvaluateConfig
+from qatlab.config.method import CausalTrainingConfig, TrainingConfig
+from qatlab.config.model import EncodeConfig, ModelConfig, PredictionConfig
 from qatlab.evaluation.task import Kind
-from qatlab.families.parts import DEFAULT, FamilyName
+from qatlab.job import DEFAULT_FAMILY, FamilyName
+from qatlab.progress import output_to
 from qatlab.registry import Strict
 from qatlab.study.config import RunConfig
 
@@ -43,7 +46,99 @@ class Family(ABC):
         """
 
 
+class EmbeddingFamily(Family):
+    """Family of embedding models."""
+
+    name = "embedding"
+    in_words = "an embedding model"
+    kinds = ("retrieval", "agreement", "reranking", "similarity")
+    has_embeddings = True
+
+    def training(self, config: RunConfig) -> TrainingConfig:
+        """Return method, trainer and seed."""
+        return TrainingConfig(method=config.method, trainer=config.trainer, seed=config.seed)
+
+    def encoding(self, config: RunConfig) -> EncodeConfig:
+        """Return the batch size and threads: one encoding serves every precision."""
+        return config.encode
+
+    def scoring(self, config: RunConfig) -> EvaluateConfig:
+        """Return the metrics and outputs that are scored."""
+        return config.evaluate
+
+    def without_weights(self, folder: Path | None, config: ModelConfig) -> Any:
+        """Return a Sentence Transformers folder's modules by their names in the model; None for an unknown architecture."""
+        return None if folder is None else modules_of(folder)
+
+
+def modules_of(folder: Path) -> Any:
+    """Return a Sentence Transformers folder's modules by their names in the model, with shapes only; None if it cannot be built."""
+    with output_to(Path(os.devnull)):  # importing the libraries prints warnings
+        import torch
+        from torch import nn
+        from transformers import AutoConfig, AutoModel
+
+    listed = folder / "modules.json"
+    modules = read_json(listed) if listed.exists() else [{"name": "0", "path": "", "type": "Transformer"}]
+    built = nn.Module()
+    try:
+        with output_to(Path(os.devnull)), torch.device("meta"):
+            for entry in modules:
+                if entry["type"].endswith("Transformer"):
+                    config = AutoConfig.from_pretrained(folder / entry["path"], trust_remote_code=False)
+                    part = nn.Module()
+                    part.add_module("model", AutoModel.from_config(config, trust_remote_code=False))
+                    built.add_module(entry["name"], part)
+                elif entry["type"].endswith("Dense"):
+                    shape = read_json(folder / entry["path"] / "config.json")
+                    part = nn.Module()
+                    part.add_module("linear", nn.Linear(shape["in_features"], shape["out_features"]))
+                    built.add_module(entry["name"], part)
+    except (OSError, ValueError, KeyError, ImportError):
+        return None  # an unknown architecture; the job checks the loaded model
+    return built
+
+
+class CausalFamily(Family):
+    """Family of causal language models."""
+
+    name = "causal_lm"
+    in_words = "a causal language model"
+    kinds = ("translation", "language_modelling")
+    has_embeddings = False
+
+    def training(self, config: RunConfig) -> CausalTrainingConfig:
+        """Return method, trainer and seed, and the sequence length and prompt of examples."""
+        return CausalTrainingConfig(
+            method=config.method,
+            trainer=config.trainer,
+            seed=config.seed,
+            max_seq_length=config.model.max_seq_length,
+            prompt=config.model.prompt,
+        )
+
+    def encoding(self, config: RunConfig) -> PredictionConfig:
+        """Return the settings of prediction, the sequence length of windows and the prompt."""
+        return PredictionConfig(
+            predict=config.predict, max_seq_length=config.model.max_seq_length, prompt=config.model.prompt
+        )
+
+    def scoring(self, config: RunConfig) -> None:
+        """Return None, because chrF, BLEU and bits per byte have no settings."""
+
+    def without_weights(self, folder: Path | None, config: ModelConfig) -> Any:
+        """Return the modules of a folder's model, or of a decoder that is to be made; None for an unknown architecture."""
+        if folder is None and config.decoder is None:
+            return None
+        with output_to(Path(os.devnull)):  # importing the libraries prints warnings
+            from qatlab.models.causal_lm import without_weights
+
+            return without_weights(folder, config.decoder)
+
+
+OF_MODELS: dict[str, Family] = {family.name: family for family in (EmbeddingFamily(), CausalFamily())}
+
+
 def family_of(name: str) -> Family:
     """Return the family of a model's `kind`; stored embeddings are evaluated as those of embedding models."""
-    family: Family = import_module(f"{__package__}.{DEFAULT if name == 'vectors' else name}.family").FAMILY
-    return family
+    return OF_MODELS[DEFAULT_FAMILY if name == "vectors" else name]

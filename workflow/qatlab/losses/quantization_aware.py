@@ -8,7 +8,6 @@ import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
-from qatlab.losses.cached import GradientsToLeave, calculate_loss_replaced
 from qatlab.losses.gradients import (
     EVERY,
     GradientsAtEmbeddings,
@@ -29,7 +28,9 @@ from qatlab.losses.ranges import (
 from qatlab.losses.terms import Term, WeightSchedule, schedules_of, similarity_divergence
 from qatlab.losses.wrapped import (
     EmbeddedOnce,
+    GradientsToLeave,
     cached_loss,
+    calculate_loss_replaced,
     check_over_embeddings,
     gathers,
     needs_scalar,

@@ -26,8 +26,7 @@ from pydantic import ValidationError
 from qatlab.artifact import read_json, readable_bytes
 from qatlab.errors import printable
 from qatlab.plots.plot import Plot, plots_of
-from qatlab.study.conclusion import GRADES, Conclusion, Offer
-from qatlab.study.record import StudyRecord, StudySummary
+from qatlab.study.record import GRADES, Conclusion, Offer, StudyRecord, StudySummary
 from qatlab.tables.labels import FIGURES, FORMULA, main_scores, on_axes
 from qatlab.tables.long import scores as long_scores
 from qatlab.tables.missing import FAILED, NOT_RUN, OK, Missing, incomplete_runs

@@ -15,7 +15,7 @@ from qatlab.bundle import Bundle, Gathering, in_use
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.errors import UserError
-from qatlab.evaluation.scores_file import ScoreRow, planned_scores
+from qatlab.evaluation.outputs import ScoreRow, planned_scores
 from qatlab.evaluation.task import SEARCHED, Kind
 from qatlab.plan.artifacts import Artifact, Planner, check_trackers
 from qatlab.plan.comparisons import (

@@ -3,11 +3,10 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qatlab.config.encode import EncodeTrainingConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodConfig
-from qatlab.config.model import ModelConfig
-from qatlab.config.trainer import check_batches, check_count
+from qatlab.config.model import EncodeTrainingConfig, ModelConfig
+from qatlab.config.trainer import check_batches
 from qatlab.deployments.deployment import Deployment
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.errors import UserError, printable
@@ -25,7 +24,7 @@ from qatlab.plan.artifacts import (
     training_rows,
 )
 from qatlab.registry import Strict, distribution
-from qatlab.sources.source import RowCounts
+from qatlab.sources.source import RowCounts, check_count
 from qatlab.study.config import DriftTexts, RunConfig
 from qatlab.study.record import Chain, Evaluation, Part, RunRecord
 from qatlab.tables.names import is_simulation, simulation

@@ -161,8 +161,8 @@ def _modules(instances: Iterable[object]) -> list[str]:
 
 
 def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
-    from qatlab.config.encode import EncodeConfig
     from qatlab.config.method import TrainingConfig
+    from qatlab.config.model import EncodeConfig
     from qatlab.deployments.deployment import Deployment
     from qatlab.plan.artifacts import registered_modules
 

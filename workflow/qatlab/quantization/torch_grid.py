@@ -1,11 +1,11 @@
-"""Encoding and decoding of the grids in torch on any device, bit-identical to `numpy_grid`."""
+"""Encoding and decoding of the grids in torch on any device, bit-identical to the functions for NumPy in `grids`."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from qatlab.quantization.numpy_grid import NAN, SIGN_BITS, cells_by_byte, place_values
+from qatlab.quantization.grids import NAN, SIGN_BITS, cells_by_byte, place_values
 from qatlab.quantization.precisions import CELLS, LARGEST, PER_BYTE, QUANTILE, NotFiniteError, is_binary
 
 FLOAT_TYPES = {

@@ -1,4 +1,7 @@
-"""What installed Python packages hold: docstring → code pairs, after the CodeSearchNet protocol, and whole source files."""
+"""What installed Python packages hold: docstring → code pairs, after the CodeSearchNet protocol, and whole source files.
+
+The source of training data `package_texts` has the files; `docstrings` in a module of its own has the pairs.
+"""
 
 import ast
 import gc
@@ -12,8 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from qatlab.errors import UserError
+from qatlab.registry import TEXT, Name, Packages
+from qatlab.sources.source import SOURCES, DataManifest, Source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Docstring → code pairs from installed Python packages, after the CodeSearchNet protocol.
 #
@@ -166,3 +177,39 @@ def source_files_of_all(packages: Sequence[str], held_out: Sequence[str] = ()) -
     held_out_texts = {text for package in held_out for text in source_files(package)}
     texts = dict.fromkeys(text for package in packages for text in source_files(package))
     return [text for text in texts if text not in held_out_texts]
+
+
+@SOURCES.register("package_texts")
+class PackageTexts(Source):
+    """Whole source files of installed packages, read without network access."""
+
+    source: Literal["package_texts"]
+    packages: Packages
+    held_out: Annotated[
+        list[Name],
+        Field(description="Held-out packages. Their files are removed from the training rows wherever they reappear."),
+    ] = []
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the name of the only column that `load` returns."""
+        return [TEXT]
+
+    def origin(self) -> dict[str, str]:
+        """Return the version of every package that is read, by package name."""
+        return {package: package_version(package) for package in sorted({*self.packages, *self.held_out})}
+
+    def load(self) -> "tuple[pd.DataFrame, None]":
+        """Return a table with one source file per row, and None, since there is no hub commit.
+
+        Raises:
+            UserError: if a package is not installed.
+        """
+        import pandas as pd
+
+        return pd.DataFrame({TEXT: source_files_of_all(self.packages, self.held_out)}), None
+
+    def describe(self, manifest: DataManifest) -> str:
+        """Return the names and versions of the training packages as the end of a sentence."""
+        packages = ", ".join(f"{name} {manifest.origin[name]}" for name in self.packages)
+        return f", the source files of Python packages: {packages}"

@@ -1,5 +1,6 @@
-"""Base class and registry of the sources of training data, and what a plan computes of their local files."""
+"""Base class and registry of the sources of training data, the rows that are kept, and what a plan computes of local files."""
 
+import random
 from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from qatlab.artifact import sha256_of
+from qatlab.errors import UserError
 from qatlab.registry import Name, Registered, Registry, Rows, ShuffleSeed
 from qatlab.remembered import is_read, remembered
 
@@ -87,6 +89,33 @@ class Source(Registered):
 SOURCES: Registry[type[Source]] = Registry("source of training data", "qatlab.sources")
 
 
+def kept_rows(count: int, seed: int, kept: int | None) -> list[int]:
+    """Return the numbers of the rows to keep, in the shuffled order in which they are stored.
+
+    Args:
+        count: number of rows of the table.
+        seed: random seed of the shuffle.
+        kept: number of rows to keep; None keeps all.
+    """
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return order[:kept]
+
+
+def check_count(name: str, count: int, kept: int | None) -> None:
+    """Raise a UserError if a data set has no rows, or fewer rows than are to be kept.
+
+    Args:
+        name: name of the data set, for messages.
+        count: number of rows of the data set.
+        kept: number of rows to keep; None keeps all.
+    """
+    if count == 0:
+        raise UserError(f"data '{name}' has no rows")
+    if kept is not None and count < kept:
+        raise UserError(f"data '{name}' has {count} rows, fewer than data.rows={kept}; data.rows=null takes all rows")
+
+
 class Inspection(NamedTuple):
     """The hexadecimal SHA-256 digest of each file, and the counts of rows; None for very large files."""
 
@@ -109,8 +138,6 @@ def inspect_files(source: Source, files: list[Path]) -> Inspection:
     """
 
     def inspect() -> list[object]:
-        from qatlab.config.trainer import kept_rows  # It imports pandas, which only a plan with local data needs.
-
         if not is_read(files, "data"):
             return [[sha256_of(file) for file in files], None]
         table, _ = source.load()

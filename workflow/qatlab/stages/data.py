@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from qatlab.artifact import sha256_of, write_json
-from qatlab.config.trainer import check_count, kept_rows
 from qatlab.job import JobDescription
-from qatlab.sources.source import SOURCES
+from qatlab.sources.source import SOURCES, check_count, kept_rows
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from qatlab.artifact import write_json
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
-from qatlab.families.parts import part_of
-from qatlab.job import JobDescription
+from qatlab.job import JobDescription, part_of
 
 WEIGHTS = (".safetensors", ".onnx", ".data", ".onnx_data", ".bin")
 

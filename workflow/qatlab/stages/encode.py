@@ -4,8 +4,7 @@ from pathlib import Path
 
 from qatlab.artifact import read_json, write_json
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, Pass
-from qatlab.families.parts import part_of
-from qatlab.job import JobDescription
+from qatlab.job import JobDescription, part_of
 from qatlab.machine.hardware import features, integer_kernel
 
 

@@ -9,7 +9,7 @@ from qatlab.cards.study_card import Shipped, study_card
 from qatlab.cards.training_card import FILE, known_data, known_model
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, shared_names
 from qatlab.deployments.onnx import ONNX_FILE
-from qatlab.families.parts import part_of
+from qatlab.families.cards import card
 from qatlab.job import JobDescription
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.names import model_folder
@@ -40,9 +40,7 @@ def _training_card(results: Path, trained: str) -> str:
     model, data = known_model(results / training.inputs["model"]), known_data(results / training.inputs["data"])
     cost = TrainingCost(**read_json(results / trained / "cost.json"))
     steps = pd.read_csv(results / trained / "log.csv")
-    part = part_of(training, "card")
-    card: str = part.card(part.CONFIG.model_validate(training.config), model, data, cost, steps)
-    return card
+    return card(training, model, data, cost, steps)
 
 
 def _ship(run: RunRecord, results: Path, folder: Path) -> Shipped:

@@ -12,7 +12,7 @@ from mteb import ResultCache, TaskResult, get_task
 from mteb.models import ModelMeta
 
 from qatlab.artifact import read_json
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.outputs import read_scores
 from qatlab.job import JobDescription
 from qatlab.progress import say
 from qatlab.quantization.precisions import pair_name

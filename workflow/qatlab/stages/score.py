@@ -6,9 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qatlab.artifact import write_json
-from qatlab.evaluation.scores_file import Scored, write_scores
-from qatlab.families.parts import part_of
-from qatlab.job import JobDescription
+from qatlab.evaluation.outputs import Scored, write_scores
+from qatlab.job import JobDescription, part_of
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:

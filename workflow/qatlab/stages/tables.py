@@ -4,8 +4,7 @@ from pathlib import Path
 
 from qatlab.artifact import write_json
 from qatlab.job import JobDescription
-from qatlab.study.conclusion import FILE
-from qatlab.study.record import StudyRecord, StudySummary
+from qatlab.study.record import CONCLUSION_FILE, StudyRecord, StudySummary
 from qatlab.tables import long, wide
 from qatlab.tables.gathered import Gathered
 from qatlab.tables.labels import write_csv
@@ -43,6 +42,6 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
         titles=titles,
     )
     write_json(output / "study.json", summary.model_dump(mode="json"))
-    write_json(output / FILE, conclude(gathered).model_dump(mode="json"))
+    write_json(output / CONCLUSION_FILE, conclude(gathered).model_dump(mode="json"))
     for name, table in tables_of(study).items():
         wide.write_all_forms(table.rows(gathered), folder, name, titles[name])

@@ -11,8 +11,8 @@ from qatlab.artifact import checkpoint_folder, write_json
 from qatlab.cards.training_card import FILE, known_data, known_model
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
-from qatlab.families.parts import part_of
-from qatlab.job import JobDescription
+from qatlab.families.cards import card
+from qatlab.job import JobDescription, part_of
 from qatlab.machine.processes import is_first
 from qatlab.progress import say
 from qatlab.training.callbacks import TrainingLog
@@ -68,8 +68,8 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     steps.to_csv(output / "log.csv", index=False)
     write_json(output / "cost.json", cost_of_training._asdict())
     model, data = known_model(inputs["model"]), known_data(inputs["data"])
-    card = part_of(description, "card").card(config, model, data, cost_of_training, steps)
-    (output / "model" / FILE).write_text(card, encoding="utf-8")
+    text = card(description, model, data, cost_of_training, steps)
+    (output / "model" / FILE).write_text(text, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
 
 

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from qatlab.config.encode import EncodeConfig, PredictConfig
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodConfig
-from qatlab.config.model import ModelConfig
+from qatlab.config.model import EncodeConfig, ModelConfig, PredictConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
 from qatlab.quantization.precisions import RANGED, sides

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from qatlab.evaluation.outputs import outputs
-from qatlab.evaluation.scores_file import METRICS_OF_KIND
+from qatlab.evaluation.outputs import METRICS_OF_KIND, outputs
 from qatlab.statistics import NOT_SEPARABLE, Needed, Verdict, verdicts
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.gathered import BySeed, Figures, Form, mean_cell, paired, per_query, seed_means, statuses

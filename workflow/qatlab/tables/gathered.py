@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
-from qatlab.evaluation.outputs import OutputColumns
-from qatlab.evaluation.scores_file import ScoreRow, read_scores
+from qatlab.evaluation.outputs import OutputColumns, ScoreRow, read_scores
 from qatlab.statistics import Verdict
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables import long

@@ -10,7 +10,7 @@ import pandas as pd
 
 from qatlab.artifact import read_json
 from qatlab.config.evaluate import COMPAT
-from qatlab.evaluation.scores_file import read_scores
+from qatlab.evaluation.outputs import read_scores
 from qatlab.evaluation.task import SEARCHED
 from qatlab.study.record import Evaluation, RunRecord
 from qatlab.tables.missing import OK, STATUS, WHOLE, KernelsSeen, Missing, lacking_runs, own_bit_changes, worst

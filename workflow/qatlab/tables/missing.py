@@ -13,7 +13,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from qatlab.artifact import read_json
-from qatlab.evaluation.scores_file import ScoreRow
+from qatlab.evaluation.outputs import ScoreRow
 from qatlab.evaluation.task import Kind
 from qatlab.registry import Strict
 from qatlab.study.record import Evaluation, IncompleteRun, Part, RunRecord

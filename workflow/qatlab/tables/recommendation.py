@@ -10,14 +10,13 @@ import pandas as pd
 from qatlab.config.evaluate import COMPAT
 from qatlab.evaluation.outputs import outputs
 from qatlab.statistics import BETTER, NOT_SEPARABLE, WORSE, Verdict, needed, verdicts
-from qatlab.study.conclusion import GRADES, Conclusion, Grade, Offer
-from qatlab.study.record import StudyRecord
+from qatlab.study.record import GRADES, Conclusion, Grade, Offer, StudyRecord
 from qatlab.tables import missing
 from qatlab.tables.differences import is_float, pairs_with_baseline, pairs_with_float, tested, would_take
 from qatlab.tables.gathered import Form
 from qatlab.tables.loading import loading
 from qatlab.tables.names import TEXT
-from qatlab.tables.shipping import Variant, best_float, choose, complete_forms, mean_of, model_size, runs_of, variants
+from qatlab.tables.pareto import Variant, best_float, choose, complete_forms, mean_of, model_size, runs_of, variants
 from qatlab.tables.table import TABLES, Table
 from qatlab.tables.wide import VARIED_PREFIX
 

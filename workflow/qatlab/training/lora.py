@@ -10,7 +10,7 @@ from torch import nn
 from torchao.quantization.qat.linear import FakeQuantizedLinear
 
 from qatlab.config.method import LoraConfig
-from qatlab.weights.grids import OnnxInt8Linear
+from qatlab.weights.prepare import OnnxInt8Linear
 from qatlab.weights.select import adapted
 
 ADAPTER = "default"

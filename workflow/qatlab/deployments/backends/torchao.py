@@ -18,8 +18,7 @@ from transformers.utils import logging
 from qatlab.config.weights import Coverage, WeightsConfig
 from qatlab.errors import UserError
 from qatlab.models.embedding import load_model
-from qatlab.weights.grids import clipped
-from qatlab.weights.prepare import embedding_config, linear_config
+from qatlab.weights.prepare import clipped, embedding_config, linear_config
 from qatlab.weights.select import coverage, selected
 
 

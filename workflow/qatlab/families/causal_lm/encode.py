@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from qatlab.artifact import read_json
-from qatlab.config.encode import PredictConfig, PredictionConfig
+from qatlab.config.model import PredictConfig, PredictionConfig
 from qatlab.deployments.deployment import Deployment, Pass
 from qatlab.deployments.torch import TorchDeployment
 from qatlab.evaluation.task import MANIFEST

@@ -10,7 +10,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from qatlab.artifact import read_json
 from qatlab.errors import UserError
-from qatlab.evaluation.scores_file import TEXT_OUTPUT, Scored, ScoreRow, parts, standard_error
+from qatlab.evaluation.outputs import TEXT_OUTPUT, Scored, ScoreRow, parts, standard_error
 from qatlab.evaluation.task import MANIFEST
 from qatlab.job import JobDescription
 from qatlab.tables.names import TEXT

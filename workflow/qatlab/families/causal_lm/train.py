@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import Dataset
 from transformers import PreTrainedTokenizerBase, TrainingArguments
 
-from qatlab.config.encode import CausalTrainingConfig
+from qatlab.config.method import CausalTrainingConfig
 from qatlab.errors import UserError
 from qatlab.machine.hardware import device_name
 from qatlab.models.causal_lm import IGNORED, beginning_token, fill_prompt, load_model, load_tokenizer, tokens_of

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json, write_json
-from qatlab.config.encode import EncodeConfig, EncodeTrainingConfig
+from qatlab.config.model import EncodeConfig, EncodeTrainingConfig
 from qatlab.deployments.deployment import Deployment, Pass
 from qatlab.evaluation.task import MANIFEST
 from qatlab.job import JobDescription

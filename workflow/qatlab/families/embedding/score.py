@@ -12,9 +12,8 @@ from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.precision import RotationConfig
 from qatlab.errors import UserError
 from qatlab.evaluation.axes import OnAxes, on_axes
-from qatlab.evaluation.outputs import outputs
+from qatlab.evaluation.outputs import Scored, ScoreRow, TimingRow, outputs, standard_error
 from qatlab.evaluation.ranking import SideRanges, side_ranges
-from qatlab.evaluation.scores_file import Scored, ScoreRow, TimingRow, standard_error
 from qatlab.evaluation.search import Stopwatch
 from qatlab.evaluation.task import Task, load_task
 from qatlab.evaluation.task_metrics import AgreementMetrics, reranking_metrics, retrieval_metrics, similarity_metrics

@@ -1,4 +1,4 @@
-"""Card of a trained causal language model: its base model and data, how it was trained and quantized, and how to load it."""
+"""The card of a trained model: README.md of the trained folder, by the family of the model."""
 
 import pandas as pd
 from huggingface_hub import ModelCardData
@@ -10,28 +10,36 @@ from qatlab.cards.training_card import (
     base_in_words,
     base_name,
     causal_method_in_words,
+    gradients_of,
     rows_in_words,
     settings,
+    training_card,
     with_front_matter,
 )
-from qatlab.config.encode import CausalTrainingConfig
-from qatlab.config.method import MethodConfig
+from qatlab.config.method import CausalTrainingConfig, MethodConfig, TrainingConfig
+from qatlab.job import JobDescription
 from qatlab.tables.labels import in_markdown
 from qatlab.training.training import TrainingCost
 
 
-def card(
-    config: CausalTrainingConfig, model: KnownModel, data: KnownData, cost: TrainingCost, steps: pd.DataFrame
-) -> str:
+def card(training: JobDescription, model: KnownModel, data: KnownData, cost: TrainingCost, steps: pd.DataFrame) -> str:
     """Return README.md of a trained folder: YAML front matter for the hub, and Markdown, without paths or dates of this machine.
 
     Args:
-        config: method, trainer, seed, prompt and sequence length of the training.
+        training: description of the training's job: its family, and its method, trainer and seed.
         model: the base model.
         data: the training rows.
         cost: steps, duration and device of the training.
         steps: the training's log, one row per step.
     """
+    if training.family == "causal_lm":
+        return _causal_card(CausalTrainingConfig.model_validate(training.config), model, data, cost)
+    config = TrainingConfig.model_validate(training.config)
+    return training_card(config, model, data, cost, gradients_of(steps))
+
+
+def _causal_card(config: CausalTrainingConfig, model: KnownModel, data: KnownData, cost: TrainingCost) -> str:
+    """Return the card of a causal language model: its base model and data, how it was trained and quantized, and how to load it."""
     method, translates = config.method, len(data.manifest.columns) > 1
     aware = " with its weights quantized in training" if method.weights else ""
     sections = [
@@ -91,6 +99,3 @@ def _loading(prompt: str, translates: bool) -> str:
         'print(tokenizer.decode(output[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True))',
     ]
     return "```python\n" + "\n".join(lines) + "\n```"
-
-
-CONFIG = CausalTrainingConfig
