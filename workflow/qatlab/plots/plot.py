@@ -92,6 +92,9 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
     for text in _texts(figure):
         text.set_parse_math(False)
+    # Otherwise, each format would compute the layout anew.
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
     figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
     plt.close(figure)
