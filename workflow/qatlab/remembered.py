@@ -15,8 +15,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from platformdirs import user_cache_path
-
 from qatlab.artifact import files_below, sha256_of
 from qatlab.progress import say
 
@@ -43,6 +41,8 @@ def remembered(question: str, paths: Iterable[Path], compute: Callable[[], Any])
     states = [(str(file.resolve()), file.stat()) for path in paths for file in _files(path)]
     seen = [[name, state.st_size, state.st_mtime_ns, state.st_ino] for name, state in states]
     key = hashlib.sha256(json.dumps([question, seen, _readers()]).encode()).hexdigest()
+    from platformdirs import user_cache_path  # which an installation of the library alone lacks
+
     cached = user_cache_path("qatlab") / "files" / f"{key}.json"
     with suppress(OSError, ValueError):
         result = json.loads(cached.read_text(encoding="utf-8"))
