@@ -13,7 +13,7 @@ from qatlab.remembered import remembered
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
-    monkeypatch.setattr(module, "user_cache_path", lambda name: folder / name)
+    monkeypatch.setattr(module, "cache_folder", lambda: folder / "qatlab")
     return folder / "qatlab" / "files"
 
 

@@ -90,7 +90,7 @@ def package(tmp_path, monkeypatch, cache_folder):
     """A copy of the package whose files may be edited."""
     shutil.copytree(PACKAGE, tmp_path / "qatlab", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(stage_code, "PACKAGE", tmp_path / "qatlab")
-    monkeypatch.setattr(remembered, "user_cache_path", lambda name: cache_folder)
+    monkeypatch.setattr(remembered, "cache_folder", lambda: cache_folder)
     yield tmp_path / "qatlab"
     stage_code._modules.cache_clear()
 

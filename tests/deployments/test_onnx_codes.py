@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, save
 
 import miniatures
-from qatlab.deployments.backends.onnx_export import RANGES_FILE, append_codes
+from qatlab.deployments.backends.onnx_quantized import RANGES_FILE, append_codes
 from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.job import JobDescription

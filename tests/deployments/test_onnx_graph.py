@@ -17,7 +17,7 @@ from qatlab.deployments.backends.onnx_quantized import quantize_dynamically
 from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.errors import UserError
-from qatlab.models.embedding import load_model
+from qatlab.models.embedding import check_exportable, load_model, positions
 
 pytestmark = pytest.mark.slow(90)
 
@@ -78,7 +78,7 @@ def test_more_tokens_than_positions_are_refused_by_the_file_itself(exported_mode
     feed = {entry.name: ids if entry.name == "input_ids" else np.ones_like(ids) for entry in session.get_inputs()}
     if "token_type_ids" in feed:
         feed["token_type_ids"] = np.zeros_like(ids)
-    if onnx_export.positions(model[0].auto_model) is None:
+    if positions(model[0].auto_model) is None:
         embeddings = session.run(["sentence_embedding"], feed)[0]
         with torch.no_grad():
             wanted = model({key: torch.from_numpy(values) for key, values in feed.items()})[
@@ -151,10 +151,10 @@ def test_a_model_without_a_transformer_is_refused(tmp_path):
 def test_pooling_without_the_prompt_is_refused_if_there_are_prompts(bert, tmp_path):
     model = load_model(bert)
     model[1].include_prompt = False
-    onnx_export.check_exportable(model, "bert")
+    check_exportable(model, "bert")
     model.prompts = {"query": "query: "}
     with pytest.raises(UserError, match="include_prompt: false"):
-        onnx_export.check_exportable(model, "bert")
+        check_exportable(model, "bert")
 
 
 def test_a_failed_export_is_one_line(bert, tmp_path):

@@ -62,7 +62,7 @@ def test_an_untrained_model_needs_none(few_questions):
 
 
 def test_a_second_plan_reads_no_file(pairs, tmp_path, monkeypatch):
-    monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(remembered, "cache_folder", lambda: tmp_path / "qatlab")
     os.utime(pairs, (time.time() - 60,) * 2)
     first = plan(pairs, "data.rows=null", "trainer.batch_size=16")
     monkeypatch.setattr(readers, "read_columns", None)
@@ -73,7 +73,7 @@ def test_very_large_files_are_left_to_their_jobs(pairs, tmp_path, monkeypatch, c
     """The plan only computes their checksum, and prints a message; a second plan reuses the checksum."""
     monkeypatch.setattr(remembered, "LARGEST_READ", 100)
     monkeypatch.setattr(readers, "read_table", None)  # nothing is parsed
-    monkeypatch.setattr(remembered, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr(remembered, "cache_folder", lambda: tmp_path / "qatlab")
     os.utime(pairs, (time.time() - 60,) * 2)
     study = plan(pairs, "data.rows=100000")
     size = pairs.stat().st_size

@@ -1,4 +1,4 @@
-"""What plans found out about local files: checksums and checks of their content, remembered for the next plan.
+"""What plans found out about local files, and jobs about architectures of models, remembered for the next plan or job.
 
 As Git does for its index, a file that was changed within the last seconds is read again: its time alone would not tell a
 change that follows at once. What is remembered is in the user's cache folder, a small file each, and may be deleted.
@@ -41,9 +41,10 @@ def remembered(question: str, paths: Iterable[Path], compute: Callable[[], Any])
     states = [(str(file.resolve()), file.stat()) for path in paths for file in _files(path)]
     seen = [[name, state.st_size, state.st_mtime_ns, state.st_ino] for name, state in states]
     key = hashlib.sha256(json.dumps([question, seen, _readers()]).encode()).hexdigest()
-    from platformdirs import user_cache_path  # which an installation of the library alone lacks
-
-    cached = user_cache_path("qatlab") / "files" / f"{key}.json"
+    folder = cache_folder()
+    if folder is None:
+        return compute()
+    cached = folder / "files" / f"{key}.json"
     with suppress(OSError, ValueError):
         result = json.loads(cached.read_text(encoding="utf-8"))
         os.utime(cached)
@@ -53,6 +54,15 @@ def remembered(question: str, paths: Iterable[Path], compute: Callable[[], Any])
         with suppress(OSError):  # The home directory may be read-only.
             _store(cached, result)
     return result
+
+
+def cache_folder() -> Path | None:
+    """Return the user's cache folder; None beside the library alone, whose installation lacks platformdirs."""
+    try:
+        from platformdirs import user_cache_path
+    except ImportError:
+        return None
+    return user_cache_path("qatlab")
 
 
 def _files(path: Path) -> list[Path]:

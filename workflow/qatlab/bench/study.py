@@ -241,7 +241,7 @@ class Stock:
         from qatlab.deployments.backends.onnx_export import export_graph
 
         plain, quantized = self.folder / f"{run}.onnx", self.folder / f"{run}-int8.onnx"
-        export_graph(_model(source), plain, 20, run)
+        export_graph(_model(source), plain, 20, run, reuse=False)
         quantize_dynamic(plain, quantized, per_channel=True, weight_type=QuantType.QInt8)
         return quantized
 

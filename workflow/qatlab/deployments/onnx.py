@@ -219,7 +219,7 @@ class OnnxDeployment(ExportedDeployment):
 
             export(inputs["model"] / "model", target, self)
         if self.output != "float32":
-            from qatlab.deployments.backends.onnx_export import finish_with_codes
+            from qatlab.deployments.backends.onnx_quantized import finish_with_codes
 
             finish_with_codes(target, self.output, inputs.get("data"), self.range_texts, threads)
         return counts

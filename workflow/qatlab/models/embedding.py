@@ -1,4 +1,4 @@
-"""Embedding models in PyTorch: loading, and a rotation of embeddings as an additional module."""
+"""Embedding models in PyTorch: loading, whether a graph can compute them, and a rotation of embeddings as an additional module."""
 
 from pathlib import Path
 from typing import Any
@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
 from qatlab.config.precision import FittedRotationConfig
 from qatlab.errors import UserError
 from qatlab.models.folders import check_folder, code_refused
-from qatlab.models.settings import prompt_for
+from qatlab.models.settings import export_hindrance, prompt_for
 from qatlab.quantization.rotations import Rotation, fit_rotation
 
 
@@ -96,3 +97,25 @@ def training_embeddings(model: SentenceTransformer, folder: Path, data: Path, ro
         convert_to_numpy=True,
         show_progress_bar=False,
     ).astype(np.float32)
+
+
+def check_exportable(model: SentenceTransformer, name: str) -> None:
+    """Raise a UserError for a model whose embeddings a graph of token ids cannot compute, before anything is exported."""
+    pooled = all(getattr(module, "include_prompt", True) for module in model)
+    hindrance = export_hindrance(type(model[0]).__name__, model.prompts or {}, pooled)
+    if hindrance is not None:
+        raise UserError(f"{name}: {hindrance}; leave its ONNX deployments out")
+    available, requested = positions(model[0].auto_model), model.max_seq_length
+    if available is not None and requested is not None and requested > available:
+        raise UserError(
+            f"{name}: max_seq_length is {requested}, and the model has {available} positions; set model.max_seq_length={available}"
+        )
+
+
+def positions(transformer: nn.Module) -> int | None:
+    """Return how many tokens the table of position embeddings can hold; None for a model that computes positions."""
+    for name, module in transformer.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and MPNet count positions from the id of the padding token plus one.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    return None

@@ -1,32 +1,33 @@
 """A model as an ONNX file that Sentence Transformers loads, pooling and normalization included, by PyTorch's own exporter or optimum.
 
-A graph can end in the quantizer: beside `sentence_embedding` it then outputs the codes that an index stores.
+The graph of an architecture is exported once, and filled with the weights of each model.
 """
 
 import ast
+import base64
+import hashlib
 import inspect
+import json
 import shutil
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import pyarrow.parquet as pq
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import numpy_helper
 from sentence_transformers import SentenceTransformer
 from torch import Tensor, nn
 
 from qatlab.artifact import read_json
-from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
-from qatlab.deployments.onnx import ONNX_FILE, OUTPUT, OnnxDeployment
+from qatlab.deployments.onnx import ONNX_FILE, OnnxDeployment
 from qatlab.errors import UserError
+from qatlab.models.embedding import check_exportable, load_model
 from qatlab.models.folders import check_folder
-from qatlab.models.settings import export_hindrance, prompt_for
 from qatlab.progress import warnings_hidden
-from qatlab.quantization.grids import fitted_grid
-from qatlab.quantization.ranges import RANGES, MinMaxRange, Range
+from qatlab.remembered import remembered
 
 
 def export(source: Path, target: Path, config: OnnxDeployment) -> None:
@@ -51,8 +52,6 @@ def export(source: Path, target: Path, config: OnnxDeployment) -> None:
             )
         _by_optimum(source, target, config.opset)
     else:
-        from qatlab.models.embedding import load_model
-
         export_graph(load_model(source, "cpu", "float32"), target / ONNX_FILE, config.opset, source.parent.name)
 
 
@@ -104,134 +103,6 @@ def _rename_output(file: Path, old: str, new: str) -> None:
     onnx.save(model, file)
 
 
-# Extension of an ONNX graph by a quantizer, which outputs the codes that an index stores in addition to `sentence_embedding`.
-#
-# The codes equal those of `qatlab.quantization.quantize_embeddings` bit for bit: the float32 operations and their order are the same.
-
-RANGES_FILE = "onnx/int8_ranges.npz"
-BATCH_SIZE = 32
-Steps = list[
-    tuple[str, list[str | None], dict[str, Any]]
-]  # operator, inputs (None: output of the previous step), attributes
-
-
-def append_codes(path: Path, precision: str, dim: int, ranges: Range | None = None) -> None:
-    """Add the output `sentence_embedding_<precision>` to an ONNX file.
-
-    Args:
-        path: an ONNX file with the output `sentence_embedding`, (batch, dim) float32.
-        precision: "int8" for codes (batch, dim) int8; "binary" for codes (batch, ⌈dim / 8⌉) int8 with eight dimensions per byte.
-        dim: number of dimensions of the embeddings.
-        ranges: ranges of the int8 codes; None for binary.
-    """
-    model = onnx.load(path, load_external_data=False)
-    codes = f"{OUTPUT}_{precision}"
-    if precision == "int8":
-        assert ranges is not None
-        width = dim
-        _int8(model.graph, codes, *fitted_grid(ranges, "int8", dim, np.empty(0, np.float32)))  # type: ignore[misc]
-    else:
-        width = -(-dim // 8)
-        _binary(model.graph, codes, dim)
-    model.graph.output.append(helper.make_tensor_value_info(codes, TensorProto.INT8, ["batch", width]))
-    onnx.save(model, path)
-
-
-def finish_with_codes(folder: Path, precision: str, data: Path | None, texts: int, threads: int | None) -> None:
-    """Extend the ONNX file of a deployed folder by the output of codes.
-
-    Args:
-        folder: the `model/` folder of a deployment.
-        precision: int8 or binary.
-        data: folder of the data artifact, for int8 ranges if training saved none.
-        texts: number of training documents on which these ranges are fitted.
-        threads: number of CPU threads of ONNX Runtime; None for all.
-    """
-    ranges = saved_ranges(folder, data, texts, threads) if precision == "int8" else None
-    dim = OnnxEncoder(folder, threads).encode(["a"], 1).shape[1]
-    append_codes(folder / ONNX_FILE, precision, dim, ranges)
-
-
-def saved_ranges(folder: Path, data: Path | None, texts: int, threads: int | None) -> Range:
-    """Return the int8 ranges of a deployment's codes, and write them to RANGES_FILE.
-
-    Args:
-        folder: the `model/` folder of a deployment; ranges that training saved in it are used.
-        data: folder of the data artifact, for ranges of training documents if training saved none.
-        texts: number of training documents on which these ranges are fitted.
-        threads: number of CPU threads of ONNX Runtime; None for all.
-    """
-    trained = folder / RANGES / "int8.npz"
-    if trained.is_file():
-        shutil.copyfile(trained, folder / RANGES_FILE)
-    else:
-        assert data is not None
-        documents = pq.read_table(data / "train.parquet").column(1).slice(0, texts).to_pylist()
-        prompt = prompt_for(folder, "documents")
-        embeddings = OnnxEncoder(folder, threads).encode([prompt + text for text in documents], BATCH_SIZE)
-        MinMaxRange().fit(embeddings).save(folder / RANGES_FILE)
-    return Range.load(folder / RANGES_FILE)
-
-
-def _int8(graph: Any, codes: str, low: np.ndarray, step: np.ndarray) -> None:
-    """Append ⌊(x − low) / step⌋, clipped to 0…255, minus 128."""
-    name = _constants(graph, codes, low=low, step=step, least=np.float32(0), most=np.float32(255), half=np.int32(128))
-    steps: Steps = [
-        ("Sub", [OUTPUT, name["low"]], {}),
-        ("Div", [None, name["step"]], {}),
-        ("Clip", [None, name["least"], name["most"]], {}),
-        ("Cast", [None], {"to": TensorProto.INT32}),  # truncates decimals
-        ("Sub", [None, name["half"]], {}),
-        ("Cast", [None], {"to": TensorProto.INT8}),
-    ]
-    _chain(graph, codes, steps)
-
-
-def _binary(graph: Any, codes: str, dim: int) -> None:
-    """Append the bits x > 0, packed with the first dimension in the highest bit and zeros at the end of the last byte, minus 128."""
-    padding = -dim % 8
-    name = _constants(
-        graph,
-        codes,
-        zero=np.float32(0),
-        places=2 ** np.arange(7, -1, -1, dtype=np.int32),
-        pads=np.array([0, 0, 0, padding], dtype=np.int64),
-        bytes=np.array([-1, (dim + padding) // 8, 8], dtype=np.int64),
-        axis=np.array([2], dtype=np.int64),
-        half=np.int32(128),
-    )
-    steps: Steps = [
-        ("Greater", [OUTPUT, name["zero"]], {}),
-        ("Cast", [None], {"to": TensorProto.INT32}),
-        *([("Pad", [None, name["pads"]], {})] if padding else []),
-        ("Reshape", [None, name["bytes"]], {}),
-        ("Mul", [None, name["places"]], {}),
-        ("ReduceSum", [None, name["axis"]], {"keepdims": 0}),
-        ("Sub", [None, name["half"]], {}),
-        ("Cast", [None], {"to": TensorProto.INT8}),
-    ]
-    _chain(graph, codes, steps)
-
-
-def _constants(graph: Any, codes: str, **arrays: Any) -> dict[str, str]:
-    """Add constants to the graph and return their names in it, by the names of the arguments."""
-    names = {name: f"/{codes}/{name}" for name in arrays}
-    graph.initializer.extend(numpy_helper.from_array(np.asarray(array), names[name]) for name, array in arrays.items())
-    return names
-
-
-def _chain(graph: Any, codes: str, steps: Steps) -> None:
-    """Append a chain of operators whose last output is `codes`; an input of None is the output of the previous operator."""
-    previous = ""
-    for number, (operator, inputs, attributes) in enumerate(steps):
-        output = codes if number == len(steps) - 1 else f"/{codes}/{operator}_{number}_output"
-        names = [previous if entry is None else entry for entry in inputs]
-        graph.node.append(
-            helper.make_node(operator, names, [output], name=f"/{codes}/{operator}_{number}", **attributes)
-        )
-        previous = output
-
-
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 OUTPUTS = ("last_hidden_state", "sentence_embedding")  # names that Sentence Transformers and Optimum look for
 OLDEST_OPSET = 18  # oldest operator set of PyTorch's exporter
@@ -239,6 +110,7 @@ OLDEST_OPSET = 18  # oldest operator set of PyTorch's exporter
 EXAMPLES = ["A text of a few words.", "A longer text, which has more tokens than the first one has, by far."]
 LONGEST_CHECKED = 512  # tokens; attention over longer texts would take too much memory for an export
 AGREEMENT = 1e-4  # largest difference between embeddings of PyTorch and the file; rounding alone stays below 1e-5
+MATRIX = 2  # dimensions
 ONE_FILE = 2**31 - 2**24  # bytes of weights: protobuf is limited to 2 GiB, of which the graph itself needs some
 
 
@@ -274,7 +146,7 @@ class _WholeModel(nn.Module):
         return tokens, embeddings if self.kept is None else embeddings[:, : self.kept]
 
 
-def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) -> None:
+def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str, reuse: bool = True) -> None:
     """Write a model as an ONNX file that takes any number of texts and tokens.
 
     Its inputs are those of INPUTS that the model takes and its tokenizer produces, (batch, sequence) int64. Its outputs are
@@ -286,6 +158,7 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
         path: the file to write; its folder exists.
         opset: ONNX operator set, at least OLDEST_OPSET.
         name: name of the model, for messages.
+        reuse: whether an earlier export of the same architecture is reused.
 
     Raises:
         UserError: if the model cannot be exported, or the file computes different embeddings.
@@ -294,7 +167,14 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
     model.eval()
     model[0].auto_model.set_attn_implementation("eager")
     whole = _WholeModel(model).eval()
-    inputs = _tokens(model, EXAMPLES)
+    if not (reuse and _write_from_template(whole, model, path, opset, name)):
+        program = _exported(whole, _tokens(model, EXAMPLES), opset, name)
+        program.save(path, external_data=_weight_bytes(whole) > ONE_FILE)
+        check_graph(model, path, name)
+
+
+def _exported(whole: _WholeModel, inputs: dict[str, Tensor], opset: int, name: str) -> torch.onnx.ONNXProgram:
+    """Return the exported model, with nodes named after its modules."""
     try:
         # The exporter warns of packages and of its own internals, which a user cannot change.
         with warnings_hidden("torch.onnx"), torch.no_grad():
@@ -315,30 +195,101 @@ def export_graph(model: SentenceTransformer, path: Path, opset: int, name: str) 
     assert program is not None
     _keep_normalization_fast(program.model)
     _name_by_module(program.model)
-    program.save(path, external_data=_weight_bytes(whole) > ONE_FILE)
-    check_graph(model, path, name)
+    return program
 
 
-def check_exportable(model: SentenceTransformer, name: str) -> None:
-    """Raise a UserError for a model whose embeddings a graph of token ids cannot compute, before anything is exported."""
-    pooled = all(getattr(module, "include_prompt", True) for module in model)
-    hindrance = export_hindrance(type(model[0]).__name__, model.prompts or {}, pooled)
-    if hindrance is not None:
-        raise UserError(f"{name}: {hindrance}; leave its ONNX deployments out")
-    available, requested = positions(model[0].auto_model), model.max_seq_length
-    if available is not None and requested is not None and requested > available:
-        raise UserError(
-            f"{name}: max_seq_length is {requested}, and the model has {available} positions; set model.max_seq_length={available}"
-        )
+# A study exports many models of one architecture, whose graphs differ in nothing but their weights. An export takes five times as
+# long as the rest of a deployment, so the graph without weights is remembered and filled with those of each model.
+
+TRANSPOSED = "transposed "  # before the name of a weight, in the field doc_string of its place in a template
 
 
-def positions(transformer: nn.Module) -> int | None:
-    """Return how many tokens the table of position embeddings can hold; None for a model that computes positions."""
-    for name, module in transformer.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            # RoBERTa and MPNet count positions from the id of the padding token plus one.
-            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
-    return None
+def _write_from_template(whole: _WholeModel, model: SentenceTransformer, path: Path, opset: int, name: str) -> bool:
+    """Write a model's file by filling the template of its architecture with its weights; return whether the file is right.
+
+    Nothing is written for architectures whose graphs contain more than weights and constants, and for models of more than 2 GB.
+    """
+    if _weight_bytes(whole) > ONE_FILE:
+        return False
+    inputs = _tokens(model, EXAMPLES)
+    architecture = json.dumps(_architecture(whole, model, list(inputs), opset), sort_keys=True, default=str)
+    encoded = remembered(f"onnx template: {architecture}", [], lambda: _template(whole, inputs, opset, name))
+    if encoded is None:
+        return False
+    graph = onnx.load_from_string(base64.b64decode(encoded))
+    weights = {key: value.numpy() for key, value in whole.state_dict().items()}
+    for place in graph.graph.initializer:
+        if place.doc_string:
+            weight = weights[place.doc_string.removeprefix(TRANSPOSED)]
+            array = weight.T if place.doc_string.startswith(TRANSPOSED) else weight
+            place.raw_data = np.ascontiguousarray(array).tobytes()
+            place.ClearField("doc_string")
+    onnx.save(graph, path)
+    try:
+        check_graph(model, path, name)
+    except UserError:
+        path.unlink()
+        return False
+    return True
+
+
+def _architecture(whole: _WholeModel, model: SentenceTransformer, inputs: list[str], opset: int) -> dict[str, Any]:
+    """Return all that determines a model's graph, apart from its weights."""
+    of_transformer = model[0].auto_model.config.to_dict()
+    of_transformer.pop("_name_or_path", None)
+    return {
+        "modules": repr(whole),
+        "settings": [module.get_config_dict() if hasattr(module, "get_config_dict") else None for module in model],
+        "transformer": of_transformer,
+        "weights": [(key, list(value.shape), str(value.dtype)) for key, value in whole.state_dict().items()],
+        "kept": whole.kept,
+        "inputs": inputs,
+        "opset": opset,
+        "versions": [
+            version(name) for name in ("onnx", "onnxscript", "sentence-transformers", "torch", "transformers")
+        ],
+        "code": hashlib.sha256(Path(__file__).read_bytes()).hexdigest(),
+    }
+
+
+def _template(whole: _WholeModel, inputs: dict[str, Tensor], opset: int, name: str) -> str | None:
+    """Return the exported graph without weights, in base64; None if it contains numbers that may depend on weights.
+
+    It is exported with random weights, no two of which are alike, so that its content shows which weight is where.
+    """
+    saved = {key: value.clone() for key, value in whole.state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in whole.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(torch.rand(value.shape, generator=generator))
+    try:
+        weights = {key: value.numpy().copy() for key, value in whole.state_dict().items() if value.is_floating_point()}
+        graph = _exported(whole, inputs, opset, name).model_proto
+    finally:
+        with torch.no_grad():
+            for key, value in whole.state_dict().items():
+                value.copy_(saved[key])
+    constants = [value.numpy() for key, value in whole.named_buffers() if key not in weights]
+    by_content = {_content(weight): key for key, weight in weights.items()}
+    by_content |= {_content(weight.T): TRANSPOSED + key for key, weight in weights.items() if weight.ndim == MATRIX}
+    for place in graph.graph.initializer:
+        array = numpy_helper.to_array(place)
+        weight = by_content.get(_content(array))
+        if weight is not None:
+            place.ClearField("raw_data")
+            place.ClearField("float_data")
+            place.doc_string = weight
+        elif (
+            array.dtype.kind == "f" and array.size > 1 and not any(np.array_equal(array, other) for other in constants)
+        ):
+            return None
+    return base64.b64encode(graph.SerializeToString()).decode()
+
+
+def _content(array: np.ndarray) -> tuple[tuple[int, ...], bytes]:
+    """Return what equal arrays of float32 share: the shape and a hash."""
+    return array.shape, hashlib.sha256(np.ascontiguousarray(array).tobytes()).digest()
 
 
 def check_graph(model: SentenceTransformer, path: Path, name: str) -> None:
