@@ -113,6 +113,7 @@ clean:  ## remove the environments, but not the results
 	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
 	@.venv-oldest/bin/python $(INSTALL) -r envs/torch.txt
 	@.venv-oldest/bin/python $(INSTALL) --no-deps --require-hashes -r envs/oldest.txt
+	@.venv-oldest/bin/python -c 'import datasets, onnxruntime, onnxscript, scipy.stats, sentence_transformers, transformers.trainer' > /dev/null 2>&1 || true
 	@touch $@
 
 # Importing packages compiles them, which a later process cannot do where PYTHONDONTWRITEBYTECODE is set. It saves time and nothing else.
