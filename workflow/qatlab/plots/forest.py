@@ -78,9 +78,7 @@ def draw_forest(
         tick.set_fontweight("bold" if row.is_heading else "normal")
     first.set_ylim(len(rows) - 0.4, -0.6)
     figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
-    explanation = (
-        "bars: 95 % interval of the difference, paired by query and seed; verdict: interval and p-value (Holm) agree"
-    )
+    explanation = "bars: 95 % intervals, paired by query and seed; better or worse where Holm’s p-value agrees"
     set_title(figure, title, explanation)
     return figure
 
