@@ -289,3 +289,14 @@ def test_a_study_file_that_hydra_cannot_read_is_one_line(tmp_path, text, message
     (conf / "study" / "mine.yaml").write_text(text)
     with pytest.raises(UserError, match=f"^configuration cannot be composed: .*{message}"):
         compose_runs(conf, "mine", overrides=["study.matrix.method=[baseline]"])
+
+
+@pytest.mark.parametrize("value", ["[]", "{}", "[a]", "0", "null", "true"])
+@pytest.mark.parametrize(
+    "key", ["data.source", "task.stdlib.source", "texts.mine.source", "deploy.torch_fp32.backend", "method.loss.name"]
+)
+def test_a_kind_that_is_not_a_name_is_refused_in_one_line(key, value):
+    with pytest.raises(UserError) as caught:
+        compose_runs(CONF, "quickstart", overrides=["study.matrix.method=[baseline]", f"{key}={value}"])
+    assert "\n" not in str(caught.value)
+    assert key.split(".")[0] in str(caught.value)

@@ -296,7 +296,8 @@ class Registry(Generic[T]):
 
         def choose(value: Any, validate: Callable[[Any], Any]) -> Any:
             name = value.get(self.key) if isinstance(value, dict) else getattr(value, self.key, None)
-            if name in self.built_in or name not in self._plugins:
+            # A value of any type may stand in place of a name; the fields of the built-in classes refuse it.
+            if not isinstance(name, str) or name in self.built_in or name not in self._plugins:
                 return validate(value)
             try:
                 return self.get(name).model_validate(value)
