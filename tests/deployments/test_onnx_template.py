@@ -58,7 +58,7 @@ def trained(folder):
 
 
 def parts(model):
-    """The arguments that tell of a model's architecture."""
+    """The model as a function of tensors, and inputs for its export."""
     whole = onnx_export._WholeModel(model).eval()
     return whole, onnx_export._tokens(model, onnx_export.EXAMPLES)
 
@@ -111,7 +111,7 @@ def test_a_graph_with_numbers_that_may_depend_on_weights_has_no_template(factor,
 
     def exported(*arguments):
         weight = next(value for key, value in whole.state_dict().items() if key.endswith("query.weight")).numpy()
-        content = {"same": weight, "turned": factor * weight.T, "scalar": np.float32(2), "ids": np.arange(3)}
+        content = {"same": weight, "transposed": factor * weight.T, "scalar": np.float32(2), "ids": np.arange(3)}
         values = [numpy_helper.from_array(np.asarray(array), name) for name, array in content.items()]
         return SimpleNamespace(model_proto=onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], values)))
 

@@ -1,4 +1,4 @@
-"""What plans found out about local files, and jobs about architectures of models, remembered for the next plan or job.
+"""Cache in the user's cache folder: checksums and checks of local files, and exported graphs of model architectures.
 
 As Git does for its index, a file that was changed within the last seconds is read again: its time alone would not tell a
 change that follows at once. What is remembered is in the user's cache folder, a small file each, and may be deleted.

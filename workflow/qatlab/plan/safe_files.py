@@ -30,7 +30,7 @@ Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class FileState(NamedTuple):
-    """What tells a changed file from an unchanged one."""
+    """State of a file: its path, size and time of last change. A file with another state has changed."""
 
     path: Path
     size: int  # bytes

@@ -1,4 +1,4 @@
-"""What installed Python packages hold: docstring → code pairs, after the CodeSearchNet protocol, and whole source files.
+"""Readers of installed Python packages: docstring → code pairs, after the CodeSearchNet protocol, and whole source files.
 
 The source of training data `package_texts` has the files; `docstrings` in a module of its own has the pairs.
 """

@@ -1,4 +1,4 @@
-"""What is kept of a study: its record, which the plan writes, and its conclusion, which the stage `tables` writes.
+"""The record of a study, which the plan writes, and its conclusion, which the stage `tables` writes.
 
 Tables, plots, cards and pages read the record, which is frozen and versioned, and is stored as JSON under `config` in
 `results/plan/study/NAME.json`. Its paths are relative to the results folder. The conclusion, conclusion.json beside study.json, says

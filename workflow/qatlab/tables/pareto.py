@@ -1,4 +1,4 @@
-"""What to ship: the trade-off of quality, bytes per document and search speed, its Pareto frontier, and the choice within a bound.
+"""Trade-off of quality, bytes per document and search speed: its Pareto frontier, and the choice of what to ship within a bound.
 
 The table `pareto` has all outputs of a study that are best at their size. For the recommendation, every variant that can be deployed
 is compared with the best float result, paired by query and seed. The intervals of all comparisons cover at once

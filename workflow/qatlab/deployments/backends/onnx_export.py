@@ -198,8 +198,8 @@ def _exported(whole: _WholeModel, inputs: dict[str, Tensor], opset: int, name: s
     return program
 
 
-# A study exports many models of one architecture, whose graphs differ in nothing but their weights. An export takes five times as
-# long as the rest of a deployment, so the graph without weights is remembered and filled with those of each model.
+# A study exports many models of one architecture, whose graphs differ in nothing but their weights. The export takes most of the time
+# of a deployment. Therefore, the graph without weights is cached as a template, and filled with the weights of each model.
 
 TRANSPOSED = "transposed "  # before the name of a weight, in the field doc_string of its place in a template
 
