@@ -86,6 +86,7 @@ lock:  ## resolve envs/*.txt again (needs uv)
 	uv pip compile pyproject.toml envs/oldest.in --extra onnx $(LOCK_OPTIONS) -o envs/oldest.txt
 	rm .lock-overrides.txt
 	echo "pip-audit>=2.10,<3" | uv pip compile - $(filter-out --overrides .lock-overrides.txt,$(LOCK_OPTIONS)) -o envs/audit.txt
+	echo "uv>=0.9" | uv pip compile - $(filter-out --overrides .lock-overrides.txt,$(LOCK_OPTIONS)) -o envs/uv.txt
 # torch is pinned in envs/torch.txt, because each version has several files. Its CUDA packages are installed with it.
 LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
 	--overrides .lock-overrides.txt --no-emit-package torch
@@ -93,26 +94,26 @@ LOCK_OPTIONS := --quiet --upgrade --universal --python-version 3.11 --generate-h
 clean:  ## remove the environments, but not the results
 	rm -rf .venv .venv-oldest .venv-audit
 
-.venv/.installed: envs/torch.txt envs/requirements.txt pyproject.toml
+.venv/.installed: envs/torch.txt envs/requirements.txt envs/uv.txt envs/install.sh pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "qatlab needs Python 3.11 or newer; name one with make PYTHON=…" >&2; exit 1; }
-	@echo "installing .venv (takes a few minutes the first time)"
+	@echo "installing .venv (takes a minute or two the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) -r envs/torch.txt
-	@$(PIP) --no-deps --require-hashes -r envs/requirements.txt
+	@sh envs/install.sh .venv envs/requirements.txt
 	@$(PIP) --no-deps --editable .
 	@$(BIN)/python -m pip check
 	@$(BIN)/python -c 'import $(IMPORTED)' > /dev/null 2>&1 || true
 	@touch $@
 
 .venv/.dev: envs/dev.txt .venv/.installed
-	@$(PIP) --no-deps --require-hashes -r envs/dev.txt
+	@sh envs/install.sh .venv envs/dev.txt
 	@touch $@
 
 .venv-oldest/.installed: envs/torch.txt envs/oldest.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "qatlab needs Python 3.11 or newer; name one with make PYTHON=…" >&2; exit 1; }
 	@test -x .venv-oldest/bin/python || $(PYTHON) -m venv .venv-oldest
 	@.venv-oldest/bin/python $(INSTALL) -r envs/torch.txt
-	@.venv-oldest/bin/python $(INSTALL) --no-deps --require-hashes -r envs/oldest.txt
+	@sh envs/install.sh .venv-oldest envs/oldest.txt
 	@.venv-oldest/bin/python -c 'import datasets, onnxruntime, onnxscript, scipy.stats, sentence_transformers, transformers.trainer' > /dev/null 2>&1 || true
 	@touch $@
 
@@ -123,5 +124,5 @@ IMPORTED := faiss, hydra, matplotlib.pyplot, onnxruntime.quantization, onnxscrip
 # pip-audit has its own environment, so that it does not become part of the one that it audits.
 .venv-audit/.installed: envs/audit.txt
 	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
-	@.venv-audit/bin/python $(INSTALL) --no-deps --require-hashes -r envs/audit.txt
+	@sh envs/install.sh .venv-audit envs/audit.txt
 	@touch $@

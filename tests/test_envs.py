@@ -1,8 +1,11 @@
 """The environments agree with one another, and name no address."""
 
+import os
 import re
+import subprocess
 import tomllib
 
+import pytest
 import yaml
 from packaging.requirements import Requirement
 
@@ -47,12 +50,18 @@ def test_jobs_have_all_that_they_import():
 
 
 def test_locks_have_hashes_and_no_addresses():
-    for name in ("requirements.txt", "dev.txt", "oldest.txt", "audit.txt"):
+    for name, packages in (
+        ("requirements.txt", 50),
+        ("dev.txt", 20),
+        ("oldest.txt", 20),
+        ("audit.txt", 20),
+        ("uv.txt", 1),
+    ):
         text = (PROJECT / "envs" / name).read_text()
         assert "://" not in text
         # Each an exact version, and hashes until the next.
         entries = re.split(r"\n(?=\S)", text.strip())
-        assert len(entries) > 20
+        assert len(entries) >= packages
         whole = r"[\w.-]+==[\w.+!-]+( ; [^\\\n]+)?( \\\n    --hash=sha256:[0-9a-f]{64})+"
         assert not [entry for entry in entries if not re.fullmatch(whole, entry)]
 
@@ -60,7 +69,35 @@ def test_locks_have_hashes_and_no_addresses():
 def test_only_torch_has_no_hash():
     """One version of it has several files."""
     files = {path.name for path in (PROJECT / "envs").glob("*.txt")}
-    assert files == {"requirements.txt", "dev.txt", "oldest.txt", "audit.txt", "torch.txt", "constraints.txt"}
+    assert files == {"requirements.txt", "dev.txt", "oldest.txt", "audit.txt", "uv.txt", "torch.txt", "constraints.txt"}
     assert set(read("torch.txt")) == {"torch"}
     makefile = (PROJECT / "Makefile").read_text()
-    assert makefile.count("--require-hashes -r envs/") == 4
+    installed = re.findall(r"^\t@sh envs/install.sh (\S+) envs/(\S+)$", makefile, re.MULTILINE)
+    locks = [
+        (".venv", "requirements.txt"),
+        (".venv", "dev.txt"),
+        (".venv-oldest", "oldest.txt"),
+        (".venv-audit", "audit.txt"),
+    ]
+    assert installed == locks
+
+
+@pytest.mark.parametrize("uv_works", [True, False])
+@pytest.mark.parametrize("settings", [{}, {"PIP_NO_INDEX": "1"}, {"PIP_INDEX_URL": "file:///mirror"}])
+def test_whoever_installs_a_lock_requires_its_hashes(tmp_path, uv_works, settings):
+    """The commands of the environment record their arguments instead of installing anything."""
+    for name, code in (("python", 0), ("uv", 0 if uv_works else 1)):
+        command = tmp_path / "bin" / name
+        command.parent.mkdir(exist_ok=True)
+        command.write_text(f'#!/bin/sh\necho "{name} $* index=$UV_DEFAULT_INDEX" >> {tmp_path}/calls\nexit {code}\n')
+        command.chmod(0o755)
+    environment = {"PATH": os.environ["PATH"], **settings}
+    subprocess.run(["sh", "envs/install.sh", tmp_path, "envs/dev.txt"], cwd=PROJECT, env=environment, check=True)
+    calls = [call for call in (tmp_path / "calls").read_text().splitlines() if " config get " not in call]
+    assert all("--require-hashes" in call for call in calls)
+    asked = "PIP_NO_INDEX" not in settings
+    installers = ["python", "uv"] * asked + ["python"] * (not (asked and uv_works))
+    assert [call.split()[0] for call in calls] == installers
+    assert "-r envs/dev.txt" in calls[-1]
+    assert "--no-deps" in calls[-1]
+    assert calls[-1].endswith(f"index={settings.get('PIP_INDEX_URL', '')}")

@@ -19,7 +19,7 @@ from qatlab.errors import UserError, printable
 from qatlab.plan.compose import describe
 from qatlab.registry import FullLine, Name, Strict
 
-LOCKS = [Path("envs") / name for name in ("requirements.txt", "torch.txt", "dev.txt", "audit.txt")]
+LOCKS = [Path("envs") / name for name in ("requirements.txt", "torch.txt", "dev.txt", "audit.txt", "uv.txt")]
 DECISIONS = Path("envs/audit.yaml")
 PIN = re.compile(r"([A-Za-z0-9._-]+)==([^\s;\\]+)")
 OSV = "https://api.osv.dev/v1/query"
