@@ -95,8 +95,8 @@ def test_whoever_installs_a_lock_requires_its_hashes(tmp_path, uv_works, setting
     subprocess.run(["sh", "envs/install.sh", tmp_path, "envs/dev.txt"], cwd=PROJECT, env=environment, check=True)
     calls = [call for call in (tmp_path / "calls").read_text().splitlines() if " config get " not in call]
     assert all("--require-hashes" in call for call in calls)
-    asked = "PIP_NO_INDEX" not in settings
-    installers = ["python", "uv"] * asked + ["python"] * (not (asked and uv_works))
+    tries_uv = "PIP_NO_INDEX" not in settings
+    installers = ["python", "uv"] * tries_uv + ["python"] * (not (tries_uv and uv_works))
     assert [call.split()[0] for call in calls] == installers
     assert "-r envs/dev.txt" in calls[-1]
     assert "--no-deps" in calls[-1]
