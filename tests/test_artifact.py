@@ -14,6 +14,7 @@ from qatlab.artifact import canonical_json, files_below, folder_bytes, identity,
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
 )
 
 
