@@ -41,7 +41,7 @@ needs_optimum = pytest.mark.skipif(
 
 
 # Folders of tests by the duration of those that are not slow.
-LONGEST_FIRST = ("workflow", "config", "plan", "stages", "losses")
+LONGEST_FIRST = ("workflow", "config", "plan", "stages", "losses", "tests", "quantization", "deployments")
 
 
 @pytest.hookimpl(trylast=True)  # after pytest has deselected tests by their marks
