@@ -73,33 +73,37 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Exempt imported libraries from garbage collection: each collection that a trainer starts would scan them for a second."""
     gc.freeze()
     gc.enable()
-    gc.callbacks.append(SlowCollections())
+    gc.callbacks.append(FullCollections.measure)
 
 
-class SlowCollections:
-    """Exempts objects from garbage collection again before the next test, once a full collection has become slow.
+class FullCollections:
+    """Full garbage collections of this process, which scan every library that tests have imported, unless it is exempted again.
 
-    Tests import more libraries, and each training starts three full collections, which took a sixth of the time of tests that train.
+    Each training starts three of them, and statsmodels one per correction: they took a sixth of the time of tests that train.
     """
 
     SLOW = 0.03  # seconds
 
     started = 0.0
-    is_slow = False
+    are_slow = False
+    file = ""
 
-    def __call__(self, phase: str, info: dict[str, int]) -> None:
+    @classmethod
+    def measure(cls, phase: str, info: dict[str, int]) -> None:
+        """Record whether a collection, which calls this when it starts and when it ends, is slow."""
         if phase == "start":
-            self.started = time.perf_counter()
-        elif info["generation"] == 2 and time.perf_counter() - self.started > self.SLOW:
-            SlowCollections.is_slow = True
+            cls.started = time.perf_counter()
+        elif info["generation"] == 2:
+            cls.are_slow = cls.are_slow or time.perf_counter() - cls.started > cls.SLOW
 
 
 def pytest_runtest_logstart(nodeid: str, location: tuple[str, int | None, str]) -> None:
-    """Collect garbage and exempt what remains, before any fixture of the test is made."""
-    if SlowCollections.is_slow:
+    """Exempt what is in memory before the first test of a file, and before the next test once collections have become slow."""
+    if FullCollections.are_slow or FullCollections.file != location[0]:
         gc.collect()
         gc.freeze()
-        SlowCollections.is_slow = False
+        FullCollections.are_slow = False
+        FullCollections.file = location[0]
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

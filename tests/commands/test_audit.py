@@ -175,7 +175,8 @@ def test_a_decision_without_a_reason_is_one_line(tmp_path, text):
 def test_the_projects_own_lock_is_read_completely():
     read_decisions(PROJECT / "envs" / "audit.yaml")
     texts = [
-        (PROJECT / "envs" / name).read_text() for name in ("requirements.txt", "torch.txt", "dev.txt", "audit.txt", "uv.txt")
+        (PROJECT / "envs" / name).read_text()
+        for name in ("requirements.txt", "torch.txt", "dev.txt", "audit.txt", "uv.txt")
     ]
     lines = [line for text in texts for line in text.splitlines()]
     first, *others = version_sets(lines)
