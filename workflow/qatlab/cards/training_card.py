@@ -35,6 +35,7 @@ RANGES_IN_WORDS = {
     "running": "a moving average of the batches' extremes (momentum {momentum:g})",
     "learned": "steps that were trained with the model",
     "fixed": "±{limit:g}",
+    "tanh": "the fixed grid of its activation",
     "minmax": "the extremes of the model's embeddings of training documents before training",
     "percentile": "percentiles of the model's embeddings of training documents before training",
     "symmetric": "± the largest magnitudes of the model's embeddings of training documents before training",
@@ -47,13 +48,18 @@ QUANTILES = {
 ESTIMATORS = {
     "identity": "straight through",
     "clipped": "straight through within the range (of binary: within ±{limit:g}), 0 outside",
-    "tanh": "as those of an annealed tanh (gamma {gamma:g}, scale {scale:g})",
+    "tanh": "as those of an annealed tanh (gamma {gamma:g}, scale {scale})",
     "lsq": "as those of a learned step size",
 }
 CENTRES = {
     "batch": "the mean of each batch; the model's last linear module subtracts its moving average (momentum {momentum:g})",
     "running": "a moving average of the batches' means (momentum {momentum:g}), which the model's last linear module subtracts",
     "learned": "a bias per dimension that was trained, which the model's last linear module subtracts",
+}
+REGULARIZATIONS = {
+    "spread_out": "the Global Orthogonal Regularization of float embeddings",
+    "balance": "the squared means of bits",
+    "decorrelation": "the squared correlations of different bits",
 }
 VARIANTS = {
     "pr3655": "Rounding and gradients are those of sentence-transformers' pull request 3655.",
@@ -121,14 +127,26 @@ def _embeddings(config: EmbeddingQuantizationConfig, own_scale: float) -> Iterat
     if between := [precision for precision in QUANTILE if precision in used]:
         quantiles = QUANTILES[config.ranges.kind].format(momentum=config.ranges.momentum)
         yield f"  * the cells of {' and '.join(between)} lie between quantiles {quantiles}"
+    if config.activation is not None:
+        yield "  * embeddings x of d dimensions are tanh(√d · x / ‖x‖), scaled to length 1, by the model's last modules"
     if not config.variant:
         yield f"  * gradients pass the rounding {_estimator(config.estimator)}"
     if config.centring is not None:
         yield f"  * embeddings are centred by {CENTRES[config.centring.kind].format(momentum=config.centring.momentum)}"
-    if config.distillation:
-        yield f"  * besides, {config.distillation:g} × the KL divergence from float to quantized similarities"
+    yield from _added_terms(config)
     if config.variant:
         yield f"* {VARIANTS[config.variant]}"
+
+
+def _added_terms(config: EmbeddingQuantizationConfig) -> Iterator[str]:
+    if config.distillation:
+        yield f"  * besides, {config.distillation:g} × the KL divergence from float to quantized similarities"
+    for name, weight in config.regularization.model_dump().items():
+        if weight:
+            yield f"  * besides, {weight:g} × {REGULARIZATIONS[name]}"
+    if config.margin_ranking is not None:
+        weight, margin = config.margin_ranking.weight, config.margin_ranking.margin
+        yield f"  * besides, {weight:g} × the margin ranking of binary codes (margin {margin:g}) at the scale of the loss"
 
 
 def schedule_in_words(config: WeightScheduleConfig) -> str:
@@ -148,7 +166,8 @@ def _ranges(config: RangesConfig) -> str:
 
 
 def _estimator(config: EstimatorConfig) -> str:
-    return ESTIMATORS[config.name].format(limit=config.limit, gamma=config.gamma, scale=config.scale)
+    scale = "√d / ‖x‖" if config.scale is None else f"{config.scale:g}"
+    return ESTIMATORS[config.name].format(limit=config.limit, gamma=config.gamma, scale=scale)
 
 
 def _scheme(config: WeightsConfig) -> str:

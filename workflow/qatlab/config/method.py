@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from qatlab.config.loss_terms import MarginRankingConfig, RegularizationConfig
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
 from qatlab.config.trainer import TrainerConfig
 from qatlab.config.weights import Expression, Scheme
@@ -62,12 +63,12 @@ class RangesConfig(Strict):
     """Ranges of integer precisions during training. All kinds except `batch` save the ranges with the model."""
 
     kind: Annotated[
-        Literal["batch", "running", "learned", "fixed", "minmax", "percentile", "symmetric", "quantile"],
+        Literal["batch", "running", "learned", "fixed", "tanh", "minmax", "percentile", "symmetric", "quantile"],
         Field(
             description="batch takes the extremes of each batch (int2_quantile and ternary: its quantiles); running takes their moving "
             "average. For int8, uint8, int4 and int2, learned trains a step size with the model (estimator lsq), fixed takes ±limit, "
-            "and minmax, percentile and symmetric are fitted before training on the model's embeddings of training documents. "
-            "quantile is fitted in the same way, for int2_quantile and ternary."
+            "tanh takes the fixed grid of int8 that belongs to activation tanh, and minmax, percentile and symmetric are fitted before "
+            "training on the model's embeddings of training documents. quantile is fitted in the same way, for int2_quantile and ternary."
         ),
     ] = "batch"
     momentum: Annotated[
@@ -90,11 +91,12 @@ class EstimatorConfig(Strict):
         float, Field(gt=0, description="clipped: magnitude of a value above which the gradient of binary is 0.")
     ] = 1.0
     gamma: Annotated[
-        float, Field(ge=0, description="tanh: the sharpness of the curve is √(gamma × step + 1) × scale.")
+        float, Field(ge=0, description="tanh: bits become tanh(β · √d · x / ‖x‖) with β = √(gamma × step + 1).")
     ] = 0.1
     scale: Annotated[
-        float, Field(gt=0, description="tanh: factor of the sharpness, which is √(gamma × step + 1) × scale.")
-    ] = 1.0
+        float | None,
+        Field(gt=0, description="tanh: a constant factor in place of √d / ‖x‖; null keeps √d / ‖x‖ of each row."),
+    ] = None
 
 
 class CentringConfig(Strict):
@@ -134,6 +136,13 @@ class EmbeddingQuantizationConfig(Strict):
             description="Precisions at which the loss is computed, each with its weight, such as {float32: {weight: 1.0}, int8: {}}.",
         ),
     ]
+    activation: Annotated[
+        Literal["tanh"] | None,
+        Field(
+            description="Activation that is appended to the model before training and deployed with it, as ordinary modules. tanh "
+            "computes tanh(√d · x / ‖x‖), scaled to length 1 again, and has a fixed grid of int8 (ranges.kind tanh); null appends none."
+        ),
+    ] = None
     ranges: Annotated[RangesConfig, Field(description="Ranges of integer precisions during training.")] = RangesConfig()
     estimator: Annotated[EstimatorConfig, Field(description="Gradient estimator of the rounding.")] = EstimatorConfig()
     scales: Annotated[
@@ -173,6 +182,17 @@ class EmbeddingQuantizationConfig(Strict):
             ge=0, description="Weight of the KL divergence from the float similarities to the quantized similarities."
         ),
     ] = 0.0
+    regularization: Annotated[
+        RegularizationConfig,
+        Field(description="Weights of terms that regularize embeddings, such as {spread_out: 1.0, balance: 0.1}."),
+    ] = RegularizationConfig()
+    margin_ranking: Annotated[
+        MarginRankingConfig | None,
+        Field(
+            description="Margin ranking of binary codes, of which row i of the second text column must be the document of query i; "
+            "null adds none."
+        ),
+    ] = None
     variant: Annotated[
         Literal["pr3655", "pr3655_cache_fixed"] | None,
         Field(
@@ -191,7 +211,16 @@ class EmbeddingQuantizationConfig(Strict):
             raise ValueError(
                 "estimator lsq and ranges.kind learned require each other, because lsq trains the step of the range; set both"
             )
+        if (self.activation == "tanh") != (self.ranges.kind == "tanh"):
+            raise ValueError(
+                "activation tanh and ranges.kind tanh require each other, because the grid is that of tanh's values; set both"
+            )
         self._ranges_fit()
+        added = self.margin_ranking is not None or self.regularization != RegularizationConfig()
+        if self.variant and (added or self.activation):
+            raise ValueError(
+                f"variant {self.variant} reproduces the pull request's loss; leave activation, regularization and margin_ranking out"
+            )
         if self.variant and (self.ranges.kind not in ("batch", "running") or self.estimator.name != "identity"):
             raise ValueError(
                 f"variant {self.variant} has its own gradients and supports only ranges.kind batch and running; set one of these "
@@ -221,6 +250,10 @@ class EmbeddingQuantizationConfig(Strict):
                 raise ValueError(
                     f"ranges.kind {self.ranges.kind} fits no quantiles, between which the cells of {precision} lie; "
                     "choose batch, running or quantile"
+                )
+            if precision in UNIFORM and precision not in ("int8", "uint8") and self.ranges.kind == "tanh":
+                raise ValueError(
+                    f"ranges.kind tanh is a grid of int8, not of {precision}; leave {precision} out, or activation and ranges"
                 )
             if precision in UNIFORM and self.ranges.kind == "quantile":
                 raise ValueError(

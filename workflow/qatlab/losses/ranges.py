@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qatlab.machine.processes import average, count, extremes_of_all, rows_of_all
-from qatlab.quantization.estimators import LearnedStep
-from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM
+from qatlab.quantization.estimators import LearnedStep, LearnedStepSize
+from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM, check_dimension
 from qatlab.quantization.ranges import (
     FRACTIONS,
     GivenRange,
@@ -130,6 +130,28 @@ class TrainingRanges(nn.Module):
     def names(self) -> dict[str, str]:
         """Return 'batch' or the name of the range's class, by precision."""
         return {p: r if isinstance(r, str) else type(r).__name__ for p, r in self.by_precision().items()}
+
+
+def check_grids(sides: Mapping[str, tuple[str, str]], ranges: TrainingRanges, estimator: Any, dim: int | None) -> None:
+    """Check that precisions can store embeddings, and that an estimator that learns steps has ranges with steps.
+
+    Args:
+        sides: The precisions of queries and documents, by the name of their pair.
+        ranges: The ranges of the integer precisions.
+        estimator: The gradient estimator.
+        dim: Number of dimensions of the embeddings, or None if unknown.
+
+    Raises:
+        ValueError: For an integer precision without a learned step, and for a dimension that does not fill the bytes of a precision.
+    """
+    if isinstance(estimator, LearnedStepSize):
+        for precision in ranges.others:
+            if precision in UNIFORM:
+                raise ValueError(f"the estimator lsq learns a step, so {precision} needs ranges=LearnedStep(…)")
+    if dim is not None:
+        for pair in sides.values():
+            for precision in pair:
+                check_dimension(precision, dim)
 
 
 def _extremes(columns: Tensor) -> Range:

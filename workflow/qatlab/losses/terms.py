@@ -1,4 +1,4 @@
-"""Terms of a loss: the schedule of a precision's weight, and distillation from the float similarities."""
+"""Terms of a loss: the schedule of a precision's weight, distillation from the float similarities, and margin ranking of codes."""
 
 import math
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from qatlab.machine.processes import rows_of_all
+from qatlab.machine.processes import count, rows_of_all
 
 SHAPES = ("linear", "cosine")
 
@@ -164,3 +164,72 @@ def _similarities(columns: list[Tensor], gathered: bool) -> Tensor:
     if gathered:
         documents = [rows_of_all(column) for column in documents]
     return queries @ torch.cat(documents).T
+
+
+@dataclass(frozen=True)
+class MarginRanking:
+    """Margin ranking of the binary codes of queries and documents, the candidate-generation term of BPR.
+
+    It is `weight` times the wrapped loss's scale times :func:`margin_ranking_loss`. In BPR, both terms compare by the same inner product;
+    the scale gives this term the magnitude of the wrapped loss's similarities, so that weight 1 keeps the balance of BPR's two terms.
+
+    Args:
+        margin: The margin between similarities of codes, which range from −1 to 1. Flipping one bit of d changes a similarity by 2/d.
+        weight: Weight of the term.
+
+    Raises:
+        ValueError: For a negative margin, or a weight that is not positive and finite.
+    """
+
+    margin: float = 0.1
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < math.inf or not 0 < self.weight < math.inf:
+            raise ValueError(
+                f"margin ranking needs a margin ≥ 0 and a weight above 0, not {self.margin} and {self.weight}"
+            )
+
+    def term(self, codes: list[Tensor], scale: float, gathered: bool = False) -> tuple[float, Tensor]:
+        """Return the factor of the term, and its value before it.
+
+        Args:
+            codes: Codes of each text column, (n, d), queries first.
+            scale: Scale of the wrapped loss.
+            gathered: Whether the documents are those of all processes.
+        """
+        return self.weight * scale, margin_ranking_loss(codes, self.margin, gathered)
+
+
+def margin_ranking_loss(codes: list[Tensor], margin: float, gathered: bool = False) -> Tensor:
+    """Compute the mean of max(0, margin − s⁺ + s⁻) over all queries and all documents of the batch that are not their own.
+
+    s = ⟨h, h′⟩ / d is the similarity of two codes of d values between −1 and 1: s⁺ that of a query and its own document, the row
+    of the second column, and s⁻ that of a query and another document, a row of any column but the first, such as a hard negative (Yamada
+    et al. 2021, "Efficient Passage Retrieval with Hashing for Open-domain Question Answering", arXiv 2106.00882). The authors' code
+    (github.com/studio-ousia/bpr) does not divide by d; its margin of 0.1 for 768 bits is 0.1 / 768 here.
+
+    Args:
+        codes: Codes of each text column, (n, d), queries first, then their documents, then hard negatives.
+        margin: The margin.
+        gathered: Whether the documents are those of all processes.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: For fewer than two columns.
+    """
+    if len(codes) < 2:
+        raise ValueError(
+            f"margin ranking compares queries with documents, so it needs at least two text columns, not {len(codes)}"
+        )
+    queries, *documents = (column.float() for column in codes)
+    if gathered:
+        documents = [rows_of_all(column) for column in documents]
+    similarities = queries @ torch.cat(documents).T / queries.shape[1]
+    first = torch.distributed.get_rank() * len(queries) if gathered and count() > 1 else 0
+    violations = F.relu(margin - similarities.diagonal(first).unsqueeze(1) + similarities)
+    others = torch.ones_like(violations)
+    others.diagonal(first).fill_(0.0)
+    return (violations * others).sum() / others.sum().clamp_min(1.0)
