@@ -117,7 +117,7 @@ def decorrelation(columns: list[Tensor]) -> Tensor:
 
     The bits are `soft_bits`, and the coefficients are those of all rows of the batch, with SMALLEST_VARIANCE added to each variance
     (Weiss et al. 2008, "Spectral Hashing", NeurIPS, where uncorrelated bits are a constraint; the penalty on the correlation matrix is
-    that of Zbontar et al. 2021, "Barlow Twins", arXiv 2103.03230, without its diagonal). It is about 1 / (n − 1) for n rows of
+    that of Zbontar et al. 2021, `Barlow Twins`, arXiv 2103.03230, without its diagonal). It is about 1 / (n − 1) for n rows of
     independent bits, and at least (d / (n − 1) − 1) / (d − 1) in d ≥ n dimensions, whose correlations cannot all be 0.
 
     Args:

@@ -37,7 +37,7 @@ CITATION = """
     archivePrefix={arXiv},
     primaryClass={cs.LG}
 }
-"""  # of the straight-through estimator
+"""  # BibTeX entry of the straight-through estimator
 
 
 class LearnedStep(nn.Module):
