@@ -1,6 +1,6 @@
 """A linear head that is trained on cached embeddings: the key `head` of a method."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -8,14 +8,6 @@ from qatlab.config.precision import AxesConfig, axes_by_name
 from qatlab.registry import Strict
 
 Fitted = Literal["pairs", "corpus", "both"]
-
-
-class HeadStartConfig(AxesConfig):
-    """Axes from which the training of a head starts, fitted without labels on the documents that the head is trained on."""
-
-
-def _start(value: Any) -> Any:
-    return axes_by_name(value)
 
 
 class HeadConfig(Strict):
@@ -27,19 +19,19 @@ class HeadConfig(Strict):
     fitted_on: Annotated[
         Fitted,
         Field(
-            description="Embeddings that the head is trained on. pairs is the training pairs, corpus is the documents of the study's tasks, "
-            "without queries and labels, and both is pairs and corpus. The method's name must end in it, so that each row of a "
+            description="Embeddings that the head is trained on. pairs is the training pairs; corpus is the documents of the study's "
+            "tasks, without queries and labels; both is pairs and corpus. The method's name must end in it, so that each row of a "
             "table shows it."
         ),
     ]
     start: Annotated[
-        HeadStartConfig,
-        BeforeValidator(_start),
+        AxesConfig,
+        BeforeValidator(axes_by_name),
         Field(
             description="Axes from which training starts, by their kind or as a mapping such as {kind: overcomplete, bits: 1024}. A centre "
             "is trained further; without one, float similarities are unchanged."
         ),
-    ] = HeadStartConfig(kind="itq")
+    ] = AxesConfig(kind="itq")
     rows: Annotated[
         int,
         Field(gt=1, description="Largest number of training pairs, and of documents of each task, that are used."),

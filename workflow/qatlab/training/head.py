@@ -228,7 +228,7 @@ class HeadTraining:
         row = {
             "step": float(self.step),
             "loss": loss.item(),
-            **{f"loss_{name}": value.item() for name, value in terms.items()},
+            **{name: value.item() for name, value in terms.items()},
             "learning_rate": rate,
             "sharpness": sharpness,
             "hard": float(hard),
