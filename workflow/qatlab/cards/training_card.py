@@ -9,6 +9,7 @@ import pandas as pd
 from huggingface_hub import ModelCardData
 
 from qatlab.artifact import read_json
+from qatlab.config.head import Fitted, HeadConfig
 from qatlab.config.method import (
     EmbeddingQuantizationConfig,
     EstimatorConfig,
@@ -65,6 +66,11 @@ VARIANTS = {
     "pr3655": "Rounding and gradients are those of sentence-transformers' pull request 3655.",
     "pr3655_cache_fixed": "Rounding and gradients are those of sentence-transformers' pull request 3655, every precision reading floats.",
 }
+FITTED: dict[Fitted, str] = {
+    "pairs": "the training pairs",
+    "corpus": "the documents of the study's tasks, without queries and labels",
+    "both": "the training pairs and the documents of the study's tasks, without queries and labels of the latter",
+}
 GRIDS = {
     "torchao": "torchao's symmetric integers",
     "onnx_int8": "the grid of ONNX Runtime's dynamic quantization",
@@ -87,6 +93,9 @@ def causal_method_in_words(method: MethodConfig) -> str:
 
 
 def _of_embeddings(method: MethodConfig) -> Iterator[str]:
+    if method.head is not None:
+        yield from _head(method.head)
+        return
     yield f"* Loss: {method.loss.in_words()}."
     if method.rotation is not None:
         yield f"* Rotation: {_rotation(method.rotation)}."
@@ -110,6 +119,29 @@ def _rotation(config: MethodRotationConfig) -> str:
     after = "then trained with the model" if config.trainable else "kept as it is"
     fitted = f"fitted on {config.fit_rows:,} training documents before training"
     return f"{config.label}, the model's last module, {fitted}, {after}"
+
+
+def _head(config: HeadConfig) -> Iterator[str]:
+    first, last = config.sharpness
+    contrastive = config.contrastive if config.fitted_on != "corpus" else 0
+    terms = {
+        f"the KL divergence from float similarities (× {config.temperature:g}) to those of codes": config.distillation,
+        "the cross-entropy of each query's own document": contrastive,
+        "the mean squared product of two bits": config.decorrelation,
+        "the mean squared mean of a bit": config.balance,
+    }
+    loss = " + ".join(f"{weight:g} × {term}" for term, weight in terms.items() if weight)
+    yield f"* Head: a linear map with orthonormal rows, the model's last module, fitted on cached embeddings of {FITTED[config.fitted_on]}."
+    yield "* The weights of the model itself were not changed."
+    yield f"* Loss: {loss}."
+    yield (
+        f"* Batches: {config.anchors} texts with their {config.neighbours} nearest documents; codes are tanh(β·√bits·x) with β from "
+        f"{first:g} to {last:g}, and signs in the last {_percent(config.hard_fraction)} of the steps."
+    )
+    yield (
+        f"* It started from the axes '{config.start.label}'. The head with the best bits of held-out texts ({_percent(config.held_out)}) "
+        "was kept."
+    )
 
 
 def _embeddings(config: EmbeddingQuantizationConfig, own_scale: float) -> Iterator[str]:
@@ -326,8 +358,9 @@ def base_name(model: KnownModel) -> str:
 
 
 def _metadata(method: MethodConfig, model: KnownModel, data: KnownData) -> ModelCardData:
-    quantizes = method.embedding_quantization is not None or method.weights is not None
+    quantizes = method.embedding_quantization is not None or method.weights is not None or method.head is not None
     losses = [*([QUANTIZED_LOSS] if method.embedding_quantization else []), method.loss.class_name()]
+    losses, on_pairs = ([], method.head.fitted_on != "corpus") if method.head is not None else (losses, True)
     # A local folder has no name on the hub to which a card could point.
     base = {} if model.source == "local" else {"base_model": model.config.name, "base_model_relation": "finetune"}
     return ModelCardData(
@@ -338,10 +371,10 @@ def _metadata(method: MethodConfig, model: KnownModel, data: KnownData) -> Model
             "sentence-similarity",
             "feature-extraction",
             *([QAT_TAG] if quantizes else []),
-            f"dataset_size:{data.manifest.rows}",
+            *([f"dataset_size:{data.manifest.rows}"] if on_pairs else []),
             *(f"loss:{loss}" for loss in losses),
         ],
-        datasets=data.source.hub_ids(),
+        datasets=data.source.hub_ids() if on_pairs else None,
         **base,
     )
 
@@ -354,6 +387,12 @@ def _budget(trainer: TrainerConfig) -> dict[str, str]:
 
 
 def _summary(method: MethodConfig, model: KnownModel, data: KnownData) -> str:
+    if method.head is not None:
+        pairs = "" if method.head.fitted_on == "corpus" else f" (pairs: {rows_in_words(data)})"
+        return (
+            f"A [Sentence Transformers](https://www.SBERT.net) model: {base_in_words(model)}, with a linear head for binary embeddings, "
+            f"fitted on {FITTED[method.head.fitted_on]}{pairs}. Texts are cut at {model.config.max_seq_length} tokens."
+        )
     quantized = [
         *(["its embeddings"] if method.embedding_quantization else []),
         *(["its weights"] if method.weights else []),

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from qatlab.config.head import HeadConfig
 from qatlab.config.loss_terms import MarginRankingConfig, RegularizationConfig
 from qatlab.config.precision import FittedRotationConfig, PrecisionName
 from qatlab.config.trainer import TrainerConfig
@@ -358,6 +359,13 @@ class MethodConfig(Strict):
         MethodRotationConfig | None,
         Field(description="Rotation that is appended to the model before training; null appends none."),
     ] = None
+    head: Annotated[
+        HeadConfig | None,
+        Field(
+            description="Linear head that is trained on cached embeddings in place of the model, whose weights stay as they are; null "
+            "trains the model."
+        ),
+    ] = None
     embedding_quantization: Annotated[
         EmbeddingQuantizationConfig | None,
         Field(description="Quantization of output embeddings inside the loss; null trains on float embeddings only."),
@@ -398,6 +406,7 @@ class MethodConfig(Strict):
             name
             for name in (
                 "rotation",
+                "head",
                 "embedding_quantization",
                 "lora",
                 "learning_rate",
@@ -409,6 +418,24 @@ class MethodConfig(Strict):
         if not self.train and given:
             raise ValueError(
                 f"train is false, so {' and '.join(given)} would have no effect; remove it or set train: true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_head_is_trained_alone(self) -> "MethodConfig":
+        if self.head is None:
+            return self
+        model_keys = ("rotation", "embedding_quantization", "lora", "learning_rate", "extra_steps", "weights")
+        given = [name for name in model_keys if getattr(self, name) is not None]
+        if given or self.loss != default_loss():
+            raise ValueError(
+                f"{' and '.join(given or ['loss'])} would have no effect, because a head is trained on the embeddings of the model as it "
+                "is; leave it out, or use the keys of head"
+            )
+        if not self.name.endswith(f"_{self.head.fitted_on}"):
+            raise ValueError(
+                f"the head of method '{self.name}' is fitted on {self.head.fitted_on}, which its name must say in every table; name it "
+                f"'{self.name}_{self.head.fitted_on}', for example"
             )
         return self
 
@@ -450,6 +477,11 @@ class MethodConfig(Strict):
                 f"weights_start.activations: scheme '{self.weights.name}' leaves activations in float; leave the key out"
             )
         return self
+
+    @property
+    def appends_a_layer(self) -> bool:
+        """Return whether the trained model ends in a linear layer that the base model does not have."""
+        return self.rotation is not None or self.head is not None
 
     @property
     def saved_ranges(self) -> list[str]:

@@ -19,7 +19,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.deployments.vectors import read_folder
 from qatlab.errors import UserError
 from qatlab.evaluation.task import Kind
-from qatlab.job import FAMILY_STAGES, part_name
+from qatlab.job import FAMILY_STAGES, part_name, training_part
 from qatlab.models.folders import check_folder, model_source, packaged_folder, verify
 from qatlab.models.settings import check_dense_encoder, check_positions
 from qatlab.registry import Strict, distribution, origin_of
@@ -216,4 +216,6 @@ def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
     if isinstance(artifact.config, EvaluateConfig):
         own = tuple(sorted({metric.__module__ for metric in artifact.config.metric_classes() if distribution(metric)}))
     part = next((stage for stage in FAMILY_STAGES if stage == artifact.kind), None)
+    if isinstance(artifact.config, TrainingConfig):
+        part = training_part(artifact.config.method.head is not None)
     return (*own, part_name(artifact.family, part)) if artifact.family and part else own

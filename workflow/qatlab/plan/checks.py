@@ -86,7 +86,7 @@ def _layer_config(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
 
 def _appends_a_layer(plan: Plan, artifact: Artifact) -> bool:
     training = artifact if artifact.kind == "train" else plan.artifacts[artifact.inputs["model"]]
-    return isinstance(training.config, TrainingConfig) and training.config.method.rotation is not None
+    return isinstance(training.config, TrainingConfig) and training.config.method.appends_a_layer
 
 
 def _check_layers_of(model: Any, config: MethodConfig | WeightsConfig) -> None:
@@ -134,7 +134,7 @@ def _check_run(plan: Plan, run: Run, folder: Path, model: str) -> None:
     if run.config.evaluate.similarity == "model":
         check_similarity(named_similarity(folder), model)
     available = embedding_dimension(folder)
-    if available is not None and run.config.method.rotation is None:
+    if available is not None and not run.config.method.appends_a_layer:
         _check_dimensions(run.config.evaluate, available, model)
         for task in run.scored:
             encoded = plan.artifacts[plan.artifacts[run.scored[task]].inputs["encode"]]

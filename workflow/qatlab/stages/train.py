@@ -12,7 +12,7 @@ from qatlab.cards.training_card import FILE, known_data, known_model
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
 from qatlab.families.cards import card
-from qatlab.job import JobDescription, part_of
+from qatlab.job import JobDescription, part_of, training_part
 from qatlab.machine.processes import is_first
 from qatlab.progress import say
 from qatlab.training.callbacks import TrainingLog
@@ -22,7 +22,7 @@ from qatlab.training.training import SCRATCH, Training, claim_resources, cost, t
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write model/ (a plain folder of the family's library, with its card), log.csv (one row per step) and cost.json."""
-    part = part_of(description, "train")
+    part = part_of(description, training_part(bool(description.config["method"].get("head"))))
     config = part.CONFIG.model_validate(description.config)
     method = config.method
     claim_resources(config.trainer, threads)
