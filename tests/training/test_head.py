@@ -43,8 +43,8 @@ def overlap(rotation, documents, queries, k=10):
     signs = [
         np.where(rotation(side) > 0, 1, -1) if rotation else np.where(side > 0, 1, -1) for side in (queries, documents)
     ]
-    found = np.argsort(-(signs[0] @ signs[1].T), axis=1, kind="stable")[:, :k]
-    return np.mean([len(set(a) & set(b)) / k for a, b in zip(wanted, found, strict=True)])
+    nearest = np.argsort(-(signs[0] @ signs[1].T), axis=1, kind="stable")[:, :k]
+    return np.mean([len(set(a) & set(b)) / k for a, b in zip(wanted, nearest, strict=True)])
 
 
 @pytest.mark.parametrize("fitted_on", ["corpus", "pairs"])
@@ -134,7 +134,9 @@ def test_neighbours_are_those_of_the_float_space():
         anchor = QUERIES[row] if row < 300 else DOCUMENTS[row]
         similarities = DOCUMENTS[training.trained] @ anchor
         if row >= 300:
-            similarities[position] = -2  # a document is no neighbour of itself; the document of a query is one
+            similarities[
+                position
+            ] = -2  # the document itself is not one of its neighbours, unlike the document of a query
         wanted = training.trained[np.argsort(-similarities)[:4]]
         assert training.neighbours[position].tolist() == wanted.tolist()
 

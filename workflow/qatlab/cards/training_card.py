@@ -121,6 +121,13 @@ def _rotation(config: MethodRotationConfig) -> str:
     return f"{config.label}, the model's last module, {fitted}, {after}"
 
 
+def _head_settings(config: HeadConfig, seed: int) -> str:
+    return (
+        f"Adam, at most {config.steps:,} steps with a learning rate of {config.learning_rate:g} that falls along a cosine, seed {seed}; "
+        f"training stops after {config.patience} measurements, every {config.evaluate_every} steps, without better bits."
+    )
+
+
 def _head(config: HeadConfig) -> Iterator[str]:
     first, last = config.sharpness
     contrastive = config.contrastive if config.fitted_on != "corpus" else 0
@@ -323,7 +330,9 @@ def training_card(
         _loading(method),
         "## How it was trained",
         method_in_words(method),
-        settings(config.trainer, method, config.seed, "without duplicates"),
+        _head_settings(method.head, config.seed)
+        if method.head is not None
+        else settings(config.trainer, method, config.seed, "without duplicates"),
         f"{cost.steps:,} steps in {cost.seconds:,.0f} seconds, on {cost.device}.",
         *_gradients_in_words(gradients or {}),
     ]

@@ -19,10 +19,9 @@ from qatlab.quantization.precisions import NotFiniteError
 from qatlab.quantization.rotations import Rotation, fit_rotation
 
 KIND = "head"  # the kind of the resulting rotation
-CUTOFF = 10  # of the held-out score
+CUTOFF = 10  # number of documents that the held-out score counts
 HELD_OUT_AT_MOST = 512  # anchors, whose scores are measured in a tenth of a second
 ROWS_AT_ONCE = 1024  # anchors whose similarities to all documents are in memory at once
-BETAS = (0.9, 0.999)
 SCALE_RATE = 0.01  # learning rate of the logarithm of the scale
 WARMUP = 0.02  # share of the steps in which the learning rate rises
 
@@ -147,7 +146,6 @@ class HeadTraining:
                 {"params": [self.codes.log_scale]},
             ],
             lr=0.0,
-            betas=BETAS,
         )
         self.step = 0
         self.best_step, self.best_score = 0, -math.inf
@@ -305,8 +303,8 @@ class HeadTraining:
         rows = torch.from_numpy(self.held_out)
         of_documents = rows >= self.pairs
         similarities[of_documents, rows[of_documents]] = -math.inf
-        found = similarities.topk(CUTOFF, dim=1).indices
-        overlap = (found[:, :, None] == self.wanted[:, None, :]).any(dim=2).float().mean()
+        nearest = similarities.topk(CUTOFF, dim=1).indices
+        overlap = (nearest[:, :, None] == self.wanted[:, None, :]).any(dim=2).float().mean()
         values = {"held_out_overlap": overlap.item()}
         if not of_documents.all():
             queries, own = similarities[~of_documents], rows[~of_documents]
