@@ -52,7 +52,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     trainer.add_callback(StopWhenDiverged(description.label, checkpoints))
     trainer.train_resumably(checkpoints)
     log.check_live()
-    cost_of_training = cost(log.step_seconds, config.trainer, trained_parameters)
+    cost_of_training = cost(log.step_seconds, config.trainer, trained_parameters, _device_of(training.model))
     if not is_first():
         return
     if method.lora is not None:
@@ -71,6 +71,11 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     text = card(description, model, data, cost_of_training, steps)
     (output / "model" / FILE).write_text(text, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
+
+
+def _device_of(model: Any) -> str:
+    device: str = next(model.parameters()).device.type
+    return device
 
 
 def _quantize_weights(training: Training) -> Any:
