@@ -118,41 +118,58 @@ def test_the_head_with_the_best_held_out_score_is_kept_and_training_stops():
     assert np.array_equal(head.matrix, training.best.matrix)
 
 
-def test_held_out_anchors_are_in_no_batch():
-    training = HeadTraining(DOCUMENTS, QUERIES, config("pairs", **QUICK), 0)
-    for training.step in range(20):
-        anchors, documents = training._batch()
-        assert set(anchors.tolist()) <= set(documents.tolist())
-        assert not set(documents.tolist()) & set(training.held_out.tolist())
-        assert len(set(documents.tolist())) == len(documents)
+def test_held_out_pairs_are_in_no_batch():
+    training = HeadTraining(DOCUMENTS, QUERIES[:800], config("both", **QUICK), 0)
+    held_out = set(training.held_out[training.held_out < 800].tolist())
+    assert len(held_out) > 40
+    drawn = set()
+    for training.step in range(400):
+        _, own, documents = training._batch()
+        assert set(own.tolist()) <= set(documents.tolist())
+        assert not set(documents.tolist()) & held_out
+        assert documents.tolist() == sorted(set(documents.tolist()))
+        drawn |= set(documents.tolist())
+    assert set(training.held_out[training.held_out >= 800].tolist()) & drawn  # documents of the corpus are searched
+
+
+def test_queries_of_a_batch_are_those_of_pairs_and_random_ones_elsewhere():
+    training = HeadTraining(DOCUMENTS, QUERIES[:600], config("both", query_cosine=0.8, **QUICK), 0)
+    cosines = []
+    for training.step in range(50):
+        queries, own, _ = training._batch()
+        again = training._batch()[0]
+        assert torch.equal(queries, again)
+        for query, row in zip(queries, own.tolist(), strict=True):
+            if row < 600:
+                assert np.allclose(query, QUERIES[row], atol=1e-6)
+            else:
+                cosines.append(float(query @ torch.from_numpy(DOCUMENTS[row])))
+    assert np.mean(cosines) == pytest.approx(0.8, abs=0.05)
 
 
 def test_neighbours_are_those_of_the_float_space():
     training = HeadTraining(DOCUMENTS, QUERIES[:300], config("both", **QUICK), 0)
     for position in (0, 500, 900):
-        row = training.trained[position]
-        anchor = QUERIES[row] if row < 300 else DOCUMENTS[row]
-        similarities = DOCUMENTS[training.trained] @ anchor
-        if row >= 300:
-            similarities[
-                position
-            ] = -2  # the document itself is not one of its neighbours, unlike the document of a query
+        similarities = DOCUMENTS[training.trained] @ DOCUMENTS[training.trained[position]]
         wanted = training.trained[np.argsort(-similarities)[:4]]
         assert training.neighbours[position].tolist() == wanted.tolist()
 
 
 def test_the_held_out_scores_are_those_of_the_metrics():
-    training = HeadTraining(DOCUMENTS, QUERIES[:600], config("both", **QUICK), 0)
+    training = HeadTraining(DOCUMENTS, QUERIES, config("pairs", **QUICK), 0)
     head, rows = training.best, training.held_out
     signs = np.where(head(DOCUMENTS) > 0, 1, -1)
     gains = []
-    for row in rows[rows < 600]:
+    for row in rows:
         query = np.where(head(QUERIES[row : row + 1]) > 0, 1, -1)
         similarities = (query @ signs.T)[0]
         better, equal = (similarities > similarities[row]).sum(), (similarities == similarities[row]).sum() - 1
         rank = 1 + better + equal / 2
         gains.append(1 / math.log2(rank + 1) if rank <= 10 else 0)
     assert training.first["held_out_ndcg"] == pytest.approx(np.mean(gains), abs=1e-5)
+    assert training.first["held_out_overlap"] == pytest.approx(
+        overlap(head, DOCUMENTS, QUERIES[rows]), abs=0.05
+    )  # ties
     assert training.first["held_out_score"] == pytest.approx(
         (training.first["held_out_ndcg"] + training.first["held_out_overlap"]) / 2
     )

@@ -52,6 +52,15 @@ class HeadConfig(Strict):
         int,
         Field(gt=0, description="Number of nearest documents in the float space that each anchor adds to its batch."),
     ] = 15
+    query_cosine: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="Cosine similarity between a document without a query and the random query that stands for one, which is the "
+            "document plus noise with the second moments of the documents.",
+        ),
+    ] = 0.6
     temperature: Annotated[
         float, Field(gt=0, description="Factor of the float similarities before the softmax that gives the targets.")
     ] = 20.0

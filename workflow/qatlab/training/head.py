@@ -22,6 +22,7 @@ KIND = "head"  # the kind of the resulting rotation
 CUTOFF = 10  # number of documents that the held-out score counts
 HELD_OUT_AT_MOST = 512  # anchors, whose scores are measured in a tenth of a second
 ROWS_AT_ONCE = 1024  # anchors whose similarities to all documents are in memory at once
+MIXED = 512  # number of documents whose random combinations are the noise of random queries
 SCALE_RATE = 0.01  # learning rate of the logarithm of the scale
 WARMUP = 0.02  # share of the steps in which the learning rate rises
 
@@ -110,10 +111,12 @@ def balance(codes: Tensor) -> Tensor:
 class HeadTraining:
     """Training of a head, step by step; its state can be saved and restored between steps.
 
-    Anchors are the queries of pairs, and the documents without a query. Each batch has a few anchors, the document of each, and its
-    nearest documents in the float space, all compared with all: the neighbours of other anchors are the random documents. Batch i is a
-    function of the seed and i. A share of the anchors and their documents is held out; their bits are scored at regular intervals by
-    nDCG@10 of a query's own document and by the overlap of the 10 nearest documents with those of the float embeddings.
+    Each batch has a few queries, the document of each, and the nearest documents of this one in the float space. Each query is compared
+    with all documents of the batch: the neighbours of other queries are the random documents. A document without a query gets a random
+    one in each step, because queries lie apart from documents: bits that keep similarities among documents alone serve queries worse.
+    Batch i is a function of the seed and i. The bits of a share of the queries, which are held out, are scored at regular intervals by
+    nDCG@10 of a query's own document and by the overlap of the 10 nearest documents with those of the float embeddings. The documents
+    of pairs are held out with their queries; documents without a query are those to be searched, so all of them are trained on.
 
     Args:
         documents: (n, dim) float32, without labels.
@@ -131,14 +134,16 @@ class HeadTraining:
         self.documents = functional.normalize(torch.from_numpy(documents.astype(np.float32)), dim=1)
         pairs = 0 if queries is None else len(queries)
         self.pairs = pairs
-        self.anchors = self.documents.clone()  # row i is the query of document i, or the document itself
+        self.queries = self._random_queries(torch.arange(len(documents)), -1)  # row i is the query of document i
         if queries is not None:
-            self.anchors[:pairs] = functional.normalize(torch.from_numpy(queries.astype(np.float32)), dim=1)
+            self.queries[:pairs] = functional.normalize(torch.from_numpy(queries.astype(np.float32)), dim=1)
         order = np.random.default_rng(seed).permutation(len(documents))
-        held_out = min(math.ceil(config.held_out * len(documents)), HELD_OUT_AT_MOST)
-        self.held_out, self.trained = np.sort(order[:held_out]), np.sort(order[held_out:])
-        self.neighbours = self._nearest(self.trained, self.trained, config.neighbours)
-        self.wanted = self._nearest(self.held_out, np.arange(len(documents)), CUTOFF)
+        count = min(math.ceil(config.held_out * len(documents)), HELD_OUT_AT_MOST)
+        self.held_out = np.sort(order[:count])
+        self.trained = np.setdiff1d(np.arange(len(documents)), self.held_out[self.held_out < pairs])
+        trained, held_out = torch.from_numpy(self.trained), torch.from_numpy(self.held_out)
+        self.neighbours = trained[self._nearest(self.documents[trained], self.documents[trained], config.neighbours)]
+        self.wanted = self._nearest(self.queries[held_out], self.documents, CUTOFF)
         self.codes = Codes(self._start(), config.temperature)
         self.optimizer = torch.optim.Adam(
             [
@@ -181,15 +186,21 @@ class HeadTraining:
         fitted_on = self.documents[self.trained].numpy()
         return fit_rotation(start.kind, fitted_on, start.dimensions_out(dim), start.center, start.seed)
 
-    def _nearest(self, anchors: np.ndarray, documents: np.ndarray, count: int) -> Tensor:
-        """Return the nearest documents of anchors in the float space without the anchor itself, (anchors, count) row numbers."""
-        rows = torch.from_numpy(documents)
-        columns = self.documents[rows]
-        parts = []
-        for part in torch.from_numpy(anchors).split(ROWS_AT_ONCE):
-            similarities = self.anchors[part] @ columns.T
-            itself = (part[:, None] == rows[None, :]) & (part >= self.pairs)[:, None]
-            parts.append(rows[similarities.masked_fill(itself, -math.inf).topk(count, dim=1).indices])
+    def _random_queries(self, rows: Tensor, step: int) -> Tensor:
+        """Return a query for each of the documents with these row numbers, (len(rows), dim) float32 of unit length.
+
+        It is the document plus Gaussian noise that has the second moments of the documents, at an expected cosine of `query_cosine`.
+        """
+        documents, cosine = self.documents, self.config.query_cosine
+        random = np.random.default_rng((self.seed, 1, step + 1))
+        mixed = torch.from_numpy(random.integers(len(documents), size=(MIXED, 1))).flatten()
+        weights = torch.from_numpy(random.normal(size=(len(rows), MIXED)).astype(np.float32))
+        noise = functional.normalize(weights @ documents[mixed], dim=1)
+        return functional.normalize(cosine * documents[rows] + math.sqrt(1 - cosine**2) * noise, dim=1)
+
+    def _nearest(self, texts: Tensor, documents: Tensor, count: int) -> Tensor:
+        """Return the row numbers of the documents of largest similarity to each text, (len(texts), count)."""
+        parts = [(part @ documents.T).topk(count, dim=1).indices for part in texts.split(ROWS_AT_ONCE)]
         return torch.cat(parts)
 
     @property
@@ -213,9 +224,8 @@ class HeadTraining:
         rate = config.learning_rate * self._schedule()
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.param_groups[1]["lr"] = SCALE_RATE * self._schedule()
-        anchors, documents = self._batch()
         sharpness, hard = self._sharpness()
-        terms = self._terms(anchors, documents, sharpness, hard)
+        terms = self._terms(*self._batch(), sharpness, hard)
         loss = torch.stack([getattr(config, name) * value for name, value in terms.items()]).sum()
         if not torch.isfinite(loss):
             raise NotFiniteError(f"the loss of the head is {loss.item()}")
@@ -248,77 +258,70 @@ class HeadTraining:
             return last, True
         return first * (last / first) ** (self.step / soft_steps), False
 
-    def _batch(self) -> tuple[Tensor, Tensor]:
-        """Return the row numbers of the anchors of this step, and those of their documents and neighbours, each once."""
-        drawn = np.random.default_rng((self.seed, self.step)).choice(
-            len(self.trained), self.config.anchors, replace=False
-        )
-        anchors = torch.from_numpy(self.trained[drawn])
-        near = self.neighbours[torch.from_numpy(drawn)]
-        return anchors, torch.cat([anchors, near.flatten()]).unique()
+    def _batch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the queries of this step, (anchors, dim), the row numbers of their documents, and those of all documents, each once."""
+        random = np.random.default_rng((self.seed, 0, self.step))
+        drawn = torch.from_numpy(random.choice(len(self.trained), self.config.anchors, replace=False))
+        own = torch.from_numpy(self.trained)[drawn]
+        queries = torch.where((own < self.pairs)[:, None], self.queries[own], self._random_queries(own, self.step))
+        return queries, own, torch.cat([own, self.neighbours[drawn].flatten()]).unique()
 
-    def _terms(self, anchors: Tensor, documents: Tensor, sharpness: float, hard: bool) -> dict[str, Tensor]:
+    def _terms(
+        self, queries: Tensor, own: Tensor, documents: Tensor, sharpness: float, hard: bool
+    ) -> dict[str, Tensor]:
         """Return the terms of the loss by the names of their weights.
 
         Args:
-            anchors: row numbers of anchors; those with a query are rows of the comparison besides the documents.
-            documents: row numbers of the documents, each once, which are the columns of the comparison.
+            queries: (q, dim) embeddings.
+            own: (q,) row numbers of the queries' documents.
+            documents: row numbers of all documents of the batch in ascending order, those of the queries among them.
             sharpness: β.
             hard: whether codes are signs.
         """
-        queries = anchors[anchors < self.pairs]
-        embeddings = torch.cat([self.anchors[queries], self.documents[documents]])
-        codes = self.codes(embeddings, sharpness, hard)
+        columns = self.documents[documents]
+        codes = self.codes(torch.cat([queries, columns]), sharpness, hard)
         unit = functional.normalize(codes, dim=1)
-        scale = self.codes.log_scale.exp()
-        teacher = self.config.temperature * (embeddings @ embeddings[len(queries) :].T)
-        student = scale * (unit @ unit[len(queries) :].T)
-        itself = torch.zeros_like(teacher, dtype=torch.bool)
-        itself[len(queries) :].fill_diagonal_(True)
-        terms = {
-            "distillation": divergence(teacher.masked_fill(itself, -math.inf), student.masked_fill(itself, -math.inf)),
+        student = self.codes.log_scale.exp() * (unit[: len(queries)] @ unit[len(queries) :].T)
+        return {
+            "distillation": divergence(self.config.temperature * (queries @ columns.T), student),
+            "contrastive": functional.cross_entropy(student, torch.searchsorted(documents, own)),
             "decorrelation": decorrelation(codes),
             "balance": balance(codes),
         }
-        if len(queries):
-            own = torch.searchsorted(documents, queries)
-            terms["contrastive"] = functional.cross_entropy(student[: len(queries)], own)
-        return terms
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float]:
-        """Measure the bits of the held-out anchors, and keep the head if it has the best score so far.
+        """Measure the bits of the held-out documents and queries, and keep the head if it has the best score so far.
 
         Returns:
-            held_out_objective: the KL term of a fixed batch of held-out anchors with signs.
-            held_out_ndcg: nDCG@10 of the queries' own documents, if there are queries; ties count half.
+            held_out_objective: the KL term of a fixed batch of held-out queries with signs.
+            held_out_ndcg: nDCG@10 of the queries' own documents; ties count half.
             held_out_overlap: share of the 10 nearest documents of the float embeddings among those of the bits.
-            held_out_score: the mean of the two, or the overlap.
+            held_out_score: the mean of the two.
         """
-        signs = [
-            torch.where(self.codes.outputs(side) > 0, 1.0, -1.0)
-            for side in (self.anchors[self.held_out], self.documents)
-        ]
+        own = torch.from_numpy(self.held_out)
+        queries = self.queries[own]
+        signs = [torch.where(self.codes.outputs(side) > 0, 1.0, -1.0) for side in (queries, self.documents)]
         similarities = signs[0] @ signs[1].T
-        rows = torch.from_numpy(self.held_out)
-        of_documents = rows >= self.pairs
-        similarities[of_documents, rows[of_documents]] = -math.inf
         nearest = similarities.topk(CUTOFF, dim=1).indices
-        overlap = (nearest[:, :, None] == self.wanted[:, None, :]).any(dim=2).float().mean()
-        values = {"held_out_overlap": overlap.item()}
-        if not of_documents.all():
-            queries, own = similarities[~of_documents], rows[~of_documents]
-            mine = queries.gather(1, own[:, None])
-            rank = 1 + (queries > mine).sum(dim=1) + ((queries == mine).sum(dim=1) - 1) / 2
-            values["held_out_ndcg"] = torch.where(rank <= CUTOFF, 1 / torch.log2(rank + 1), 0.0).mean().item()
-        score = sum(values.values()) / len(values)
-        anchors = rows[: self.config.anchors]
-        documents = torch.cat([anchors, self.wanted[: len(anchors)].flatten()]).unique()
-        objective = self._terms(anchors, documents, self.config.sharpness[1], True)["distillation"].item()
+        overlap = (nearest[:, :, None] == self.wanted[:, None, :]).any(dim=2).float().mean().item()
+        mine = similarities.gather(1, own[:, None])
+        rank = 1 + (similarities > mine).sum(dim=1) + ((similarities == mine).sum(dim=1) - 1) / 2
+        ndcg = torch.where(rank <= CUTOFF, 1 / torch.log2(rank + 1), 0.0).mean().item()
+        score = (ndcg + overlap) / 2
+        few = slice(self.config.anchors)
+        documents = torch.cat([own[few], self.wanted[few].flatten()]).unique()
+        terms = self._terms(queries[few], own[few], documents, self.config.sharpness[1], True)
+        objective = terms["distillation"].item()
         if score > self.best_score:
             self.best, self.best_score, self.best_step = self.codes.rotation(), score, self.step
             self.best_objective = objective
-        return {"held_out_objective": objective, **values, "held_out_score": score}
+        return {
+            "held_out_objective": objective,
+            "held_out_ndcg": ndcg,
+            "held_out_overlap": overlap,
+            "held_out_score": score,
+        }
 
     def state(self) -> dict[str, Any]:
         """Return everything that a later training needs to continue to the same end, as tensors and plain values."""
