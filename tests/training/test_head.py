@@ -264,5 +264,5 @@ def test_embeddings_that_do_not_fit_are_refused(documents, queries, options, mes
 
 def test_a_head_without_a_loss_is_refused():
     with pytest.raises(ValueError, match="nothing would be learned"):
-        config(distillation=0.0)
-    assert config("pairs", distillation=0.0).contrastive > 0
+        config(distillation=0.0, contrastive=0.0)
+    assert config(distillation=0.0, contrastive=0.5).contrastive == 0.5

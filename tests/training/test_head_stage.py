@@ -68,7 +68,7 @@ def test_the_folder_is_the_base_model_with_the_head_as_its_last_module(inputs, t
     assert log["step"].tolist() == list(range(31))
     assert log["loss"].isna().tolist() == [True] + [False] * 30
     assert log["held_out_score"].notna().tolist() == [step % 10 == 0 for step in range(31)]
-    assert ("contrastive" in log) == (fitted_on != "corpus")
+    assert log["contrastive"].notna().sum() == 30
     model, base = (SentenceTransformer(str(p / "model"), device="cpu") for p in (tmp_path / "out", inputs["model"]))
     matrix = model[-1].linear.weight.detach().numpy()
     assert matrix.shape == (48, 32)
@@ -108,10 +108,10 @@ def test_a_resumed_training_ends_as_if_uninterrupted(inputs, tmp_path, monkeypat
     assert "resuming from checkpoint-7" in messages
     assert "resuming from checkpoint-16" in messages
     pd.testing.assert_frame_equal(log, again, check_exact=True)
-    digests = {
-        sha256_of(tmp_path / name / "model" / "2_Dense" / "model.safetensors") for name in ("uninterrupted", "killed")
-    }
-    assert len(digests) == 1
+    heads = [
+        next((tmp_path / name / "model").glob("*_Dense/model.safetensors")) for name in ("uninterrupted", "killed")
+    ]
+    assert sha256_of(heads[0]) == sha256_of(heads[1])
 
 
 def test_another_configuration_does_not_resume(inputs, tmp_path, monkeypatch, capsys):
@@ -139,7 +139,7 @@ def test_a_checkpoint_that_holds_more_than_tensors_is_refused(inputs, tmp_path, 
 
 def test_divergence_ends_with_its_step(inputs, tmp_path):
     with pytest.raises(Diverged, match=r"tried diverged at step \d+: .*; there is no earlier checkpoint"):
-        trained(inputs, tmp_path / "out", temperature=1e38)
+        trained(inputs, tmp_path / "out", temperature=1e39)
 
 
 def test_too_few_documents_are_a_mistake_of_the_user(inputs, tmp_path):

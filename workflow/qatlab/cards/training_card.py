@@ -130,10 +130,9 @@ def _head_settings(config: HeadConfig, seed: int) -> str:
 
 def _head(config: HeadConfig) -> Iterator[str]:
     first, last = config.sharpness
-    contrastive = config.contrastive if config.fitted_on != "corpus" else 0
     terms = {
         f"the KL divergence from float similarities (× {config.temperature:g}) to those of codes": config.distillation,
-        "the cross-entropy of each query's own document": contrastive,
+        "the cross-entropy of each query's own document": config.contrastive,
         "the mean squared product of two bits": config.decorrelation,
         "the mean squared mean of a bit": config.balance,
     }
@@ -141,8 +140,13 @@ def _head(config: HeadConfig) -> Iterator[str]:
     yield f"* Head: a linear map with orthonormal rows, the model's last module, fitted on cached embeddings of {FITTED[config.fitted_on]}."
     yield "* The weights of the model itself were not changed."
     yield f"* Loss: {loss}."
+    random = (
+        ""
+        if config.fitted_on == "pairs"
+        else f" (random ones at a cosine of {config.query_cosine:g} where a document has none)"
+    )
     yield (
-        f"* Batches: {config.anchors} texts with their {config.neighbours} nearest documents; codes are tanh(β·√bits·x) with β from "
+        f"* Batches: {config.anchors} queries{random} with their documents and the {config.neighbours} nearest of each; codes are tanh(β·√bits·x) with β from "
         f"{first:g} to {last:g}, and signs in the last {_percent(config.hard_fraction)} of the steps."
     )
     yield (

@@ -44,13 +44,13 @@ class HeadConfig(Strict):
         int,
         Field(
             gt=1,
-            description="Number of anchors per batch: queries of pairs, or documents of the corpus. Neighbours of other anchors are the "
-            "random documents that each anchor is compared with.",
+            description="Number of queries per batch, each with its document. The neighbours of other queries are the "
+            "random documents that each query is compared with.",
         ),
     ] = 32
     neighbours: Annotated[
         int,
-        Field(gt=0, description="Number of nearest documents in the float space that each anchor adds to its batch."),
+        Field(gt=0, description="Number of nearest documents of each of them in the float space that join the batch."),
     ] = 15
     query_cosine: Annotated[
         float,
@@ -69,7 +69,7 @@ class HeadConfig(Strict):
     ] = 1.0
     contrastive: Annotated[
         float,
-        Field(ge=0, description="Weight of the cross-entropy of each query's own document; it applies to pairs."),
+        Field(ge=0, description="Weight of the cross-entropy of each query's own document, random queries included."),
     ] = 0.1
     decorrelation: Annotated[
         float, Field(ge=0, description="Weight of the mean squared product of two different bits.")
@@ -91,7 +91,7 @@ class HeadConfig(Strict):
     ] = 0.3
     held_out: Annotated[
         float,
-        Field(gt=0, lt=1, description="Share of the anchors that are held out to measure the retrieval score of bits."),
+        Field(gt=0, lt=1, description="Share of the queries that are held out to measure the retrieval score of bits."),
     ] = 0.1
     evaluate_every: Annotated[
         int, Field(gt=0, description="Number of steps between two measurements of the held-out score.")
@@ -106,8 +106,6 @@ class HeadConfig(Strict):
 
     @model_validator(mode="after")
     def _it_teaches_something(self) -> "HeadConfig":
-        if not self.distillation and not (self.contrastive and self.fitted_on != "corpus"):
-            raise ValueError(
-                "distillation and contrastive are both without effect, so nothing would be learned; set distillation above 0"
-            )
+        if not self.distillation and not self.contrastive:
+            raise ValueError("distillation and contrastive are both 0, so nothing would be learned; set one above 0")
         return self
