@@ -47,24 +47,41 @@ def overlap(rotation, documents, queries, k=10):
     return np.mean([len(set(a) & set(b)) / k for a, b in zip(wanted, nearest, strict=True)])
 
 
+OTHERS, OTHER_QUERIES = mixture(600, 1)
+PLAIN = overlap(None, OTHERS, OTHER_QUERIES)
+ITQ = overlap(fit_rotation("itq", DOCUMENTS), OTHERS, OTHER_QUERIES)
+
+
+@pytest.mark.slow(15)
 @pytest.mark.parametrize("fitted_on", ["corpus", "pairs"])
-def test_held_out_queries_find_no_fewer_neighbours_than_with_itq(fitted_on):
-    head, history = fit_head(
-        DOCUMENTS, QUERIES if fitted_on == "pairs" else None, config(fitted_on, steps=600, learning_rate=1e-3)
-    )
-    others, queries = mixture(600, 1)
-    plain, itq = overlap(None, others, queries), overlap(fit_rotation("itq", DOCUMENTS), others, queries)
-    assert plain < itq - 0.03  # the given axes are bad ones
-    assert overlap(head, others, queries) > itq
+def test_from_the_given_axes_a_head_regains_most_of_what_itq_gains(fitted_on):
+    """The documents and queries of the test are new ones of the same mixture."""
+    assert ITQ > PLAIN + 0.1  # the given axes are bad ones
+    queries = QUERIES if fitted_on == "pairs" else None
+    head, history = fit_head(DOCUMENTS, queries, config(fitted_on, start="none", steps=500, learning_rate=5e-3))
+    assert overlap(head, OTHERS, OTHER_QUERIES) > PLAIN + 0.6 * (ITQ - PLAIN)
     measured = [row for row in history if "held_out_score" in row]
-    assert max(row["held_out_score"] for row in measured) > measured[0]["held_out_score"]
-    assert measured[-1]["held_out_objective"] < measured[0]["held_out_objective"]
+    best = max(measured, key=lambda row: row["held_out_score"])
+    assert best["held_out_score"] > measured[0]["held_out_score"] + 0.02
+    assert best["held_out_objective"] < 0.8 * measured[0]["held_out_objective"]
+
+
+@pytest.mark.slow(15)
+@pytest.mark.parametrize("fitted_on", ["corpus", "pairs"])
+def test_from_the_axes_of_itq_a_head_loses_nothing(fitted_on):
+    head, history = fit_head(DOCUMENTS, QUERIES if fitted_on == "pairs" else None, config(fitted_on, steps=500))
+    assert overlap(head, OTHERS, OTHER_QUERIES) > ITQ - 0.01
+    scores = [row["held_out_score"] for row in history if "held_out_score" in row]
+    assert max(scores) >= scores[0]
 
 
 @pytest.mark.parametrize("start", ["none", "random", {"kind": "overcomplete", "bits": 80}])
 def test_a_head_without_centre_keeps_float_similarities(start):
-    head, _ = fit_head(DOCUMENTS, None, config(start=start, learning_rate=0.01, **QUICK))
-    first = HeadTraining(DOCUMENTS, None, config(start=start, **QUICK), 0).best
+    training = HeadTraining(DOCUMENTS, None, config(start=start, learning_rate=0.01, **QUICK), 0)
+    first = training.best
+    for _ in range(20):
+        training.advance()
+    head = training.codes.rotation()
     outputs = head(DOCUMENTS[:50])
     assert not np.allclose(head.matrix, first.matrix, atol=1e-3)
     assert np.allclose(head.matrix @ head.matrix.T, np.eye(DIM), atol=1e-5)

@@ -146,8 +146,8 @@ def _head(config: HeadConfig) -> Iterator[str]:
         else f" (random ones at a cosine of {config.query_cosine:g} where a document has none)"
     )
     yield (
-        f"* Batches: {config.anchors} queries{random} with their documents and the {config.neighbours} nearest of each; codes are tanh(β·√bits·x) with β from "
-        f"{first:g} to {last:g}, and signs in the last {_percent(config.hard_fraction)} of the steps."
+        f"* Batches: {config.anchors} queries{random} with their documents and the {config.neighbours} nearest of each. Codes are "
+        f"tanh(β·√bits·x) with β from {first:g} to {last:g}, and signs in the last {_percent(config.hard_fraction)} of the steps."
     )
     yield (
         f"* It started from the axes '{config.start.label}'. The head with the best bits of held-out texts ({_percent(config.held_out)}) "

@@ -39,7 +39,7 @@ class HeadConfig(Strict):
     steps: Annotated[int, Field(gt=0, description="Largest number of optimizer steps.")] = 2000
     learning_rate: Annotated[
         float, Field(gt=0, description="Peak learning rate of Adam; it falls along a cosine to 0.")
-    ] = 2e-4
+    ] = 1e-3
     anchors: Annotated[
         int,
         Field(
@@ -47,11 +47,14 @@ class HeadConfig(Strict):
             description="Number of queries per batch, each with its document. The neighbours of other queries are the "
             "random documents that each query is compared with.",
         ),
-    ] = 32
+    ] = 48
     neighbours: Annotated[
         int,
-        Field(gt=0, description="Number of nearest documents of each of them in the float space that join the batch."),
-    ] = 15
+        Field(
+            gt=0,
+            description="Number of nearest documents in the float space that each of these documents adds to the batch.",
+        ),
+    ] = 7
     query_cosine: Annotated[
         float,
         Field(
