@@ -14,9 +14,9 @@ from qatlab.config.weights import SCHEMES, WeightsConfig
 from qatlab.deployments.deployment import DEPLOYMENTS
 from qatlab.errors import UserError
 from qatlab.plan.compose import compose_runs
-from qatlab.plan.configuration_files import ConfigurationFiles
-from qatlab.plan.schemes import TORCHAO_DEPLOYMENTS
+from qatlab.plan.configuration_files import CHOICES, ConfigurationFiles
 from qatlab.sources.source import SOURCES
+from qatlab.tasks.beir import HubTask
 from qatlab.tasks.task import TASKS
 from qatlab.text_sets import TEXT_SETS
 
@@ -133,7 +133,7 @@ def test_a_method_has_the_name_of_its_file(choice):
     assert yaml.safe_load((CONF / "method" / f"{choice}.yaml").read_text())["name"] == choice
 
 
-@pytest.mark.parametrize("choice", [choice for choice in GROUPS["deploy"] if choice not in TORCHAO_DEPLOYMENTS])
+@pytest.mark.parametrize("choice", [choice for choice in GROUPS["deploy"] if choice not in CHOICES["deploy"]])
 def test_a_deployment_has_the_name_of_its_file(choice):
     assert list(yaml.safe_load((CONF / "deploy" / f"{choice}.yaml").read_text())) == [choice]
 
@@ -163,9 +163,9 @@ SECTIONS = {
 @pytest.mark.parametrize(("group", "choice"), [pair for pair in choices() if pair[0] in SECTIONS])
 def test_a_file_contains_only_values_that_differ_from_the_defaults(group, choice):
     """A file that inherits from another one may reset its values to the defaults."""
-    if choice in TORCHAO_DEPLOYMENTS:
-        return
-    values = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
+    in_code = CHOICES.get(group, {})
+    file = CONF / group / f"{choice}.yaml"
+    values = {choice: in_code[choice]} if choice in in_code else yaml.safe_load(file.read_text()) or {}
     if "defaults" in values:
         return
     for section in values.values() if group in ("deploy", "task", "texts") else [values]:
@@ -206,8 +206,19 @@ def test_nanobeir_is_thirteen_sets_at_one_commit_each():
 
     names = [choice for choice in GROUPS["task"] if choice.startswith("nano_")]
     assert len(names) == 13
+    (_, config), *_ = compose_runs(CONF, "quickstart", overrides=[f"task=[{','.join(names)}]", *ONE_METHOD])
+    assert list(config.task) == names
     for name in names:
-        (config,) = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text()).values()
-        assert config["name"].startswith("zeta-alpha-ai/Nano")
-        assert len(config["revision"]) == 40
-        assert mteb.get_task(config["mteb_name"]).metadata.main_score == "ndcg_at_10"
+        task = config.task[name]
+        assert isinstance(task, HubTask)
+        assert task.name.startswith("zeta-alpha-ai/Nano")
+        assert len(task.revision) == 40
+        assert mteb.get_task(task.mteb_name).metadata.main_score == "ndcg_at_10"
+
+
+def test_a_task_without_a_file_is_offered_and_changed_like_one_with_a_file():
+    with pytest.raises(UserError, match=r"unknown task 'nano_scifakt' .*valid: .*nano_arguana, .*nano_scifact"):
+        compose_runs(CONF, "quickstart", overrides=["task=[nano_scifakt]", *ONE_METHOD])
+    changed = ["task=[nano_scifact]", "task.nano_scifact.revision=main", *ONE_METHOD]
+    (_, config), *_ = compose_runs(CONF, "quickstart", overrides=changed)
+    assert config.task["nano_scifact"].revision == "main"
