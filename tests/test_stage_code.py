@@ -48,7 +48,15 @@ def test_rows_and_encodings_do_not_depend_on_how_models_are_trained():
         names("task", "qatlab.tasks.texts"),
         names("encode of embedding"),
     ):
-        assert not {"config/method.py", "config/trainer.py", "losses/quantization_aware.py"} & job
+        assert (
+            not {
+                "config/method.py",
+                "config/embedding_quantization.py",
+                "config/trainer.py",
+                "losses/quantization_aware.py",
+            }
+            & job
+        )
 
 
 def test_another_wording_of_a_card_is_no_other_training():

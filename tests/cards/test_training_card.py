@@ -12,7 +12,8 @@ from qatlab.cards.training_card import (
     schedule_in_words,
     training_card,
 )
-from qatlab.config.method import MethodConfig, TrainingConfig, WeightScheduleConfig
+from qatlab.config.embedding_quantization import WeightScheduleConfig
+from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.model import ModelConfig
 from qatlab.sources.source import SOURCES, DataManifest
 from qatlab.training.training import TrainingCost

@@ -4,7 +4,8 @@ from typing import get_args
 
 import pytest
 
-from qatlab.config.method import CentringConfig, EstimatorConfig, MethodConfig, RangesConfig
+from qatlab.config.embedding_quantization import CentringConfig, EstimatorConfig, RangesConfig
+from qatlab.config.method import MethodConfig
 from qatlab.families.embedding.train import _estimator, build_loss
 from qatlab.losses.ranges import KINDS as CENTRINGS
 from qatlab.models.embedding import load_model

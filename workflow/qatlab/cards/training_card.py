@@ -9,18 +9,14 @@ import pandas as pd
 from huggingface_hub import ModelCardData
 
 from qatlab.artifact import read_json
-from qatlab.config.head import Fitted, HeadConfig
-from qatlab.config.method import (
+from qatlab.config.embedding_quantization import (
     EmbeddingQuantizationConfig,
     EstimatorConfig,
-    LoraConfig,
-    MethodConfig,
-    MethodRotationConfig,
     RangesConfig,
-    StartConfig,
-    TrainingConfig,
     WeightScheduleConfig,
 )
+from qatlab.config.head import Fitted, HeadConfig
+from qatlab.config.method import LoraConfig, MethodConfig, MethodRotationConfig, StartConfig, TrainingConfig
 from qatlab.config.model import DecoderConfig, ModelConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.config.weights import WeightsConfig

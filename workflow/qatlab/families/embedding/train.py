@@ -15,13 +15,8 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from torch import nn
 from torch.utils.data import DataLoader
 
-from qatlab.config.method import (
-    CentringConfig,
-    EmbeddingQuantizationConfig,
-    EstimatorConfig,
-    MethodConfig,
-    TrainingConfig,
-)
+from qatlab.config.embedding_quantization import CentringConfig, EmbeddingQuantizationConfig, EstimatorConfig
+from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.trainer import check_batches
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
