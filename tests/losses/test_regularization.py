@@ -15,11 +15,10 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 
-from qatlab.losses import QuantizationAwareLoss, regularization
-from qatlab.losses.regularization import (
+from qatlab.losses import QuantizationAwareLoss, terms
+from qatlab.losses.terms import (
     SMALLEST_VARIANCE,
     Regularization,
-    as_regularization,
     balance,
     decorrelation,
     spread_out,
@@ -181,7 +180,7 @@ def test_without_weights_the_loss_and_every_gradient_have_the_same_bits(model, p
     def unwanted(_):
         raise AssertionError("a term without weight was computed")
 
-    monkeypatch.setattr(regularization, "TERMS", dict.fromkeys(TERMS, unwanted))
+    monkeypatch.setattr(terms, "REGULARIZATION_TERMS", dict.fromkeys(TERMS, unwanted))
     inputs, results = features(model, pairs), []
     for given_weights in (None, {}, dict.fromkeys(TERMS, 0.0), Regularization()):
         loss = QuantizationAwareLoss(model, inner(model), regularization=given_weights, distillation=0.5)
@@ -226,7 +225,7 @@ def test_the_card_has_the_weights_and_wrong_ones_are_refused(model):
     inner = MultipleNegativesRankingLoss(model)
     loss = QuantizationAwareLoss(model, inner, regularization={"balance": 0.1})
     assert loss.get_config_dict()["regularization"] == {"spread_out": 0.0, "balance": 0.1, "decorrelation": 0.0}
-    assert as_regularization(Regularization(0.5)).spread_out == 0.5
+    assert Regularization.of(Regularization(0.5)).spread_out == 0.5
     with pytest.raises(ValueError, match="unknown regularization 'orthogonal'; valid: spread_out, balance, decorrel"):
         QuantizationAwareLoss(model, inner, regularization={"orthogonal": 1.0})
     for weight in (-1, math.inf, math.nan):

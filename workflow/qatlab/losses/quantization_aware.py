@@ -26,8 +26,7 @@ from qatlab.losses.ranges import (
     ends_in_unit_length,
     length_over_codes,
 )
-from qatlab.losses.regularization import Regularization, as_regularization
-from qatlab.losses.terms import MarginRanking, Term, WeightSchedule, schedules_of, similarity_divergence
+from qatlab.losses.terms import MarginRanking, Regularization, Term, WeightSchedule, schedules_of, similarity_divergence
 from qatlab.losses.wrapped import (
     EmbeddedOnce,
     GradientsToLeave,
@@ -95,7 +94,7 @@ class QuantizationAwareLoss(nn.Module):
         distillation: Weight of the KL divergence from the float similarities to those of each quantized precision; it covers the
             documents of all processes where the wrapped loss has ``gather_across_devices``.
         regularization: Weights of terms on the float embeddings of the batch, such as ``{"spread_out": 1.0, "balance": 0.1,
-            "decorrelation": 0.1}`` (:mod:`qatlab.losses.regularization`); none by default.
+            "decorrelation": 0.1}`` (:class:`~qatlab.losses.terms.Regularization`); none by default.
         margin_ranking: The candidate-generation term of BPR, :class:`~qatlab.losses.terms.MarginRanking`, on the codes that
             `estimator` gives; row i of the second text column must be the document of query i. None by default.
         variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` reproduces the rounding of the pull request, with its gradient of
@@ -180,7 +179,7 @@ class QuantizationAwareLoss(nn.Module):
         if not 0 <= distillation < math.inf:
             raise ValueError(f"distillation must be ≥ 0, not {distillation}")
         self.distillation = float(distillation)
-        self.regularization = as_regularization(regularization)
+        self.regularization = Regularization.of(regularization)
         self.margin_ranking = margin_ranking
         self.variant = variant
         self.uses_gradient_cache = bool(getattr(loss, "uses_gradient_cache", False))
