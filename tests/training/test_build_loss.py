@@ -11,7 +11,7 @@ from qatlab.losses.ranges import KINDS as CENTRINGS
 from qatlab.models.embedding import load_model
 from qatlab.quantization.estimators import ESTIMATORS
 from qatlab.quantization.ranges import KINDS as RANGES
-from qatlab.training_losses.loss import LOSSES
+from qatlab.training_losses import LOSSES
 
 
 def choices(config, field):

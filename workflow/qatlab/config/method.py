@@ -11,7 +11,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.config.weights import Expression, Scheme
 from qatlab.quantization.precisions import RANGED, sides
 from qatlab.registry import Strict, VariantName
-from qatlab.training_losses.loss import LOSSES, Loss
+from qatlab.training_losses import LOSSES, Loss
 
 DEFAULT = "multiple_negatives_ranking"
 
