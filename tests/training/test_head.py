@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.special import rel_entr, softmax
 
-from qatlab.config.head import HeadConfig
+from qatlab.config.method import HeadConfig
 from qatlab.quantization.precisions import NotFiniteError
 from qatlab.quantization.rotations import Rotation, fit_rotation
 from qatlab.training.head import Codes, Frame, HeadTraining, balance, decorrelation, divergence, fit_head

@@ -15,8 +15,15 @@ from qatlab.config.embedding_quantization import (
     RangesConfig,
     WeightScheduleConfig,
 )
-from qatlab.config.head import Fitted, HeadConfig
-from qatlab.config.method import LoraConfig, MethodConfig, MethodRotationConfig, StartConfig, TrainingConfig
+from qatlab.config.method import (
+    Fitted,
+    HeadConfig,
+    LoraConfig,
+    MethodConfig,
+    MethodRotationConfig,
+    StartConfig,
+    TrainingConfig,
+)
 from qatlab.config.model import DecoderConfig, ModelConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.config.weights import WeightsConfig

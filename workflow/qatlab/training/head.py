@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from qatlab.config.head import HeadConfig
+from qatlab.config.method import HeadConfig
 from qatlab.quantization.precisions import NotFiniteError
 from qatlab.quantization.rotations import Rotation, fit_rotation
 
