@@ -20,7 +20,7 @@ from qatlab.deployments.backends.onnx_quantized import RANGES_FILE, append_codes
 from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.job import JobDescription
-from qatlab.losses.tanh import MEAN_SQUARE, append_tanh, tanh_range
+from qatlab.losses.ranges import MEAN_SQUARE, append_tanh, tanh_range
 from qatlab.quantization import MinMaxRange, Range, quantize_embeddings
 from qatlab.quantization.ranges import RANGES
 from qatlab.stages import deploy

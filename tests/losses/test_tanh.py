@@ -14,7 +14,7 @@ from sentence_transformers.util import quantize_embeddings as reference
 from torch.nn import functional as F
 
 from qatlab.losses import QuantizationAwareLoss
-from qatlab.losses.tanh import MEAN_SQUARE, append_tanh, ends_in_tanh, tanh_range
+from qatlab.losses.ranges import MEAN_SQUARE, append_tanh, ends_in_tanh, tanh_range
 from qatlab.quantization import Range, dequantize_embeddings, quantize_embeddings
 
 ROWS, DIM = 6, 32

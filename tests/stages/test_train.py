@@ -17,7 +17,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import Diverged, UserError
 from qatlab.families.embedding.train import names_of_texts
 from qatlab.job import JobDescription
-from qatlab.losses.tanh import MEAN_SQUARE
+from qatlab.losses.ranges import MEAN_SQUARE
 from qatlab.quantization import Range, quantize_embeddings
 from qatlab.stages import deploy, train
 

@@ -20,8 +20,7 @@ from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.trainer import check_batches
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
-from qatlab.losses.ranges import Centring, ends_in_unit_length
-from qatlab.losses.tanh import append_tanh, tanh_range
+from qatlab.losses.ranges import Centring, append_tanh, ends_in_unit_length, tanh_range
 from qatlab.losses.terms import MarginRanking, WeightSchedule
 from qatlab.losses.wrapped import gather
 from qatlab.machine.hardware import device_name
