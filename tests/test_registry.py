@@ -151,7 +151,7 @@ def test_another_source_changes_nothing_that_is_made_by_the_others(plugin, tmp_p
     lock.write_text("")
     modules = stage_modules("data", ("qatlab.sources.numerals",))
     assert "qatlab.sources.numerals" in modules
-    assert not {"qatlab.sources.local", "qatlab.sources.hub", "qatlab.sources.packages"} & set(modules)
+    assert not {"qatlab.sources.stored", "qatlab.sources.packages"} & set(modules)
     plugin.get("counted")
     before = stage_code("data", lock, ("counting.numbers",))
     assert before != stage_code("data", lock, ("qatlab.sources.numerals",))
