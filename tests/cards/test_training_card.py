@@ -4,12 +4,11 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
+from qatlab.cards.recipe import method_in_words, schedule_in_words
 from qatlab.cards.training_card import (
     KnownData,
     KnownModel,
     gradients_of,
-    method_in_words,
-    schedule_in_words,
     training_card,
 )
 from qatlab.config.embedding_quantization import WeightScheduleConfig

@@ -8,10 +8,9 @@ import pandas as pd
 from transformers import set_seed
 
 from qatlab.artifact import checkpoint_folder, write_json
-from qatlab.cards.training_card import FILE, known_data, known_model
+from qatlab.cards.training_card import FILE, card, known_data, known_model
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
-from qatlab.families.cards import card
 from qatlab.job import JobDescription, part_of, training_part
 from qatlab.machine.processes import is_first
 from qatlab.progress import say
