@@ -6,6 +6,7 @@ from conftest import PROJECT
 from qatlab.config.method import MethodConfig
 from qatlab.errors import UserError
 from qatlab.plan.artifacts import registered_modules
+from qatlab.plan.checks import check_models
 from qatlab.plan.plan import load_study
 
 HEADS = "study.matrix.method=[untrained,baseline,head_pairs,head_corpus,head_both]"
@@ -74,6 +75,19 @@ def test_the_same_embeddings_serve_all_seeds_and_settings():
 def test_a_method_with_a_head_is_nothing_else(method, message):
     with pytest.raises(ValueError, match=message):
         MethodConfig.model_validate({"name": "head_pairs", "head": {"fitted_on": "pairs"}, **method})
+
+
+def test_too_few_rows_for_a_head_are_one_line_before_the_first_job(tmp_path):
+    """ITQ needs as many embeddings as MiniLM has dimensions, 384, besides the held-out tenth."""
+    check_models(plan("study.matrix.method=[head_pairs]", "data.rows=427"), tmp_path)
+    for method, rows, count in (("head_pairs", "data.rows=426", 426), ("head_corpus", "data.rows=64", 200)):
+        documents = (f"task.{task}.documents=100" for task in ("stdlib", "networkx"))
+        queries = (f"task.{task}.queries=100" for task in ("stdlib", "networkx"))
+        with pytest.raises(
+            UserError, match=f"method '{method}': .*'itq' in 384 dimensions .* there are {count} "
+        ) as error:
+            check_models(plan(f"study.matrix.method=[{method}]", rows, *documents, *queries), tmp_path)
+        assert "\n" not in str(error.value)
 
 
 def test_a_causal_language_model_has_no_head():

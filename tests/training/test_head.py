@@ -270,13 +270,27 @@ def test_a_loss_that_is_not_finite_ends_the_training():
         (DOCUMENTS, QUERIES, {}, "fitted on corpus"),
         (DOCUMENTS, None, {"fitted_on": "pairs"}, "fitted on pairs"),
         (DOCUMENTS[:100], QUERIES, {"fitted_on": "pairs"}, "query i is of document i"),
-        (DOCUMENTS[:20], None, {"start": "none"}, "needs more than"),
+        (DOCUMENTS[:20], None, {"start": "none"}, "needs at least 48 documents, and there are 20"),
         (DOCUMENTS[:40], None, {"start": {"kind": "overcomplete", "bits": 8}, "anchors": 4}, "more bits"),
     ],
 )
 def test_embeddings_that_do_not_fit_are_refused(documents, queries, options, message):
     with pytest.raises(ValueError, match=message):
         HeadTraining(documents, queries, HeadConfig(**({"fitted_on": "corpus"} | options)), 0)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.integers(2, 60), st.floats(0.01, 0.9), st.sampled_from(["pairs", "corpus", "both"]))
+def test_the_smallest_number_of_documents_leaves_enough_to_train_on(anchors, held_out, fitted_on):
+    head, dim = config(fitted_on=fitted_on, anchors=anchors, held_out=held_out, start="itq"), 24
+
+    def trained(count):
+        return count - (0 if fitted_on == "corpus" else math.ceil(held_out * count))
+
+    smallest = next(count for count in range(1000) if trained(count) >= max(anchors, head.neighbours + 1, 11, dim))
+    head.check_documents(smallest, dim)
+    with pytest.raises(ValueError, match=f"needs at least {smallest} documents, and there are {smallest - 1} "):
+        head.check_documents(smallest - 1, dim)
 
 
 def test_a_head_without_a_loss_is_refused():

@@ -79,7 +79,7 @@ def test_the_folder_is_the_base_model_with_the_head_as_its_last_module(inputs, t
     card = ModelCard.load(tmp_path / "out" / "model" / "README.md")
     words = {
         "pairs": "the training pairs",
-        "corpus": "the documents of the study's tasks",
+        "corpus": "the documents of all tasks of the study together",
         "both": "the training pairs and",
     }
     assert f"fitted on {words[fitted_on]}" in card.text

@@ -57,8 +57,8 @@ VARIANTS = {
 }
 FITTED: dict[Fitted, str] = {
     "pairs": "the training pairs",
-    "corpus": "the documents of the study's tasks, without queries and labels",
-    "both": "the training pairs and the documents of the study's tasks, without queries and labels of the latter",
+    "corpus": "the documents of all tasks of the study together, without queries and labels",
+    "both": "the training pairs and the documents of all tasks of the study together, without queries and labels of the latter",
 }
 GRIDS = {
     "torchao": "torchao's symmetric integers",

@@ -1,6 +1,7 @@
 """How a model is trained (conf/method): the loss, embedding quantization in it, weight quantization around it."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+import math
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -9,6 +10,7 @@ from qatlab.config.precision import AxesConfig, FittedRotationConfig, axes_by_na
 from qatlab.config.trainer import TrainerConfig
 from qatlab.config.weights import Expression, Scheme
 from qatlab.quantization.precisions import RANGED, sides
+from qatlab.quantization.rotations import NEED_EMBEDDINGS
 from qatlab.registry import Strict, VariantName
 from qatlab.training_losses import LOSSES, Loss
 
@@ -57,12 +59,14 @@ class HeadConfig(Strict):
     The head is a matrix with orthonormal rows, so that float similarities of embeddings that it does not centre are unchanged.
     """
 
+    cutoff: ClassVar[int] = 10  # Number of documents that the score of held-out queries counts.
+
     fitted_on: Annotated[
         Fitted,
         Field(
-            description="Embeddings that the head is trained on. pairs is the training pairs; corpus is the documents of the study's "
-            "tasks, without queries and labels; both is pairs and corpus. The method's name must end in it, so that each row of a "
-            "table shows it."
+            description="Embeddings that the head is trained on. pairs is the training pairs; corpus is the documents of all tasks of "
+            "the study together, without queries and labels, because one model is scored on all of them (a study of one task has a head "
+            "for this task); both is pairs and corpus. The method's name must end in it, so that each row of a table shows it."
         ),
     ]
     start: Annotated[
@@ -153,6 +157,27 @@ class HeadConfig(Strict):
         if not self.distillation and not self.contrastive:
             raise ValueError("distillation and contrastive are both 0, so nothing would be learned; set one above 0")
         return self
+
+    def check_documents(self, count: int, dim: int) -> None:
+        """Raise ValueError for too few documents to train a head on.
+
+        Args:
+            count: number of documents.
+            dim: number of dimensions of their embeddings.
+        """
+        axes = dim if self.start.kind in NEED_EMBEDDINGS else 0
+        trained = needed = max(self.anchors, self.neighbours + 1, self.cutoff + 1, axes)
+        if self.fitted_on != "corpus":  # documents without a query are not held out
+            needed = max(trained, math.floor(trained / (1 - self.held_out)) - 1)
+            while needed - math.ceil(self.held_out * needed) < trained:
+                needed += 1
+        if count < needed:
+            raise ValueError(
+                f"a head with {self.anchors} anchors, {self.neighbours} neighbours and the start '{self.start.label}' in {dim} dimensions "
+                f"needs at least {needed} documents, and there are {count} for fitted_on: {self.fitted_on}; raise "
+                f"{'the number of documents' if self.fitted_on == 'corpus' else 'data.rows'}"
+                + (", or set head.start to none" if axes == trained else ", or lower head.anchors or head.neighbours")
+            )
 
 
 class LoraConfig(Strict):

@@ -19,6 +19,7 @@ from qatlab.plan.plan import Plan
 from qatlab.plan.runs import Run
 from qatlab.quantization.rotations import NEED_EMBEDDINGS
 from qatlab.registry import Registered, origin_of
+from qatlab.sources.source import Source
 
 
 def base_model(plan: Plan, artifact: Artifact) -> Artifact:
@@ -134,11 +135,38 @@ def _check_run(plan: Plan, run: Run, folder: Path, model: str) -> None:
     if run.config.evaluate.similarity == "model":
         check_similarity(named_similarity(folder), model)
     available = embedding_dimension(folder)
+    if available is not None:
+        _check_head(plan, run, available)
     if available is not None and not run.config.method.appends_a_layer:
         _check_dimensions(run.config.evaluate, available, model)
         for task in run.scored:
             encoded = plan.artifacts[plan.artifacts[run.scored[task]].inputs["encode"]]
             _check_axes(run.config.evaluate, available, task[1], _documents(plan.artifacts[encoded.inputs["task"]]))
+
+
+def _check_head(plan: Plan, run: Run, dim: int) -> None:
+    """Raise UserError for a head with fewer documents than it needs, where their number is known before the jobs run."""
+    head = run.config.method.head
+    if head is None:
+        return
+    encodings = {role: plan.artifacts[path].inputs for role, path in plan.artifacts[run.trained].inputs.items()}
+    counts = [_rows(plan.artifacts[inputs["pairs"]]) for inputs in encodings.values() if "pairs" in inputs]
+    counts += [_documents(plan.artifacts[inputs["task"]]) for inputs in encodings.values() if "task" in inputs]
+    if None in counts:
+        return
+    try:
+        head.check_documents(sum(min(count, head.rows) for count in counts if count is not None), dim)
+    except ValueError as error:
+        raise UserError(f"method '{run.config.method.name}': {error}") from None
+
+
+def _rows(data: Artifact) -> int | None:
+    """Return the number of training rows that are kept; None if it is unknown before the jobs run."""
+    assert isinstance(data.config, Source)
+    if data.config.rows is not None:
+        return data.config.rows
+    counts = None if in_use() else data.config.counts()
+    return None if counts is None else counts.kept
 
 
 def _check_dimensions(evaluate: EvaluateConfig, available: int, model: str) -> None:

@@ -19,7 +19,7 @@ from qatlab.quantization.precisions import NotFiniteError
 from qatlab.quantization.rotations import Rotation, fit_rotation
 
 KIND = "head"  # the kind of the resulting rotation
-CUTOFF = 10  # number of documents that the held-out score counts
+CUTOFF = HeadConfig.cutoff
 HELD_OUT_AT_MOST = 512  # anchors, whose scores are measured in a tenth of a second
 ROWS_AT_ONCE = 1024  # anchors whose similarities to all documents are in memory at once
 MIXED = 512  # number of documents whose random combinations are the noise of random queries
@@ -171,12 +171,7 @@ class HeadTraining:
             raise ValueError(
                 f"a head that is fitted on {config.fitted_on} and queries {'' if queries is None else 'do'} not fit"
             )
-        needed = max(config.anchors, config.neighbours + 1, CUTOFF + 1)
-        if math.floor((1 - config.held_out) * len(documents)) < needed:
-            raise ValueError(
-                f"a head with {config.anchors} anchors and {config.neighbours} neighbours needs more than {needed} documents, of which "
-                f"{config.held_out:g} are held out, not {len(documents)}"
-            )
+        config.check_documents(*documents.shape)
 
     def _start(self) -> Rotation:
         """Fit the axes from which training starts, on documents that are not held out."""
