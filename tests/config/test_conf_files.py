@@ -46,6 +46,7 @@ CHOSEN_WITH = {
     ("trainer", "wall_clock_short"): ["model=byte_decoder", *CAUSAL],
     ("data", "package_texts"): ["model=byte_decoder", *CAUSAL],
     ("data", "fineweb"): ["model=byte_decoder", *CAUSAL],
+    ("method", "tanh_int8"): ["evaluate.ranges=[model]"],
 }
 
 
@@ -67,7 +68,8 @@ def test_composes_and_validates(group, choice):
         runs = compose_runs(CONF, choice)
     elif group == "method":
         scheme = ":int4" if choice in NEED_A_SCHEME else ""
-        runs = compose_runs(CONF, "quickstart", overrides=[f"study.matrix.method=[{choice}{scheme}]"])
+        overrides = [f"study.matrix.method=[{choice}{scheme}]", *CHOSEN_WITH.get((group, choice), [])]
+        runs = compose_runs(CONF, "quickstart", overrides=overrides)
     elif group == "deploy":
         runs = compose_runs(CONF, "quickstart", overrides=[f"deploy=[torch_fp32,{choice}]", *ONE_METHOD])
     elif group in ("task", "texts"):
@@ -103,6 +105,16 @@ def test_composes_and_validates(group, choice):
 def test_keys_of_the_other_kind_of_model_raise_a_one_line_error(overrides, message):
     with pytest.raises(UserError, match=message):
         compose_runs(CONF, "quickstart", overrides=overrides)
+
+
+def test_codes_of_the_tanh_are_scored_on_its_grid_or_not_at_all():
+    chosen = ["study.matrix.method=[tanh_int8]", "study.decomposition=[]"]
+    message = r"'tanh_int8' stores int8 on the fixed grid of its tanh, .* \(corpus\) fits another.*set evaluate.ranges=\[model\]"
+    for more in ([], ["evaluate.precisions=[binary]", "evaluate.rescoring=[int8]"]):
+        with pytest.raises(UserError, match=message):
+            compose_runs(CONF, "quickstart", overrides=[*chosen, *more])
+    for more in (["evaluate.ranges=[model]"], ["evaluate.precisions=[float32,binary]"]):
+        assert compose_runs(CONF, "quickstart", overrides=[*chosen, *more])
 
 
 def test_parallel_texts_are_those_of_files_or_of_packages():

@@ -298,6 +298,21 @@ class RunConfig(Strict):
         return self
 
     @model_validator(mode="after")
+    def _codes_of_tanh_are_scored_on_its_grid(self) -> "RunConfig":
+        quantization, evaluate = self.method.embedding_quantization, self.evaluate
+        if quantization is None or quantization.activation is None or "model" in evaluate.ranges:
+            return self
+        scored = {side for name in evaluate.precisions for side in sides(name)}
+        scored |= {step.documents for steps in evaluate.rescoring for step in steps}
+        for precision in scored & set(self.method.saved_ranges):
+            raise ValueError(
+                f"method '{self.method.name}' stores {precision} on the fixed grid of its tanh, and evaluate.ranges "
+                f"({', '.join(evaluate.ranges)}) fits another grid; set evaluate.ranges=[model], with only methods that save ranges for "
+                f"{precision} in the study, or leave {precision} out of evaluate.precisions"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _model_ranges_are_made(self) -> "RunConfig":
         if "model" not in self.evaluate.ranges:
             return self
