@@ -12,7 +12,7 @@ from qatlab.job import JobDescription
 from qatlab.plan.artifacts import Artifact, data_origin, task_kind, task_origin
 from qatlab.plan.checks import check_hub
 from qatlab.plan.plan import Plan
-from qatlab.sources.hub import HubDataset
+from qatlab.sources.stored import HubDataset
 from qatlab.tasks.texts import HubTextTask
 from qatlab.tasks.translation import HubParallelTask
 from qatlab.tasks.withheld import HubWithheldTask

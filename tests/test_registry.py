@@ -14,7 +14,7 @@ from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.plan.artifacts import data_origin
 from qatlab.registry import Registry
-from qatlab.sources.docstrings import Docstrings
+from qatlab.sources.packages import Docstrings
 from qatlab.sources.source import SOURCES, Source
 from qatlab.stage_code import stage_code, stage_modules
 from qatlab.stages import data
@@ -100,7 +100,7 @@ def test_a_name_is_registered_once():
     registry = Registry("source of training data", "qatlab.sources")
     registry.register("mine")(Docstrings)
     registry.register("mine")(Docstrings)
-    with pytest.raises(ValueError, match=r"'mine' is already registered, by qatlab\.sources\.docstrings"):
+    with pytest.raises(ValueError, match=r"'mine' is already registered, by qatlab\.sources\.packages"):
         registry.register("mine")(Source)
 
 
@@ -151,7 +151,7 @@ def test_another_source_changes_nothing_that_is_made_by_the_others(plugin, tmp_p
     lock.write_text("")
     modules = stage_modules("data", ("qatlab.sources.numerals",))
     assert "qatlab.sources.numerals" in modules
-    assert not {"qatlab.sources.docstrings", "qatlab.sources.hub", "qatlab.sources.packages"} & set(modules)
+    assert not {"qatlab.sources.stored", "qatlab.sources.packages"} & set(modules)
     plugin.get("counted")
     before = stage_code("data", lock, ("counting.numbers",))
     assert before != stage_code("data", lock, ("qatlab.sources.numerals",))

@@ -48,13 +48,21 @@ def test_rows_and_encodings_do_not_depend_on_how_models_are_trained():
         names("task", "qatlab.tasks.texts"),
         names("encode of embedding"),
     ):
-        assert not {"config/method.py", "config/trainer.py", "losses/quantization_aware.py"} & job
+        assert (
+            not {
+                "config/method.py",
+                "config/embedding_quantization.py",
+                "config/trainer.py",
+                "losses/quantization_aware.py",
+            }
+            & job
+        )
 
 
 def test_another_wording_of_a_card_is_no_other_training():
     trainings = names("train of embedding") | names("train of causal_lm")
-    assert not {name for name in trainings if name.startswith("cards/") or name == "families/cards.py"}
-    assert {"cards/training_card.py", "families/cards.py"} <= names("models")
+    assert not {name for name in trainings if name.startswith("cards/")}
+    assert {"cards/training_card.py", "cards/recipe.py"} <= names("models")
 
 
 def test_a_family_does_not_depend_on_the_other():

@@ -4,15 +4,15 @@ import pandas as pd
 import pytest
 from huggingface_hub import ModelCard
 
+from qatlab.cards.recipe import method_in_words, schedule_in_words
 from qatlab.cards.training_card import (
     KnownData,
     KnownModel,
     gradients_of,
-    method_in_words,
-    schedule_in_words,
     training_card,
 )
-from qatlab.config.method import MethodConfig, TrainingConfig, WeightScheduleConfig
+from qatlab.config.embedding_quantization import WeightScheduleConfig
+from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.model import ModelConfig
 from qatlab.sources.source import SOURCES, DataManifest
 from qatlab.training.training import TrainingCost
@@ -164,7 +164,7 @@ def test_a_method_is_described_in_words():
         "embedding_quantization": {
             "precisions": {"float32": {"weight": 0}, "float32_x_binary": {"weight": 0.5, "warmup_steps": 1800}},
             "scales": {"float32_x_binary": 10},
-            "estimator": {"name": "tanh"},
+            "estimator": {"name": "tanh", "scale": 1},
             "distillation": 0.25,
         },
         "weights": {**SCHEME, "activations": "int8", "clip": {"kind": "percentile", "share": 0.999}},
@@ -185,6 +185,29 @@ def test_a_method_is_described_in_words():
         "  * fake quantizers of activations begin at step 300",
         "* LoRA: adapters of rank 8 (alpha 64) beside frozen linear layers named `.*query`, merged after training; "
         "what was fake-quantized is the sum of weight and adapter.",
+    ]
+
+
+def test_added_terms_and_the_activation_are_described():
+    method = {
+        "name": "tried",
+        "embedding_quantization": {
+            "precisions": {"int8": {}},
+            "activation": "tanh",
+            "ranges": {"kind": "tanh"},
+            "estimator": {"name": "tanh"},
+            "regularization": {"spread_out": 1, "decorrelation": 0.5},
+            "margin_ranking": {"margin": 0.2},
+        },
+    }
+    lines = method_in_words(MethodConfig.model_validate(method)).splitlines()
+    assert lines[3:-1] == [
+        "  * the range of integers is given by the fixed grid of its activation",
+        "  * embeddings x of d dimensions are tanh(√d · x / ‖x‖), scaled to length 1, by the model's last modules",
+        "  * gradients pass the rounding as those of an annealed tanh (gamma 0.1, scale √d / ‖x‖)",
+        "  * besides, 1 × the Global Orthogonal Regularization of float embeddings",
+        "  * besides, 0.5 × the squared correlations of different bits",
+        "  * besides, 1 × the margin ranking of binary codes (margin 0.2) at the scale of the loss",
     ]
 
 

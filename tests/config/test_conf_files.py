@@ -14,9 +14,9 @@ from qatlab.config.weights import SCHEMES, WeightsConfig
 from qatlab.deployments.deployment import DEPLOYMENTS
 from qatlab.errors import UserError
 from qatlab.plan.compose import compose_runs
-from qatlab.plan.configuration_files import ConfigurationFiles
-from qatlab.plan.schemes import TORCHAO_DEPLOYMENTS
+from qatlab.plan.configuration_files import CHOICES, ConfigurationFiles
 from qatlab.sources.source import SOURCES
+from qatlab.tasks.beir import HubTask
 from qatlab.tasks.task import TASKS
 from qatlab.text_sets import TEXT_SETS
 
@@ -46,6 +46,7 @@ CHOSEN_WITH = {
     ("trainer", "wall_clock_short"): ["model=byte_decoder", *CAUSAL],
     ("data", "package_texts"): ["model=byte_decoder", *CAUSAL],
     ("data", "fineweb"): ["model=byte_decoder", *CAUSAL],
+    ("method", "tanh_int8"): ["evaluate.ranges=[model]"],
 }
 
 
@@ -67,7 +68,8 @@ def test_composes_and_validates(group, choice):
         runs = compose_runs(CONF, choice)
     elif group == "method":
         scheme = ":int4" if choice in NEED_A_SCHEME else ""
-        runs = compose_runs(CONF, "quickstart", overrides=[f"study.matrix.method=[{choice}{scheme}]"])
+        overrides = [f"study.matrix.method=[{choice}{scheme}]", *CHOSEN_WITH.get((group, choice), [])]
+        runs = compose_runs(CONF, "quickstart", overrides=overrides)
     elif group == "deploy":
         runs = compose_runs(CONF, "quickstart", overrides=[f"deploy=[torch_fp32,{choice}]", *ONE_METHOD])
     elif group in ("task", "texts"):
@@ -92,6 +94,7 @@ def test_composes_and_validates(group, choice):
             "is a causal language model and has no embeddings: deployment 'onnx_int8' does not serve it",
         ),
         (["model=byte_decoder", "+model.normalize=false", *CAUSAL], "normalize is for embedding models"),
+        (["model=static_minilm", "model.num_hidden_layers=2"], "a static model has none"),
         (["model=byte_decoder", *CAUSAL, "texts=[imdb]"], "has no embeddings: leave texts empty"),
         (["model=byte_decoder", *CAUSAL[1:], "study.matrix.method=[ste]"], "method 'ste' cannot train it"),
         (
@@ -103,6 +106,16 @@ def test_composes_and_validates(group, choice):
 def test_keys_of_the_other_kind_of_model_raise_a_one_line_error(overrides, message):
     with pytest.raises(UserError, match=message):
         compose_runs(CONF, "quickstart", overrides=overrides)
+
+
+def test_codes_of_the_tanh_are_scored_on_its_grid_or_not_at_all():
+    chosen = ["study.matrix.method=[tanh_int8]", "study.decomposition=[]"]
+    message = r"'tanh_int8' stores int8 on the fixed grid of its tanh, .* \(corpus\) fits another.*set evaluate.ranges=\[model\]"
+    for more in ([], ["evaluate.precisions=[binary]", "evaluate.rescoring=[int8]"]):
+        with pytest.raises(UserError, match=message):
+            compose_runs(CONF, "quickstart", overrides=[*chosen, *more])
+    for more in (["evaluate.ranges=[model]"], ["evaluate.precisions=[float32,binary]"]):
+        assert compose_runs(CONF, "quickstart", overrides=[*chosen, *more])
 
 
 def test_parallel_texts_are_those_of_files_or_of_packages():
@@ -133,7 +146,7 @@ def test_a_method_has_the_name_of_its_file(choice):
     assert yaml.safe_load((CONF / "method" / f"{choice}.yaml").read_text())["name"] == choice
 
 
-@pytest.mark.parametrize("choice", [choice for choice in GROUPS["deploy"] if choice not in TORCHAO_DEPLOYMENTS])
+@pytest.mark.parametrize("choice", [choice for choice in GROUPS["deploy"] if choice not in CHOICES["deploy"]])
 def test_a_deployment_has_the_name_of_its_file(choice):
     assert list(yaml.safe_load((CONF / "deploy" / f"{choice}.yaml").read_text())) == [choice]
 
@@ -163,9 +176,9 @@ SECTIONS = {
 @pytest.mark.parametrize(("group", "choice"), [pair for pair in choices() if pair[0] in SECTIONS])
 def test_a_file_contains_only_values_that_differ_from_the_defaults(group, choice):
     """A file that inherits from another one may reset its values to the defaults."""
-    if choice in TORCHAO_DEPLOYMENTS:
-        return
-    values = yaml.safe_load((CONF / group / f"{choice}.yaml").read_text()) or {}
+    in_code = CHOICES.get(group, {})
+    file = CONF / group / f"{choice}.yaml"
+    values = {choice: in_code[choice]} if choice in in_code else yaml.safe_load(file.read_text()) or {}
     if "defaults" in values:
         return
     for section in values.values() if group in ("deploy", "task", "texts") else [values]:
@@ -206,8 +219,19 @@ def test_nanobeir_is_thirteen_sets_at_one_commit_each():
 
     names = [choice for choice in GROUPS["task"] if choice.startswith("nano_")]
     assert len(names) == 13
+    (_, config), *_ = compose_runs(CONF, "quickstart", overrides=[f"task=[{','.join(names)}]", *ONE_METHOD])
+    assert list(config.task) == names
     for name in names:
-        (config,) = yaml.safe_load((CONF / "task" / f"{name}.yaml").read_text()).values()
-        assert config["name"].startswith("zeta-alpha-ai/Nano")
-        assert len(config["revision"]) == 40
-        assert mteb.get_task(config["mteb_name"]).metadata.main_score == "ndcg_at_10"
+        task = config.task[name]
+        assert isinstance(task, HubTask)
+        assert task.name.startswith("zeta-alpha-ai/Nano")
+        assert len(task.revision) == 40
+        assert mteb.get_task(task.mteb_name).metadata.main_score == "ndcg_at_10"
+
+
+def test_a_task_without_a_file_is_offered_and_changed_like_one_with_a_file():
+    with pytest.raises(UserError, match=r"unknown task 'nano_scifakt' .*valid: .*nano_arguana, .*nano_scifact"):
+        compose_runs(CONF, "quickstart", overrides=["task=[nano_scifakt]", *ONE_METHOD])
+    changed = ["task=[nano_scifact]", "task.nano_scifact.revision=main", *ONE_METHOD]
+    (_, config), *_ = compose_runs(CONF, "quickstart", overrides=changed)
+    assert config.task["nano_scifact"].revision == "main"

@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import TensorProto, helper, save
+from sentence_transformers import SentenceTransformer
 
 import miniatures
 from qatlab.deployments.backends.onnx_quantized import RANGES_FILE, append_codes
 from qatlab.deployments.backends.onnx_runtime import OnnxEncoder
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.job import JobDescription
+from qatlab.losses.ranges import MEAN_SQUARE, append_tanh, tanh_range
 from qatlab.quantization import MinMaxRange, Range, quantize_embeddings
 from qatlab.quantization.ranges import RANGES
 from qatlab.stages import deploy
@@ -125,3 +127,31 @@ def test_the_ranges_of_training_come_first(artifacts):
     ranges = Range.load(target / RANGES_FILE)
     assert np.array_equal(ranges.low, trained.low)
     assert np.array_equal(ranges.high, trained.high)
+
+
+@pytest.mark.parametrize("quantization", [None, DynamicQuantization().model_dump()], ids=["float", "int8_weights"])
+def test_a_model_trained_with_tanh_is_deployed_with_it(artifacts, tmp_path, quantization):
+    """The activation is part of the graph, and its codes of int8 are those of the fixed grid of training."""
+    folder, _ = artifacts
+    model = SentenceTransformer(str(folder / "trained" / "model"), device="cpu")
+    before = model.encode(TEXTS)
+    append_tanh(model)
+    model.save_pretrained(str(tmp_path / "trained" / "model"), safe_serialization=True, create_model_card=False)
+    dim = before.shape[1]
+    saved = tmp_path / "trained" / "model" / RANGES
+    saved.mkdir()
+    tanh_range(dim).save(saved / "int8.npz")
+    run(tmp_path, "float", {}, {"model": tmp_path / "trained"})
+    inputs = {"model": tmp_path / "trained", "float": tmp_path / "float"}
+    target = run(tmp_path, "codes", {"output": "int8", "quantization": quantization}, inputs)
+    encoder = OnnxEncoder(target, 1)
+    feed = encoder.tokens.feed(TEXTS, encoder.input_names)
+    embeddings, codes = encoder.session.run(["sentence_embedding", "sentence_embedding_int8"], feed)
+    assert np.array_equal(codes, quantize_embeddings(embeddings, "int8", tanh_range(dim)))
+    t = np.tanh(dim**0.5 * before / np.linalg.norm(before, axis=1, keepdims=True))
+    expected = t / np.linalg.norm(t, axis=1, keepdims=True)
+    if quantization is None:
+        assert np.abs(embeddings - expected).max() < 1e-5
+        assert np.abs(codes - np.clip(127 * (MEAN_SQUARE * dim) ** 0.5 * expected, -128, 127)).max() <= 0.5 + 1e-2
+    else:
+        assert (embeddings * expected).sum(axis=1).min() > 0.95

@@ -14,6 +14,7 @@ from sentence_transformers.sentence_transformer.losses import (
 from torch.nn.parallel import DistributedDataParallel
 
 from qatlab.losses import QuantizationAwareLoss
+from qatlab.losses.terms import MarginRanking
 from qatlab.losses.wrapped import gather
 from qatlab.quantization import RunningQuantileRange, RunningRange
 from qatlab.quantization.precisions import CHANGED
@@ -88,7 +89,19 @@ def quantiles(model):
     )
 
 
+def regularized(model):
+    """Return a loss whose regularization and margin ranking cover the whole batch."""
+    inner = MultipleNegativesRankingLoss(model)
+    weights = {"spread_out": 1.0, "balance": 2.0, "decorrelation": 3.0}
+    loss = QuantizationAwareLoss(
+        model, inner, precisions=["float32", "binary"], regularization=weights, margin_ranking=MarginRanking()
+    )
+    gather(loss)
+    return loss
+
+
 LOSSES = {
+    "regularized": regularized,
     "cosine": cosine, "quantiles": quantiles, "ranking": ranking, "gathered": gathered, "published": published, "centred": centred,
 }  # fmt: skip
 
@@ -138,7 +151,7 @@ def test_two_processes_have_the_gradient_and_the_range_of_one(tiny_model, pairs,
             assert torch.allclose(part["learned"][precision], ranges.statistics, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["gathered", "published", "centred"])
+@pytest.mark.parametrize("name", ["gathered", "published", "centred", "regularized"])
 def test_two_processes_have_the_negatives_of_one(tiny_model, pairs, tmp_path, name):
     parts = spawn(tiny_model, pairs, name, tmp_path)
     expected, loss = whole(str(tiny_model), pairs, LOSSES[name])

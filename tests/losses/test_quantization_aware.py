@@ -432,7 +432,7 @@ def test_annealed_tanh_follows_the_step(model, pairs):
         model,
         MultipleNegativesRankingLoss(model),
         precisions=["binary"],
-        estimator=Tanh(gamma=0.1),
+        estimator=Tanh(gamma=0.1, scale=1.0),
         match_scales=False,
     )
     loss.set_progress(30, 100)

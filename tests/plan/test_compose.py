@@ -206,6 +206,13 @@ METHOD_MISTAKES = [
         "cells of int2 have equal widths; choose batch, running,",
     ),
     (f"{QUANTIZED}, ranges: {{kind: fixed}}, variant: pr3655", "supports only ranges.kind batch and running"),
+    (f"{QUANTIZED}, activation: tanh", "activation tanh and ranges.kind tanh require each other"),
+    (f"{QUANTIZED}, ranges: {{kind: tanh}}", "activation tanh and ranges.kind tanh require each other"),
+    ("precisions: {int4: {}}, activation: tanh, ranges: {kind: tanh}", "is a grid of int8, not of int4"),
+    ("precisions: {ternary: {}}, activation: tanh, ranges: {kind: tanh}", "ranges.kind tanh fits no quantiles"),
+    (f"{QUANTIZED}, regularization: {{balance: 1}}, variant: pr3655", "leave activation, regularization and margin_r"),
+    (f"{QUANTIZED}, margin_ranking: {{}}, variant: pr3655", "leave activation, regularization and margin_ranking out"),
+    (f"{QUANTIZED}, regularization: {{orthogonal: 1}}", "orthogonal"),
 ]
 
 

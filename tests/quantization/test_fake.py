@@ -110,15 +110,41 @@ def test_clipped_stops_a_bits_gradient_outside_its_limit():
 def test_tanh_is_bprs_forward_and_backward_and_tends_to_the_sign():
     values, upstream = random(16, 24), random(16, 24, scale=3)
     for step in (0, 30, 2000):
-        estimator = Tanh(gamma=0.1).at(step)
+        estimator = Tanh(gamma=0.1, scale=1.0).at(step)
         sharpness = (0.1 * step + 1) ** 0.5
         assert estimator.sharpness == pytest.approx(sharpness)
         forward = fake_quantize(values, "binary", estimator=estimator)
         assert torch.allclose(forward, torch.tanh(sharpness * values))
         expected = upstream * sharpness * (1 - torch.tanh(sharpness * values) ** 2)
         assert torch.allclose(gradient(values, upstream, "binary", estimator=estimator), expected, atol=1e-6)
-    far = Tanh(gamma=0.1).at(10**13)
-    assert torch.allclose(fake_quantize(values, "binary", estimator=far), values.sign(), atol=1e-2)
+    for scale in (1.0, None):
+        far = Tanh(gamma=0.1, scale=scale).at(10**13)
+        assert torch.allclose(fake_quantize(values, "binary", estimator=far), values.sign(), atol=1e-2)
+
+
+@given(st.floats(1e-6, 1e6), st.integers(0, 2**31), st.integers(0, 1000))
+@settings(deadline=None, max_examples=50)
+def test_tanh_scales_each_row_to_the_length_of_codes(length, seed, step):
+    """Its values depend on the direction alone, and its gradient is that of the whole function, orthogonal to x."""
+    generator = torch.Generator().manual_seed(seed)
+    values, upstream = torch.randn(2, 8, 24, generator=generator)
+    values = values * length
+    estimator, beta = Tanh(gamma=0.1).at(step), (0.1 * step + 1) ** 0.5
+    unit = values / values.norm(dim=1, keepdim=True)
+    expected = torch.tanh(beta * 24**0.5 * unit)
+    assert torch.allclose(fake_quantize(values, "binary", estimator=estimator), expected, atol=1e-5)
+    at_unit = upstream * beta * 24**0.5 * (1 - expected**2)
+    closed = (at_unit - unit * (unit * at_unit).sum(dim=1, keepdim=True)) / values.norm(dim=1, keepdim=True)
+    passed = gradient(values, upstream, "binary", estimator=estimator)
+    assert torch.allclose(passed * length, closed * length, rtol=1e-3, atol=1e-4 * float((closed * length).abs().max()))
+
+
+def test_tanh_of_a_row_of_zeros_is_zero_with_a_finite_gradient():
+    values = torch.zeros(2, 8)
+    values[1, 0] = 1e-3
+    passed = gradient(values, random(2, 8), "binary", estimator=Tanh(gamma=0.0))
+    assert torch.equal(fake_quantize(values, "binary", estimator=Tanh(gamma=0.0))[0], torch.zeros(8))
+    assert passed.isfinite().all()
 
 
 @pytest.mark.parametrize(("precision", "half"), [("int8", 128), ("int4", 8), ("int2", 2)])
@@ -168,6 +194,8 @@ def test_wrong_estimators_are_refused():
         Clipped(0)
     with pytest.raises(ValueError, match="gamma ≥ 0"):
         Tanh(gamma=-1)
+    with pytest.raises(ValueError, match=r"scale above 0, not 0\.1 and 0"):
+        Tanh(scale=0)
 
 
 def test_float16_inputs_are_quantized_in_float32():

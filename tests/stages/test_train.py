@@ -17,6 +17,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.errors import Diverged, UserError
 from qatlab.families.embedding.train import names_of_texts
 from qatlab.job import JobDescription
+from qatlab.losses.ranges import MEAN_SQUARE
 from qatlab.quantization import Range, quantize_embeddings
 from qatlab.stages import deploy, train
 
@@ -42,6 +43,16 @@ METHODS = {
         "estimator": {"name": "lsq"},
     },
     "tanh": {"precisions": {"binary": {}}, "estimator": {"name": "tanh", "gamma": 2.0}},
+    "bpr": {
+        "precisions": {"float32_x_binary": {}},
+        "estimator": {"name": "tanh", "gamma": 0.1},
+        "margin_ranking": {"margin": 0.1},
+    },
+    "tanh_int8": {"precisions": {"int8": {}}, "activation": "tanh", "ranges": {"kind": "tanh"}},
+    "regularized": {
+        "precisions": {"float32": {}, "binary": {}},
+        "regularization": {"spread_out": 1.0, "balance": 0.1, "decorrelation": 0.1},
+    },
     "distilled": {"precisions": {"float32": {}, "binary": {"weight": 0.5}}, "distillation": 1.0},
     "asymmetric": {
         "precisions": {"float32_x_binary": {}, "int4_x_binary": {"start_steps": 2}},
@@ -67,7 +78,21 @@ def trained(inputs, output, method, **trainer):
 
 @pytest.mark.slow(2)
 @pytest.mark.parametrize(
-    "name", [None, "running", "running_quantiles", "quantile", "percentile", "lsq", "tanh", "distilled", "pr3655"]
+    "name",
+    [
+        None,
+        "running",
+        "running_quantiles",
+        "quantile",
+        "percentile",
+        "lsq",
+        "tanh",
+        "bpr",
+        "tanh_int8",
+        "regularized",
+        "distilled",
+        "pr3655",
+    ],
 )
 def test_every_way_of_training_that_diverges_ends_with_its_step(inputs, tmp_path, name):
     """Also where NaN meets a grid before there is a loss to look at."""
@@ -91,7 +116,9 @@ def test_every_way_of_quantizing_embeddings_trains_and_is_live(inputs, tmp_path,
     model, before = (SentenceTransformer(str(p / "model"), device="cpu") for p in (tmp_path, inputs["model"]))
     assert not np.array_equal(model.encode("def f(): pass"), before.encode("def f(): pass"))
     saved = {path.stem for path in (tmp_path / "model" / "quantization_ranges").glob("*.npz")}
-    lasting = {"lsq": {"int8", "int4"}} | {key: {"int8"} for key in ("running", "fixed_clipped", "percentile")}
+    lasting = {"lsq": {"int8", "int4"}} | {
+        key: {"int8"} for key in ("running", "fixed_clipped", "percentile", "tanh_int8")
+    }
     lasting |= {"running_quantiles": {"int8", "int2_quantile", "ternary"}, "quantile": {"ternary"}}
     assert saved == lasting.get(name, set())
     for path in (tmp_path / "model" / "quantization_ranges").glob("*.npz"):
@@ -105,6 +132,30 @@ def test_the_log_follows_schedules_and_learned_scales(inputs, tmp_path):
     scales = log["scale_float32_x_binary"]
     assert scales.iloc[0] == pytest.approx(20 * (math.pi / 2) ** 0.5, rel=1e-3)  # float queries, bits of documents
     assert scales.iloc[-1] != pytest.approx(scales.iloc[0], rel=1e-5)
+
+
+def test_a_model_that_is_trained_with_tanh_is_deployed_with_it(inputs, tmp_path):
+    """Its int8 codes are those of training, and are the signs of its bits where they are not 0."""
+    log = trained(inputs, tmp_path, {"embedding_quantization": METHODS["tanh_int8"]})
+    assert log["loss_int8"].notna().all()
+    model = SentenceTransformer(str(tmp_path / "model"), device="cpu")
+    before = SentenceTransformer(modules=list(model)[:-2], device="cpu")
+    texts = ["def f(): pass", "import os", "class A: ..."]
+    x, z = before.encode(texts), model.encode(texts)
+    t = np.tanh(32**0.5 * x / np.linalg.norm(x, axis=1, keepdims=True))
+    assert np.allclose(z, t / np.linalg.norm(t, axis=1, keepdims=True), atol=1e-6)
+    codes = quantize_embeddings(z, "int8", Range.load(tmp_path / "model" / "quantization_ranges" / "int8.npz"))
+    assert np.abs(codes - np.clip(127 * (MEAN_SQUARE * 32) ** 0.5 * z, -128, 127)).max() <= 0.5 + 1e-3
+    assert np.array_equal(np.sign(codes)[codes != 0], np.sign(x)[codes != 0])
+
+
+def test_added_terms_are_part_of_the_log(inputs, tmp_path):
+    log = trained(inputs, tmp_path, {"embedding_quantization": METHODS["regularized"]})
+    assert np.isfinite(log[["spread_out", "balance", "decorrelation"]]).all().all()
+    (tmp_path / "bpr").mkdir()
+    assert np.isfinite(
+        trained(inputs, tmp_path / "bpr", {"embedding_quantization": METHODS["bpr"]})["margin_ranking"]
+    ).all()
 
 
 def test_gradient_accumulation_is_one_step_of_the_same_schedule(inputs, tmp_path):

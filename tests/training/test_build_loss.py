@@ -4,13 +4,14 @@ from typing import get_args
 
 import pytest
 
-from qatlab.config.method import CentringConfig, EstimatorConfig, MethodConfig, RangesConfig
+from qatlab.config.embedding_quantization import CentringConfig, EstimatorConfig, RangesConfig
+from qatlab.config.method import MethodConfig
 from qatlab.families.embedding.train import _estimator, build_loss
 from qatlab.losses.ranges import KINDS as CENTRINGS
 from qatlab.models.embedding import load_model
 from qatlab.quantization.estimators import ESTIMATORS
 from qatlab.quantization.ranges import KINDS as RANGES
-from qatlab.training_losses.loss import LOSSES
+from qatlab.training_losses import LOSSES
 
 
 def choices(config, field):

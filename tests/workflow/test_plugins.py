@@ -60,7 +60,7 @@ from qatlab.sources.source import Source
 from qatlab.tables.table import Table
 from qatlab.tasks.task import Loaded, Task
 from qatlab.text_sets import TextSet
-from qatlab.training_losses.loss import Loss
+from qatlab.training_losses import Loss
 
 WORDS = "zero one two three four five six seven eight nine".split()
 

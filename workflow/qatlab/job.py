@@ -1,7 +1,7 @@
 """The description of a job, which the plan writes, a stage reads, and an artifact keeps as config.json; its family's part of a stage.
 
 A family is a package below `qatlab.families`. Its modules `train`, `deploy`, `encode` and `score` are its parts of the stages: the
-stage of that name imports the part for the family of its job.
+stage of that name imports the part for the family of its job. The part `head` takes the place of `train` in the training of a head.
 """
 
 from importlib import import_module
@@ -51,10 +51,15 @@ class JobDescription(Strict):
 
 
 FamilyName = Literal["embedding", "causal_lm"]
-Part = Literal["train", "deploy", "encode", "score"]
+Part = Literal["train", "deploy", "encode", "score", "head"]
 FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
 FAMILY_STAGES: tuple[Part, ...] = ("train", "deploy", "encode", "score")  # each writes artifacts of its name
 DEFAULT_FAMILY: FamilyName = "embedding"
+
+
+def training_part(has_head: bool) -> Part:
+    """Return the part of the stage `train` for a method, by whether it trains a head on cached embeddings."""
+    return "head" if has_head else "train"
 
 
 def part_name(family: str, part: Part) -> str:

@@ -104,7 +104,7 @@ TEMPLATES = "templates"  # folder of the files that the modules beside it fill i
 # Modules that every stage imports and that do not influence its results.
 LEFT_OUT = {"qatlab.errors", "qatlab.progress", "qatlab.remembered", "qatlab.stage_code", "qatlab"}
 # The wording of a card must not rerun the training; the stage `models` writes every card again.
-LEFT_OUT_OF = {"train": {"qatlab.cards.training_card", "qatlab.families.cards"}}
+LEFT_OUT_OF = {"train": {"qatlab.cards.training_card"}}
 
 
 def stage_modules(stage: str, registered: Sequence[str] = ()) -> list[str]:

@@ -1,7 +1,6 @@
-"""Card of a trained model: its base model and data, how it was trained and quantized, and how to load it."""
+"""Card of a trained model of any family: its base model and data, how it was trained and quantized, and how to load it."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,199 +8,18 @@ import pandas as pd
 from huggingface_hub import ModelCardData
 
 from qatlab.artifact import read_json
-from qatlab.config.method import (
-    EmbeddingQuantizationConfig,
-    EstimatorConfig,
-    LoraConfig,
-    MethodConfig,
-    MethodRotationConfig,
-    RangesConfig,
-    StartConfig,
-    TrainingConfig,
-    WeightScheduleConfig,
-)
+from qatlab.cards.recipe import FITTED, causal_method_in_words, head_settings, method_in_words
+from qatlab.config.method import CausalTrainingConfig, MethodConfig, TrainingConfig
 from qatlab.config.model import DecoderConfig, ModelConfig
 from qatlab.config.trainer import TrainerConfig
-from qatlab.config.weights import WeightsConfig
-from qatlab.quantization.precisions import GRADIENT_COSINE, GRADIENT_RATIO, QUANTILE, UNIFORM, sides
+from qatlab.job import JobDescription
+from qatlab.quantization.precisions import GRADIENT_COSINE, GRADIENT_RATIO, QUANTILE, sides
 from qatlab.quantization.ranges import RANGES
 from qatlab.sources.source import SOURCES, DataManifest, Source
 from qatlab.tables.labels import in_code, in_markdown, precision_label
 from qatlab.training.training import TrainingCost
 
 QUANTIZED_LOSS = "QuantizationAwareLoss"
-RANGES_IN_WORDS = {
-    "batch": "the extremes of each batch",
-    "running": "a moving average of the batches' extremes (momentum {momentum:g})",
-    "learned": "steps that were trained with the model",
-    "fixed": "±{limit:g}",
-    "minmax": "the extremes of the model's embeddings of training documents before training",
-    "percentile": "percentiles of the model's embeddings of training documents before training",
-    "symmetric": "± the largest magnitudes of the model's embeddings of training documents before training",
-}
-QUANTILES = {
-    "batch": "of each batch",
-    "running": "that are a moving average of the batches' (momentum {momentum:g})",
-    "quantile": "of the model's embeddings of training documents before training",
-}
-ESTIMATORS = {
-    "identity": "straight through",
-    "clipped": "straight through within the range (of binary: within ±{limit:g}), 0 outside",
-    "tanh": "as those of an annealed tanh (gamma {gamma:g}, scale {scale:g})",
-    "lsq": "as those of a learned step size",
-}
-CENTRES = {
-    "batch": "the mean of each batch; the model's last linear module subtracts its moving average (momentum {momentum:g})",
-    "running": "a moving average of the batches' means (momentum {momentum:g}), which the model's last linear module subtracts",
-    "learned": "a bias per dimension that was trained, which the model's last linear module subtracts",
-}
-VARIANTS = {
-    "pr3655": "Rounding and gradients are those of sentence-transformers' pull request 3655.",
-    "pr3655_cache_fixed": "Rounding and gradients are those of sentence-transformers' pull request 3655, every precision reading floats.",
-}
-GRIDS = {
-    "torchao": "torchao's symmetric integers",
-    "onnx_int8": "the grid of ONNX Runtime's dynamic quantization",
-}
-
-
-def loss_class(method: MethodConfig) -> str:
-    """Return the name of the outermost loss's class."""
-    return QUANTIZED_LOSS if method.embedding_quantization else method.loss.class_name()
-
-
-def method_in_words(method: MethodConfig) -> str:
-    """Return a Markdown list of the loss, and of whatever was quantized, rotated or left frozen."""
-    return "\n".join([*_of_embeddings(method), *_of_weights(method)])
-
-
-def causal_method_in_words(method: MethodConfig) -> str:
-    """Return a Markdown list of the loss and of quantized or frozen weights, for a causal language model."""
-    return "\n".join(["* Loss: cross-entropy of the next token.", *_of_weights(method)])
-
-
-def _of_embeddings(method: MethodConfig) -> Iterator[str]:
-    yield f"* Loss: {method.loss.in_words()}."
-    if method.rotation is not None:
-        yield f"* Rotation: {_rotation(method.rotation)}."
-    if method.embedding_quantization is not None:
-        yield from _embeddings(method.embedding_quantization, method.loss.scale)
-    else:
-        yield "* Embeddings were not quantized in training."
-
-
-def _of_weights(method: MethodConfig) -> Iterator[str]:
-    if method.weights is not None:
-        yield f"* Weights: fake-quantized in training ({_scheme(method.weights)}), saved in float."
-        yield from _starts(method)
-    else:
-        yield "* Weights were not quantized in training."
-    if method.lora is not None:
-        yield f"* LoRA: {_lora(method.lora, method.weights is not None)}."
-
-
-def _rotation(config: MethodRotationConfig) -> str:
-    after = "then trained with the model" if config.trainable else "kept as it is"
-    fitted = f"fitted on {config.fit_rows:,} training documents before training"
-    return f"{config.label}, the model's last module, {fitted}, {after}"
-
-
-def _embeddings(config: EmbeddingQuantizationConfig, own_scale: float) -> Iterator[str]:
-    yield "* Output precisions, the loss being the weighted sum of what it is at each (queries × documents where they differ):"
-    for name, schedule in config.precisions.items():
-        queries, documents = sides(name)
-        precision = queries if queries == documents else f"{queries} × {documents}"
-        own = config.scale_of(name, own_scale)
-        scale = f"; similarities × {own:.4g}" if own != own_scale or name in config.scales else ""
-        learned = "; its scale was trained" if name in config.learned_scales else ""
-        yield f"  * {precision}: {schedule_in_words(schedule)}{scale}{learned}"
-    used = {side for name in config.precisions for side in sides(name)}
-    if used & set(UNIFORM):
-        yield f"  * the range of integers is given by {_ranges(config.ranges)}"
-    if between := [precision for precision in QUANTILE if precision in used]:
-        quantiles = QUANTILES[config.ranges.kind].format(momentum=config.ranges.momentum)
-        yield f"  * the cells of {' and '.join(between)} lie between quantiles {quantiles}"
-    if not config.variant:
-        yield f"  * gradients pass the rounding {_estimator(config.estimator)}"
-    if config.centring is not None:
-        yield f"  * embeddings are centred by {CENTRES[config.centring.kind].format(momentum=config.centring.momentum)}"
-    if config.distillation:
-        yield f"  * besides, {config.distillation:g} × the KL divergence from float to quantized similarities"
-    if config.variant:
-        yield f"* {VARIANTS[config.variant]}"
-
-
-def schedule_in_words(config: WeightScheduleConfig) -> str:
-    """Describe a weight: 'weight 1'; 'weight 0 until step 200, then rising to 0.5 over 10 % of training'."""
-    if config.weight == 0:
-        return "weight 0, watched only"
-    start = _when(config.start_steps, config.start_fraction)
-    over = _how_long(config.warmup_steps, config.warmup_fraction)
-    begins = f"weight 0 until {start}, then " if start else "weight "
-    if not over:
-        return f"{begins}{config.weight:g}"
-    return f"{begins}rising {'along a cosine ' if config.shape == 'cosine' else ''}to {config.weight:g} over {over}"
-
-
-def _ranges(config: RangesConfig) -> str:
-    return RANGES_IN_WORDS[config.kind].format(momentum=config.momentum, limit=config.limit)
-
-
-def _estimator(config: EstimatorConfig) -> str:
-    return ESTIMATORS[config.name].format(limit=config.limit, gamma=config.gamma, scale=config.scale)
-
-
-def _scheme(config: WeightsConfig) -> str:
-    shared = f"groups of {config.group_size}" if config.group_size else "one scale per output channel"
-    layers = "linear layers" + (" and embedding tables" if config.embeddings else "")
-    where = layers if config.modules == ".*" else f"{layers} named `{in_code(config.modules)}`"
-    activations = "in float" if config.activations == "float" else config.activations
-    clip = ""
-    if config.clip is not None:
-        kept_share = f"{100 * config.clip.share:g} % of magnitudes kept"
-        clip = f", clipped ({kept_share if config.clip.kind == 'percentile' else 'least squared error'})"
-    grid = GRIDS.get(config.grid, f"torchao's {config.grid} for GPU kernels")
-    return f"`{config.name}`: {config.bits} bits, {shared}{clip}, of {where}; activations {activations}; {grid}"
-
-
-def _starts(method: MethodConfig) -> Iterator[str]:
-    start = method.weights_start
-    if start is None:
-        return
-    for kind, config in (("weights", start.weights), ("activations", start.activations)):
-        when = _start(config)
-        if when:
-            yield f"  * fake quantizers of {kind} begin at {when}"
-
-
-def _start(config: StartConfig) -> str:
-    return _when(config.steps, config.fraction)
-
-
-def _lora(config: LoraConfig, quantized: bool) -> str:
-    layers = (
-        "linear layers" if config.target_modules == ".*" else f"linear layers named `{in_code(config.target_modules)}`"
-    )
-    dropout = f", dropout {config.lora_dropout:g}" if config.lora_dropout else ""
-    text = f"adapters of rank {config.r} (alpha {config.lora_alpha:g}{dropout}) beside frozen {layers}, merged after training"
-    if not quantized:
-        return text
-    quantized_part = {"base": "the frozen weight alone", "merged": "the sum of weight and adapter"}[config.quantized]
-    return f"{text}; what was fake-quantized is {quantized_part}"
-
-
-def _when(steps: int | None, fraction: float | None) -> str:
-    return f"{_percent(fraction)} of training" if fraction else f"step {steps:,}" if steps else ""
-
-
-def _how_long(steps: int | None, fraction: float | None) -> str:
-    return f"{_percent(fraction)} of training" if fraction else f"{steps:,} steps" if steps else ""
-
-
-def _percent(fraction: float) -> str:
-    return f"{100 * fraction:g} %"
-
-
 FILE = "README.md"
 INTEGERS = ("int8", "uint8")  # precisions to which Sentence Transformers quantizes embeddings
 QAT_TAG = "quantization-aware-training"
@@ -248,6 +66,22 @@ def known_data(artifact: Path) -> KnownData:
     return KnownData(source.model_construct(**fields), manifest)
 
 
+def card(training: JobDescription, model: KnownModel, data: KnownData, cost: TrainingCost, steps: pd.DataFrame) -> str:
+    """Return README.md of a trained folder: YAML front matter for the hub, and Markdown, without paths or dates of this machine.
+
+    Args:
+        training: description of the training's job: its family, and its method, trainer and seed.
+        model: the base model.
+        data: the training rows.
+        cost: steps, duration and device of the training.
+        steps: the training's log, one row per step.
+    """
+    if training.family == "causal_lm":
+        return _causal_card(CausalTrainingConfig.model_validate(training.config), model, data, cost)
+    config = TrainingConfig.model_validate(training.config)
+    return training_card(config, model, data, cost, gradients_of(steps))
+
+
 def training_card(
     config: TrainingConfig,
     model: KnownModel,
@@ -272,7 +106,9 @@ def training_card(
         _loading(method),
         "## How it was trained",
         method_in_words(method),
-        settings(config.trainer, method, config.seed, "without duplicates"),
+        head_settings(method.head, config.seed)
+        if method.head is not None
+        else settings(config.trainer, method, config.seed, "without duplicates"),
         f"{cost.steps:,} steps in {cost.seconds:,.0f} seconds, on {cost.device}.",
         *_gradients_in_words(gradients or {}),
     ]
@@ -307,8 +143,9 @@ def base_name(model: KnownModel) -> str:
 
 
 def _metadata(method: MethodConfig, model: KnownModel, data: KnownData) -> ModelCardData:
-    quantizes = method.embedding_quantization is not None or method.weights is not None
+    quantizes = method.embedding_quantization is not None or method.weights is not None or method.head is not None
     losses = [*([QUANTIZED_LOSS] if method.embedding_quantization else []), method.loss.class_name()]
+    losses, on_pairs = ([], method.head.fitted_on != "corpus") if method.head is not None else (losses, True)
     # A local folder has no name on the hub to which a card could point.
     base = {} if model.source == "local" else {"base_model": model.config.name, "base_model_relation": "finetune"}
     return ModelCardData(
@@ -319,10 +156,10 @@ def _metadata(method: MethodConfig, model: KnownModel, data: KnownData) -> Model
             "sentence-similarity",
             "feature-extraction",
             *([QAT_TAG] if quantizes else []),
-            f"dataset_size:{data.manifest.rows}",
+            *([f"dataset_size:{data.manifest.rows}"] if on_pairs else []),
             *(f"loss:{loss}" for loss in losses),
         ],
-        datasets=data.source.hub_ids(),
+        datasets=data.source.hub_ids() if on_pairs else None,
         **base,
     )
 
@@ -335,6 +172,12 @@ def _budget(trainer: TrainerConfig) -> dict[str, str]:
 
 
 def _summary(method: MethodConfig, model: KnownModel, data: KnownData) -> str:
+    if method.head is not None:
+        pairs = "" if method.head.fitted_on == "corpus" else f" (pairs: {rows_in_words(data)})"
+        return (
+            f"A [Sentence Transformers](https://www.SBERT.net) model: {base_in_words(model)}, with a linear head for binary embeddings, "
+            f"fitted on {FITTED[method.head.fitted_on]}{pairs}. Texts are cut at {model.config.max_seq_length} tokens."
+        )
     quantized = [
         *(["its embeddings"] if method.embedding_quantization else []),
         *(["its weights"] if method.weights else []),
@@ -355,6 +198,7 @@ def base_in_words(model: KnownModel) -> str:
         base = f"[{config.name}](https://huggingface.co/{config.name})"
         base += f" (revision `{in_code(config.revision)}`)" if model.source == "hub" else ""
     base = f"the first {config.num_hidden_layers} layers of {base}" if config.num_hidden_layers else base
+    base = f"one vector per token, begun from the input embeddings of {base}" if config.kind == "static" else base
     if config.normalize is None:
         return base
     return base + (" with embeddings of length 1" if config.normalize else " without its normalization to length 1")
@@ -434,3 +278,66 @@ def settings(trainer: TrainerConfig, method: MethodConfig, seed: int, drawn: str
         "seed": f"{seed}",
     }
     return "| setting | value |\n|---|---|\n" + "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+
+
+def _causal_card(config: CausalTrainingConfig, model: KnownModel, data: KnownData, cost: TrainingCost) -> str:
+    """Return the card of a causal language model: its base model and data, how it was trained and quantized, and how to load it."""
+    method, translates = config.method, len(data.manifest.columns) > 1
+    aware = " with its weights quantized in training" if method.weights else ""
+    sections = [
+        f"# {in_markdown(base_name(model))}, trained by `{method.name}`",
+        f"A causal language model: {_causal_base(model)}, trained{aware} on {rows_in_words(data)}, in "
+        + (
+            f"pairs of at most {config.max_seq_length} tokens."
+            if translates
+            else f"blocks of {config.max_seq_length} tokens."
+        ),
+        "## Load it",
+        _causal_loading(config.prompt, translates),
+        "## How it was trained",
+        causal_method_in_words(method),
+        settings(config.trainer, method, config.seed, "in random order"),
+        f"{cost.steps:,} steps in {cost.seconds:,.0f} seconds, on {cost.device}.",
+    ]
+    return with_front_matter(_causal_metadata(method, model, data, translates), "\n\n".join(sections))
+
+
+def _causal_base(model: KnownModel) -> str:
+    if model.source != "made":
+        return base_in_words(model)
+    shape = model.config.decoder
+    assert shape is not None
+    return f"{shape.num_hidden_layers} layers of {shape.hidden_size} with random weights and one token per byte"
+
+
+def _causal_metadata(method: MethodConfig, model: KnownModel, data: KnownData, translates: bool) -> ModelCardData:
+    # A local folder, or a model that the study made, has no name on the hub to which a card could point.
+    base = {"base_model": model.config.name, "base_model_relation": "finetune"} if model.source == "hub" else {}
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="translation" if translates else "text-generation",
+        tags=[
+            "text-generation",
+            *([QAT_TAG] if method.weights else []),
+            f"dataset_size:{data.manifest.rows}",
+        ],
+        datasets=data.source.hub_ids(),
+        **base,
+    )
+
+
+def _causal_loading(prompt: str, translates: bool) -> str:
+    """Return an example of loading the model that needs only Transformers."""
+    text = prompt.replace("{source}", "…") if translates else "…"
+    lines = [
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'folder = "."  # this folder',
+        "tokenizer = AutoTokenizer.from_pretrained(folder)",
+        "model = AutoModelForCausalLM.from_pretrained(folder)",
+        "begins = tokenizer.bos_token or tokenizer.eos_token  # the token before each text in training",
+        f'tokens = tokenizer(begins + {text!r}, add_special_tokens=False, return_tensors="pt")',
+        "output = model.generate(**tokens, max_new_tokens=64, do_sample=False)",
+        'print(tokenizer.decode(output[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True))',
+    ]
+    return "```python\n" + "\n".join(lines) + "\n```"

@@ -1,17 +1,21 @@
 """How a model is trained (conf/method): the loss, embedding quantization in it, weight quantization around it."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+import math
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from qatlab.config.precision import FittedRotationConfig, PrecisionName
+from qatlab.config.embedding_quantization import EmbeddingQuantizationConfig
+from qatlab.config.precision import AxesConfig, FittedRotationConfig, axes_by_name
 from qatlab.config.trainer import TrainerConfig
 from qatlab.config.weights import Expression, Scheme
-from qatlab.quantization.precisions import QUANTILE, RANGED, UNIFORM, sides, similarity_slope
+from qatlab.quantization.precisions import RANGED, sides
+from qatlab.quantization.rotations import NEED_EMBEDDINGS
 from qatlab.registry import Strict, VariantName
-from qatlab.training_losses.loss import LOSSES, Loss
+from qatlab.training_losses import LOSSES, Loss
 
 DEFAULT = "multiple_negatives_ranking"
+Fitted = Literal["pairs", "corpus", "both"]
 
 
 def _named(value: Any) -> Any:
@@ -27,206 +31,6 @@ else:
 def default_loss() -> Loss:
     """Return the configuration of the loss that a method has if it names none."""
     return LOSSES.get(DEFAULT).model_validate({"name": DEFAULT})
-
-
-class WeightScheduleConfig(Strict):
-    """Schedule of a precision's weight in the loss: 0 until the start, rising during the warm-up, then constant."""
-
-    weight: Annotated[float, Field(ge=0, description="Weight of the precision's loss after the warm-up.")] = 1.0
-    warmup_steps: Annotated[
-        int | None,
-        Field(ge=0, description="Length of the warm-up in optimizer steps, after which the weight is reached."),
-    ] = None
-    warmup_fraction: Annotated[
-        float | None,
-        Field(
-            ge=0,
-            description="Length of the warm-up as a fraction of training; a warm-up above 1 does not complete during training.",
-        ),
-    ] = None
-    start_steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which the warm-up begins.")] = None
-    start_fraction: Annotated[
-        float | None, Field(ge=0, description="Start of the warm-up as a fraction of training.")
-    ] = None
-    shape: Annotated[Literal["linear", "cosine"], Field(description="Shape of the warm-up curve.")] = "linear"
-
-    @model_validator(mode="after")
-    def _one_unit(self) -> "WeightScheduleConfig":
-        for key in ("warmup", "start"):
-            if getattr(self, f"{key}_steps") is not None and getattr(self, f"{key}_fraction") is not None:
-                raise ValueError(f"give {key}_steps or {key}_fraction, not both")
-        return self
-
-
-class RangesConfig(Strict):
-    """Ranges of integer precisions during training. All kinds except `batch` save the ranges with the model."""
-
-    kind: Annotated[
-        Literal["batch", "running", "learned", "fixed", "minmax", "percentile", "symmetric", "quantile"],
-        Field(
-            description="batch takes the extremes of each batch (int2_quantile and ternary: its quantiles); running takes their moving "
-            "average. For int8, uint8, int4 and int2, learned trains a step size with the model (estimator lsq), fixed takes ±limit, "
-            "and minmax, percentile and symmetric are fitted before training on the model's embeddings of training documents. "
-            "quantile is fitted in the same way, for int2_quantile and ternary."
-        ),
-    ] = "batch"
-    momentum: Annotated[
-        float, Field(ge=0, lt=1, description="running: share of the moving average that is kept at each step.")
-    ] = 0.99
-    limit: Annotated[float, Field(gt=0, description="fixed: every dimension ranges from -limit to limit.")] = 0.18
-
-
-class EstimatorConfig(Strict):
-    """The gradient estimator of the rounding in embedding quantization."""
-
-    name: Annotated[
-        Literal["identity", "clipped", "tanh", "lsq"],
-        Field(
-            description="identity is the straight-through estimator; clipped sets the gradient to 0 outside the range; tanh is BPR's "
-            "annealed tanh; lsq is learned step size quantization."
-        ),
-    ] = "identity"
-    limit: Annotated[
-        float, Field(gt=0, description="clipped: magnitude of a value above which the gradient of binary is 0.")
-    ] = 1.0
-    gamma: Annotated[
-        float, Field(ge=0, description="tanh: the sharpness of the curve is √(gamma × step + 1) × scale.")
-    ] = 0.1
-    scale: Annotated[
-        float, Field(gt=0, description="tanh: factor of the sharpness, which is √(gamma × step + 1) × scale.")
-    ] = 1.0
-
-
-class CentringConfig(Strict):
-    """Centring of the embeddings before every precision; the shift is saved with the model as an ordinary module."""
-
-    kind: Annotated[
-        Literal["batch", "running", "learned"],
-        Field(
-            description="Vector that is subtracted: batch is the mean of each batch, and the model keeps the moving average of these "
-            "means; running is the moving average itself; learned is a bias per dimension that is trained with the model."
-        ),
-    ]
-    momentum: Annotated[
-        float,
-        Field(
-            ge=0,
-            lt=1,
-            description="batch, running: share of the moving average that is kept at each step, such as 0.9.",
-        ),
-    ] = 0.9
-
-
-def _centring(value: Any) -> Any:
-    """Expand the short forms of centring: `running` is `{kind: running}`, and `none` is null."""
-    if value == "none":
-        return None
-    return {"kind": value} if isinstance(value, str) else value
-
-
-class EmbeddingQuantizationConfig(Strict):
-    """Configuration of the quantization of output embeddings inside the loss."""
-
-    precisions: Annotated[
-        dict[PrecisionName, WeightScheduleConfig],
-        Field(
-            min_length=1,
-            description="Precisions at which the loss is computed, each with its weight, such as {float32: {weight: 1.0}, int8: {}}.",
-        ),
-    ]
-    ranges: Annotated[RangesConfig, Field(description="Ranges of integer precisions during training.")] = RangesConfig()
-    estimator: Annotated[EstimatorConfig, Field(description="Gradient estimator of the rounding.")] = EstimatorConfig()
-    scales: Annotated[
-        dict[PrecisionName, Annotated[float, Field(gt=0)]],
-        Field(
-            description="Scale of the loss for precisions that need another one than the loss's own, such as {binary: 30.0}."
-        ),
-    ] = {}
-    match_scales: Annotated[
-        bool,
-        Field(
-            description="Whether binary precisions that are not in `scales` use the loss's scale divided by the slope of their "
-            "similarities: times π/2 for binary (31.4 instead of 20), times √(π/2) for float32_x_binary. false uses the loss's own."
-        ),
-    ] = True
-    learned_scales: Annotated[
-        list[PrecisionName], Field(description="Precisions whose scale is a trained parameter.")
-    ] = []
-    centring: Annotated[
-        CentringConfig | None,
-        BeforeValidator(_centring),
-        Field(
-            description="Centring inside the loss: batch, running or learned, or a mapping such as {kind: running, momentum: 0.9}; "
-            "null disables it."
-        ),
-    ] = None
-    diagnose_every: Annotated[
-        int,
-        Field(
-            ge=0,
-            description="Number of steps between two comparisons of the precisions' gradients; 0 disables the comparisons.",
-        ),
-    ] = 10
-    distillation: Annotated[
-        float,
-        Field(
-            ge=0, description="Weight of the KL divergence from the float similarities to the quantized similarities."
-        ),
-    ] = 0.0
-    variant: Annotated[
-        Literal["pr3655", "pr3655_cache_fixed"] | None,
-        Field(
-            description="Reproduces the rounding of sentence-transformers' pull request 3655; null uses qatlab's own."
-        ),
-    ] = None
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "EmbeddingQuantizationConfig":
-        if all(schedule.weight == 0 for schedule in self.precisions.values()):
-            raise ValueError("every precision has weight 0; give at least one a positive weight")
-        for name in (*self.scales, *self.learned_scales):
-            if name not in self.precisions:
-                raise ValueError(f"a scale is given for {name}, which is not among the precisions; add it there")
-        if (self.estimator.name == "lsq") != (self.ranges.kind == "learned"):
-            raise ValueError(
-                "estimator lsq and ranges.kind learned require each other, because lsq trains the step of the range; set both"
-            )
-        self._ranges_fit()
-        if self.variant and (self.ranges.kind not in ("batch", "running") or self.estimator.name != "identity"):
-            raise ValueError(
-                f"variant {self.variant} has its own gradients and supports only ranges.kind batch and running; set one of these "
-                "kinds, and leave estimator out"
-            )
-        if self.variant and self.centring is not None:
-            raise ValueError(f"variant {self.variant} does not support centring; leave centring or variant out")
-        return self
-
-    def scale_of(self, name: str, own: float) -> float:
-        """Return the scale with which a precision starts training.
-
-        Args:
-            name: The precision.
-            own: The scale of the loss itself.
-        """
-        if name in self.scales:
-            return self.scales[name]
-        return own if self.variant or not self.match_scales else own / similarity_slope(*sides(name))
-
-    def _ranges_fit(self) -> None:
-        if self.ranges.kind in ("batch", "running"):
-            return
-        used = [side for name in self.precisions for side in sides(name)]
-        for precision in used:
-            if precision in QUANTILE and self.ranges.kind != "quantile":
-                raise ValueError(
-                    f"ranges.kind {self.ranges.kind} fits no quantiles, between which the cells of {precision} lie; "
-                    "choose batch, running or quantile"
-                )
-            if precision in UNIFORM and self.ranges.kind == "quantile":
-                raise ValueError(
-                    f"ranges.kind quantile is for {' and '.join(QUANTILE)}, but the cells of {precision} have equal widths; choose "
-                    "batch, running, minmax, percentile, symmetric or fixed"
-                )
 
 
 class MethodRotationConfig(FittedRotationConfig):
@@ -247,6 +51,133 @@ class MethodRotationConfig(FittedRotationConfig):
                 "kind none without center has no effect; set center: mean or median, or leave rotation out"
             )
         return self
+
+
+class HeadConfig(Strict):
+    """A linear head trained on cached embeddings while the encoder is frozen (BEBR, arXiv 2302.08714).
+
+    The head is a matrix with orthonormal rows, so that float similarities of embeddings that it does not centre are unchanged.
+    """
+
+    cutoff: ClassVar[int] = 10  # Number of documents that the score of held-out queries counts.
+
+    fitted_on: Annotated[
+        Fitted,
+        Field(
+            description="Embeddings that the head is trained on. pairs is the training pairs; corpus is the documents of all tasks of "
+            "the study together, without queries and labels, because one model is scored on all of them (a study of one task has a head "
+            "for this task); both is pairs and corpus. The method's name must end in it, so that each row of a table shows it."
+        ),
+    ]
+    start: Annotated[
+        AxesConfig,
+        BeforeValidator(axes_by_name),
+        Field(
+            description="Axes from which training starts, by their kind or as a mapping such as {kind: overcomplete, bits: 1024}. A centre "
+            "is trained further; without one, float similarities are unchanged."
+        ),
+    ] = AxesConfig(kind="itq")
+    rows: Annotated[
+        int,
+        Field(gt=1, description="Largest number of training pairs, and of documents of each task, that are used."),
+    ] = 16384
+    steps: Annotated[int, Field(gt=0, description="Largest number of optimizer steps.")] = 2000
+    learning_rate: Annotated[
+        float, Field(gt=0, description="Peak learning rate of Adam; it falls along a cosine to 0.")
+    ] = 1e-3
+    anchors: Annotated[
+        int,
+        Field(
+            gt=1,
+            description="Number of queries per batch, each with its document. The neighbours of other queries are the "
+            "random documents that each query is compared with.",
+        ),
+    ] = 48
+    neighbours: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="Number of nearest documents in the float space that each of these documents adds to the batch.",
+        ),
+    ] = 7
+    query_cosine: Annotated[
+        float,
+        Field(
+            gt=0,
+            lt=1,
+            description="Cosine similarity between a document without a query and the random query that stands for one, which is the "
+            "document plus noise with the second moments of the documents.",
+        ),
+    ] = 0.6
+    temperature: Annotated[
+        float, Field(gt=0, description="Factor of the float similarities before the softmax that gives the targets.")
+    ] = 20.0
+    distillation: Annotated[
+        float, Field(ge=0, description="Weight of the KL divergence from the float similarities to those of codes.")
+    ] = 1.0
+    contrastive: Annotated[
+        float,
+        Field(ge=0, description="Weight of the cross-entropy of each query's own document, random queries included."),
+    ] = 0.1
+    decorrelation: Annotated[
+        float, Field(ge=0, description="Weight of the mean squared product of two different bits.")
+    ] = 0.1
+    balance: Annotated[float, Field(ge=0, description="Weight of the mean squared mean of a bit.")] = 0.1
+    sharpness: Annotated[
+        tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
+        Field(
+            description="First and last value of β in the codes tanh(β·√bits·x), which rises geometrically until signs replace them."
+        ),
+    ] = (1.0, 8.0)
+    hard_fraction: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="Last share of the steps in which codes are signs, whose gradient is that of the tanh (straight-through).",
+        ),
+    ] = 0.3
+    held_out: Annotated[
+        float,
+        Field(gt=0, lt=1, description="Share of the queries that are held out to measure the retrieval score of bits."),
+    ] = 0.1
+    evaluate_every: Annotated[
+        int, Field(gt=0, description="Number of steps between two measurements of the held-out score.")
+    ] = 100
+    patience: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="Number of measurements without a better score after which training stops. The head with the best score is kept.",
+        ),
+    ] = 8
+
+    @model_validator(mode="after")
+    def _it_teaches_something(self) -> "HeadConfig":
+        if not self.distillation and not self.contrastive:
+            raise ValueError("distillation and contrastive are both 0, so nothing would be learned; set one above 0")
+        return self
+
+    def check_documents(self, count: int, dim: int) -> None:
+        """Raise ValueError for too few documents to train a head on.
+
+        Args:
+            count: number of documents.
+            dim: number of dimensions of their embeddings.
+        """
+        axes = dim if self.start.kind in NEED_EMBEDDINGS else 0
+        trained = needed = max(self.anchors, self.neighbours + 1, self.cutoff + 1, axes)
+        if self.fitted_on != "corpus":  # documents without a query are not held out
+            needed = max(trained, math.floor(trained / (1 - self.held_out)) - 1)
+            while needed - math.ceil(self.held_out * needed) < trained:
+                needed += 1
+        if count < needed:
+            raise ValueError(
+                f"a head with {self.anchors} anchors, {self.neighbours} neighbours and the start '{self.start.label}' in {dim} dimensions "
+                f"needs at least {needed} documents, and there are {count} for fitted_on: {self.fitted_on}; raise "
+                f"{'the number of documents' if self.fitted_on == 'corpus' else 'data.rows'}"
+                + (", or set head.start to none" if axes == trained else ", or lower head.anchors or head.neighbours")
+            )
 
 
 class LoraConfig(Strict):
@@ -325,6 +256,14 @@ class MethodConfig(Strict):
         MethodRotationConfig | None,
         Field(description="Rotation that is appended to the model before training; null appends none."),
     ] = None
+    head: Annotated[
+        HeadConfig | None,
+        Field(
+            exclude_if=lambda head: head is None,  # so that trainings of other methods keep their names
+            description="Linear head that is trained on cached embeddings in place of the model, whose weights stay as they are; null "
+            "trains the model.",
+        ),
+    ] = None
     embedding_quantization: Annotated[
         EmbeddingQuantizationConfig | None,
         Field(description="Quantization of output embeddings inside the loss; null trains on float embeddings only."),
@@ -365,6 +304,7 @@ class MethodConfig(Strict):
             name
             for name in (
                 "rotation",
+                "head",
                 "embedding_quantization",
                 "lora",
                 "learning_rate",
@@ -376,6 +316,24 @@ class MethodConfig(Strict):
         if not self.train and given:
             raise ValueError(
                 f"train is false, so {' and '.join(given)} would have no effect; remove it or set train: true"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_head_is_trained_alone(self) -> "MethodConfig":
+        if self.head is None:
+            return self
+        model_keys = ("rotation", "embedding_quantization", "lora", "learning_rate", "extra_steps", "weights")
+        given = [name for name in model_keys if getattr(self, name) is not None]
+        if given or self.loss != default_loss():
+            raise ValueError(
+                f"{' and '.join(given or ['loss'])} would have no effect, because a head is trained on the embeddings of the model as it "
+                "is; leave it out, or use the keys of head"
+            )
+        if not self.name.endswith(f"_{self.head.fitted_on}"):
+            raise ValueError(
+                f"the head of method '{self.name}' is fitted on {self.head.fitted_on}, which its name must say in every table; name it "
+                f"'{self.name}_{self.head.fitted_on}', for example"
             )
         return self
 
@@ -417,6 +375,11 @@ class MethodConfig(Strict):
                 f"weights_start.activations: scheme '{self.weights.name}' leaves activations in float; leave the key out"
             )
         return self
+
+    @property
+    def appends_a_layer(self) -> bool:
+        """Return whether the trained model ends in a linear layer that the base model does not have."""
+        return self.rotation is not None or self.head is not None
 
     @property
     def saved_ranges(self) -> list[str]:

@@ -9,6 +9,7 @@ from qatlab.artifact import read_json
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import CausalTrainingConfig, TrainingConfig
 from qatlab.config.model import EncodeConfig, ModelConfig, PredictionConfig
+from qatlab.config.trainer import TrainerConfig
 from qatlab.evaluation.task import Kind
 from qatlab.job import DEFAULT_FAMILY, FamilyName
 from qatlab.progress import output_to
@@ -55,8 +56,18 @@ class EmbeddingFamily(Family):
     has_embeddings = True
 
     def training(self, config: RunConfig) -> TrainingConfig:
-        """Return method, trainer and seed."""
-        return TrainingConfig(method=config.method, trainer=config.trainer, seed=config.seed)
+        """Return method, trainer and seed; of the trainer only the threads for a head, which has its own steps and rates."""
+        head, trainer = config.method.head, config.trainer
+        if head is not None:
+            trainer = TrainerConfig(
+                max_steps=head.steps,
+                batch_size=head.anchors,
+                learning_rate=head.learning_rate,
+                lr_scheduler_type="cosine",
+                precision="fp32",
+                threads=config.trainer.threads,
+            )
+        return TrainingConfig(method=config.method, trainer=trainer, seed=config.seed)
 
     def encoding(self, config: RunConfig) -> EncodeConfig:
         """Return the batch size and threads: one encoding serves every precision."""
@@ -68,6 +79,10 @@ class EmbeddingFamily(Family):
 
     def without_weights(self, folder: Path | None, config: ModelConfig) -> Any:
         """Return a Sentence Transformers folder's modules by their names in the model; None for an unknown architecture."""
+        if config.kind == "static":
+            from torch import nn
+
+            return nn.Module()  # vectors are not layers
         return None if folder is None else modules_of(folder)
 
 
@@ -140,5 +155,5 @@ OF_MODELS: dict[str, Family] = {family.name: family for family in (EmbeddingFami
 
 
 def family_of(name: str) -> Family:
-    """Return the family of a model's `kind`; stored embeddings are evaluated as those of embedding models."""
-    return OF_MODELS[DEFAULT_FAMILY if name == "vectors" else name]
+    """Return the family of a model's `kind`; static models and stored embeddings are evaluated as embedding models are."""
+    return OF_MODELS[DEFAULT_FAMILY if name in ("static", "vectors") else name]

@@ -13,7 +13,8 @@ class QuantizationAwareCallback(TrainerCallback):
 
     The diagnostics in `trainer.state.log_history` are `weight_<precision>`, `loss_<precision>`
     (before its weight), `changed_<precision>` (share of embedding values that the grid changed), `scale_<precision>` where
-    learned, and `gradient_ratio_<precision>` and `gradient_cosine_<precision>` of the latest comparison with the gradient of the
+    learned, `spread_out`, `balance`, `decorrelation` and `margin_ranking` (before their weights), where the loss has these terms,
+    and `gradient_ratio_<precision>` and `gradient_cosine_<precision>` of the latest comparison with the gradient of the
     float term.
 
     Args:

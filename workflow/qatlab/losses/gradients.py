@@ -48,6 +48,13 @@ class GradientsAtEmbeddings:
         self.seen += 1
         return self.every > 0 and now % self.every == 0
 
+    def of_losses(self, values: dict[str, Tensor], embeddings: list[Tensor]) -> dict[str, Tensor]:
+        """Return the gradient of each loss with respect to all values of all columns, (n,), by name; graphs are retained."""
+        return {
+            name: flattened(torch.autograd.grad(value, embeddings, retain_graph=True, allow_unused=True), embeddings)
+            for name, value in values.items()
+        }
+
     def compare(self, gradients: dict[str, Tensor], reference: Tensor, published: bool = False) -> dict[str, float]:
         """Compare gradients over all processes; log a warning once for each precision whose ratio is below WEAK.
 

@@ -96,3 +96,7 @@ def check_variant(loss: Any) -> None:
         )
     if loss.centring is not None:
         raise ValueError(f"variant '{variant}' does not support centring; leave centring out")
+    if loss.margin_ranking is not None or any(loss.regularization.weights().values()):
+        raise ValueError(
+            f"variant '{variant}' reproduces the pull request's loss; leave regularization and margin_ranking out"
+        )

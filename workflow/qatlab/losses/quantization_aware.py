@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -12,7 +13,6 @@ from qatlab.losses.gradients import (
     EVERY,
     GradientsAtEmbeddings,
     at_embeddings,
-    flattened,
     guard_zero_distances,
     mini_batches,
 )
@@ -22,10 +22,11 @@ from qatlab.losses.ranges import (
     Centring,
     TrainingRanges,
     average_over_processes,
+    check_grids,
     ends_in_unit_length,
     length_over_codes,
 )
-from qatlab.losses.terms import Term, WeightSchedule, schedules_of, similarity_divergence
+from qatlab.losses.terms import MarginRanking, Regularization, Term, WeightSchedule, schedules_of, similarity_divergence
 from qatlab.losses.wrapped import (
     EmbeddedOnce,
     GradientsToLeave,
@@ -40,18 +41,8 @@ from qatlab.losses.wrapped import (
     total_of,
 )
 from qatlab.machine.processes import mean
-from qatlab.quantization.estimators import LearnedStepSize, as_estimator, fake_quantize
-from qatlab.quantization.precisions import (
-    CHANGED,
-    LOSS,
-    RANGED,
-    SCALE,
-    UNIFORM,
-    WEIGHT,
-    check_dimension,
-    is_binary,
-    named_sides,
-)
+from qatlab.quantization.estimators import CITATION, as_estimator, fake_quantize
+from qatlab.quantization.precisions import CHANGED, LOSS, RANGED, SCALE, WEIGHT, is_binary, named_sides
 
 FLOAT = "float32"
 
@@ -102,6 +93,10 @@ class QuantizationAwareLoss(nn.Module):
             (:class:`~qatlab.losses.gradients.GradientsAtEmbeddings`); 0 disables them.
         distillation: Weight of the KL divergence from the float similarities to those of each quantized precision; it covers the
             documents of all processes where the wrapped loss has ``gather_across_devices``.
+        regularization: Weights of terms on the float embeddings of the batch, such as ``{"spread_out": 1.0, "balance": 0.1,
+            "decorrelation": 0.1}`` (:class:`~qatlab.losses.terms.Regularization`); none by default.
+        margin_ranking: The candidate-generation term of BPR, :class:`~qatlab.losses.terms.MarginRanking`, on the codes that
+            `estimator` gives; row i of the second text column must be the document of query i. None by default.
         variant: ``"pr3655"`` or ``"pr3655_cache_fixed"`` reproduces the rounding of the pull request, with its gradient of
             bits and one scale for all precisions.
 
@@ -169,6 +164,8 @@ class QuantizationAwareLoss(nn.Module):
         learned_scales: Sequence[str] = (),
         centring: str | Centring | None = None,
         distillation: float = 0.0,
+        regularization: Regularization | Mapping[str, float] | None = None,
+        margin_ranking: MarginRanking | None = None,
         diagnose_every: int = EVERY,
         variant: str | None = None,
     ) -> None:
@@ -182,6 +179,8 @@ class QuantizationAwareLoss(nn.Module):
         if not 0 <= distillation < math.inf:
             raise ValueError(f"distillation must be ≥ 0, not {distillation}")
         self.distillation = float(distillation)
+        self.regularization = Regularization.of(regularization)
+        self.margin_ranking = margin_ranking
         self.variant = variant
         self.uses_gradient_cache = bool(getattr(loss, "uses_gradient_cache", False))
         dim = model.get_embedding_dimension()
@@ -190,7 +189,7 @@ class QuantizationAwareLoss(nn.Module):
         self.centring = (
             Centring(centring, dim, unit=ends_in_unit_length(model)) if isinstance(centring, str) else centring
         )
-        self._check_precisions(used, dim)
+        check_grids(self.sides, self.ranges, self.estimator, dim)
         self._take_scales(dict(scales or {}), learned_scales, match_scales and variant is None)
         if variant is not None:
             check_variant(self)
@@ -284,6 +283,7 @@ class QuantizationAwareLoss(nn.Module):
                 components[next(iter(self.sides))] = 0.0 * wrapped(floats)
             elif self._compares(values):
                 self._compare(values, embedded.floats, lambda: wrapped(floats))
+            components |= self._batch_terms(floats)
         self._diagnostics = {**mean(self._diagnostics), **self._compared}
         return total_of(components) if needs_scalar(self.model) else components
 
@@ -339,6 +339,20 @@ class QuantizationAwareLoss(nn.Module):
                 self._diagnostics[f"distillation_{name}"] = divergence.detach()
             yield Term(name, weight, columns, value, divergence)
 
+    def _batch_terms(self, floats: list[Tensor]) -> dict[str, Tensor]:
+        """Compute the terms that do not depend on a precision, store their values as diagnostics, and return them weighted.
+
+        Args:
+            floats: Float columns.
+        """
+        terms = self.regularization.terms(floats)
+        if self.margin_ranking is not None:
+            estimator = self.estimator.at(self._current_step())
+            codes = [fake_quantize(column, "binary", None, estimator) for column in floats]
+            terms["margin_ranking"] = self.margin_ranking.term(codes, self._teacher_scale, gathers(self.loss))
+        self._diagnostics |= {name: value.detach() for name, (_, value) in terms.items()}
+        return {name: weight * value for name, (weight, value) in terms.items()}
+
     @property
     def _has_bits(self) -> bool:
         return any(is_binary(side) for pair in self.sides.values() for side in pair)
@@ -358,11 +372,7 @@ class QuantizationAwareLoss(nn.Module):
         """Compare the gradient of each precision's loss at the embeddings with that of the float32 loss."""
         if FLOAT not in values:
             values = {**values, FLOAT: float_loss()}
-        gradients = {
-            name: flattened(torch.autograd.grad(value, embeddings, retain_graph=True, allow_unused=True), embeddings)
-            for name, value in values.items()
-        }
-        self._keep_comparison(gradients)
+        self._keep_comparison(self.gradients.of_losses(values, embeddings))
 
     def _keep_comparison(self, gradients: dict[str, Tensor]) -> None:
         reference = gradients.pop(FLOAT)
@@ -438,6 +448,7 @@ class QuantizationAwareLoss(nn.Module):
                 gradients[term.name] = at_embeddings(term.columns, leaves, reps)
             if backward:
                 self._cached_gradients.leave(term.weight, reps, outputs, leaves, scales)
+        total = self._cached_gradients.add_terms(total, self._batch_terms(floats), reps, backward)
         if compares:
             if FLOAT not in gradients:
                 leaves = [mini_batches(column, like, detached=True) for column, like in zip(floats, reps, strict=True)]
@@ -446,16 +457,6 @@ class QuantizationAwareLoss(nn.Module):
             self._keep_comparison(gradients)
         self._diagnostics = {**mean(self._diagnostics), **self._compared}
         return total.detach() if backward else total
-
-    def _check_precisions(self, used: list[str], dim: int | None) -> None:
-        if isinstance(self.estimator, LearnedStepSize):
-            for precision in used:
-                if precision in UNIFORM and precision not in self.ranges.learned:
-                    raise ValueError(f"the estimator lsq learns a step, so {precision} needs ranges=LearnedStep(…)")
-        if dim is not None:
-            for pair in self.sides.values():
-                for precision in pair:
-                    check_dimension(precision, dim)
 
     def _take_scales(self, scales: dict[str, float], learned: Sequence[str], match: bool) -> None:
         # `_scaled` is part of self.loss, so it must not be registered as a module a second time.
@@ -481,19 +482,12 @@ class QuantizationAwareLoss(nn.Module):
             "centring": None if self.centring is None else self.centring.kind,
             "scales": {**self.scales, **dict.fromkeys(self.log_scales, "learned")},
             "distillation": self.distillation,
+            "regularization": self.regularization.weights(),
+            "margin_ranking": None if self.margin_ranking is None else asdict(self.margin_ranking),
         }
         return config if self.variant is None else {**config, "variant": self.variant}
 
     @property
     def citation(self) -> str:
         """Return the BibTeX entry of the straight-through estimator."""
-        return """
-@misc{bengio2013estimating,
-    title={Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation},
-    author={Yoshua Bengio and Nicholas L{\\'e}onard and Aaron Courville},
-    year={2013},
-    eprint={1308.3432},
-    archivePrefix={arXiv},
-    primaryClass={cs.LG}
-}
-"""
+        return CITATION

@@ -1,17 +1,21 @@
-"""Terms of a loss: the schedule of a precision's weight, and distillation from the float similarities."""
+"""Terms of a loss: precisions and their scheduled weights, distillation, margin ranking of codes, regularization of embeddings."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
+from sentence_transformers.sentence_transformer.losses import GlobalOrthogonalRegularizationLoss
 from torch import Tensor
 from torch.nn import functional as F
 
-from qatlab.machine.processes import rows_of_all
+from qatlab.machine.processes import count, rows_of_all
+from qatlab.quantization.estimators import at_code_length
 
 SHAPES = ("linear", "cosine")
+# Added to the variance of a bit, as in batch normalization, so that a constant bit has no correlation.
+SMALLEST_VARIANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -164,3 +168,194 @@ def _similarities(columns: list[Tensor], gathered: bool) -> Tensor:
     if gathered:
         documents = [rows_of_all(column) for column in documents]
     return queries @ torch.cat(documents).T
+
+
+@dataclass(frozen=True)
+class MarginRanking:
+    """Margin ranking of the binary codes of queries and documents, the candidate-generation term of BPR.
+
+    It is `weight` times the wrapped loss's scale times :func:`margin_ranking_loss`. In BPR, both terms compare by the same inner product;
+    the scale gives this term the magnitude of the wrapped loss's similarities, so that weight 1 keeps the balance of BPR's two terms.
+
+    Args:
+        margin: The margin between similarities of codes, which range from −1 to 1. Flipping one bit of d changes a similarity by 2/d.
+        weight: Weight of the term.
+
+    Raises:
+        ValueError: For a negative margin, or a weight that is not positive and finite.
+    """
+
+    margin: float = 0.1
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.margin < math.inf or not 0 < self.weight < math.inf:
+            raise ValueError(
+                f"margin ranking needs a margin ≥ 0 and a weight above 0, not {self.margin} and {self.weight}"
+            )
+
+    def term(self, codes: list[Tensor], scale: float, gathered: bool = False) -> tuple[float, Tensor]:
+        """Return the factor of the term, and its value before it.
+
+        Args:
+            codes: Codes of each text column, (n, d), queries first.
+            scale: Scale of the wrapped loss.
+            gathered: Whether the documents are those of all processes.
+        """
+        return self.weight * scale, margin_ranking_loss(codes, self.margin, gathered)
+
+
+def margin_ranking_loss(codes: list[Tensor], margin: float, gathered: bool = False) -> Tensor:
+    """Compute the mean of max(0, margin − s⁺ + s⁻) over all queries and all documents of the batch that are not their own.
+
+    s = ⟨h, h′⟩ / d is the similarity of two codes of d values between −1 and 1: s⁺ that of a query and its own document, the row
+    of the second column, and s⁻ that of a query and another document, a row of any column but the first, such as a hard negative (Yamada
+    et al. 2021, "Efficient Passage Retrieval with Hashing for Open-domain Question Answering", arXiv 2106.00882). The authors' code
+    (github.com/studio-ousia/bpr) does not divide by d; its margin of 0.1 for 768 bits is 0.1 / 768 here.
+
+    Args:
+        codes: Codes of each text column, (n, d), queries first, then their documents, then hard negatives.
+        margin: The margin.
+        gathered: Whether the documents are those of all processes.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: For fewer than two columns.
+    """
+    if len(codes) < 2:
+        raise ValueError(
+            f"margin ranking compares queries with documents, so it needs at least two text columns, not {len(codes)}"
+        )
+    queries, *documents = (column.float() for column in codes)
+    if gathered:
+        documents = [rows_of_all(column) for column in documents]
+    similarities = queries @ torch.cat(documents).T / queries.shape[1]
+    first = torch.distributed.get_rank() * len(queries) if gathered and count() > 1 else 0
+    violations = F.relu(margin - similarities.diagonal(first).unsqueeze(1) + similarities)
+    others = torch.ones_like(violations)
+    others.diagonal(first).fill_(0.0)
+    return (violations * others).sum() / others.sum().clamp_min(1.0)
+
+
+@dataclass(frozen=True)
+class Regularization:
+    """Weights of the terms that regularize the embeddings of each batch, over all processes; a weight of 0 disables a term.
+
+    Args:
+        spread_out: Weight of :func:`spread_out`, which spreads float embeddings over all directions.
+        balance: Weight of :func:`balance`, by which each bit is 1 for half of the texts.
+        decorrelation: Weight of :func:`decorrelation`, by which no bit repeats another.
+
+    Raises:
+        ValueError: For a negative or infinite weight.
+    """
+
+    spread_out: float = 0.0
+    balance: float = 0.0
+    decorrelation: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, weight in self.weights().items():
+            if not 0 <= weight < math.inf:
+                raise ValueError(f"the weight of {name} must be ≥ 0, not {weight}")
+
+    @classmethod
+    def of(cls, value: Any) -> "Regularization":
+        """Return a regularization unchanged, and a mapping of weights, or None for no term, as a regularization.
+
+        Raises:
+            ValueError: For the name of an unknown term.
+        """
+        if isinstance(value, cls):
+            return value
+        weights: Mapping[str, float] = value or {}
+        for name in weights:
+            if name not in REGULARIZATION_TERMS:
+                raise ValueError(f"unknown regularization '{name}'; valid: {', '.join(REGULARIZATION_TERMS)}")
+        return cls(**weights)
+
+    def weights(self) -> dict[str, float]:
+        """Return the weight of each term, by its name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def terms(self, columns: list[Tensor]) -> dict[str, tuple[float, Tensor]]:
+        """Return the weight and the value, before the weight, of each term whose weight is above 0.
+
+        Args:
+            columns: Float embeddings of each text column, (n, dim).
+        """
+        weights = {name: weight for name, weight in self.weights().items() if weight > 0}
+        if not weights:
+            return {}
+        of_all = [rows_of_all(column.float()) for column in columns]
+        return {name: (weight, REGULARIZATION_TERMS[name](of_all)) for name, weight in weights.items()}
+
+
+def spread_out(columns: list[Tensor]) -> Tensor:
+    """Compute the Global Orthogonal Regularization of embeddings, averaged over columns.
+
+    With M₁ and M₂ the mean and the mean square of the cosine similarities of different texts of one column, which do not match, it is
+    M₁² + max(0, M₂ − 1/d). Embeddings that are spread evenly over all directions have M₁ = 0 and M₂ = 1/d (Zhang et al. 2017, "Learning
+    Spread-out Local Feature Descriptors", arXiv 1708.06320). The formula is that of Sentence Transformers'
+    `GlobalOrthogonalRegularizationLoss`.
+
+    Args:
+        columns: Float embeddings of each text column, (n, dim).
+
+    Returns:
+        A scalar; 0 for batches of one row.
+    """
+    if any(len(column) < 2 for column in columns):
+        return 0.0 * torch.stack([column.sum() for column in columns]).sum()
+    model: Any = None  # it is called on embeddings
+    terms = GlobalOrthogonalRegularizationLoss(model).compute_loss_from_embeddings(columns)
+    return torch.stack(list(terms.values())).sum()
+
+
+def soft_bits(columns: list[Tensor]) -> Tensor:
+    """Return tanh(√d · x / ‖x‖) of all rows of all columns, (rows, dim): a differentiable form of the bits ±1."""
+    return torch.tanh(at_code_length(torch.cat(columns)))
+
+
+def balance(columns: list[Tensor]) -> Tensor:
+    """Compute the mean over dimensions of the squared mean of a bit.
+
+    The bits are `soft_bits`. Balanced bits, each of which is 1 for half of the texts, carry the most information (Weiss et al. 2008,
+    "Spectral Hashing", NeurIPS, where balance is a constraint).
+
+    Args:
+        columns: Float embeddings of each text column, (n, dim).
+
+    Returns:
+        A scalar from 0 to 1.
+    """
+    return soft_bits(columns).mean(dim=0).square().mean()
+
+
+def decorrelation(columns: list[Tensor]) -> Tensor:
+    """Compute the mean square of the correlation coefficients of two different bits.
+
+    The bits are `soft_bits`, and the coefficients are those of all rows of the batch, with SMALLEST_VARIANCE added to each variance
+    (Weiss et al. 2008, "Spectral Hashing", NeurIPS, where uncorrelated bits are a constraint; the penalty on the correlation matrix is
+    that of Zbontar et al. 2021, `Barlow Twins`, arXiv 2103.03230, without its diagonal). It is about 1 / (n − 1) for n rows of
+    independent bits, and at least (d / (n − 1) − 1) / (d − 1) in d ≥ n dimensions, whose correlations cannot all be 0.
+
+    Args:
+        columns: Float embeddings of each text column, (n, dim).
+
+    Returns:
+        A scalar from 0 to 1; 0 in one dimension.
+    """
+    bits = soft_bits(columns)
+    centred = bits - bits.mean(dim=0)
+    variances = centred.square().mean(dim=0)
+    standardized = centred * (variances + SMALLEST_VARIANCE).rsqrt()
+    correlations = standardized.T @ standardized / len(bits)
+    dim = len(correlations)
+    squares = correlations.square()
+    return (squares.sum() - squares.diagonal().sum()) / max(dim * (dim - 1), 1)
+
+
+REGULARIZATION_TERMS = {"spread_out": spread_out, "balance": balance, "decorrelation": decorrelation}

@@ -264,6 +264,19 @@ class GradientsToLeave:
         upstream = [weight * gradient for gradient in gradients_of(leaves)]
         if len(outputs) > len(upstream):
             upstream.append(outputs[-1].new_tensor(weight * self.distillation))
+        self.propagate(reps, outputs, upstream)
+        scale, leaf = scales
+        if isinstance(scale, Tensor) and leaf.grad is not None:
+            self.of_parameters.append((scale, weight * leaf.grad))
+
+    def propagate(self, reps: list[list[Tensor]], outputs: list[Tensor], upstream: list[Tensor] | None = None) -> None:
+        """Add the gradients of tensors that were computed from `reps` to those of `reps` and of the parameters.
+
+        Args:
+            reps: Embeddings of the mini-batches of each text column.
+            outputs: The tensors, with their graph.
+            upstream: The gradient at each of them; None for scalars, whose gradient is 1.
+        """
         targets = [rep for column in reps for rep in column]
         # The graph is retained because all precisions share that of centring.
         gradients = torch.autograd.grad(
@@ -274,9 +287,21 @@ class GradientsToLeave:
                 rep.grad = gradient if rep.grad is None else rep.grad + gradient
         own = zip(self.parameters, gradients[len(targets) :], strict=True)
         self.of_parameters += [(parameter, gradient) for parameter, gradient in own if gradient is not None]
-        scale, leaf = scales
-        if isinstance(scale, Tensor) and leaf.grad is not None:
-            self.of_parameters.append((scale, weight * leaf.grad))
+
+    def add_terms(self, total: Tensor, terms: Mapping[str, Tensor], reps: list[list[Tensor]], backward: bool) -> Tensor:
+        """Add terms that were computed from `reps` without the wrapped loss to its total, and return the sum.
+
+        Args:
+            total: The total, a scalar.
+            terms: Weighted scalars, with their graph.
+            reps: Embeddings of the mini-batches of each text column.
+            backward: Whether to leave the gradients of the terms, which are then added without graph.
+        """
+        for value in terms.values():
+            if backward:
+                self.propagate(reps, [value])
+            total = total + (value.detach() if backward else value)
+        return total
 
     def with_parameters(self, loss: Tensor) -> Tensor:
         """Return the loss plus terms of the value 0, by which the parameters get their gradients.

@@ -19,7 +19,7 @@ from qatlab.config.trainer import TrainerConfig
 from qatlab.deployments.vectors import read_folder
 from qatlab.errors import UserError
 from qatlab.evaluation.task import Kind
-from qatlab.job import FAMILY_STAGES, part_name
+from qatlab.job import FAMILY_STAGES, part_name, training_part
 from qatlab.models.folders import check_folder, model_source, packaged_folder, verify
 from qatlab.models.settings import check_dense_encoder, check_positions
 from qatlab.registry import Strict, distribution, origin_of
@@ -157,16 +157,18 @@ def model_origin(config: ModelConfig) -> Any:
                 read_folder(folder)
                 return
             check_folder(folder, config.name)
-            if config.kind == "embedding":
+            if config.embeds:
                 check_dense_encoder(folder, config.name)
-            check_positions(folder, config.max_seq_length, config.name)
+            if config.kind != "static":  # whose vectors have no positions
+                check_positions(folder, config.max_seq_length, config.name)
 
         return checked(f"{config.kind} model of {config.max_seq_length} tokens", folder, check, job=None)
     if source == "package":
         packaged = packaged_folder(config.name)
         assert packaged is not None
         verify(config.name, packaged)
-        check_positions(packaged, config.max_seq_length, config.name)
+        if config.kind != "static":
+            check_positions(packaged, config.max_seq_length, config.name)
         return {"sha256": sha256_of(packaged / "model.safetensors")}
     return "hub"
 
@@ -216,4 +218,6 @@ def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
     if isinstance(artifact.config, EvaluateConfig):
         own = tuple(sorted({metric.__module__ for metric in artifact.config.metric_classes() if distribution(metric)}))
     part = next((stage for stage in FAMILY_STAGES if stage == artifact.kind), None)
+    if isinstance(artifact.config, TrainingConfig):
+        part = training_part(artifact.config.method.head is not None)
     return (*own, part_name(artifact.family, part)) if artifact.family and part else own

@@ -13,12 +13,19 @@ from qatlab.errors import UserError
 from qatlab.families.family import family_of
 from qatlab.hub import ALLOWED_FILES, IGNORED_FILES, hub_errors_explained, info
 from qatlab.models.folders import model_source, packaged_folder
-from qatlab.models.settings import check_similarity, embedding_dimension, hindrance_to_export, named_similarity
+from qatlab.models.settings import (
+    check_similarity,
+    embedding_dimension,
+    export_hindrance,
+    hindrance_to_export,
+    named_similarity,
+)
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
 from qatlab.plan.runs import Run
 from qatlab.quantization.rotations import NEED_EMBEDDINGS
 from qatlab.registry import Registered, origin_of
+from qatlab.sources.source import Source
 
 
 def base_model(plan: Plan, artifact: Artifact) -> Artifact:
@@ -86,7 +93,7 @@ def _layer_config(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
 
 def _appends_a_layer(plan: Plan, artifact: Artifact) -> bool:
     training = artifact if artifact.kind == "train" else plan.artifacts[artifact.inputs["model"]]
-    return isinstance(training.config, TrainingConfig) and training.config.method.rotation is not None
+    return isinstance(training.config, TrainingConfig) and training.config.method.appends_a_layer
 
 
 def _check_layers_of(model: Any, config: MethodConfig | WeightsConfig) -> None:
@@ -121,24 +128,52 @@ def check_models(plan: Plan, results: Path) -> None:
     for run in plan.runs:
         base = base_model(plan, plan.artifacts[run.trained])
         config = model_config(base)
-        folder = folder_of(base, results) if config.kind == "embedding" else None
+        folder = folder_of(base, results) if config.embeds else None
         if folder is not None:
-            _check_run(plan, run, folder, f"model '{config.name}'")
+            _check_run(plan, run, folder, config)
 
 
-def _check_run(plan: Plan, run: Run, folder: Path, model: str) -> None:
-    hindrance = hindrance_to_export(folder)
-    exported = [name for name, config in run.config.deploy.items() if config.exported]
+def _check_run(plan: Plan, run: Run, folder: Path, config: ModelConfig) -> None:
+    model, is_static = f"model '{config.name}'", config.kind == "static"
+    hindrance = export_hindrance("StaticEmbedding", {}, True) if is_static else hindrance_to_export(folder)
+    exported = [name for name, deployment in run.config.deploy.items() if deployment.exported]
     if hindrance and exported:
         raise UserError(f"{model}: {hindrance}; leave its deployments out: {', '.join(exported)}")
     if run.config.evaluate.similarity == "model":
         check_similarity(named_similarity(folder), model)
-    available = embedding_dimension(folder)
-    if available is not None and run.config.method.rotation is None:
+    available = None if is_static else embedding_dimension(folder)
+    if available is not None:
+        _check_head(plan, run, available)
+    if available is not None and not run.config.method.appends_a_layer:
         _check_dimensions(run.config.evaluate, available, model)
         for task in run.scored:
             encoded = plan.artifacts[plan.artifacts[run.scored[task]].inputs["encode"]]
             _check_axes(run.config.evaluate, available, task[1], _documents(plan.artifacts[encoded.inputs["task"]]))
+
+
+def _check_head(plan: Plan, run: Run, dim: int) -> None:
+    """Raise UserError for a head with fewer documents than it needs, where their number is known before the jobs run."""
+    head = run.config.method.head
+    if head is None:
+        return
+    encodings = {role: plan.artifacts[path].inputs for role, path in plan.artifacts[run.trained].inputs.items()}
+    counts = [_rows(plan.artifacts[inputs["pairs"]]) for inputs in encodings.values() if "pairs" in inputs]
+    counts += [_documents(plan.artifacts[inputs["task"]]) for inputs in encodings.values() if "task" in inputs]
+    if None in counts:
+        return
+    try:
+        head.check_documents(sum(min(count, head.rows) for count in counts if count is not None), dim)
+    except ValueError as error:
+        raise UserError(f"method '{run.config.method.name}': {error}") from None
+
+
+def _rows(data: Artifact) -> int | None:
+    """Return the number of training rows that are kept; None if it is unknown before the jobs run."""
+    assert isinstance(data.config, Source)
+    if data.config.rows is not None:
+        return data.config.rows
+    counts = None if in_use() else data.config.counts()
+    return None if counts is None else counts.kept
 
 
 def _check_dimensions(evaluate: EvaluateConfig, available: int, model: str) -> None:

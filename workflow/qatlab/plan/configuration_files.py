@@ -9,16 +9,23 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.plugins.config_source import ConfigResult, ConfigSource
 from omegaconf import DictConfig
 
 from qatlab.plan.safe_files import FileState, check_files
-from qatlab.plan.schemes import TORCHAO_DEPLOYMENTS, store_deployments
+from qatlab.plan.schemes import torchao_deployments
+from qatlab.tasks.beir import nano_beir
+
+# Choices of groups that have no file, because they differ in a name only: the group, the name of the choice and its values.
+CHOICES: dict[str, dict[str, dict[str, object]]] = {"deploy": torchao_deployments(), "task": nano_beir()}
 
 _parsed: dict[tuple[str, str, FileState | None], ConfigResult] = {}
 _composed: dict[tuple[tuple[FileState, ...], tuple[str, ...]], DictConfig] = {}
-store_deployments()
+for group, choices in CHOICES.items():
+    for name, values in choices.items():
+        ConfigStore.instance().store(group=group, name=name, node={name: values})
 
 
 class ConfigurationFiles:
@@ -28,7 +35,7 @@ class ConfigurationFiles:
         folder: the folder, with `config.yaml` and one folder per Hydra group.
 
     Attributes:
-        groups: choices of each group, with the deployments of weight schemes.
+        groups: choices of each group, those without a file last.
 
     Raises:
         UserError: for a file that contains more than plain data.
@@ -37,12 +44,14 @@ class ConfigurationFiles:
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()
         self.states = check_files(self.folder)
-        choices = {
+        self.groups = {
             group.name: sorted(file.stem for file in group.glob("*.yaml"))
             for group in sorted(folder.iterdir())
             if group.is_dir()
         }
-        self.groups = {**choices, "deploy": [*choices.get("deploy", []), *TORCHAO_DEPLOYMENTS]}
+        for group, choices in CHOICES.items():
+            in_files = self.groups.get(group, [])
+            self.groups[group] = [*in_files, *(name for name in choices if name not in in_files)]
 
     def compose(self, overrides: Sequence[str]) -> DictConfig:
         """Return a composed configuration, which the caller may change.

@@ -30,6 +30,9 @@ from qatlab.study.record import Chain, Evaluation, Part, RunRecord
 from qatlab.tables.names import is_simulation, simulation
 from qatlab.tasks.task import Task
 
+# The method and the deployment whose embeddings a head is trained on, by their names in a study that lists them.
+UNTRAINED, FLOAT = "untrained", "torch_fp32"
+
 
 @dataclass
 class Run:
@@ -79,7 +82,7 @@ def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Ru
         data = plan_data(planner, config)
         check_rows(planner, config)
         slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
-        inputs = {"model": model, "data": data}
+        inputs = {"model": model, "data": data, **_plan_embeddings_of_head(planner, cell, config, model)}
         package = distribution(type(config.method.loss)) or None
         trained = planner.add("train", slug, family.training(config), inputs, name, package, family=family.name)
     run = Run(name, cell, config, trained, family)
@@ -92,6 +95,32 @@ def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Ru
     for task, role in run.tasks.items():
         _plan_task(planner, run, task, role)
     return run
+
+
+def _plan_embeddings_of_head(
+    planner: Planner, cell: dict[str, object], config: RunConfig, model: str
+) -> dict[str, str]:
+    """Plan the embeddings that a method's head is trained on, by the base model in PyTorch, and return their paths by role.
+
+    They are those of the run without training where the study has it: the embeddings of documents (`corpus_TASK`), and of training
+    pairs (`pairs`). A method without a head has none.
+    """
+    head = config.method.head
+    if head is None:
+        return {}
+    config = config.model_copy(update={"method": MethodConfig(name=UNTRAINED, train=False)})
+    run = Run(run_name(cell, config), cell, config, model, family_of(config.model.kind))
+    deployed = plan_deployment(planner, run, FLOAT, TorchDeployment(backend="torch"))
+    inputs = {}
+    if head.fitted_on != "corpus":
+        texts = {"deploy": deployed, "pairs": plan_data(planner, config)}
+        rows = EncodeTrainingConfig(**config.encode.model_dump(), rows=head.rows)
+        slug, label = f"{run.name}-{FLOAT}-pairs", f"{run.name} · {FLOAT} · training pairs"
+        inputs["pairs"] = planner.add("encode", slug, rows, texts, label, family=run.family.name)
+    for task in config.task if head.fitted_on != "pairs" else []:
+        texts = {"deploy": deployed, "task": _plan_texts(planner, run, task, "task")}
+        inputs[f"corpus_{task}"] = plan_encoding(planner, run, FLOAT, texts, task)
+    return inputs
 
 
 def check_rows(planner: Planner, config: RunConfig) -> None:
@@ -107,17 +136,15 @@ def check_rows(planner: Planner, config: RunConfig) -> None:
 def plan_model(planner: Planner, config: ModelConfig) -> str:
     """Plan the base model, and return its path."""
     origin = planner.origin(model_origin, config)
-    changed = {None: "", True: "-normalized", False: "-unnormalized"}[config.normalize]
+    changed = "-static" * (config.kind == "static")
+    changed += {None: "", True: "-normalized", False: "-unnormalized"}[config.normalize]
     return planner.add("model", Path(config.name).name + changed, config, {}, config.name + changed, origin)
 
 
 def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
     """Plan the encodings and, for a task, the scores of every deployment. The simulated deployment encodes only tasks."""
     config = run.config
-    section, lookup = (config.task[task], task_origin) if role == "task" else (config.texts[task], texts_origin)
-    searcher = _searcher(planner, config.task[task]) if role == "task" else {}
-    origin = planner.origin(lookup, section)
-    task_path = planner.add(role, task, section, searcher, task, origin, called=task)
+    task_path = _plan_texts(planner, run, task, role)
     if role == "task":
         kind = run.kinds[task] = task_kind(config.task[task], planner.artifacts[task_path].origin)
         if kind not in run.family.kinds:
@@ -134,6 +161,14 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
         if role == "task" and not is_simulation(deployment):
             scoring = run.family.scoring(config)
             run.scored[deployment, task] = plan_score(planner, run, (deployment, task), encoded, scoring)
+
+
+def _plan_texts(planner: Planner, run: Run, task: str, role: str) -> str:
+    """Plan a task or a set of texts, by its role, and return its path."""
+    config = run.config
+    section, lookup = (config.task[task], task_origin) if role == "task" else (config.texts[task], texts_origin)
+    searcher = _searcher(planner, config.task[task]) if role == "task" else {}
+    return planner.add(role, task, section, searcher, task, planner.origin(lookup, section), called=task)
 
 
 def plan_encoding(planner: Planner, run: Run, deployment: str, inputs: dict[str, str], task: str) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
-
 from qatlab.config.weights import SCHEMES, WeightsConfig
 from qatlab.errors import UserError, unknown
 from qatlab.machine.hardware import capabilities
@@ -34,11 +32,9 @@ FORMER_RECIPES = {
 TORCHAO_DEPLOYMENTS = {f"{TORCHAO}:{name}": name for name in SCHEMES if name != "onnx_int8"}
 
 
-def store_deployments() -> None:
-    """Register the choices `deploy=torchao:SCHEME` in Hydra, besides the files of conf/deploy."""
-    for name, scheme in TORCHAO_DEPLOYMENTS.items():
-        node = {name: {"backend": "torch", "weights": {"name": scheme}}}
-        ConfigStore.instance().store(group="deploy", name=name, node=node)
+def torchao_deployments() -> dict[str, dict[str, object]]:
+    """Return the fields of each deployment `torchao:SCHEME`, by its name."""
+    return {name: {"backend": "torch", "weights": {"name": scheme}} for name, scheme in TORCHAO_DEPLOYMENTS.items()}
 
 
 def method_overrides(choice: str) -> list[str]:

@@ -170,7 +170,8 @@ def _job(artifact: "Artifact", deployments: "dict[str, Artifact]") -> Job:
     config = artifact.config
     if isinstance(config, TrainingConfig):
         spread = config.trainer.distributed
-        return Job(artifact.inputs, True, config.trainer.threads, spread.processes, spread.nodes, modules)
+        on_gpu = config.method.head is None
+        return Job(artifact.inputs, on_gpu, config.trainer.threads, spread.processes, spread.nodes, modules)
     if isinstance(config, Deployment):
         # With training texts, it runs the model to fit a rotation or ranges, or to measure drift.
         threads = None if "data" in artifact.inputs else 1

@@ -28,6 +28,16 @@ from qatlab.quantization.precisions import (
 from qatlab.quantization.ranges import as_range
 
 SMALLEST = 1e-8
+CITATION = """
+@misc{bengio2013estimating,
+    title={Estimating or Propagating Gradients Through Stochastic Neurons for Conditional Computation},
+    author={Yoshua Bengio and Nicholas L{\\'e}onard and Aaron Courville},
+    year={2013},
+    eprint={1308.3432},
+    archivePrefix={arXiv},
+    primaryClass={cs.LG}
+}
+"""  # BibTeX entry of the straight-through estimator
 
 
 class LearnedStep(nn.Module):
@@ -192,6 +202,15 @@ def code_length_over_length(values: Tensor) -> Tensor:
     return torch.where(lengths > 0, factor, 1.0)
 
 
+def at_code_length(values: Tensor) -> Tensor:
+    """Scale each row of (n, d) values to the length √d of codes, with the gradient of the scaling; a row of zeros does not change.
+
+    The components of the result have a mean square of 1, whatever the length of the rows.
+    """
+    lengths = torch.linalg.vector_norm(values, dim=1, keepdim=True)
+    return values * (values.shape[1] ** 0.5 / torch.where(lengths > 0, lengths, 1.0))
+
+
 @dataclass(frozen=True)
 class Identity:
     """The straight-through estimator, whose gradient is 1 (Bengio et al. 2013, arXiv 1308.3432), or √d / ‖x‖ for bits."""
@@ -247,23 +266,24 @@ class Clipped:
 class Tanh:
     """The annealed tanh of BPR, which replaces the sign of binary in the forward and the backward pass.
 
-    Bits become tanh(sharpness × value) with sharpness = √(gamma × step + 1) × scale, which approaches the sign as training
-    proceeds (BPR: Yamada et al. 2021, arXiv 2106.00882, whose gamma is 0.1). Values are near the grid, not on it, until the
-    sharpness is large. The function has a gradient of its own, which needs no factor. Other precisions use the straight-through
+    Bits become tanh(β · √d · x / ‖x‖) with β = √(gamma × step + 1), which approaches the sign as training proceeds (BPR: Yamada et
+    al. 2021, arXiv 2106.00882, whose gamma is 0.1 and whose x is an embedding that is not normalized, with components near 1). The
+    factor √d / ‖x‖ brings the components of an embedding of any length to that magnitude. Values are near the grid, not on it,
+    until β is large. The function has a gradient of its own, which needs no other factor. Other precisions use the straight-through
     estimator.
 
     Args:
-        gamma: Rate at which the sharpness grows with the step.
-        scale: Factor of the values; those of unit-length embeddings of d dimensions are of magnitude d ** −0.5.
+        gamma: Rate at which the sharpness β grows with the step.
+        scale: A constant in place of √d / ‖x‖, so that bits become tanh(β · scale · x); None keeps √d / ‖x‖ of each row.
         step: The optimizer step.
     """
 
     gamma: float = 0.1
-    scale: float = 1.0
+    scale: float | None = None
     step: int = 0
 
     def __post_init__(self) -> None:
-        if self.gamma < 0 or not self.scale > 0:
+        if self.gamma < 0 or (self.scale is not None and not self.scale > 0):
             raise ValueError(f"tanh needs gamma ≥ 0 and scale above 0, not {self.gamma} and {self.scale}")
 
     @property
@@ -273,16 +293,18 @@ class Tanh:
 
     @property
     def sharpness(self) -> float:
-        """Return √(gamma × step + 1) × scale."""
-        return float((self.gamma * self.step + 1) ** 0.5 * self.scale)
+        """Return β × scale, or β = √(gamma × step + 1) where the scale is that of each row."""
+        return float((self.gamma * self.step + 1) ** 0.5 * (1.0 if self.scale is None else self.scale))
 
     def at(self, step: int) -> "Tanh":
         """Return this estimator with the sharpness of an optimizer step."""
         return Tanh(self.gamma, self.scale, step)
 
     def __call__(self, values: Tensor, on_grid: Tensor, precision: str, ranges: Any) -> Tensor:
-        """Return tanh(s·x) for bits, with ∂/∂values = s·(1 − tanh²(s·x))."""
-        return torch.tanh(self.sharpness * values) if is_binary(precision) else pass_through(values, on_grid, precision)
+        """Return tanh(β · √d · x / ‖x‖), or tanh(β · scale · x), for bits, with the gradient of this function."""
+        if not is_binary(precision):
+            return pass_through(values, on_grid, precision)
+        return torch.tanh(self.sharpness * (at_code_length(values) if self.scale is None else values))
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class Rotation:
     """The affine map x ↦ (x − center) · matrix; for the kind SHIFT, x ↦ x − center.
 
     Attributes:
-        kind: One of KINDS, or SHIFT.
+        kind: One of KINDS, or SHIFT; 'head' for a trained matrix.
         matrix: (dim, out) float32 with orthonormal rows, out ≥ dim; None for the identity.
         center: (dim,) float32; None for no centring.
 

@@ -1,7 +1,4 @@
-"""Readers of installed Python packages: docstring → code pairs, after the CodeSearchNet protocol, and whole source files.
-
-The source of training data `package_texts` has the files; `docstrings` in a module of its own has the pairs.
-"""
+"""Sources of training data in installed Python packages: docstring → code pairs, and whole source files."""
 
 import ast
 import gc
@@ -177,6 +174,57 @@ def source_files_of_all(packages: Sequence[str], held_out: Sequence[str] = ()) -
     held_out_texts = {text for package in held_out for text in source_files(package)}
     texts = dict.fromkeys(text for package in packages for text in source_files(package))
     return [text for text in texts if text not in held_out_texts]
+
+
+@SOURCES.register("docstrings")
+class Docstrings(Source):
+    """Docstring → code pairs of installed packages, read without network access."""
+
+    source: Literal["docstrings"]
+    packages: Packages
+    held_out: Annotated[
+        list[Name],
+        Field(
+            description="Held-out packages. Their functions are removed from the training rows wherever they reappear."
+        ),
+    ] = []
+
+    @property
+    def columns(self) -> list[str]:
+        """Return the names of the columns that `load` returns."""
+        return ["anchor", "positive"]
+
+    def origin(self) -> dict[str, str]:
+        """Return the version of every package that is read, by package name."""
+        return {package: package_version(package) for package in sorted({*self.packages, *self.held_out})}
+
+    def load(self) -> "tuple[pd.DataFrame, None]":
+        """Return the pairs of the training packages, except those whose summary or code also occurs in a held-out package.
+
+        Returns:
+            A table with the text columns anchor (docstring summary) and positive (code), without duplicate texts in either, and
+            None, since there is no hub commit.
+
+        Raises:
+            UserError: if a package is not installed.
+        """
+        import pandas as pd
+
+        held_out = [pair for package in self.held_out for pair in extract(package)]
+        seen_summaries, seen_codes = {pair.summary for pair in held_out}, {pair.code for pair in held_out}
+        rows = []
+        for package in self.packages:
+            for pair in extract(package):
+                if pair.summary not in seen_summaries and pair.code not in seen_codes:
+                    seen_summaries.add(pair.summary)
+                    seen_codes.add(pair.code)
+                    rows.append((pair.summary, pair.code))
+        return pd.DataFrame(rows, columns=self.columns), None
+
+    def describe(self, manifest: DataManifest) -> str:
+        """Return the names and versions of the training packages as the end of a sentence."""
+        packages = ", ".join(f"{name} {manifest.origin[name]}" for name in self.packages)
+        return f", docstrings and code of Python packages: {packages}"
 
 
 @SOURCES.register("package_texts")

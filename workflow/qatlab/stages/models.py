@@ -6,10 +6,9 @@ import pandas as pd
 
 from qatlab.artifact import link_or_copy, link_or_copy_tree, read_json
 from qatlab.cards.study_card import Shipped, study_card
-from qatlab.cards.training_card import FILE, known_data, known_model
+from qatlab.cards.training_card import FILE, card, known_data, known_model
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment, shared_names
 from qatlab.deployments.onnx import ONNX_FILE
-from qatlab.families.cards import card
 from qatlab.job import JobDescription
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.names import model_folder

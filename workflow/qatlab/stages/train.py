@@ -8,11 +8,10 @@ import pandas as pd
 from transformers import set_seed
 
 from qatlab.artifact import checkpoint_folder, write_json
-from qatlab.cards.training_card import FILE, known_data, known_model
+from qatlab.cards.training_card import FILE, card, known_data, known_model
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
-from qatlab.families.cards import card
-from qatlab.job import JobDescription, part_of
+from qatlab.job import JobDescription, part_of, training_part
 from qatlab.machine.processes import is_first
 from qatlab.progress import say
 from qatlab.training.callbacks import TrainingLog
@@ -22,7 +21,7 @@ from qatlab.training.training import SCRATCH, Training, claim_resources, cost, t
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
     """Write model/ (a plain folder of the family's library, with its card), log.csv (one row per step) and cost.json."""
-    part = part_of(description, "train")
+    part = part_of(description, training_part(bool(description.config["method"].get("head"))))
     config = part.CONFIG.model_validate(description.config)
     method = config.method
     claim_resources(config.trainer, threads)
@@ -52,7 +51,7 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     trainer.add_callback(StopWhenDiverged(description.label, checkpoints))
     trainer.train_resumably(checkpoints)
     log.check_live()
-    cost_of_training = cost(log.step_seconds, config.trainer, trained_parameters)
+    cost_of_training = cost(log.step_seconds, config.trainer, trained_parameters, _device_of(training.model))
     if not is_first():
         return
     if method.lora is not None:
@@ -71,6 +70,11 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     text = card(description, model, data, cost_of_training, steps)
     (output / "model" / FILE).write_text(text, encoding="utf-8")
     shutil.rmtree(output / SCRATCH, ignore_errors=True)
+
+
+def _device_of(model: Any) -> str:
+    device: str = next(model.parameters()).device.type
+    return device
 
 
 def _quantize_weights(training: Training) -> Any:

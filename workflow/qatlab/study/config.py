@@ -190,7 +190,7 @@ class StudyConfig(Strict):
 
 def needs_pairs(model: ModelConfig) -> bool:
     """Return whether a model is trained on two or more texts per row, as all embedding models are."""
-    return model.kind == "embedding"
+    return model.embeds
 
 
 class RunConfig(Strict):
@@ -225,7 +225,7 @@ class RunConfig(Strict):
     def _prompts_are_of_columns(self) -> "RunConfig":
         columns = [column_name(column) for column in self.data.columns]
         for column in self.trainer.prompts or {}:
-            if self.model.kind != "embedding":
+            if not self.model.embeds:
                 raise ValueError("trainer.prompts is for embedding models; a causal language model has model.prompt")
             if column not in columns:
                 raise ValueError(
@@ -235,7 +235,7 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _drift_references_are_deployed(self) -> "RunConfig":
-        for reference in self.drift.references if self.model.kind == "embedding" else []:
+        for reference in self.drift.references if self.model.embeds else []:
             deployment = self.deploy.get(reference.rpartition("/")[2])
             if deployment is None:
                 raise ValueError(
@@ -261,7 +261,7 @@ class RunConfig(Strict):
                 raise ValueError("trainer.max_seconds is for causal language models; give max_steps or max_examples")
             return self
         has = f"model '{self.model.name}' is a causal language model and has no embeddings"
-        for name in ("embedding_quantization", "rotation"):
+        for name in ("embedding_quantization", "rotation", "head"):
             if getattr(self.method, name) is not None:
                 raise ValueError(f"{has}: method '{self.method.name}' cannot train it with {name}")
         for name, deployment in self.deploy.items():
@@ -295,6 +295,21 @@ class RunConfig(Strict):
         for name in self.texts:
             if name in self.task:
                 raise ValueError(f"'{name}' is the name of a task and of a set of texts; rename one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _codes_of_tanh_are_scored_on_its_grid(self) -> "RunConfig":
+        quantization, evaluate = self.method.embedding_quantization, self.evaluate
+        if quantization is None or quantization.activation is None or "model" in evaluate.ranges:
+            return self
+        scored = {side for name in evaluate.precisions for side in sides(name)}
+        scored |= {step.documents for steps in evaluate.rescoring for step in steps}
+        for precision in scored & set(self.method.saved_ranges):
+            raise ValueError(
+                f"method '{self.method.name}' stores {precision} on the fixed grid of its tanh, and evaluate.ranges "
+                f"({', '.join(evaluate.ranges)}) fits another grid; set evaluate.ranges=[model], with only methods that save ranges for "
+                f"{precision} in the study, or leave {precision} out of evaluate.precisions"
+            )
         return self
 
     @model_validator(mode="after")

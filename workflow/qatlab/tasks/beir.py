@@ -274,3 +274,30 @@ class HubTask(Task):
             return None
         revision = manifest.get("commit") or self.revision
         return MtebSource(self.mteb_name, revision, self.split, "default")
+
+
+# The tasks of NanoBEIR (https://huggingface.co/collections/zeta-alpha-ai/nanobeir), which configurations choose by name, such as
+# task=[nano_scifact]: data set of zeta-alpha-ai, revision, and name in mteb.
+_NANO_BEIR = {
+    "nano_arguana": ("NanoArguAna", "8f4a982d470a32c45817738b9d29042ca55d75ad", "NanoArguAnaRetrieval"),
+    "nano_climate_fever": ("NanoClimateFEVER", "96741bfa30b9f56db8c9eb7d08e775ed6474f206", "NanoClimateFeverRetrieval"),
+    "nano_dbpedia": ("NanoDBPedia", "438f1c25129f05db6238699b5afdc9c6b58d2096", "NanoDBPediaRetrieval"),
+    "nano_fever": ("NanoFEVER", "a8bfdf1bf15181167a7e22e69cf8754bdea9b4c8", "NanoFEVERRetrieval"),
+    "nano_fiqa2018": ("NanoFiQA2018", "4163ba032953d5044a7a6244261413f609c14342", "NanoFiQA2018Retrieval"),
+    "nano_hotpotqa": ("NanoHotpotQA", "d79c0cdda980aba54842756770928035e1b61a51", "NanoHotpotQARetrieval"),
+    "nano_msmarco": ("NanoMSMARCO", "7b8ff22f2771dc65ac5b439f222eb19a1f56abda", "NanoMSMARCORetrieval"),
+    "nano_nfcorpus": ("NanoNFCorpus", "dd542a7efb9ad2136b9e00768b60fca9038f8156", "NanoNFCorpusRetrieval"),
+    "nano_nq": ("NanoNQ", "77540146379abf95df8326a3c5bb9eb21c7146c3", "NanoNQRetrieval"),
+    "nano_quora": ("NanoQuoraRetrieval", "2ab2d73e6c862026282808b913a34f4136928545", "NanoQuoraRetrieval"),
+    "nano_scidocs": ("NanoSCIDOCS", "484eb90549fc3f0b9c42b3551e80ceb999515537", "NanoSCIDOCSRetrieval"),
+    "nano_scifact": ("NanoSciFact", "309f1d1ae3ae2e092444a8a0c25bed59b82318bc", "NanoSciFactRetrieval"),
+    "nano_touche2020": ("NanoTouche2020", "0d2f26ed8c5ad309f95c7f9499c70a40e140fccd", "NanoTouche2020Retrieval"),
+}
+
+
+def nano_beir() -> dict[str, dict[str, object]]:
+    """Return the fields of each task of NanoBEIR, by the name of the task."""
+    return {
+        task: {"source": "hub", "name": f"zeta-alpha-ai/{name}", "revision": revision, "mteb_name": mteb_name}
+        for task, (name, revision, mteb_name) in _NANO_BEIR.items()
+    }

@@ -116,11 +116,12 @@ def provenance(
         inputs: artifacts by role.
         modules: modules of the stage's code that its module does not import by name, such as those of the model family.
     """
-    manifests = {role: sha256_of(path / "manifest.json") for role, path in inputs.items()}
+    manifests = {role: path / "manifest.json" for role, path in inputs.items()}
     versions = {package: version(package) for package in PACKAGES}
     return {
         "config": description.config,
-        "inputs": manifests,
+        # Embeddings have no manifest; their files are the content.
+        "inputs": {role: sha256_of(file if file.exists() else file.parent) for role, file in manifests.items()},
         "code": stage_meaning(stage, modules),
         "versions": versions,
     }

@@ -141,7 +141,9 @@ class TrainingCost(NamedTuple):
     device: str
 
 
-def cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: int) -> TrainingCost:
+def cost(
+    step_seconds: list[float], config: TrainerConfig, trained_parameters: int, device: str | None = None
+) -> TrainingCost:
     """Return the cost of a training.
 
     In a distributed training, every process must
@@ -151,6 +153,7 @@ def cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: i
         step_seconds: duration of each optimizer step in seconds.
         config: the trainer's configuration.
         trained_parameters: number of trained scalars.
+        device: 'cuda' or 'cpu'; None for the device of `device_name`.
     """
     median = statistics.median(step_seconds[1:] or step_seconds)
     return TrainingCost(
@@ -162,7 +165,7 @@ def cost(step_seconds: list[float], config: TrainerConfig, trained_parameters: i
         trained_parameters=trained_parameters,
         processes=config.distributed.processes,
         nodes=config.distributed.nodes,
-        device=(f"{count()} × " if count() > 1 else "") + describe_device(),
+        device=(f"{count()} × " if count() > 1 else "") + describe_device(device),
     )
 
 

@@ -25,12 +25,13 @@ def encode(
 ) -> Pass:
     """Write documents.npy and, for a task, queries.npy, each (n, dim) float32 in the order of the tables.
 
-    Of training data, the first documents are encoded, for ranges and axes that are fitted on them.
+    Of training data, the first documents are encoded, for ranges and axes that are fitted on them; for a head, their queries too.
 
     Args:
         description: the job's description, with an `EncodeConfig`, or an `EncodeTrainingConfig` for training data.
         deployment: the deployment.
-        inputs: artifacts of the job by role; `deploy` is the deployed model, one of `task`, `texts` and `data` has the texts.
+        inputs: artifacts of the job by role; `deploy` is the deployed model, one of `task`, `texts`, `data` and `pairs` has the texts;
+            the last two are training data, of which `data` gives the documents, and `pairs` the queries too.
         output: folder of the arrays, and of the model's own ranges.
         threads: number of CPU threads if the configuration does not set it; None keeps the library's default.
 
@@ -40,7 +41,8 @@ def encode(
     Raises:
         ValueError: for embeddings that are NaN or infinite.
     """
-    config = (EncodeTrainingConfig if "data" in inputs else EncodeConfig).model_validate(description.config)
+    of_training = "data" in inputs or "pairs" in inputs
+    config = (EncodeTrainingConfig if of_training else EncodeConfig).model_validate(description.config)
     folder = inputs["deploy"] / "model"
     encoder = deployment.encoder(folder, config.threads or threads)
     if deployment.computes:
@@ -65,8 +67,9 @@ def encode(
 def _texts(inputs: dict[str, Path], config: EncodeConfig) -> dict[str, list[str]]:
     """Return the texts to encode, by table: a task's documents and queries, a set of texts, or documents of training data."""
     if isinstance(config, EncodeTrainingConfig):
-        rows = pq.read_table(inputs["data"] / "train.parquet").column(1)  # the column of the documents
-        return {"documents": rows.slice(0, config.rows).to_pylist()}
+        role, columns = ("pairs", {"documents": 1, "queries": 0}) if "pairs" in inputs else ("data", {"documents": 1})
+        rows = pq.read_table(inputs[role] / "train.parquet").slice(0, config.rows)
+        return {table: rows.column(column).to_pylist() for table, column in columns.items()}
     role, tables = ("task", ("documents", "queries")) if "task" in inputs else ("texts", ("documents",))
     return {
         table: pq.read_table(inputs[role] / f"{table}.parquet", columns=["text"])["text"].to_pylist()

@@ -15,18 +15,13 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from torch import nn
 from torch.utils.data import DataLoader
 
-from qatlab.config.method import (
-    CentringConfig,
-    EmbeddingQuantizationConfig,
-    EstimatorConfig,
-    MethodConfig,
-    TrainingConfig,
-)
+from qatlab.config.embedding_quantization import CentringConfig, EmbeddingQuantizationConfig, EstimatorConfig
+from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.trainer import check_batches
 from qatlab.errors import UserError
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
-from qatlab.losses.ranges import Centring, ends_in_unit_length
-from qatlab.losses.terms import WeightSchedule
+from qatlab.losses.ranges import Centring, append_tanh, ends_in_unit_length, tanh_range
+from qatlab.losses.terms import MarginRanking, WeightSchedule
 from qatlab.losses.wrapped import gather
 from qatlab.machine.hardware import device_name
 from qatlab.machine.processes import count, from_first
@@ -106,7 +101,7 @@ def build_loss(
         loss,
         precisions=precisions,
         weights=[WeightSchedule(**config.precisions[name].model_dump()) for name in precisions],
-        ranges=_ranges(config, embeddings),
+        ranges=_ranges(config, model, embeddings),
         estimator=_estimator(config.estimator),
         scales=config.scales,
         match_scales=config.match_scales,
@@ -114,11 +109,15 @@ def build_loss(
         centring=_centring(config.centring, model),
         diagnose_every=config.diagnose_every,
         distillation=config.distillation,
+        regularization=config.regularization.model_dump(),
+        margin_ranking=None if config.margin_ranking is None else MarginRanking(**config.margin_ranking.model_dump()),
         variant=config.variant,
     )
 
 
-def _ranges(config: EmbeddingQuantizationConfig, embeddings: Callable[[], np.ndarray] | None) -> Any:
+def _ranges(
+    config: EmbeddingQuantizationConfig, model: SentenceTransformer, embeddings: Callable[[], np.ndarray] | None
+) -> Any:
     used = [precision for precision in RANGED if any(precision in sides(name) for name in config.precisions)]
     if config.ranges.kind == "running":
         uniform, quantile = (kind(config.ranges.momentum) for kind in (RunningRange, RunningQuantileRange))
@@ -127,6 +126,8 @@ def _ranges(config: EmbeddingQuantizationConfig, embeddings: Callable[[], np.nda
         return FixedRange(config.ranges.limit)
     if config.ranges.kind == "batch":
         return "batch"
+    if config.ranges.kind == "tanh":
+        return dict.fromkeys(used, tanh_range(model.get_embedding_dimension() or 0))
     if embeddings is None:
         raise ValueError(f"{config.ranges.kind} ranges start from embeddings of training documents; give embeddings")
     values = embeddings()
@@ -203,7 +204,8 @@ class EmbeddingTraining(Training):
         self.examples = len(self.rows)
         self.folder = inputs["model"] / "model"
         self.model = load_model(self.folder, device_name())
-        if config.trainer.length_groups > 1 and not sees_padding(config.method):
+        pads = hasattr(self.model.tokenizer, "padding_side")  # static embeddings do not
+        if config.trainer.length_groups > 1 and pads and not sees_padding(config.method):
             divide_by_length(self.model[0], config.trainer.length_groups)
 
     def outputs(self) -> torch.Tensor:
@@ -217,6 +219,8 @@ class EmbeddingTraining(Training):
         method, data = self.config.method, self.inputs["data"]
         if method.rotation is not None:
             append_rotation(self.model, self.folder, method.rotation, data, method.rotation.trainable)
+        if method.embedding_quantization is not None and method.embedding_quantization.activation == "tanh":
+            append_tanh(self.model)
         loss = build_loss(
             self.model, method, lambda: from_first(training_embeddings(self.model, self.folder, data, FIT_ROWS))
         )

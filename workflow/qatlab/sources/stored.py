@@ -1,11 +1,11 @@
-"""Source of training data that reads a local file with a table of pairs, tuples or texts."""
+"""Sources of training data that read a stored table of pairs, tuples or texts: a local file, and a data set of the hub."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.registry import Columns, LocalPath
+from qatlab.registry import Columns, FullLine, HubColumns, HubSplit, LocalPath
 from qatlab.sources.source import SOURCES, DataManifest, RowCounts, Source, inspect_files
 
 if TYPE_CHECKING:
@@ -50,5 +50,32 @@ class LocalFile(Source):
         return " of a local file"
 
     def _inspection(self) -> "Inspection":
-
         return inspect_files(self, [self.file])
+
+
+@SOURCES.register("hub")
+class HubDataset(HubSplit, Source):
+    """One split of a data set of the Hugging Face hub."""
+
+    source: Literal["hub"]
+    split: FullLine = "train"
+    columns: HubColumns = ["anchor", "positive"]
+
+    def load(self) -> "tuple[pd.DataFrame, str | None]":
+        """Return the text columns of the split, and the commit of the data set (None in offline mode).
+
+        Raises:
+            UserError: for an unknown data set, subset, split, revision or column, or if the hub cannot be reached.
+        """
+        from qatlab.hub import load_texts
+
+        return load_texts(self.name, self.subset, self.split, self.revision, self.columns)
+
+    def hub_ids(self) -> list[str]:
+        """Return a list with the id of the data set."""
+        return [self.name]
+
+    def describe(self, manifest: DataManifest) -> str:
+        """Return a Markdown link to the data set, with the commit that was read."""
+        commit = f" at commit `{manifest.commit}`" if manifest.commit else ""
+        return f" of [{self.name}](https://huggingface.co/datasets/{self.name}){commit}"

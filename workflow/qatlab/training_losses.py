@@ -1,14 +1,46 @@
-"""Multiple negatives ranking (InfoNCE), which ranks each anchor's positive among those of its batch, with and without cache."""
+"""Losses for embedding models that a method selects by name, and to which embedding quantization may be added.
 
+A subclass of `Loss` adds a loss here; an installed package adds one by the entry point `qatlab.losses`.
+"""
+
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from qatlab.training_losses.loss import LOSSES, Loss
+from qatlab.registry import Registry, Strict
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from torch import nn
+
+
+class Loss(Strict, ABC):
+    """A loss of Sentence Transformers over embeddings, which a configuration selects by `method.loss.name`.
+
+    A subclass adds its fields and implements the methods below. It imports training libraries inside these methods only, because the
+    plan and other stages read nothing but the fields.
+    """
+
+    name: str
+    scale: Annotated[
+        float, Field(gt=0, description="Factor of the similarities, which is 1 / temperature, such as 20.0.")
+    ] = 20.0
+
+    @abstractmethod
+    def build(self, model: "SentenceTransformer") -> "nn.Module":
+        """Return the loss over a model; `qatlab.losses.QuantizationAwareLoss` wraps it where a method quantizes embeddings."""
+
+    @abstractmethod
+    def class_name(self) -> str:
+        """Return the name of the class whose instance `build` returns, for model cards."""
+
+    def in_words(self) -> str:
+        """Return the class and its settings for model cards, in Markdown."""
+        return f"{self.class_name()}, similarities × {self.scale:g}"
+
+
+LOSSES: Registry[type[Loss]] = Registry("loss", "qatlab.training_losses", key="name", group="qatlab.losses")
 
 
 @LOSSES.register("multiple_negatives_ranking")
