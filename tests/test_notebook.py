@@ -47,7 +47,7 @@ def study(tmp_path, monkeypatch):
 
 
 def executed(notebook):
-    """Return the variables after the cells have run in their order, and the figures that they have drawn."""
+    """Run the cells in their order; return their variables and the plots that they have drawn."""
     variables = {}
     with mpl.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*non-interactive.*")  # plt.show()
