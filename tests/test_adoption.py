@@ -32,17 +32,21 @@ def targets():
 
 
 def targets_in(text):
-    """Return the targets of commands `make [OPTION] TARGET… [VARIABLE=VALUE]` in a text."""
-    commands = re.findall(r"(?:^|[\s`\"\[])make((?:[ \t]+[\w./=+-]+)+)", text, re.MULTILINE)
+    """Return the targets of commands `make [OPTION] TARGET… [VARIABLE=VALUE]`, at the start of lines or after other commands."""
+    commands = re.findall(r"(?:^|[`\"]|run: |RUN |qatlab )make((?:[ \t]+[\w./=+-]+)+)", text, re.MULTILINE)
     return {word for command in commands for word in command.split() if "=" not in word and not word.startswith("-")}
 
 
+def code_in(document):
+    """Return the blocks and spans of code of a Markdown document, without its prose."""
+    return "\n".join(part.strip("`") for part in re.findall(r"```.*?```|`[^`]+`", document, re.DOTALL))
+
+
 def test_the_targets_of_commands_are_recognized():
-    assert targets_in("- run: make lint PYTHON=python\n`make test` and make .venv/.dev   # x") == {
-        "lint",
-        "test",
-        ".venv/.dev",
-    }
+    text = "make a branch\n- run: make lint PYTHON=python\n"
+    assert targets_in(text) == {"a", "branch", "lint"}
+    document = "make a branch, `make test` and\n```bash\nmake .venv/.dev   # comment\n```\n"
+    assert targets_in(code_in(document)) == {"test", ".venv/.dev"}
     assert {"lint", "test", "test-all", "study", ".venv/.installed"} <= targets()
     assert "STUDY" not in targets()
 
@@ -178,9 +182,10 @@ def test_the_summary_for_assistants_is_short_and_names_what_exists():
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_a_document_names_targets_and_files_that_exist(name):
     text = read(name)
-    assert targets_in(text) <= targets()
+    assert targets_in(code_in(text)) <= targets()
     for link in re.findall(r"\]\(([^)]+)\)", text):
         if "://" not in link:
             assert ((PROJECT / name).parent / link.partition("#")[0]).exists(), link
     for path in re.findall(r"`((?:\.ci|\.github|conf|config|docs|envs|profiles|tests|workflow)/[\w./-]+)`", text):
-        assert (PROJECT / path).exists() or (PROJECT / Path(name).parent / path).exists(), path
+        folders = (PROJECT, (PROJECT / name).parent, PROJECT / "workflow" / "qatlab")  # the last in the file map
+        assert any((folder / path).exists() for folder in folders), path

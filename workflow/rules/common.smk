@@ -58,11 +58,12 @@ def overrides():
 def check_config():
     """Raise WorkflowError for a key of --config that the workflow does not have."""
     unknown = sorted(
-        set(config) - {"study", "scale", "overrides", "bundle", "push", "push_public"}
+        set(config)
+        - {"study", "scale", "overrides", "conf", "bundle", "push", "push_public"}
     )
     if unknown:
         raise WorkflowError(
-            f"--config takes study, scale, overrides, bundle, push and push_public, not '{unknown[0]}'; "
+            f"--config takes study, scale, overrides, conf, bundle, push and push_public, not '{unknown[0]}'; "
             'other keys go into overrides="key=value"'
         )
 
@@ -197,12 +198,9 @@ if workflow.is_main_process:
             logger.info(f"{plan.study}: {line}")
 
 
-if not workflow.is_main_process and not IS_PLANNED:
-    write_plans()
-
-# Snakemake does not run the handlers of a module, such as onstart. Another workflow can call them: `onstart: qatlab.onstart()`.
-if IS_MODULE and workflow.is_main_process and not workflow.dryrun:
-    check_studies()
+# Snakemake does not run the handlers of a module, such as onstart, and a Snakefile cannot determine whether a run is dry. Therefore, the
+# plan of a module is written at once. Another workflow can call the handlers: `onstart: qatlab.onstart()`.
+if (IS_MODULE or not workflow.is_main_process) and not IS_PLANNED:
     write_plans()
 
 
