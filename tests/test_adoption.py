@@ -1,7 +1,6 @@
 """Files by which others find, cite, run and change the project: they name only what exists, and agree with one another."""
 
 import re
-from pathlib import Path
 
 import pytest
 import yaml

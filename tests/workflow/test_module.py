@@ -53,11 +53,6 @@ def conf(tmp_path_factory, tiny_files):
     shutil.copytree(PROJECT / "conf", folder)
     values = {"methods": "[untrained, baseline]", "deploy": "[torch_fp32]"}
     study = STUDY.format(model="sentence-transformers/all-MiniLM-L6-v2", files=tiny_files, **values)
-        model="sentence-transformers/all-MiniLM-L6-v2",
-        files=tiny_files,
-        methods="[untrained, baseline]",
-        deploy="[torch_fp32]",
-    )
     (folder / "study" / "tiny.yaml").write_text(study)
     return folder
 
