@@ -109,6 +109,7 @@ def test_the_workflow_runs_without_the_snakefile_in_the_root(tmp_path, conf):
     planned = snakemake(folder, "--cores", "2", "-n")
     assert planned.returncode == 0, planned.stdout
     assert "tiny: " in planned.stdout
+    assert "train" in planned.stdout
     refused = snakemake(folder, "-n", conf="nowhere")
     assert refused.returncode != 0
     assert "conf=nowhere: no config.yaml" in refused.stdout
