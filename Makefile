@@ -68,13 +68,13 @@ lint-rest: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/python .ci/language.py
 	$(BIN)/lint-imports
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/snakemake --lint
 
 format: .venv/.dev  ## format the code with ruff and snakefmt
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules
 
 audit: .venv/.installed .venv-audit/.installed  ## list known vulnerabilities of the lock, with the decision about each (envs/audit.yaml)
 	$(BIN)/python -m qatlab audit

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path.cwd()
-PATHS = [".ci", "Makefile", "Snakefile", "conf", "envs/audit.yaml", "envs/qatlab.yaml", "profiles", "tests", "workflow"]
-SUFFIXES = {".py", ".smk", ".yaml"}
+PATHS = [
+    ".ci", ".github", ".snakemake-workflow-catalog.yml", "Containerfile", "Makefile", "Snakefile", "conf", "config",
+    "envs/audit.yaml", "envs/qatlab.yaml", "profiles", "tests", "workflow", "workflow/Snakefile",
+]  # fmt: skip
+SUFFIXES = {".py", ".smk", ".yaml", ".yml"}
 FUNCTION, OPENING, TEXT, NAME = "function", "opening", "text", "name"
 """Where a pattern applies: first words of a function's docstring, first words of any docstring or comment, all text, names."""
 

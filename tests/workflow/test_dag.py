@@ -534,7 +534,7 @@ def test_a_mistake_is_one_line_before_any_job(finished, mistake, message):
 def test_an_unknown_key_of_config_is_refused(finished):
     result = finished.snakemake("-n", sceale="small")
     assert result.returncode != 0
-    assert "--config takes study, scale, overrides, bundle, push and push_public, not 'sceale'" in result.stdout
+    assert "--config takes study, scale, overrides, conf, bundle, push and push_public, not 'sceale'" in result.stdout
 
 
 def test_a_stage_runs_by_hand(finished, tmp_path):

@@ -1,12 +1,30 @@
 # Plans of the requested studies, validated before any job starts, and helpers with which rules look up jobs in them.
+import os
 import sys
 from inspect import signature
 from itertools import groupby
 from pathlib import Path
 
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+
+# Whether another workflow uses this one as a module.
+IS_MODULE = not workflow.modifier.is_main_snakefile()
+# Whether these rules are files of this machine. A module can also be read from a commit of a repository; its qatlab is then the installed
+# one.
+IS_LOCAL = isinstance(workflow.current_basedir, os.PathLike)
+if IS_LOCAL:
+    sys.path.insert(0, str(Path(workflow.current_basedir).parent))
+try:
+    import qatlab
+except ModuleNotFoundError:
+    raise WorkflowError(
+        "the Python that runs Snakemake has no qatlab; install the version of these rules there: "
+        'pip install "qatlab[workflow]"'
+    )
 
 from qatlab.bundle import run_from
+from qatlab.commands.init import project
 from qatlab.errors import UserError, printable
 from qatlab.fork_server import start as start_fork_server
 from qatlab.plan.workflow import use_this_python
@@ -17,11 +35,10 @@ from qatlab.plan.workflow import (
     write_outlines,
 )
 from qatlab.stage_code import stage_code
-from snakemake.exceptions import WorkflowError
-from snakemake.logging import logger
 
-BASE = Path(workflow.basedir)
+BASE = Path(workflow.current_basedir).parents[1] if IS_LOCAL else project()
 LOCK = BASE / "envs" / "requirements.txt"
+CONF = Path(config.get("conf", BASE / "conf"))
 DESCRIPTIONS = "results/plan"
 REQUESTED_STUDIES = str(config.get("study", "quickstart"))
 # Jobs use this project's qatlab and the Python that runs Snakemake, even if its environment is not activated.
@@ -41,11 +58,12 @@ def overrides():
 def check_config():
     """Raise WorkflowError for a key of --config that the workflow does not have."""
     unknown = sorted(
-        set(config) - {"study", "scale", "overrides", "bundle", "push", "push_public"}
+        set(config)
+        - {"study", "scale", "overrides", "conf", "bundle", "push", "push_public"}
     )
     if unknown:
         raise WorkflowError(
-            f"--config takes study, scale, overrides, bundle, push and push_public, not '{unknown[0]}'; "
+            f"--config takes study, scale, overrides, conf, bundle, push and push_public, not '{unknown[0]}'; "
             'other keys go into overrides="key=value"'
         )
 
@@ -64,9 +82,11 @@ def load_plans():
         return []
     from qatlab.plan.plan import load_studies
 
-    return load_studies(
-        BASE / "conf", REQUESTED_STUDIES, config.get("scale"), overrides()
-    )
+    if not (CONF / "config.yaml").is_file():
+        raise WorkflowError(
+            f"conf={CONF}: no config.yaml; name a folder with the files of conf/, as `qatlab init` writes it"
+        )
+    return load_studies(CONF, REQUESTED_STUDIES, config.get("scale"), overrides())
 
 
 def load_outlines():
@@ -178,7 +198,9 @@ if workflow.is_main_process:
             logger.info(f"{plan.study}: {line}")
 
 
-if not workflow.is_main_process and not IS_PLANNED:
+# Snakemake does not run the handlers of a module, such as onstart, and a Snakefile cannot determine whether a run is dry. Therefore, the
+# plan of a module is written at once. Another workflow can call the handlers: `onstart: qatlab.onstart()`.
+if (IS_MODULE or not workflow.is_main_process) and not IS_PLANNED:
     write_plans()
 
 

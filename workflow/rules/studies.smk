@@ -25,7 +25,7 @@ def captions_folder():
 
 
 def caption_of(concept, name):
-    """Return the file with the caption of a table or plot; a constant in jobs of another process, which write no report."""
+    """Return the file with the caption of a table or plot; a constant where `CAPTIONS` is None, as in jobs of another process."""
     return (
         str(CAPTIONS / f"{concept}-{name}.rst")
         if CAPTIONS
@@ -33,8 +33,10 @@ def caption_of(concept, name):
     )
 
 
-CAPTIONS = None  # the folder with the captions of the report, which exists as long as this process runs
-if workflow.is_main_process:
+# The folder with the captions of the report, which exists as long as this process runs. Snakemake joins the paths of captions with the
+# address of rules that it reads from a repository; their report has one caption for all tables and plots.
+CAPTIONS = None
+if workflow.is_main_process and IS_LOCAL:
     CAPTIONS = captions_folder()
 
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 from qatlab.errors import UserError
 
-PARTS = ("Snakefile", "conf", "envs", "profiles", "results/published", "workflow/rules", "workflow/report")
+PARTS = (
+    "Snakefile",
+    "conf",
+    "config",
+    "envs",
+    "profiles",
+    "results/published",
+    "workflow/Snakefile",
+    "workflow/rules",
+    "workflow/report",
+)
 
 
 def main(arguments: list[str]) -> None:
