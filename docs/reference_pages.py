@@ -20,6 +20,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 WIDTH = 100  # columns of the help of a command
+LONGEST = 60  # characters of an example that is taken from a file
 PAGES: dict[str, Callable[[], Iterator[str]]] = {}
 KINDS = ("source", "backend", "name")  # keys by which a section selects one of several classes
 Schema = Mapping[str, Any]
@@ -153,8 +154,8 @@ class ConfigurationKeys:
 
     def _example(self, path: tuple[str, ...], value: Schema) -> str | None:
         """Return an assignment: a value that a file of conf/ gives, another choice, or a value within the bounds."""
-        used = [found for file in self.files for found in _values_at(file, path) if found != value.get("default")]
-        plain = [found for found in used if found is not None and found != "???" and len(str(found)) < 60]
+        used = [given for file in self.files for given in _values_at(file, path) if given != value.get("default")]
+        plain = [given for given in used if given not in (None, "???") and len(str(given)) < LONGEST]
         if plain:
             return _assignment(path, plain[0])
         for part in self._parts(value):
