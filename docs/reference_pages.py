@@ -283,8 +283,8 @@ def choices() -> Iterator[str]:
 
 GROUPS = {
     "study": "A study: its question, its matrix of runs and its scales.",
-    "model": "What training starts from.",
-    "data": "Rows for training.",
+    "model": "What training starts from: a hub id and revision, a folder with safetensors, or a decoder that is made on the spot.",
+    "data": "Rows for training: installed packages, a local table, parallel texts, generated texts, or a hub data set.",
     "method": "Training recipe: loss, rotation, quantization of embeddings and of weights.",
     "trainer": "Settings of a training that several studies share; without one, the defaults apply.",
     "deploy": "Form in which a model is served. A study lists any number of them.",
