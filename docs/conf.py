@@ -27,6 +27,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 python_use_unqualified_type_names = True
 napoleon_use_ivar = True
+napoleon_custom_sections = ["Inputs", "Relations"]
 napoleon_numpy_docstring = False
 # Types in signatures are those of NumPy, torch and Sentence Transformers, whose pages are not reachable without network. All other
 # references, such as links between pages and to headings and files, are checked.

@@ -22,7 +22,7 @@ MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 WIDTH = 100  # columns of the help of a command
 LONGEST = 60  # characters of an example that is taken from a file
 PAGES: dict[str, Callable[[], Iterator[str]]] = {}
-KINDS = ("source", "backend", "name")  # keys by which a section selects one of several classes
+KINDS = ("source", "backend", "name", "mode")  # keys by which a section selects one of several classes
 Schema = Mapping[str, Any]
 
 
@@ -124,36 +124,38 @@ class ConfigurationKeys:
         for key, value in schema.get("properties", {}).items():
             if kind and key in KINDS and "const" in value:
                 continue
-            yield from self._key((*path, key), value, key in schema.get("required", []))
+            required = key in schema.get("required", [])
+            yield from self._key((*path, key), value, required, kind.rpartition(": ")[2])
             references = list(self._references(value))
-            inner = (*path, key, "NAME") if self._is_mapping(value) else (*path, key)
+            inner = (*path, key, "NAME") if self._is_mapping(value) else (*path, key + "[]" * self._is_list(value))
             below += [(inner, reference, len(references) > 1) for reference in references]
         for inner, reference, has_kinds in below:
             yield from self._section(inner, reference, has_kinds)
 
-    def _key(self, path: tuple[str, ...], value: Schema, required: bool = False) -> Iterator[str]:
+    def _key(self, path: tuple[str, ...], value: Schema, required: bool, kind: str = "") -> Iterator[str]:
+        """Yield the definition of a key: its description, type, default and an example."""
         shown = ".".join(path)
         facts = [f"*Type:* {self._type(value)}"]
         facts.append("*required*" if required else f"*Default:* {self._default(value)}")
-        example = self._example(path, value)
+        example = self._example(path, value, kind)
         facts += [f"*Example:* `{example}`"] if example else []
-        yield f"[`{shown}`]{{#{shown}}}"
-        if value.get("description"):
-            yield f": {escaped(value['description'])}"
-            yield ""
-            yield f"  {' · '.join(facts)}"
-        else:
-            yield f": {' · '.join(facts)}"
-        yield ""
+        classes = (self.definitions[name].get("description", "") for name in self._references(value))
+        description = value.get("description") or next(classes, "").partition("\n\n")[0]
+        anchor = f"{shown.replace('[]', '')}{f'-{kind}' if kind else ''}"
+        yield from (f"[`{shown}`]{{#{anchor}}}", f": {escaped(description)}", "", f"  {' · '.join(facts)}", "")
 
     def _default(self, value: Schema) -> str:
         if "default" not in value:
             return "–"
         text = json.dumps(value["default"], ensure_ascii=False)
-        return "as in the section below" if text.startswith("{") and text != "{}" else f"`{text}`"
+        return "as in the section below" if "{" in text and ":" in text else f"`{text}`"
 
-    def _example(self, path: tuple[str, ...], value: Schema) -> str | None:
+    def _example(self, path: tuple[str, ...], value: Schema, kind: str) -> str | None:
         """Return an assignment: a value that a file of conf/ gives, another choice, or a value within the bounds."""
+        key = ".".join(path)
+        for name in (f"{key} {kind}", key):
+            if name in EXAMPLES:
+                return _assignment(path, EXAMPLES[name])
         used = [given for file in self.files for given in _values_at(file, path) if given != value.get("default")]
         plain = [given for given in used if given not in (None, "???") and len(str(given)) < LONGEST]
         if plain:
@@ -165,10 +167,8 @@ class ConfigurationKeys:
             if part.get("type") == "boolean":
                 return _assignment(path, not value.get("default", False))
         default = value.get("default")
-        if default not in (None, [], {}) and not isinstance(default, dict):
-            return _assignment(path, default)
-        key = ".".join(path)
-        return _assignment(path, EXAMPLES[key]) if key in EXAMPLES else None
+        has_example = default not in (None, "", [], {}) and not isinstance(default, dict)
+        return _assignment(path, default) if has_example else None
 
     def _parts(self, value: Schema) -> Iterator[Schema]:
         """Yield the alternatives of a value."""
@@ -190,6 +190,9 @@ class ConfigurationKeys:
 
     def _is_mapping(self, value: Schema) -> bool:
         return any(isinstance(part.get("additionalProperties"), dict) for part in self._parts(value))
+
+    def _is_list(self, value: Schema) -> bool:
+        return any(part.get("type") == "array" and {*self._references(part)} for part in self._parts(value))
 
     def _kind(self, schema: Schema) -> str:
         for key in KINDS:
@@ -224,7 +227,7 @@ class ConfigurationKeys:
 def _bounds(value: Schema) -> str:
     """Return the range of a number, or the number of a list's entries, after a comma."""
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-    bounds = [f"{sign} {value[key]:g}" for key, sign in signs.items() if key in value]
+    bounds = [f"{sign} {value[key]}" for key, sign in signs.items() if key in value]
     if value.get("type") == "array" and value.get("minItems"):
         bounds.append(f"at least {value['minItems']}")
     if value.get("type") == "array" and value.get("maxItems"):
@@ -242,12 +245,18 @@ def _values_at(values: Any, path: Sequence[str]) -> Iterator[Any]:
     key, *rest = path
     for inner in values.values() if key == "NAME" else [values[key]] if key in values else []:
         yield from _values_at(inner, rest)
+    if key.endswith("[]"):
+        listed = values.get(key.removesuffix("[]"), [])
+        for inner in listed if isinstance(listed, list) else [listed]:
+            yield from _values_at(inner, rest)
 
 
 def _assignment(path: Sequence[str], value: Any) -> str:
-    """Return an override in Hydra's grammar, or a line of YAML for a text that would need quotes there."""
-    text = _value(value)
-    return f"{path[-1]}: {value}" if isinstance(value, str) and " " in value else f"{'.'.join(path)}={text}"
+    """Return an override in Hydra's grammar; for an entry of a list, or a text that would need quotes there, a line of YAML."""
+    in_file = (
+        any(key.endswith("[]") for key in path) or "=" in _value(value) or (isinstance(value, str) and " " in value)
+    )
+    return f"{path[-1]}: {_value(value)}" if in_file else f"{'.'.join(path)}={_value(value)}"
 
 
 def _value(value: Any) -> str:
@@ -258,8 +267,72 @@ def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-# Examples of keys that no file of conf/ sets and that have neither choices nor a default.
-EXAMPLES: dict[str, Any] = {}
+# Examples of keys for which no file of conf/, choice or default is a good one. A key may be followed by the kind of its section.
+EXAMPLES: dict[str, Any] = {
+    "study.name": "mine",
+    "study.title": "My pairs",
+    "study.question": "Does training for int8 pay?",
+    "study.matrix": {"method": ["baseline", "ste"], "seed": [0, 1, 2]},
+    "study.exclude": [{"method": "ste", "seed": 1}],
+    "study.scales": {"small": ["data.rows=384"]},
+    "study.budget": 0.02,
+    "study.answers": [{"method": "ste", "deploy": "torch_fp32", "precision": "binary"}],
+    "study.tables": ["best_seeds"],
+    "study.plots": ["my_plot"],
+    "study.decomposition": ["baseline/onnx_int8"],
+    "study.answers[].against_deploy": "torch_fp32",
+    "study.answers[].where": {"data.rows": 384},
+    "seed": "study.matrix.seed=[0,1,2]",
+    "model.name": "intfloat/e5-small-v2",
+    "model.prompt": "Translate: {source}",
+    "data.packages": ["sympy", "networkx"],
+    "data.path": "pairs.csv",
+    "data.columns": ["question", "answer"],
+    "data.columns parallel": ["en", "fr"],
+    "data.name hub": "sentence-transformers/gooaq",
+    "data.paths": ["train.en", "train.fr"],
+    "data.language": "fr",
+    "method.rotation.factor": 2,
+    "method.embedding_quantization.scales": {"binary": 30.0},
+    "method.embedding_quantization.learned_scales": ["binary"],
+    "method.embedding_quantization.precisions.NAME.start_steps": 100,
+    "method.embedding_quantization.precisions.NAME.start_fraction": 0.1,
+    "method.weights": "int4",
+    "method.weights.name": "int4",
+    "method.weights.group_size": 64,
+    "method.weights_start.weights.steps": 100,
+    "trainer.max_examples": 10000,
+    "trainer.prompts": {"question": "query:"},
+    "trainer.report_to": ["wandb"],
+    "deploy.NAME.quantization.nodes_to_exclude": ["/layer.0/MatMul"],
+    "deploy.NAME.rotation.bits": 1024,
+    "deploy.NAME.rotation.factor": 2,
+    "task.NAME.name hub": "zeta-alpha-ai/NanoSciFact",
+    "task.NAME.name mteb": "SciFact",
+    "task.NAME.split": "test",
+    "task.NAME.path local": "corpus",
+    "task.NAME.path pairs": "pairs.csv",
+    "task.NAME.path local_texts": "texts.csv",
+    "task.NAME.path withheld": "records.jsonl",
+    "task.NAME.paths parallel": ["test.en", "test.fr"],
+    "task.NAME.paths.corpus": "documents.jsonl",
+    "task.NAME.paths.queries": "queries.jsonl",
+    "task.NAME.paths.qrels": "qrels.tsv",
+    "task.NAME.packages": ["django"],
+    "task.NAME.language": "fr",
+    "texts.NAME.path": "texts.csv",
+    "texts.NAME.subset": "en",
+    "evaluate.index[].lists": 1024,
+    "evaluate.ranges": ["corpus", "training"],
+    "evaluate.rescoring": ["none", "float32"],
+    "evaluate.index": ["flat", "hnsw"],
+    "evaluate.dimensions": [None, 128],
+    "evaluate.rotations": ["none", "itq"],
+    "evaluate.bit_axes": ["itq"],
+    "evaluate.rotations[].bits": 1024,
+    "evaluate.rotations[].factor": 2,
+    "drift.limit": 1000,
+}
 
 
 # Choices of conf/.

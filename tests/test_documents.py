@@ -277,14 +277,17 @@ def reference():
 
 
 def test_every_key_is_described_and_has_an_example():
-    lines = [*reference().PAGES["configuration"]()]
-    keys = [line for line in lines if re.match(r"\[`[\w.]+`\]", line)]
-    assert len(keys) > 150
-    text = "\n".join(lines)
-    for key in keys:
-        entry = text.partition(key)[2].partition("\n[`")[0]
-        assert entry.startswith("\n: ") and not entry.startswith("\n: *Type"), f"{key} has no description"
-        assert "*Example:*" in entry or "section" in entry, f"{key} has no example"
+    entries = re.findall(
+        r"^\[`(.+?)`\]\{#\S+\}\n: (.*)\n\n  (\*Type:\*.*)$",
+        "\n".join(reference().PAGES["configuration"]()),
+        re.MULTILINE,
+    )
+    assert len(entries) > 300
+    for key, description, facts in entries:
+        assert len(description.split()) > 2, f"{key} has no description"
+        assert "*Example:*" in facts or "section" in facts, f"{key} has no example"
+    stale = {key.partition(" ")[0] for key in reference().EXAMPLES} - {key for key, _, _ in entries}
+    assert not stale, f"examples of keys that do not exist: {', '.join(stale)}"
 
 
 @pytest.mark.slow(60)

@@ -1,6 +1,8 @@
 """Source of training data that reads a data set of the Hugging Face hub."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
 
 from qatlab.registry import FullLine, HubColumns, HubSplit
 from qatlab.sources.source import SOURCES, DataManifest, Source
@@ -14,7 +16,7 @@ class HubDataset(HubSplit, Source):
     """One split of a data set of the Hugging Face hub."""
 
     source: Literal["hub"]
-    split: FullLine = "train"
+    split: Annotated[FullLine, Field(description="Split of the data set, such as train or test.")] = "train"
     columns: HubColumns = ["anchor", "positive"]
 
     def load(self) -> "tuple[pd.DataFrame, str | None]":
