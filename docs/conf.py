@@ -17,7 +17,6 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "notebooks"]
-suppress_warnings = ["toc.empty_glob"]  # tutorials and guides are listed by a pattern
 
 myst_enable_extensions = ["attrs_inline", "deflist"]
 myst_heading_anchors = 3
