@@ -141,8 +141,8 @@ class ConfigurationKeys:
         facts += [f"*Example:* `{example}`"] if example else []
         classes = (self.definitions[name].get("description", "") for name in self._references(value))
         description = value.get("description") or next(classes, "").partition("\n\n")[0]
-        anchor = f"{shown.replace('[]', '')}{f'-{kind}' if kind else ''}"
-        yield from (f"[`{shown}`]{{#{anchor}}}", f": {escaped(description)}", "", f"  {' · '.join(facts)}", "")
+        anchor = re.sub(r"[^A-Za-z0-9]+", "-", f"{shown} {kind}").strip("-")
+        yield from (f"`{shown}`{{#{anchor}}}", f": {escaped(description)}", "", f"  {' · '.join(facts)}", "")
 
     def _default(self, value: Schema) -> str:
         if "default" not in value:

@@ -278,7 +278,7 @@ def reference():
 
 def test_every_key_is_described_and_has_an_example():
     entries = re.findall(
-        r"^\[`(.+?)`\]\{#\S+\}\n: (.*)\n\n  (\*Type:\*.*)$",
+        r"^`(.+?)`\{#\S+\}\n: (.*)\n\n  (\*Type:\*.*)$",
         "\n".join(reference().PAGES["configuration"]()),
         re.MULTILINE,
     )
