@@ -515,9 +515,13 @@ def python_api() -> Iterator[str]:
         yield from ("", f"## {name}", "", (inspect.getdoc(module) or "").partition("\n\n")[0], "")
         for public in public_names(module):
             value = getattr(module, public)
-            directive = "autoclass" if isinstance(value, type) else "autofunction" if callable(value) else "autodata"
-            members = ["   :members:"] if directive == "autoclass" else []
-            yield from ("```{eval-rst}", f".. {directive}:: {name}.{public}", *members, "```", "")
+            if isinstance(value, type):
+                lines = [f".. autoclass:: {name}.{public}", "   :members:"]
+            elif callable(value):
+                lines = [f".. autofunction:: {name}.{public}"]
+            else:  # Python's own docstring of a tuple would stand for that of the name.
+                lines = [f".. py:data:: {name}.{public}", f"   :value: {value!r}"]
+            yield from ("```{eval-rst}", *lines, "```", "")
 
 
 def public_names(module: Any) -> list[str]:

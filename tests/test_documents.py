@@ -106,8 +106,8 @@ def check_study(conf: Path, studies: str, scale: str | None, overrides: str) -> 
         if study.isupper() or study.startswith("score_"):
             continue  # a name that stands for a reader's own study, or one that `qatlab score` composed
         parts = split_overrides(overrides)
-        if "study.matrix" not in overrides and not scale:
-            parts = [*parts, "study.matrix={seed:[0]}", "study.decomposition=[]"]
+        if "study.matrix" not in overrides:
+            parts = [*parts, "study.matrix.method=[baseline]", "study.exclude=[]", "study.decomposition=[]"]
         assert compose_runs(conf, study, scale, parts)
 
 
@@ -152,7 +152,7 @@ def test_commands_of_qatlab_exist(conf, monkeypatch):
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse)
     calls = of("qatlab")
-    assert len(calls) > 10
+    assert len(calls) > 5
     for document, arguments in calls:
         if arguments == ["--help"]:
             continue
@@ -222,7 +222,8 @@ def test_paths_and_names_exist(document):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         assert link.startswith("http") or (document.parent / link).exists(), link
     for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", text):
-        assert (PROJECT / path).exists() or path in shown or re.search("[A-Z]{4}", path), path
+        made = path in shown or path.startswith("docs/_build/") or re.search("[A-Z]{4}", path)
+        assert made or (PROJECT / path).exists(), path
     for name in re.findall(r"`(qatlab(?:\.\w+)+)`", text):
         module, _, attribute = name.rpartition(".")
         assert importlib.util.find_spec(module), name
