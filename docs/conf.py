@@ -21,6 +21,7 @@ exclude_patterns = ["_build", "notebooks"]
 myst_enable_extensions = ["attrs_inline", "deflist"]
 myst_heading_anchors = 3
 
+smartquotes = False  # commands have straight quotes
 default_role = "code"  # a single backtick in a docstring
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"

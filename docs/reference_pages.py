@@ -19,7 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
-WIDTH = 100  # columns of the help of a command
+WIDTH = 84  # columns of the help of a command
 LONGEST = 60  # characters of an example that is taken from a file
 PAGES: dict[str, Callable[[], Iterator[str]]] = {}
 KINDS = ("source", "backend", "name", "mode")  # keys by which a section selects one of several classes
@@ -50,7 +50,8 @@ def page(name: str) -> Callable[[Callable[[], Iterator[str]]], Callable[[], Iter
 def escaped(text: str) -> str:
     """Return text on one line, in which Markdown's characters have no effect outside backticks."""
     parts = re.split(r"(`[^`]*`)", " ".join(text.split()))
-    return "".join(part if part.startswith("`") else re.sub(r"([\\*\[\]<>|])", r"\\\1", part) for part in parts)
+    plain = (part if part.startswith("`") else re.sub(r"([\\*\[\]<>|])", r"\\\1", part) for part in parts)
+    return "".join(part if part.startswith("`") else re.sub(r"(https://[^\s)]+)", r"<\1>", part) for part in plain)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -344,7 +345,9 @@ def choices() -> Iterator[str]:
     from qatlab.plan.configuration_files import ConfigurationFiles
     from qatlab.plan.schemes import TORCHAO_DEPLOYMENTS
 
-    for group, names in ConfigurationFiles(ROOT / "conf").groups.items():
+    groups = ConfigurationFiles(ROOT / "conf").groups
+    for group in sorted(groups, key=list(GROUPS).index):
+        names = groups[group]
         yield from ("", f"## {group}", "", f"{GROUPS[group]} Select one with `{SELECTED[group]}`.")
         rows = [(f"`{name}`", escaped(described(group, name))) for name in names if name not in TORCHAO_DEPLOYMENTS]
         if group == "deploy":
