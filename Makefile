@@ -10,7 +10,7 @@ CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES)
 # Python keeps compiled modules, also where containers turn it off: thousands of processes would each compile qatlab's modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: study report test test-all test-oldest fuzz bench chaos lint lint-types lint-rest format audit lock clean help
+.PHONY: study report test test-all test-oldest fuzz bench chaos lint lint-types lint-rest docs format audit lock clean help
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -70,6 +70,11 @@ lint-rest: .venv/.dev
 	$(BIN)/lint-imports
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules
 	$(BIN)/snakemake --lint
+
+# A warning, such as one about a link to a page or heading that does not exist, is an error. No network is used.
+SITE ?= docs/_build
+docs: .venv/.dev  ## build the documentation site: docs/_build/html/index.html
+	$(BIN)/python -m sphinx -b html -E -n -W --keep-going -q -d $(SITE)/doctrees docs $(SITE)/html
 
 format: .venv/.dev  ## format the code with ruff and snakefmt
 	$(BIN)/ruff check --fix .

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 ROOT = Path.cwd()
 PATHS = [
-    ".ci", ".github", ".snakemake-workflow-catalog.yml", "Containerfile", "Makefile", "Snakefile", "conf", "config",
+    ".ci", ".github", ".snakemake-workflow-catalog.yml", "Containerfile", "Makefile", "Snakefile", "conf", "config", "docs",
     "envs/audit.yaml", "envs/qatlab.yaml", "profiles", "tests", "workflow", "workflow/Snakefile",
 ]  # fmt: skip
 SUFFIXES = {".py", ".smk", ".yaml", ".yml"}

@@ -1,4 +1,4 @@
-"""What README says of a study of one's own, done as it says: its files written, its command run."""
+"""The guide to a study of one's own, followed as printed: its files are written, its command runs."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ from qatlab.plan.plan import load_study
 
 pytestmark = pytest.mark.slow(150)
 
-README = (PROJECT / "README.md").read_text(encoding="utf-8")
+GUIDE = (PROJECT / "docs" / "how_to" / "own_study_and_method.md").read_text(encoding="utf-8")
 SENTENCES = [
     ("the cat sleeps", "le chat dort"),
     ("the dog eats", "le chien mange"),
@@ -26,8 +26,8 @@ SENTENCES = [
 
 
 def block(path: str) -> str:
-    """The YAML that README gives for a file."""
-    (content,) = re.findall(rf"```yaml\n((?:# @package _global_\n)?# {re.escape(path)}\n.*?)```", README, re.DOTALL)
+    """The YAML that the guide gives for a file."""
+    (content,) = re.findall(rf"```yaml\n((?:# @package _global_\n)?# {re.escape(path)}\n.*?)```", GUIDE, re.DOTALL)
     assert len(content.splitlines()) <= 15
     return content
 
@@ -42,7 +42,7 @@ def write(project: Path, path: str) -> None:
 
 
 def run(project: Path, study: str, *config: str) -> Path:
-    """Run README's command with further configuration; return the folder of the study's tables."""
+    """Run the guide's command with further configuration; return the folder of the study's tables."""
     command = f"snakemake --cores all --config study={study}"
     result = forked(project, [sys.executable, "-m", *command.split(), *config], environment())
     assert result.returncode == 0, result.stdout
@@ -58,7 +58,7 @@ def test_pairs_and_a_corpus_of_ones_own(project, tiny_files):
     shutil.copytree(tiny_files / "task", project / "corpus")
     write(project, "conf/study/mine.yaml")
     write(project, "conf/method/int8_late.yaml")
-    assert "`snakemake --cores all --config study=mine`" in README
+    assert "```bash\nsnakemake --cores all --config study=mine\n```" in GUIDE
     overrides = "evaluate.bit_axes=[centred] model.num_hidden_layers=1"  # six layers take long to export
     scores = pd.read_csv(run(project, "mine", f"overrides={overrides}") / "scores.csv")
     assert set(scores["method"]) == {"baseline", "int8_late"}

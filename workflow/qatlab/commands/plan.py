@@ -130,6 +130,10 @@ def schema() -> dict[str, object]:
 
 def print_schema(arguments: list[str]) -> None:
     """Print the schema."""
+    argparse.ArgumentParser(
+        prog="qatlab schema",
+        description="Print the JSON Schema of the configuration: every key with its type, default and description.",
+    ).parse_args(arguments)
     print(json.dumps(schema(), indent=2, ensure_ascii=False))
 
 

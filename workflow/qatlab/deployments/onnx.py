@@ -42,26 +42,50 @@ BUDGET_FILE = "budget.json"  # file beside the model of a quantized ONNX deploym
 class DynamicQuantization(Strict):
     """Dynamic quantization by ONNX Runtime with integer operators; fields are named as in `onnxruntime.quantization`."""
 
-    mode: Literal["IntegerOps"] = "IntegerOps"
-    per_channel: bool = True
-    reduce_range: bool = False
-    weight_type: Literal["QInt8", "QUInt8"] = "QInt8"
+    mode: Annotated[
+        Literal["IntegerOps"], Field(description="Integer operators; ranges of activations are found at run time.")
+    ] = "IntegerOps"
+    per_channel: Annotated[
+        bool,
+        Field(description="Whether each output channel of a weight has its own scale, instead of one per tensor."),
+    ] = True
+    reduce_range: Annotated[
+        bool, Field(description="Whether weights have 7 bits, so that sums do not saturate on x86 CPUs without VNNI.")
+    ] = False
+    weight_type: Annotated[
+        Literal["QInt8", "QUInt8"], Field(description="Integer type of weights, with or without a sign.")
+    ] = "QInt8"
     activation_type: Annotated[
         Literal["QUInt8"], Field(description="Integer operators compute ranges of activations at run time, as QUInt8.")
     ] = "QUInt8"
-    enable_subgraph: bool = True
-    matmul_const_b_only: bool = True
+    enable_subgraph: Annotated[
+        bool, Field(description="Whether nodes in subgraphs, such as those of loops, are quantized too.")
+    ] = True
+    matmul_const_b_only: Annotated[
+        bool, Field(description="Whether only matrix products with a constant second factor, a weight, are quantized.")
+    ] = True
     nodes_to_exclude: NodeNames = []
 
 
 class StaticQuantization(Strict):
     """Static quantization by ONNX Runtime (QuantizeLinear, DequantizeLinear), whose activation ranges are calibrated on training texts."""
 
-    mode: Literal["QDQ"]
-    per_channel: bool = True
-    reduce_range: bool = False
-    weight_type: Literal["QInt8", "QUInt8"] = "QInt8"
-    activation_type: Literal["QUInt8", "QInt8"] = "QUInt8"
+    mode: Annotated[
+        Literal["QDQ"], Field(description="Pairs of QuantizeLinear and DequantizeLinear, with calibrated ranges.")
+    ]
+    per_channel: Annotated[
+        bool,
+        Field(description="Whether each output channel of a weight has its own scale, instead of one per tensor."),
+    ] = True
+    reduce_range: Annotated[
+        bool, Field(description="Whether weights have 7 bits, so that sums do not saturate on x86 CPUs without VNNI.")
+    ] = False
+    weight_type: Annotated[
+        Literal["QInt8", "QUInt8"], Field(description="Integer type of weights, with or without a sign.")
+    ] = "QInt8"
+    activation_type: Annotated[
+        Literal["QUInt8", "QInt8"], Field(description="Integer type of activations, without or with a sign.")
+    ] = "QUInt8"
     op_types: Annotated[list[str], Field(min_length=1, description="Types of the operators to quantize.")] = [
         "MatMul",
         "Gather",
@@ -135,8 +159,13 @@ class OnnxDeployment(ExportedDeployment):
     """ONNX file that ONNX Runtime runs, in float32 or quantized."""
 
     backend: Literal["onnx"]
-    quantization: Annotated[DynamicQuantization | StaticQuantization, Field(discriminator="mode")] | None = None
-    budget: DriftBudget | None = None
+    quantization: Annotated[
+        Annotated[DynamicQuantization | StaticQuantization, Field(discriminator="mode")] | None,
+        Field(description="Quantization of the file; null keeps float32."),
+    ] = None
+    budget: Annotated[
+        DriftBudget | None, Field(description="Limit of the drift from the float file; null does not measure it.")
+    ] = None
     exact_products: Annotated[
         bool,
         Field(

@@ -32,7 +32,9 @@ class OpenvinoQuantization(Strict):
             description="With 'mixed', activations are asymmetric and weights symmetric; with 'performance', both are symmetric."
         ),
     ] = "mixed"
-    fast_bias_correction: bool = True
+    fast_bias_correction: Annotated[
+        bool, Field(description="Whether NNCF corrects biases by its fast method; false is more accurate, and slower.")
+    ] = True
     calibration_texts: CalibrationTexts = 128
 
 
@@ -45,7 +47,9 @@ class OpenvinoDeployment(ExportedDeployment):
         Exporter, Field(description="Exporter of the ONNX file that is converted; see the backend onnx.")
     ] = "torch"
     opset: Annotated[Opset, Field(description="ONNX operator set of the file that is converted.")] = 20
-    quantization: OpenvinoQuantization | None = None
+    quantization: Annotated[
+        OpenvinoQuantization | None, Field(description="Quantization to int8 by NNCF; null keeps float32.")
+    ] = None
 
     @property
     def needs_texts(self) -> bool:

@@ -24,7 +24,10 @@ class TorchDeployment(Deployment):
     dtype: Annotated[
         Literal["float32", "bfloat16"], Field(description="Data type of the weights and of the computation.")
     ] = "float32"
-    rotation: FittedRotationConfig | None = None
+    rotation: Annotated[
+        FittedRotationConfig | None,
+        Field(description="Rotation that is appended to the model, fitted on training documents; null appends none."),
+    ] = None
     weights: Annotated[
         Scheme | None,
         Field(

@@ -430,6 +430,13 @@ def _forced(override: Override) -> str:
 
 def _as_user_error(error: Exception, overrides: list[str]) -> UserError:
     text = " ".join(str(error).split()).partition(" Config search path:")[0]
+    ambiguous = re.match(r"Ambiguous value for argument '\+*([^=']+)=([^']*)'", text)
+    if ambiguous:
+        name, value = ambiguous.groups()
+        return UserError(
+            f"override of '{name}': '{value}' has a comma; write {name}=[{value}] for a list, or study.matrix.{name}=[{value}] for one "
+            "run per value"
+        )
     key = re.search(r"Could not override '([^']+)'", text)
     if key and "@study." in key.group(1):
         study = re.search(r"In '([^']+)'", text)

@@ -103,7 +103,7 @@ whiskers 90 % of them.
     tables = ()
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this plot."""
+        """Return whether the study compares deployments with one another."""
         return compares_deployments(study)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:

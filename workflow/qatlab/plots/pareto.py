@@ -283,7 +283,7 @@ the rule.
     tables = ()
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this plot."""
+        """Return whether the study searches embeddings at more than one output."""
         return stored_otherwise(study)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:

@@ -168,7 +168,7 @@ intervals over queries, which are wider than those of paired differences: method
     tables = ()
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this plot."""
+        """Return True: every study has scores."""
         return True
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
@@ -269,7 +269,7 @@ expected to equal the published ones.
     tables = ("published",)
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this plot."""
+        """Return whether the study reproduces a published one."""
         return study.stands_for is not None
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
@@ -406,7 +406,7 @@ at 0: compare the tops of the first and last bar, not their heights.
     tables = ("decomposition",)
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this plot."""
+        """Return whether an entry of `study.decomposition` applies to a run of the study."""
         return any(run.chains for run in study.runs)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:

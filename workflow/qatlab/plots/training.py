@@ -89,7 +89,7 @@ comparable with one another.
     tables = ()
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this plot."""
+        """Return whether the study trains a model."""
         return trains(study)
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:
@@ -409,7 +409,7 @@ which two seeds of the baseline differ, and on the right the difference of the m
     tables = ("bits_changed", "against_baseline")
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this plot."""
+        """Return whether a trained method has embedding quantization in its loss."""
         return any(run.trains_for for run in study.runs if run.trained.startswith("train/"))
 
     def draw(self, drawn_from: DrawnFrom) -> Figure | None:

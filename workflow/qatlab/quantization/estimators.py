@@ -71,7 +71,7 @@ class LearnedStep(nn.Module):
         self.fitted = False
 
     def fit(self, embeddings: Tensor) -> "LearnedStep":
-        """Set the step to the paper's initial value, 2 × mean |value| / √Qp, where Qp is the largest code.
+        """Set the step to the paper's initial value, 2 × mean magnitude / √Qp, where Qp is the largest code.
 
         Raises:
             ValueError: If `embeddings` are not (n, dim) with n ≥ 1, or contain NaN or infinity.
@@ -233,7 +233,7 @@ class Clipped:
     Between quantiles, the range is that between the fitted extremes.
 
     Args:
-        limit: For bits, the gradient passes where |value| ≤ limit. Values of unit-length embeddings of many dimensions
+        limit: For bits, the gradient passes where the magnitude is ≤ limit. Values of unit-length embeddings of many dimensions
             never exceed 1; a limit of a few times dim ** −0.5 takes effect.
     """
 

@@ -176,7 +176,7 @@ class PercentileRange(Range):
 
 
 class SymmetricRange(Range):
-    """The range ±max |value| of each dimension, with 0 in the middle of the grid."""
+    """The range from −m to m, where m is the largest magnitude of each dimension, with 0 in the middle of the grid."""
 
     kind = "symmetric"
 

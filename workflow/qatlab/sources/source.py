@@ -3,9 +3,9 @@
 import random
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from qatlab.artifact import sha256_of
 from qatlab.errors import UserError
@@ -51,7 +51,7 @@ class Source(Registered):
     """
 
     source: str
-    name: Name
+    name: Annotated[Name, Field(description="Name of the data in tables.")]
     rows: Rows = None
     shuffle_seed: ShuffleSeed = 0
 

@@ -197,7 +197,9 @@ class RunConfig(Strict):
     """Complete configuration of one cell of the matrix, composed and resolved."""
 
     study: StudyConfig
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    seed: Annotated[
+        int, Field(ge=0, lt=2**32, description="Random seed of the run. A study lists its seeds in study.matrix.seed.")
+    ] = 0
     model: ModelConfig
     data: DataConfig
     method: MethodConfig

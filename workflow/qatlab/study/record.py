@@ -25,7 +25,7 @@ BUDGET = 0.01  # largest loss of what a study recommends, as a share of the best
 class AnswerConfig(Strict):
     """Comparison that answers a study's question, with the names that the study's file uses."""
 
-    method: VariantName
+    method: Annotated[VariantName, Field(description="Method that is compared.")]
     against: Annotated[VariantName, Field(description="Other method, or the same method with another deployment.")] = (
         "baseline"
     )

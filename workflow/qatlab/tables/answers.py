@@ -187,7 +187,7 @@ all compared scores (Holm); costs of training by their ratio, with an interval o
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether the study lists comparisons in `study.answers`."""
         return bool(study.answers)
 
     def title(self, gathered: "Gathered") -> str:

@@ -156,7 +156,7 @@ axes with the model's own axes. A mean over fewer tasks is marked: a corpus may 
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether the study scores an output whose documents take at most two bits per dimension."""
         evaluate = study.evaluate
         if evaluate is None:
             return False
@@ -272,7 +272,7 @@ trained for them. Methods that append a rotation have bits of other axes, which 
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether the bits of a method other than the baseline are compared with the baseline's."""
         return any(entry.bit_changes for run in study.runs if run.method != study.baseline for entry in run.evaluations)
 
     def title(self, gathered: "Gathered") -> str:

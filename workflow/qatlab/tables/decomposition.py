@@ -152,7 +152,7 @@ corrected for all rows of the table (Holm). A deployment without a simulation ha
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether an entry of `study.decomposition` applies to a run of the study."""
         return any(run.chains for run in study.runs)
 
     def title(self, gathered: "Gathered") -> str:

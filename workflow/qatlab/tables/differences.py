@@ -191,7 +191,7 @@ seeds that would find a difference as large as this one in four studies out of f
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether the study has the baseline and another method."""
         methods = {run.method for run in study.runs}
         return study.baseline in methods and len(methods) > 1
 
@@ -217,7 +217,7 @@ this one in four studies out of five.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether the study has more than one deployment or output."""
         evaluate = study.evaluate
         if evaluate is None:
             return len(study.deployments) > 1

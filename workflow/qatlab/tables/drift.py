@@ -89,7 +89,7 @@ metric against the reference. Cells of one run or one task are not independent: 
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether the study compares deployments with one another."""
         return compares_deployments(study)
 
     def title(self, gathered: "Gathered") -> str:
@@ -149,7 +149,7 @@ matrix products whose quantization changes them most, found by bisection.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether a deployment of the study has a drift budget."""
         return any(run.budgets for run in study.runs)
 
     def title(self, gathered: "Gathered") -> str:

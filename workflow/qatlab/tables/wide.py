@@ -371,7 +371,7 @@ without the scheme. Memory is the peak that PyTorch allocated on a GPU, or the p
 """
 
     def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study has results for this table."""
+        """Return whether the study trains a model."""
         return trains(study)
 
     def title(self, gathered: "Gathered") -> str:

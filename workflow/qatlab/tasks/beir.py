@@ -242,8 +242,8 @@ class HubTask(Task):
 
     source: Literal["hub"]
     name: Annotated[HubId, Field(description="Id of the data set on the hub, owner/name.")]
-    revision: Line = "main"
-    split: FullLine = "train"
+    revision: Annotated[Line, Field(description="Branch, tag or commit of the hub repository.")] = "main"
+    split: Annotated[FullLine, Field(description="Split of the subsets.")] = "train"
     mteb_name: Annotated[
         Line | None, Field(description="Name of the task in mteb; required for results in mteb's format.")
     ] = None

@@ -192,7 +192,7 @@ class MtebTask(Task):
     judges_missing_texts: ClassVar[bool] = True
 
     source: Literal["mteb"]
-    name: FullLine
+    name: Annotated[FullLine, Field(description="Name of the task in mteb, such as SciFact.")]
     split: Annotated[
         Line | None, Field(description="Evaluation split; null is valid for a task that has only one.")
     ] = None
