@@ -119,7 +119,7 @@ def test_commands_of_snakemake_exist(conf):
     from snakemake.cli import get_argument_parser
 
     parser = get_argument_parser()
-    keys = set(re.findall(r'"(\w+)"', re.search(r"set\(config\) - (\{.*?\})", rules()).group(1)))
+    keys = set(re.findall(r'"(\w+)"', re.search(r"set\(config\)\s+- (\{.*?\})", rules()).group(1)))
     page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
     assert set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) == keys
     calls = of("snakemake")
@@ -222,8 +222,8 @@ def test_paths_and_names_exist(document):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         assert link.startswith("http") or (document.parent / link).exists(), link
     for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", text):
-        made = path in shown or path.startswith("docs/_build/") or re.search("[A-Z]{4}", path)
-        assert made or (PROJECT / path).exists(), path
+        is_made = path in shown or path.startswith("docs/_build/") or re.search("[A-Z]{4}", path)
+        assert is_made or (PROJECT / path).exists(), path
     for name in re.findall(r"`(qatlab(?:\.\w+)+)`", text):
         module, _, attribute = name.rpartition(".")
         assert importlib.util.find_spec(module), name
