@@ -294,6 +294,9 @@ EXAMPLES: dict[str, Any] = {
     "data.paths": ["train.en", "train.fr"],
     "data.language": "fr",
     "method.rotation.factor": 2,
+    "method.head.start.bits": 1024,
+    "method.head.start.factor": 2,
+    "method.embedding_quantization.estimator.scale": 4.0,
     "method.embedding_quantization.scales": {"binary": 30.0},
     "method.embedding_quantization.learned_scales": ["binary"],
     "method.embedding_quantization.precisions.NAME.start_steps": 100,
@@ -379,9 +382,9 @@ def described(group: str, name: str) -> str:
     """Return the comment at the beginning of a choice's file, or the values of a choice that the code registers."""
     file = ROOT / "conf" / group / f"{name}.yaml"
     if not file.is_file():
-        from hydra.core.config_store import ConfigStore
+        from qatlab.plan.configuration_files import CHOICES
 
-        return f"`{_value(ConfigStore.instance().load(f'{group}/{name}.yaml').node)}`"
+        return f"`{_value(CHOICES[group][name])}`"
     lines = [line for line in file.read_text(encoding="utf-8").split("\n") if not line.startswith("# @package")]
     comment: list[str] = []
     for line in lines:

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import shutil
 import signal
 import sys
@@ -77,14 +78,20 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if name in COMMANDS and not (name in STAGES and _is_of_a_stage(arguments)):
             module, _, function = COMMANDS[name][0].partition(":")
-            return int(getattr(importlib.import_module(module), function)(arguments[1:]) or 0)
+            code = int(getattr(importlib.import_module(module), function)(arguments[1:]) or 0)
+            sys.stdout.flush()
+            return code
         if name not in STAGES:
             raise unknown("stage", name, [*STAGES, *COMMANDS])
-        code = run_in_server(arguments)
-        return _run_stage(name, arguments[1:]) if code is None else code
+        result = run_in_server(arguments)
+        return _run_stage(name, arguments[1:]) if result is None else result
     except UserError as error:
         print(f"qatlab: {printable(error)}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # What reads the output, such as `head`, has ended. Python would otherwise write the rest when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _is_of_a_stage(arguments: list[str]) -> bool:
