@@ -15,18 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path.cwd()
-PATHS = [
-    ".ci",
-    "Makefile",
-    "Snakefile",
-    "conf",
-    "docs",
-    "envs/audit.yaml",
-    "envs/qatlab.yaml",
-    "profiles",
-    "tests",
-    "workflow",
-]
+PATHS = [".ci", "Makefile", "Snakefile", "conf", "envs/audit.yaml", "envs/qatlab.yaml", "profiles", "tests", "workflow"]
 SUFFIXES = {".py", ".smk", ".yaml"}
 FUNCTION, OPENING, TEXT, NAME = "function", "opening", "text", "name"
 """Where a pattern applies: first words of a function's docstring, first words of any docstring or comment, all text, names."""

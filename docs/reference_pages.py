@@ -19,6 +19,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+INCLUDED = re.compile(r"^<!-- included: (\S+) -->$", re.MULTILINE)
+LINK = re.compile(r"\]\((?!https?:|#)")
 WIDTH = 84  # columns of the help of a command
 LONGEST = 60  # characters of an example that is taken from a file
 PAGES: dict[str, Callable[[], Iterator[str]]] = {}
@@ -33,7 +35,10 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def fill(app: Any, name: str, source: list[str]) -> None:
-    """Replace each marker of a page by the generated Markdown."""
+    """Replace each marker of a page by the generated Markdown, or by a document of the project's root with links from docs/."""
+    source[0] = INCLUDED.sub(
+        lambda match: LINK.sub("](../", (ROOT / match.group(1)).read_text(encoding="utf-8")), source[0]
+    )
     source[0] = MARKER.sub(lambda match: "\n".join(PAGES[match.group(1)]()), source[0])
 
 
@@ -93,6 +98,9 @@ class ConfigurationKeys:
     def __init__(self, schema: Schema, files: Sequence[dict[str, Any]]) -> None:
         self.root, self.definitions, self.files = schema, schema["$defs"], files
         self.places: dict[str, str] = {}
+        from qatlab.registry import Strict
+
+        self.classes = {cls.__name__: cls for cls in _subclasses(Strict)}
 
     def sections(self) -> Iterator[str]:
         """Yield the lines of all sections; a class that several keys share is described once."""
@@ -126,7 +134,8 @@ class ConfigurationKeys:
             if kind and key in KINDS and "const" in value:
                 continue
             required = key in schema.get("required", [])
-            yield from self._key((*path, key), value, required, kind.rpartition(": ")[2])
+            described = {"description": self._inherited(name, key), **value}
+            yield from self._key((*path, key), described, required, kind.rpartition(": ")[2])
             references = list(self._references(value))
             inner = (*path, key, "NAME") if self._is_mapping(value) else (*path, key + "[]" * self._is_list(value))
             below += [(inner, reference, len(references) > 1) for reference in references]
@@ -144,6 +153,11 @@ class ConfigurationKeys:
         description = value.get("description") or next(classes, "").partition("\n\n")[0]
         anchor = re.sub(r"[^A-Za-z0-9]+", "-", f"{shown} {kind}").strip("-")
         yield from (f"`{shown}`{{#{anchor}}}", f": {escaped(description)}", "", f"  {' · '.join(facts)}", "")
+
+    def _inherited(self, name: str, key: str) -> str:
+        """Return the description that a base class gives a key; a subclass may change only the default."""
+        fields = (getattr(cls, "model_fields", {}).get(key) for cls in self.classes[name].__mro__)
+        return next((field.description for field in fields if field is not None and field.description), "")
 
     def _default(self, value: Schema) -> str:
         if "default" not in value:
@@ -223,6 +237,13 @@ class ConfigurationKeys:
             inner = value.get("additionalProperties")
             return f"mapping of names to {self._type(inner)}" if isinstance(inner, dict) else "mapping"
         return {"null": "`null`", None: "value"}.get(kind, str(kind)) + _bounds(value)
+
+
+def _subclasses(cls: type) -> Iterator[type]:
+    """Yield the subclasses of a class, directly and indirectly."""
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def _bounds(value: Schema) -> str:
@@ -380,8 +401,9 @@ def described(group: str, name: str) -> str:
     file = ROOT / "conf" / group / f"{name}.yaml"
     if not file.is_file():
         from hydra.core.config_store import ConfigStore
+        from omegaconf import OmegaConf
 
-        return f"`{_value(ConfigStore.instance().load(f'{group}/{name}.yaml').node)}`"
+        return f"`{_value(OmegaConf.to_container(ConfigStore.instance().load(f'{group}/{name}.yaml').node))}`"
     lines = [line for line in file.read_text(encoding="utf-8").split("\n") if not line.startswith("# @package")]
     comment: list[str] = []
     for line in lines:

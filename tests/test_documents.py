@@ -25,7 +25,8 @@ from qatlab.tables import long
 
 DOCS = PROJECT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
-DOCUMENTS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *PAGES]
+ROOTS = ("README.md", "CONTRIBUTING.md", "AGENTS.md", "SECURITY.md", "config/README.md", "profiles/README.md")
+DOCUMENTS = [*(PROJECT / name for name in ROOTS if (PROJECT / name).is_file()), *PAGES]
 FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w{}-]*)[^\n]*\n(?P<content>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
 )
@@ -33,7 +34,7 @@ OWN_FILE = re.compile(
     r"# (conf/\w+/\w+\.yaml)$", re.MULTILINE
 )  # in a comment of a block, or else in the paragraph above it
 ABOVE = re.compile(r"`(conf/\w+/\w+\.yaml)`(?:[^\n]|\n(?!\n))*\n\n```yaml\n")
-FOLDERS = "conf|docs|envs|profiles|results/published|tests|workflow|.ci"
+FOLDERS = "conf|config|docs|envs|profiles|results/published|tests|workflow|.ci"
 
 
 class Block(NamedTuple):
@@ -119,9 +120,9 @@ def test_commands_of_snakemake_exist(conf):
     from snakemake.cli import get_argument_parser
 
     parser = get_argument_parser()
-    keys = set(re.findall(r'"(\w+)"', re.search(r"set\(config\) - (\{.*?\})", rules()).group(1)))
+    keys = set(re.findall(r'"(\w+)"', re.search(r"set\(config\)\s*- (\{.*?\})", rules()).group(1)))
     page = (DOCS / "reference" / "commands.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) == keys
+    assert set(re.findall(r"^\| `([a-z_]+)` \|", page, re.MULTILINE)) == keys | {"conf"}
     calls = of("snakemake")
     assert len(calls) > 10
     for document, arguments in calls:

@@ -1,8 +1,6 @@
 """Source of training data that reads a data set of the Hugging Face hub."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Literal
 
 from qatlab.registry import FullLine, HubColumns, HubSplit
 from qatlab.sources.source import SOURCES, DataManifest, Source
@@ -16,7 +14,7 @@ class HubDataset(HubSplit, Source):
     """One split of a data set of the Hugging Face hub."""
 
     source: Literal["hub"]
-    split: Annotated[FullLine, Field(description="Split of the data set, such as train or test.")] = "train"
+    split: FullLine = "train"
     columns: HubColumns = ["anchor", "positive"]
 
     def load(self) -> "tuple[pd.DataFrame, str | None]":
