@@ -20,7 +20,11 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 INCLUDED = re.compile(r"^<!-- included: (\S+) -->$", re.MULTILINE)
-LINK = re.compile(r"\]\((?!https?:|#)")
+LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)#]+)[^)]*\)")
+INCLUDING = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}  # pages, by the document that they show
 WIDTH = 84  # columns of the help of a command
 LONGEST = 60  # characters of an example that is taken from a file
 PAGES: dict[str, Callable[[], Iterator[str]]] = {}
@@ -35,11 +39,19 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def fill(app: Any, name: str, source: list[str]) -> None:
-    """Replace each marker of a page by the generated Markdown, or by a document of the project's root with links from docs/."""
-    source[0] = INCLUDED.sub(
-        lambda match: LINK.sub("](../", (ROOT / match.group(1)).read_text(encoding="utf-8")), source[0]
-    )
+    """Replace each marker of a page by the generated Markdown, or by a document of the project's root."""
+    source[0] = INCLUDED.sub(lambda match: included(match.group(1)), source[0])
     source[0] = MARKER.sub(lambda match: "\n".join(PAGES[match.group(1)]()), source[0])
+
+
+def included(document: str) -> str:
+    """Return a document of the project's root, in which links to documents that are not part of the site are their text alone."""
+
+    def linked(match: re.Match[str]) -> str:
+        text, target = match.groups()
+        return f"[{text}]({INCLUDING[target]})" if target in INCLUDING else text
+
+    return LINK.sub(linked, (ROOT / document).read_text(encoding="utf-8"))
 
 
 def page(name: str) -> Callable[[Callable[[], Iterator[str]]], Callable[[], Iterator[str]]]:

@@ -223,8 +223,8 @@ def test_paths_and_names_exist(document):
     for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
         assert link.startswith("http") or (document.parent / link).exists(), link
     for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", text):
-        made = path in shown or path.startswith("docs/_build/") or re.search("[A-Z]{4}", path)
-        assert made or (PROJECT / path).exists(), path
+        is_written = path in shown or path.startswith("docs/_build/") or re.search("[A-Z]{4}", path)
+        assert is_written or (PROJECT / path).exists(), path
     for name in re.findall(r"`(qatlab(?:\.\w+)+)`", text):
         module, _, attribute = name.rpartition(".")
         assert importlib.util.find_spec(module), name
