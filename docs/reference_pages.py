@@ -194,8 +194,10 @@ class ConfigurationKeys:
             if part.get("type") == "boolean":
                 return _assignment(path, not value.get("default", False))
         default = value.get("default")
-        has_example = default not in (None, "", [], {}) and not isinstance(default, dict)
-        return _assignment(path, default) if has_example else None
+        if default not in (None, "", [], {}) and not isinstance(default, dict):
+            return _assignment(path, default)
+        alike = (example for name, example in EXAMPLES.items() if name.rpartition(".")[2] == path[-1])
+        return next((_assignment(path, example) for example in alike), None)
 
     def _parts(self, value: Schema) -> Iterator[Schema]:
         """Yield the alternatives of a value."""
@@ -302,6 +304,7 @@ def _value(value: Any) -> str:
 
 
 # Examples of keys for which no file of conf/, choice or default is a good one. A key may be followed by the kind of its section.
+# A key of the same name in another section, without an example of its own, has the same example.
 EXAMPLES: dict[str, Any] = {
     "study.name": "mine",
     "study.title": "My pairs",
@@ -326,6 +329,7 @@ EXAMPLES: dict[str, Any] = {
     "data.name hub": "sentence-transformers/gooaq",
     "data.paths": ["train.en", "train.fr"],
     "data.language": "fr",
+    "method.rotation.bits": 1024,
     "method.rotation.factor": 2,
     "method.embedding_quantization.scales": {"binary": 30.0},
     "method.embedding_quantization.learned_scales": ["binary"],
@@ -339,8 +343,6 @@ EXAMPLES: dict[str, Any] = {
     "trainer.prompts": {"question": "query:"},
     "trainer.report_to": ["wandb"],
     "deploy.NAME.quantization.nodes_to_exclude": ["/layer.0/MatMul"],
-    "deploy.NAME.rotation.bits": 1024,
-    "deploy.NAME.rotation.factor": 2,
     "task.NAME.name hub": "zeta-alpha-ai/NanoSciFact",
     "task.NAME.name mteb": "SciFact",
     "task.NAME.split": "test",
@@ -363,8 +365,6 @@ EXAMPLES: dict[str, Any] = {
     "evaluate.dimensions": [None, 128],
     "evaluate.rotations": ["none", "itq"],
     "evaluate.bit_axes": ["itq"],
-    "evaluate.rotations[].bits": 1024,
-    "evaluate.rotations[].factor": 2,
     "drift.limit": 1000,
 }
 
