@@ -335,6 +335,7 @@ EXAMPLES: dict[str, Any] = {
     "method.embedding_quantization.learned_scales": ["binary"],
     "method.embedding_quantization.precisions.NAME.start_steps": 100,
     "method.embedding_quantization.precisions.NAME.start_fraction": 0.1,
+    "method.embedding_quantization.estimator.scale": 20.0,
     "method.weights": "int4",
     "method.weights.name": "int4",
     "method.weights.group_size": 64,
