@@ -347,6 +347,7 @@ EXAMPLES: dict[str, Any] = {
     "task.NAME.name hub": "zeta-alpha-ai/NanoSciFact",
     "task.NAME.name mteb": "SciFact",
     "task.NAME.split": "test",
+    "task.NAME.mteb_name": "NanoArguAnaRetrieval",
     "task.NAME.path local": "corpus",
     "task.NAME.path pairs": "pairs.csv",
     "task.NAME.path local_texts": "texts.csv",
@@ -416,7 +417,9 @@ def described(group: str, name: str) -> str:
         from hydra.core.config_store import ConfigStore
         from omegaconf import OmegaConf
 
-        return f"`{_value(OmegaConf.to_container(ConfigStore.instance().load(f'{group}/{name}.yaml').node))}`"
+        values: Any = OmegaConf.to_container(ConfigStore.instance().load(f"{group}/{name}.yaml").node)
+        fields = values.get(name, values)
+        return ", ".join(f"{key} `{_value(value)}`" for key, value in fields.items() if key != "revision")
     lines = [line for line in file.read_text(encoding="utf-8").split("\n") if not line.startswith("# @package")]
     comment: list[str] = []
     for line in lines:
