@@ -19,6 +19,12 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 MARKER = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+INCLUDED = re.compile(r"^<!-- included: (\S+) -->$", re.MULTILINE)
+LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)#]+)[^)]*\)")
+INCLUDING = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+}  # pages, by the document that they show
 WIDTH = 84  # columns of the help of a command
 LONGEST = 60  # characters of an example that is taken from a file
 PAGES: dict[str, Callable[[], Iterator[str]]] = {}
@@ -33,8 +39,19 @@ def setup(app: Any) -> dict[str, bool]:
 
 
 def fill(app: Any, name: str, source: list[str]) -> None:
-    """Replace each marker of a page by the generated Markdown."""
+    """Replace each marker of a page by the generated Markdown, or by a document of the project's root."""
+    source[0] = INCLUDED.sub(lambda match: included(match.group(1)), source[0])
     source[0] = MARKER.sub(lambda match: "\n".join(PAGES[match.group(1)]()), source[0])
+
+
+def included(document: str) -> str:
+    """Return a document of the project's root, in which links to documents that are not part of the site are their text alone."""
+
+    def linked(match: re.Match[str]) -> str:
+        text, target = match.groups()
+        return f"[{text}]({INCLUDING[target]})" if target in INCLUDING else text
+
+    return LINK.sub(linked, (ROOT / document).read_text(encoding="utf-8"))
 
 
 def page(name: str) -> Callable[[Callable[[], Iterator[str]]], Callable[[], Iterator[str]]]:
@@ -93,6 +110,9 @@ class ConfigurationKeys:
     def __init__(self, schema: Schema, files: Sequence[dict[str, Any]]) -> None:
         self.root, self.definitions, self.files = schema, schema["$defs"], files
         self.places: dict[str, str] = {}
+        from qatlab.registry import Strict
+
+        self.classes = {cls.__name__: cls for cls in _subclasses(Strict)}
 
     def sections(self) -> Iterator[str]:
         """Yield the lines of all sections; a class that several keys share is described once."""
@@ -126,7 +146,8 @@ class ConfigurationKeys:
             if kind and key in KINDS and "const" in value:
                 continue
             required = key in schema.get("required", [])
-            yield from self._key((*path, key), value, required, kind.rpartition(": ")[2])
+            described = {"description": self._inherited(name, key), **value}
+            yield from self._key((*path, key), described, required, kind.rpartition(": ")[2])
             references = list(self._references(value))
             inner = (*path, key, "NAME") if self._is_mapping(value) else (*path, key + "[]" * self._is_list(value))
             below += [(inner, reference, len(references) > 1) for reference in references]
@@ -144,6 +165,11 @@ class ConfigurationKeys:
         description = value.get("description") or next(classes, "").partition("\n\n")[0]
         anchor = re.sub(r"[^A-Za-z0-9]+", "-", f"{shown} {kind}").strip("-")
         yield from (f"`{shown}`{{#{anchor}}}", f": {escaped(description)}", "", f"  {' · '.join(facts)}", "")
+
+    def _inherited(self, name: str, key: str) -> str:
+        """Return the description that a base class gives a key; a subclass may change only the default."""
+        fields = (getattr(cls, "model_fields", {}).get(key) for cls in self.classes[name].__mro__)
+        return next((field.description for field in fields if field is not None and field.description), "")
 
     def _default(self, value: Schema) -> str:
         if "default" not in value:
@@ -168,8 +194,10 @@ class ConfigurationKeys:
             if part.get("type") == "boolean":
                 return _assignment(path, not value.get("default", False))
         default = value.get("default")
-        has_example = default not in (None, "", [], {}) and not isinstance(default, dict)
-        return _assignment(path, default) if has_example else None
+        if default not in (None, "", [], {}) and not isinstance(default, dict):
+            return _assignment(path, default)
+        alike = (example for name, example in EXAMPLES.items() if name.rpartition(".")[2] == path[-1])
+        return next((_assignment(path, example) for example in alike), None)
 
     def _parts(self, value: Schema) -> Iterator[Schema]:
         """Yield the alternatives of a value."""
@@ -225,6 +253,13 @@ class ConfigurationKeys:
         return {"null": "`null`", None: "value"}.get(kind, str(kind)) + _bounds(value)
 
 
+def _subclasses(cls: type) -> Iterator[type]:
+    """Yield the subclasses of a class, directly and indirectly."""
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
+
+
 def _bounds(value: Schema) -> str:
     """Return the range of a number, or the number of a list's entries, after a comma."""
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
@@ -269,6 +304,7 @@ def _value(value: Any) -> str:
 
 
 # Examples of keys for which no file of conf/, choice or default is a good one. A key may be followed by the kind of its section.
+# A key of the same name in another section, without an example of its own, has the same example.
 EXAMPLES: dict[str, Any] = {
     "study.name": "mine",
     "study.title": "My pairs",
@@ -293,6 +329,7 @@ EXAMPLES: dict[str, Any] = {
     "data.name hub": "sentence-transformers/gooaq",
     "data.paths": ["train.en", "train.fr"],
     "data.language": "fr",
+    "method.rotation.bits": 1024,
     "method.rotation.factor": 2,
     "method.head.start.bits": 1024,
     "method.head.start.factor": 2,
@@ -309,11 +346,10 @@ EXAMPLES: dict[str, Any] = {
     "trainer.prompts": {"question": "query:"},
     "trainer.report_to": ["wandb"],
     "deploy.NAME.quantization.nodes_to_exclude": ["/layer.0/MatMul"],
-    "deploy.NAME.rotation.bits": 1024,
-    "deploy.NAME.rotation.factor": 2,
     "task.NAME.name hub": "zeta-alpha-ai/NanoSciFact",
     "task.NAME.name mteb": "SciFact",
     "task.NAME.split": "test",
+    "task.NAME.mteb_name": "NanoArguAnaRetrieval",
     "task.NAME.path local": "corpus",
     "task.NAME.path pairs": "pairs.csv",
     "task.NAME.path local_texts": "texts.csv",
@@ -333,8 +369,6 @@ EXAMPLES: dict[str, Any] = {
     "evaluate.dimensions": [None, 128],
     "evaluate.rotations": ["none", "itq"],
     "evaluate.bit_axes": ["itq"],
-    "evaluate.rotations[].bits": 1024,
-    "evaluate.rotations[].factor": 2,
     "drift.limit": 1000,
 }
 
@@ -384,7 +418,8 @@ def described(group: str, name: str) -> str:
     if not file.is_file():
         from qatlab.plan.configuration_files import CHOICES
 
-        return f"`{_value(CHOICES[group][name])}`"
+        fields = CHOICES[group][name]
+        return ", ".join(f"{key} `{_value(value)}`" for key, value in fields.items() if key != "revision")
     lines = [line for line in file.read_text(encoding="utf-8").split("\n") if not line.startswith("# @package")]
     comment: list[str] = []
     for line in lines:

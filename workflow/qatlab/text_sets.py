@@ -86,7 +86,7 @@ class HubTexts(HubSplit, TextSet):
     """Texts in one column of a data set of the Hugging Face hub."""
 
     source: Literal["hub"]
-    split: Annotated[FullLine, Field(description="Split of the data set, such as train or test.")] = "train"
+    split: FullLine = "train"
     column: Column = "text"
 
     def load(self, name: str) -> tuple[list[str], str | None]:
