@@ -93,8 +93,9 @@ def executed(folder: Path, page: str, parts: list[str]) -> Finished:
 
 
 def words(line: str) -> tuple[str, ...]:
-    """The words of a line without numbers, fingerprints of artifacts and verdicts."""
-    return tuple(word for word in WORD.findall(FINGERPRINT.sub("", line)) if word.lower() not in VERDICTS)
+    """The words of a line without numbers, fingerprints of artifacts and verdicts; a p-value may be `&lt; 0.001`."""
+    text = FINGERPRINT.sub("", line).replace("&lt;", "")
+    return tuple(word for word in WORD.findall(text) if word.lower() not in VERDICTS)
 
 
 def check_output(page: str, printed: list[str]) -> None:
