@@ -11,6 +11,7 @@ used in place of the package or the hub, so that every later command runs unchan
 copy, and then everything is as printed.
 """
 
+import json
 import os
 import re
 import shlex
@@ -128,14 +129,22 @@ def trained(tiny_model, tmp_path_factory):
 
 
 def test_can_i_store_bits(tmp_path, tiny_model):
-    studies = run_tutorial("can_i_store_bits", tmp_path, tiny_model).folder / "results" / "studies"
-    agreement = pd.read_csv(studies / "score_all_minilm_l6_v2_documents" / "tables" / "scores.csv")
+    folder = run_tutorial("can_i_store_bits", tmp_path, tiny_model).folder
+    studies = folder / "results" / "studies"
+    documents = studies / "score_all_minilm_l6_v2_documents"
+    for name in ("against_float.md", "pareto.md", "search.csv"):
+        assert (documents / "tables" / name).stat().st_size
+    assert json.loads((documents / "study.json").read_text(encoding="utf-8"))["study"] == documents.name
+    assert not (folder / "conf").exists()
+    agreement = pd.read_csv(documents / "tables" / "scores.csv")
     plain = (agreement["rotation"] == "none") & agreement["dimensions"].isna()
     exact = agreement[plain & (agreement["doc_precision"] == "float32")]
     assert set(exact["metric"]) == {"overlap@10", "kendall@100"}
     assert exact["value"].tolist() == pytest.approx([1, 1])
     assert agreement["dimensions"].nunique() == 2
     assert agreement["queries"].gt(400).all()
+    binary = agreement[(agreement["doc_precision"] == "binary") & (agreement["metric"] == "overlap@10")]
+    assert (binary["value"] < 1).all()
     judged = pd.read_csv(studies / "score_judged" / "tables" / "scores.csv").query("metric == 'ndcg@10'")
     assert judged["value"].between(0, 1).all()
     assert judged["rotation"].nunique() > 3  # bits on axes that need no training
