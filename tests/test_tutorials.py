@@ -27,7 +27,7 @@ import pytest
 from checkouts import environment
 from conftest import PROJECT
 
-pytestmark = pytest.mark.slow(160)
+pytestmark = pytest.mark.slow(200)
 
 DOCS = PROJECT / "docs"
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
