@@ -1,10 +1,8 @@
-"""Command score: a study of one model and documents, without a study's file; the stage of the same name is as before."""
+"""Command score composes a study of one model and documents; test_tutorials.py runs one. The stage of the same name is as before."""
 
-import json
 import shutil
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from conftest import PROJECT
@@ -128,27 +126,3 @@ def test_with_config_it_is_the_stage(here, capsys):
     for config in (["--config", "none.json"], ["--config=none.json"]):
         assert main(["score", *config, "--output", "out"]) == 2
         assert "--config: 'none.json' does not exist" in capsys.readouterr().err
-
-
-def test_it_runs_and_has_the_tables_of_any_study(here, capfd):
-    assert main(["score", "mine", *NAMED, "--queries-drawn", "15", "--cores", "2"]) == 0
-    printed = capfd.readouterr().out
-    folder = here / "results" / "studies" / "score_mine_docs"
-    assert str(folder.relative_to(here)) in printed
-    assert "top-10 overlap with float search" in printed
-    scores = pd.read_csv(folder / "tables" / "scores.csv")
-    exact = scores[
-        (scores["doc_precision"] == "float32") & scores["dimensions"].isna() & (scores["rotation"] == "none")
-    ]
-    assert set(exact["metric"]) == {"overlap@10", "kendall@100"}
-    assert exact["value"].tolist() == pytest.approx([1, 1])
-    assert set(scores["dimensions"].dropna()) == {16, 8}
-    assert scores["queries"].eq(15).all()
-    binary = scores[(scores["doc_precision"] == "binary") & (scores["metric"] == "overlap@10")]
-    assert len(binary) > 3  # on the axes that need no training too
-    assert (binary["value"] < 1).all()
-    for name in ("against_float.md", "pareto.md", "search.csv"):
-        assert (folder / "tables" / name).stat().st_size
-    assert "agreement with the float search" in (here / "results" / "studies" / "index.html").read_text()
-    assert json.loads((folder / "study.json").read_text())["study"] == "score_mine_docs"
-    assert not (here / "conf").exists()
