@@ -94,6 +94,7 @@ def test_composes_and_validates(group, choice):
             "is a causal language model and has no embeddings: deployment 'onnx_int8' does not serve it",
         ),
         (["model=byte_decoder", "+model.normalize=false", *CAUSAL], "normalize is for embedding models"),
+        (["model=static_minilm", "model.num_hidden_layers=2"], "a static model has none"),
         (["model=byte_decoder", *CAUSAL, "texts=[imdb]"], "has no embeddings: leave texts empty"),
         (["model=byte_decoder", *CAUSAL[1:], "study.matrix.method=[ste]"], "method 'ste' cannot train it"),
         (

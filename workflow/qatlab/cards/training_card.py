@@ -198,6 +198,7 @@ def base_in_words(model: KnownModel) -> str:
         base = f"[{config.name}](https://huggingface.co/{config.name})"
         base += f" (revision `{in_code(config.revision)}`)" if model.source == "hub" else ""
     base = f"the first {config.num_hidden_layers} layers of {base}" if config.num_hidden_layers else base
+    base = f"one vector per token, begun from the input embeddings of {base}" if config.kind == "static" else base
     if config.normalize is None:
         return base
     return base + (" with embeddings of length 1" if config.normalize else " without its normalization to length 1")

@@ -45,10 +45,11 @@ class ModelConfig(Strict):
         ),
     ]
     kind: Annotated[
-        Literal["embedding", "causal_lm", "vectors"],
+        Literal["embedding", "static", "causal_lm", "vectors"],
         Field(
-            description="embedding is a Sentence Transformers model; causal_lm predicts the next token; vectors is a folder of stored "
-            "embeddings, corpus and queries as .npy or .parquet, in place of a model."
+            description="embedding is a Sentence Transformers model; static is a model that embeds a text as the mean of one vector per "
+            "token, which are at first the input embeddings of the Transformer `name`; causal_lm predicts the next token; vectors is "
+            "a folder of stored embeddings, corpus and queries as .npy or .parquet, in place of a model."
         ),
     ] = "embedding"
     revision: Annotated[
@@ -64,7 +65,8 @@ class ModelConfig(Strict):
         bool | None,
         Field(
             description="embedding: whether the model's last module scales embeddings to length 1. false removes a final Normalize, so "
-            "that embeddings keep the length that pooling gives; true appends one if the model has none; null changes nothing."
+            "that embeddings keep the length that pooling gives; true appends one if the model has none; null changes nothing. static: "
+            "null is true."
         ),
     ] = None
     decoder: Annotated[
@@ -81,13 +83,22 @@ class ModelConfig(Strict):
         ),
     ] = PROMPT
 
+    @property
+    def embeds(self) -> bool:
+        """Return whether the model embeds texts."""
+        return self.kind in ("embedding", "static")
+
     @model_validator(mode="after")
     def _decoders_are_causal(self) -> "ModelConfig":
-        if self.kind == "embedding" and (self.decoder is not None or self.prompt != PROMPT):
+        if self.embeds and (self.decoder is not None or self.prompt != PROMPT):
             raise ValueError("decoder and prompt are for causal language models; set kind: causal_lm")
         if self.kind == "causal_lm" and self.normalize is not None:
             raise ValueError(
                 "normalize is for embedding models; a causal language model has no embeddings, so leave it out"
+            )
+        if self.kind == "static" and self.num_hidden_layers is not None:
+            raise ValueError(
+                "num_hidden_layers keeps layers of a Transformer; a static model has none, so leave it out"
             )
         if self.decoder is not None and self.num_hidden_layers is not None:
             raise ValueError(

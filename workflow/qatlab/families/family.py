@@ -79,6 +79,10 @@ class EmbeddingFamily(Family):
 
     def without_weights(self, folder: Path | None, config: ModelConfig) -> Any:
         """Return a Sentence Transformers folder's modules by their names in the model; None for an unknown architecture."""
+        if config.kind == "static":
+            from torch import nn
+
+            return nn.Module()  # vectors are not layers
         return None if folder is None else modules_of(folder)
 
 
@@ -151,5 +155,5 @@ OF_MODELS: dict[str, Family] = {family.name: family for family in (EmbeddingFami
 
 
 def family_of(name: str) -> Family:
-    """Return the family of a model's `kind`; stored embeddings are evaluated as those of embedding models."""
-    return OF_MODELS[DEFAULT_FAMILY if name == "vectors" else name]
+    """Return the family of a model's `kind`; static models and stored embeddings are evaluated as embedding models are."""
+    return OF_MODELS[DEFAULT_FAMILY if name in ("static", "vectors") else name]

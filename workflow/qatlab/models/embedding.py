@@ -45,6 +45,39 @@ def load_model(
     return model
 
 
+def static_model(folder: Path, max_seq_length: int, normalize: bool, name: str) -> SentenceTransformer:
+    """Return a model that embeds a text as the mean of one vector per token, at first the input embeddings of a Transformer.
+
+    It has the prompts and the similarity function of the Transformer's folder, and is trained and saved like any model.
+
+    Args:
+        folder: a Sentence Transformers folder that begins with a Transformer, or the folder of a plain encoder.
+        max_seq_length: largest number of tokens of a text, at which the tokenizer cuts it.
+        normalize: whether embeddings are scaled to length 1.
+        name: name of the model, for messages.
+
+    Raises:
+        UserError: for a model without input embeddings or without a fast tokenizer.
+    """
+    from sentence_transformers.sentence_transformer.modules import Normalize, StaticEmbedding
+    from transformers import PreTrainedTokenizerFast
+
+    model = load_model(folder)
+    transformer, tokenizer = getattr(model[0], "auto_model", None), model.tokenizer
+    if transformer is None or not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(
+            f"model '{name}' begins with {type(model[0]).__name__}; a static model takes its vectors from a Transformer with a fast "
+            "tokenizer: name one in model.name, or set model.kind=embedding to load a static model as it is"
+        )
+    vectors = transformer.get_input_embeddings().weight.detach().float().clone()
+    static = StaticEmbedding(tokenizer, embedding_weights=vectors)
+    static.tokenizer.enable_truncation(max_seq_length)
+    modules: list[nn.Module] = [static, Normalize()] if normalize else [static]
+    return SentenceTransformer(
+        modules=modules, device="cpu", prompts=model.prompts, similarity_fn_name=model.similarity_fn_name
+    )
+
+
 BATCH_SIZE = 32
 
 

@@ -157,16 +157,18 @@ def model_origin(config: ModelConfig) -> Any:
                 read_folder(folder)
                 return
             check_folder(folder, config.name)
-            if config.kind == "embedding":
+            if config.embeds:
                 check_dense_encoder(folder, config.name)
-            check_positions(folder, config.max_seq_length, config.name)
+            if config.kind != "static":  # whose vectors have no positions
+                check_positions(folder, config.max_seq_length, config.name)
 
         return checked(f"{config.kind} model of {config.max_seq_length} tokens", folder, check, job=None)
     if source == "package":
         packaged = packaged_folder(config.name)
         assert packaged is not None
         verify(config.name, packaged)
-        check_positions(packaged, config.max_seq_length, config.name)
+        if config.kind != "static":
+            check_positions(packaged, config.max_seq_length, config.name)
         return {"sha256": sha256_of(packaged / "model.safetensors")}
     return "hub"
 

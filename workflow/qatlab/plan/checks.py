@@ -13,7 +13,13 @@ from qatlab.errors import UserError
 from qatlab.families.family import family_of
 from qatlab.hub import ALLOWED_FILES, IGNORED_FILES, hub_errors_explained, info
 from qatlab.models.folders import model_source, packaged_folder
-from qatlab.models.settings import check_similarity, embedding_dimension, hindrance_to_export, named_similarity
+from qatlab.models.settings import (
+    check_similarity,
+    embedding_dimension,
+    export_hindrance,
+    hindrance_to_export,
+    named_similarity,
+)
 from qatlab.plan.artifacts import Artifact
 from qatlab.plan.plan import Plan
 from qatlab.plan.runs import Run
@@ -122,19 +128,20 @@ def check_models(plan: Plan, results: Path) -> None:
     for run in plan.runs:
         base = base_model(plan, plan.artifacts[run.trained])
         config = model_config(base)
-        folder = folder_of(base, results) if config.kind == "embedding" else None
+        folder = folder_of(base, results) if config.embeds else None
         if folder is not None:
-            _check_run(plan, run, folder, f"model '{config.name}'")
+            _check_run(plan, run, folder, config)
 
 
-def _check_run(plan: Plan, run: Run, folder: Path, model: str) -> None:
-    hindrance = hindrance_to_export(folder)
-    exported = [name for name, config in run.config.deploy.items() if config.exported]
+def _check_run(plan: Plan, run: Run, folder: Path, config: ModelConfig) -> None:
+    model, is_static = f"model '{config.name}'", config.kind == "static"
+    hindrance = export_hindrance("StaticEmbedding", {}, True) if is_static else hindrance_to_export(folder)
+    exported = [name for name, deployment in run.config.deploy.items() if deployment.exported]
     if hindrance and exported:
         raise UserError(f"{model}: {hindrance}; leave its deployments out: {', '.join(exported)}")
     if run.config.evaluate.similarity == "model":
         check_similarity(named_similarity(folder), model)
-    available = embedding_dimension(folder)
+    available = None if is_static else embedding_dimension(folder)
     if available is not None:
         _check_head(plan, run, available)
     if available is not None and not run.config.method.appends_a_layer:

@@ -136,7 +136,8 @@ def check_rows(planner: Planner, config: RunConfig) -> None:
 def plan_model(planner: Planner, config: ModelConfig) -> str:
     """Plan the base model, and return its path."""
     origin = planner.origin(model_origin, config)
-    changed = {None: "", True: "-normalized", False: "-unnormalized"}[config.normalize]
+    changed = "-static" * (config.kind == "static")
+    changed += {None: "", True: "-normalized", False: "-unnormalized"}[config.normalize]
     return planner.add("model", Path(config.name).name + changed, config, {}, config.name + changed, origin)
 
 

@@ -33,9 +33,9 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     else:
         _copy_plain_files(_source_folder(config, source), target)
         check_folder(target, config.name)
-        if config.kind == "embedding":
+        if config.embeds:
             check_dense_encoder(target, config.name)
-        (_complete_decoder if config.kind == "causal_lm" else _complete_encoder)(target, config)
+        COMPLETE[config.kind](target, config)
     write_json(
         output / "manifest.json",
         {"name": config.name, "revision": config.revision, "source": source, "sha256": sha256_of(target)},
@@ -85,6 +85,15 @@ def _holds_its_transformer(folder: Path) -> bool:
     """Return whether the first module's files are in the folder itself, and not below it as in folders before 2021."""
     modules = folder / MODULES
     return modules.exists() and read_json(modules)[0]["path"] == ""
+
+
+def _complete_static(target: Path, config: ModelConfig) -> None:
+    """Replace a Transformer by a static model that begins with its input embeddings."""
+    from qatlab.models.embedding import static_model
+
+    _set_prompts(target)
+    model = static_model(target, config.max_seq_length, config.normalize is not False, config.name)
+    _replace(target, model)
 
 
 def _complete_decoder(target: Path, config: ModelConfig) -> None:
@@ -143,7 +152,11 @@ def _save_again(folder: Path, **config: Any) -> None:
     """
     from qatlab.models.embedding import load_model
 
-    model = load_model(folder, config=config)
+    _replace(folder, load_model(folder, config=config))
+
+
+def _replace(folder: Path, model: Any) -> None:
+    """Replace a folder by a saved model of Sentence Transformers."""
     aside = folder.with_name(f"{folder.name}.anew")
     model.save_pretrained(str(aside), safe_serialization=True, create_model_card=False)
     shutil.rmtree(folder)
@@ -198,3 +211,6 @@ def _set_max_seq_length(folder: Path, max_seq_length: int) -> None:
     path = folder / "sentence_bert_config.json"
     settings = read_json(path) if path.exists() else {}
     write_json(path, {**settings, "max_seq_length": max_seq_length})
+
+
+COMPLETE = {"embedding": _complete_encoder, "static": _complete_static, "causal_lm": _complete_decoder}

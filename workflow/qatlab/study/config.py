@@ -190,7 +190,7 @@ class StudyConfig(Strict):
 
 def needs_pairs(model: ModelConfig) -> bool:
     """Return whether a model is trained on two or more texts per row, as all embedding models are."""
-    return model.kind == "embedding"
+    return model.embeds
 
 
 class RunConfig(Strict):
@@ -225,7 +225,7 @@ class RunConfig(Strict):
     def _prompts_are_of_columns(self) -> "RunConfig":
         columns = [column_name(column) for column in self.data.columns]
         for column in self.trainer.prompts or {}:
-            if self.model.kind != "embedding":
+            if not self.model.embeds:
                 raise ValueError("trainer.prompts is for embedding models; a causal language model has model.prompt")
             if column not in columns:
                 raise ValueError(
@@ -235,7 +235,7 @@ class RunConfig(Strict):
 
     @model_validator(mode="after")
     def _drift_references_are_deployed(self) -> "RunConfig":
-        for reference in self.drift.references if self.model.kind == "embedding" else []:
+        for reference in self.drift.references if self.model.embeds else []:
             deployment = self.deploy.get(reference.rpartition("/")[2])
             if deployment is None:
                 raise ValueError(

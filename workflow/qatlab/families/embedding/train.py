@@ -204,7 +204,8 @@ class EmbeddingTraining(Training):
         self.examples = len(self.rows)
         self.folder = inputs["model"] / "model"
         self.model = load_model(self.folder, device_name())
-        if config.trainer.length_groups > 1 and not sees_padding(config.method):
+        pads = hasattr(self.model.tokenizer, "padding_side")  # static embeddings do not
+        if config.trainer.length_groups > 1 and pads and not sees_padding(config.method):
             divide_by_length(self.model[0], config.trainer.length_groups)
 
     def outputs(self) -> torch.Tensor:
