@@ -164,6 +164,7 @@ class EmbeddingQuantizationConfig(Strict):
     activation: Annotated[
         Literal["tanh"] | None,
         Field(
+            exclude_if=lambda activation: activation is None,
             description="Activation that is appended to the model before training and deployed with it, as ordinary modules. tanh "
             "computes tanh(√d · x / ‖x‖), scaled to length 1 again, and has a fixed grid of int8 (ranges.kind tanh); null appends none."
         ),
@@ -209,11 +210,15 @@ class EmbeddingQuantizationConfig(Strict):
     ] = 0.0
     regularization: Annotated[
         RegularizationConfig,
-        Field(description="Weights of terms that regularize embeddings, such as {spread_out: 1.0, balance: 0.1}."),
+        Field(
+            exclude_if=lambda weights: weights == RegularizationConfig(),
+            description="Weights of terms that regularize embeddings, such as {spread_out: 1.0, balance: 0.1}.",
+        ),
     ] = RegularizationConfig()
     margin_ranking: Annotated[
         MarginRankingConfig | None,
         Field(
+            exclude_if=lambda ranking: ranking is None,
             description="Margin ranking of binary codes, of which row i of the second text column must be the document of query i; "
             "null adds none."
         ),
