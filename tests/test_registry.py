@@ -100,7 +100,7 @@ def test_a_name_is_registered_once():
     registry = Registry("source of training data", "qatlab.sources")
     registry.register("mine")(Docstrings)
     registry.register("mine")(Docstrings)
-    with pytest.raises(ValueError, match=r"'mine' is already registered, by qatlab\.sources\.docstrings"):
+    with pytest.raises(ValueError, match=r"'mine' is already registered, by qatlab\.sources\.packages"):
         registry.register("mine")(Source)
 
 

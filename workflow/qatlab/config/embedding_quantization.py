@@ -166,7 +166,7 @@ class EmbeddingQuantizationConfig(Strict):
         Field(
             exclude_if=lambda activation: activation is None,
             description="Activation that is appended to the model before training and deployed with it, as ordinary modules. tanh "
-            "computes tanh(√d · x / ‖x‖), scaled to length 1 again, and has a fixed grid of int8 (ranges.kind tanh); null appends none."
+            "computes tanh(√d · x / ‖x‖), scaled to length 1 again, and has a fixed grid of int8 (ranges.kind tanh); null appends none.",
         ),
     ] = None
     ranges: Annotated[RangesConfig, Field(description="Ranges of integer precisions during training.")] = RangesConfig()
@@ -220,7 +220,7 @@ class EmbeddingQuantizationConfig(Strict):
         Field(
             exclude_if=lambda ranking: ranking is None,
             description="Margin ranking of binary codes, of which row i of the second text column must be the document of query i; "
-            "null adds none."
+            "null adds none.",
         ),
     ] = None
     variant: Annotated[

@@ -261,7 +261,7 @@ class MethodConfig(Strict):
         Field(
             exclude_if=lambda head: head is None,  # so that trainings of other methods keep their names
             description="Linear head that is trained on cached embeddings in place of the model, whose weights stay as they are; null "
-            "trains the model."
+            "trains the model.",
         ),
     ] = None
     embedding_quantization: Annotated[
