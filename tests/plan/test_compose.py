@@ -85,7 +85,7 @@ MISTAKES = [
     ),
     (
         "++data.source=sql",
-        "data.source: unknown value 'sql'; valid: 'docstrings', 'hub', 'local', 'numerals', 'package_texts', 'parallel'",
+        "data.source: unknown value 'sql'; valid: 'numerals', 'docstrings', 'package_texts', 'parallel', 'local', 'hub'",
     ),
     ("evaluate.metrics=[f1@1]", "unknown metric 'f1@1'"),
     ("drift.reference=nothing", "drift.reference 'nothing' is not a deployment"),

@@ -21,8 +21,8 @@ def choices(config, field):
 def test_a_configuration_offers_exactly_what_the_library_registers():
     assert choices(EstimatorConfig, "name") == set(ESTIMATORS)
     assert choices(CentringConfig, "kind") == set(CENTRINGS)
-    # Ranges of a batch and learned ones are not saved; `running` stands for both running kinds.
-    assert choices(RangesConfig, "kind") - {"batch", "learned"} == set(RANGES) - {"running_quantile"}
+    # Ranges of a batch and learned ones are not saved, `tanh` is a given range, and `running` stands for both running kinds.
+    assert choices(RangesConfig, "kind") - {"batch", "learned", "tanh"} == set(RANGES) - {"running_quantile"}
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

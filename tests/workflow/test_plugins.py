@@ -298,4 +298,4 @@ def test_their_configuration_is_validated(study, python):
 def test_without_the_package_the_names_are_unknown(study):
     run = study.snakemake("-n")
     assert run.returncode != 0
-    assert "unknown value 'counted'; valid: 'docstrings', 'hub'" in run.stdout
+    assert "unknown value 'counted'; valid: 'numerals', 'docstrings', 'package_texts'" in run.stdout

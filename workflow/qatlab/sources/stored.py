@@ -58,7 +58,7 @@ class HubDataset(HubSplit, Source):
     """One split of a data set of the Hugging Face hub."""
 
     source: Literal["hub"]
-    split: Annotated[FullLine, Field(description="Split of the data set, such as train or test.")] = "train"
+    split: FullLine = "train"
     columns: HubColumns = ["anchor", "positive"]
 
     def load(self) -> "tuple[pd.DataFrame, str | None]":
