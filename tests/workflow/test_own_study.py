@@ -1,9 +1,6 @@
-"""The guide to a study of one's own, followed as printed: its files are written, its command runs."""
+"""The guide to a study of one's own translations, followed as printed; tests/test_tutorials.py runs a study of one's own pairs."""
 
-import csv
-import json
 import re
-import shutil
 import sys
 from pathlib import Path
 
@@ -15,7 +12,7 @@ from conftest import PROJECT
 from failing import check_nothing_is_blank, read, shown_without
 from qatlab.plan.plan import load_study
 
-pytestmark = pytest.mark.slow(150)
+pytestmark = pytest.mark.slow(80)
 
 GUIDE = (PROJECT / "docs" / "how_to" / "own_study_and_method.md").read_text(encoding="utf-8")
 SENTENCES = [
@@ -47,23 +44,6 @@ def run(project: Path, study: str, *config: str) -> Path:
     result = forked(project, [sys.executable, "-m", *command.split(), *config], environment())
     assert result.returncode == 0, result.stdout
     return project / "results" / "studies" / study / "tables"
-
-
-def test_pairs_and_a_corpus_of_ones_own(project, tiny_files):
-    with (project / "pairs.csv").open("w", newline="", encoding="utf-8") as stream:
-        rows = csv.writer(stream)
-        rows.writerow(["question", "answer"])
-        for line in (tiny_files / "pairs.jsonl").read_text().split("\n")[:-1]:
-            rows.writerow(json.loads(line).values())
-    shutil.copytree(tiny_files / "task", project / "corpus")
-    write(project, "conf/study/mine.yaml")
-    write(project, "conf/method/int8_late.yaml")
-    assert "```bash\nsnakemake --cores all --config study=mine\n```" in GUIDE
-    overrides = "evaluate.bit_axes=[centred] model.num_hidden_layers=1"  # six layers take long to export
-    scores = pd.read_csv(run(project, "mine", f"overrides={overrides}") / "scores.csv")
-    assert set(scores["method"]) == {"baseline", "int8_late"}
-    assert set(scores["deploy"]) == {"torch_fp32", "onnx_fp32", "onnx_int8"}
-    assert set(scores["queries"]) == {40}
 
 
 def test_translations_of_ones_own(project, monkeypatch):
