@@ -10,7 +10,7 @@ CONFIG = --config study=$(STUDY) $(if $(SCALE),scale=$(SCALE)) $(if $(OVERRIDES)
 # Python keeps compiled modules, also where containers turn it off: thousands of processes would each compile qatlab's modules.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: study report test test-all test-oldest fuzz bench chaos lint lint-types lint-rest docs format audit lock clean help
+.PHONY: study report test test-all test-current test-oldest fuzz tutorials bench chaos lint lint-types lint-rest docs format audit lock clean help
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,10 +28,11 @@ PYTEST_IN_PARALLEL = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numproces
 test: .venv/.dev  ## run the tests that take seconds, among them one small study (seven minutes on two cores)
 	$(PYTEST_IN_PARALLEL) -m "not slow and not alone"
 
-test-all: .venv/.dev .venv-oldest/.installed  ## run all tests: those of make test, slow ones, measurements and make test-oldest
+test-all: test-current test-oldest  ## run all tests: those of make test, slow ones, measurements and make test-oldest
+
+test-current: .venv/.dev  ## run all tests but those of make test-oldest
 	$(PYTEST_IN_PARALLEL) -m "not alone"
 	$(BIN)/python -m pytest -m alone tests/bench
-	$(MAKE) test-oldest
 
 # These tests run against the wheel, in an environment with the oldest supported releases. None of them waits, so that two processes
 # keep two cores busy.
@@ -48,6 +49,9 @@ OLDEST_TESTS := tests/test_imports.py tests/quantization tests/losses tests/test
 FUZZ ?= 100
 fuzz: .venv/.dev  ## test generated inputs: 10,000 configurations, 65,000 files, 300 models (two hours; FUZZ=10 for a tenth)
 	QATLAB_FUZZ=$(FUZZ) $(BIN)/python -m pytest tests/fuzz --numprocesses 2 --dist load
+
+tutorials: .venv/.dev  ## follow the four tutorials as printed, with the real model (a quarter of an hour)
+	TUTORIALS=printed $(BIN)/python -m pytest tests/test_tutorials.py --durations=0
 
 bench: .venv/.installed  ## measure time and memory relative to references: results/bench.csv
 	$(BIN)/python -m qatlab bench

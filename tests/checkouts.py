@@ -21,6 +21,13 @@ PARTS = ("Snakefile", "workflow", "conf", "envs", "profiles")
 NOTHING = "Nothing to be done"
 DRY = {"-n", "--report"}  # options of runs without jobs
 PATIENCE = 1200  # seconds that a run may take
+# Libraries of stages that run once per study, so that its own server does not import them. Tests run many studies with one server.
+ONCE_PER_STUDY = (
+    "matplotlib.figure",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.backends.backend_svg",
+    "onnxscript",
+)
 TIMED = ("cost", "search", "pareto")  # tables with timings; all other tables are reproducible
 
 # One thread per job, so that results do not depend on the cores of the machine.
@@ -154,7 +161,7 @@ def _job_server(
     if python != sys.executable or dict(variables) != environment() or DRY & set(arguments):
         yield {}
         return
-    server = _forking(python, "forked_jobs.py", *PRELOADED, *PRELOADED_WITH_TORCH)
+    server = _forking(python, "forked_jobs.py", *PRELOADED, *PRELOADED_WITH_TORCH, *ONCE_PER_STUDY)
     scratch = Path(tempfile.mkdtemp(prefix="qatlab-jobs-"))
     stop, address = scratch / "stop", scratch / "served" / SOCKET
     address.parent.mkdir()

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 
-from checkouts import environment
+from checkouts import environment, shared_job_server
 from conftest import PROJECT
 
 pytestmark = pytest.mark.slow(200)
@@ -74,6 +74,15 @@ def commands(page: str, language: str, content: str) -> str:
     name = NAMED.match(content)
     assert name, f"{page}: a block of {language} has no file name in its first line"
     return f"cat > {name[1]} <<'END OF FILE'\n{content}END OF FILE\n"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def jobs():
+    """One server of jobs for all commands, each of which would otherwise start one that imports PyTorch."""
+    with shared_job_server(PROJECT) as variables, pytest.MonkeyPatch.context() as patch:
+        for name, value in variables.items():
+            patch.setenv(name, value)
+        yield
 
 
 def executed(folder: Path, page: str, parts: list[str]) -> Finished:
@@ -169,6 +178,7 @@ def test_the_loss_in_your_trainer(tmp_path, tiny_model):
     assert (folder / "trained" / "modules.json").is_file()
 
 
+@pytest.mark.skipif("TUTORIALS" not in os.environ, reason="trains for minutes: make tutorials runs it")
 def test_reproduce_a_published_table(tmp_path, tiny_model):
     folder = run_tutorial("reproduce_a_published_table", tmp_path, tiny_model).folder
     published = pd.read_csv(folder / "results" / "studies" / "pr3655_gooaq" / "tables" / "published.csv")
