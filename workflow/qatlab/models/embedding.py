@@ -74,7 +74,12 @@ def static_model(folder: Path, max_seq_length: int, normalize: bool, name: str) 
     static.tokenizer.enable_truncation(max_seq_length)
     modules: list[nn.Module] = [static, Normalize()] if normalize else [static]
     return SentenceTransformer(
-        modules=modules, device="cpu", prompts=model.prompts, similarity_fn_name=model.similarity_fn_name
+        modules=modules,
+        device="cpu",
+        prompts=model.prompts,
+        similarity_fn_name=model.similarity_fn_name,
+        trust_remote_code=False,
+        model_kwargs={"use_safetensors": True},
     )
 
 
