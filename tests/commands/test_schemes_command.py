@@ -17,7 +17,7 @@ def test_every_scheme_has_a_line(capsys):
 
 
 def test_it_ends_without_a_traceback_if_the_reader_of_its_output_has_ended():
-    """As `qatlab schemes | head -1` may do."""
+    """Close the pipe before the command writes, as `qatlab schemes | head -1` can."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "qatlab", "schemes"]

@@ -35,7 +35,9 @@ def squashed(x):
 
 
 def test_the_constant_is_the_mean_square_of_tanh():
-    density = lambda g: math.tanh(g) ** 2 * math.exp(-(g**2) / 2) / math.sqrt(2 * math.pi)  # noqa: E731
+    def density(g):
+        return math.tanh(g) ** 2 * math.exp(-(g**2) / 2) / math.sqrt(2 * math.pi)
+
     assert integrate.quad(density, -12, 12)[0] == pytest.approx(MEAN_SQUARE, abs=1e-7)
 
 

@@ -32,6 +32,15 @@ Opset = Annotated[
         description="ONNX operator set. The exporter torch requires at least 18; from 20 on, GELU is a single operator and faster.",
     ),
 ]
+PerChannel = Annotated[
+    bool, Field(description="Whether each output channel of a weight has its own scale, instead of one per tensor.")
+]
+ReduceRange = Annotated[
+    bool, Field(description="Whether weights have 7 bits, so that sums do not saturate on x86 CPUs without VNNI.")
+]
+WeightType = Annotated[
+    Literal["QInt8", "QUInt8"], Field(description="Integer type of weights, with or without a sign.")
+]
 NodeNames = Annotated[list[str], Field(description="Names of nodes of the float file that stay in float.")]
 ONNX_FILE = "onnx/model.onnx"  # in the folder of a deployment
 OUTPUT = "sentence_embedding"  # output of the graph
@@ -45,16 +54,9 @@ class DynamicQuantization(Strict):
     mode: Annotated[
         Literal["IntegerOps"], Field(description="Integer operators; ranges of activations are found at run time.")
     ] = "IntegerOps"
-    per_channel: Annotated[
-        bool,
-        Field(description="Whether each output channel of a weight has its own scale, instead of one per tensor."),
-    ] = True
-    reduce_range: Annotated[
-        bool, Field(description="Whether weights have 7 bits, so that sums do not saturate on x86 CPUs without VNNI.")
-    ] = False
-    weight_type: Annotated[
-        Literal["QInt8", "QUInt8"], Field(description="Integer type of weights, with or without a sign.")
-    ] = "QInt8"
+    per_channel: PerChannel = True
+    reduce_range: ReduceRange = False
+    weight_type: WeightType = "QInt8"
     activation_type: Annotated[
         Literal["QUInt8"], Field(description="Integer operators compute ranges of activations at run time, as QUInt8.")
     ] = "QUInt8"
@@ -73,16 +75,9 @@ class StaticQuantization(Strict):
     mode: Annotated[
         Literal["QDQ"], Field(description="Pairs of QuantizeLinear and DequantizeLinear, with calibrated ranges.")
     ]
-    per_channel: Annotated[
-        bool,
-        Field(description="Whether each output channel of a weight has its own scale, instead of one per tensor."),
-    ] = True
-    reduce_range: Annotated[
-        bool, Field(description="Whether weights have 7 bits, so that sums do not saturate on x86 CPUs without VNNI.")
-    ] = False
-    weight_type: Annotated[
-        Literal["QInt8", "QUInt8"], Field(description="Integer type of weights, with or without a sign.")
-    ] = "QInt8"
+    per_channel: PerChannel = True
+    reduce_range: ReduceRange = False
+    weight_type: WeightType = "QInt8"
     activation_type: Annotated[
         Literal["QUInt8", "QInt8"], Field(description="Integer type of activations, without or with a sign.")
     ] = "QUInt8"

@@ -1,4 +1,4 @@
-"""What a loss adds to a model and saves with it: ranges and quantiles of integer grids, centring, and a tanh with a fixed grid."""
+"""Ranges, quantiles and centring that a loss fits while it trains, and a tanh with a fixed int8 grid that it appends to a model."""
 
 from collections.abc import Mapping
 from typing import Any
