@@ -51,3 +51,13 @@ def test_only_the_page_of_a_running_study_may_exist_before_its_job(capfd):
     shown = capfd.readouterr().err
     assert "rule tables" in shown
     assert "rule page" not in shown
+
+
+def test_the_command_line_may_extend_only_the_projects_own_configuration_without_a_line(capfd):
+    """Each command of the documents does that; another file that is extended may be a mistake."""
+    handler = LogHandler.__new__(LogHandler)
+    handler.__post_init__()
+    text = "Config file {} is extended by additional config specified via the command line."
+    for file in ("config/config.yaml", "other.yaml"):
+        handler.emit(logging.LogRecord("snakemake", logging.INFO, "", 0, text.format(file), None, None))
+    assert capfd.readouterr().err == f"{text.format('other.yaml')}\n"

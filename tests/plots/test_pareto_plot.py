@@ -26,7 +26,7 @@ def _style():
     plt.close("all")
 
 
-def drawn(config, deployments, title="A grid"):
+def drawn(config, deployments, title="A grid", same_as_first=()):
     config = EvaluateConfig.model_validate({"metrics": ["ndcg@10"], **config})
     rng = np.random.default_rng(0)
     rows = []
@@ -41,6 +41,8 @@ def drawn(config, deployments, title="A grid"):
                 row |= {"value": 0.7 + 0.01 * bits + 0.0005 * candidates + rng.normal(0, 0.003)}
                 rows.append(row | {"queries_per_second": 9000 / (1 + bits + candidates / 50)})
     table = pd.DataFrame(rows)
+    again = table[table["deploy"] == deployments[0]]
+    table = pd.concat([table, *(again.assign(deploy=name) for name in same_as_first)])
     return pareto.draw(table, table, "ndcg@10", title)
 
 
@@ -82,6 +84,11 @@ def test_title_and_legend_fit_and_the_first_four_deployments_are_shown(deploymen
         assert extent.x0 >= 0
         assert extent.x1 <= figure.bbox.x1
     assert ("the first 4 of 6 deployments" in figure._suptitle.get_text().replace("\n", " ")) == (deployments == 6)
+
+
+def test_deployments_with_the_same_values_share_a_panel():
+    figure = drawn({}, ["torch_fp32", "onnx_int8"], same_as_first=["onnx_fp32", "openvino_fp32"])
+    assert [axis.get_title() for axis, _ in panels(figure)] == ["torch_fp32, onnx_fp32, openvino_fp32", "onnx_int8"]
 
 
 def test_names_contain_the_cell_of_the_matrix():

@@ -18,7 +18,8 @@ NOISE = re.compile(
     r"Shutting down, this might|Exiting because a job execution failed|Removing output files of failed job|Complete log|"
     r"This was a dry-run|Using workflow specific profile|Conda environments: ignored|Removing temporary|Touching output|"
     r"Trying to restart|Reasons:|Warning: the following output files of rule page were not present|"
-    r"At least one job did not complete|The following output files|Will exit after finishing"
+    r"At least one job did not complete|The following output files|Will exit after finishing|"
+    r"Config file config/config\.yaml is extended by additional config"
 )
 EXIT_STATUS = re.compile(r"returned non-zero exit status|died with <Signals")
 TRACE = re.compile(r"\s*File \"[^\n]+\", line \d+")

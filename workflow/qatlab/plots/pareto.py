@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 
 from qatlab.evaluation.outputs import FITTED_ON
-from qatlab.plots.plot import COLOURS, MARKERS, PLOTS, Plot, set_title
+from qatlab.plots.plot import COLOURS, MARKERS, PLOTS, Plot, agreeing_deployments, set_title
 from qatlab.quantization.precisions import PRECISIONS
 from qatlab.study.record import StudyRecord
 from qatlab.tables.names import metric_label
-from qatlab.tables.pareto import points, stored_otherwise, unbeaten
+from qatlab.tables.pareto import OUTPUT, points, stored_otherwise, unbeaten
 from qatlab.tables.wide import VARIED_PREFIX, row_keys
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ OTHER_HEIGHT = 2.8  # inches: five lines of a title, and a legend of five
 PANEL_WIDTH, PANEL_HEIGHT, LINE_HEIGHT = 4.6, 3.1, 0.15  # inches
 ENTRY_WIDTH = 2.1  # width of a legend entry in inches
 LETTERS = 66  # letters per line below a panel
+TITLE_LETTERS = 48  # letters per line of a panel's title
 SMALLEST, LARGEST = 5.0, 13.0  # widths of markers in points
 LABEL_POINTS = 8
 SOURCES = {"training": "training texts", "corpus": "the corpus"}  # words for the values of `fitted_on`
@@ -37,7 +38,9 @@ LINES: dict[str, Literal["-", "--", ":"]] = {"none": "-", "training": "--", "cor
 
 
 def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) -> Figure | None:
-    """Draw the points of `qatlab.tables.pareto.points` for the first PANELS deployments.
+    """Draw the points of `qatlab.tables.pareto.points`, with one panel for each of the first PANELS deployments.
+
+    Deployments whose values agree to four digits share a panel, whose title names all of them.
 
     Args:
         scores: scores.csv.
@@ -51,15 +54,15 @@ def draw(scores: pd.DataFrame, search: pd.DataFrame, metric: str, title: str) ->
     table = points(scores, search, metric)
     if table.empty:
         return None
-    deployments = list(dict.fromkeys(table["deploy"]))
-    shown = table[table["deploy"].isin(deployments[:PANELS])]
+    deployments = agreeing_deployments(table, [*row_keys(scores), *OUTPUT])
+    shown = table[table["deploy"].isin(list(deployments)[:PANELS])]
     numbered = {str(deploy): _numbered(rows, row_keys(scores)) for deploy, rows in shown.groupby("deploy", sort=False)}
     looks = _Looks(shown)
     figure, panels = _panels([len(names) for _, names in numbered.values()])
     for (axis, below), deploy in zip(panels, numbered, strict=True):
         of_panel, names = numbered[deploy]
         looks.draw(axis, shown[shown["deploy"] == deploy])
-        axis.set_title(deploy)
+        axis.set_title(textwrap.fill(deployments[deploy], TITLE_LETTERS))
         below.text(0, 1, "\n".join(names), va="top", fontsize=LABEL_POINTS, linespacing=1.25).set_in_layout(False)
         below.axis("off")
     _label_axes([axis for axis, _ in panels], shown, scores, metric)
@@ -276,9 +279,9 @@ class ParetoPlot(Plot):
     title = "bytes, quality and speed"
     caption = """\
 Quality against bytes per document, copies for rescoring included: for each deployment and output, the method that scores best, with
-queries per second as the size of its point. The numbered outputs are those that no other output of the same deployment beats by being
-smaller, better and faster, where one that was fitted on more of the searched data beats only its like; the table ``pareto`` explains
-the rule.
+queries per second as the size of its point; deployments that agree to four digits share a panel. The numbered outputs are those that
+no other output of the same deployment beats by being smaller, better and faster, where one that was fitted on more of the searched
+data beats only its like; the table ``pareto`` explains the rule.
 """
     tables = ()
 

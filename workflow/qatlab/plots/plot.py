@@ -27,6 +27,7 @@ COLOURS = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 TITLE_POINTS = 11
 LETTER_INCHES = 0.09  # width of a wide letter at the title's size
 MARKERS = ["o", "s", "D", "^", "v", "P", "X", "*"]
+AGREEMENT = 5e-5  # largest difference of values that agree to four digits
 
 
 def use_style() -> None:
@@ -56,6 +57,28 @@ def set_title(figure: Figure, title: str, explanation: str) -> None:
     letters = int(figure.get_figwidth() / LETTER_INCHES)
     lines = [line for text in (*title.split("\n"), explanation) for line in textwrap.wrap(text, letters)]
     figure.suptitle("\n".join(lines), fontsize=TITLE_POINTS)
+
+
+def agreeing_deployments(rows: pd.DataFrame, keys: list[str]) -> dict[str, str]:
+    """Group deployments whose values agree to four digits, so that a plot draws them once.
+
+    Args:
+        rows: a table with the columns `deploy`, `value` and the keys.
+        keys: the columns that name a value of a deployment.
+
+    Returns:
+        For the first deployment of each group, the names of all its deployments, joined by commas.
+    """
+    values = {
+        str(deploy): own.groupby(keys, dropna=False)["value"].first().sort_index()
+        for deploy, own in rows.groupby("deploy", sort=False)
+    }
+    groups: dict[str, list[str]] = {}
+    for deploy, own in values.items():
+        alike = (first for first in groups if own.index.equals(values[first].index))
+        equal = (first for first in alike if np.allclose(own, values[first], rtol=0, atol=AGREEMENT, equal_nan=True))
+        groups.setdefault(next(equal, deploy), []).append(deploy)
+    return {first: ", ".join(deployments) for first, deployments in groups.items()}
 
 
 def nothing(title: str) -> Figure:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from qatlab.plots.plot import COLOURS, MARKERS, PLOTS, Plot, set_title
+from qatlab.plots.plot import COLOURS, MARKERS, PLOTS, Plot, agreeing_deployments, set_title
 from qatlab.statistics import NOT_SEPARABLE
 from qatlab.study.record import StudyRecord
 from qatlab.tables.labels import main_scores, on_axes, output_labels
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from qatlab.plots.plot import DrawnFrom
 
 LEAST_WIDTH, ENTRY_INCHES = 6.0, 1.9  # least width in inches; width of a legend entry
-AGREEMENT = 5e-5  # largest difference of values that agree to four digits
 LETTERS_UPWARDS = 48  # letters per line of the y axis's label
 LETTERS_SLANTED = 22  # letters per line of an output's name
 LETTER_INCHES = 0.09  # width of a letter in labels of the x axis, which are horizontal if they are few
@@ -92,17 +91,7 @@ def draw_scores(scores: pd.DataFrame, metric: str, title: str, label: str, metho
 def _with_shared_panels(chosen: pd.DataFrame) -> pd.DataFrame:
     """Return the rows without deployments that agree with an earlier one, whose column `panel` then names all of them."""
     columns = [column for column in chosen.columns if column.startswith(VARIED_PREFIX)]
-    keys = ["method", "seed", *columns, "task", "output"]
-    values = {
-        str(deploy): rows.groupby(keys, dropna=False)["value"].first().sort_index()
-        for deploy, rows in chosen.groupby("deploy", sort=False)
-    }
-    shown: dict[str, list[str]] = {}
-    for deploy, own in values.items():
-        alike = (first for first in shown if own.index.equals(values[first].index))
-        equal = (first for first in alike if np.allclose(own, values[first], rtol=0, atol=AGREEMENT, equal_nan=True))
-        shown.setdefault(next(equal, deploy), []).append(deploy)
-    names = {first: ", ".join(deployments) for first, deployments in shown.items()}
+    names = agreeing_deployments(chosen, ["method", "seed", *columns, "task", "output"])
     first_ones = chosen[chosen["deploy"].isin(names)]
     return first_ones.assign(panel=first_ones["deploy"].map(names))
 
