@@ -331,14 +331,19 @@ def _is_harmless(name: str, value: str) -> bool:
 
 def in_html(text: str) -> Markup:
     """Return a caption as HTML: ``code`` and *emphasis* of reStructuredText as elements, all else escaped."""
-    escaped = str(escape(" ".join(text.split())))
+    escaped = _unbroken(str(escape(" ".join(text.split()))))
     escaped = re.sub(r"``(.+?)``", r"<code>\1</code>", escaped)
     return Markup(re.sub(r"\*(\S[^*]*)\*", r"<em>\1</em>", escaped))
 
 
 def prose(text: str) -> Markup:
     """Return a sentence as HTML: `names` between backticks as elements, all else escaped."""
-    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(printable(text)))))
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", _unbroken(str(escape(printable(text))))))
+
+
+def _unbroken(text: str) -> str:
+    """Join a number and its percent sign by a no-break space."""
+    return re.sub(r"(?<=\d) %", "\u00a0%", text)
 
 
 def read_conclusion(folder: Path) -> Conclusion | None:
