@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qatlab import progress
-from qatlab.errors import is_plain, printable, without_secrets
+from qatlab.errors import LONGEST_WORD, UserError, is_plain, printable, without_secrets
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,15 @@ def test_an_error_of_the_hubs_client_does_not_quote_the_token(monkeypatch):
     assert "hf_broken" in str(caught.value)  # it does; we do not
     assert "hf_broken" not in reason(caught.value)
     assert "<HF_TOKEN>" in reason(caught.value)
+
+
+@given(st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=700), st.integers(1, 3))
+def test_a_message_quotes_the_ends_of_a_long_value(value, count):
+    message = str(UserError(" ".join(["unknown method", *[value] * count])))
+    if len(value) <= LONGEST_WORD:
+        assert message.split() == ["unknown", "method", *[value] * count]
+    else:
+        assert message.split()[2:] == [message.split()[2]] * count
+        assert len(message) <= len("unknown method") + count * (LONGEST_WORD + 1)
+        assert message.split()[2].startswith(value[:100])
+        assert message.endswith(value[-100:])

@@ -91,15 +91,28 @@ def plan(overrides):
     return make_plan(runs) if len(runs) <= MOST_RUNS else None
 
 
+def assert_quick(planned, allowed, configuration):
+    """Plan; assert that it ends within the allowed CPU seconds, and in one line if it is refused.
+
+    A plan that took longer is made again: a garbage collection of all that Hypothesis keeps can fall into one of two, a search that
+    does not end is in both.
+    """
+    for last in (False, True):
+        began = time.process_time()
+        try:
+            planned()
+        except UserError as error:
+            assert_one_line(error)
+        seconds = time.process_time() - began
+        if seconds < allowed:
+            return
+        assert not last, (seconds, configuration)
+
+
 @fuzz(60)
 @given(overrides=st.lists(OVERRIDES, min_size=1, max_size=3))
 def test_overrides_plan_or_give_one_line(allowed, overrides):
-    began = time.process_time()
-    try:
-        plan(overrides)
-    except UserError as error:
-        assert_one_line(error)
-    assert time.process_time() - began < allowed, overrides
+    assert_quick(lambda: plan(overrides), allowed, overrides)
 
 
 FILES = st.lists(
@@ -130,10 +143,9 @@ def test_study_files_plan_or_give_one_line(allowed, lines, header, tmp_path_fact
     (conf / "study").mkdir()
     text = "\n".join(["# @package _global_"] * header + lines) + "\n"
     (conf / "study" / "mine.yaml").write_text(text, encoding="utf-8")
-    began = time.process_time()
-    try:
+
+    def planned():
         runs = compose_runs(conf, "mine", overrides=["study.matrix.method=[baseline]"])
         make_plan(runs[:MOST_RUNS])
-    except UserError as error:
-        assert_one_line(error)
-    assert time.process_time() - began < allowed, text
+
+    assert_quick(planned, allowed, text)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import unicodedata
 from collections.abc import Iterable
@@ -12,8 +13,23 @@ SECRETS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "WANDB_API_KEY")  # environment
 UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (including direction), surrogates, line separators
 
 
+LONGEST_WORD = 300  # characters of a message without a space
+
+
 class UserError(Exception):
-    """Mistake in a study, a path or a name. The message says what is wrong and what to do."""
+    """Mistake in a study, a path or a name.
+
+    Args:
+        message: what is wrong and what to do. Of a value without spaces that is longer than LONGEST_WORD, the middle is left out.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(re.sub(rf"\S{{{LONGEST_WORD + 1},}}", _without_middle, message))
+
+
+def _without_middle(word: re.Match[str]) -> str:
+    half = LONGEST_WORD // 2 - 1
+    return f"{word[0][:half]}…{word[0][-half:]}"
 
 
 class Diverged(UserError):

@@ -260,7 +260,7 @@ class Registry(Generic[T]):
         if name in self.built_in:
             return self.built_in[name]
         if name not in self._plugins:
-            raise UserError(unknown(self.concept, name, self.names()))
+            raise unknown(self.concept, name, self.names())
         return self._load(self._plugins[name])
 
     def read(self, values: Mapping[str, object]) -> Any:
