@@ -15,7 +15,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from qatlab.artifact import link_or_copy_tree, read_json, sha256_of, write_json
 from qatlab.errors import UserError
@@ -69,6 +69,18 @@ def in_use() -> "Bundle | None":
     return Bundle(Path(folder))
 
 
+class Entry(TypedDict, total=False):
+    """What the index records of an artifact.
+
+    Args:
+        sha256: digest of its files, written when the bundle is complete.
+        half: names of the tensors that are stored as float16, by file.
+    """
+
+    sha256: str
+    half: dict[str, list[str]]
+
+
 class Bundle:
     """Complete bundle.
 
@@ -89,7 +101,7 @@ class Bundle:
             index = read_json(folder / INDEX)
             self.study: str = index["study"]
             self.origins: dict[str, Any] = index["origins"]
-            self.artifacts: dict[str, dict[str, Any]] = index["artifacts"]
+            self.artifacts: dict[str, Entry] = index["artifacts"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             raise UserError(
                 f"bundle '{folder}' has no readable {INDEX}; make it again with qatlab bundle --study NAME --output FOLDER"
@@ -164,7 +176,7 @@ class Gathering:
     def __init__(self, folder: Path, study: str, half: bool) -> None:
         self.folder, self.study, self.half = folder, study, half
         self.origins: dict[str, Any] = {}
-        self.artifacts: dict[str, dict[str, Any]] = {}
+        self.artifacts: dict[str, Entry] = {}
 
     def origin(self, key: str, lookup: Callable[[Any], Any], config: Any) -> Any:
         """Look up and record an origin; the origin of a model to be rounded includes the type that it is rounded to.

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar
 
 from qatlab.artifact import HASH_DIGITS
 from qatlab.remembered import remembered
@@ -107,6 +107,18 @@ LEFT_OUT = {"qatlab.errors", "qatlab.progress", "qatlab.remembered", "qatlab.sta
 LEFT_OUT_OF = {"train": {"qatlab.cards.training_card"}}
 
 
+class ParsedModule(TypedDict):
+    """What identity needs of a module.
+
+    Args:
+        meaning: a digest of its code without wording, 64 hexadecimal digits.
+        imports: names of the modules of qatlab that it may import.
+    """
+
+    meaning: str
+    imports: list[str]
+
+
 def stage_modules(stage: str, registered: Sequence[str] = ()) -> list[str]:
     """Return the names of the modules of a stage, sorted.
 
@@ -148,7 +160,7 @@ def stage_code(stage: str, lock: Path, registered: Sequence[str] = ()) -> str:
     return hashlib.sha256(lock.read_bytes() + stage_meaning(stage, registered).encode()).hexdigest()[:HASH_DIGITS]
 
 
-def _module(name: str) -> dict[str, Any]:
+def _module(name: str) -> ParsedModule:
     """Return the meaning and the imports of a module of qatlab or a plugin; imports of a plugin's package are not followed."""
     if name in _modules():
         return _modules()[name]
@@ -159,7 +171,7 @@ def _module(name: str) -> dict[str, Any]:
 
 
 @cache
-def _modules() -> dict[str, dict[str, Any]]:
+def _modules() -> dict[str, ParsedModule]:
     """Return the meaning and the imports of each module of qatlab by its name.
 
     The result is cached per folder. Its key contains the content of the folder's files, so that an edit parses only the modules of
@@ -170,14 +182,14 @@ def _modules() -> dict[str, dict[str, Any]]:
     folders: dict[Path, dict[str, str]] = {}
     for file, name in zip(texts, names, strict=True):
         folders.setdefault(file.parent, {})[name] = texts[file]
-    modules: dict[str, dict[str, Any]] = {}
+    modules: dict[str, ParsedModule] = {}
     for folder_texts in folders.values():
         digest = hashlib.sha256(repr([names, folder_texts]).encode()).hexdigest()
         modules |= remembered(f"meaning of modules {digest} {sys.version_info[:2]}", [], partial(_parse, folder_texts))
     return modules
 
 
-def _parse(texts: dict[str, str]) -> dict[str, dict[str, Any]]:
+def _parse(texts: dict[str, str]) -> dict[str, ParsedModule]:
     """Return the meaning and the imports of modules, given their texts by name."""
     return {
         module: {"meaning": hashlib.sha256(meaning(text).encode()).hexdigest(), "imports": _imports(text)}

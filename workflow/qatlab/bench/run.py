@@ -45,7 +45,7 @@ class Row:
         """Return whether the ratio exceeds its bound."""
         return self.bound is not None and self.ratio > self.bound
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, float | str | None]:
         """Return the values by column, in the order of the file's columns."""
         values = asdict(self)
         order = ("name", "ours", "reference", "ratio", "bound", "unit", "reference_is")

@@ -268,7 +268,7 @@ def _serve(model: Any, file: Path) -> None:
     session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
 
-    def forward(features: dict[str, Any], **options: Any) -> dict[str, Any]:
+    def forward(features: dict[str, torch.Tensor], **options: object) -> dict[str, torch.Tensor]:
         (embeddings,) = session.run(["sentence_embedding"], {name: features[name].numpy() for name in names})
         return {**features, "sentence_embedding": torch.from_numpy(embeddings)}
 

@@ -27,7 +27,7 @@ PrecisionName = Annotated[
 
 Center = Literal[False, "mean", "median"]
 # Short names of axes, in addition to the names of the kinds.
-SHORT_NAMES: dict[str, dict[str, Any]] = {
+SHORT_NAMES: dict[str, dict[str, str]] = {
     "centred": {"kind": "none", "center": "mean"},
     "median": {"kind": "none", "center": "median"},
 }

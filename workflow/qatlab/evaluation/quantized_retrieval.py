@@ -12,7 +12,7 @@ import torch
 from sentence_transformers.sentence_transformer.evaluation import SentenceEvaluator
 
 from qatlab import ranked
-from qatlab.quantization import MinMaxRange, QuantileRange, dequantize_embeddings, quantize_embeddings
+from qatlab.quantization import MinMaxRange, QuantileRange, Range, dequantize_embeddings, quantize_embeddings
 from qatlab.quantization.precisions import COARSE, QUANTILE, RANGED, NotFiniteError, named_sides
 from qatlab.statistics import RESAMPLES, bootstrap_intervals
 
@@ -206,7 +206,7 @@ class QuantizedRetrievalEvaluator(SentenceEvaluator):
         queries = self._encoded(model.encode_query, self.queries, "query", unit)
         documents = self._encoded(model.encode_document, self.corpus, "document", unit)
         used = {precision for pair in self.precisions.values() for precision in pair if precision in RANGED}
-        ranges: dict[str, Any] = {
+        ranges: dict[str, Range] = {
             precision: (QuantileRange if precision in QUANTILE else MinMaxRange)().fit(documents) for precision in used
         }
         depth = max(k for _, k in self.metrics.values())

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from qatlab.artifact import identity, read_json
 
@@ -205,14 +205,13 @@ def read_outlines(folder: Path, names: str) -> tuple[list[Outline], dict[str, st
     """Return the outlines and code fingerprints that `write_outlines` wrote in the workflow that submitted this job."""
     content = read_json(outline_file(folder, names))
     outlines = [
-        Outline(**{**values, "jobs": {name: _read_job(job) for name, job in values["jobs"].items()}})
+        Outline(
+            **values
+            | {"jobs": {name: Job(**job | {"modules": tuple(job["modules"])}) for name, job in values["jobs"].items()}}
+        )
         for values in content["studies"]
     ]
     return outlines, content["code"]
-
-
-def _read_job(values: dict[str, Any]) -> Job:
-    return Job(**{**values, "modules": tuple(values["modules"])})
 
 
 def outline_file(folder: Path, names: str) -> Path:

@@ -111,8 +111,11 @@ def _panel(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], places: list[
             markersize=6,
             label=method,
         )
-    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if len(places) > 3 else {}
-    axis.set_xticks(range(len(places)), [textwrap.fill(one, LETTERS_SLANTED) for one in places], **slanted)
+    labels = [textwrap.fill(one, LETTERS_SLANTED) for one in places]
+    if len(places) > 3:
+        axis.set_xticks(range(len(places)), labels, rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        axis.set_xticks(range(len(places)), labels)
     axis.set_xlim(-0.5, len(places) - 0.5)
     axis.grid(axis="x", visible=False)
 

@@ -127,7 +127,7 @@ class Range(ABC):
         """Store the statistics of the embeddings that `fit` received."""
         self.take(statistics)
 
-    def _arrays(self) -> dict[str, Any]:
+    def _arrays(self) -> dict[str, object]:
         return {"low": self.low, "high": self.high}
 
     def _restore(self, arrays: Any) -> None:
@@ -272,7 +272,7 @@ class QuantileRange(Range):
     def _statistics_of(self, embeddings: Any) -> Any:
         return order_statistics(embeddings)
 
-    def _arrays(self) -> dict[str, Any]:
+    def _arrays(self) -> dict[str, object]:
         fractions = np.array([float(fraction) for fraction in FRACTIONS])
         return {**super()._arrays(), "quantiles": self.quantiles, "fractions": fractions}
 
