@@ -18,3 +18,13 @@ def test_long_names_of_runs_do_not_overlap():
     assert [title.get_text().replace("\n", "") for title in titles] == names
     boxes = [title.get_window_extent() for title in titles]
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
+
+
+def test_a_training_of_one_step_is_visible_at_a_whole_step():
+    use_style()
+    figure = draw_loss({"run": pd.DataFrame({"step": [1], "loss": [2.0]})}, "title")
+    (axis,) = figure.axes
+    (line,) = axis.get_lines()
+    assert line.get_marker() == "o"
+    low, high = axis.get_xlim()
+    assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]

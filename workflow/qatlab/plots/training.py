@@ -54,9 +54,10 @@ def draw_loss(logs: dict[str, pd.DataFrame], title: str) -> Figure:
                     line,
                     color=COLOURS[index % len(COLOURS)],
                     linewidth=width,
+                    marker="o" if len(log) == 1 else "",  # a line through one point would be invisible
                     label=precision_label(*sides(precision)),
                 )
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_title(textwrap.fill(run, TITLE_LETTERS, break_long_words=False), fontsize=9)
     for axis in hide_unused(axes, len(logs)):
         axis.set_xlabel("optimizer step")
@@ -300,7 +301,7 @@ def _gradients(axis: Axes, lines: Mapping[str, tuple[str, list[pd.Series]]], loo
     axis.set_yscale("log")
     axis.axhline(1.0, **REFERENCE)
     axis.set_ylabel("norm over the float32 term's (log)")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     drawn = [1.0]
     for method, (_, ratios) in lines.items():
         colour, marker = looks[method].colour, looks[method].marker
