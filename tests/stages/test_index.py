@@ -24,7 +24,7 @@ def test_every_study_with_its_question_and_answers(tmp_path):
     output.mkdir()
     answers = [
         {
-            "asked of": "a against b",
+            "comparison": "a against b",
             "difference or ratio": "+0.0100",
             "95 % interval": "-0.01 to +0.03",
             "verdict": "not separable",
@@ -40,7 +40,7 @@ def test_every_study_with_its_question_and_answers(tmp_path):
     words = page.words()
     assert words.index("Title of first") < words.index("Does it pay?") < words.index("Title of second")
     assert (
-        "asked of difference or ratio 95 % interval verdict a against b +0.0100 -0.01 to +0.03 not separable" in words
+        "comparison difference or ratio 95 % interval verdict a against b +0.0100 -0.01 to +0.03 not separable" in words
     )
     assert "Study second , scale full, 1 run. Tables: scores_by_precision" in words
     assert "unfinished" not in words
@@ -67,7 +67,7 @@ def test_a_study_with_a_page_and_a_conclusion_links_and_shows_them(tmp_path):
 def test_it_says_which_runs_failed_and_why(tmp_path):
     studies, output = tmp_path / "studies", tmp_path / "out"
     output.mkdir()
-    study(studies, "frail", "Does it pay?", [{"asked of": "a against b", "verdict": "failed"}])
+    study(studies, "frail", "Does it pay?", [{"comparison": "a against b", "verdict": "failed"}])
     about = json.loads((studies / "frail" / "study.json").read_text())
     lacking = [
         {"run": "a-seed=1", "status": "failed", "failure": "train a-seed=1: diverged at step 12"},

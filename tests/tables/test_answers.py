@@ -35,9 +35,9 @@ def cost(ratios):
 
 def test_a_score_is_a_difference():
     (row,) = answers([SCORE], figures(0.02), cost([1, 1]), VARIED, "nDCG@10").to_dict("records")
-    assert row["asked of"] == "qat against baseline, d, int8, trainer.batch_size=32"
+    assert row["comparison"] == "qat against baseline, d, int8, trainer.batch_size=32"
     assert row["difference or ratio"] == "+0.0200"
-    assert float(row["ours"]) == pytest.approx(float(row["theirs"]) + 0.02, abs=1e-4)
+    assert float(row["value"]) == pytest.approx(float(row["reference"]) + 0.02, abs=1e-4)
     assert row["verdict"] == "better"
     worse = answers([SCORE], figures(0.02), cost([1, 1]), VARIED, "bits per byte", lower_is_better=True)
     assert worse["verdict"].tolist() == ["worse"]

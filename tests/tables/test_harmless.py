@@ -134,7 +134,7 @@ def test_the_page_of_studies_is_escaped(tmp_path):
     (tmp_path / "out").mkdir()
     about = {"study": "one", "title": MARKUP[0], "scale": "full", "question": MARKUP[3] + ANSI[0], "runs": 1}
     (tmp_path / "one" / "study.json").write_text(json.dumps(about))
-    pd.DataFrame({"asked of": MARKUP}).to_csv(tmp_path / "one" / "tables" / "answers.csv", index=False)
+    pd.DataFrame({"comparison": MARKUP}).to_csv(tmp_path / "one" / "tables" / "answers.csv", index=False)
     index.run(JobDescription(config={}), {"studies": tmp_path}, tmp_path / "out", None)
     text = (tmp_path / "out" / "index.html").read_text()
     page = Elements(text)

@@ -165,13 +165,13 @@ def test_costs_of_a_training_that_failed_are_no_ratio_of_the_others():
     ]
     assert table.loc["baseline", ["s/step", "missing"]].tolist() == ["1.000", ""]
     (row,) = answers([COST], {}, one, [], "x").to_dict("records")
-    assert (row["theirs"], row["ours"]) == ("1e-06", "2e-06 (1 of 2 seeds failed)")
+    assert (row["reference"], row["value"]) == ("1e-06", "2e-06 (1 of 2 seeds failed)")
     assert {row[column] for column in ("difference or ratio", "95 % interval", "verdict")} == {FAILED}
     all_gone = cost({("qat", 0, "train"): 1, ("qat", 1, "train"): 1})
     assert set(cost_of_training(all_gone, RUNS).set_index("method").loc["qat", ["s/step", "peak memory (MB)"]]) == {
         FAILED
     }
-    assert answers([COST], {}, all_gone, [], "x")["ours"].tolist() == [FAILED]
+    assert answers([COST], {}, all_gone, [], "x")["value"].tolist() == [FAILED]
 
 
 def form(method, output="float32"):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qatlab.tables.gathered import Gathered
 
 
-ANSWER_COLUMNS = ("asked of", "figure", "theirs", "ours", "difference or ratio", "95 % interval", "verdict")
+ANSWER_COLUMNS = ("comparison", "metric", "reference", "value", "difference or ratio", "95 % interval", "verdict")
 COST = {  # label with unit, and the divisor that converts the column of cost.csv to this unit
     "peak_memory_bytes": ("peak memory (MB)", 1e6),
     "seconds_per_step": ("seconds per step", 1.0),
@@ -44,11 +44,11 @@ def answers(
         query_scores: the study's main metric for each query.
         cost: cost.csv.
         varied: columns of the matrix besides method and seed.
-        label: name of the main metric in the column `figure`.
+        label: name of the main metric in the column `metric`.
         lower_is_better: whether lower values of the main metric are better.
 
     Returns:
-        The columns ANSWER_COLUMNS as formatted text.
+        The columns ANSWER_COLUMNS as formatted text; `reference` is what the method is compared against, `value` is the method's own.
 
     Raises:
         ValueError: if no run of the study has results for a comparison.
@@ -93,9 +93,9 @@ def _score_row(
     assert paired(query_scores[forms[0]], query_scores[forms[1]])
     return {
         **_comparison_label(entry),
-        "figure": label,
-        "theirs": theirs,
-        "ours": ours,
+        "metric": label,
+        "reference": theirs,
+        "value": ours,
         "difference or ratio": cells["difference"],
         "95 % interval": cells["95 % interval"],
         "verdict": cells["verdict"],
@@ -108,7 +108,7 @@ def _cost_row(entry: AnswerConfig, cost: pd.DataFrame) -> dict[str, object]:
     trained = cost[known | (trains & cost[STATUS].ne(OK))].drop_duplicates("run")
     for key, value in entry.where.items():
         trained = trained[trained[f"matrix.{key}"].astype(str) == str(value)]
-    sides = {"theirs": entry.against, "ours": entry.method}
+    sides = {"reference": entry.against, "value": entry.method}
     by_seed = {
         method: trained[trained["method"] == method].groupby("seed")[entry.figure].median() for method in sides.values()
     }
@@ -119,7 +119,7 @@ def _cost_row(entry: AnswerConfig, cost: pd.DataFrame) -> dict[str, object]:
     if status != OK:
         return {
             **_comparison_label(entry),
-            "figure": name_with_unit,
+            "metric": name_with_unit,
             **{name: _cost_cell(of_pair, method, entry.figure, unit) for name, method in sides.items()},
             **dict.fromkeys(("difference or ratio", "95 % interval", "verdict"), status),
         }
@@ -130,9 +130,9 @@ def _cost_row(entry: AnswerConfig, cost: pd.DataFrame) -> dict[str, object]:
     unsure = np.isnan(low) or low <= 1 <= high
     return {
         **_comparison_label(entry),
-        "figure": name_with_unit,
-        "theirs": _three_digits(theirs.median() / unit),
-        "ours": _three_digits(ours.median() / unit),
+        "metric": name_with_unit,
+        "reference": _three_digits(theirs.median() / unit),
+        "value": _three_digits(ours.median() / unit),
         "difference or ratio": f"× {np.exp(logs.mean()):.3f}",
         "95 % interval": None if np.isnan(low) else f"{low:.3f} to {high:.3f}",
         "verdict": "not separable" if unsure else "more" if logs.mean() > 0 else "less",
@@ -173,7 +173,7 @@ def _comparison_label(entry: AnswerConfig) -> dict[str, str]:
     where = [f"{key}={value}" for key, value in entry.where.items()]
     precision = [] if entry.precision in ("float32", "") else [entry.precision]
     methods = entry.method if entry.method == entry.against else f"{entry.method} against {entry.against}"
-    return {"asked of": ", ".join([methods, *deploys, *precision, *where])}
+    return {"comparison": ", ".join([methods, *deploys, *precision, *where])}
 
 
 @TABLES.register("answers")
