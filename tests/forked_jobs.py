@@ -13,11 +13,11 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 
-def serve(request: dict[str, Any]) -> int:
-    """Serve the jobs of one run as `python -m qatlab.fork_server` does in a checkout; return the exit code."""
+def serve(request: dict[str, Any]) -> NoReturn:
+    """Serve the jobs of one run as `python -m qatlab.fork_server` does in a checkout, and end this process."""
     os.dup2(os.open(request["stop"], os.O_RDONLY), sys.stdin.fileno())
     os.environ.clear()
     os.environ.update(request["environment"])
@@ -32,7 +32,7 @@ def serve(request: dict[str, Any]) -> int:
         sys.stdout.flush()
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.argv = ["fork_server", str(os.dup(listener.fileno())), str(address.parent)]
-    return fork_server.main()
+    fork_server.main()
 
 
 if __name__ == "__main__":
@@ -44,7 +44,7 @@ if __name__ == "__main__":
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
-            sys.exit(serve(json.loads(line)))
+            serve(json.loads(line))
         _, status = os.waitpid(child, 0)
         sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
         sys.stdout.flush()

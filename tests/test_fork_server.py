@@ -30,10 +30,8 @@ def prepare(arguments):
     if arguments[0].startswith("refuse"):
         raise ImportError("as if a library were broken")
 
-code = ForkServer(socket.socket(fileno=int(sys.argv[1])), run, prepare).serve()
-if code is None:
-    print("served", flush=True)
-sys.exit(code or 0)
+ForkServer(socket.socket(fileno=int(sys.argv[1])), run, prepare).serve()
+print("served", flush=True)
 """
 JOB = """
 import signal, sys
@@ -57,7 +55,7 @@ def server(tmp_path):
             [sys.executable, "-c", SERVER, str(listener.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": str(PROJECT / "workflow")},
+            env={**os.environ, "PYTHONPATH": str(PROJECT / "workflow"), "PYTHONUNBUFFERED": ""},
             pass_fds=[listener.fileno()],
             start_new_session=True,
             text=True,
@@ -126,6 +124,14 @@ def test_an_error_of_a_job_is_a_traceback_and_an_exit_code(server):
 def test_exit_handlers_of_a_job_run(server):
     code = "import atexit; atexit.register(print, 'left in order'); print('unflushed', end=' ')"
     assert run(server.address, code) == (0, "unflushed left in order\n", "")
+
+
+def test_threads_of_a_job_finish_and_what_c_has_printed_is_shown(server):
+    code = (
+        "import ctypes, threading, time; ctypes.CDLL(None).puts(b'printed in C');"
+        "threading.Thread(target=lambda: (time.sleep(0.2), print('from a thread'))).start(); code = 3"
+    )
+    assert run(server.address, code) == (3, "from a thread\nprinted in C\n", "")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -10,6 +10,8 @@ each signal that it receives. The server answers with the id of the forked proce
 killed, its forked process is killed too; if the workflow is killed, its jobs run to their end, as they do without a server.
 """
 
+import atexit
+import ctypes
 import gc
 import importlib
 import json
@@ -21,11 +23,12 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 ADDRESS = "QATLAB_FORK_SERVER"  # environment variable that holds the path of the socket
 SERVER_OF_JOB = "QATLAB_FORK_SERVER_OF_JOB"  # its name in a forked job, for processes that the job starts
@@ -162,8 +165,8 @@ class ForkServer:
         self.selector = selectors.DefaultSelector()
         self.ended, self.wake = socket.socketpair()
 
-    def serve(self) -> int | None:
-        """Serve jobs; return the exit code in the forked process of a job, and None in the server."""
+    def serve(self) -> None:
+        """Serve jobs until the workflow and all jobs have ended."""
         self.ended.setblocking(False)
         self.wake.setblocking(False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
@@ -174,8 +177,7 @@ class ForkServer:
         while serving or self.jobs:
             for key, _ in self.selector.select():
                 if key.fileobj is self.listener:
-                    if (code := self._accept()) is not None:
-                        return code
+                    self._accept()
                 elif key.fileobj is self.ended:
                     self._reap()
                 elif key.fileobj is sys.stdin:  # The workflow has ended.
@@ -185,10 +187,9 @@ class ForkServer:
                     self.listener.close()
                 elif key.data in self.jobs:
                     self._forward_signals(key.data)
-        return None
 
-    def _accept(self) -> int | None:
-        """Fork a process for a job; return its exit code in this process, and None in the server."""
+    def _accept(self) -> None:
+        """Fork a process for a job."""
         connection, _ = self.listener.accept()
         connection.settimeout(PATIENCE)
         streams: list[int] = []
@@ -202,20 +203,19 @@ class ForkServer:
             process, request = None, {}
         if process == 0:
             connection.close()
-            return self._run_as_job(request, streams)
+            self._run_as_job(request, streams)
         for stream in streams:
             os.close(stream)
         if process is None:
             connection.close()
-            return None
+            return
         self.jobs[process] = connection
         self.selector.register(connection, selectors.EVENT_READ, process)
         with suppress(OSError):  # The job has ended, which the selector reports next.
             connection.sendall(b"%d\n" % process)
-        return None
 
-    def _run_as_job(self, request: dict[str, Any], streams: list[int]) -> int:
-        """Apply a job's streams, environment and folder in the forked process, run its stage and return the exit code."""
+    def _run_as_job(self, request: dict[str, Any], streams: list[int]) -> NoReturn:
+        """Apply a job's streams, environment and folder in the forked process, run its stage and end the process."""
         signal.set_wakeup_fd(NO_HANDLER)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -231,7 +231,7 @@ class ForkServer:
         os.chdir(request["folder"])
         _limit_threads()
         sys.argv[1:] = request["arguments"]
-        return self.run(request["arguments"])
+        _end(self.run(request["arguments"]))
 
     def _forward_signals(self, process: int) -> None:
         """Send a job's signals to its forked process; kill the process if the job has closed its connection."""
@@ -286,6 +286,16 @@ def _limit_threads() -> None:
             torch.set_num_threads(int(threads))
 
 
+def _end(code: int) -> NoReturn:
+    """End this process as Python does, but without freeing its objects, which would copy the memory shared with its parent."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    ctypes.CDLL(None).fflush(None)  # what libraries in C have printed
+    os._exit(code)
+
+
 def preload(arguments: Sequence[str]) -> None:
     """Import the libraries that a stage needs, but no module of qatlab, which may change while a workflow runs."""
     with_torch = bool(arguments) and arguments[0] in TORCH_STAGES
@@ -310,17 +320,15 @@ def _run(arguments: list[str]) -> int:
     return int(importlib.import_module("qatlab.__main__").main(arguments))
 
 
-def main() -> int:
-    """Serve jobs and return the exit code; arguments are a listening socket's descriptor and the folder to remove at the end."""
+def main() -> NoReturn:
+    """Serve jobs and end the process; arguments are a listening socket's descriptor and the folder to remove at the end."""
     descriptor, folder = int(sys.argv[1]), Path(sys.argv[2])
-    code = ForkServer(socket.socket(fileno=descriptor), _run, preload).serve()
-    if code is not None:
-        return code
+    ForkServer(socket.socket(fileno=descriptor), _run, preload).serve()
     with suppress(OSError):
         (folder / SOCKET).unlink()
         folder.rmdir()
-    return 0
+    _end(0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
