@@ -4,16 +4,32 @@ It reads one JSON object per line from standard input: `folder`, `arguments`, `e
 It prints one exit code per line. Only libraries are imported in advance; the workflow's code is that of each checkout.
 """
 
+import atexit
+import gc
+import importlib
 import json
 import os
 import sys
+import threading
 from typing import Any
 
-import hydra._internal.config_loader_impl  # noqa: F401
-import pydantic  # noqa: F401
-import snakemake.api
 import snakemake.cli
-import snakemake.workflow
+
+# What a run imports, apart from the workflow.
+LIBRARIES = (
+    "hydra._internal.config_loader_impl",
+    "hydra._internal.core_plugins.file_config_source",
+    "ml_dtypes",
+    "omegaconf._impl",
+    "pyarrow.parquet",
+    "pydantic",
+    "safetensors",
+    "smart_open",
+    "snakemake.api",
+    "snakemake.storage",
+    "snakemake.workflow",
+    "xml.etree.ElementTree",
+)
 
 
 def run(request: dict[str, Any]) -> None:
@@ -26,12 +42,26 @@ def run(request: dict[str, Any]) -> None:
     os.chdir(request["folder"])
     sys.path[0] = request["folder"]
     sys.argv = ["snakemake", *request["arguments"]]
-    snakemake.cli.main()
-    sys.exit(0)
+    code = 0
+    try:
+        snakemake.cli.main()
+    except SystemExit as end:
+        if not isinstance(end.code, int):
+            raise
+        code = end.code
+    # Python would also free all objects, and so copy the memory that this process shares with its parent.
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":
+    for library in LIBRARIES:
+        importlib.import_module(library)
     snakemake.cli.get_argument_parser()  # It imports all plugins of Snakemake, which a process does once.
+    gc.freeze()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
