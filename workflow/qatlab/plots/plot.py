@@ -111,15 +111,17 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
     Dollar signs in texts are literal: they do not start a formula.
     """
+    import matplotlib as mpl
     from matplotlib import pyplot as plt
 
     for text in _texts(figure):
         text.set_parse_math(False)
-    # Otherwise, each format would compute the layout anew.
+    # Otherwise, each format would compute the layout anew. With a layout engine, even "none", each format is drawn twice.
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
-    figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
+    with mpl.rc_context({"figure.constrained_layout.use": False}):
+        figure.set_layout_engine(None)
+        figure.savefig(folder / f"{name}.svg", metadata={"Date": None, "Creator": None})
+        figure.savefig(folder / f"{name}.png", dpi=150, metadata={"Software": None})
     plt.close(figure)
 
 
