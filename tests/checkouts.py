@@ -23,10 +23,13 @@ DRY = {"-n", "--report"}  # options of runs without jobs
 PATIENCE = 1200  # seconds that a run may take
 # Libraries of stages that run once per study, so that its own server does not import them. Tests run many studies with one server.
 ONCE_PER_STUDY = (
-    "matplotlib.figure",
+    "matplotlib.pyplot",
     "matplotlib.backends.backend_agg",
     "matplotlib.backends.backend_svg",
     "onnxscript",
+    "pandas.io.formats.style",
+    "tabulate",
+    "transformers.models.bert.modeling_bert",
 )
 TIMED = ("cost", "search", "pareto")  # tables with timings; all other tables are reproducible
 
@@ -63,10 +66,16 @@ def copy_project(folder: Path) -> Path:
     return folder
 
 
-def tiny_study(folder: Path, model: Path, files: Path, methods: str = "[untrained, baseline]") -> Path:
+def tiny_study(
+    folder: Path,
+    model: Path,
+    files: Path,
+    methods: str = "[untrained, baseline]",
+    deploy: str = "[torch_fp32, onnx_int8]",
+) -> Path:
     """Copy the project to a folder and add the study `tiny` to its conf/; return the folder."""
     copy_project(folder)
-    text = STUDY.format(model=model, files=files, methods=methods, deploy="[torch_fp32, onnx_int8]")
+    text = STUDY.format(model=model, files=files, methods=methods, deploy=deploy)
     (folder / "conf" / "study" / "tiny.yaml").write_text(text)
     return folder
 
@@ -176,27 +185,19 @@ def _job_server(
         yield {ADDRESS: str(address)}
     finally:
         os.close(running)
-    assert _answer(server) == "0"
-    shutil.rmtree(scratch)
+        ended = _answer(server)  # also after an error, so that the next run does not read this answer
+        shutil.rmtree(scratch)
+    assert ended == "0", ended
 
 
 @contextmanager
 def shared_job_server(folder: Path) -> Iterator[dict[str, str]]:
     """Start one server of jobs for all runs of a copy of the project; yield the environment variables with which they use it.
 
-    Without them, each run starts a server of its own, which imports PyTorch.
+    Without these variables, a run of `snakemake` would wait for the end of this context, because one server runs at a time.
     """
-    code = (
-        "import os, sys; from qatlab import fork_server; fork_server.start();"
-        "print(os.environ[fork_server.ADDRESS], flush=True); sys.stdin.read()"
-    )
-    variables = environment({"PYTHONPATH": str(folder / "workflow")})
-    variables.pop(ADDRESS, None)
-    with subprocess.Popen(
-        [sys.executable, "-c", code], env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        yield {ADDRESS: process.stdout.readline().strip()}
+    with _job_server(sys.executable, folder, [], environment()) as address:
+        yield address
 
 
 def tables(folder: Path) -> dict[str, bytes]:

@@ -15,6 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
 
 def serve(request: dict[str, Any]) -> NoReturn:
     """Serve the jobs of one run as `python -m qatlab.fork_server` does in a checkout, and end this process."""
@@ -39,6 +41,7 @@ if __name__ == "__main__":
     gc.disable()
     for module in sys.argv[1:]:
         importlib.import_module(module)
+    get_checkpoint_conversion_mapping("bert")  # compiles patterns, as the server of jobs does
     gc.freeze()
     gc.enable()
     for line in sys.stdin:

@@ -3,13 +3,12 @@
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from checkouts import Checkout, shared_job_server
+from checkouts import Checkout
 from html_elements import Elements
 
 pytestmark = pytest.mark.slow(90)
@@ -46,10 +45,6 @@ class Frail(Checkout):
         self.method = conf / "method" / "hot.yaml"
         self.mended = (conf / "method" / "ste.yaml").read_text().replace("name: ste\n", "name: hot\n")
         self.method.write_text(self.mended)
-        self.jobs: dict[str, str] = {}
-
-    def snakemake(self, *arguments: str, **config: str) -> subprocess.CompletedProcess[str]:
-        return super().snakemake(*arguments, environment=self.jobs, **config)
 
     def shown(self) -> dict[str, bytes]:
         """What a person sees of the study, timings left out."""
@@ -67,11 +62,10 @@ class Frail(Checkout):
 def frail(tmp_path_factory, tiny_model, tiny_files):
     """Went through undisturbed once."""
     study = Frail(tmp_path_factory.mktemp("frail"), tiny_model, tiny_files)
-    with shared_job_server(study.folder) as study.jobs:
-        result = study.snakemake()
-        assert result.returncode == 0, result.stdout
-        study.undisturbed = study.shown()
-        yield study
+    result = study.snakemake()
+    assert result.returncode == 0, result.stdout
+    study.undisturbed = study.shown()
+    return study
 
 
 @pytest.fixture(scope="module")

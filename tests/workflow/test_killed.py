@@ -129,16 +129,21 @@ def test_killed_workflows_and_jobs_end_with_the_tables_of_an_undisturbed_one(und
 
 def test_a_second_workflow_on_the_same_results_refuses_in_one_line(undisturbed, tmp_path):
     folder = same_study(tmp_path, undisturbed)
-    with (folder / "screen.txt").open("w") as screen:
-        first = subprocess.Popen(
-            command("--cores", "2"), cwd=folder, env=environment(), stdout=screen, stderr=subprocess.STDOUT
-        )
-    while not (folder / "results" / "logs").exists():
-        assert first.poll() is None, (folder / "screen.txt").read_text()
-        time.sleep(0.05)
-    second = snakemake(folder, "--cores", "2")
-    assert second.returncode != 0
-    (line,) = [line for line in second.stdout.splitlines() if line.startswith("error: ")]
-    assert line.startswith("error: another workflow writes the same files in this folder; wait for it, or stop it")
-    assert first.wait(ENOUGH) == 0, (folder / "screen.txt").read_text()
+    with shared_job_server(folder) as variables:
+        with (folder / "screen.txt").open("w") as screen:
+            first = subprocess.Popen(
+                command("--cores", "2"),
+                cwd=folder,
+                env=environment(variables),
+                stdout=screen,
+                stderr=subprocess.STDOUT,
+            )
+        while not (folder / "results" / "logs").exists():
+            assert first.poll() is None, (folder / "screen.txt").read_text()
+            time.sleep(0.05)
+        second = snakemake(folder, "--cores", "2", more=variables)
+        assert second.returncode != 0
+        (line,) = [line for line in second.stdout.splitlines() if line.startswith("error: ")]
+        assert line.startswith("error: another workflow writes the same files in this folder; wait for it, or stop it")
+        assert first.wait(ENOUGH) == 0, (folder / "screen.txt").read_text()
     assert tables(folder) == tables(undisturbed)

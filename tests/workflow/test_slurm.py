@@ -36,6 +36,15 @@ def cluster(request, tmp_path_factory):
         yield started
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tiny_model, tiny_files, tmp_path_factory):
+    """The study without ONNX files, on this machine: each job on the cluster starts Snakemake and imports PyTorch."""
+    folder = tiny_study(tmp_path_factory.mktemp("here"), tiny_model, tiny_files, deploy="[torch_fp32]")
+    result = checkouts.snakemake(folder, "--cores", "2")
+    assert result.returncode == 0, result.stdout
+    return folder
+
+
 one_node = pytest.mark.parametrize("cluster", [1], indirect=True, ids=["one node"])
 two_nodes = pytest.mark.parametrize("cluster", [2], indirect=True, ids=["two nodes"])
 

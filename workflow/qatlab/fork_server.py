@@ -11,7 +11,6 @@ killed, its forked process is killed too; if the workflow is killed, its jobs ru
 """
 
 import atexit
-import ctypes
 import gc
 import importlib
 import json
@@ -37,7 +36,18 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 TORCH_STAGES = ("model", "train", "deploy", "encode", WORKER)
 # A forked process lacks the threads of its parent. OpenBLAS and Arrow restart theirs; ONNX Runtime, which also starts a thread when
 # it is imported, does not, so jobs import it themselves.
-PRELOADED = ("faiss", "numpy", "pandas", "pyarrow.parquet", "pydantic.main", "pydantic.type_adapter", "scipy.stats")
+PRELOADED = (
+    "faiss",
+    "numpy",
+    "pandas",
+    "pyarrow.parquet",
+    "pydantic.fields",
+    "pydantic.functional_serializers",
+    "pydantic.main",
+    "pydantic.type_adapter",
+    "pydantic.types",
+    "scipy.stats",
+)
 PRELOADED_WITH_TORCH = (
     "torch",
     "transformers.modeling_utils",
@@ -292,6 +302,8 @@ def _end(code: int) -> NoReturn:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
+    import ctypes  # which a job that only asks the server to run it does not need
+
     ctypes.CDLL(None).fflush(None)  # what libraries in C have printed
     os._exit(code)
 
@@ -303,8 +315,18 @@ def preload(arguments: Sequence[str]) -> None:
     try:
         for module in (*PRELOADED, *(PRELOADED_WITH_TORCH if with_torch else ())):
             importlib.import_module(module)
+        if with_torch:
+            _compile_conversions()
     finally:
         gc.enable()
+
+
+def _compile_conversions() -> None:
+    """Let Transformers 5 compile the patterns with which it renames weights, as it does when a process loads its first model."""
+    with suppress(ImportError):
+        from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+        get_checkpoint_conversion_mapping("bert")
 
 
 def share_with_children() -> None:

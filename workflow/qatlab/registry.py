@@ -272,6 +272,10 @@ class Registry(Generic[T]):
         """
         return self.get(str(values[self.key])).model_validate(values)
 
+    def __contains__(self, name: str) -> bool:
+        """Return whether a class has the name. Installed packages are searched only for a name that is not qatlab's own."""
+        return name in self.built_in or name in self._plugins
+
     def names(self) -> list[str]:
         """Return the names of all classes, those of qatlab first, without importing plugins."""
         return [*self.built_in, *self._plugins]

@@ -57,7 +57,7 @@ METRICS: Registry[type[Metric]] = Registry("metric", "qatlab.metrics", key="name
 def metric_and_cutoff(name: str) -> tuple[Metric, int]:
     """Return the metric and the cutoff of a name such as 'ndcg@10'; raise ValueError for an unknown one."""
     match = NAMED.fullmatch(name)
-    if match is None or match.group(1) not in METRICS.names():
+    if match is None or match.group(1) not in METRICS:
         valid = ", ".join(f"{known}@k" for known in METRICS.names())
         raise ValueError(f"unknown metric '{name}'; valid: {valid} with k ≥ 1")
     return METRICS.get(match.group(1))(), int(match.group(2))

@@ -35,7 +35,7 @@ def metric_label(metric: str) -> str:
     )
 
     name, at, cutoff = metric.partition("@")
-    if name in METRICS.names():  # reranking has mrr without a cutoff
+    if name in METRICS:  # reranking has mrr without a cutoff
         return METRICS.get(name).label + at + cutoff
     return METRIC_NAMES.get(metric, metric)
 
