@@ -122,6 +122,8 @@ class ConfigurationKeys:
             yield from ("", f"## {key}", "")
             if value.get("description"):
                 yield from (escaped(value["description"]), "")
+            elif key in INTRODUCTIONS:
+                yield from (INTRODUCTIONS[key], "")
             if not references:
                 yield from self._key((key,), value, key in self.root.get("required", []))
             path = (key, "NAME") if self._is_mapping(value) else (key,)
@@ -175,11 +177,22 @@ class ConfigurationKeys:
         if "default" not in value:
             return "–"
         text = json.dumps(value["default"], ensure_ascii=False)
-        return "as in the section below" if "{" in text and ":" in text else f"`{text}`"
+        if "{" not in text or ":" not in text:
+            return f"`{text}`"
+        described = [self.places[name] for name in self._references(value) if name in self.places]
+        if not described:
+            return "as in the section below"
+        # The class is described where it appeared first, and what this key sets may differ from the defaults there.
+        keys = self.definitions[next(self._references(value))]["properties"]
+        given = value["default"] if isinstance(value["default"], dict) else {}
+        own = {key: inner for key, inner in given.items() if inner != keys[key].get("default")}
+        return f"as in the section `{described[0]}`" + (f", with `{_value(own)}`" if own else "")
 
     def _example(self, path: tuple[str, ...], value: Schema, kind: str) -> str | None:
         """Return an assignment: a value that a file of conf/ gives, another choice, or a value within the bounds."""
         key = ".".join(path)
+        if key in OVERRIDES:
+            return OVERRIDES[key]
         for name in (f"{key} {kind}", key):
             if name in EXAMPLES:
                 return _assignment(path, EXAMPLES[name])
@@ -289,10 +302,11 @@ def _values_at(values: Any, path: Sequence[str]) -> Iterator[Any]:
 
 def _assignment(path: Sequence[str], value: Any) -> str:
     """Return an override in Hydra's grammar; for an entry of a list, or a text that would need quotes there, a line of YAML."""
-    in_file = (
-        any(key.endswith("[]") for key in path) or "=" in _value(value) or (isinstance(value, str) and " " in value)
-    )
-    return f"{path[-1]}: {_value(value)}" if in_file else f"{'.'.join(path)}={_value(value)}"
+    needs_quotes = isinstance(value, str) and re.search(r"[\s\[\]{}]", value)
+    if any(key.endswith("[]") for key in path) or "=" in _value(value) or needs_quotes:
+        written = yaml.safe_dump([value], default_flow_style=True, width=200, allow_unicode=True)
+        return f"{path[-1]}: {written.strip()[1:-1]}"
+    return f"{'.'.join(path)}={_value(value)}"
 
 
 def _value(value: Any) -> str:
@@ -302,6 +316,17 @@ def _value(value: Any) -> str:
         return f"[{','.join(map(_value, value))}]"
     return value if isinstance(value, str) else json.dumps(value)
 
+
+# First sentences of the sections whose keys depend on a class that one of their keys selects.
+INTRODUCTIONS = {
+    "data": "Rows for training. `data.source` selects one of the following classes, each with keys of its own.",
+    "deploy": "Forms in which a model is served, by name. `deploy.NAME.backend` selects one of the following classes.",
+    "task": "Evaluation tasks, by name. `task.NAME.source` selects one of the following classes. In retrieval, `task.NAME.queries` limits "
+    "the queries alone: all documents are searched, unless the class has a key `documents`.",
+}
+
+# Overrides that are the example of a key, because they set another key in its place.
+OVERRIDES = {"seed": "study.matrix.seed=[0,1,2]"}
 
 # Examples of keys for which no file of conf/, choice or default is a good one. A key may be followed by the kind of its section.
 # A key of the same name in another section, without an example of its own, has the same example.
@@ -319,7 +344,6 @@ EXAMPLES: dict[str, Any] = {
     "study.decomposition": ["baseline/onnx_int8"],
     "study.answers[].against_deploy": "torch_fp32",
     "study.answers[].where": {"data.rows": 384},
-    "seed": "study.matrix.seed=[0,1,2]",
     "model.name": "intfloat/e5-small-v2",
     "model.prompt": "Translate: {source}",
     "data.packages": ["sympy", "networkx"],
@@ -342,9 +366,11 @@ EXAMPLES: dict[str, Any] = {
     "method.weights.name": "int4",
     "method.weights.group_size": 64,
     "method.weights_start.weights.steps": 100,
+    "trainer.distributed": {"processes": 2},
     "trainer.max_examples": 10000,
     "trainer.prompts": {"question": "query:"},
     "trainer.report_to": ["wandb"],
+    "deploy.NAME.quantization openvino": {"preset": "performance"},
     "deploy.NAME.quantization.nodes_to_exclude": ["/layer.0/MatMul"],
     "task.NAME.name hub": "zeta-alpha-ai/NanoSciFact",
     "task.NAME.name mteb": "SciFact",
@@ -354,6 +380,8 @@ EXAMPLES: dict[str, Any] = {
     "task.NAME.path pairs": "pairs.csv",
     "task.NAME.path local_texts": "texts.csv",
     "task.NAME.path withheld": "records.jsonl",
+    "task.NAME.paths documents": {"corpus": "documents.jsonl", "queries": "queries.jsonl"},
+    "task.NAME.paths vectors": {"corpus": "documents.jsonl"},
     "task.NAME.paths parallel": ["test.en", "test.fr"],
     "task.NAME.paths.corpus": "documents.jsonl",
     "task.NAME.paths.queries": "queries.jsonl",

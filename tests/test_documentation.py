@@ -297,6 +297,36 @@ def test_every_key_is_described_and_has_an_example():
     assert not stale, f"examples of keys that do not exist: {', '.join(stale)}"
 
 
+SHORT_FORMS = ("centring", "rescoring", "index", "rotations", "bit_axes")  # which the models expand before they validate
+
+
+def test_examples_of_keys_are_valid():
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from jsonschema import Draft202012Validator
+
+    from qatlab.commands.plan import schema
+
+    pages, parser, checked = reference(), OverridesParser.create(), 0
+
+    class Examples(pages.ConfigurationKeys):
+        def _key(self, path, value, required, kind=""):
+            nonlocal checked
+            key, example = ".".join(path), self._example(path, value, kind)
+            if example is None or key in pages.OVERRIDES:
+                return
+            is_override = example.startswith(f"{key}=")
+            given = parser.parse_override(example).value() if is_override else yaml.safe_load(example)[path[-1]]
+            if path[-1] not in SHORT_FORMS:
+                definition = {**value, "$defs": self.definitions}
+                assert not [*Draft202012Validator(definition).iter_errors(given)], f"{key} ({kind}): {example}"
+            checked += 1
+            yield from ()
+
+    list(Examples(schema(), list(pages.configuration_files())).sections())
+    assert checked > 300
+    assert all(parser.parse_override(override).value() is not None for override in pages.OVERRIDES.values())
+
+
 @pytest.mark.slow(20)
 def test_the_site_builds_strictly_and_needs_no_network(tmp_path):
     binary = Path(sys.executable).parent
