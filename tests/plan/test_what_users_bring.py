@@ -79,6 +79,13 @@ PAIRS = {
     "11 columns called label and score": (
         "a.csv", csv(ROWS).replace("anchor,positive", "label,score"), ["data.columns=[label,score]"], None,
     ),
+    "11 a column with a comma in its name": (
+        "a.csv", csv(ROWS).replace("anchor,positive", '"question, in short",answer'), ["data.columns=['question, in short',answer]"], None,
+    ),
+    "11 a column with a comma in its name, without quotes": (
+        "a.csv", csv(ROWS).replace("anchor,positive", '"question, in short",answer'), ["data.columns=[question, in short,answer]"],
+        r"""no column 'question'; the file has: "question, in short", answer .*needs quotes: \["question, in short",…\] in a file""",
+    ),
     "12 a name with blanks, commas and umlauts": ("a, (ü) = b.csv", csv(ROWS), [], None),
     "14 nested": ("a.jsonl", jsonl(pair({"text": "x"})), [], r"column 'positive' has no text in line 1"),
     "14 NaN": ("a.jsonl", '{"anchor": "a", "positive": NaN}\n', [], r"line 1: NaN is not a JSON value; use null"),

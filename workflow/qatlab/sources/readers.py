@@ -166,6 +166,18 @@ def _other_separator(header: list[str], separator: str) -> str:
     return ""
 
 
+def _quoted(column: str) -> str:
+    return f'"{column}"' if "," in column else column
+
+
+def _quotes_needed(missing: str, header: list[str]) -> str:
+    """Return a hint if the missing column is a part of a name with a comma, which was split at it, else an empty string."""
+    for column in header:
+        if "," in column and missing in map(str.strip, column.split(",")):
+            return f"; a name with a comma needs quotes: [{_quoted(column)},…] in a file of conf/, \\\"['{column}',…]\\\" in overrides"
+    return ""
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """Read a file as a table whose index, called line or row, is the number of each row in the file, from 1.
 
@@ -226,7 +238,8 @@ def check_columns(path: Path, table: pd.DataFrame, columns: list[str], key: str)
         header = [str(column) for column in table.columns]
         separator = "\t" if ".tsv" in path.name.lower() else ","
         raise UserError(
-            f"{path}: no column '{missing[0]}'; the file has: {', '.join(header)} (set {key} to the columns to use)"
+            f"{path}: no column '{missing[0]}'; the file has: {', '.join(map(_quoted, header))} (set {key} to the columns to use)"
+            + _quotes_needed(missing[0], header)
             + (_other_separator(header, separator) if ".jsonl" not in path.name.lower() else "")
         )
     if table.empty:
