@@ -91,7 +91,7 @@ def test_the_line_names_what_is_judged_and_all_figures(results, capsys):
 
 def test_without_names_the_balanced_recommendation_is_judged(results, capsys):
     assert gate(results) == 0
-    assert "int8 embeddings of `ste` as `torch_fp32`" in capsys.readouterr().out
+    assert "the loss of int8 embeddings of `ste` as `torch_fp32` is −0.10" in capsys.readouterr().out
     assert gate(results, "--max-loss", "0%") == 0  # it is better than the best float result
 
 

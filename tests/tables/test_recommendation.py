@@ -100,6 +100,24 @@ def test_the_grades_are_nested_bounds_of_the_budget(usual):
     assert conclusion.reference == "float32 embeddings of `baseline` as `torch_fp32`"
 
 
+def test_an_interval_that_excludes_0_without_a_verdict_is_explained(tmp_path):
+    wave = np.where(np.arange(len(QUERIES)) % 2, 1.0, -1.0)
+    scores = {
+        ("baseline", "torch_fp32", "float32"): [QUERIES],
+        ("baseline", "torch_fp32", "int8"): [QUERIES],
+        ("baseline", "torch_fp32", "binary"): [QUERIES - 0.011 + 0.1 * wave],  # 2.2 standard errors below 0
+        ("ste", "torch_fp32", "float32"): [QUERIES],
+        ("ste", "torch_fp32", "int8"): [QUERIES],
+        ("ste", "torch_fp32", "binary"): [QUERIES],
+    }
+    cost, won_back, _ = conclude(gathered(tmp_path, scores)).sentences
+    interval = r"\(95 % interval (−0\.02\d\d to −0\.00|\+?0\.00\d\d to \+?0\.02)\d\d\)"
+    assert re.search(
+        rf"by −0\.0110 {interval}, not separable from 0 \(p = 0\.\d{{3}}, corrected for all comparisons\)\.$", cost
+    )
+    assert re.search(rf"`ste`, \+0\.0110 {interval} \(p = 0\.\d{{3}}, corrected for all comparisons\)\.$", won_back)
+
+
 def test_a_wider_budget_offers_fewer_bytes_and_is_named(tmp_path):
     study = gathered(tmp_path, SCORES, budget=0.05)
     conclusion = conclude(study)

@@ -21,7 +21,7 @@ from qatlab.tables.labels import FLOAT
 from qatlab.tables.missing import NOT_RUN, Missing, MissingArtifact
 from qatlab.tables.names import TEXT
 from qatlab.tables.pareto import best_float, mean_of
-from qatlab.tables.recommendation import in_words, interval_in_words, percent_in_words
+from qatlab.tables.recommendation import in_words, interval_in_words, number_in_words, percent_in_words
 
 PASSES, WORSE, UNKNOWN = 0, 1, 3
 WORDS = {PASSES: "passes", WORSE: "worse", UNKNOWN: "undecided"}
@@ -95,7 +95,7 @@ def judge(gathered: Gathered, form: Form, reference: Form, limit: Limit, confide
     (low,), (high,) = bootstrap_intervals([task[None] for task in losses], confidence)
     loss, most = float(np.mean([task.mean() for task in losses])), limit.against(best)
     interval = interval_in_words(float(low), float(high), confidence)
-    reason = f"the loss of {name} is {loss:.4f} of {best:.4f} {gathered.label} ({interval}); at most {limit} is allowed"
+    reason = f"the loss of {name} is {number_in_words(loss)} of {best:.4f} {gathered.label} ({interval}); at most {limit} is allowed"
     reason += f", which is {most:.4f}" if limit.relative else ""
     if math.isnan(high):
         return UNKNOWN, reason

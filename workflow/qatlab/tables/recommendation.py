@@ -164,7 +164,7 @@ def _megabytes(part: int | None, whole: int | None) -> str:
 def _cost(verdict: Verdict, value: float, gathered: "Gathered") -> str:
     """Return what a quantized variant costs: "costs 0.0432 nDCG@10 (95 % interval 0.0328 to 0.0539), 5.3 % of float's 0.8183"."""
     if verdict.word == NOT_SEPARABLE:
-        return f"changes {gathered.label} by {_signed(verdict)}, not separable from 0"
+        return f"changes {gathered.label} by {_signed(verdict)}, not separable from 0{_corrected(verdict)}"
     sign = 1 if gathered.lower_is_better else -1
     loss, (low, high) = sign * verdict.difference, sorted((sign * verdict.low, sign * verdict.high))
     if loss < 0:
@@ -210,7 +210,8 @@ def _best_recipe(of_recipes: Mapping[str, Verdict], where: str, baseline: str, l
         return f"every recipe is worse than `{baseline}` {where}; the least is `{method}`, {_signed(verdict)}"
     others = f" ({worse} of {len(of_recipes)} are worse)" if worse else ""
     comparison = "better than" if worse else "separable from"
-    return f"no recipe is {comparison} `{baseline}` {where}{others}; the best is `{method}`, {_signed(verdict)}"
+    best = f"the best is `{method}`, {_signed(verdict)}{_corrected(verdict)}"
+    return f"no recipe is {comparison} `{baseline}` {where}{others}; {best}"
 
 
 def _without_float(study: StudyRecord) -> tuple[str, str, str]:
@@ -226,7 +227,7 @@ def _recommended(gathered: "Gathered", offer: Variant | None, reference: Form, v
     """Return the recommendation: the balanced offer, or that nothing smaller than the best float result qualifies."""
     within = f"the study's budget of {percent_in_words(gathered.study.budget)}"
     if offer is None:
-        return f"Nothing is recommended: the best float result is {_number(value)}, of which no share can be taken."
+        return f"Nothing is recommended: the best float result is {number_in_words(value)}, of which no share can be taken."
     form = offer.form
     sizes = [
         *([f"{offer.doc_bytes:,} bytes per document"] if offer.doc_bytes else []),
@@ -290,7 +291,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _number(value: float, sign: str = "") -> str:
+def number_in_words(value: float, sign: str = "") -> str:
     """Format a number with four decimals and a true minus; with a sign "+", also positive numbers have one."""
     return f"{round(value, 4) + 0.0:{sign}.4f}".replace("-", "−")
 
@@ -300,11 +301,18 @@ def interval_in_words(low: float, high: float, confidence: float = 0.95) -> str:
     if np.isnan(low):
         return "no interval from one query"
     sign = "+" if low < 0 else ""
-    return f"{100 * confidence:.4g} % interval {_number(low, sign)} to {_number(high, sign)}"
+    return f"{100 * confidence:.4g} % interval {number_in_words(low, sign)} to {number_in_words(high, sign)}"
 
 
 def _signed(verdict: Verdict) -> str:
-    return f"{_number(verdict.difference, '+')} ({interval_in_words(verdict.low, verdict.high)})"
+    return f"{number_in_words(verdict.difference, '+')} ({interval_in_words(verdict.low, verdict.high)})"
+
+
+def _corrected(verdict: Verdict) -> str:
+    """Return the p-value of a difference that is not separable although its interval excludes 0, which needs an explanation."""
+    excludes_zero = verdict.low > 0 or verdict.high < 0
+    is_surprising = verdict.word == NOT_SEPARABLE and excludes_zero
+    return f" (p = {verdict.p:.3f}, corrected for all comparisons)" if is_surprising else ""
 
 
 def percent_in_words(share: float) -> str:
