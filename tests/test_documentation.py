@@ -1,6 +1,7 @@
 """Documents: their commands, paths, examples and messages are those of the code, and the site builds without a warning."""
 
 import argparse
+import csv
 import importlib
 import importlib.util
 import re
@@ -21,7 +22,9 @@ from qatlab.__main__ import main
 from qatlab.plan.compose import compose_runs
 from qatlab.plan.plan import published_studies
 from qatlab.plan.safe_files import split_overrides
+from qatlab.sources.readers import read_columns
 from qatlab.tables import long
+from qatlab.tasks import beir
 
 DOCS = PROJECT / "docs"
 PAGES = sorted(page for page in DOCS.rglob("*.md") if "_build" not in page.parts)
@@ -297,7 +300,8 @@ def test_every_key_is_described_and_has_an_example():
     assert not stale, f"examples of keys that do not exist: {', '.join(stale)}"
 
 
-SHORT_FORMS = ("centring", "rescoring", "index", "rotations", "bit_axes")  # which the models expand before they validate
+# Keys with short forms, which the models expand before they validate.
+SHORT_FORMS = ("centring", "rescoring", "index", "rotations", "bit_axes")
 
 
 def test_examples_of_keys_are_valid():
@@ -325,6 +329,23 @@ def test_examples_of_keys_are_valid():
     list(Examples(schema(), list(pages.configuration_files())).sections())
     assert checked > 300
     assert all(parser.parse_override(override).value() is not None for override in pages.OVERRIDES.values())
+
+
+def test_held_out_pairs_are_a_corpus(tmp_path):
+    (script,) = (block.content for block in blocks("python") if block.content.startswith("# hold_out.py\n"))
+    pairs = [(f'What is "{n}", in short?', f"Number {n},\nand more.") for n in range(10)]
+    with (tmp_path / "pairs.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("question, in short", "answer"), *pairs, ("Again?", pairs[0][1])])
+    subprocess.run([sys.executable, "-", "pairs.csv", "4"], input=script, cwd=tmp_path, text=True, check=True)
+    training = read_columns(tmp_path / "train.csv", ["question, in short", "answer"])
+    documents, queries, judgements = beir.load(tmp_path / "corpus", "test")
+    assert (len(training), len(documents), len(queries), len(judgements)) == (6, 4, 4, 4)
+    assert {*training["answer"], *documents["text"]} == {answer for _, answer in pairs}
+    text = dict(zip(documents["id"], documents["text"], strict=True))
+    answers = {**dict(pairs), "Again?": pairs[0][1]}
+    for query, question in zip(queries["id"], queries["text"], strict=True):
+        (document,) = judgements.loc[judgements["query_id"] == query, "doc_id"]
+        assert text[document] == answers[question]
 
 
 @pytest.mark.slow(20)
