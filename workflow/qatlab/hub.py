@@ -1,6 +1,7 @@
 """The Hugging Face hub: downloads of models and data sets, with retries, and errors as messages with a remedy.
 
-Only safetensors and plain files of models are downloaded, never code.
+Only safetensors and plain files of models are downloaded, never code. The hub's client reads the token of gated and private
+repositories from HF_TOKEN; `qatlab.commands.push` reads it for uploads.
 """
 
 import importlib

@@ -1,7 +1,7 @@
 """Metrics of a ranking, per query, as defined by trec_eval (and used by BEIR and MTEB).
 
-A configuration names one with its cutoff, such as ndcg@10. A metric is one class, a subclass of `Metric` that is registered here; an
-installed package adds one by the entry point `qatlab.metrics`.
+Their formulas are in `qatlab.ranked`. A configuration names one with its cutoff, such as ndcg@10. A metric is one class, a subclass
+of `Metric` that is registered here; an installed package adds one by the entry point `qatlab.metrics`.
 """
 
 import numpy as np

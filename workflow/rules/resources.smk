@@ -1,4 +1,4 @@
-# Resources of jobs: cores, GPUs, nodes, memory and time.
+# Resources of jobs: cores, GPUs and nodes; and memory and minutes, of which each rule names the amount as `growing(…)`.
 from functools import cache
 
 CORES_OF_CLUSTER_JOBS = 8

@@ -1,6 +1,7 @@
 """The CPU and the GPUs of this machine: their names and features, and which GPUs a job has claimed.
 
-PyTorch is imported only by functions that ask it: workflows count GPUs without it.
+PyTorch is imported only by the functions that need it, because workflows count GPUs without it. How many GPUs a job receives is decided
+by `gpus` in workflow/rules/resources.smk.
 """
 
 import fcntl

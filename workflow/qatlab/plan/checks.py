@@ -1,4 +1,7 @@
-"""Checks of models and of the hub before the first job, rather than at the start of a training."""
+"""Checks of models and of the hub before the first job, rather than at the start of a training.
+
+The GPUs and packages that a deployment or scheme needs are checked by `qatlab.plan.schemes.check_hardware`.
+"""
 
 from pathlib import Path
 from typing import Any

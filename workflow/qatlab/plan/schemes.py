@@ -1,4 +1,7 @@
-"""Schemes of weights in the names of methods and deployments, and the hardware that they need."""
+"""Schemes of weights in the names of methods and deployments, and the hardware and packages that they need.
+
+`check_hardware` refuses a deployment or a scheme on a machine that lacks them.
+"""
 
 import os
 import re

@@ -1,7 +1,7 @@
 """Results that a study's tables lack because runs failed or were not run, and the integer kernels that int8 results depend on.
 
 The status of a missing result is written in its cell, which is neither blank nor a mean of fewer runs. Rows of different integer
-kernels are kept separate.
+kernels are kept separate. The functions of this module leave the tables of a complete study unchanged.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,11 +17,6 @@ from qatlab.evaluation.outputs import ScoreRow
 from qatlab.evaluation.task import Kind
 from qatlab.registry import Strict
 from qatlab.study.record import Evaluation, IncompleteRun, Part, RunRecord
-
-# Results that are missing from a study's tables because runs have failed or were not run.
-#
-# Their cells contain the status: they are never blank, and never a mean over fewer runs without a note. The functions of this module
-# leave the tables of a complete study unchanged.
 
 OK: Final = "ok"
 FAILED: Final = "failed"

@@ -1,6 +1,7 @@
 """Fake quantization of weights and activations in training: its grids, preparing a model, switching it on, and checking its effect.
 
-Grids beside torchao's own are clipping of each row, and ONNX Runtime's dynamic int8 quantization.
+Grids beside torchao's own are clipping of each row, and ONNX Runtime's dynamic int8 quantization. The integers that are shipped are
+made in `qatlab.deployments.backends`, by torchao or ONNX Runtime.
 """
 
 import math
