@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 TIMED = """
 import time
 start = time.perf_counter()
@@ -32,6 +34,7 @@ def test_grids_need_numpy_alone():
     assert not modules & HEAVY
 
 
+@pytest.mark.slow(20)
 def test_losses_and_the_evaluator_bring_nothing_of_the_workflow():
     """Nothing but what Sentence Transformers itself imports where it is installed. One process imports them all, as each takes seconds."""
     modules = [

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from qatlab.progress import show_warnings
 
 
@@ -18,6 +20,7 @@ def test_warnings_of_a_library_are_shown_with_their_subject(capsys):
     assert capsys.readouterr().err == "train second: the gradient of binary is weak\n"
 
 
+@pytest.mark.slow(10)
 def test_a_log_has_no_progress_bars(tiny_model, tmp_path):
     code = (
         "import sys; from pathlib import Path; from qatlab.progress import output_to\n"

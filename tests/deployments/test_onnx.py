@@ -123,6 +123,7 @@ def gemma(tmp_path_factory):
     return folder, SentenceTransformer(str(source), device="cpu").encode(GEMMA_TEXTS, prompt_name="query")
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize(("name", "similarity"), [("float", 0.99999), ("int8", 0.9)])
 def test_modules_behind_the_transformer_are_in_the_graph(gemma, name, similarity):
     folder, wanted = gemma

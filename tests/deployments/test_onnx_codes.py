@@ -91,6 +91,7 @@ def run(folder, name, config, inputs):
     return folder / name / "model"
 
 
+@pytest.mark.slow(12)
 @pytest.mark.parametrize("quantization", [None, DynamicQuantization().model_dump()], ids=["float", "int8_weights"])
 def test_a_deployment_outputs_the_codes_that_an_index_stores(artifacts, quantization):
     folder, documents = artifacts

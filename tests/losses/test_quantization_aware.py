@@ -475,6 +475,7 @@ def test_under_bf16_autocast_the_gradient_is_that_of_the_parts(model, pairs):
     assert loss.diagnostics["changed_int8"] > 0.9
 
 
+@pytest.mark.slow(6)
 def test_it_works_on_a_compiled_model_with_live_quantizers(model, pairs):
     compiled = torch.compile(model, backend="eager")
     loss = QuantizationAwareLoss(model, MultipleNegativesRankingLoss(model))

@@ -53,8 +53,14 @@ def train(tiny_model, pairs, output, others=(), **arguments):
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"bf16": True}, {"gradient_accumulation_steps": 2}, {"torch_compile": True, "torch_compile_backend": "eager"}],
-    ids=["fp32", "bf16", "accumulated", "compiled"],
+    [
+        pytest.param({}, id="fp32"),
+        pytest.param({"bf16": True}, id="bf16"),
+        pytest.param({"gradient_accumulation_steps": 2}, id="accumulated"),
+        pytest.param(
+            {"torch_compile": True, "torch_compile_backend": "eager"}, id="compiled", marks=pytest.mark.slow(9)
+        ),
+    ],
 )
 def test_it_trains_changes_values_and_logs_its_schedule(tiny_model, pairs, tmp_path, arguments):
     loss, log = train(tiny_model, pairs, tmp_path, **arguments)

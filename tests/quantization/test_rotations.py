@@ -121,6 +121,7 @@ def test_a_rotation_without_matrix_and_centre_is_refused():
         Rotation("none", None)
 
 
+@pytest.mark.slow(13)
 def test_saved_models_with_rotations_load_without_qatlab(tiny_model, pairs, tmp_path):
     texts = [code for _, code in pairs[:40]]
     before = SentenceTransformer(str(tiny_model), device="cpu").encode(texts)

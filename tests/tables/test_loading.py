@@ -120,6 +120,7 @@ EVALUATED = {
 }  # fmt: skip
 
 
+@pytest.mark.slow(16)
 @pytest.mark.parametrize("evaluate", EVALUATED.values(), ids=EVALUATED)
 def test_it_stores_and_finds_what_was_scored(results, evaluate, monkeypatch):
     config, folder = EvaluateConfig.model_validate(evaluate), results / "results"

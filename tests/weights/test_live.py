@@ -42,6 +42,7 @@ def test_a_quantizer_that_the_forward_pass_skips_is_detected(model, texts):
         check_live(model, lambda: model.encode(texts, convert_to_tensor=True))
 
 
+@pytest.mark.slow(8)
 def test_quantizers_of_a_compiled_model_can_be_disabled(model, texts):
     model[0].compile(backend="eager", dynamic=True)  # Dynamo's tracing and guards, where a branch can be lost
     check_live(model, lambda: model.encode(texts, convert_to_tensor=True))
