@@ -27,7 +27,7 @@ def test_the_answer_comes_first_and_then_what_to_ship_and_how_to_load_it(tmp_pat
         for part in (
             "Binary costs baseline 0.0432.", "No recipe is separable.",
             "Ship ste as onnx_int8.", "Undecided: 4,100 queries would decide.", "What to ship", "safest Method", "balanced Method",
-            "Load the balanced form", "Paired differences from the baseline and from float", "How it was made",
+            "Load the balanced variant", "Paired differences from the baseline and from float", "How it was made",
         )
     ]  # fmt: skip
     assert places == sorted(places)
@@ -46,7 +46,7 @@ def test_grades_with_the_same_form_share_a_card(tmp_path):
     text = written(tmp_path, record(), both)
     cards = [values["class"] for tag, values in Elements(text).elements if tag == "section"]
     assert cards == ["offer safest balanced", "offer smallest"]
-    assert "Load the safest and balanced form" in text
+    assert "Load the safest and balanced variant" in text
 
 
 def test_all_plots_and_tables_are_shown_with_two_sentences_and_a_title(tmp_path):
