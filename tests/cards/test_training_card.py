@@ -206,7 +206,7 @@ def test_added_terms_and_the_activation_are_described():
         "  * embeddings x of d dimensions are tanh(√d · x / ‖x‖), scaled to length 1, by the model's last modules",
         "  * gradients pass the rounding as those of an annealed tanh (gamma 0.1, scale √d / ‖x‖)",
         "  * besides, 1 × the Global Orthogonal Regularization of float embeddings",
-        "  * besides, 0.5 × the squared correlations of different bits",
+        "  * besides, 0.5 × the squared mean products of different bits",
         "  * besides, 1 × the margin ranking of binary codes (margin 0.2) at the scale of the loss",
     ]
 

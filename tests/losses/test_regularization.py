@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.losses import (
     CachedMultipleNegativesRankingLoss,
@@ -16,17 +17,11 @@ from sentence_transformers.sentence_transformer.losses import (
 )
 
 from qatlab.losses import QuantizationAwareLoss, terms
-from qatlab.losses.terms import (
-    SMALLEST_VARIANCE,
-    Regularization,
-    balance,
-    decorrelation,
-    spread_out,
-)
+from qatlab.losses.terms import REGULARIZATION_TERMS as TERMS
+from qatlab.losses.terms import Regularization, balance, decorrelation, soft_bits, spread_out
 
 ROWS, DIM = 6, 32
 WEIGHTS = {"spread_out": 2.0, "balance": 0.5, "decorrelation": 3.0}
-TERMS = {"spread_out": spread_out, "balance": balance, "decorrelation": decorrelation}
 
 
 @pytest.fixture
@@ -63,10 +58,7 @@ def in_numpy(name, columns):
         return (bits_in_numpy(columns).mean(axis=0) ** 2).mean()
     if name == "decorrelation":
         bits = bits_in_numpy(columns)
-        covariances = np.cov(bits, rowvar=False, bias=True)
-        deviations = np.sqrt(np.diag(covariances) + SMALLEST_VARIANCE)
-        correlations = covariances / np.outer(deviations, deviations)
-        return (correlations[~np.eye(len(correlations), dtype=bool)] ** 2).mean()
+        return np.mean([np.mean(bits[:, i] * bits[:, j]) ** 2 for i in range(5) for j in range(5) if i != j])
     values = []
     for column in columns:
         unit = column.numpy() / np.linalg.norm(column.numpy(), axis=1, keepdims=True)
@@ -110,23 +102,34 @@ def test_terms_have_their_bounds_and_symmetries(seed, rows, dim, mean, length):
         ):
             assert float(term(changed)) == pytest.approx(value, rel=1e-6, abs=1e-9)
     n = 2 * rows
-    if dim >= n:  # fewer independent rows than dimensions: some bits must be correlated
-        shrunk = (bits_in_numpy(columns).var(axis=0) / (bits_in_numpy(columns).var(axis=0) + SMALLEST_VARIANCE)).min()
-        assert float(decorrelation(columns)) >= shrunk**2 * (dim / (n - 1) - 1) / (dim - 1) - 1e-9
+    if dim > n:  # there are no more than n orthogonal columns of n signs, so some bits repeat others in part
+        signs = torch.where(soft_bits(columns) > 0, 1.0, -1.0).double()
+        assert float(decorrelation(signs)) >= (dim / n - 1) / (dim - 1) - 1e-9
 
 
 def test_terms_vanish_for_ideal_embeddings_and_are_large_for_the_worst():
     ideal = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
-    assert float(balance([ideal])) == pytest.approx(0, abs=1e-12)
-    assert float(decorrelation([ideal])) == pytest.approx(0, abs=1e-12)
+    for bits in (ideal, soft_bits([ideal])):
+        assert float(balance(bits)) == pytest.approx(0, abs=1e-12)
+        assert float(decorrelation(bits)) == pytest.approx(0, abs=1e-12)
     orthonormal = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))[0]
     assert float(spread_out([orthonormal])) == pytest.approx(0, abs=1e-9)
     repeated = torch.ones(6, 8)
-    assert float(balance([repeated])) == pytest.approx(math.tanh(1) ** 2, rel=1e-6)
+    assert float(TERMS["balance"]([repeated])) == pytest.approx(math.tanh(1) ** 2, rel=1e-6)
     assert float(spread_out([repeated])) == pytest.approx(1 + 1 - 1 / 8, rel=1e-6)
-    assert float(decorrelation([repeated])) == pytest.approx(0, abs=1e-9)  # bits that never change are not correlated
+    assert float(TERMS["decorrelation"]([repeated])) == pytest.approx(math.tanh(1) ** 4, rel=1e-6)
     repeating = torch.tensor([[1.0, 1.0], [-1.0, -1.0], [1.0, 1.0], [-1.0, -1.0]])
-    assert float(decorrelation([repeating])) == pytest.approx(1, rel=1e-4)
+    assert float(balance(repeating)) == 0
+    assert float(decorrelation(repeating)) == 1
+
+
+@settings(deadline=None, max_examples=30)
+@given(arrays.arrays(np.float64, st.tuples(st.integers(2, 9), st.integers(2, 6)), elements=st.floats(-1, 1)))
+def test_decorrelation_and_balance_are_their_formulas(codes):
+    bits = codes.shape[1]
+    products = [np.mean(codes[:, i] * codes[:, j]) ** 2 for i in range(bits) for j in range(bits) if i != j]
+    assert decorrelation(torch.from_numpy(codes)).item() == pytest.approx(np.mean(products), abs=1e-12)
+    assert balance(torch.from_numpy(codes)).item() == pytest.approx(np.mean(codes.mean(axis=0) ** 2), abs=1e-12)
 
 
 def test_degenerate_batches_have_finite_values_and_gradients():
@@ -201,7 +204,9 @@ def test_matryoshka_around_the_loss_regularizes_each_truncation(model, pairs):
         value = MatryoshkaLoss(model, loss, [32, 16], [1.0, 0.5])(features(model, pairs), None)
         values.append(float(total(value).detach()))
     floats = [model(dict(column))["sentence_embedding"].detach() for column in features(model, pairs)]
-    expected = sum(4.0 * w * float(balance([column[:, :dim] for column in floats])) for dim, w in ((32, 1), (16, 0.5)))
+    expected = sum(
+        4.0 * w * float(TERMS["balance"]([column[:, :dim] for column in floats])) for dim, w in ((32, 1), (16, 0.5))
+    )
     assert values[1] - values[0] == pytest.approx(expected, rel=1e-3)
 
 

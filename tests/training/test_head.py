@@ -14,7 +14,7 @@ from scipy.special import rel_entr, softmax
 from qatlab.config.method import HeadConfig
 from qatlab.quantization.precisions import NotFiniteError
 from qatlab.quantization.rotations import Rotation, fit_rotation
-from qatlab.training.head import Codes, Frame, HeadTraining, balance, decorrelation, divergence, fit_head
+from qatlab.training.head import Codes, Frame, HeadTraining, divergence, fit_head
 
 DIM = 32
 SPREAD = np.linspace(1.0, 0.05, DIM) ** 2  # a few of the given axes hold most of the variance
@@ -209,15 +209,6 @@ def test_the_gradient_of_the_divergence_is_the_difference_of_the_probabilities()
     divergence(teacher, student).backward()
     expected = (student.detach().softmax(dim=1) - teacher.softmax(dim=1)) / 4
     assert torch.allclose(student.grad, expected, atol=1e-12)
-
-
-@settings(deadline=None, max_examples=30)
-@given(arrays.arrays(np.float64, st.tuples(st.integers(2, 9), st.integers(2, 6)), elements=st.floats(-1, 1)))
-def test_decorrelation_and_balance_are_their_formulas(codes):
-    bits = codes.shape[1]
-    products = [np.mean(codes[:, i] * codes[:, j]) ** 2 for i in range(bits) for j in range(bits) if i != j]
-    assert decorrelation(torch.from_numpy(codes)).item() == pytest.approx(np.mean(products), abs=1e-12)
-    assert balance(torch.from_numpy(codes)).item() == pytest.approx(np.mean(codes.mean(axis=0) ** 2), abs=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (7, 4)])

@@ -49,7 +49,7 @@ CENTRES = {
 REGULARIZATIONS = {
     "spread_out": "the Global Orthogonal Regularization of float embeddings",
     "balance": "the squared means of bits",
-    "decorrelation": "the squared correlations of different bits",
+    "decorrelation": "the squared mean products of different bits",
 }
 VARIANTS = {
     "pr3655": "Rounding and gradients are those of sentence-transformers' pull request 3655.",
@@ -118,8 +118,8 @@ def _head(config: HeadConfig) -> Iterator[str]:
     terms = {
         f"the KL divergence from float similarities (× {config.temperature:g}) to those of codes": config.distillation,
         "the cross-entropy of each query's own document": config.contrastive,
-        "the mean squared product of two bits": config.decorrelation,
-        "the mean squared mean of a bit": config.balance,
+        "the squared mean products of different bits": config.decorrelation,
+        "the squared means of bits": config.balance,
     }
     loss = " + ".join(f"{weight:g} × {term}" for term, weight in terms.items() if weight)
     yield f"* Head: a linear map with orthonormal rows, the model's last module, fitted on cached embeddings of {FITTED[config.fitted_on]}."

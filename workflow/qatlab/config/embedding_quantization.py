@@ -128,8 +128,8 @@ class RegularizationConfig(Strict):
         float,
         Field(
             ge=0,
-            description="Weight of the mean square of the correlation coefficients of two different bits, by which no bit repeats "
-            "another. Bits are tanh(√d · x / ‖x‖) here.",
+            description="Weight of the mean over pairs of different bits of their squared mean product, by which no bit repeats another. "
+            "Bits are tanh(√d · x / ‖x‖) here.",
         ),
     ] = 0.0
 

@@ -120,9 +120,12 @@ class HeadConfig(Strict):
         Field(ge=0, description="Weight of the cross-entropy of each query's own document, random queries included."),
     ] = 0.1
     decorrelation: Annotated[
-        float, Field(ge=0, description="Weight of the mean squared product of two different bits.")
+        float,
+        Field(ge=0, description="Weight of the mean over pairs of different bits of their squared mean product."),
     ] = 0.1
-    balance: Annotated[float, Field(ge=0, description="Weight of the mean squared mean of a bit.")] = 0.1
+    balance: Annotated[float, Field(ge=0, description="Weight of the mean over bits of the squared mean of a bit.")] = (
+        0.1
+    )
     sharpness: Annotated[
         tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]],
         Field(

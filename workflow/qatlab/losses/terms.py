@@ -1,7 +1,7 @@
 """Terms of a loss: precisions and their scheduled weights, distillation, margin ranking of codes, regularization of embeddings."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -14,8 +14,6 @@ from qatlab.machine.processes import count, rows_of_all
 from qatlab.quantization.estimators import at_code_length
 
 SHAPES = ("linear", "cosine")
-# Added to the variance of a bit, as in batch normalization, so that a constant bit has no correlation.
-SMALLEST_VARIANCE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -245,8 +243,8 @@ class Regularization:
 
     Args:
         spread_out: Weight of :func:`spread_out`, which spreads float embeddings over all directions.
-        balance: Weight of :func:`balance`, by which each bit is 1 for half of the texts.
-        decorrelation: Weight of :func:`decorrelation`, by which no bit repeats another.
+        balance: Weight of :func:`balance` of :func:`soft_bits`, by which each bit is 1 for half of the texts.
+        decorrelation: Weight of :func:`decorrelation` of :func:`soft_bits`, by which no bit repeats another.
 
     Raises:
         ValueError: For a negative or infinite weight.
@@ -319,43 +317,47 @@ def soft_bits(columns: list[Tensor]) -> Tensor:
     return torch.tanh(at_code_length(torch.cat(columns)))
 
 
-def balance(columns: list[Tensor]) -> Tensor:
-    """Compute the mean over dimensions of the squared mean of a bit.
+def balance(bits: Tensor) -> Tensor:
+    """Compute the mean over bits of the squared mean of a bit.
 
-    The bits are `soft_bits`. Balanced bits, each of which is 1 for half of the texts, carry the most information (Weiss et al. 2008,
-    "Spectral Hashing", NeurIPS, where balance is a constraint).
+    Balanced bits, each of which is 1 for half of the texts, carry the most information (Weiss et al. 2008, "Spectral Hashing",
+    NeurIPS, where balance is a constraint).
 
     Args:
-        columns: Float embeddings of each text column, (n, dim).
+        bits: Values between −1 and 1, (n, bits): `soft_bits` of embeddings, or the codes of a head.
 
     Returns:
         A scalar from 0 to 1.
     """
-    return soft_bits(columns).mean(dim=0).square().mean()
+    return bits.mean(dim=0).square().mean()
 
 
-def decorrelation(columns: list[Tensor]) -> Tensor:
-    """Compute the mean square of the correlation coefficients of two different bits.
+def decorrelation(bits: Tensor) -> Tensor:
+    """Compute the mean over pairs of different bits of the squared mean product of the two: the entries of BᵀB / n off its diagonal.
 
-    The bits are `soft_bits`, and the coefficients are those of all rows of the batch, with SMALLEST_VARIANCE added to each variance
-    (Weiss et al. 2008, "Spectral Hashing", NeurIPS, where uncorrelated bits are a constraint; the penalty on the correlation matrix is
-    that of Zbontar et al. 2021, `Barlow Twins`, arXiv 2103.03230, without its diagonal). It is about 1 / (n − 1) for n rows of
-    independent bits, and at least (d / (n − 1) − 1) / (d − 1) in d ≥ n dimensions, whose correlations cannot all be 0.
+    BᵀB / n = I is the constraint of Weiss et al. 2008, "Spectral Hashing", NeurIPS, together with balance. For n rows of independent
+    bits ±1 the value is about 1 / n, and in d > n dimensions at least (d / n − 1) / (d − 1). Two bits that are equal for all
+    texts have 1.
 
     Args:
-        columns: Float embeddings of each text column, (n, dim).
+        bits: Values between −1 and 1, (n, bits): `soft_bits` of embeddings, or the codes of a head.
 
     Returns:
-        A scalar from 0 to 1; 0 in one dimension.
+        A scalar from 0 to 1; 0 for one bit.
     """
-    bits = soft_bits(columns)
-    centred = bits - bits.mean(dim=0)
-    variances = centred.square().mean(dim=0)
-    standardized = centred * (variances + SMALLEST_VARIANCE).rsqrt()
-    correlations = standardized.T @ standardized / len(bits)
-    dim = len(correlations)
-    squares = correlations.square()
-    return (squares.sum() - squares.diagonal().sum()) / max(dim * (dim - 1), 1)
+    products = bits.T @ bits / len(bits)
+    count_of_bits = len(products)
+    off_diagonal = products.square().sum() - products.diagonal().square().sum()
+    return off_diagonal / max(count_of_bits * (count_of_bits - 1), 1)
 
 
-REGULARIZATION_TERMS = {"spread_out": spread_out, "balance": balance, "decorrelation": decorrelation}
+def _of_soft_bits(term: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], Tensor]:
+    return lambda columns: term(soft_bits(columns))
+
+
+# Each term is a function of the float embeddings of each text column, (n, dim).
+REGULARIZATION_TERMS: dict[str, Callable[[list[Tensor]], Tensor]] = {
+    "spread_out": spread_out,
+    "balance": _of_soft_bits(balance),
+    "decorrelation": _of_soft_bits(decorrelation),
+}

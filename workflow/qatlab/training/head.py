@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 from qatlab.config.method import HeadConfig
+from qatlab.losses.terms import balance, decorrelation
 from qatlab.quantization.precisions import NotFiniteError
 from qatlab.quantization.rotations import Rotation, fit_rotation
 
@@ -94,18 +95,6 @@ def divergence(teacher: Tensor, student: Tensor) -> Tensor:
     absent = torch.isinf(teacher)
     difference = torch.where(absent, 0.0, teacher.log_softmax(dim=1) - student.log_softmax(dim=1))
     return (target * difference).sum(dim=1).mean()
-
-
-def decorrelation(codes: Tensor) -> Tensor:
-    """Return the mean over pairs of different bits of the squared mean product of the two, for (n, bits) codes."""
-    products = codes.T @ codes / len(codes)
-    bits = len(products)
-    return (products.square().sum() - products.diagonal().square().sum()) / max(bits * (bits - 1), 1)
-
-
-def balance(codes: Tensor) -> Tensor:
-    """Return the mean over bits of the squared mean of a bit, for (n, bits) codes."""
-    return codes.mean(dim=0).square().mean()
 
 
 class HeadTraining:
