@@ -352,6 +352,7 @@ EXAMPLES: dict[str, Any] = {
     "data.columns parallel": ["en", "fr"],
     "data.name hub": "sentence-transformers/gooaq",
     "data.paths": ["train.en", "train.fr"],
+    "data.skip": 1024,
     "data.language": "fr",
     "method.rotation.bits": 1024,
     "method.rotation.factor": 2,

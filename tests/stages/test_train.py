@@ -394,3 +394,34 @@ def test_the_study_says_how_many_cores(inputs, tmp_path):
     """Whatever the job has: sums of another number of threads are rounded otherwise."""
     trained(inputs, tmp_path, {}, threads=1)
     assert json.loads((tmp_path / "cost.json").read_text())["device"].endswith(", 1 threads)")
+
+
+@pytest.mark.slow(2)
+def test_a_second_training_starts_from_the_first_with_a_learning_rate_for_each_part(inputs, tmp_path):
+    """The first training appends a frozen head, which only the second one trains, at its own rate."""
+    for name in ("first", "second", "same"):
+        (tmp_path / name).mkdir()
+    trained(inputs, tmp_path / "first", {"rotation": {"kind": "random"}}, learning_rate=1e-2)
+    inputs = {**inputs, "start": tmp_path / "first"}
+    rates = {"learning_rates": {"encoder": 1e-9, "head": 1e-2}}
+    trained(inputs, tmp_path / "second", {"start_from": "earlier", **rates}, max_steps=3)
+    trained(inputs, tmp_path / "same", {"start_from": "earlier"}, max_steps=3)
+    folders = {name: tmp_path / name / "model" for name in ("first", "second", "same")}
+    encoder = {name: load_file(folder / "model.safetensors") for name, folder in folders.items()}
+    heads = {name: load_file(next(folder.glob("*_Dense")) / "model.safetensors") for name, folder in folders.items()}
+
+    def moved(parts, name):
+        return max(float((parts[name][key] - value).abs().max()) for key, value in parts["first"].items())
+
+    assert moved(encoder, "second") < 1e-7 < 1e-4 < moved(encoder, "same")
+    assert moved(heads, "same") == 0  # what an earlier method appended is trained only at a rate of its own
+    assert 1e-3 < moved(heads, "second") < 0.1
+    costs = [json.loads((tmp_path / name / "cost.json").read_text()) for name in ("first", "second")]
+    assert (costs[1]["steps"], costs[1]["steps_before"]) == (3, costs[0]["steps"])
+    assert costs[1]["seconds_before"] == costs[0]["seconds"]
+    card = (folders["second"] / "README.md").read_text()
+    assert "* Start: the model that the method `earlier` trained on the same rows." in card
+    assert "* Learning rates: 1e-09 for the encoder, 0.01 for the head." in card
+    assert f", after {costs[0]['steps']} steps in " in card
+    with pytest.raises(UserError, match=r"sets learning_rates\.head, but the head has no trained parameters"):
+        trained({key: inputs[key] for key in ("model", "data")}, tmp_path / "same", rates)

@@ -55,6 +55,16 @@ Part = Literal["train", "deploy", "encode", "score", "head"]
 FAMILIES: tuple[FamilyName, ...] = get_args(FamilyName)
 FAMILY_STAGES: tuple[Part, ...] = ("train", "deploy", "encode", "score")  # each writes artifacts of its name
 DEFAULT_FAMILY: FamilyName = "embedding"
+START = "start"  # role of the first of two trainings among the inputs of the second
+
+
+def begins_with(inputs: dict[str, Path]) -> Path:
+    """Return the model folder from which a training starts: of the training that it starts from, or of the base model.
+
+    Args:
+        inputs: artifacts of the training by role.
+    """
+    return inputs.get(START, inputs["model"]) / "model"
 
 
 def training_part(has_head: bool) -> Part:

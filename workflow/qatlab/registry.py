@@ -102,6 +102,14 @@ LocalPath = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(
 
 
 Rows = Annotated[int | None, Field(gt=0, description="Number of rows that are kept after shuffling; null keeps all.")]
+Skip = Annotated[
+    int,
+    Field(
+        ge=0,
+        exclude_if=lambda skipped: skipped == 0,  # so that data without it keep their names
+        description="Number of rows, after shuffling, that are left out before those that are kept.",
+    ),
+]
 ShuffleSeed = Annotated[
     int,
     Field(

@@ -68,12 +68,22 @@ GRIDS = {
 
 def method_in_words(method: MethodConfig) -> str:
     """Return a Markdown list of the loss, and of whatever was quantized, rotated or left frozen."""
-    return "\n".join([*_of_embeddings(method), *_of_weights(method)])
+    return "\n".join([*_start_of(method), *_of_embeddings(method), *_of_weights(method)])
 
 
 def causal_method_in_words(method: MethodConfig) -> str:
     """Return a Markdown list of the loss and of quantized or frozen weights, for a causal language model."""
-    return "\n".join(["* Loss: cross-entropy of the next token.", *_of_weights(method)])
+    return "\n".join([*_start_of(method), "* Loss: cross-entropy of the next token.", *_of_weights(method)])
+
+
+def _start_of(method: MethodConfig) -> Iterator[str]:
+    """Describe the first of two trainings, and the learning rates of the parts of the model."""
+    if method.start_from is not None:
+        rows = "other rows" if method.start_from.rows else "the same rows"
+        yield f"* Start: the model that the method `{in_code(method.start_from.method)}` trained on {rows}."
+    if method.learning_rates is not None:
+        rates = method.learning_rates.model_dump(exclude_none=True)
+        yield f"* Learning rates: {', '.join(f'{rate:g} for the {part}' for part, rate in rates.items())}."
 
 
 def _of_embeddings(method: MethodConfig) -> Iterator[str]:
@@ -123,7 +133,7 @@ def _head(config: HeadConfig) -> Iterator[str]:
     }
     loss = " + ".join(f"{weight:g} × {term}" for term, weight in terms.items() if weight)
     yield f"* Head: a linear map with orthonormal rows, the model's last module, fitted on cached embeddings of {FITTED[config.fitted_on]}."
-    yield "* The weights of the model itself were not changed."
+    yield "* The weights of the model itself were not changed by this training."
     yield f"* Loss: {loss}."
     random = (
         ""

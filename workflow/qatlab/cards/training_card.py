@@ -109,10 +109,20 @@ def training_card(
         head_settings(method.head, config.seed)
         if method.head is not None
         else settings(config.trainer, method, config.seed, "without duplicates"),
-        f"{cost.steps:,} steps in {cost.seconds:,.0f} seconds, on {cost.device}.",
+        _cost_in_words(cost),
         *_gradients_in_words(gradients or {}),
     ]
     return with_front_matter(_metadata(method, model, data), "\n\n".join(sections))
+
+
+def _cost_in_words(cost: TrainingCost) -> str:
+    """Return the sentence about the steps and seconds of a training, and of the one that it starts from."""
+    before = (
+        f", after {cost.steps_before:,} steps in {cost.seconds_before:,.0f} seconds of the training that it starts from"
+    )
+    return (
+        f"{cost.steps:,} steps in {cost.seconds:,.0f} seconds, on {cost.device}{before if cost.steps_before else ''}."
+    )
 
 
 def gradients_of(log: pd.DataFrame) -> dict[str, tuple[float, float]]:
@@ -297,7 +307,7 @@ def _causal_card(config: CausalTrainingConfig, model: KnownModel, data: KnownDat
         "## How it was trained",
         causal_method_in_words(method),
         settings(config.trainer, method, config.seed, "in random order"),
-        f"{cost.steps:,} steps in {cost.seconds:,.0f} seconds, on {cost.device}.",
+        _cost_in_words(cost),
     ]
     return with_front_matter(_causal_metadata(method, model, data, translates), "\n\n".join(sections))
 

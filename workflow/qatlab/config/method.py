@@ -220,6 +220,46 @@ class LoraConfig(Strict):
         return self
 
 
+class StartFromConfig(Strict):
+    """The method whose trained model a training starts from, in place of the base model."""
+
+    method: Annotated[
+        VariantName,
+        Field(
+            description="Method that is trained first, with the model, data, trainer and seed of the run; METHOD:SCHEME too. All "
+            "methods of a study that start from it share its training."
+        ),
+    ]
+    rows: Annotated[
+        int | None,
+        Field(
+            gt=0,
+            description="Number of training rows, which follow those of the first training in the shuffled order, so that no row is "
+            "in both; null trains on the rows of the first training again.",
+        ),
+    ] = None
+
+
+def _start_by_name(value: Any) -> Any:
+    return {"method": value} if isinstance(value, str) else value
+
+
+class LearningRatesConfig(Strict):
+    """Peak learning rates by part of an embedding model; the schedule is the same for all."""
+
+    encoder: Annotated[
+        float | None, Field(gt=0, description="Learning rate of the base model's modules; null is that of the method.")
+    ] = None
+    head: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            description="Learning rate of the modules that this method or the one that it starts from has appended to the base model. With "
+            "null, trainable modules of this method have its learning rate, and those of the earlier method are not trained.",
+        ),
+    ] = None
+
+
 class StartConfig(Strict):
     """Start of fake quantization; until then, fake quantizers pass values through unchanged (late QAT)."""
 
@@ -255,6 +295,15 @@ class MethodConfig(Strict):
     loss: Annotated[
         LossConfig, Field(description="Training loss of the model, to which embedding quantization is added.")
     ] = default_loss()
+    start_from: Annotated[
+        StartFromConfig | None,
+        BeforeValidator(_start_by_name),
+        Field(
+            exclude_if=lambda start: start is None,
+            description="Method from whose trained model this training starts (two stages): its name, or a mapping such as {method: "
+            "baseline, rows: 1024}; null starts from the base model.",
+        ),
+    ] = None
     rotation: Annotated[
         MethodRotationConfig | None,
         Field(description="Rotation that is appended to the model before training; null appends none."),
@@ -279,6 +328,14 @@ class MethodConfig(Strict):
         Field(
             gt=0,
             description="Learning rate of the method in place of trainer.learning_rate; adapters need one about ten times as large.",
+        ),
+    ] = None
+    learning_rates: Annotated[
+        LearningRatesConfig | None,
+        Field(
+            exclude_if=lambda rates: rates is None,
+            description="Learning rates by part of the model, such as {encoder: 1.0e-5, head: 1.0e-3}; null trains all with one. Supported "
+            "for embedding models.",
         ),
     ] = None
     extra_steps: Annotated[
@@ -306,11 +363,13 @@ class MethodConfig(Strict):
         given = [
             name
             for name in (
+                "start_from",
                 "rotation",
                 "head",
                 "embedding_quantization",
                 "lora",
                 "learning_rate",
+                "learning_rates",
                 "extra_steps",
                 "weights",
             )
@@ -326,7 +385,15 @@ class MethodConfig(Strict):
     def _a_head_is_trained_alone(self) -> "MethodConfig":
         if self.head is None:
             return self
-        model_keys = ("rotation", "embedding_quantization", "lora", "learning_rate", "extra_steps", "weights")
+        model_keys = (
+            "rotation",
+            "embedding_quantization",
+            "lora",
+            "learning_rate",
+            "learning_rates",
+            "extra_steps",
+            "weights",
+        )
         given = [name for name in model_keys if getattr(self, name) is not None]
         if given or self.loss != default_loss():
             raise ValueError(

@@ -15,6 +15,7 @@ from qatlab.deployments.deployment import Deployment
 from qatlab.errors import UserError
 from qatlab.families.family import family_of
 from qatlab.hub import ALLOWED_FILES, IGNORED_FILES, hub_errors_explained, info
+from qatlab.job import START
 from qatlab.models.folders import model_source, packaged_folder
 from qatlab.models.settings import (
     check_similarity,
@@ -96,7 +97,12 @@ def _layer_config(artifact: Artifact) -> MethodConfig | WeightsConfig | None:
 
 def _appends_a_layer(plan: Plan, artifact: Artifact) -> bool:
     training = artifact if artifact.kind == "train" else plan.artifacts[artifact.inputs["model"]]
-    return isinstance(training.config, TrainingConfig) and training.config.method.appends_a_layer
+    if not isinstance(training.config, TrainingConfig):
+        return False
+    first = training.inputs.get(START)
+    return training.config.method.appends_a_layer or (
+        first is not None and _appends_a_layer(plan, plan.artifacts[first])
+    )
 
 
 def _check_layers_of(model: Any, config: MethodConfig | WeightsConfig) -> None:
@@ -147,7 +153,7 @@ def _check_run(plan: Plan, run: Run, folder: Path, config: ModelConfig) -> None:
     available = None if is_static else embedding_dimension(folder)
     if available is not None:
         _check_head(plan, run, available)
-    if available is not None and not run.config.method.appends_a_layer:
+    if available is not None and not run.config.appends_a_layer:
         _check_dimensions(run.config.evaluate, available, model)
         for task in run.scored:
             encoded = plan.artifacts[plan.artifacts[run.scored[task]].inputs["encode"]]

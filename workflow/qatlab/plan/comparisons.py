@@ -159,7 +159,7 @@ def plan_bit_changes(planner: Planner, runs: list[Run], baseline: str) -> None:
         runs: all runs of the study, whose `bit_changes` are filled in.
         baseline: the study's baseline method.
     """
-    references = [run for run in runs if run.config.method.name == baseline and not run.config.method.appends_a_layer]
+    references = [run for run in runs if run.config.method.name == baseline and not run.config.appends_a_layer]
     deployment = bits_deployment(runs[0])
     if not references or deployment is None or not _trains_for_bits_it_scores(runs):
         return
@@ -191,7 +191,7 @@ def _trains_for_bits_it_scores(runs: list[Run]) -> bool:
 def _reference(run: Run, references: list[Run]) -> Run | None:
     """Return the baseline's run that matches a trained run of another method, or None."""
     method = run.config.method
-    if not method.train or method.appends_a_layer or method.name == references[0].config.method.name:
+    if not method.train or run.config.appends_a_layer or method.name == references[0].config.method.name:
         return None
     return next((other for other in references if _otherwise_equal(run, other)), None)
 

@@ -5,6 +5,7 @@ import itertools
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 from qatlab.errors import UserError, unknown
 from qatlab.plan.configuration_files import ConfigurationFiles
 from qatlab.plan.safe_files import check_override, check_overrides
-from qatlab.plan.schemes import check_choice, method_overrides, with_methods
+from qatlab.plan.schemes import check_choice, method_overrides, with_first, with_methods
 from qatlab.study.config import RunConfig, StudyConfig
 
 LONGEST_SHOWN = 100  # characters of an invalid value that a message quotes
@@ -248,21 +249,27 @@ def _matrix_runs(
     # A user may vary a key for which the scale sets one value.
     _check_matrix(_section(StudyConfig, composed_base, "study"), overrides, files)
     settings = _settings(composed_base, base, files)
-    choices_of = {key: values for key, values in settings.matrix.items() if key in files.groups}
-    scalars_of = {key: values for key, values in settings.matrix.items() if key not in files.groups}
+    scalars_of = [key for key in settings.matrix if key not in files.groups]
     composed: dict[tuple[Any, ...], _Composed] = {}
+
+    def run(cell: dict[str, object]) -> RunConfig:
+        choice = tuple((key, value) for key, value in cell.items() if key in files.groups)
+        if choice not in composed:
+            # Composing is slow: it is done once per choice of groups, and scalars are set on its result.
+            given = [override for override in base if "method" not in cell or not override.startswith("method=")]
+            chosen = _compose([*given, *(f"{key}={value}" for key, value in choice)], files)
+            composed[choice] = _Composed(chosen, scalars_of)
+        return composed[choice].run({key: cell[key] for key in scalars_of if key in cell})
+
+    def with_method(cell: dict[str, object], method: str) -> RunConfig:
+        return run({key: cell[key] for key in cell if not key.startswith("method.start_from")} | {"method": method})
+
     runs = []
     for values in itertools.product(*settings.matrix.values()):
         cell = dict(zip(settings.matrix, values, strict=True))
         if any(_matches(cell, entry) for entry in settings.exclude):
             continue
-        choice = tuple(cell[key] for key in choices_of)
-        if choice not in composed:
-            # Composing is slow: it is done once per choice of groups, and scalars are set on its result.
-            composed[choice] = _Composed(
-                _compose([*base, *(f"{key}={cell[key]}" for key in choices_of)], files), list(scalars_of)
-            )
-        runs.append((cell, composed[choice].run({key: cell[key] for key in scalars_of})))
+        runs.append((cell, with_first(run(cell), partial(with_method, cell), files.groups)))
     if not runs:
         raise UserError(f"study '{study}' has no runs: its exclude list leaves out every cell of its matrix")
     return runs

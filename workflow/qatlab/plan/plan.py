@@ -27,7 +27,7 @@ from qatlab.plan.comparisons import (
     planned_answers,
 )
 from qatlab.plan.compose import FULL_SCALE, compose_runs, scale_of_file, stands_for
-from qatlab.plan.runs import Run, counterparts, float_deployment, plan_drift, plan_run, run_record
+from qatlab.plan.runs import Run, counterparts, float_deployment, plan_drift, plan_run, run_name, run_record
 from qatlab.plan.safe_files import check_files
 from qatlab.plan.schemes import check_hardware
 from qatlab.plots.plot import plots_of
@@ -246,7 +246,7 @@ def write_descriptions(plan: Plan, folder: Path) -> None:
 
 def steps_of(config: RunConfig) -> int | None:
     """Return the optimizer steps of a run; None if its length is a time, or depends on an unknown number of rows or blocks."""
-    rows, trainer = config.data.rows, config.trainer
+    rows, trainer = config.training_data.rows, config.trainer
     if trainer.max_seconds is not None:
         return None
     counted = trainer.max_steps is not None or trainer.max_examples is not None
@@ -257,15 +257,24 @@ def steps_of(config: RunConfig) -> int | None:
 
 
 def trainings(runs: list[Run]) -> list[str]:
-    """Return one line per size of training, such as "16 trainings of 1,407 steps: 90,000 rows, batches of 64"."""
-    configs = [run.config for run in runs if run.config.method.train]
+    """Return one line per size of training, such as "16 trainings of 1,407 steps: 90,000 rows, batches of 64".
+
+    A training from which others start is counted once, also if no run of the study is its own.
+    """
+    by_name = {run.name: run.config for run in runs if run.config.method.train}
+    for run in runs:
+        first = run.config.first
+        while first is not None:
+            by_name.setdefault(run_name(run.cell, first), first)
+            first = first.first
+    configs = by_name.values()
     return [
         f"{count} training{'s' if count > 1 else ''} of {size}" for size, count in Counter(map(_size, configs)).items()
     ]
 
 
 def _size(config: RunConfig) -> str:
-    steps, rows, trainer = steps_of(config), config.data.rows, config.trainer
+    steps, rows, trainer = steps_of(config), config.training_data.rows, config.trainer
     budgeted = trainer.max_steps or trainer.max_examples or trainer.max_seconds
     epochs = f"{trainer.num_train_epochs:g} epochs of " if trainer.num_train_epochs != 1 and not budgeted else ""
     accumulated = trainer.gradient_accumulation_steps

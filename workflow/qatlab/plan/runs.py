@@ -13,6 +13,7 @@ from qatlab.errors import UserError, printable
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.task import Kind
 from qatlab.families.family import Family, family_of
+from qatlab.job import START
 from qatlab.plan.artifacts import (
     Nothing,
     Planner,
@@ -24,7 +25,7 @@ from qatlab.plan.artifacts import (
     training_rows,
 )
 from qatlab.registry import Strict, distribution
-from qatlab.sources.source import RowCounts, check_count
+from qatlab.sources.source import RowCounts, Source, check_count
 from qatlab.study.config import DriftTexts, RunConfig
 from qatlab.study.record import Chain, Evaluation, Part, RunRecord
 from qatlab.tables.names import is_simulation, simulation
@@ -79,12 +80,7 @@ def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Ru
     model = plan_model(planner, config.model)
     trained, name = model, run_name(cell, config)
     if config.method.train:
-        data = plan_data(planner, config)
-        check_rows(planner, config)
-        slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
-        inputs = {"model": model, "data": data, **_plan_embeddings_of_head(planner, cell, config, model)}
-        package = distribution(type(config.method.loss)) or None
-        trained = planner.add("train", slug, family.training(config), inputs, name, package, family=family.name)
+        trained = plan_training(planner, cell, config, model)
     run = Run(name, cell, config, trained, family)
     for deployment in config.deploy:
         run.deployed[deployment] = plan_deployment(planner, run, deployment, config.deploy[deployment])
@@ -97,23 +93,54 @@ def plan_run(planner: Planner, cell: dict[str, object], config: RunConfig) -> Ru
     return run
 
 
+def plan_training(planner: Planner, cell: dict[str, object], config: RunConfig, model: str) -> str:
+    """Plan the training of a method, and before it the one that it starts from, and return its path.
+
+    The first training is that of a run of the study with the same method, if there is one.
+
+    Args:
+        planner: collection to which the artifacts are added.
+        cell: value of each key of the matrix.
+        config: configuration of the run.
+        model: path of the base model.
+
+    Raises:
+        UserError: for too few rows of training data.
+    """
+    family, name = family_of(config.model.kind), run_name(cell, config)
+    start = {} if config.first is None else {START: plan_training(planner, cell, config.first, model)}
+    data = plan_data(planner, config.training_data)
+    check_rows(planner, config)
+    embeddings = _plan_embeddings_of_head(planner, cell, config, start.get(START, model))
+    slug = f"{Path(config.model.name).name}-{config.data.name}-{name}"
+    package = distribution(type(config.method.loss)) or None
+    inputs = {"model": model, "data": data, **start, **embeddings}
+    return planner.add("train", slug, family.training(config), inputs, name, package, family=family.name)
+
+
 def _plan_embeddings_of_head(
     planner: Planner, cell: dict[str, object], config: RunConfig, model: str
 ) -> dict[str, str]:
-    """Plan the embeddings that a method's head is trained on, by the base model in PyTorch, and return their paths by role.
+    """Plan the embeddings that a method's head is trained on, in PyTorch, and return their paths by role.
 
-    They are those of the run without training where the study has it: the embeddings of documents (`corpus_TASK`), and of training
-    pairs (`pairs`). A method without a head has none.
+    They are those of the run without training, or of the method that it starts from, where the study has it: the embeddings of documents
+    (`corpus_TASK`), and of training pairs (`pairs`). A method without a head has none.
+
+    Args:
+        planner: collection to which the artifacts are added.
+        cell: value of each key of the matrix.
+        config: configuration of the run.
+        model: path of the model to which the head is appended: the base model, or the first training.
     """
-    head = config.method.head
+    head, data = config.method.head, config.training_data
     if head is None:
         return {}
-    config = config.model_copy(update={"method": MethodConfig(name=UNTRAINED, train=False)})
+    config = config.first or config.model_copy(update={"method": MethodConfig(name=UNTRAINED, train=False)})
     run = Run(run_name(cell, config), cell, config, model, family_of(config.model.kind))
     deployed = plan_deployment(planner, run, FLOAT, TorchDeployment(backend="torch"))
     inputs = {}
     if head.fitted_on != "corpus":
-        texts = {"deploy": deployed, "pairs": plan_data(planner, config)}
+        texts = {"deploy": deployed, "pairs": plan_data(planner, data)}
         rows = EncodeTrainingConfig(**config.encode.model_dump(), rows=head.rows)
         slug, label = f"{run.name}-{FLOAT}-pairs", f"{run.name} · {FLOAT} · training pairs"
         inputs["pairs"] = planner.add("encode", slug, rows, texts, label, family=run.family.name)
@@ -125,10 +152,11 @@ def _plan_embeddings_of_head(
 
 def check_rows(planner: Planner, config: RunConfig) -> None:
     """Raise UserError for training data with too few rows, or too few distinct texts for a batch, if they can be counted already."""
-    row_counts = planner.origin(training_rows, config.data)
+    data = config.training_data
+    row_counts = planner.origin(training_rows, data)
     if row_counts is not None:
         counts = RowCounts(*row_counts)  # a bundle has them as a list
-        check_count(config.data.name, counts.rows, config.data.rows)
+        check_count(data.name, counts.rows, data.rows, data.skip)
         if family_of(config.model.kind).has_embeddings:
             check_batches(counts.kept, counts.distinct, config.trainer)
 
@@ -222,7 +250,7 @@ def _plan_training(planner: Planner, run: Run, deployment: str, deployed: str) -
     """Plan a deployment's embeddings of training documents, on which ranges or axes are fitted, and return their path."""
     config = run.config
     documents = EncodeTrainingConfig(**config.encode.model_dump(), rows=config.evaluate.range_rows)
-    inputs = {"deploy": deployed, "data": plan_data(planner, config)}
+    inputs = {"deploy": deployed, "data": plan_data(planner, config.data)}
     label = f"{run.name} · {deployment} · training documents"
     slug = f"{run.name}-{deployment}-training"
     return planner.add("encode", slug, documents, inputs, label, family=run.family.name)
@@ -280,16 +308,9 @@ def _reference(name: str, run: Run, runs: list[Run]) -> tuple[Run, str]:
     )
 
 
-def plan_data(planner: Planner, config: RunConfig) -> str:
-    """Plan the training data, and return their path."""
-    return planner.add(
-        "data",
-        config.data.name,
-        config.data,
-        {},
-        config.data.name,
-        planner.origin(data_origin, config.data),
-    )
+def plan_data(planner: Planner, config: Source) -> str:
+    """Plan training data, and return their path."""
+    return planner.add("data", config.name, config, {}, config.name, planner.origin(data_origin, config))
 
 
 def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deployment) -> str:
@@ -310,7 +331,7 @@ def plan_deployment(planner: Planner, run: Run, deployment: str, config: Deploym
         slug = f"{run.name}-{plain.backend}"
         inputs["float"] = _add_deployment(planner, run, slug, plain, {"model": run.trained}, label)
     if config.needs_texts:
-        inputs["data"] = plan_data(planner, run.config)
+        inputs["data"] = plan_data(planner, run.config.data)
     slug = f"{run.name}-{config.backend if config.exported and plain is None else deployment}"
     return _add_deployment(planner, run, slug, config, inputs, f"{run.name} · {deployment}")
 

@@ -89,6 +89,44 @@ def current_name(group: str, name: str) -> str | None:
     return f"{FORMER_RECIPES[former['recipe']]}:{former['scheme']}"
 
 
+def with_first(
+    config: RunConfig,
+    compose: Callable[[str], RunConfig],
+    groups: Mapping[str, list[str]],
+    later: tuple[str, ...] = (),
+) -> RunConfig:
+    """Return the configuration of a run with that of the training that its method starts from, and so on.
+
+    Args:
+        config: configuration of the run.
+        compose: returns the configuration of the same cell with another method.
+        groups: choices of each configuration group.
+        later: methods that are trained after this one, the last of them first.
+
+    Raises:
+        UserError: for a method that does not exist, trains nothing, or starts from itself through others.
+    """
+    name, start = config.method.name, config.method.start_from
+    if start is None:
+        return config
+    chain = (*later, name)
+    if start.method in chain:
+        raise UserError(
+            f"method '{chain[0]}' never begins, because its start_from leads back: {', '.join([*chain, start.method])}; let one of them "
+            "start from the base model"
+        )
+    try:
+        check_choice("method", start.method, groups)
+    except UserError as error:
+        raise UserError(f"start_from of method '{name}': {error}") from None
+    first = with_first(compose(start.method), compose, groups, chain)
+    if not first.method.train:
+        raise UserError(
+            f"method '{name}' starts from '{start.method}', which trains nothing; leave start_from out to start from the base model"
+        )
+    return config.starting_from(first)
+
+
 def with_methods(settings: StudyConfig, default: str, trains: Callable[[str], bool]) -> StudyConfig:
     """Return a study's settings in which `weights` of its matrix and excluded cells are replaced by methods.
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from qatlab.artifact import sha256_of
 from qatlab.errors import UserError
-from qatlab.registry import Name, Registered, Registry, Rows, ShuffleSeed
+from qatlab.registry import Name, Registered, Registry, Rows, ShuffleSeed, Skip
 from qatlab.remembered import is_read, remembered
 
 if TYPE_CHECKING:
@@ -53,6 +53,7 @@ class Source(Registered):
     source: str
     name: Annotated[Name, Field(description="Name of the data in tables.")]
     rows: Rows = None
+    skip: Skip = 0
     shuffle_seed: ShuffleSeed = 0
 
     if TYPE_CHECKING:  # Some sources define it as a field, others as a property with a constant value.
@@ -89,27 +90,34 @@ class Source(Registered):
 SOURCES: Registry[type[Source]] = Registry("source of training data", "qatlab.sources")
 
 
-def kept_rows(count: int, seed: int, kept: int | None) -> list[int]:
+def kept_rows(count: int, seed: int, kept: int | None, skip: int = 0) -> list[int]:
     """Return the numbers of the rows to keep, in the shuffled order in which they are stored.
 
     Args:
         count: number of rows of the table.
         seed: random seed of the shuffle.
         kept: number of rows to keep; None keeps all.
+        skip: number of shuffled rows before those that are kept.
     """
     order = list(range(count))
     random.Random(seed).shuffle(order)
-    return order[:kept]
+    return order[skip:][:kept]
 
 
-def check_count(name: str, count: int, kept: int | None) -> None:
+def check_count(name: str, count: int, kept: int | None, skip: int = 0) -> None:
     """Raise a UserError if a data set has no rows, or fewer rows than are to be kept.
 
     Args:
         name: name of the data set, for messages.
         count: number of rows of the data set.
         kept: number of rows to keep; None keeps all.
+        skip: number of rows that are left out before them.
     """
+    if skip and count < skip + (kept or 1):
+        raise UserError(
+            f"data '{name}' has {count} rows, fewer than the {skip} that are skipped, or that an earlier training uses, and the "
+            f"{kept or 1} after them; lower data.rows, data.skip or method.start_from.rows"
+        )
     if count == 0:
         raise UserError(f"data '{name}' has no rows")
     if kept is not None and count < kept:
@@ -141,7 +149,7 @@ def inspect_files(source: Source, files: list[Path]) -> Inspection:
         if not is_read(files, "data"):
             return [[sha256_of(file) for file in files], None]
         table, _ = source.load()
-        kept = table.iloc[kept_rows(len(table), source.shuffle_seed, source.rows)]
+        kept = table.iloc[kept_rows(len(table), source.shuffle_seed, source.rows, source.skip)]
         distinct = {column: int(kept[column].nunique()) for column in kept.columns}
         return [[sha256_of(file) for file in files], RowCounts(len(table), len(kept), distinct)]
 

@@ -11,8 +11,9 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     """Write train.parquet (one text column per role) and manifest.json (source, rows, SHA-256)."""
     config = SOURCES.read(description.config)
     table, commit = config.load()
-    check_count(config.name, len(table), config.rows)
-    table = table.iloc[kept_rows(len(table), config.shuffle_seed, config.rows)].reset_index(drop=True)
+    check_count(config.name, len(table), config.rows, config.skip)
+    kept = kept_rows(len(table), config.shuffle_seed, config.rows, config.skip)
+    table = table.iloc[kept].reset_index(drop=True)
     table.to_parquet(output / "train.parquet", index=False)
     manifest = {
         "source": config.source,

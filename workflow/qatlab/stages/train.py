@@ -7,16 +7,16 @@ from typing import Any
 import pandas as pd
 from transformers import set_seed
 
-from qatlab.artifact import checkpoint_folder, write_json
+from qatlab.artifact import checkpoint_folder, read_json, write_json
 from qatlab.cards.training_card import FILE, card, known_data, known_model
 from qatlab.config.method import LoraConfig, WeightStartConfig
 from qatlab.errors import UserError
-from qatlab.job import JobDescription, part_of, training_part
+from qatlab.job import START, JobDescription, part_of, training_part
 from qatlab.machine.processes import is_first
 from qatlab.progress import say
 from qatlab.training.callbacks import TrainingLog
 from qatlab.training.resumable import Checkpoints, StopWhenDiverged, provenance
-from qatlab.training.training import SCRATCH, Training, claim_resources, cost, training_arguments
+from qatlab.training.training import SCRATCH, Training, TrainingCost, claim_resources, cost, training_arguments
 
 
 def run(description: JobDescription, inputs: dict[str, Path], output: Path, threads: int | None) -> None:
@@ -52,6 +52,8 @@ def run(description: JobDescription, inputs: dict[str, Path], output: Path, thre
     trainer.train_resumably(checkpoints)
     log.check_live()
     cost_of_training = cost(log.step_seconds, config.trainer, trained_parameters, _device_of(training.model))
+    if START in inputs:
+        cost_of_training = cost_of_training.after(TrainingCost(**read_json(inputs[START] / "cost.json")))
     if not is_first():
         return
     if method.lora is not None:

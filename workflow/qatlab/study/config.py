@@ -3,13 +3,14 @@
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, field_validator, model_validator
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodConfig
 from qatlab.config.model import EncodeConfig, ModelConfig, PredictConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.deployments.deployment import DEPLOYMENTS, Deployment
+from qatlab.errors import UserError
 from qatlab.quantization.precisions import RANGED, sides
 from qatlab.registry import LONGEST_NAME, FullLine, Line, Name, Strict, VariantName, column_name
 from qatlab.sources.source import SOURCES, Source
@@ -213,6 +214,44 @@ class RunConfig(Strict):
     predict: PredictConfig = PredictConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
     drift: DriftConfig = DriftConfig()
+    _first: "RunConfig | None" = PrivateAttr(default=None)
+
+    @property
+    def first(self) -> "RunConfig | None":
+        """Return the configuration of the training that `method.start_from` names; None without one."""
+        return self._first
+
+    def starting_from(self, first: "RunConfig") -> "RunConfig":
+        """Return this configuration with the training that it starts from.
+
+        Raises:
+            UserError: for other rows than those of a training on all rows.
+        """
+        start, before = self.method.start_from, first.training_data
+        if start is not None and start.rows is not None and before.rows is None:
+            raise UserError(
+                f"method '{self.method.name}' is trained on {start.rows} other rows than '{first.method.name}', which uses all rows; set "
+                "data.rows, or leave method.start_from.rows out"
+            )
+        config = self.model_copy()
+        config._first = first
+        return config
+
+    @property
+    def training_data(self) -> Source:
+        """Return the source of the rows that the method is trained on: `data`, or the rows after those of the first training."""
+        start, first = self.method.start_from, self.first
+        if start is None or first is None:
+            return self.data
+        before = first.training_data
+        if start.rows is None:
+            return before
+        return before.model_copy(update={"skip": before.skip + (before.rows or 0), "rows": start.rows})
+
+    @property
+    def appends_a_layer(self) -> bool:
+        """Return whether the trained model ends in a linear layer that the base model does not have."""
+        return self.method.appends_a_layer or (self.first is not None and self.first.appends_a_layer)
 
     @model_validator(mode="after")
     def _pairs_where_needed(self) -> "RunConfig":
@@ -263,7 +302,7 @@ class RunConfig(Strict):
                 raise ValueError("trainer.max_seconds is for causal language models; give max_steps or max_examples")
             return self
         has = f"model '{self.model.name}' is a causal language model and has no embeddings"
-        for name in ("embedding_quantization", "rotation", "head"):
+        for name in ("embedding_quantization", "rotation", "head", "learning_rates"):
             if getattr(self.method, name) is not None:
                 raise ValueError(f"{has}: method '{self.method.name}' cannot train it with {name}")
         for name, deployment in self.deploy.items():

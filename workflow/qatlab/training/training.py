@@ -128,6 +128,7 @@ class TrainingCost(NamedTuple):
         trained_parameters: number of trained scalars.
         processes, nodes: processes on each node, and nodes.
         device: name of the device.
+        steps_before, seconds_before: steps and their duration in the training that this one starts from, and in those before it.
     """
 
     steps: int
@@ -139,6 +140,14 @@ class TrainingCost(NamedTuple):
     processes: int
     nodes: int
     device: str
+    steps_before: int = 0
+    seconds_before: float = 0.0
+
+    def after(self, first: "TrainingCost") -> "TrainingCost":
+        """Return this cost together with that of the training that it starts from."""
+        return self._replace(
+            steps_before=first.steps + first.steps_before, seconds_before=first.seconds + first.seconds_before
+        )
 
 
 def cost(

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, TrainingArguments
 
 from qatlab.config.method import CausalTrainingConfig
 from qatlab.errors import UserError
+from qatlab.job import begins_with
 from qatlab.machine.hardware import device_name
 from qatlab.models.causal_lm import IGNORED, beginning_token, fill_prompt, load_model, load_tokenizer, tokens_of
 from qatlab.progress import say
@@ -146,7 +147,7 @@ class CausalTraining(Training):
     def __init__(self, config: CausalTrainingConfig, inputs: dict[str, Path], label: str) -> None:
         """Load the tokenizer, make the examples and load the model."""
         self.config = config
-        folder = inputs["model"] / "model"
+        folder = begins_with(inputs)
         self.tokenizer = load_tokenizer(folder)
         self.rows = _examples(self.tokenizer, pd.read_parquet(inputs["data"] / "train.parquet"), config)
         self.examples = len(self.rows)

@@ -16,6 +16,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from qatlab.artifact import load_array
 from qatlab.config.method import TrainingConfig
 from qatlab.errors import UserError
+from qatlab.job import begins_with
 from qatlab.models.embedding import load_model
 from qatlab.progress import say
 from qatlab.quantization.precisions import NotFiniteError
@@ -122,7 +123,7 @@ class HeadOfEmbeddings(Training):
         return HeadTrainer(self.training, callbacks)
 
     def save(self, folder: Path, loss: nn.Module | None) -> None:
-        """Write the base model with the head as its last module, as a Sentence Transformers folder; report what was gained."""
+        """Write the model with the head as its last module, as a Sentence Transformers folder; report what was gained."""
         training = self.training
         start, end = training.first, f"score {training.best_score:.4f}, objective {training.best_objective:.4f}"
         verdict = (
@@ -134,7 +135,7 @@ class HeadOfEmbeddings(Training):
             f"train {self.label}: the head of step {training.best_step} has the best bits of held-out texts: {end} (start: "
             f"{start['held_out_score']:.4f}, {start['held_out_objective']:.4f}){verdict}"
         )
-        model = load_model(self.inputs["model"] / "model")
+        model = load_model(begins_with(self.inputs))
         model.append(training.best.as_module())
         model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
 

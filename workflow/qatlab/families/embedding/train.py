@@ -1,5 +1,6 @@
 """The training of an embedding model, by Sentence Transformers' own trainer: its loss, from a method's configuration."""
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from inspect import signature
@@ -15,10 +16,12 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraine
 from torch import nn
 from torch.utils.data import DataLoader
 
+from qatlab.artifact import read_json
 from qatlab.config.embedding_quantization import CentringConfig, EmbeddingQuantizationConfig, EstimatorConfig
-from qatlab.config.method import MethodConfig, TrainingConfig
+from qatlab.config.method import LearningRatesConfig, MethodConfig, TrainingConfig
 from qatlab.config.trainer import check_batches
 from qatlab.errors import UserError
+from qatlab.job import begins_with
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.losses.ranges import Centring, append_tanh, ends_in_unit_length, tanh_range
 from qatlab.losses.terms import MarginRanking, WeightSchedule
@@ -202,8 +205,12 @@ class EmbeddingTraining(Training):
         self.rows = Dataset.from_pandas(table.rename(columns=self.names), preserve_index=False)
         check_batches(len(table), {str(column): table[column].nunique() for column in table}, config.trainer)
         self.examples = len(self.rows)
-        self.folder = inputs["model"] / "model"
+        self.folder = begins_with(inputs)
         self.model = load_model(self.folder, device_name())
+        self.base_modules = count_modules(inputs["model"] / "model")
+        rates = config.method.learning_rates
+        for module in list(self.model)[self.base_modules :] if rates is None or rates.head is None else []:
+            module.requires_grad_(False)
         pads = hasattr(self.model.tokenizer, "padding_side")  # static embeddings do not
         if config.trainer.length_groups > 1 and pads and not sees_padding(config.method):
             divide_by_length(self.model[0], config.trainer.length_groups)
@@ -239,6 +246,9 @@ class EmbeddingTraining(Training):
     def trainer(self, arguments: dict[str, object], loss: nn.Module | None, callbacks: Sequence[Any]) -> Resumable:
         """Return Sentence Transformers' trainer."""
         prompts = self.config.trainer.prompts or {}
+        if self.config.method.learning_rates is not None:
+            assert loss is not None
+            arguments = {**arguments, "learning_rate_mapping": self._rates(loss, self.config.method.learning_rates)}
         return Trainer(
             model=self.model,
             args=SentenceTransformerTrainingArguments(
@@ -252,11 +262,37 @@ class EmbeddingTraining(Training):
             callbacks=list(callbacks),
         )
 
+    def _rates(self, loss: nn.Module, rates: LearningRatesConfig) -> dict[str, float]:
+        """Return the learning rates of the encoder and of the head, by regular expressions of the names of their parameters in the loss.
+
+        Raises:
+            UserError: for a part without trained parameters.
+        """
+        modules = list(self.model)
+        parts = {"encoder": modules[: self.base_modules], "head": modules[self.base_modules :]}
+        mapping = {}
+        for part, rate in rates.model_dump(exclude_none=True).items():
+            own = {id(tensor) for module in parts[part] for tensor in module.parameters() if tensor.requires_grad}
+            names = [re.escape(name) for name, tensor in loss.named_parameters() if id(tensor) in own]
+            if not names:
+                raise UserError(
+                    f"method '{self.config.method.name}' sets learning_rates.{part}, but the {part} has no trained parameters; leave it "
+                    "out" + (", or append a trainable rotation" if part == "head" else "")
+                )
+            mapping[f"^(?:{'|'.join(names)})$"] = rate
+        return mapping
+
     def save(self, folder: Path, loss: nn.Module | None) -> None:
         """Write a Sentence Transformers folder, with the ranges of training beside the weights."""
         self.model.save_pretrained(str(folder), safe_serialization=True, create_model_card=False)
         if isinstance(loss, QuantizationAwareLoss):
             _save_ranges(loss, folder / RANGES)
+
+
+def count_modules(folder: Path) -> int:
+    """Return the number of modules of a model's folder; a plain encoder gets mean pooling."""
+    listed = folder / "modules.json"
+    return len(read_json(listed)) if listed.exists() else 2
 
 
 def names_of_texts(columns: list[str]) -> dict[str, str]:
