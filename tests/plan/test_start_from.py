@@ -29,6 +29,9 @@ def conf(tmp_path_factory):
     shutil.copytree(PROJECT / "conf", folder)
     methods = {
         "tried": SECOND,
+        "again": "name: again\nstart_from: baseline\n",
+        "binary_again": "name: binary_again\nstart_from: baseline\nembedding_quantization: {precisions: {binary: {}}}\n",
+        "thirds": "name: thirds\nstart_from: {method: baseline, fraction: 0.3}\n",
         "third": "name: third\nstart_from: {method: tried, rows: 32}\n",
         "head_pairs": "name: head_pairs\nstart_from: tried\nhead: {fitted_on: pairs, start: none}\n",
         "circle": "name: circle\nstart_from: other\n",
@@ -41,26 +44,36 @@ def conf(tmp_path_factory):
     return folder
 
 
-def test_methods_of_a_study_share_the_training_that_they_start_from():
-    methods = "study.matrix.method=[baseline,from_baseline,from_baseline:int4,binary_two_stage]"
-    study_plan = plan(methods, "study.matrix.seed=[0,1]")
+def test_methods_of_a_study_share_the_training_that_they_start_from(conf):
+    methods = "study.matrix.method=[baseline,again,again:int4,binary_again]"
+    study_plan = plan(methods, "study.matrix.seed=[0,1]", conf=conf)
     artifacts = trained(study_plan)
     assert [artifact.kind for artifact in study_plan.artifacts.values()].count("train") == 8
     for seed in (0, 1):
         first = artifacts[f"baseline-seed={seed}"]
         assert START not in first.inputs
-        for method in ("from_baseline", "from_baseline:int4", "binary_two_stage"):
+        for method in ("again", "again:int4", "binary_again"):
             second = artifacts[f"{method}-seed={seed}"]
             assert second.inputs[START] == first.path
             assert second.inputs["model"] == first.inputs["model"]
-    assert artifacts["from_baseline-seed=0"].inputs["data"] == artifacts["baseline-seed=0"].inputs["data"]
+    assert artifacts["again-seed=0"].inputs["data"] == artifacts["baseline-seed=0"].inputs["data"]
 
 
 def test_without_a_run_of_it_the_first_training_is_planned_all_the_same():
     study_plan = plan("study.matrix.method=[from_baseline]", "study.baseline=from_baseline")
     assert [artifact.kind for artifact in study_plan.artifacts.values()].count("train") == 2
     assert list(trained(study_plan)) == ["from_baseline-seed=0"]
-    assert trainings(study_plan.runs) == ["2 trainings of 12 steps: 384 rows, batches of 32"]
+    assert trainings(study_plan.runs) == ["2 trainings of 6 steps: 384 rows, batches of 32"]
+
+
+def test_both_stages_together_have_the_steps_of_one_training():
+    study_plan = plan("study.matrix.method=[baseline,from_baseline,from_baseline:int4]", "trainer.max_steps=25")
+    artifacts = trained(study_plan)
+    second = artifacts["from_baseline:int4-seed=0"]
+    first = study_plan.artifacts[second.inputs[START]]
+    assert artifacts["from_baseline-seed=0"].inputs[START] == first.path != artifacts["baseline-seed=0"].path
+    assert [artifact.config.trainer.max_steps for artifact in (first, second)] == [12, 13]
+    assert [artifact.config.method.weights is None for artifact in (first, second)] == [True, False]
 
 
 def test_the_second_training_depends_on_the_first(conf):
@@ -110,6 +123,12 @@ def test_a_layer_of_the_first_training_counts_as_one_of_the_second(conf):
     [
         ("circle", (), "method 'circle' never begins, because its start_from leads back: circle, other, circle"),
         ("lost", (), r"start_from of method 'lost': unknown method 'baselin' \(did you mean 'baseline'"),
+        (
+            "thirds",
+            ("data.rows=null",),
+            "method 'thirds' gives a share of its steps to 'baseline', which needs two steps",
+        ),
+        ("thirds", ("trainer.max_steps=1",), "method 'thirds' gives a share of its steps to 'baseline'"),
         ("idle", (), "method 'idle' starts from 'untrained', which trains nothing"),
         (
             "tried",

@@ -238,6 +238,15 @@ class StartFromConfig(Strict):
             "in both; null trains on the rows of the first training again.",
         ),
     ] = None
+    fraction: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            lt=1,
+            description="Share of the trainer's steps that the first training has; this one has the rest, so that both together are as "
+            "long as the training of a method without start_from. null gives all steps to each.",
+        ),
+    ] = None
 
 
 def _start_by_name(value: Any) -> Any:

@@ -246,14 +246,9 @@ def write_descriptions(plan: Plan, folder: Path) -> None:
 
 def steps_of(config: RunConfig) -> int | None:
     """Return the optimizer steps of a run; None if its length is a time, or depends on an unknown number of rows or blocks."""
-    rows, trainer = config.training_data.rows, config.trainer
-    if trainer.max_seconds is not None:
+    if config.steps is None:
         return None
-    counted = trainer.max_steps is not None or trainer.max_examples is not None
-    in_blocks = config.model.kind == "causal_lm" and len(config.data.columns) == 1
-    if not counted and (rows is None or in_blocks):
-        return None
-    return trainer.steps(rows or 0, config.method.extra_steps)
+    return config.trainer.steps(config.training_data.rows or 0, config.method.extra_steps)
 
 
 def trainings(runs: list[Run]) -> list[str]:

@@ -222,20 +222,47 @@ class RunConfig(Strict):
         return self._first
 
     def starting_from(self, first: "RunConfig") -> "RunConfig":
-        """Return this configuration with the training that it starts from.
+        """Return this configuration with the training that it starts from, and with its own share of the steps.
 
         Raises:
-            UserError: for other rows than those of a training on all rows.
+            UserError: for other rows than those of a training on all rows, and for a share of an unknown number of steps.
         """
-        start, before = self.method.start_from, first.training_data
-        if start is not None and start.rows is not None and before.rows is None:
+        start, name = self.method.start_from, self.method.name
+        assert start is not None
+        if start.rows is not None and first.training_data.rows is None:
             raise UserError(
-                f"method '{self.method.name}' is trained on {start.rows} other rows than '{first.method.name}', which uses all rows; set "
-                "data.rows, or leave method.start_from.rows out"
+                f"method '{name}' is trained on {start.rows} other rows than '{first.method.name}', which uses all rows; set data.rows, or "
+                "leave method.start_from.rows out"
             )
-        config = self.model_copy()
+        own = self.trainer
+        if start.fraction is not None:
+            total = self.steps
+            if total is None or total < 2 or first.first is not None:
+                raise UserError(
+                    f"method '{name}' gives a share of its steps to '{first.method.name}', which needs two steps or more, their number "
+                    "before training, and a first method without start_from; set trainer.max_steps or data.rows, or leave "
+                    "method.start_from.fraction out"
+                )
+            count = min(max(round(start.fraction * total), 1), total - 1)
+            parts = ({"max_steps": steps, "max_examples": None} for steps in (count, total - count))
+            before, own = (self.trainer.model_copy(update=part) for part in parts)
+            first = first.model_copy(update={"trainer": before})
+        config = self.model_copy(update={"trainer": own})
         config._first = first
         return config
+
+    @property
+    def steps(self) -> int | None:
+        """Return the trainer's optimizer steps, without those that a method adds.
+
+        None if the length of a training is a time, or depends on an unknown number of rows or blocks.
+        """
+        rows, trainer = self.training_data.rows, self.trainer
+        if trainer.max_seconds is not None:
+            return None
+        counted = trainer.max_steps is not None or trainer.max_examples is not None
+        in_blocks = self.model.kind == "causal_lm" and len(self.data.columns) == 1
+        return None if not counted and (rows is None or in_blocks) else trainer.steps(rows or 0)
 
     @property
     def training_data(self) -> Source:
