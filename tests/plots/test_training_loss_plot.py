@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pandas as pd
 
+from qatlab.plots.drift import draw_loss
 from qatlab.plots.plot import use_style
-from qatlab.plots.training import draw_loss
 
 
 def test_long_names_of_runs_do_not_overlap():

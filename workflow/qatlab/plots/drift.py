@@ -1,20 +1,24 @@
-"""Distributions of drift: cosine distance of each text's embedding to the reference deployment's."""
+"""Plots of what is measured besides scores: the cosine distance of embeddings to the reference deployment's, and the training loss."""
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from qatlab.artifact import load_array
 from qatlab.plots.plot import COLOURS, PLOTS, Plot, hide_unused, set_title
+from qatlab.quantization.precisions import LOSS, sides
 from qatlab.study.record import RunRecord, StudyRecord
+from qatlab.tables.labels import precision_label
 from qatlab.tables.missing import OK, Missing
 from qatlab.tables.names import is_simulation
-from qatlab.tables.table import compares_deployments
+from qatlab.tables.table import compares_deployments, trains
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,3 +115,74 @@ whiskers 90 % of them.
         cosines = _cosines(drawn_from.runs, drawn_from.results, drawn_from.missing)
         any_left = any(len(values) for by_method in cosines.values() for values in by_method.values())
         return draw(cosines, drawn_from.title) if any_left else None
+
+
+TITLE_LETTERS = 40  # letters per line of a run's name, which is wrapped at hyphens
+
+
+def draw_loss(logs: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Draw the unweighted components of the training loss, from log.csv of each run by the run's name."""
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    columns = min(len(logs), PANELS_PER_ROW)
+    rows = math.ceil(len(logs) / columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1 + 3.1 * columns, 0.9 + 2.9 * rows), sharex=True, sharey=True, squeeze=False
+    )
+    names = list(dict.fromkeys(["float32", *_components(logs)]))
+    for axis, (run, log) in zip(axes.flat, logs.items(), strict=False):
+        plain = not any(column.startswith(LOSS) for column in log.columns)
+        for index, precision in enumerate(names):
+            column = "loss" if plain and precision == "float32" else LOSS + precision
+            if column in log.columns:
+                # From thick to thin: int8's curve often coincides with float32's, and both must be visible.
+                width, line = (3.5, "-") if precision == "float32" else (1.6, "--")
+                axis.plot(
+                    log["step"],
+                    log[column],
+                    line,
+                    color=COLOURS[index % len(COLOURS)],
+                    linewidth=width,
+                    marker="o" if len(log) == 1 else "",  # a line through one point would be invisible
+                    label=precision_label(*sides(precision)),
+                )
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.set_title(textwrap.fill(run, TITLE_LETTERS, break_long_words=False), fontsize=9)
+    for axis in hide_unused(axes, len(logs)):
+        axis.set_xlabel("optimizer step")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("training loss (nats)")
+    labelled = {
+        label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=5)
+    set_title(figure, title, "training loss at each precision, unweighted")
+    return figure
+
+
+def _components(logs: dict[str, pd.DataFrame]) -> list[str]:
+    """Return the precisions that any run was trained on."""
+    columns = dict.fromkeys(column for log in logs.values() for column in log.columns if column.startswith(LOSS))
+    return [column.removeprefix(LOSS) for column in columns]
+
+
+@PLOTS.register("training_loss")
+class TrainingLossPlot(Plot):
+    """Plot of training losses by component."""
+
+    place = 30
+    title = "training loss by component"
+    caption = """\
+Training loss at each output precision that a method trains on, before its weight is applied. Losses of different precisions are not
+comparable with one another.
+"""
+    tables = ()
+
+    def wanted(self, study: StudyRecord) -> bool:
+        """Return whether the study trains a model."""
+        return trains(study)
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None if no run has results for it."""
+        return draw_loss(drawn_from.logs, drawn_from.title) if drawn_from.logs else None

@@ -1,23 +1,20 @@
-"""Plots of training: the loss by output precision, and the gradient, changed bits and score of training for bits."""
+"""Plots of training for bits: its gradient, changed bits and score, and its gain by the number of steps."""
 
 from __future__ import annotations
 
-import math
 import re
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from qatlab.plots.plot import COLOURS, MARKERS, PLOTS, Plot, hide_unused, set_title
-from qatlab.quantization.precisions import GRADIENT_RATIO, LOSS, is_binary, sides
+from qatlab.plots.plot import COLOURS, MARKERS, PLOTS, Plot, set_title
+from qatlab.quantization.precisions import GRADIENT_COSINE, GRADIENT_RATIO, is_binary, sides
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.bits import BETWEEN_SEEDS, CHANGED, compared_deployment
 from qatlab.tables.differences import DIFFERENCE, JUDGED
 from qatlab.tables.labels import precision_label
-from qatlab.tables.table import trains
 from qatlab.tables.wide import VARIED_PREFIX
 
 if TYPE_CHECKING:
@@ -25,78 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from qatlab.plots.plot import DrawnFrom
-
-PANELS_PER_ROW = 4
-TITLE_LETTERS = 40  # letters per line of a run's name, which is wrapped at hyphens
-
-
-def draw_loss(logs: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Draw the unweighted components of the training loss, from log.csv of each run by the run's name."""
-    from matplotlib import pyplot as plt
-    from matplotlib.ticker import MaxNLocator
-
-    columns = min(len(logs), PANELS_PER_ROW)
-    rows = math.ceil(len(logs) / columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(1 + 3.1 * columns, 0.9 + 2.9 * rows), sharex=True, sharey=True, squeeze=False
-    )
-    names = list(dict.fromkeys(["float32", *_components(logs)]))
-    for axis, (run, log) in zip(axes.flat, logs.items(), strict=False):
-        plain = not any(column.startswith(LOSS) for column in log.columns)
-        for index, precision in enumerate(names):
-            column = "loss" if plain and precision == "float32" else LOSS + precision
-            if column in log.columns:
-                # From thick to thin: int8's curve often coincides with float32's, and both must be visible.
-                width, line = (3.5, "-") if precision == "float32" else (1.6, "--")
-                axis.plot(
-                    log["step"],
-                    log[column],
-                    line,
-                    color=COLOURS[index % len(COLOURS)],
-                    linewidth=width,
-                    marker="o" if len(log) == 1 else "",  # a line through one point would be invisible
-                    label=precision_label(*sides(precision)),
-                )
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axis.set_title(textwrap.fill(run, TITLE_LETTERS, break_long_words=False), fontsize=9)
-    for axis in hide_unused(axes, len(logs)):
-        axis.set_xlabel("optimizer step")
-    for axis in axes[:, 0]:
-        axis.set_ylabel("training loss (nats)")
-    labelled = {
-        label: handle for axis in axes.flat for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(labelled.values(), labelled.keys(), loc="outside lower center", ncols=5)
-    set_title(figure, title, "training loss at each precision, unweighted")
-    return figure
-
-
-def _components(logs: dict[str, pd.DataFrame]) -> list[str]:
-    """Return the precisions that any run was trained on."""
-    columns = dict.fromkeys(column for log in logs.values() for column in log.columns if column.startswith(LOSS))
-    return [column.removeprefix(LOSS) for column in columns]
-
-
-@PLOTS.register("training_loss")
-class TrainingLossPlot(Plot):
-    """Plot of training losses by component."""
-
-    place = 30
-    title = "training loss by component"
-    caption = """\
-Training loss at each output precision that a method trains on, before its weight is applied. Losses of different precisions are not
-comparable with one another.
-"""
-    tables = ()
-
-    def wanted(self, study: StudyRecord) -> bool:
-        """Return whether the study trains a model."""
-        return trains(study)
-
-    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
-        """Return the figure; None if no run has results for it."""
-        return draw_loss(drawn_from.logs, drawn_from.title) if drawn_from.logs else None
-
 
 # The first of these outputs that a study has is drawn, or else an output whose documents alone are bits.
 BITS = ("binary", "ubinary")
@@ -420,3 +345,149 @@ which two seeds of the baseline differ, and on the right the difference of the m
         tables = (drawn_from.as_text("bits_changed"), drawn_from.as_text("against_baseline")) if has_tables else None
         deploy = compared_deployment(runs)
         return draw_gradient(runs, drawn_from.logs, tables, study.baseline, drawn_from.label, deploy, drawn_from.title)
+
+
+STEPS = f"{VARIED_PREFIX}trainer.max_steps"
+APART = 0.04  # distance between the points of two methods, as a share of the number of steps
+
+
+def draw_steps(
+    runs: Sequence[RunRecord],
+    logs: Mapping[str, pd.DataFrame],
+    differences: pd.DataFrame,
+    baseline: str,
+    metric: str,
+    deploy: str,
+    title: str,
+) -> Figure | None:
+    """Draw one row of panels for each combination of the matrix besides method, seed and number of steps.
+
+    The left panel shows the difference of the main metric at binary embeddings from the baseline with as many steps; the right one
+    the cosine of the bits' gradient with the float term's, the mean over a training and over seeds.
+
+    Args:
+        runs: the study's runs.
+        logs: log.csv by the name of the run, without missing runs.
+        differences: against_baseline.csv with all cells as text.
+        baseline: the study's baseline method.
+        metric: label of the main metric.
+        deploy: the deployment whose differences are drawn.
+        title: the study's title.
+
+    Returns:
+        The plot; None if no difference is known.
+    """
+    from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
+
+    looks = {method: look for method, look in _looks(runs, baseline).items() if look.place is not None}
+    _, differences, output = _bits(_no_rows(), differences, deploy)
+    known = _known(differences, DIFFERENCE)
+    known = known[known["method"].isin(looks)]
+    if known.empty:
+        return None
+    others = [column for column in known if column.startswith(VARIED_PREFIX) and column != STEPS]
+    rows = list(dict.fromkeys(known[others].itertuples(index=False, name=None)))
+    size = (2.4 + 2 * PANEL_INCHES, 1.3 + LEAST_HEIGHT * len(rows))
+    figure, axes = plt.subplots(len(rows), 2, figsize=size, squeeze=False, sharex=True)
+    for panels, row in zip(axes, rows, strict=True):
+        name = _name(dict(zip(others, row, strict=True)))
+        of_row = known[[values == row for values in known[others].itertuples(index=False, name=None)]]
+        _differences_by_steps(panels[0], of_row, looks)
+        panels[0].set_title(_title(name, f"{output} embeddings ({deploy})"))
+        panels[0].set_ylabel(f"{metric} less that of {baseline}")
+        texts = tuple(map(_text, row))
+        of_runs = [run for run in runs if tuple(_text(run.varied[column]) for column in others) == texts]
+        _cosines_by_steps(panels[1], of_runs, logs, looks)
+        panels[1].set_title(_title(name, "gradient of the bits"))
+        panels[1].set_ylabel("cosine with the float32 term's")
+    steps = sorted({float(value) for value in known[STEPS]})
+    for axis in axes[-1]:
+        axis.set_xscale("log", base=2)
+        axis.set_xticks(steps, [f"{value:,.0f}" for value in steps])
+        axis.set_xlabel("optimizer steps of the training")
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, linewidth=1.8, label=method)
+        for method, look in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    set_title(figure, title, "difference: 95 % interval; cosine: mean over a training, ± standard deviation over seeds")
+    return figure
+
+
+def _differences_by_steps(axis: Axes, differences: pd.DataFrame, looks: Mapping[str, Looks]) -> None:
+    axis.axhline(0.0, **REFERENCE)
+    for method, look in looks.items():
+        cells = differences[differences["method"] == method].to_dict("records")
+        points = []
+        for cell in cells:
+            value = _number(cell[DIFFERENCE])[0]
+            low, _, high = str(cell[JUDGED[0]]).partition(" to ")
+            points.append((float(cell[STEPS]), value, *((float(low), float(high)) if high else (value, value))))
+        _curve(axis, look, sorted(points))
+
+
+def _cosines_by_steps(
+    axis: Axes, runs: Sequence[RunRecord], logs: Mapping[str, pd.DataFrame], looks: Mapping[str, Looks]
+) -> None:
+    drawn = False
+    for method, look in looks.items():
+        by_steps: dict[float, list[float]] = {}
+        for run in runs:
+            log = logs.get(run.name) if run.method == method else None
+            precision = None if log is None else _precision(log)
+            cosine = np.nan if log is None or precision is None else log[GRADIENT_COSINE + precision].mean()
+            if not np.isnan(cosine):
+                by_steps.setdefault(float(str(run.varied[STEPS])), []).append(cosine)
+        points = []
+        for steps, cosines in sorted(by_steps.items()):
+            mean, deviation = np.mean(cosines), np.std(cosines, ddof=1) if len(cosines) > 1 else 0.0
+            points.append((steps, float(mean), float(mean - deviation), float(mean + deviation)))
+        _curve(axis, look, points)
+        drawn = drawn or bool(points)
+    _mark_if_empty(axis, not drawn)
+
+
+def _curve(axis: Axes, look: Looks, points: list[tuple[float, float, float, float]]) -> None:
+    """Draw points (steps, value, lower end, upper end), which are connected; those of different methods lie apart."""
+    if not points:
+        return
+    x, y, low, high = np.array(points).T
+    x = x * (1 + APART * (look.place or 0))
+    axis.errorbar(
+        x,
+        y,
+        yerr=[y - low, high - y],
+        fmt=f"{look.marker}-",
+        color=look.colour,
+        capsize=3,
+        markersize=5,
+        elinewidth=1.2,
+    )
+
+
+@PLOTS.register("steps")
+class StepsPlot(Plot):
+    """Plot of what training for bits gains, by the number of steps."""
+
+    place = 45
+    title = "what training for bits gains, by the number of steps"
+    caption = """\
+What training for bits gains by the number of optimizer steps, one row of panels for each other combination of the matrix: on the left the
+difference of the main metric at binary embeddings from the baseline with as many steps, with its 95 % interval, on the right the cosine
+between the bits' gradient and the float term's at the embeddings, the mean over each training. The numbers are those of
+against_baseline.csv and of each run's log.csv.
+"""
+    tables = ("against_baseline",)
+
+    def wanted(self, study: StudyRecord) -> bool:
+        """Return whether a study trains for quantized embeddings with several numbers of steps."""
+        counts = {run.varied[STEPS] for run in study.runs if run.trains and STEPS in run.varied}
+        return len(counts) > 1 and any(run.trains_for for run in study.runs) and "against_baseline" in study.views
+
+    def draw(self, drawn_from: DrawnFrom) -> Figure | None:
+        """Return the figure; None if no run has results for it."""
+        study, runs = drawn_from.study, drawn_from.runs
+        differences = drawn_from.as_text("against_baseline")
+        label, deploy = drawn_from.label, compared_deployment(runs)
+        return draw_steps(runs, drawn_from.logs, differences, study.baseline, label, deploy, drawn_from.title)
