@@ -1,71 +1,71 @@
 """Studies of recipes for bits and of two stages: they plan at every scale, and compare what their questions name."""
 
+from functools import cache
+
 import pytest
+import yaml
 
 from conftest import PROJECT
 from qatlab.evaluation.outputs import outputs
 from qatlab.job import START
 from qatlab.plan.plan import load_study, trainings
+from qatlab.tables.labels import precision_label
 
 CONF = PROJECT / "conf"
-ONE_SEED = "study.matrix.seed=[0]"
+
+
+@cache
+def planned(study, scale=None):
+    """Plan a study with one of its seeds, once for all tests."""
+    return load_study(CONF, study, scale, ["study.matrix.seed=[0]"])
+
+
 SCALES = [
     ("steps_to_pay", None, 5),
     ("steps_to_pay", "static", 5),
-    ("steps_to_pay", "gpu", 5),
     ("binary_recipes", None, 8),
     ("binary_recipes", "full", 8),
     ("weights_two_stage", None, 6),
-    ("weights_two_stage", "full", 6),
     ("binary_native", None, 3),
     ("binary_native", "bits_2048", 3),
 ]
 
 
-@pytest.mark.slow(1)
+@pytest.mark.slow(2)
 @pytest.mark.parametrize(("study", "scale", "answers"), SCALES)
 def test_every_scale_plans_all_answers_to_its_question(study, scale, answers):
-    study_plan = load_study(CONF, study, scale, [ONE_SEED])
+    study_plan = planned(study, scale)
     assert study_plan.question.endswith("?")
     assert len(study_plan.answers) == answers
-    written = {
-        label for output in outputs(study_plan.runs[0].config.evaluate, "retrieval") for label in _labels(output)
-    }
+    evaluate = study_plan.runs[0].config.evaluate
+    written = {precision_label(output.query, output.document) for output in outputs(evaluate, "retrieval")}
     assert {answer.precision for answer in study_plan.answers} <= written
 
 
-def _labels(output):
-    queries, documents = output.columns["query_precision"], output.columns["doc_precision"]
-    return {queries} if queries == documents else {f"{queries} × {documents}"}
-
-
 def test_steps_to_pay_draws_its_curve_and_has_a_whole_matrix():
-    study_plan = load_study(CONF, "steps_to_pay")
-    assert len(study_plan.runs) == 3 * 4 * 5
+    study_plan = planned("steps_to_pay")
+    assert len(study_plan.runs) == 3 * 4
     assert "steps" in study_plan.plot_names()
     assert [line.partition(" steps")[0] for line in trainings(study_plan.runs)] == [
-        f"15 trainings of {steps}" for steps in ("16", "64", "256", "1,024")
+        f"3 trainings of {steps}" for steps in ("16", "64", "256", "1,024")
     ]
-    assert "steps" not in load_study(CONF, "binary_native", overrides=[ONE_SEED]).plot_names()
+    assert "steps" not in planned("binary_native").plot_names()
 
 
 def test_binary_recipes_compares_recipes_at_equal_bytes():
-    (full, small) = (load_study(CONF, "binary_recipes", scale, [ONE_SEED]) for scale in ("full", None))
-    evaluate = small.runs[0].config.evaluate
-    bits = [o.columns["doc_bytes"] for o in outputs(evaluate, "retrieval") if o.columns["doc_precision"] == "binary"]
-    assert bits
+    (full, small) = (planned("binary_recipes", scale) for scale in ("full", None))
+    widths = {axes.bits or 384 for axes in small.runs[0].config.evaluate.bit_axes}
+    assert {bits // 8 for bits in widths} == {48, 96, 128}
     tasks = full.runs[0].config.task
     assert len(tasks) == 3
     assert sum(task.queries for task in tasks.values()) >= 2000
     data = full.runs[0].config.data
     assert {task.package for task in tasks.values()} == set(data.held_out)
     assert not set(data.packages) & set(data.held_out)
-    seeds = load_study(CONF, "binary_recipes").runs
-    assert len({run.config.seed for run in seeds if run.config.method.train}) == 5
 
 
 def test_weights_two_stage_gives_both_orders_as_many_steps():
-    study_plan = load_study(CONF, "weights_two_stage", overrides=[ONE_SEED])
+    study_plan = planned("weights_two_stage")
     steps = {}
     for run in study_plan.runs:
         training = study_plan.artifacts[run.trained]
@@ -77,11 +77,17 @@ def test_weights_two_stage_gives_both_orders_as_many_steps():
 
 
 def test_binary_native_has_as_many_random_bits_as_trained_ones():
-    study_plan = load_study(CONF, "binary_native", "bits_2048", [ONE_SEED])
+    study_plan = planned("binary_native", "bits_2048")
     rotations = {run.config.method.name: run.config.method.rotation for run in study_plan.runs}
     assert {name: (r.bits, r.trainable) for name, r in rotations.items()} == {
         "baseline": (2048, False),
         "overcomplete_head": (2048, True),
     }
-    axes = load_study(CONF, "binary_native", overrides=[ONE_SEED]).runs[0].config.evaluate.bit_axes
+    axes = planned("binary_native").runs[0].config.evaluate.bit_axes
     assert {axis.bits for axis in axes if axis.kind == "overcomplete"} == {1024, 2048}
+
+
+@pytest.mark.parametrize("study", ["steps_to_pay", "binary_recipes", "binary_native"])
+def test_studies_of_bits_have_five_seeds(study):
+    values = yaml.safe_load((CONF / "study" / f"{study}.yaml").read_text(encoding="utf-8"))
+    assert len(values["study"]["matrix"]["seed"]) == 5
