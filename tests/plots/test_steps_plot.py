@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from qatlab.plots import plot, training
-from qatlab.plots.training import APART, STEPS
+from qatlab.plots.training import SHIFT, STEPS
 from records import a_run, a_study
 
 STEP_COUNTS, GAINS = [16, 64, 256], {"binary": 0.01, "ste": -0.02}
@@ -87,7 +87,7 @@ def curves(axis):
 def test_the_points_are_those_of_the_table_and_of_the_logs():
     left, right = drawn().axes
     for place, ((steps, gains, bars), gain) in enumerate(zip(curves(left), GAINS.values(), strict=True)):
-        assert np.allclose(steps, np.array(STEP_COUNTS) * (1 + APART * place))
+        assert np.allclose(steps, np.array(STEP_COUNTS) * (1 + SHIFT * place))
         assert np.allclose(gains, gain * np.array(STEP_COUNTS))
         assert np.allclose(bars, [(gain * count - 1, gain * count + 2) for count in STEP_COUNTS])
     deviation = np.std([0, 0.1], ddof=1)

@@ -494,7 +494,7 @@ def test_a_failing_job_shows_its_own_words_and_its_log(finished):
 MISTAKES = [
     (
         {"study": "quickstrt"},
-        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: binary_gradient, embedding_quantization, ",
+        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: binary_gradient, binary_native, ",
     ),
     (
         {"overrides": "trainer.batchsize=4"},

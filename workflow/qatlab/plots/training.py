@@ -348,7 +348,7 @@ which two seeds of the baseline differ, and on the right the difference of the m
 
 
 STEPS = f"{VARIED_PREFIX}trainer.max_steps"
-APART = 0.04  # distance between the points of two methods, as a share of the number of steps
+SHIFT = 0.04  # distance between the points of two methods, as a share of the number of steps
 
 
 def draw_steps(
@@ -449,11 +449,11 @@ def _cosines_by_steps(
 
 
 def _curve(axis: Axes, look: Looks, points: list[tuple[float, float, float, float]]) -> None:
-    """Draw points (steps, value, lower end, upper end), which are connected; those of different methods lie apart."""
+    """Draw points (steps, value, lower end, upper end), which are connected; methods are shifted against one another."""
     if not points:
         return
     x, y, low, high = np.array(points).T
-    x = x * (1 + APART * (look.place or 0))
+    x = x * (1 + SHIFT * (look.place or 0))
     axis.errorbar(
         x,
         y,
