@@ -386,7 +386,7 @@ def draw_steps(
     known = known[known["method"].isin(looks)]
     if known.empty:
         return None
-    others = [column for column in known if column.startswith(VARIED_PREFIX) and column != STEPS]
+    others = [name for name in map(str, known) if name.startswith(VARIED_PREFIX) and name != STEPS]
     rows = list(dict.fromkeys(known[others].itertuples(index=False, name=None)))
     size = (2.4 + 2 * PANEL_INCHES, 1.3 + LEAST_HEIGHT * len(rows))
     figure, axes = plt.subplots(len(rows), 2, figsize=size, squeeze=False, sharex=True)
