@@ -22,7 +22,7 @@ def planned(study, scale=None):
 
 SCALES = [
     ("steps_to_pay", None, 5),
-    ("steps_to_pay", "static", 5),
+    ("steps_to_pay", "layers_2", 5),
     ("binary_recipes", None, 8),
     ("binary_recipes", "full", 8),
     ("weights_two_stage", None, 6),
@@ -72,7 +72,7 @@ def test_weights_two_stage_gives_both_orders_as_many_steps():
         first = training.inputs.get(START)
         before = study_plan.artifacts[first].config.trainer.max_steps if first else 0
         steps[run.config.method.name] = before + run.config.steps
-    assert set(steps.values()) == {128}
+    assert set(steps.values()) == {64}
     assert len(steps) == 8
 
 
