@@ -8,7 +8,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from conftest import AS_IT_IS
-from qatlab.plots import drift, plot, scores
+from qatlab.plots import diagnostics, plot, scores
 
 TITLE = "Weight quantization: training for a scheme against quantizing after training, in a title as long as they come"
 
@@ -36,11 +36,11 @@ def of_scores(title=TITLE, methods=()):
 
 def of_drift(panels=1):
     cosines = {(f"deploy{n}", "torch_fp32"): {"baseline": np.linspace(0.9, 0.99, 20)} for n in range(panels)}
-    return drift.draw(cosines, TITLE)
+    return diagnostics.draw(cosines, TITLE)
 
 
 def of_training(panels=1):
-    return drift.draw_loss(
+    return diagnostics.draw_loss(
         {f"run{n}": pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]}) for n in range(panels)}, TITLE
     )
 
@@ -74,7 +74,7 @@ def test_a_column_whose_last_panel_is_not_used_has_its_axis_labelled(drawn):
 def test_dollars_in_names_are_literal(tmp_path):
     """And powers of ten on a logarithmic axis still are."""
     run = "sweep-prompt=$\\frac{-seed=0$"
-    losses = drift.draw_loss({run: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, "From $5 to $\\6$")
+    losses = diagnostics.draw_loss({run: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, "From $5 to $\\6$")
     plot.save(losses, tmp_path, "losses")
     svg = (tmp_path / "losses.svg").read_text()
     assert "From $5 to $\\6$" in svg
@@ -85,7 +85,7 @@ def test_dollars_in_names_are_literal(tmp_path):
 
 def test_names_are_no_markup(tmp_path):
     title = "--><script>alert(1)</script>"
-    plot.save(drift.draw_loss({title: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, title), tmp_path, "x")
+    plot.save(diagnostics.draw_loss({title: pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})}, title), tmp_path, "x")
     svg = (tmp_path / "x.svg").read_text()
     assert "<script" not in svg
     assert "&lt;script&gt;" in svg

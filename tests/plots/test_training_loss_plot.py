@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pandas as pd
 
-from qatlab.plots.drift import draw_loss
+from qatlab.plots.diagnostics import draw_loss
 from qatlab.plots.plot import use_style
 
 

@@ -392,7 +392,7 @@ def test_a_key_of_training_reruns_training_and_what_follows(finished):
             {"score", "drift", "tables", "plots", "page", "models", "index"},
         ),  # drift reads the section that names metrics
         ("tables/wide.py", {"tables", "plots", "page", "models", "index"}),
-        ("plots/drift.py", {"plots", "page", "index"}),
+        ("plots/diagnostics.py", {"plots", "page", "index"}),
         ("stages/page.py", {"page", "index"}),
         ("pages/templates/page.css", {"page", "index"}),
         ("stages/encode.py", {"encode", "score", "drift", "tables", "plots", "page", "models", "index"}),
