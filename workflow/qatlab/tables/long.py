@@ -199,11 +199,11 @@ def _cost_of_training(run: RunRecord, results: Path, missing: Missing) -> dict[s
     status = missing.status(run.trained)
     measured = read_json(results / run.trained / "cost.json") if run.trains and status == OK else {}
     columns = {key: measured.get(key) for key in OF_TRAINING if key != "train_seconds"}
-    if measured:
-        columns["steps"] = measured["steps"] + measured.get("steps_before", 0)
-        columns["train_seconds"] = measured["seconds"] + measured.get("seconds_before", 0.0)
+    columns["train_seconds"] = measured.get("seconds")
+    if measured.get("steps_before"):  # of the training that this one starts from
+        columns["steps"] += measured["steps_before"]
+        columns["train_seconds"] += measured["seconds_before"]
     return {
-        "train_seconds": None,
         **columns,
         "train_device": measured.get("device"),
         STATUS: status,
