@@ -25,7 +25,7 @@ report: study  ## run a study and write its results to one self-contained HTML p
 # Three test files run at the same time, as one of them often waits. Passive waiting lets their threads share the cores.
 PYTEST_IN_PARALLEL = OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-test: .venv/.dev  ## run the tests that take seconds, among them one small study (seven minutes on two cores)
+test: .venv/.dev  ## run the tests that take seconds, among them one small study (six minutes on two cores)
 	$(PYTEST_IN_PARALLEL) -m "not slow and not alone"
 
 test-all: test-current test-oldest  ## run all tests: those of make test, slow ones, measurements and make test-oldest
