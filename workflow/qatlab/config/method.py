@@ -293,6 +293,12 @@ class WeightStartConfig(Strict):
     )
 
 
+# Keys of a method that are about the training of the model itself.
+TRAIN_THE_MODEL = (
+    "rotation", "embedding_quantization", "lora", "learning_rate", "learning_rates", "extra_steps", "weights",
+)  # fmt: skip
+
+
 class MethodConfig(Strict):
     """Configuration of a method, which is one training recipe."""
 
@@ -369,21 +375,7 @@ class MethodConfig(Strict):
 
     @model_validator(mode="after")
     def _untrained_has_no_recipe(self) -> "MethodConfig":
-        given = [
-            name
-            for name in (
-                "start_from",
-                "rotation",
-                "head",
-                "embedding_quantization",
-                "lora",
-                "learning_rate",
-                "learning_rates",
-                "extra_steps",
-                "weights",
-            )
-            if getattr(self, name) is not None
-        ]
+        given = [name for name in ("start_from", "head", *TRAIN_THE_MODEL) if getattr(self, name) is not None]
         if not self.train and given:
             raise ValueError(
                 f"train is false, so {' and '.join(given)} would have no effect; remove it or set train: true"
@@ -394,16 +386,7 @@ class MethodConfig(Strict):
     def _a_head_is_trained_alone(self) -> "MethodConfig":
         if self.head is None:
             return self
-        model_keys = (
-            "rotation",
-            "embedding_quantization",
-            "lora",
-            "learning_rate",
-            "learning_rates",
-            "extra_steps",
-            "weights",
-        )
-        given = [name for name in model_keys if getattr(self, name) is not None]
+        given = [name for name in TRAIN_THE_MODEL if getattr(self, name) is not None]
         if given or self.loss != default_loss():
             raise ValueError(
                 f"{' and '.join(given or ['loss'])} would have no effect, because a head is trained on the embeddings of the model as it "
