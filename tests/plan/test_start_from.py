@@ -38,6 +38,7 @@ def conf(tmp_path_factory):
         "other": "name: other\nstart_from: circle\n",
         "lost": "name: lost\nstart_from: baselin\n",
         "idle": "name: idle\nstart_from: untrained\n",
+        "headless": "name: headless\nstart_from: baseline\nlearning_rates: {head: 1.0e-3}\n",
     }
     for name, text in methods.items():
         (folder / "method" / f"{name}.yaml").write_text(text)
@@ -135,6 +136,7 @@ def test_a_layer_of_the_first_training_counts_as_one_of_the_second(conf):
             ("data.rows=null",),
             "method 'tried' is trained on 64 other rows than 'baseline', which uses all rows",
         ),
+        ("headless", (), "method 'headless' sets learning_rates.head, but neither it nor 'baseline' appends a layer"),
     ],
 )
 def test_a_wrong_start_is_one_line(conf, method, overrides, message):
@@ -160,6 +162,8 @@ def test_too_few_rows_for_both_trainings_are_one_line(conf, tmp_path):
         ({"train": False, "start_from": "baseline"}, "train is false, so start_from would have no effect"),
         ({"head": {"fitted_on": "pairs"}, "learning_rates": {"encoder": 1e-5}}, "learning_rates would have no effect"),
         ({"start_from": {"method": "baseline", "rows": 0}}, "greater than 0"),
+        ({"learning_rates": {"head": 1e-3}}, "learning_rates.head has no layer to train"),
+        ({"learning_rates": {"head": 1e-3}, "rotation": {"kind": "itq"}}, "learning_rates.head has no layer to train"),
     ],
 )
 def test_settings_without_effect_are_refused(method, message):

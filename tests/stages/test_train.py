@@ -428,4 +428,4 @@ def test_a_second_training_starts_from_the_first_with_a_learning_rate_for_each_p
     assert "* Learning rates: 1e-09 for the encoder, 0.01 for the head." in card
     assert f", after {costs[0]['steps']} steps in " in card
     with pytest.raises(UserError, match=r"sets learning_rates\.head, but the head has no trained parameters"):
-        trained({key: inputs[key] for key in ("model", "data")}, tmp_path / "same", rates)
+        trained({**inputs, "start": inputs["model"]}, tmp_path / "same", {"start_from": "earlier", **rates})

@@ -438,6 +438,21 @@ class MethodConfig(Strict):
             )
         return self
 
+    @model_validator(mode="after")
+    def _a_rate_of_the_head_has_a_head(self) -> "MethodConfig":
+        if self.start_from is None and self.lacks_a_head:
+            raise ValueError(
+                "learning_rates.head has no layer to train: append one, such as rotation: {kind: itq, trainable: true}, start from a "
+                "method that has one, or leave it out"
+            )
+        return self
+
+    @property
+    def lacks_a_head(self) -> bool:
+        """Return whether the method sets a learning rate for a head, but appends no layer that is trained."""
+        rates, rotation = self.learning_rates, self.rotation
+        return rates is not None and rates.head is not None and (rotation is None or not rotation.trainable)
+
     @property
     def appends_a_layer(self) -> bool:
         """Return whether the trained model ends in a linear layer that the base model does not have."""

@@ -225,7 +225,8 @@ class RunConfig(Strict):
         """Return this configuration with the training that it starts from, and with its own share of the steps.
 
         Raises:
-            UserError: for other rows than those of a training on all rows, and for a share of an unknown number of steps.
+            UserError: for other rows than those of a training on all rows, for a share of an unknown number of steps, and for a learning
+                rate of a head that neither training has.
         """
         start, name = self.method.start_from, self.method.name
         assert start is not None
@@ -233,6 +234,11 @@ class RunConfig(Strict):
             raise UserError(
                 f"method '{name}' is trained on {start.rows} other rows than '{first.method.name}', which uses all rows; set data.rows, or "
                 "leave method.start_from.rows out"
+            )
+        if self.method.lacks_a_head and not first.appends_a_layer:
+            raise UserError(
+                f"method '{name}' sets learning_rates.head, but neither it nor '{first.method.name}' appends a layer that is trained; "
+                "leave it out, or append a trainable rotation"
             )
         own = self.trainer
         if start.fraction is not None:
