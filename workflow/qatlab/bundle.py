@@ -70,7 +70,7 @@ def in_use() -> "Bundle | None":
 
 
 class Entry(TypedDict, total=False):
-    """What the index records of an artifact.
+    """Checksum of an artifact in a bundle, and its tensors that were rounded.
 
     Args:
         sha256: digest of its files, written when the bundle is complete.

@@ -108,7 +108,7 @@ LEFT_OUT_OF = {"train": {"qatlab.cards.training_card"}}
 
 
 class ParsedModule(TypedDict):
-    """What identity needs of a module.
+    """Meaning and imports of a module, from which the fingerprint of a stage is computed.
 
     Args:
         meaning: a digest of its code without wording, 64 hexadecimal digits.

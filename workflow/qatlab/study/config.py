@@ -259,7 +259,7 @@ class RunConfig(Strict):
 
     @property
     def steps(self) -> int | None:
-        """Return the trainer's optimizer steps, without those that a method adds.
+        """Return the trainer's optimizer steps, without the extra steps of a method.
 
         None if the length of a training is a time, or depends on an unknown number of rows or blocks.
         """

@@ -200,7 +200,7 @@ def _cost_of_training(run: RunRecord, results: Path, missing: Missing) -> dict[s
     measured = read_json(results / run.trained / "cost.json") if run.trains and status == OK else {}
     columns = {key: measured.get(key) for key in OF_TRAINING if key != "train_seconds"}
     columns["train_seconds"] = measured.get("seconds")
-    if measured.get("steps_before"):  # of the training that this one starts from
+    if measured.get("steps_before"):  # The training that this one starts from is counted too.
         columns["steps"] += measured["steps_before"]
         columns["train_seconds"] += measured["seconds_before"]
     return {
