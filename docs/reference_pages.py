@@ -364,6 +364,7 @@ EXAMPLES: dict[str, Any] = {
     "method.embedding_quantization.precisions.NAME.start_steps": 100,
     "method.embedding_quantization.precisions.NAME.start_fraction": 0.1,
     "method.weights": "int4",
+    "method.float_teacher": 1.0,
     "method.weights.name": "int4",
     "method.weights.group_size": 64,
     "method.weights_start.weights.steps": 100,

@@ -429,3 +429,23 @@ def test_a_second_training_starts_from_the_first_with_a_learning_rate_for_each_p
     assert f", after {costs[0]['steps']} steps in " in card
     with pytest.raises(UserError, match=r"sets learning_rates\.head, but the head has no trained parameters"):
         trained({**inputs, "start": inputs["model"]}, tmp_path / "same", {"start_from": "earlier", **rates})
+
+
+@pytest.mark.slow(2)
+def test_a_float_teacher_is_the_model_that_the_training_starts_from(inputs, tmp_path):
+    for name in ("first", "taught", "alone"):
+        (tmp_path / name).mkdir()
+    trained(inputs, tmp_path / "first", {}, learning_rate=1e-2)
+    inputs = {**inputs, "start": tmp_path / "first"}
+    second = {"start_from": "earlier", "weights": "int2"}
+    log = trained(inputs, tmp_path / "taught", {**second, "float_teacher": 2.0}, max_steps=3)
+    trained(inputs, tmp_path / "alone", second, max_steps=3)
+    assert (log["loss_float_teacher"] > 0).all()  # weights of two bits differ from the float teacher's
+    assert log["loss"].to_numpy() == pytest.approx(
+        (log["loss_float32"] + log["loss_float_teacher"]).to_numpy(), rel=1e-4
+    )
+    folders = {name: tmp_path / name / "model" for name in ("first", "taught", "alone")}
+    weights = {name: load_file(folder / "model.safetensors") for name, folder in folders.items()}
+    assert weights["taught"].keys() == weights["first"].keys()  # the teacher is not saved
+    assert any((weights["taught"][key] != weights["alone"][key]).any() for key in weights["alone"])
+    assert "* Float teacher: besides, 2 × the KL divergence" in (folders["taught"] / "README.md").read_text()

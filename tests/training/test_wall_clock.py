@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from qatlab.config.method import StartConfig
 from qatlab.config.trainer import TrainerConfig
+from qatlab.config.weights import StartConfig
 from qatlab.training.callbacks import WallClock
 from qatlab.weights.prepare import begun
 

@@ -191,7 +191,8 @@ class Stock:
         )
         from transformers import set_seed
 
-        from qatlab.config.method import TrainingConfig, WeightStartConfig
+        from qatlab.config.method import TrainingConfig
+        from qatlab.config.weights import WeightStartConfig
         from qatlab.families.embedding.train import build_loss
         from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
         from qatlab.training.training import training_arguments

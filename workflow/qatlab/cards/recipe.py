@@ -81,6 +81,11 @@ def _start_of(method: MethodConfig) -> Iterator[str]:
     if method.start_from is not None:
         rows = "other rows" if method.start_from.rows else "the same rows"
         yield f"* Start: the model that the method `{in_code(method.start_from.method)}` trained on {rows}."
+    if method.float_teacher is not None:
+        yield (
+            f"* Float teacher: besides, {method.float_teacher:g} × the KL divergence from the similarities of the model that the training "
+            "started from"
+        )
     if method.learning_rates is not None:
         rates = method.learning_rates.model_dump(exclude_none=True)
         yield f"* Learning rates: {', '.join(f'{rate:g} for the {part}' for part, rate in rates.items())}."

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from qatlab.config.embedding_quantization import EmbeddingQuantizationConfig
 from qatlab.config.precision import AxesConfig, FittedRotationConfig, axes_by_name
 from qatlab.config.trainer import TrainerConfig
-from qatlab.config.weights import Expression, Scheme
+from qatlab.config.weights import Expression, Scheme, StartConfig, WeightStartConfig
 from qatlab.quantization.precisions import RANGED, sides
 from qatlab.quantization.rotations import NEED_EMBEDDINGS
 from qatlab.registry import Strict, VariantName
@@ -269,33 +269,9 @@ class LearningRatesConfig(Strict):
     ] = None
 
 
-class StartConfig(Strict):
-    """Start of fake quantization; until then, fake quantizers pass values through unchanged (late QAT)."""
-
-    steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which fake quantization begins.")] = None
-    fraction: Annotated[
-        float | None, Field(ge=0, lt=1, description="Start of fake quantization as a fraction of training.")
-    ] = None
-
-    @model_validator(mode="after")
-    def _one_unit(self) -> "StartConfig":
-        if self.steps is not None and self.fraction is not None:
-            raise ValueError("give steps or fraction, not both")
-        return self
-
-
-class WeightStartConfig(Strict):
-    """Starts of the fake quantization of weights and, separately, of activations."""
-
-    weights: Annotated[StartConfig, Field(description="Start of the fake quantization of weights.")] = StartConfig()
-    activations: Annotated[StartConfig, Field(description="Start of the fake quantization of activations.")] = (
-        StartConfig()
-    )
-
-
 # Keys of a method that are about the training of the model itself.
 TRAIN_THE_MODEL = (
-    "rotation", "embedding_quantization", "lora", "learning_rate", "learning_rates", "extra_steps", "weights",
+    "rotation", "embedding_quantization", "lora", "learning_rate", "learning_rates", "extra_steps", "weights", "float_teacher",
 )  # fmt: skip
 
 
@@ -368,6 +344,16 @@ class MethodConfig(Strict):
             description="Scheme by which weights are fake-quantized in training: a name, such as int4, or a mapping of its fields."
         ),
     ] = None
+    float_teacher: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            exclude_if=lambda weight: weight is None,
+            description="Weight of the KL divergence from a float teacher's similarities to those of the trained model, over the texts of "
+            "a batch. The teacher is the model that the training starts from, and stays as it is; null trains without one. "
+            "Supported for embedding models, with a scheme of weights.",
+        ),
+    ] = None
     weights_start: Annotated[
         WeightStartConfig | None,
         Field(description="Start of the fake quantization of weights and activations; null is the first step."),
@@ -420,6 +406,27 @@ class MethodConfig(Strict):
         if start is not None and start.activations != StartConfig():
             raise ValueError(
                 f"scheme '{scheme.name}' quantizes weights and activations from the same step on; leave weights_start.activations out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_teacher_has_a_scheme(self) -> "MethodConfig":
+        if self.float_teacher is None:
+            return self
+        if self.weights is None:
+            raise ValueError(
+                "float_teacher has no effect without weights, because the trained model starts as its own teacher; set a scheme, such as "
+                "weights: int4, or leave float_teacher out"
+            )
+        if self.embedding_quantization is not None:
+            raise ValueError(
+                "float_teacher is for float embeddings; leave it out, or use embedding_quantization.distillation, whose teacher is the "
+                "model's own float embeddings"
+            )
+        if self.loss.name.startswith("cached_"):
+            raise ValueError(
+                f"float_teacher compares the embeddings of a whole batch, and loss '{self.loss.name}' computes them in parts; choose "
+                f"another loss, such as {DEFAULT}"
             )
         return self
 

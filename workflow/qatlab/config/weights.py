@@ -268,3 +268,27 @@ class Coverage(NamedTuple):
     def share(self) -> float:
         """Return the quantized share of the weights, from 0 to 1; 1 for a model without linear layers."""
         return self.quantized_weights / self.linear_weights if self.linear_weights else 1.0
+
+
+class StartConfig(Strict):
+    """Start of fake quantization; until then, fake quantizers pass values through unchanged (late QAT)."""
+
+    steps: Annotated[int | None, Field(ge=0, description="Optimizer step at which fake quantization begins.")] = None
+    fraction: Annotated[
+        float | None, Field(ge=0, lt=1, description="Start of fake quantization as a fraction of training.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _one_unit(self) -> "StartConfig":
+        if self.steps is not None and self.fraction is not None:
+            raise ValueError("give steps or fraction, not both")
+        return self
+
+
+class WeightStartConfig(Strict):
+    """Starts of the fake quantization of weights and, separately, of activations."""
+
+    weights: Annotated[StartConfig, Field(description="Start of the fake quantization of weights.")] = StartConfig()
+    activations: Annotated[StartConfig, Field(description="Start of the fake quantization of activations.")] = (
+        StartConfig()
+    )

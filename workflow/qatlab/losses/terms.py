@@ -1,16 +1,17 @@
-"""Terms of a loss: precisions and their scheduled weights, distillation, margin ranking of codes, regularization of embeddings."""
+"""Terms of a loss: scheduled weights of precisions, distillation, margin ranking of codes, regularization, and a float teacher."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import torch
 from sentence_transformers.sentence_transformer.losses import GlobalOrthogonalRegularizationLoss
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qatlab.machine.processes import count, rows_of_all
+from qatlab.losses.wrapped import EmbeddedOnce, gathers, total_of
+from qatlab.machine.processes import count, mean, rows_of_all
 from qatlab.quantization.estimators import at_code_length
 
 SHAPES = ("linear", "cosine")
@@ -361,3 +362,55 @@ REGULARIZATION_TERMS: dict[str, Callable[[list[Tensor]], Tensor]] = {
     "balance": _of_soft_bits(balance),
     "decorrelation": _of_soft_bits(decorrelation),
 }
+
+
+class FloatTeacherLoss(nn.Module):
+    """Loss to which the divergence from the similarities of a teacher is added.
+
+    The teacher is a model that is not trained, usually the float model from which the training of quantized weights starts.
+
+    Args:
+        model: The model that is trained.
+        loss: A loss of Sentence Transformers over the model's embeddings that calls the model once per text column.
+        teacher: The teacher, whose parameters are frozen; it is neither saved nor trained with the loss.
+        weight: Weight of the divergence.
+        scale: Scale of the similarities in the divergence.
+
+    References:
+        Hinton et al. 2015, "Distilling the Knowledge in a Neural Network", https://arxiv.org/abs/1503.02531
+    """
+
+    def __init__(self, model: nn.Module, loss: nn.Module, teacher: nn.Module, weight: float, scale: float) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+        # In a tuple, the teacher is not a submodule, whose parameters an optimizer or a checkpoint would include.
+        self._teacher = (teacher.eval().requires_grad_(False),)
+        self.weight, self.scale = weight, scale
+        self._components: dict[str, float | Tensor] = {}
+
+    @property
+    def diagnostics(self) -> dict[str, float]:
+        """Return the loss and the weighted divergence of the last batch, as averages over all processes."""
+        return {f"loss_{name}": float(value) for name, value in self._components.items()}
+
+    def forward(
+        self, sentence_features: Iterable[dict[str, Tensor]], labels: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """Compute the loss and the weighted divergence.
+
+        Args:
+            sentence_features: Tokenized text columns, at least two.
+            labels: Labels of the batch, for losses that need them.
+
+        Returns:
+            Two scalars, which the trainer sums and logs: `float32`, the loss of the embeddings, and `float_teacher`.
+        """
+        features = list(sentence_features)
+        with torch.no_grad():
+            targets = [self._teacher[0](dict(column))["sentence_embedding"] for column in features]
+        with EmbeddedOnce(self.model, features) as embedded, embedded.serve(embedded.floats):
+            value = total_of(self.loss(features, labels))
+        divergence = similarity_divergence(embedded.floats, targets, self.scale, gathers(self.loss))
+        components = {"float32": value, "float_teacher": self.weight * divergence}
+        self._components = mean({name: component.detach() for name, component in components.items()})
+        return components

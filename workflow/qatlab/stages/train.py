@@ -9,7 +9,8 @@ from transformers import set_seed
 
 from qatlab.artifact import checkpoint_folder, read_json, write_json
 from qatlab.cards.training_card import FILE, card, known_data, known_model
-from qatlab.config.method import LoraConfig, WeightStartConfig
+from qatlab.config.method import LoraConfig
+from qatlab.config.weights import WeightStartConfig
 from qatlab.errors import UserError
 from qatlab.job import START, JobDescription, part_of, training_part
 from qatlab.machine.processes import is_first

@@ -335,7 +335,7 @@ class RunConfig(Strict):
                 raise ValueError("trainer.max_seconds is for causal language models; give max_steps or max_examples")
             return self
         has = f"model '{self.model.name}' is a causal language model and has no embeddings"
-        for name in ("embedding_quantization", "rotation", "head", "learning_rates"):
+        for name in ("embedding_quantization", "rotation", "head", "learning_rates", "float_teacher"):
             if getattr(self.method, name) is not None:
                 raise ValueError(f"{has}: method '{self.method.name}' cannot train it with {name}")
         for name, deployment in self.deploy.items():

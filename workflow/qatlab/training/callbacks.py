@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from qatlab.losses import QuantizationAwareLoss
+from qatlab.losses.terms import FloatTeacherLoss
 from qatlab.machine.processes import count, largest
 from qatlab.progress import Pace, clock, say
 
@@ -73,7 +74,7 @@ class TrainingLog(TrainerCallback):
 
     Args:
         label: name of the run, for messages.
-        loss: the loss, whose `diagnostics` are part of the row if it is a QuantizationAwareLoss.
+        loss: the loss, whose `diagnostics` are part of the row if it is a QuantizationAwareLoss or has a float teacher.
         others: callbacks whose `diagnostics` are part of the row too.
         clock: callback that ends a training after a given time; None if the number of steps ends it.
     """
@@ -81,7 +82,7 @@ class TrainingLog(TrainerCallback):
     def __init__(self, label: str, loss: Any, others: Sequence[Any] = (), clock: WallClock | None = None) -> None:
         self.label = label
         self.loss = loss if isinstance(loss, QuantizationAwareLoss) else None
-        self.others = others
+        self.others = [*others, loss] if isinstance(loss, FloatTeacherLoss) else others
         self.clock = clock
         self.rows: list[dict[str, float]] = []
         self.step_seconds: list[float] = []

@@ -27,8 +27,7 @@ from torchao.quantization.qat.embedding import FakeQuantizedEmbedding
 from torchao.quantization.qat.linear import FakeQuantizedLinear
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from qatlab.config.method import StartConfig, WeightStartConfig
-from qatlab.config.weights import ClipConfig, WeightsConfig
+from qatlab.config.weights import ClipConfig, StartConfig, WeightsConfig, WeightStartConfig
 from qatlab.machine.processes import extremes_of_all
 from qatlab.weights.select import selected
 

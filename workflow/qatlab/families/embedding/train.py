@@ -24,7 +24,7 @@ from qatlab.errors import UserError
 from qatlab.job import begins_with
 from qatlab.losses import QuantizationAwareCallback, QuantizationAwareLoss
 from qatlab.losses.ranges import Centring, append_tanh, ends_in_unit_length, tanh_range
-from qatlab.losses.terms import MarginRanking, WeightSchedule
+from qatlab.losses.terms import FloatTeacherLoss, MarginRanking, WeightSchedule
 from qatlab.losses.wrapped import gather
 from qatlab.machine.hardware import device_name
 from qatlab.machine.processes import count, from_first
@@ -231,6 +231,9 @@ class EmbeddingTraining(Training):
         loss = build_loss(
             self.model, method, lambda: from_first(training_embeddings(self.model, self.folder, data, FIT_ROWS))
         )
+        if method.float_teacher is not None:
+            teacher = load_model(self.folder, device_name())
+            loss = FloatTeacherLoss(self.model, loss, teacher, method.float_teacher, method.loss.scale)
         if count() > 1:
             try:
                 gather(loss)
