@@ -53,15 +53,15 @@ def test_steps_to_pay_draws_its_curve_and_has_a_whole_matrix():
 
 
 def test_binary_recipes_compares_recipes_at_equal_bytes():
-    (full, small) = (planned("binary_recipes", scale) for scale in ("full", None))
-    widths = {axes.bits or 384 for axes in small.runs[0].config.evaluate.bit_axes}
-    assert {bits // 8 for bits in widths} == {48, 96, 128}
-    tasks = full.runs[0].config.task
-    assert len(tasks) == 3
-    assert sum(task.queries for task in tasks.values()) >= 2000
-    data = full.runs[0].config.data
-    assert {task.package for task in tasks.values()} == set(data.held_out)
-    assert not set(data.packages) & set(data.held_out)
+    for scale in (None, "full"):
+        config = planned("binary_recipes", scale).runs[0].config
+        widths = {axes.bits or 384 for axes in config.evaluate.bit_axes}
+        assert {bits // 8 for bits in widths} == {48, 96, 128}
+        tasks, data = config.task, config.data
+        assert len(tasks) == 3
+        assert sum(task.queries for task in tasks.values()) >= 2000
+        assert {task.package for task in tasks.values()} == set(data.held_out)
+        assert not set(data.packages) & set(data.held_out)
 
 
 def test_weights_two_stage_gives_both_orders_as_many_steps():
