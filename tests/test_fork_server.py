@@ -30,7 +30,13 @@ def prepare(arguments):
     if arguments[0].startswith("refuse"):
         raise ImportError("as if a library were broken")
 
-ForkServer(socket.socket(fileno=int(sys.argv[1])), run, prepare).serve()
+def in_advance():
+    global steps
+    for steps in range(1, 4):
+        yield
+
+steps = 0
+ForkServer(socket.socket(fileno=int(sys.argv[1])), run, prepare, in_advance()).serve()
 print("served", flush=True)
 """
 JOB = """
@@ -112,6 +118,25 @@ def test_jobs_run_beside_one_another(server):
     assert time.monotonic() - began < 5
     for job in jobs:
         job.communicate()
+
+
+def test_while_no_job_waits_the_server_takes_its_steps_in_advance(server):
+    until, printed = time.monotonic() + SECONDS, ""
+    while printed != "3\n" and time.monotonic() < until:  # the first job may come before the last step
+        _, printed, _ = run(server.address, "import __main__; print(__main__.steps)")
+    assert printed == "3\n"
+
+
+def test_steps_in_advance_import_what_jobs_with_torch_need_last():
+    code = (
+        "import sys; from qatlab import fork_server; steps = fork_server.preload_in_advance()\n"
+        "for _ in fork_server.PRELOADED: next(steps)\n"
+        "assert 'pandas' in sys.modules and 'torch' not in sys.modules\n"
+        "next(steps)\nassert 'torch' in sys.modules and 'transformers' not in sys.modules"
+    )
+    subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(PROJECT / "workflow")}, check=True
+    )
 
 
 def test_an_error_of_a_job_is_a_traceback_and_an_exit_code(server):

@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -165,12 +165,18 @@ class ForkServer:
         listener: a listening Unix socket.
         run: is called in the forked process with the arguments of a job, and returns the exit code.
         prepare: is called in the server with the same arguments before it forks, and imports the modules that the job needs.
+        in_advance: steps that are taken while no job waits.
     """
 
     def __init__(
-        self, listener: socket.socket, run: Callable[[list[str]], int], prepare: Callable[[list[str]], None]
+        self,
+        listener: socket.socket,
+        run: Callable[[list[str]], int],
+        prepare: Callable[[list[str]], None],
+        in_advance: Iterable[None] = (),
     ) -> None:
         self.listener, self.run, self.prepare = listener, run, prepare
+        self.in_advance: Iterator[None] | None = iter(in_advance)
         self.jobs: dict[int, socket.socket] = {}  # by the id of the forked process
         self.selector = selectors.DefaultSelector()
         self.ended, self.wake = socket.socketpair()
@@ -185,7 +191,10 @@ class ForkServer:
             self.selector.register(stream, selectors.EVENT_READ)
         serving = True
         while serving or self.jobs:
-            for key, _ in self.selector.select():
+            events = self.selector.select(None if self.in_advance is None else 0)
+            if not events:
+                self._take_step()
+            for key, _ in events:
                 if key.fileobj is self.listener:
                     self._accept()
                 elif key.fileobj is self.ended:
@@ -197,6 +206,11 @@ class ForkServer:
                     self.listener.close()
                 elif key.data in self.jobs:
                     self._forward_signals(key.data)
+
+    def _take_step(self) -> None:
+        """Take the next step in advance, if any is left."""
+        if self.in_advance is not None and next(self.in_advance, self) is self:
+            self.in_advance = None
 
     def _accept(self) -> None:
         """Fork a process for a job."""
@@ -311,14 +325,30 @@ def _end(code: int) -> NoReturn:
 def preload(arguments: Sequence[str]) -> None:
     """Import the libraries that a stage needs, but no module of qatlab, which may change while a workflow runs."""
     with_torch = bool(arguments) and arguments[0] in TORCH_STAGES
-    gc.disable()  # Garbage collection during imports frees almost nothing and takes a sixth of their time.
-    try:
-        for module in (*PRELOADED, *(PRELOADED_WITH_TORCH if with_torch else ())):
+    for _ in _preloading(PRELOADED):
+        pass
+    for _ in _preloading(PRELOADED_WITH_TORCH) if with_torch else ():
+        pass
+
+
+def preload_in_advance() -> Iterator[None]:
+    """Import all these libraries in steps, between which jobs start that do not need the later ones."""
+    with suppress(ImportError):  # A job that needs a missing library reports it.
+        # Transformers would import torchao in the same, longer step.
+        yield from _preloading((*PRELOADED, "torch", "torchao", *PRELOADED_WITH_TORCH[1:]))
+
+
+def _preloading(modules: Sequence[str]) -> Iterator[None]:
+    """Import modules, and yield after each."""
+    for module in modules:
+        gc.disable()  # Garbage collection during imports frees almost nothing and takes a sixth of their time.
+        try:
             importlib.import_module(module)
-        if with_torch:
-            _compile_conversions()
-    finally:
-        gc.enable()
+            if module == PRELOADED_WITH_TORCH[-1]:
+                _compile_conversions()
+        finally:
+            gc.enable()
+        yield
 
 
 def _compile_conversions() -> None:
@@ -345,7 +375,7 @@ def _run(arguments: list[str]) -> int:
 def main() -> NoReturn:
     """Serve jobs and end the process; arguments are a listening socket's descriptor and the folder to remove at the end."""
     descriptor, folder = int(sys.argv[1]), Path(sys.argv[2])
-    ForkServer(socket.socket(fileno=descriptor), _run, preload).serve()
+    ForkServer(socket.socket(fileno=descriptor), _run, preload, preload_in_advance()).serve()
     with suppress(OSError):
         (folder / SOCKET).unlink()
         folder.rmdir()
