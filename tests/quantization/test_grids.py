@@ -20,7 +20,7 @@ from qatlab.quantization import (
     fake_quantize,
     quantize_embeddings,
 )
-from qatlab.quantization.grids import VALUES_AT_ONCE, integer_codes
+from qatlab.quantization.grids import BITS_AT_ONCE, VALUES_AT_ONCE, integer_codes
 from qatlab.quantization.precisions import CELLS, PER_BYTE, QUANTILE, RANGED
 
 FLOATS = st.floats(-4, 4, width=32, allow_subnormal=False)
@@ -345,7 +345,8 @@ def test_results_do_not_depend_on_the_block_size():
     assert np.array_equal(
         quantize_embeddings(embeddings, "int8", ranges), reference(embeddings, precision="int8", ranges=array)
     )
-    assert np.array_equal(quantize_embeddings(embeddings, "binary"), reference(embeddings, precision="binary"))
+    several_blocks = np.resize(embeddings, (BITS_AT_ONCE // 24 * 2 + 5, 24))
+    assert np.array_equal(quantize_embeddings(several_blocks, "binary"), reference(several_blocks, precision="binary"))
     for precision in RANGED:
         ranges = fitted(embeddings, precision)
         codes = quantize_embeddings(embeddings, precision, ranges)
