@@ -119,6 +119,7 @@ def test_readme_is_short():
     assert len((PROJECT / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
 
 
+@pytest.mark.slow(24)
 def test_commands_of_snakemake_exist(conf):
     from snakemake.cli import get_argument_parser
 

@@ -18,6 +18,8 @@ from qatlab.deployments.deployment import shared_names
 from qatlab.deployments.onnx import ONNX_FILE, DynamicQuantization, OnnxDeployment
 from qatlab.errors import UserError
 
+pytestmark = pytest.mark.slow(27)
+
 
 @pytest.fixture(scope="module")
 def quantized(tiny_onnx, tmp_path_factory):

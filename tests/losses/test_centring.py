@@ -88,6 +88,7 @@ def test_the_moving_average_changes_only_in_training_and_kind_batch_subtracts_th
         assert torch.equal(other([second], learn=True)[0], centring([second], learn=True)[0])
 
 
+@pytest.mark.slow(3)
 @pytest.mark.parametrize("kind", ["batch", "running", "learned"])
 @pytest.mark.parametrize("normalizes", [True, False])
 def test_a_trained_model_contains_the_centring_as_ordinary_modules(tiny_model, pairs, tmp_path, kind, normalizes):

@@ -5,6 +5,8 @@ import pytest
 from conftest import PROJECT
 from qatlab.plan.plan import load_study
 
+pytestmark = pytest.mark.slow(11)
+
 CONF = PROJECT / "conf"
 METHODS = "study.matrix.method=[untrained,baseline,ste,baseline:int8]"
 SEEDS = "study.matrix.seed=[0,1,2]"

@@ -8,6 +8,8 @@ from qatlab.errors import UserError
 from qatlab.plan.plan import load_study
 from qatlab.tables.long import runs_table
 
+pytestmark = pytest.mark.slow(15)
+
 ONE = ("task=[stdlib]", "study.matrix.method=[baseline]")
 ONNX = "study.decomposition=[baseline/onnx_int8]"
 

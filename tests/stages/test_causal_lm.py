@@ -13,6 +13,8 @@ from qatlab.errors import UserError
 from qatlab.job import JobDescription
 from qatlab.stages import deploy, encode, score, train
 
+pytestmark = pytest.mark.slow(18)
+
 TRAINER = {"batch_size": 8, "learning_rate": 3e-3, "precision": "fp32", "max_steps": 12}
 PROJECTIONS = r".*(q|k|v|o|gate|up|down)_proj"
 METHODS = {

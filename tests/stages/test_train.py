@@ -21,6 +21,8 @@ from qatlab.losses.ranges import MEAN_SQUARE
 from qatlab.quantization import Range, quantize_embeddings
 from qatlab.stages import deploy, train
 
+pytestmark = pytest.mark.slow(50)
+
 TRAINER = {"batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
 INT8 = {"float32": {}, "int8": {}}
 METHODS = {

@@ -102,6 +102,7 @@ def test_training_repeats_and_another_seed_differs():
     assert runs[0][1] != runs[2][1]
 
 
+@pytest.mark.slow(4)
 @pytest.mark.parametrize("center", [False, "mean"])
 def test_a_restored_training_continues_to_the_same_end(center):
     options = config("both", start={"kind": "itq", "center": center}, **QUICK)
