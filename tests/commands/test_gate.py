@@ -18,6 +18,8 @@ from qatlab.tables.gathered import Gathered
 from qatlab.tables.recommendation import conclude
 from shipped import write_study
 
+pytestmark = pytest.mark.slow(11)
+
 QUERIES = np.random.default_rng(0).uniform(0.6, 1.0, size=400)
 WAVE = np.where(np.arange(400) % 2, 1.0, -1.0)  # its mean is 0, and a mean of its values has a standard error of 1/20
 

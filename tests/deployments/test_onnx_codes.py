@@ -25,6 +25,8 @@ from qatlab.quantization import MinMaxRange, Range, quantize_embeddings
 from qatlab.quantization.ranges import RANGES
 from qatlab.stages import deploy
 
+pytestmark = pytest.mark.slow(25)
+
 TEXTS = ["a", "one that is longer", "and a third one, of which the model sees only the beginning, for it has 64 tokens"]
 
 

@@ -13,6 +13,8 @@ from qatlab.plan.configuration_files import ConfigurationFiles
 from qatlab.plan.plan import load_study
 from qatlab.tables.published import read_published
 
+pytestmark = pytest.mark.slow(15)
+
 CONF = PROJECT / "conf"
 HEADER = "table,method,trainer.batch_size,deploy,task,precision,metric,value,source\n"
 LINE = "scores,ste,64,torch_fp32,mean,int8,ndcg@10,0.5,a paper\n"

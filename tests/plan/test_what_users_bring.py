@@ -17,6 +17,8 @@ from qatlab.errors import UserError, printable
 from qatlab.plan.checks import check_layers, check_models
 from qatlab.plan.plan import load_study
 
+pytestmark = pytest.mark.slow(22)
+
 COLUMNS = ["anchor", "positive"]
 ROWS = [(f"question {at}", f"answer {at}") for at in range(64)]
 SMALL = ["study.matrix.method=[baseline]", "study.decomposition=[]", "deploy=[torch_fp32]", "trainer.batch_size=16"]
