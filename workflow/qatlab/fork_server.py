@@ -209,8 +209,11 @@ class ForkServer:
 
     def _take_step(self) -> None:
         """Take the next step in advance, if any is left."""
-        if self.in_advance is not None and next(self.in_advance, self) is self:
-            self.in_advance = None
+        if self.in_advance is not None:
+            try:
+                next(self.in_advance)
+            except StopIteration:
+                self.in_advance = None
 
     def _accept(self) -> None:
         """Fork a process for a job."""
@@ -325,21 +328,19 @@ def _end(code: int) -> NoReturn:
 def preload(arguments: Sequence[str]) -> None:
     """Import the libraries that a stage needs, but no module of qatlab, which may change while a workflow runs."""
     with_torch = bool(arguments) and arguments[0] in TORCH_STAGES
-    for _ in _preloading(PRELOADED):
-        pass
-    for _ in _preloading(PRELOADED_WITH_TORCH) if with_torch else ():
+    for _ in _preloading((*PRELOADED, *(PRELOADED_WITH_TORCH if with_torch else ()))):
         pass
 
 
 def preload_in_advance() -> Iterator[None]:
-    """Import all these libraries in steps, between which jobs start that do not need the later ones."""
+    """Import all these libraries in steps. Between two steps, the server can start jobs that need only what is imported."""
     with suppress(ImportError):  # A job that needs a missing library reports it.
         # Transformers would import torchao in the same, longer step.
         yield from _preloading((*PRELOADED, "torch", "torchao", *PRELOADED_WITH_TORCH[1:]))
 
 
 def _preloading(modules: Sequence[str]) -> Iterator[None]:
-    """Import modules, and yield after each."""
+    """Import modules in order, and yield after each of them."""
     for module in modules:
         gc.disable()  # Garbage collection during imports frees almost nothing and takes a sixth of their time.
         try:

@@ -191,7 +191,7 @@ FLOAT_TYPES = {
     "float8_e4m3": np.dtype(ml_dtypes.float8_e4m3fn),
 }
 VALUES_AT_ONCE = 1 << 17  # 512 KB of float32, so that a block stays in the CPU's cache through all its steps
-# The steps of bits are so short that threads wait for the interpreter lock between smaller blocks; a bit takes a byte until it is packed.
+# Bits are computed so fast that, with smaller blocks, the threads would mostly wait for the interpreter lock.
 BITS_AT_ONCE = 1 << 19
 # NumPy releases the interpreter lock while it computes. On two cores, two threads took 0.7 of the time of one, four 0.85.
 THREADS = 2
