@@ -108,7 +108,7 @@ for STUDY in STUDIES:
             rule_name("page", STUDY)
         input:
             study_inputs(STUDY, ["train"]),
-            study_tables(STUDY),
+            study_tables(STUDY, ["csv"]),
             study_plots(STUDY),
         output:
             study_page(STUDY),
@@ -166,7 +166,7 @@ for STUDY in STUDIES:
                 rule_name("models", STUDY)
             input:
                 study_inputs(STUDY, ["model", "data", "train", "deploy"]),
-                tables=study_tables(STUDY),
+                tables=study_tables(STUDY, ["csv", "md"]),
             output:
                 directory(f"{study_path(STUDY)}/models"),
             log:
@@ -189,7 +189,8 @@ for STUDY in STUDIES:
 # One page that lists all studies with tables.
 rule index:
     input:
-        [table for study in STUDIES for table in study_tables(study)],
+        [file for study in STUDIES for file in study_summary(study)],
+        [table for study in STUDIES for table in listed_tables(study)],
         [page for study in STUDIES for page in study_page(study)],
     output:
         "results/studies/index.html",

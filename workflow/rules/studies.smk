@@ -4,7 +4,7 @@ import shlex
 import shutil
 import tempfile
 
-from qatlab.tables.names import FORMS, LONG
+from qatlab.tables.names import FORMS, LINKED, LONG
 
 TABULATED = ("train", "deploy", "encode", "score", "drift", "bit_changes")
 
@@ -83,16 +83,33 @@ def study_inputs(study, kinds):
     return inputs
 
 
-def study_tables(study):
-    """Return the files that the rule tables writes for a study."""
+# A rule has only those tables as inputs that it reads: for each, Snakemake compares the paths of all artifacts that the tables show.
+def study_tables(study, forms=FORMS):
+    """Return the files that the rule tables writes for a study, with wide tables in the given formats."""
     folder = study_path(study)
     return [
-        completeness_mark(study),
+        *study_summary(study),
         f"{folder}/runs.csv",
-        f"{folder}/study.json",
-        f"{folder}/conclusion.json",
         *(f"{folder}/tables/{name}" for name in LONG),
-        *(f"{folder}/tables/{name}.{form}" for name in study.views for form in FORMS),
+        *(f"{folder}/tables/{name}.{form}" for name in study.views for form in forms),
+    ]
+
+
+def study_summary(study):
+    """Return the files with a study's question and conclusion."""
+    return [
+        completeness_mark(study),
+        f"{study_path(study)}/study.json",
+        f"{study_path(study)}/conclusion.json",
+    ]
+
+
+def listed_tables(study):
+    """Return the wide tables that the page of all studies shows or links to."""
+    return [
+        f"{study_path(study)}/tables/{name}.csv"
+        for name in ("answers", *LINKED)
+        if name in study.views
     ]
 
 

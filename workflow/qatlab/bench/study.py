@@ -278,15 +278,16 @@ def _serve(model: Any, file: Path) -> None:
 
 RUNS, PAIRS = (10, 100, 1000), 3
 PARSING_SECONDS_ALLOWED = 1.5
-# Nine jobs per run, of which eight depend on the first, as deployments, encodings, scores and drift depend on a training.
+# All jobs of a run but the first depend on the first, as deployments, encodings, scores and drift depend on a training.
 TRIVIAL = """
+LAST = int(config["jobs"]) - 1
 rule all:
-    input: [f"results/last/{i}" for i in range(8 * int(config["runs"]))]
+    input: [f"results/last/{i}" for i in range(LAST * int(config["runs"]))]
 rule first:
     output: "results/first/{i}"
     shell: "touch {output}"
 rule last:
-    input: lambda wildcards: f"results/first/{int(wildcards.i) // 8}"
+    input: lambda wildcards: f"results/first/{int(wildcards.i) // LAST}"
     output: "results/last/{i}"
     shell: "touch {output}"
 """
@@ -313,18 +314,19 @@ def measure_workflow(runs: tuple[int, ...] = RUNS, pairs: int = PAIRS) -> Iterat
         _copy(project)
         trivial.mkdir()
         (trivial / "Snakefile").write_text(TRIVIAL)
+        jobs = _jobs_per_run(project)
         seconds_of = {}
         for count in (1, *runs):
             _write(project, count)
             seconds_of[count] = medians(
-                partial(_dry_run, project, "study=many"), partial(_dry_run, trivial, f"runs={count}"), pairs
+                partial(_dry_run, project, "study=many"), partial(_dry_run, trivial, f"runs={count} jobs={jobs}"), pairs
             )
             bound = 1.5 if count == max(runs) else None  # With few runs, starting dominates the time.
             yield Row(f"dry_run_of_{count}_runs", *seconds_of[count], bound, "s", "Snakemake on as many trivial jobs")
         for count in runs:
             ours, reference = ((seconds_of[count][side] - seconds_of[1][side]) / (count - 1) for side in (0, 1))
-            yield Row(f"one_of_{count}_runs", ours, reference, None, "s", "nine of them")
-        trivial_job = _job_of_a_cluster(trivial, "runs=1", "first:i=0")
+            yield Row(f"one_of_{count}_runs", ours, reference, None, "s", f"{jobs} of them")
+        trivial_job = _job_of_a_cluster(trivial, f"runs=1 jobs={jobs}", "first:i=0")
         for count in (1, max(runs)):
             _write(project, count)
             job = _job_of_a_cluster(project, "study=many", f"train:id={_planned_training(project)}")
@@ -345,6 +347,17 @@ def _write(project: Path, runs: int) -> None:
     (project / "conf" / "study" / "many.yaml").write_text(STUDY.format(seeds=list(range(runs))))
 
 
+def _jobs_per_run(project: Path) -> int:
+    """Return the number of jobs by which a study grows with one further run."""
+    from qatlab.plan.plan import load_study
+
+    jobs = []
+    for runs in (1, 2):
+        _write(project, runs)
+        jobs.append(len(load_study(project / "conf", "many").artifacts))
+    return jobs[1] - jobs[0]
+
+
 def _cpu_seconds(folder: Path, *arguments: str) -> float:
     """Return the CPU seconds of Snakemake from its start to its end."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -361,7 +374,7 @@ def _cpu_seconds(folder: Path, *arguments: str) -> float:
 
 def _dry_run(folder: Path, config: str, *arguments: str) -> float:
     """Return the CPU seconds of a dry run."""
-    options = ("-n", "--quiet", "all", "--cores", "2", *arguments, "--config", config)
+    options = ("-n", "--quiet", "all", "--cores", "2", *arguments, "--config", *config.split())
     return _cpu_seconds(folder, *options)
 
 

@@ -30,7 +30,7 @@ from qatlab.study.record import GRADES, Conclusion, Offer, StudyRecord, StudySum
 from qatlab.tables.labels import FIGURES, FORMULA, main_scores, on_axes
 from qatlab.tables.long import scores as long_scores
 from qatlab.tables.missing import FAILED, NOT_RUN, OK, Missing, incomplete_runs
-from qatlab.tables.names import LONG
+from qatlab.tables.names import LINKED, LONG
 from qatlab.tables.table import Table, tables_of
 from qatlab.tables.wide import scores_by_precision
 
@@ -211,11 +211,8 @@ def _listed(folder: Path) -> dict[str, object]:
         "has_page": (folder / PAGE).is_file(),
         "conclusion": read_conclusion(folder),
         "answers": as_shown(_as_text(answers), "answers", "", Markup(), True) if answers.is_file() else None,
-        "tables": [name for name in FIRST if (folder / "tables" / f"{name}.csv").is_file()],
+        "tables": [name for name in LINKED if (folder / "tables" / f"{name}.csv").is_file()],
     }
-
-
-FIRST = ("published", "scores_by_precision", "against_baseline", "qat_minus_ptq", "cost_of_training")
 
 
 @cache

@@ -13,6 +13,8 @@ LOWER_IS_BETTER = ("bits_per_byte",)
 # The first and the last row of a decomposition; between them are its components.
 FROM_FLOAT, TOTAL = "float", "total"
 FORMS = ("csv", "md", "tex")  # file formats of a wide table
+# Wide tables to which the page of all studies links; a study has some of them.
+LINKED = ("published", "scores_by_precision", "against_baseline", "qat_minus_ptq", "cost_of_training")
 # Columns of a file in results/published besides keys of the study's matrix; `table` names the long table that has such values.
 PUBLISHED_COLUMNS = ("table", "method", "deploy", "task", "precision", "metric", "value", "source")
 PUBLISHED_TABLES = ("scores", "ranks", "drift", "cost", "training")
