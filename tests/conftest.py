@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -247,6 +247,18 @@ def training_inputs(tiny_model: Path, training_data: Path, tmp_path_factory: pyt
     (folder / "config.json").write_text(json.dumps({"config": config}))
     (folder / "manifest.json").write_text(json.dumps({**config, "source": "local"}))
     return {"model": folder, "data": training_data}
+
+
+@pytest.fixture
+def plot_style() -> Iterator[None]:
+    """Use the style of our plots, and close the figures of a test at its end."""
+    from matplotlib import pyplot
+
+    from qatlab.plots.plot import use_style
+
+    use_style()
+    yield
+    pyplot.close("all")
 
 
 @pytest.fixture

@@ -67,6 +67,16 @@ def test_without_a_run_of_it_the_first_training_is_planned_all_the_same():
     assert trainings(study_plan.runs) == ["2 trainings of 6 steps: 384 rows, batches of 32"]
 
 
+def test_the_first_training_gets_neither_a_teacher_nor_a_start():
+    choice = ("study.matrix.method=[from_baseline:int4]", "study.baseline=from_baseline:int4")
+    study_plan = plan(*choice, "method.float_teacher=0.5", "method.start_from.fraction=0.25", "method.loss.scale=30")
+    (second,) = trained(study_plan).values()
+    first = study_plan.artifacts[second.inputs[START]]
+    assert (second.config.method.float_teacher, first.config.method.float_teacher) == (0.5, None)
+    assert (second.config.method.start_from.fraction, first.config.method.start_from) == (0.25, None)
+    assert second.config.method.loss.scale == first.config.method.loss.scale == 30
+
+
 def test_both_stages_together_have_the_steps_of_one_training():
     study_plan = plan("study.matrix.method=[baseline,from_baseline,from_baseline:int4]", "trainer.max_steps=25")
     artifacts = trained(study_plan)

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_hex
 
 from qatlab.plots import plot, training
@@ -15,11 +14,7 @@ COMPARED = METHODS[2:]
 TITLE = "What training for bits is worth on code search, in a title that is as long as they come, and longer than a panel is wide"
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    plot.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("plot_style")
 
 
 def runs(models=("",), seeds=(0, 1)):

@@ -5,11 +5,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.outputs import outputs
-from qatlab.plots import pareto, plot
+from qatlab.plots import pareto
 
 GRID = {
     "precisions": ["float32", "int8", "binary", "float32_x_binary"],
@@ -19,11 +18,7 @@ GRID = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    plot.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("plot_style")
 
 
 def drawn(config, deployments, title="A grid", same_as_first=()):

@@ -3,9 +3,8 @@
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
-from qatlab.plots import plot, training
+from qatlab.plots import training
 from qatlab.plots.training import SHIFT, STEPS
 from records import a_run, a_study
 
@@ -13,11 +12,7 @@ STEP_COUNTS, GAINS = [16, 64, 256], {"binary": 0.01, "ste": -0.02}
 METHODS = ["baseline", *GAINS]
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    plot.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("plot_style")
 
 
 def runs(models=("",), seeds=(0, 1)):

@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 
 from conftest import AS_IT_IS
 from qatlab.plots import diagnostics, plot, scores
@@ -13,11 +12,7 @@ from qatlab.plots import diagnostics, plot, scores
 TITLE = "Weight quantization: training for a scheme against quantizing after training, in a title as long as they come"
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    plot.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("plot_style")
 
 
 def of_scores(title=TITLE, methods=()):
@@ -96,3 +91,21 @@ def test_a_method_that_failed_keeps_its_place_and_colour():
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["first", "m"]
     assert figure.axes[0].containers[1].lines[0].get_color() == plot.COLOURS[1]
     assert figure.get_suptitle().splitlines()[:2] == ["title", "failed: first"]
+
+
+@pytest.mark.parametrize("decades", [0.1, 0.3, 0.55, 0.7, 1, 1.5, 1.9, 3])
+def test_labels_of_cosine_distances_stay_apart(decades):
+    distances = 0.008 * 10.0 ** np.linspace(0, -decades, 50)
+    methods = {"baseline": 1 - distances, "ste": 1 - distances}
+    figure = diagnostics.draw({("onnx_int8", "torch_fp32"): methods, ("onnx_fp32", "torch_fp32"): methods}, TITLE)
+    figure.canvas.draw()
+    for axes in figure.axes:
+        labels = [tick for minor in (False, True) for tick in axes.get_xticklabels(minor=minor) if tick.get_text()]
+        low, high = axes.get_xlim()
+        extents = sorted(
+            (label.get_window_extent() for label in labels if low <= label.get_position()[0] <= high),
+            key=lambda extent: extent.x0,
+        )
+        assert len(extents) >= 2
+        gaps = [right.x0 - left.x1 for left, right in zip(extents, extents[1:], strict=False)]
+        assert min(gaps) > 2  # pixels

@@ -2,10 +2,9 @@
 
 import pandas as pd
 import pytest
-from matplotlib import pyplot as plt
 from matplotlib.colors import to_rgb
 
-from qatlab.plots import plot, scores
+from qatlab.plots import scores
 
 ROWS = [
     ("float", "0.8000", "–", "–", "–"),
@@ -16,11 +15,7 @@ ROWS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    plot.use_style()
-    yield
-    plt.close("all")
+pytestmark = pytest.mark.usefixtures("plot_style")
 
 
 def table(*precisions):

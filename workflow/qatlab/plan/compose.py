@@ -149,6 +149,8 @@ LIBRARY_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError,
 FULL_SCALE = "full"
 SMALL_SCALE = "small"  # name of a study's file itself if the study lists a larger scale `full`
 # Only keys that determine the trained model may be swept; every run is deployed and evaluated in all ways that the study lists.
+# Keys that a study sets for trainings that start from another one, and not for the trainings that they start from.
+ONLY_OF_A_SECOND_TRAINING = ("method.start_from", "method.float_teacher")
 SWEEPABLE = ("model", "data", "method", "weights", "trainer", "seed")
 COLON = "__colon__"  # replaces ':' in keys such as deploy.torchao:int4.dtype, where Hydra's grammar does not allow it
 
@@ -252,17 +254,19 @@ def _matrix_runs(
     scalars_of = [key for key in settings.matrix if key not in files.groups]
     composed: dict[tuple[Any, ...], _Composed] = {}
 
-    def run(cell: dict[str, object]) -> RunConfig:
+    def run(cell: dict[str, object], without: tuple[str, ...] = ()) -> RunConfig:
         choice = tuple((key, value) for key, value in cell.items() if key in files.groups)
-        if choice not in composed:
+        if (choice, without) not in composed:
             # Composing is slow: it is done once per choice of groups, and scalars are set on its result.
-            given = [override for override in base if "method" not in cell or not override.startswith("method=")]
+            left_out = (*without, "method=") if "method" in cell else without
+            given = [override for override in base if not override.lstrip("+").startswith(left_out)]
             chosen = _compose([*given, *(f"{key}={value}" for key, value in choice)], files)
-            composed[choice] = _Composed(chosen, scalars_of)
-        return composed[choice].run({key: cell[key] for key in scalars_of if key in cell})
+            composed[choice, without] = _Composed(chosen, scalars_of)
+        return composed[choice, without].run({key: cell[key] for key in scalars_of if key in cell})
 
     def with_method(cell: dict[str, object], method: str) -> RunConfig:
-        return run({key: cell[key] for key in cell if not key.startswith("method.start_from")} | {"method": method})
+        kept = {key: value for key, value in cell.items() if not key.startswith(ONLY_OF_A_SECOND_TRAINING)}
+        return run({**kept, "method": method}, ONLY_OF_A_SECOND_TRAINING)
 
     runs = []
     for values in itertools.product(*settings.matrix.values()):

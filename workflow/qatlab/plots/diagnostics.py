@@ -21,6 +21,7 @@ from qatlab.tables.names import is_simulation
 from qatlab.tables.table import compares_deployments, trains
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from qatlab.plots.plot import DrawnFrom
@@ -65,10 +66,24 @@ def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> F
         axis.set_yticks(range(1, len(methods) + 1), methods)
         axis.grid(axis="y", visible=False)
     hide_unused(axes, len(cosines))
+    _space_ticks(axes[0][0])
     axes[0][0].invert_yaxis()
     drawn = f"whiskers: 5 % to 95 % of texts; below {SMALLEST_SHOWN:g} drawn at {SMALLEST_SHOWN:g}"
     set_title(figure, title, f"box: quartiles and median; {drawn}")
     return figure
+
+
+def _space_ticks(axes: Axes) -> None:
+    """Label so few ticks of a logarithmic x-axis of less than two decades that their labels, such as 8 × 10⁻³, stay apart."""
+    from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
+
+    low, high = axes.get_xlim()
+    decades = math.log10(high / low)
+    if decades < 2:
+        all_ticks = (math.inf, math.inf)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if decades > 0.8 else MaxNLocator(4))
+        axes.xaxis.set_major_formatter(LogFormatterSciNotation(labelOnlyBase=False, minor_thresholds=all_ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _cosines(
