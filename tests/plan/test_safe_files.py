@@ -178,6 +178,24 @@ def test_overrides_with_an_open_quote_are_one_line():
 
 
 @pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("a.b=[x, y] c=1", ["a.b=[x, y]", "c=1"]),
+        ("a={b: 1, c: [2, 3]} d=[4,5]", ["a={b: 1, c: [2, 3]}", "d=[4,5]"]),
+        ("+task.mine={source: local, path: 'my file.csv'}", ["+task.mine={source: local, path: my file.csv}"]),
+        ("a=[x b=y]", ["a=[x", "b=y]"]),
+        ("a=[x y", ["a=[x", "y"]),
+        ("a=x) b=(y z)", ["a=x)", "b=(y z)"]),
+    ],
+)
+def test_overrides_are_not_split_inside_brackets(text, parts):
+    from qatlab.plan.safe_files import split_overrides
+
+    assert split_overrides(text) == parts
+
+
+
+@pytest.mark.parametrize(
     "value",
     ["a=1", "a='b c'", 'a="b c"', "a=\"'b (c), d'\"", "a='\"b c\"'", 'a="b\\"c"', "a='it' b='c d'", "", "a=b\\'c"],
 )

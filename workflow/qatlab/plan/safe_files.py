@@ -25,6 +25,7 @@ PLAIN_TAGS = {YAML_TAGS + kind for kind in ("str", "int", "float", "bool", "null
 REFUSED_KEYS = re.compile(r"_(target|args|partial|recursive|convert)_|searchpath")
 HYDRA = re.compile(r"/?hydra([./@].*)?")
 OPENS = re.compile(r"[\\[({]")
+KEY = re.compile(r"[+~]*[\w./@:-]+=")
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -56,15 +57,33 @@ def check_files(conf: Path) -> tuple[FileState, ...]:
 
 
 def split_overrides(text: str) -> list[str]:
-    """Split the value of a command line's `overrides="key=value key2=value2"` at its blanks, as a shell does.
+    """Split the value of a command line's `overrides="key=value key2=value2"` at its blanks, as a shell does, but not inside brackets.
 
     Raises:
         UserError: for quotes that do not close.
     """
     try:
-        return shlex.split(text)
+        parts = shlex.split(text)
     except ValueError as error:
         raise UserError(f'overrides "{text[:80]}": {str(error).lower()}') from None
+    overrides: list[str] = []
+    while parts:
+        count = _closed_after(parts)
+        overrides.append(" ".join(parts[:count]))
+        parts = parts[count:]
+    return overrides
+
+
+def _closed_after(parts: list[str]) -> int:
+    """Return the number of parts with which the brackets of the first part are closed; 1 if the next override begins before."""
+    depth = 0
+    for count, part in enumerate(parts, 1):
+        if count > 1 and KEY.match(part):
+            return 1
+        depth += sum(part.count(bracket) for bracket in "[({") - sum(part.count(bracket) for bracket in "])}")
+        if depth <= 0:
+            return count
+    return 1
 
 
 def with_closing_quotes(text: str) -> str:
