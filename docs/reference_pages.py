@@ -393,6 +393,7 @@ EXAMPLES: dict[str, Any] = {
     "texts.NAME.path": "texts.csv",
     "texts.NAME.subset": "en",
     "evaluate.index[].lists": 1024,
+    "evaluate.index[].code_bytes": 96,
     "evaluate.ranges": ["corpus", "training"],
     "evaluate.rescoring": ["none", "float32"],
     "evaluate.index": ["flat", "hnsw"],

@@ -251,7 +251,7 @@ def training_inputs(tiny_model: Path, training_data: Path, tmp_path_factory: pyt
 
 @pytest.fixture
 def plot_style() -> Iterator[None]:
-    """Use the style of our plots, and close the figures of a test at its end."""
+    """Use the style of our plots, and close all plots at the end of a test."""
     from matplotlib import pyplot
 
     from qatlab.plots.plot import use_style

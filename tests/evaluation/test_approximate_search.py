@@ -1,10 +1,12 @@
 """Graphs, lists and faiss's scalar quantizer find nearly the same as an exhaustive search, and mark missing ranks."""
 
+import faiss
 import numpy as np
 import pytest
 
 from qatlab.config.evaluate import EvaluateConfig, IndexConfig
 from qatlab.config.precision import RotationConfig
+from qatlab.errors import UserError
 from qatlab.evaluation.axes import on_axes, unit_length
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, rank
@@ -41,9 +43,44 @@ def test_probing_all_lists_equals_an_exhaustive_search():
 
 
 def test_results_are_deterministic():
-    for config in (IndexConfig(kind="hnsw"), IndexConfig(kind="ivf")):
+    for config in (IndexConfig(kind="hnsw"), IndexConfig(kind="ivf"), IndexConfig(kind="pq", code_bytes=4)):
         results = [best_near_values(QUERIES, block, 3000, 10, config) for _ in range(2)]
         assert np.array_equal(*results)
+
+
+def test_a_product_quantizer_compares_queries_with_decoded_documents():
+    best = best_near_values(QUERIES, block, 3000, 10, IndexConfig(kind="pq", code_bytes=4))
+    quantizer = faiss.ProductQuantizer(32, 4, 8)
+    quantizer.train(DOCUMENTS)
+    decoded = quantizer.decode(quantizer.compute_codes(DOCUMENTS))
+    expected = best_by_product(QUERIES, lambda first, last: decoded[first:last], 3000, 10)
+    assert (best == expected).mean() > 0.99  # sums of tables have other rounding errors
+    exact = best_by_product(QUERIES, block, 3000, 10)
+    assert overlap(best, exact) > overlap(best_by_hamming(*BITS, 10), exact) + 0.05  # which are four bytes, too
+
+
+def test_a_product_quantizer_stores_float_documents_alone():
+    index = ["flat", {"kind": "pq", "code_bytes": 16}]
+    config = EvaluateConfig(metrics=["ndcg@10"], precisions=["float32", "int8", "binary"], index=index)
+    names = {output.name: (output.document_bytes(32), output.described(32)["fitted_on"]) for output in outputs(config)}
+    assert names == {
+        "none/float32/dot": (128, "none"),
+        "none/float32/dot/pq_16": (16, "corpus"),
+        "none/int8/dequantized/corpus": (32, "none"),
+        "none/binary/hamming": (4, "none"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("code_bytes", "count", "message"),
+    [
+        (5, 3000, "code_bytes 5 does not divide 32 dimensions; set a divisor of 32"),
+        (4, 255, "pq is fitted on at least 256 documents, and a task has 255; leave pq out"),
+    ],
+)
+def test_a_product_quantizer_that_cannot_be_fitted_is_refused(code_bytes, count, message):
+    with pytest.raises(UserError, match=message):
+        best_near_values(QUERIES, block, count, 10, IndexConfig(kind="pq", code_bytes=code_bytes))
 
 
 def test_ranks_without_a_document_have_nothing():

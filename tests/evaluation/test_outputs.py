@@ -24,6 +24,7 @@ def test_codes_are_compared_only_with_codes_of_their_kind_and_rabitq_only_reads_
     precisions = ["float32", "int8", "int4", "binary", "float32_x_binary", "float32_x_int8"]
     assert names_of(precisions=precisions, scoring=["codes"]) == ["none/int8/codes/corpus", "none/int4/codes/corpus"]
     assert names_of(precisions=precisions, scoring=["rabitq"]) == ["none/float32_x_binary/rabitq"]
+    assert names_of(precisions=precisions, scoring=["bbq"]) == ["none/float32_x_binary/bbq"]
 
 
 def test_cells_between_quantiles_are_outputs_like_others():
@@ -178,6 +179,14 @@ def test_an_output_names_the_calibration_set_of_its_axes():
         "none": "none", "centred": "corpus", "itq": "corpus", "overcomplete_2x": "none", "median_training": "training",
         "random": "none", "random_centred": "corpus",
     }  # fmt: skip
+
+
+def test_bits_whose_products_are_estimated_are_centred_on_the_corpus():
+    config = EvaluateConfig(precisions=["float32_x_binary"], scoring=["dequantized", "rabitq", "bbq"])
+    fitted = {
+        output.scoring: (output.described(384)["fitted_on"], output.document_bytes(384)) for output in outputs(config)
+    }
+    assert fitted == {"dequantized": ("none", 48), "rabitq": ("corpus", 56), "bbq": ("corpus", 56)}
 
 
 def test_few_bits_counts_everything_that_is_stored():

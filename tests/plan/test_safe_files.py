@@ -194,7 +194,6 @@ def test_overrides_are_not_split_inside_brackets(text, parts):
     assert split_overrides(text) == parts
 
 
-
 @pytest.mark.parametrize(
     "value",
     ["a=1", "a='b c'", 'a="b c"', "a=\"'b (c), d'\"", "a='\"b c\"'", 'a="b\\"c"', "a='it' b='c d'", "", "a=b\\'c"],

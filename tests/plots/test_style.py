@@ -1,6 +1,7 @@
 """What is drawn can be read: titles fit their figure, and every column of panels has its axis labelled."""
 
 import re
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -107,5 +108,5 @@ def test_labels_of_cosine_distances_stay_apart(decades):
             key=lambda extent: extent.x0,
         )
         assert len(extents) >= 2
-        gaps = [right.x0 - left.x1 for left, right in zip(extents, extents[1:], strict=False)]
+        gaps = [right.x0 - left.x1 for left, right in pairwise(extents)]
         assert min(gaps) > 2  # pixels

@@ -116,7 +116,7 @@ EVALUATED = {
         "rescoring": ["none", [{"documents": "binary"}, {"documents": "float32", "oversampling": 2}]],
     },
     "graphs": {"precisions": ["float32", "int2_quantile", "binary"], "index": ["hnsw", {"kind": "ivf", "lists": 4, "probes": 3}]},
-    "faiss": {"precisions": ["float32_x_binary", "float32_x_int8"], "scoring": ["rabitq", "scalar_quantizer"]},
+    "faiss": {"precisions": ["float32_x_binary", "float32_x_int8"], "scoring": ["rabitq", "bbq", "scalar_quantizer"]},
 }  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def test_it_stores_and_finds_what_was_scored(results, evaluate, monkeypatch):
         ranges = side_ranges([output], *sides, config, own, sides[1].of(training))
         fitted = ranges[output.ranges].documents if output.ranges else {}
         names = executed(results, code_of(results, "torch_fp32", output, config, sides[1].dim), monkeypatch)
-        if output.scoring not in ("rabitq", "scalar_quantizer"):
+        if output.scoring not in ("rabitq", "bbq", "scalar_quantizer"):
             expected = quantize_embeddings(sides[1][:], output.document, fitted.get(output.document))
             assert names["codes"].nbytes == 40 * output.document_bytes(sides[1].dim) or output.index.kind != "flat"
             assert names["codes"].dtype == expected.dtype
@@ -145,7 +145,7 @@ def test_it_stores_and_finds_what_was_scored(results, evaluate, monkeypatch):
             assert close.mean() >= ALIKE, output.name
             expected_queries = quantize_embeddings(sides[0][:], output.query, fitted.get(output.query))
             assert np.isclose(names["query_codes"], expected_queries, atol=1e-6, rtol=0).mean() >= ALIKE, output.name
-        if output.index.kind != "flat" or output.scoring in ("rabitq", "scalar_quantizer"):
+        if output.index.kind != "flat" or output.scoring in ("rabitq", "bbq", "scalar_quantizer"):
             best = rank(*sides, output, ranges.get(output.ranges, SideRanges()), depth=10)
             assert (names["best"] == best).mean() >= 0.99, output.name
         for step in output.rescoring:

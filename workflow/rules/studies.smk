@@ -83,7 +83,7 @@ def study_inputs(study, kinds):
     return inputs
 
 
-# A rule has only those tables as inputs that it reads: for each, Snakemake compares the paths of all artifacts that the tables show.
+# Only those tables are inputs that are read. For each of them, Snakemake compares the paths of all artifacts that the tables show.
 def study_tables(study, forms=FORMS):
     """Return the files that the rule tables writes for a study, with wide tables in the given formats."""
     folder = study_path(study)

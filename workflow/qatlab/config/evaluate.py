@@ -95,10 +95,11 @@ class IndexConfig(Strict):
     """The index that finds the best documents, and its parameters."""
 
     kind: Annotated[
-        Literal["flat", "hnsw", "ivf"],
+        Literal["flat", "hnsw", "ivf", "pq"],
         Field(
             description="flat compares each query with every document; hnsw (graph) and ivf (inverted lists) are faiss's indexes for "
-            "approximate search."
+            "approximate search; pq is its product quantizer, fitted on the indexed documents, which stores float32 documents in "
+            "code_bytes bytes."
         ),
     ] = "flat"
     m: Annotated[int, Field(ge=2, description="hnsw: number of neighbours that each document is linked to.")] = 32
@@ -120,10 +121,20 @@ class IndexConfig(Strict):
         ),
     ] = None
     probes: Annotated[int, Field(gt=0, description="ivf: number of clusters that a search visits.")] = 8
+    code_bytes: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="pq: bytes per document, each of which stands for the nearest of 256 centroids in one part of the dimensions; a "
+            "divisor of their number.",
+        ),
+    ] = 48
 
     @property
     def label(self) -> str:
-        """Return the name in tables: 'flat', 'hnsw_32_64', 'ivf_8', 'ivf_8_of_100'."""
+        """Return the name in tables: 'flat', 'hnsw_32_64', 'ivf_8', 'ivf_8_of_100', 'pq_48'."""
+        if self.kind == "pq":
+            return f"pq_{self.code_bytes}"
         if self.kind == "hnsw":
             return f"hnsw_{self.m}_{self.ef_search}"
         clusters = f"_of_{self.lists}" if self.lists else ""
@@ -179,7 +190,15 @@ class EvaluateConfig(Strict):
     ] = "model"
     scoring: Annotated[
         list[
-            Literal["dequantized", "codes", "rabitq", "scalar_quantizer", "sentence_transformers_compat", "mteb_compat"]
+            Literal[
+                "dequantized",
+                "codes",
+                "rabitq",
+                "bbq",
+                "scalar_quantizer",
+                "sentence_transformers_compat",
+                "mteb_compat",
+            ]
         ],
         BeforeValidator(_listed),
         Field(
@@ -187,7 +206,8 @@ class EvaluateConfig(Strict):
             description="How quantized embeddings are compared. dequantized compares the values that codes represent (bits with bits "
             "by Hamming distance; int2, int2_quantile and ternary at unit length where similarity is cosine). codes compares the "
             "integer codes of int8, uint8, int4, int2, int2_quantile or ternary as stored. rabitq compares float queries with bits "
-            "by RaBitQ's estimator. scalar_quantizer compares float queries with int8, int4 or float16 documents as faiss stores "
+            "by RaBitQ's estimator; bbq does so without a rotation and with queries of 4 bits, as Lucene's and Elasticsearch's Better "
+            "Binary Quantization. scalar_quantizer compares float queries with int8, int4 or float16 documents as faiss stores "
             "them. sentence_transformers_compat and mteb_compat score as the evaluators of these libraries do.",
         ),
     ] = ["dequantized"]
@@ -235,8 +255,8 @@ class EvaluateConfig(Strict):
         BeforeValidator(_listed),
         Field(
             min_length=1,
-            description="Indexes that are searched: flat, hnsw or ivf, or a mapping with parameters such as {kind: hnsw, m: 16}. "
-            "hnsw and ivf search dequantized values or bits.",
+            description="Indexes that are searched: flat, hnsw, ivf or pq, or a mapping with parameters such as {kind: hnsw, m: 16}. "
+            "hnsw and ivf search dequantized values or bits; pq searches float32.",
         ),
     ] = [IndexConfig()]
     dimensions: Annotated[

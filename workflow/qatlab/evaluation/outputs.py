@@ -20,7 +20,8 @@ from qatlab.errors import UserError
 from qatlab.evaluation.task import Kind
 from qatlab.quantization.precisions import BITS, QUANTILE, RANGED, bytes_per_embedding, is_binary, pair_name, sides
 
-RABITQ_FACTORS = 8  # bytes of the two float factors that RaBitQ stores with each document's bits
+ESTIMATED = ("rabitq", "bbq")  # scorings that estimate products from bits, which are centred on the indexed documents
+FACTORS = 8  # bytes of the two float factors that these store with each document's bits
 # Bytes of a neighbour in the lowest layer of a graph, and of a document's number in an inverted list.
 LINK, POSITION = 4, 8
 SCALAR_QUANTIZED = ("int8", "int4", "float16")  # precisions of faiss's scalar quantizer
@@ -55,7 +56,7 @@ class Output:
         rotation: Axes on which embeddings are quantized.
         dimensions: Number of leading dimensions that are kept before rotation (Matryoshka); None keeps all.
         query, document: Precision of the queries and of the documents.
-        scoring: dot (floats), dequantized (decoded values), codes (integer codes as stored), hamming, rabitq,
+        scoring: dot (floats), dequantized (decoded values), codes (integer codes as stored), hamming, rabitq, bbq,
             scalar_quantizer, sentence_transformers_compat or mteb_compat.
         ranges: Calibration set of integer grids; "" where no precision has ranges.
         rescoring: Rescoring steps after the first search, in order.
@@ -100,7 +101,9 @@ class Output:
         Args:
             dim: Number of dimensions after truncation and rotation.
         """
-        overhead = RABITQ_FACTORS if self.scoring == "rabitq" else 0
+        if self.index.kind == "pq":
+            return self.index.code_bytes
+        overhead = FACTORS if self.scoring in ESTIMATED else 0
         overhead += {"flat": 0, "hnsw": 2 * self.index.m * LINK, "ivf": POSITION}[self.index.kind]
         return bytes_per_embedding(self.document, dim) + overhead
 
@@ -132,10 +135,13 @@ class Output:
 def fitted_on(output: Output) -> str:
     """Return the calibration set of an output's axes (centre and rotation) and quantiles: one of FITTED_ON.
 
-    Quantiles adapt to their calibration set as a centre does: the middle border of four cells is the median. The extremes of cells
-    of equal width do not count; the column `ranges` names their calibration set.
+    RaBitQ's centre and the centroids of a product quantizer are those of the indexed documents. Quantiles adapt to their calibration
+    set as a centre does: the middle border of four cells is the median. The extremes of cells of equal width do not count; the column
+    `ranges` names their calibration set.
     """
     sources = [output.rotation.fitted_on] if output.rotation.fitted else []
+    if output.scoring in ESTIMATED or output.index.kind == "pq":
+        sources.append("corpus")
     if any(precision in QUANTILE for precision in (output.query, output.document)):
         sources.append("training" if output.ranges in ("training", "model") else "corpus")
     return max(sources, key=FITTED_ON.index, default=FITTED_ON[0])
@@ -208,7 +214,9 @@ def _makes_sense(output: Output, kind: Kind) -> bool:
     if output.scoring in COMPAT:
         as_encoded = output.rotation.plain and not output.rescoring and output.index.kind == "flat"
         return as_encoded and kind not in ("reranking", "agreement")
-    if output.scoring in ("rabitq", "scalar_quantizer") or output.rescoring or output.index.kind != "flat":
+    if output.index.kind == "pq" and not output.query == output.document == "float32":
+        return False
+    if output.scoring in (*ESTIMATED, "scalar_quantizer") or output.rescoring or output.index.kind != "flat":
         rescored = not output.rescoring or _adds(output.document, output.rescoring)
         return searched and rescored and (output.index.kind == "flat" or output.scoring in ANY_INDEX)
     return True
@@ -231,8 +239,8 @@ def _scoring(query: str, document: str, scoring: str) -> str | None:
         return scoring if query == "float32" and document in SCALAR_QUANTIZED else None
     if scoring == "codes":
         return "codes" if query == document and query in CODES else None
-    if scoring == "rabitq":
-        return "rabitq" if query == "float32" and is_binary(document) else None
+    if scoring in ESTIMATED:
+        return scoring if query == "float32" and is_binary(document) else None
     if is_binary(query) and is_binary(document):
         return "hamming"
     return "dot" if query == document == "float32" else "dequantized"

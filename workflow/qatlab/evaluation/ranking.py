@@ -127,6 +127,8 @@ def _search(
         return best_by_scalar_quantizer(queries, blocks, len(documents), depth, output.document, watch)
     if output.scoring == "rabitq":
         return best_by_rabitq(queries, blocks, len(documents), depth, seed, watch)
+    if output.scoring == "bbq":
+        return best_by_rabitq(queries, blocks, len(documents), depth, None, watch, query_bits=4)
     convert = codes if output.scoring == "codes" else partial(values, unit=documents.unit)
     with watch:
         query_values = convert(queries, output.query, ranges.queries)

@@ -74,7 +74,7 @@ def draw(cosines: dict[tuple[str, str], dict[str, np.ndarray]], title: str) -> F
 
 
 def _space_ticks(axes: Axes) -> None:
-    """Label so few ticks of a logarithmic x-axis of less than two decades that their labels, such as 8 × 10⁻³, stay apart."""
+    """Label so few ticks of a logarithmic x-axis of less than two decades that their labels, such as 8 × 10⁻³, do not overlap."""
     from matplotlib.ticker import LogFormatterSciNotation, LogLocator, MaxNLocator, NullLocator
 
     low, high = axes.get_xlim()

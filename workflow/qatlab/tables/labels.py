@@ -89,6 +89,7 @@ RANGES = {"per_call": "ranges per call", "training": "training's ranges", "model
 SCORING = {
     "codes": " codes",
     "rabitq": " by RaBitQ",
+    "bbq": " by BBQ",
     "scalar_quantizer": " by faiss",
     "sentence_transformers_compat": " as sentence-transformers scores",
     "mteb_compat": " as MTEB scores",

@@ -21,7 +21,11 @@ from qatlab.tables.names import TEXT
 ROOT = "results"  # paths in the code are relative to the folder that contains it
 RANGE_CLASSES = {"minmax": "MinMaxRange", "percentile": "PercentileRange", "symmetric": "SymmetricRange"}
 UNIT = ["", "def unit(vectors):", "    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)", ""]
-ONLY_IN_INDEX = {"rabitq": "best_by_rabitq", "scalar_quantizer": "best_by_scalar_quantizer"}  # scorings of faiss
+ONLY_IN_INDEX = {  # scorings of faiss: the function that searches, and its settings
+    "rabitq": ("best_by_rabitq", "seed=0"),
+    "bbq": ("best_by_rabitq", "seed=None, query_bits=4"),
+    "scalar_quantizer": ("best_by_scalar_quantizer", 'precision="{document}"'),
+}
 TEXTS = 'documents, queries = ["…", "…"], ["…"]  # texts to store, and texts to search with'
 READ_CONFIG = ["from pathlib import Path", "from qatlab.artifact import read_json"]
 
@@ -250,8 +254,8 @@ def _codes(config: EvaluateConfig, output: OutputColumns, deployed: str, unit: b
         code.add(_quantized("query_codes", "query_vectors", query))
     index = next(index for index in config.index if index.label == output["index"])
     if scoring in ONLY_IN_INDEX:
-        setting = "seed=0" if scoring == "rabitq" else f'precision="{document}"'
-        code.add(_searched(ONLY_IN_INDEX[scoring], "query_vectors", "document_vectors", setting))
+        function, settings = ONLY_IN_INDEX[scoring]
+        code.add(_searched(function, "query_vectors", "document_vectors", settings.format(document=document)))
     elif index.kind != "flat":
         code.add(_near(index, output, unit))
     for precision in copies:  # with which float32 queries compare the best documents again

@@ -245,8 +245,8 @@ def search(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -
     """Build search.csv: bytes per document and queries per second, per run, deployment, task and output.
 
     `stored_bytes` includes copies for rescoring. Queries per second are measured once, in an exhaustive search of all queries at
-    once, rescoring included. Preparing the documents for the comparison is not counted: they are bits for Hamming distance and
-    RaBitQ, and float32 for all else, because integers are decoded before they are compared.
+    once, rescoring included. Preparing the documents for the comparison is not counted: they are bits for Hamming distance,
+    RaBitQ and BBQ, and float32 for all else, because integers are decoded before they are compared.
 
     Args:
         runs: the study's runs.
