@@ -148,9 +148,9 @@ Model = TypeVar("Model", bound=BaseModel)
 LIBRARY_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError, AssertionError)
 FULL_SCALE = "full"
 SMALL_SCALE = "small"  # name of a study's file itself if the study lists a larger scale `full`
-# Only keys that determine the trained model may be swept; every run is deployed and evaluated in all ways that the study lists.
 # Keys that a study sets for trainings that start from another one, and not for the trainings that they start from.
 ONLY_OF_A_SECOND_TRAINING = ("method.start_from", "method.float_teacher")
+# Only keys that determine the trained model may be swept; every run is deployed and evaluated in all ways that the study lists.
 SWEEPABLE = ("model", "data", "method", "weights", "trainer", "seed")
 COLON = "__colon__"  # replaces ':' in keys such as deploy.torchao:int4.dtype, where Hydra's grammar does not allow it
 

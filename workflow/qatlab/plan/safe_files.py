@@ -25,7 +25,7 @@ PLAIN_TAGS = {YAML_TAGS + kind for kind in ("str", "int", "float", "bool", "null
 REFUSED_KEYS = re.compile(r"_(target|args|partial|recursive|convert)_|searchpath")
 HYDRA = re.compile(r"/?hydra([./@].*)?")
 OPENS = re.compile(r"[\\[({]")
-KEY = re.compile(r"[+~]*[\w./@:-]+=")
+START_OF_OVERRIDE = re.compile(r"[+~]*[\w./@:-]+=")
 
 Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -78,7 +78,7 @@ def _closed_after(parts: list[str]) -> int:
     """Return the number of parts with which the brackets of the first part are closed; 1 if the next override begins before."""
     depth = 0
     for count, part in enumerate(parts, 1):
-        if count > 1 and KEY.match(part):
+        if count > 1 and START_OF_OVERRIDE.match(part):
             return 1
         depth += sum(part.count(bracket) for bracket in "[({") - sum(part.count(bracket) for bracket in "])}")
         if depth <= 0:
