@@ -127,6 +127,40 @@ def test_killed_workflows_and_jobs_end_with_the_tables_of_an_undisturbed_one(und
             writer.writerows([*kind, count] for kind, count in kinds.items())
 
 
+INTERRUPTED = """
+import os, signal, sys
+import snakemake.cli
+from snakemake.scheduling.job_scheduler import JobScheduler
+
+finish = JobScheduler._finish_jobs
+
+def interrupted(scheduler):
+    if scheduler._tofinish:
+        os.kill(os.getpid(), signal.SIGTERM)
+    finish(scheduler)
+
+JobScheduler._finish_jobs = interrupted
+sys.argv[0] = "snakemake"
+snakemake.cli.main()
+"""
+
+
+def test_a_workflow_that_is_terminated_while_it_finishes_a_job_ends(undisturbed, tmp_path):
+    folder = same_study(tmp_path, undisturbed)
+    python, _, _, *arguments = command("--cores", "1")
+    result = subprocess.run(
+        [python, "-c", INTERRUPTED, *arguments],
+        cwd=folder,
+        env=environment(),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=ENOUGH,
+    )
+    assert result.returncode == 1
+    assert not (folder / "results" / "studies" / "tiny" / "tables").exists()
+
+
 def test_a_second_workflow_on_the_same_results_refuses_in_one_line(undisturbed, tmp_path):
     folder = same_study(tmp_path, undisturbed)
     with shared_job_server(folder) as variables:

@@ -1,6 +1,7 @@
 # Plans of the requested studies, validated before any job starts, and helpers with which rules look up jobs in them.
 import gc
 import os
+import signal
 import sys
 from inspect import signature
 from itertools import groupby
@@ -34,6 +35,7 @@ from qatlab.errors import UserError, printable
 from qatlab.fork_server import start as start_fork_server
 from qatlab.plan.workflow import use_this_python
 from qatlab.plan.workflow import (
+    handle_in_thread,
     outline,
     outline_file,
     read_outlines,
@@ -211,6 +213,7 @@ if (IS_MODULE or not workflow.is_main_process) and not IS_PLANNED:
 
 onstart:
     gc.enable()
+    handle_in_thread(signal.SIGTERM)
     check_studies()
     write_plans()
     if not workflow.non_local_exec and gpus_here() == 0:

@@ -7,7 +7,9 @@ import fcntl
 import json
 import os
 import shutil
+import signal
 import sys
+from _thread import start_new_thread
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +31,21 @@ def use_this_python(library: Path) -> None:
 def _prepend(variable: str, folder: str) -> None:
     before = os.environ.get(variable)
     os.environ[variable] = os.pathsep.join([folder, before] if before else [folder])
+
+
+def handle_in_thread(number: int) -> None:
+    """Run the present handler of a signal in a thread of its own, so that it can wait for a lock that the main thread holds.
+
+    Snakemake's handler of SIGTERM takes the lock of its scheduler. If the signal arrives while the main thread holds that lock, for
+    example while it finishes a job, a handler in the main thread waits for ever.
+
+    Args:
+        number: number of the signal; nothing changes if it has the default handler or is ignored.
+    """
+    handler = signal.getsignal(number)
+    if callable(handler):
+        # A threading.Thread takes a lock, too, to start.
+        signal.signal(number, lambda number, frame: start_new_thread(handler, (number, None)))
 
 
 # Removal of Snakemake's locks that a killed workflow left, as opposed to those of a running one.
