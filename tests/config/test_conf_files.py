@@ -35,7 +35,7 @@ NEEDED = {
     ("task", "withheld"): ["task.withheld.path=records.jsonl"],
     ("texts", "texts_file"): ["texts.texts_file.path=reviews.csv"],
 }
-NEED_A_SCHEME = ("late_start", "lora_merged")
+NEED_A_SCHEME = ("from_baseline_taught", "late_start", "lora_merged")
 
 
 # Causal language models are shipped by torch, and learn by the clock if they are to.

@@ -25,7 +25,7 @@ SCALES = [
     ("steps_to_pay", "layers_2", 5),
     ("binary_recipes", None, 8),
     ("binary_recipes", "full", 8),
-    ("weights_two_stage", None, 6),
+    ("weights_two_stage", None, 8),
     ("binary_native", None, 3),
     ("binary_native", "bits_2048", 3),
 ]
@@ -72,8 +72,8 @@ def test_weights_two_stage_gives_both_orders_as_many_steps():
         first = training.inputs.get(START)
         before = study_plan.artifacts[first].config.trainer.max_steps if first else 0
         steps[run.config.method.name] = before + run.config.steps
-    assert set(steps.values()) == {64}
-    assert len(steps) == 8
+    assert set(steps.values()) == {128}
+    assert len(steps) == 11
 
 
 def test_binary_native_has_as_many_random_bits_as_trained_ones():
