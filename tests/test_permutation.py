@@ -47,3 +47,11 @@ def test_tasks_have_equal_weights_for_any_number_of_queries():
 def test_zero_differences_have_p_1_and_the_smallest_p_follows_from_the_resamples():
     assert permutation_p_values([np.zeros((1, 1, 9))])[0] == 1.0
     assert permutation_p_values([np.full((1, 1, 500), 0.5)])[0] == pytest.approx(2e-4)
+
+
+def test_a_p_value_does_not_depend_on_the_other_comparisons():
+    rng = np.random.default_rng(4)
+    # Values as coarse as reciprocal ranks, of which many sums are equal.
+    values = rng.choice([-0.5, 0.0, 0.0, 0.5, 1 / 3], size=(40, 2, 100))
+    together = permutation_p_values([values])
+    assert together.tolist() == [permutation_p_values([one[None]])[0] for one in values]

@@ -8,6 +8,7 @@ import numpy as np
 
 RESAMPLES = 9999
 AT_ONCE = 1000
+ROUNDING = 1e-12  # bound of the rounding error of a sum, relative to the sum of absolute values
 
 
 def bootstrap_intervals(
@@ -158,7 +159,7 @@ def permutation_p_values(differences: list[np.ndarray], resamples: int = RESAMPL
 
     If two models are equivalent, each of a query's two values could be from either model, and swapping them flips the sign of the
     difference. A query is swapped in all seeds at once. The test is `scipy.stats.permutation_test(permutation_type="samples")`
-    on the means over seeds; flipping signs makes it a hundred times faster.
+    on the means over seeds; flipping signs, the same for all comparisons, makes it hundreds of times faster.
 
     Args:
         differences: Paired differences of each task, (comparisons, seeds, queries) float64.
@@ -169,25 +170,17 @@ def permutation_p_values(differences: list[np.ndarray], resamples: int = RESAMPL
     """
     # Every task has the same weight, regardless of its number of queries.
     weighted = np.concatenate([task.mean(axis=1) / (task.shape[2] * len(differences)) for task in differences], axis=1)
-    return np.array([_p_value(query_differences, resamples) for query_differences in weighted])
-
-
-def _p_value(differences: np.ndarray, resamples: int) -> float:
-    if not differences.any():
-        return 1.0
+    observed = weighted.sum(axis=1)
+    # Sums of the same terms in another order differ by rounding errors, and count as equal.
+    rounding = ROUNDING * np.abs(weighted).sum(axis=1)
     rng = np.random.default_rng(0)
-
-    def signs(size: tuple[int, int]) -> np.ndarray:
-        return rng.integers(0, 2, size=size, dtype=np.int8) * 2.0 - 1.0
-
-    def total(flipped: np.ndarray, axis: int) -> np.ndarray:
-        return flipped @ differences
-
-    from scipy import stats  # imported here because the import takes a second, which a plan need not wait for
-
-    unflipped = np.ones(len(differences))
-    result = stats.monte_carlo_test(unflipped, signs, total, vectorized=True, n_resamples=resamples, batch=AT_ONCE)
-    return float(result.pvalue)
+    below, above = np.zeros((2, len(weighted)), dtype=int)
+    for first in range(0, resamples, AT_ONCE):
+        flips = rng.integers(0, 2, size=(min(AT_ONCE, resamples - first), weighted.shape[1]), dtype=np.int8)
+        totals = (flips * 2.0 - 1.0) @ weighted.T
+        below += (totals <= observed + rounding).sum(axis=0)
+        above += (totals >= observed - rounding).sum(axis=0)
+    return np.minimum(1.0, 2 * (np.minimum(below, above) + 1) / (resamples + 1))
 
 
 LEVEL, POWER = 0.05, 0.8
