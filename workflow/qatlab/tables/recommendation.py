@@ -240,8 +240,11 @@ def _recommended(gathered: "Gathered", offer: Variant | None, reference: Form, v
     compared = (
         f"{abs(offer.loss):.4f} {'worse' if offer.loss >= 0 else 'better'} than the best float result's {value:.4f}"
     )
-    interval = f"simultaneous {interval_in_words(offer.low, offer.high)}"
-    return f"Ship {ship}: its {gathered.label} of {offer.value:.4f} is {compared}; its loss ({interval}) is within {within}."
+    most = f"{'at most' if offer.high >= 0 else 'at least'} {abs(offer.high):.4f} {'worse' if offer.high >= 0 else 'better'}"
+    return (
+        f"Ship {ship}: its {gathered.label} of {offer.value:.4f} is {compared}, and {most} by its simultaneous 95 % "
+        f"interval, which is within {within}."
+    )
 
 
 def _undecided(gathered: "Gathered", shipped: Sequence[Variant], offer: Variant | None, value: float) -> list[str]:
