@@ -84,6 +84,14 @@ def test_an_unknown_file_has_the_nearest_named(conf):
         check_published(conf, "their", ["method"])
 
 
+def test_removed_results_are_one_line_that_restores_published_ones(conf):
+    shutil.rmtree(conf.parent / "results")
+    with pytest.raises(
+        UserError, match=r"published is missing; in a clone, restore it by `git restore results/published`"
+    ):
+        check_published(conf, "theirs", ["method"])
+
+
 @pytest.mark.slow(2)
 @pytest.mark.parametrize("study", ConfigurationFiles(CONF).groups["study"])
 def test_every_published_result_belongs_to_a_variant_of_the_study(study):

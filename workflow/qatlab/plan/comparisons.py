@@ -50,6 +50,11 @@ def check_published(conf: Path, name: str, matrix: list[str]) -> Path:
         UserError: for a missing file, or one whose columns or values a table cannot show.
     """
     path = published_file(conf, name)
+    if not path.parent.is_dir():
+        raise UserError(
+            f"study.published is '{name}', and the folder {path.parent} is missing; in a clone, restore it by "
+            "`git restore results/published`, or set study.published=null"
+        )
     if not path.is_file():
         raise unknown("study.published", name, sorted(file.stem for file in path.parent.glob("*.csv")))
     with path.open(newline="", encoding="utf-8") as stream:
