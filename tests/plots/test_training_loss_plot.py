@@ -28,3 +28,14 @@ def test_a_training_of_one_step_is_visible_at_a_whole_step():
     assert line.get_marker() == "o"
     low, high = axis.get_xlim()
     assert [tick for tick in axis.get_xticks() if low <= tick <= high] == [1]
+
+
+def test_the_term_of_a_float_teacher_has_a_name_of_its_own():
+    use_style()
+    log = pd.DataFrame(
+        {"step": [1, 2], "loss": [2.5, 1.2], "loss_float32": [2.0, 1.0], "loss_float_teacher": [0.5, 0.2]}
+    )
+    figure = draw_loss({"taught": log, "plain": log[["step", "loss"]]}, "title")
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["float32", "float teacher, weighted"]
+    assert [len(axis.get_lines()) for axis in figure.axes] == [2, 1]

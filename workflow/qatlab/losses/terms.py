@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from qatlab.losses.wrapped import EmbeddedOnce, gathers, total_of
 from qatlab.machine.processes import count, mean, rows_of_all
 from qatlab.quantization.estimators import at_code_length
+from qatlab.quantization.precisions import FLOAT_TEACHER
 
 SHAPES = ("linear", "cosine")
 
@@ -411,6 +412,6 @@ class FloatTeacherLoss(nn.Module):
         with EmbeddedOnce(self.model, features) as embedded, embedded.serve(embedded.floats):
             value = total_of(self.loss(features, labels))
         divergence = similarity_divergence(embedded.floats, targets, self.scale, gathers(self.loss))
-        components = {"float32": value, "float_teacher": self.weight * divergence}
+        components = {"float32": value, FLOAT_TEACHER: self.weight * divergence}
         self._components = mean({name: component.detach() for name, component in components.items()})
         return components

@@ -13,7 +13,7 @@ import pandas as pd
 
 from qatlab.artifact import load_array
 from qatlab.plots.plot import COLOURS, PLOTS, Plot, hide_unused, set_title
-from qatlab.quantization.precisions import LOSS, sides
+from qatlab.quantization.precisions import FLOAT_TEACHER, LOSS, sides
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.labels import precision_label
 from qatlab.tables.missing import OK, Missing
@@ -160,7 +160,7 @@ def draw_loss(logs: dict[str, pd.DataFrame], title: str) -> Figure:
                     color=COLOURS[index % len(COLOURS)],
                     linewidth=width,
                     marker="o" if len(log) == 1 else "",  # a line through one point would be invisible
-                    label=precision_label(*sides(precision)),
+                    label=_component_label(precision),
                 )
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_title(textwrap.fill(run, TITLE_LETTERS, break_long_words=False), fontsize=9)
@@ -177,9 +177,13 @@ def draw_loss(logs: dict[str, pd.DataFrame], title: str) -> Figure:
 
 
 def _components(logs: dict[str, pd.DataFrame]) -> list[str]:
-    """Return the precisions that any run was trained on."""
+    """Return the precisions that any run was trained on, and other terms of the loss."""
     columns = dict.fromkeys(column for log in logs.values() for column in log.columns if column.startswith(LOSS))
     return [column.removeprefix(LOSS) for column in columns]
+
+
+def _component_label(name: str) -> str:
+    return "float teacher, weighted" if name == FLOAT_TEACHER else precision_label(*sides(name))
 
 
 @PLOTS.register("training_loss")
@@ -190,7 +194,7 @@ class TrainingLossPlot(Plot):
     title = "training loss by component"
     caption = """\
 Training loss at each output precision that a method trains on, before its weight is applied. Losses of different precisions are not
-comparable with one another.
+comparable with one another. The divergence from a float teacher is drawn with its weight.
 """
     tables = ()
 

@@ -138,6 +138,7 @@ def named_sides(precisions: Sequence[str | tuple[str, str]]) -> dict[str, tuple[
 
 
 LOSS = "loss_"  # loss term of the precision, before it is weighted
+FLOAT_TEACHER = "float_teacher"  # name, in place of a precision, of the weighted term of a float teacher
 WEIGHT = "weight_"  # weight of the term
 CHANGED = "changed_"  # share of embedding values that quantization changed
 SCALE = "scale_"  # scale of similarities, if it is trained
