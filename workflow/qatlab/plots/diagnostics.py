@@ -193,8 +193,8 @@ class TrainingLossPlot(Plot):
     place = 30
     title = "training loss by component"
     caption = """\
-Training loss at each output precision that a method trains on, before its weight is applied. Losses of different precisions are not
-comparable with one another. The divergence from a float teacher is drawn with its weight.
+Training loss at each output precision that a method trains on, before its weight is applied, and the weighted divergence from a float
+teacher. Losses of different precisions are not comparable with one another.
 """
     tables = ()
 
