@@ -12,7 +12,7 @@ from qatlab.job import JobDescription
 from qatlab.stages import tables
 from qatlab.study.record import GRADES, Conclusion, read_conclusion
 from qatlab.tables.missing import ARTIFACTS, FAILED, NOT_RUN, Missing, MissingArtifact
-from qatlab.tables.recommendation import Recommendation, conclude
+from qatlab.tables.recommendation import Recommendation, bound_in_words, conclude
 from shipped import gathered, write_study
 
 QUERIES = np.random.default_rng(0).uniform(0.6, 1.0, size=400)
@@ -274,3 +274,8 @@ def test_without_any_results_the_cells_say_so(tmp_path, status):
     assert not conclude(results).complete
     table = Recommendation().rows(results)
     assert set(table.drop(columns=["grade", "loses at most"]).to_numpy().ravel()) == {status}
+
+
+def test_the_upper_end_of_a_loss_says_its_direction():
+    assert bound_in_words(0.0079) == "at most 0.0079 worse"
+    assert bound_in_words(-0.002) == "at least 0.0020 better"

@@ -159,7 +159,7 @@ def permutation_p_values(differences: list[np.ndarray], resamples: int = RESAMPL
 
     If two models are equivalent, each of a query's two values could be from either model, and swapping them flips the sign of the
     difference. A query is swapped in all seeds at once. The test is `scipy.stats.permutation_test(permutation_type="samples")`
-    on the means over seeds; flipping signs, the same for all comparisons, makes it hundreds of times faster.
+    on the means over seeds; flipping signs, the same ones for all comparisons, is faster than permuting each of them.
 
     Args:
         differences: Paired differences of each task, (comparisons, seeds, queries) float64.

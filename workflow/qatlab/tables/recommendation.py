@@ -240,10 +240,9 @@ def _recommended(gathered: "Gathered", offer: Variant | None, reference: Form, v
     compared = (
         f"{abs(offer.loss):.4f} {'worse' if offer.loss >= 0 else 'better'} than the best float result's {value:.4f}"
     )
-    most = f"{'at most' if offer.high >= 0 else 'at least'} {abs(offer.high):.4f} {'worse' if offer.high >= 0 else 'better'}"
     return (
-        f"Ship {ship}: its {gathered.label} of {offer.value:.4f} is {compared}, and {most} by its simultaneous 95 % "
-        f"interval, which is within {within}."
+        f"Ship {ship}: its {gathered.label} of {offer.value:.4f} is {compared}, and {bound_in_words(offer.high)} by its simultaneous "
+        f"95 % interval, which is within {within}."
     )
 
 
@@ -305,6 +304,11 @@ def interval_in_words(low: float, high: float, confidence: float = 0.95) -> str:
         return "no interval from one query"
     sign = "+" if low < 0 else ""
     return f"{100 * confidence:.4g} % interval {number_in_words(low, sign)} to {number_in_words(high, sign)}"
+
+
+def bound_in_words(loss: float) -> str:
+    """Return the upper end of a loss's interval: "at most 0.0079 worse", or "at least 0.0020 better" for a negative one."""
+    return f"at most {loss:.4f} worse" if loss >= 0 else f"at least {-loss:.4f} better"
 
 
 def _signed(verdict: Verdict) -> str:
