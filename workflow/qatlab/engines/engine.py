@@ -1,12 +1,21 @@
-"""Base class and registry of vector search engines, and what the stage `engine` gives them and receives from them."""
+"""Base class and registry of vector search engines, what the stage `engine` gives them and receives from them, and index folders.
+
+The stage calls `write_index` and `open_index`, which add to an engine's own files a manifest that says what they are, so that
+nothing half-built and nothing of another version is searched.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 
+from pydantic import AfterValidator, Field, field_validator
+
+from qatlab.artifact import read_json, write_json, written_aside
+from qatlab.errors import UserError, unknown
 from qatlab.registry import Registry, Strict
 
 if TYPE_CHECKING:
@@ -48,7 +57,8 @@ class Vectors(Protocol):
     Attributes:
         count: Number of documents; their ids are 0 to count − 1, in order.
         dim: Number of dimensions.
-        similarity: Similarity of float32 embeddings and of int8 codes (inner product of the codes as they are: `dot`).
+        similarity: Similarity by which float32 embeddings are compared; int8 codes of qatlab are always compared by their inner
+            product (`dot`), and bits by their Hamming distance.
     """
 
     count: int
@@ -56,9 +66,10 @@ class Vectors(Protocol):
     similarity: Literal["cosine", "dot"]
 
     def blocks(self) -> "Iterator[np.ndarray]":
-        """Yield what the index stores, in order: (n, dim) float32, (n, dim) int8, or (n, dim / 8) uint8 of packed bits.
+        """Yield what the engine receives of the documents, in their order.
 
-        It is float32 if the engine quantizes, or stores floats.
+        Blocks are (n, dim) float32 if the engine quantizes or stores floats, (n, dim) int8 of int8 codes of qatlab, or
+        (n, ceil(dim / 8)) uint8 of bits of qatlab in the order of `numpy.packbits` (1 where the value is above 0; padding is 0).
         """
 
     def floats(self) -> "Iterator[np.ndarray]":
@@ -73,10 +84,11 @@ class Opened(ABC):
         """Return the ids of the k best documents, best first.
 
         Args:
-            query: One query in the format of the stored documents: (dim,) float32, (dim,) float32 beside int8 codes of qatlab (see
-                `Engine.integer_queries`), or (dim / 8,) uint8.
+            query: One query: (dim,) float32 if the engine quantizes or stores floats; (dim,) int8 beside int8 codes of qatlab, weighted
+                by the steps of the grid, so that its inner product with a document's codes ranks documents; or
+                (ceil(dim / 8),) uint8 beside bits of qatlab, to be compared by Hamming distance.
             k: Number of documents.
-            floats: (dim,) float32, the query for rescoring, if the mode rescores codes of qatlab.
+            floats: (dim,) float32, the query for rescoring; None unless the mode rescores codes of qatlab.
 
         Returns:
             (k,) int64, or fewer if an approximate index found fewer.
@@ -87,27 +99,71 @@ class Opened(ABC):
         """Return the settings that the engine reports of the open index: its metric, precision, graph and quantizer."""
 
 
+def _distinct(modes: list[str]) -> list[str]:
+    if len(set(modes)) < len(modes):
+        raise ValueError(f"a mode is listed twice: {', '.join(modes)}; list each mode once")
+    return modes
+
+
 class Engine(Strict, ABC):
     """Base class of engines. A configuration chooses one by `evaluate.engines: [NAME]` or `[{engine: NAME, modes: […]}]`.
 
-    Subclasses import the engine's package inside methods only, because the plan needs just the fields.
+    Subclasses narrow `engine` to a Literal with a default, and are registered by `@ENGINES.register(NAME)`. They import the engine's
+    package inside methods only, because the plan needs just the fields.
 
     Attributes:
-        PACKAGES: Installed distributions that the engine needs.
-        MODES: Everything that the engine can do, the default modes first.
+        PACKAGES: Installed distributions that the engine needs, all of which the extra `engines` installs.
+        MODES: Everything that the engine can do.
+        DEFAULTS: Names of the modes that run if a configuration names none; None runs all.
         REPRODUCIBLE: Whether building the same index twice gives the same search results.
     """
 
     PACKAGES: ClassVar[tuple[str, ...]]
     MODES: ClassVar[tuple[Mode, ...]]
+    DEFAULTS: ClassVar[tuple[str, ...] | None] = None
     REPRODUCIBLE: ClassVar[bool] = True
 
     engine: str
-    modes: list[str] | None = None
+    modes: Annotated[
+        list[str] | None,
+        Field(min_length=1, description="Modes that are built and searched; null runs the engine's default modes."),
+        AfterValidator(lambda modes: modes if modes is None else _distinct(modes)),
+    ] = None
+
+    @field_validator("modes")
+    @classmethod
+    def _known_modes(cls, modes: list[str] | None) -> list[str] | None:
+        for name in modes or ():
+            if name not in cls.all_modes():
+                raise ValueError(str(unknown("mode", name, cls.all_modes())))
+        return modes
+
+    @classmethod
+    def all_modes(cls) -> dict[str, Mode]:
+        """Return everything that the engine can do, by name."""
+        return {mode.name: mode for mode in cls.MODES}
+
+    def chosen_modes(self) -> list[Mode]:
+        """Return the modes that the configuration names, or the engine's default modes."""
+        names = self.modes or (self.DEFAULTS if self.DEFAULTS is not None else tuple(self.all_modes()))
+        return [self.all_modes()[name] for name in names]
+
+    def reproducible(self, mode: Mode) -> bool:
+        """Return whether building the mode's index twice gives the same search results."""
+        return self.REPRODUCIBLE
 
     def problem(self) -> str | None:
-        """Return in one line why the engine cannot run on this machine and what to do, or None; called before any job."""
-        raise NotImplementedError  # the default looks for PACKAGES
+        """Return in one line why the engine cannot run on this machine and what to do, or None; called before any job.
+
+        By default, it looks for the installed PACKAGES, without importing them.
+        """
+        absent = [name for name in self.PACKAGES if not _installed(name)]
+        if not absent:
+            return None
+        return (
+            f"evaluate.engines: {self.engine} needs the package {' and '.join(absent)}, which is not installed; "
+            f'run `pip install "qatlab[engines]"`, or leave {self.engine} out'
+        )
 
     @abstractmethod
     def version(self) -> str:
@@ -116,6 +172,8 @@ class Engine(Strict, ABC):
     @abstractmethod
     def build(self, mode: Mode, vectors: Vectors, folder: Path, threads: int) -> None:
         """Write an index of the documents to a folder, which exists and is empty.
+
+        The folder is renamed when the index is complete, so that an index must not store its own path.
 
         Raises:
             UserError: in one line, if the disk is full or the engine refuses.
@@ -128,6 +186,70 @@ class Engine(Strict, ABC):
         Raises:
             UserError: in one line, for a locked file, an index of another version of the engine, or a port in use.
         """
+
+
+def _installed(package: str) -> bool:
+    try:
+        distribution(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+MANIFEST = "index.json"  # file of an index folder, which is written last
+FILES = "files"  # folder of the engine's own files in an index folder
+
+
+def write_index(engine: Engine, mode: Mode, vectors: Vectors, folder: Path, threads: int) -> None:
+    """Build an index aside, and rename it to `folder` when it is complete.
+
+    Args:
+        engine: The engine.
+        mode: One of the engine's modes.
+        vectors: The documents.
+        folder: The index folder to write; an index that is already there is replaced.
+        threads: Number of CPU threads.
+
+    Raises:
+        UserError: If the disk is full or the engine refuses. Nothing is left behind then.
+    """
+    with written_aside(folder) as scratch:
+        files = scratch / FILES
+        files.mkdir()
+        engine.build(mode, vectors, files, threads)
+        write_json(scratch / MANIFEST, _manifest(engine, mode) | {"count": vectors.count, "dim": vectors.dim})
+
+
+@contextmanager
+def open_index(engine: Engine, mode: Mode, folder: Path, threads: int) -> Iterator[Opened]:
+    """Open an index that `write_index` wrote.
+
+    Args:
+        engine: The engine, of the version that built the index.
+        mode: The mode of the index.
+        folder: The index folder.
+        threads: Number of CPU threads.
+
+    Raises:
+        UserError: For a folder without a complete index, or with one of another engine, version or mode; and as `Engine.open`.
+    """
+    try:
+        manifest = read_json(folder / MANIFEST)
+    except (OSError, ValueError):
+        raise UserError(f"{folder} holds no complete index; delete it, and build the index again") from None
+    for key, value in _manifest(engine, mode).items():
+        stored = manifest.get(key) if isinstance(manifest, dict) else None
+        if stored != value:
+            raise UserError(
+                f"{folder} holds an index whose {key} is {stored}, but {value} is to be opened; "
+                "delete it, and build the index again"
+            )
+    with engine.open(mode, folder / FILES, threads) as opened:
+        yield opened
+
+
+def _manifest(engine: Engine, mode: Mode) -> dict[str, Any]:
+    return {"engine": engine.engine, "version": engine.version(), "mode": mode.name}
 
 
 ENGINES: Registry[type[Engine]] = Registry("engine", "qatlab.engines", key="engine")
