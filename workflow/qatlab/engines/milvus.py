@@ -1,0 +1,226 @@
+"""Milvus Lite in process, with its graphs and inverted lists of float32 vectors and of int8 codes.
+
+The index is opened by the package's own classes, which the client `pymilvus` reaches through a server on loopback. qatlab does without
+both: no port is opened, and `pymilvus`, whose import reads a file `.env` of the working directory, is not imported.
+
+Facts about version 3.2.2, each of which a test checks:
+
+* A collection stores vectors as float32 only; its types have neither int8 nor binary vectors. The codes of qatlab are therefore not
+  among the modes.
+* Its int8 codes (SQ8) are those of faiss, with one range per dimension, in a file beside the float32 vectors. There is no index that
+  compares them exhaustively without lists; one list is used for that.
+* A folder is open in one process at a time.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Vectors
+from qatlab.errors import UserError, full, printable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PACKAGE = "milvus-lite"
+COLLECTION, ID, VECTOR = "documents", "id", "vector"
+ROWS_AT_ONCE = 1000
+
+INDEX_TYPES = {
+    Mode("float32"): "FLAT",
+    Mode("float32", index="hnsw"): "HNSW",
+    Mode("float32", index="ivf"): "IVF_FLAT",
+    Mode("int8", "engine"): "IVF_SQ8",
+    Mode("int8", "engine", "hnsw"): "HNSW_SQ",
+    Mode("int8", "engine", "ivf"): "IVF_SQ8",
+}
+
+
+@ENGINES.register("milvus")
+class MilvusEngine(Engine):
+    """Milvus Lite, the embedded edition of Milvus; it needs the extra `engines`. It runs in process, without a server."""
+
+    PACKAGES: ClassVar[tuple[str, ...]] = (PACKAGE,)
+    MODES: ClassVar[tuple[Mode, ...]] = tuple(INDEX_TYPES)
+
+    engine: Literal["milvus"] = "milvus"
+    m: Annotated[int, Field(ge=2, le=512, description="Number of links per document of the graph (HNSW).")] = 16
+    ef_construction: Annotated[
+        int, Field(ge=4, le=10_000, description="Number of candidates per document while the graph is built.")
+    ] = 200
+    ef: Annotated[int, Field(ge=1, le=10_000, description="Number of candidates per query in the graph.")] = 128
+    nlist: Annotated[int, Field(ge=1, le=65_536, description="Number of inverted lists (IVF).")] = 128
+    nprobe: Annotated[
+        int, Field(ge=1, le=65_536, description="Number of inverted lists that a query is compared with.")
+    ] = 16
+
+    def reproducible(self, mode: Mode) -> bool:
+        """Return whether building the mode's index twice gives the same search results, which graphs of several threads do not."""
+        return mode.index != "hnsw"
+
+    def version(self) -> str:
+        """Return the version of the package, such as 3.2.2."""
+        return version(PACKAGE)
+
+    def build(self, mode: Mode, vectors: Vectors, folder: Path, threads: int) -> None:
+        """Write a collection with an index to an empty folder.
+
+        Args:
+            mode: The mode.
+            vectors: The documents.
+            folder: The folder.
+            threads: Number of threads of faiss, by which Milvus Lite builds its indexes.
+
+        Raises:
+            UserError: If the disk is full or the engine refuses.
+        """
+        with _one_line(folder, "cannot build the index"), _faiss_threads(threads), _database(folder) as database:
+            from milvus_lite import CollectionSchema, DataType, FieldSchema
+
+            fields = [
+                FieldSchema(name=ID, dtype=DataType.INT64, is_primary=True),
+                FieldSchema(name=VECTOR, dtype=DataType.FLOAT_VECTOR, dim=vectors.dim),
+            ]
+            collection = database.create_collection(COLLECTION, CollectionSchema(fields=fields))
+            collection.create_index(VECTOR, self._index(mode, "COSINE" if vectors.similarity == "cosine" else "IP"))
+            # The engine's thread for maintenance would build the index too, and would log its errors rather than raise them.
+            collection.release()
+            first = 0
+            for block in vectors.blocks():
+                for start in range(0, len(block), ROWS_AT_ONCE):
+                    rows = block[start : start + ROWS_AT_ONCE].tolist()
+                    collection.insert([{ID: first + i, VECTOR: row} for i, row in enumerate(rows)])
+                    first += len(rows)
+            collection.flush()
+            collection.load()
+
+    @contextmanager
+    def open(self, mode: Mode, folder: Path, threads: int) -> Iterator[Opened]:
+        """Open a collection, whose folder no other process may open at the same time.
+
+        Args:
+            mode: The mode of the collection.
+            folder: The folder that `build` wrote. The engine writes to some of its files.
+            threads: Number of threads of faiss.
+
+        Raises:
+            UserError: If another process has opened the folder, or if the collection is damaged.
+        """
+        with _faiss_threads(threads), _opened_database(folder) as database:
+            with _one_line(folder, "cannot open the index"):
+                collection = database.get_collection(COLLECTION)
+                collection.load()
+            yield OpenedMilvus(collection, self._search_params(mode))
+
+    def _index(self, mode: Mode, metric: str) -> dict[str, Any]:
+        """Return the engine's parameters of the index."""
+        graph = {"M": self.m, "efConstruction": self.ef_construction}
+        params = {"hnsw": graph, "ivf": {"nlist": self.nlist}}.get(mode.index, {})
+        if INDEX_TYPES[mode] == "IVF_SQ8" and mode.index == "exact":
+            params = {"nlist": 1}
+        return {"index_type": INDEX_TYPES[mode], "metric_type": metric, "params": params}
+
+    def _search_params(self, mode: Mode) -> dict[str, int]:
+        by_index: dict[str, dict[str, int]] = {"hnsw": {"ef": self.ef}, "ivf": {"nprobe": self.nprobe}}
+        return by_index.get(mode.index, {})
+
+
+class OpenedMilvus(Opened):
+    """Open collection of Milvus Lite.
+
+    Args:
+        collection: The engine's collection, which is loaded.
+        params: The engine's parameters of each search.
+    """
+
+    def __init__(self, collection: Any, params: dict[str, int]) -> None:
+        self.collection, self.params = collection, params
+
+    def search(self, query: "np.ndarray", k: int, floats: "np.ndarray | None" = None) -> "np.ndarray":
+        """Return the ids of the k best documents, best first.
+
+        Args:
+            query: (dim,) float32.
+            k: Number of documents.
+            floats: Unused.
+
+        Returns:
+            (k,) int64, or fewer if the graph or the lists did not reach enough documents.
+        """
+        import numpy as np
+
+        hits = self.collection.search([query], top_k=k, output_fields=[], search_params=self.params)[0]
+        return np.array([hit["id"] for hit in hits], dtype=np.int64)
+
+    def parameters(self) -> Mapping[str, str | int | float | bool]:
+        """Return the numbers of documents and dimensions, the type of the stored vectors, and the index and its settings."""
+        described = self.collection.describe()
+        field = next(field for field in described["schema"]["fields"] if field["name"] == VECTOR)
+        index = self.collection.get_index_info(VECTOR)
+        return {
+            "documents": described["num_entities"],
+            "dim": field["dim"],
+            "vectors": field["dtype"],
+            "index_type": index["index_type"],
+            "metric_type": index["metric_type"],
+            **index["build_params"],
+            **self.params,
+        }
+
+
+@contextmanager
+def _database(folder: Path) -> Iterator[Any]:
+    """Open the engine's database in a folder, without the tracebacks that it logs."""
+    from milvus_lite import MilvusLite
+
+    logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
+    with MilvusLite(str(folder)) as database:
+        yield database
+
+
+@contextmanager
+def _opened_database(folder: Path) -> Iterator[Any]:
+    from milvus_lite import DataDirLockedError
+
+    if not (folder / "collections" / COLLECTION).is_dir():  # The engine would create an empty database.
+        raise UserError(f"{folder} holds no collection of Milvus Lite; delete it, and build the index again")
+    opening = _database(folder)
+    try:
+        database = opening.__enter__()
+    except DataDirLockedError:
+        raise UserError(f"{folder} is open in another process; end that process, and start the command again") from None
+    try:
+        yield database
+    finally:
+        opening.__exit__(None, None, None)
+
+
+@contextmanager
+def _faiss_threads(threads: int) -> Iterator[None]:
+    """Let faiss use a number of threads, and restore the number that it had."""
+    import faiss
+
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(threads)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
+@contextmanager
+def _one_line(folder: Path, failure: str) -> Iterator[None]:
+    """Replace any exception of the engine and of the libraries that it calls by one line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise full(error, folder) or UserError(
+            f"milvus: {failure} in {folder}: {printable(error)}; delete it, and build the index again"
+        ) from error
