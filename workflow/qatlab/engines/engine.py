@@ -57,8 +57,8 @@ class Vectors(Protocol):
     Attributes:
         count: Number of documents; their ids are 0 to count − 1, in order.
         dim: Number of dimensions.
-        similarity: Similarity by which float32 embeddings are compared; int8 codes of qatlab are always compared by their inner
-            product (`dot`), and bits by their Hamming distance.
+        similarity: Similarity by which float32 embeddings are compared, which have unit length if it is cosine; int8 codes of
+            qatlab are always compared by their inner product (`dot`), and bits by their Hamming distance.
     """
 
     count: int
@@ -165,6 +165,10 @@ class Engine(Strict, ABC):
             f'run `pip install "qatlab[engines]"`, or leave {self.engine} out'
         )
 
+    def package_versions(self) -> dict[str, str]:
+        """Return the versions of the installed PACKAGES, on which results depend, without importing them."""
+        return {name: distribution(name).version for name in self.PACKAGES}
+
     @abstractmethod
     def version(self) -> str:
         """Return the version of the engine itself."""
@@ -182,6 +186,11 @@ class Engine(Strict, ABC):
     @abstractmethod
     def open(self, mode: Mode, folder: Path, threads: int) -> AbstractContextManager[Opened]:
         """Open the index for searches.
+
+        Args:
+            mode: The mode in which it was built.
+            folder: The folder that `build` wrote.
+            threads: Number of threads that search at once, one query each; a search is to use a single CPU core.
 
         Raises:
             UserError: in one line, for a locked file, an index of another version of the engine, or a port in use.
