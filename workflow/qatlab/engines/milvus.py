@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PACKAGE = "milvus-lite"
 COLLECTION, ID, VECTOR = "documents", "id", "vector"
 ROWS_AT_ONCE = 1000
+FEWEST_PER_LIST = 39  # documents per inverted list below which faiss warns about its k-means
 
 INDEX_TYPES = {
     Mode("float32"): "FLAT",
@@ -54,14 +55,10 @@ class MilvusEngine(Engine):
         int, Field(ge=4, le=10_000, description="Number of candidates per document while the graph is built.")
     ] = 200
     ef: Annotated[int, Field(ge=1, le=10_000, description="Number of candidates per query in the graph.")] = 128
-    nlist: Annotated[int, Field(ge=1, le=65_536, description="Number of inverted lists (IVF).")] = 128
+    nlist: Annotated[int, Field(ge=1, le=65_536, description="Largest number of inverted lists (IVF).")] = 128
     nprobe: Annotated[
         int, Field(ge=1, le=65_536, description="Number of inverted lists that a query is compared with.")
     ] = 16
-
-    def reproducible(self, mode: Mode) -> bool:
-        """Return whether building the mode's index twice gives the same search results, which graphs of several threads do not."""
-        return mode.index != "hnsw"
 
     def version(self) -> str:
         """Return the version of the package, such as 3.2.2."""
@@ -74,12 +71,14 @@ class MilvusEngine(Engine):
             mode: The mode.
             vectors: The documents.
             folder: The folder.
-            threads: Number of threads of faiss, by which Milvus Lite builds its indexes.
+            threads: Number of threads that train lists. Graphs are built in one thread, because links depend on the order in which
+                documents are added.
 
         Raises:
             UserError: If the disk is full or the engine refuses.
         """
-        with _one_line(folder, "cannot build the index"), _faiss_threads(threads), _database(folder) as database:
+        threads = 1 if mode.index == "hnsw" else threads
+        with _one_line(folder, "cannot build an index"), _limited_threads(threads), _database(folder) as database:
             from milvus_lite import CollectionSchema, DataType, FieldSchema
 
             fields = [
@@ -87,7 +86,8 @@ class MilvusEngine(Engine):
                 FieldSchema(name=VECTOR, dtype=DataType.FLOAT_VECTOR, dim=vectors.dim),
             ]
             collection = database.create_collection(COLLECTION, CollectionSchema(fields=fields))
-            collection.create_index(VECTOR, self._index(mode, "COSINE" if vectors.similarity == "cosine" else "IP"))
+            metric = "COSINE" if vectors.similarity == "cosine" else "IP"
+            collection.create_index(VECTOR, self._index(mode, metric, vectors.count))
             # The engine's thread for maintenance would build the index too, and would log its errors rather than raise them.
             collection.release()
             first = 0
@@ -106,22 +106,25 @@ class MilvusEngine(Engine):
         Args:
             mode: The mode of the collection.
             folder: The folder that `build` wrote. The engine writes to some of its files.
-            threads: Number of threads of faiss.
+            threads: Number of threads that search at once.
 
         Raises:
             UserError: If another process has opened the folder, or if the collection is damaged.
         """
-        with _faiss_threads(threads), _opened_database(folder) as database:
+        with _limited_threads(1), _opened_database(folder) as database:
             with _one_line(folder, "cannot open the index"):
                 collection = database.get_collection(COLLECTION)
                 collection.load()
             yield OpenedMilvus(collection, self._search_params(mode))
 
-    def _index(self, mode: Mode, metric: str) -> dict[str, Any]:
-        """Return the engine's parameters of the index."""
-        graph = {"M": self.m, "efConstruction": self.ef_construction}
-        params = {"hnsw": graph, "ivf": {"nlist": self.nlist}}.get(mode.index, {})
-        if INDEX_TYPES[mode] == "IVF_SQ8" and mode.index == "exact":
+    def _index(self, mode: Mode, metric: str, count: int) -> dict[str, Any]:
+        """Return the engine's parameters of an index of `count` documents."""
+        params = {}
+        if mode.index == "hnsw":
+            params = {"M": self.m, "efConstruction": self.ef_construction}
+        elif mode.index == "ivf":
+            params = {"nlist": max(1, min(self.nlist, count // FEWEST_PER_LIST))}
+        elif mode.stored == "int8":
             params = {"nlist": 1}
         return {"index_type": INDEX_TYPES[mode], "metric_type": metric, "params": params}
 
@@ -201,16 +204,13 @@ def _opened_database(folder: Path) -> Iterator[Any]:
 
 
 @contextmanager
-def _faiss_threads(threads: int) -> Iterator[None]:
-    """Let faiss use a number of threads, and restore the number that it had."""
-    import faiss
+def _limited_threads(threads: int) -> Iterator[None]:
+    """Limit the threads of faiss and NumPy, by which the engine computes, and restore their numbers."""
+    import milvus_lite  # noqa: F401 (only libraries that are loaded are limited)
+    from threadpoolctl import threadpool_limits
 
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
-    try:
+    with threadpool_limits(threads):
         yield
-    finally:
-        faiss.omp_set_num_threads(before)
 
 
 @contextmanager

@@ -9,9 +9,12 @@ Facts about version 0.9.0, each of which a test checks:
 * Vectors of the type uint8 are compared with a query that is converted to uint8, which truncates fractions and turns values below 0
   into 0. See `UINT8` for how int8 codes of qatlab are compared nevertheless.
 * An index has no lock: several processes can open it. A truncated file of original vectors is not noticed, and searches find nothing.
+* Files are written through memory maps, so that a disk that becomes full ends the process by SIGBUS instead of an error. `build`
+  therefore requires generous free space before it starts.
 """
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -20,7 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Vectors
+from qatlab.engines.engine import ENGINES, Engine, IndexKind, Mode, Opened, Vectors
 from qatlab.errors import UserError, full, printable
 
 if TYPE_CHECKING:
@@ -31,6 +34,8 @@ CONFIG = "edge_config.json"  # the engine's file of settings
 SMALLEST = 1  # KiB of vectors from which the engine quantizes and links documents; 0 would switch both off
 LARGEST = 1 << 40  # KiB; one segment holds all documents
 POINTS_AT_ONCE = 1000
+MIB = 1 << 20
+COPIES, PER_DOCUMENT, FIXED = 4, 300, 8 * MIB  # copies of the vectors, and bytes, that a build may need on the disk
 
 # How int8 codes of qatlab are stored as uint8, so that the engine's inner product ranks documents as c·w does (codes c, weighted query w):
 # the engine compares u = c + 128 with w + 128, and (c + 128)·(w + 128) = c·w + 128·Σu + a constant of the query. Each document therefore
@@ -38,7 +43,8 @@ POINTS_AT_ONCE = 1000
 UINT8 = 128
 LEVELS = 255
 
-EXACT, GRAPH = "exact", "hnsw"
+EXACT: Literal["exact"] = "exact"
+GRAPH: Literal["hnsw"] = "hnsw"
 REPEATED = (
     "vectors.hnsw_config",
     "quantizer.vector_parameters",
@@ -46,10 +52,11 @@ REPEATED = (
 
 
 def _modes() -> tuple[Mode, ...]:
+    kinds: tuple[IndexKind, ...] = (EXACT, GRAPH)
     quantized = [
         Mode(stored, "engine", index, rescoring)
         for stored in ("int8", "bits", "rotated", "pq")
-        for index in (EXACT, GRAPH)
+        for index in kinds
         for rescoring in ("none", "float32")
     ]
     return (
@@ -141,7 +148,8 @@ class QdrantEngine(Engine):
         largest, smallest = _sums(vectors) if (mode.stored, mode.quantizer) == ("int8", "qatlab") else (0, 0)
         size = vectors.dim + -((smallest - largest) // LEVELS)
         cosine = vectors.similarity == "cosine" and mode.quantizer != "qatlab"
-        with _one_line(folder, "cannot build the index"):
+        _require_space(folder, vectors.count, size)
+        with _one_line(folder, "cannot build an index"):
             shard = qdrant_edge.EdgeShard.create(str(folder), self._config(mode, size, cosine, threads))
             try:
                 first = 0
@@ -179,8 +187,7 @@ class QdrantEngine(Engine):
             stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["vectors"][""]
             size, cosine = stored["size"], stored["distance"] == "Cosine"
             shard = qdrant_edge.EdgeShard.load(str(folder), self._config(mode, size, cosine, threads))
-            last = shard.info().points_count - 1
-            if last < 0 or not shard.retrieve([last], with_payload=False, with_vector=True):
+            if not _holds_last(shard):
                 shard.close()
                 raise UserError(f"{folder} holds a damaged index of Qdrant; delete it, and build the index again")
         try:
@@ -317,9 +324,16 @@ def _quantized(mode: Mode) -> bool:
     return mode.quantizer == "engine" or (mode.quantizer == "qatlab" and mode.stored == "bits")
 
 
+def _holds_last(shard: Any) -> bool:
+    """Return whether a shard has the vector of its last document, which it lacks if its file of vectors is truncated."""
+    last = shard.info().points_count - 1
+    points = shard.retrieve([last], with_payload=False, with_vector=True) if last >= 0 else []
+    return bool(points and points[0].vector)
+
+
 def _sums(vectors: Vectors) -> tuple[int, int]:
     """Return the largest and the smallest sum of the uint8 codes of a document."""
-    sums = [block.astype("int64").sum(axis=1) + UINT8 * vectors.dim for block in vectors.blocks()]
+    sums = [block.astype("int64").sum(axis=1) + UINT8 * vectors.dim for block in vectors.blocks() if len(block)]
     return max(int(block.max()) for block in sums), min(int(block.min()) for block in sums)
 
 
@@ -352,6 +366,16 @@ def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str | i
             yield from _flat(value, f"{prefix}.{name}")
         elif isinstance(value, str | int | float | bool):
             yield f"{prefix}.{name}", value
+
+
+def _require_space(folder: Path, count: int, size: int) -> None:
+    """Raise a UserError unless the disk has space for `count` float32 vectors of `size` dimensions while they are indexed."""
+    needed, free = count * (COPIES * 4 * size + PER_DOCUMENT) + FIXED, shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(
+            f"no space is left on the disk of {folder}: Qdrant needs {needed // MIB} MiB to build the index, and {free // MIB} MiB are "
+            "free; free some space, and start the command again"
+        )
 
 
 @contextmanager
