@@ -178,7 +178,7 @@ class Table:
             if self.by_product:
                 code = row
                 if self.mode.quantizer == "engine":
-                    (stored,) = connection.execute(f"select {self.received}", (row.tobytes(),)).fetchone()
+                    stored = connection.execute(f"select {self.received}", (row.tobytes(),)).get
                     code = np.frombuffer(stored, dtype=np.int8)
                 yield at, code.tobytes(), _norm(code)
             elif self.mode.rescoring == "float32":
@@ -210,7 +210,7 @@ class OpenedSqliteVec(Opened):
         self._own = threading.local()
         self._connections: list[Any] = []
         with in_one_line(path):
-            similarity, dim = self._connection().execute("select similarity, dim from settings").fetchone()
+            similarity, dim = self._connection().execute("select similarity, dim from settings").get
         self.table = Table(mode, similarity, dim)
         self._selection = self.table.selection
 
@@ -233,10 +233,10 @@ class OpenedSqliteVec(Opened):
     def parameters(self) -> Mapping[str, str | int | float | bool]:
         """Return the definition of the table and the build of sqlite-vec, as SQLite reports them, and the query."""
         with in_one_line(self.path):
-            ask = self._connection().execute
-            (table,) = ask("select sql from sqlite_master where name = 'documents'").fetchone()
-            (build,) = ask("select vec_debug()").fetchone()
-            (page,) = ask("pragma page_size").fetchone()
+            query = self._connection().execute
+            table = query("select sql from sqlite_master where name = 'documents'").get
+            build = query("select vec_debug()").get
+            page = query("pragma page_size").get
         reported = {
             "table": table,
             "query": self._selection,
