@@ -400,6 +400,8 @@ EXAMPLES: dict[str, Any] = {
     "evaluate.dimensions": [None, 128],
     "evaluate.rotations": ["none", "itq"],
     "evaluate.bit_axes": ["itq"],
+    "evaluate.engines": ["usearch", "sqlite_vec"],
+    "evaluate.engines[].modes": ["float32_exact"],
     "drift.limit": 1000,
 }
 
