@@ -57,6 +57,7 @@ class Evaluation(Strict):
         training: path of the encoding of training documents that ranges or axes were fitted on.
         drift: paths of the comparisons with the embeddings of a reference, by reference.
         bit_changes: paths of the comparisons of bits, by the name of the other run.
+        engines: paths of what vector search engines make of the encoding, by engine.
     """
 
     deploy: str
@@ -66,6 +67,7 @@ class Evaluation(Strict):
     training: str | None = None
     drift: dict[str, str] = {}
     bit_changes: dict[str, str] = {}
+    engines: dict[str, str] = {}
 
 
 class Step(Strict):

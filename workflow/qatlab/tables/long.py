@@ -258,7 +258,47 @@ def search(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -
         for entry in run.evaluations:
             for timing in _timings(entry, results, missing):
                 rows.append({**_identity(run), "deploy": entry.deploy, "task": entry.task, **timing, **run.varied})
+            for row in _engine_timings(entry, results, missing):
+                rows.append({**_identity(run), "deploy": entry.deploy, "task": entry.task, **row, **run.varied})
     return _ordered(rows, SEARCH_COLUMNS)
+
+
+def _engine_timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
+    """Return one row per engine, mode and number of threads; bytes per document are those of the files on disk.
+
+    Besides the columns of other searches, the rows have `engine`, `mode`, latencies in milliseconds, the seconds and the peak memory of
+    the build, and the bytes of the whole index on disk and in memory.
+    """
+    rows: list[dict[str, object]] = []
+    for engine, path in entry.engines.items():
+        status = missing.status(path)
+        plain = {"rotation": "none", "rescoring": "none", "ranges": "none", "index": "flat", "fitted_on": "none"}
+        if status != OK:
+            rows.append({**plain, "scoring": engine, "engine": engine, STATUS: status})
+            continue
+        described = read_json(results / path / "engine.json")
+        modes = {row["mode"]: row for row in described["modes"]}
+        for timing in read_json(results / path / "search.json"):
+            mode = modes[timing["mode"]]
+            per_document = round(mode["disk_bytes"] / mode["documents"])
+            own = mode["quantizer"] == "qatlab"
+            rows.append(
+                {
+                    **plain,
+                    "query_precision": mode["stored"] if own else "float32",
+                    "doc_precision": mode["stored"],
+                    "scoring": f"{engine}:{mode['mode']}",  # so that no other output has the same columns
+                    "ranges": described["ranges"] if own and mode["stored"] == "int8" else "none",
+                    "rescoring": mode["rescoring"],
+                    "dimensions": None,
+                    "doc_bytes": per_document,
+                    "stored_bytes": per_document,
+                    "index": "flat" if mode["index"] == "exact" else mode["index"],
+                    **timing,
+                    STATUS: status,
+                }
+            )
+    return rows
 
 
 def _timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
@@ -289,7 +329,7 @@ def runs_table(runs: Sequence[RunRecord], missing: Missing = WHOLE) -> pd.DataFr
             entry = entries.get(key, Evaluation(deploy=deploy, task=task, encode=encode))
             deployed, scores = (part.deployed, part.scores) if part else (run.deployed[deploy], ())
             of_score = [path for path in (entry.training, entry.score) if path]
-            paths = [run.trained, deployed, encode, *of_score, *entry.drift.values(), *scores]
+            paths = [run.trained, deployed, encode, *of_score, *entry.drift.values(), *entry.engines.values(), *scores]
             paths += own_bit_changes(entry, lacking)
             rows.append(
                 {
@@ -304,6 +344,7 @@ def runs_table(runs: Sequence[RunRecord], missing: Missing = WHOLE) -> pd.DataFr
                     "drift": " ".join(entry.drift.values()) or None,
                     "bit_changes": " ".join(entry.bit_changes.values()) or None,
                     "decomposition": " ".join(scores) or None,
+                    **({"engines": " ".join(entry.engines.values())} if entry.engines else {}),
                     STATUS: missing.status(*paths),
                     "failure": missing.reason(*paths),
                     **run.varied,
