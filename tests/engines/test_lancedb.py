@@ -148,6 +148,55 @@ def test_int8_of_lancedb_truncates_queries_too_if_the_similarity_is_cosine(tmp_p
     assert same > 0.9 > with_float_queries
 
 
+@pytest.fixture(scope="module")
+def codes():
+    """Return codes of documents, (700, 32) int8 that leave the ends of the range out, and weighted queries, (15, 32) int8."""
+    rng = np.random.default_rng(1)
+    return tuple(rng.integers(-90, 60, size=(n, DIM)).astype(np.int8) for n in (COUNT, QUERIES))
+
+
+def test_int8_codes_of_qatlab_rank_by_their_inner_products(tmp_path, codes):
+    """Each document is there twice, so that an index chooses between two equal documents where only one is among the best."""
+    documents, queries = np.concatenate([codes[0][:350]] * 2), codes[1]
+    ids, parameters = searched(tmp_path, "int8_qatlab_exact", Documents(documents, similarity="cosine"), queries)
+    scores = queries.astype(np.int64) @ documents.T.astype(np.int64)
+    assert np.array_equal(np.take_along_axis(scores, ids, 1), np.take_along_axis(scores, best(scores), 1))
+    assert np.array_equal(ids[:, : K - 2], best(scores)[:, : K - 2])
+    assert (parameters["distance_type"], parameters["index_type"]) == ("dot", "IvfSq")
+
+
+def test_int8_codes_of_qatlab_with_extreme_values_stay_as_they_are(tmp_path):
+    documents = np.random.default_rng(2).choice([-128, -127, 0, 126, 127], size=(COUNT, DIM)).astype(np.int8)
+    queries = np.random.default_rng(3).choice([-127, 1, 127], size=(QUERIES, DIM)).astype(np.int8)
+    ids, _ = searched(tmp_path, "int8_qatlab_exact", Documents(documents), queries)
+    assert np.array_equal(ids, best(queries.astype(np.int64) @ documents.T.astype(np.int64)))
+
+
+def test_int8_codes_of_qatlab_are_rescored_by_float32(tmp_path, embeddings, codes):
+    """The candidates depend on the codes, and their order on the embeddings, which have nothing to do with the codes here."""
+    ids, _ = searched(
+        tmp_path,
+        "int8_qatlab_exact_float32",
+        Documents(codes[0], embeddings[0]),
+        codes[1],
+        embeddings[1],
+        oversampling=2,
+    )
+    candidates = np.argsort(-(codes[1].astype(np.int64) @ codes[0].T.astype(np.int64)), axis=1, kind="stable")[
+        :, : 2 * K
+    ]
+    exact = np.take_along_axis(embeddings[1].astype(np.float64) @ embeddings[0].T.astype(np.float64), candidates, 1)
+    assert np.array_equal(ids, np.take_along_axis(candidates, best(exact), 1))
+
+
+@pytest.mark.parametrize("name", ["int8_qatlab_ivf", "int8_qatlab_hnsw"])
+def test_lists_and_graphs_of_int8_codes_of_qatlab_find_most_of_the_best_documents(tmp_path, codes, name):
+    documents, queries = codes
+    config = {"lists": 10, "probes": 9} if name.endswith("ivf") else {"ef_search": 200}
+    ids, _ = searched(tmp_path, name, Documents(documents), queries, **config)
+    assert overlap(ids, best(queries.astype(np.int64) @ documents.T.astype(np.int64))) > 0.85
+
+
 @pytest.mark.parametrize("stored", ["int8", "pq", "bits"])
 def test_rescoring_by_float32_finds_more_of_the_best_documents(tmp_path, embeddings, stored):
     documents, queries = embeddings
@@ -346,6 +395,8 @@ def test_results_that_depend_on_chance_are_marked():
         "float16_exact",
         "int8_engine_exact",
         "int8_engine_exact_float32",
+        "int8_qatlab_exact",
+        "int8_qatlab_exact_float32",
         "bits_qatlab_exact",
         "bits_qatlab_exact_float32",
     }

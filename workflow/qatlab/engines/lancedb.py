@@ -1,6 +1,7 @@
 """LanceDB, which keeps documents as columns of a table on disk and searches it within the process.
 
-A search without an index reads the column and compares every document. Documents of equal distance come in the order of documents.
+A search without an index reads the column and compares every document. Documents of equal distance come in the order of documents;
+where not all of them belong to the best, an index returns any of them, and a search without an index the first ones.
 LanceDB reports no usage and opens no connection for a local folder; its settings come from this module alone, not from the environment.
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 TABLE, ID, VECTOR, FLOATS, INDEX = "documents", "id", "vector", "floats", "vector_index"
 DISTANCE = "distance_type"  # key of the table's metadata
 SETTINGS = ("LANCE_", "LANCEDB_")  # prefixes of the environment variables that change how LanceDB builds and searches
+INT8_ENDS = (-128, 127)
 CENTROIDS = 256  # per part of the dimensions that a product quantizer encodes
 TRAINED_ON = 256  # LanceDB's own number of documents per list that k-means is fitted on
 LONGEST_REASON = 200  # characters of a message of LanceDB
@@ -33,10 +35,12 @@ LONGEST_REASON = 200  # characters of a message of LanceDB
 class LanceDB(Engine):
     """LanceDB in process, in a folder on disk.
 
-    Its quantizers are int8 (one range for all dimensions), product quantization and RaBitQ (one bit per dimension after a random
-    rotation). Rescoring reads the float32 embeddings of the best candidates from the table. LanceDB stores a column of int8 codes but
-    does not search it: a query is a list of float32, and the search refuses another type than that of the column. qatlab's int8
-    codes therefore have no mode.
+    Its quantizers are int8 (one range for all dimensions, values truncated), product quantization and RaBitQ (one bit per dimension
+    after a random rotation). Rescoring reads the float32 embeddings of the best candidates from the table.
+
+    LanceDB stores a column of int8 but does not search it: queries are float32, and a search refuses a query whose type is not that of
+    the column. int8 codes of qatlab therefore pass through its int8 quantizer, which leaves them as they are if its range is that of
+    int8: two further dimensions hold -128 and 127 in every document, and 0 in queries.
 
     Reference: https://docs.lancedb.com
     """
@@ -54,6 +58,10 @@ class LanceDB(Engine):
         Mode("int8", "engine", "ivf", "float32"),
         Mode("int8", "engine", "hnsw"),
         Mode("int8", "engine", "hnsw", "float32"),
+        Mode("int8", "qatlab"),
+        Mode("int8", "qatlab", rescoring="float32"),
+        Mode("int8", "qatlab", "ivf"),
+        Mode("int8", "qatlab", "hnsw"),
         Mode("pq", "engine"),
         Mode("pq", "engine", rescoring="float32"),
         Mode("pq", "engine", "ivf"),
@@ -71,6 +79,7 @@ class LanceDB(Engine):
         "float32_exact",
         "int8_engine_exact",
         "int8_engine_hnsw_float32",
+        "int8_qatlab_exact",
         "pq_engine_ivf_float32",
         "bits_engine_exact",
         "bits_engine_exact_float32",
@@ -242,9 +251,9 @@ class OpenedTable(Opened):
         """Return the ids of the k best documents, best first.
 
         Args:
-            query: (dim,) float32, or (ceil(dim / 8),) uint8 beside bits of qatlab.
+            query: (dim,) float32, (dim,) int8 beside int8 codes of qatlab, or (ceil(dim / 8),) uint8 beside bits of qatlab.
             k: Number of documents.
-            floats: (dim,) float32, the query for rescoring bits of qatlab.
+            floats: (dim,) float32, the query for rescoring codes of qatlab.
 
         Returns:
             (k,) int64, or fewer.
@@ -252,6 +261,8 @@ class OpenedTable(Opened):
         Raises:
             UserError: If files of the table have gone.
         """
+        if _is_grid(self.mode):
+            query = _with_ends(query, (0, 0))
         try:
             if floats is None:
                 return self._best(self._query(query, k))
@@ -330,19 +341,42 @@ def import_lancedb(threads: int) -> ModuleType:
 
 
 def _has_index(mode: Mode) -> bool:
-    return mode.index != "exact" or mode.quantizer == "engine"
+    return mode.index != "exact" or mode.quantizer == "engine" or _is_grid(mode)
+
+
+def _is_grid(mode: Mode) -> bool:
+    """Return whether the documents are int8 codes of qatlab."""
+    return (mode.stored, mode.quantizer) == ("int8", "qatlab")
 
 
 def _distance(mode: Mode, vectors: Vectors) -> str:
-    return "hamming" if mode.quantizer == "qatlab" else vectors.similarity
+    if mode.quantizer == "qatlab":
+        return "dot" if _is_grid(mode) else "hamming"
+    return vectors.similarity
+
+
+def _with_ends(rows: "np.ndarray", ends: tuple[int, int]) -> "np.ndarray":
+    """Return int8 codes or a query as floats, with two further dimensions.
+
+    Args:
+        rows: (…, dim) int8.
+        ends: The values of the further dimensions.
+
+    Returns:
+        (…, dim + 2) float32.
+    """
+    import numpy as np
+
+    further = np.broadcast_to(np.array(ends, dtype=np.float32), (*rows.shape[:-1], 2))
+    return np.concatenate([rows.astype(np.float32), further], axis=-1)
 
 
 def _schema(mode: Mode, vectors: Vectors) -> Any:
     import pyarrow as pa
 
-    dim, kind = vectors.dim, pa.float16() if mode.stored == "float16" else pa.float32()
+    dim, kind = vectors.dim, pa.float16() if _is_halved(mode) else pa.float32()
     if mode.quantizer == "qatlab":
-        dim, kind = -(-dim // 8), pa.uint8()
+        dim, kind = (dim + 2, kind) if _is_grid(mode) else (-(-dim // 8), pa.uint8())
     fields = [pa.field(ID, pa.int64()), pa.field(VECTOR, pa.list_(kind, dim))]
     if _rescores_codes(mode):
         fields.append(pa.field(FLOATS, pa.list_(pa.float32(), vectors.dim), metadata={DISTANCE: vectors.similarity}))
@@ -357,7 +391,8 @@ def _batches(mode: Mode, vectors: Vectors) -> "Iterator[Any]":
     schema, first = _schema(mode, vectors), 0
     floats = _Rows(vectors.floats()) if _rescores_codes(mode) else None
     for block in vectors.blocks():
-        columns = [block.astype(np.float16) if mode.stored == "float16" else block]
+        rows = _with_ends(block, INT8_ENDS) if _is_grid(mode) else block
+        columns = [rows.astype(np.float16) if _is_halved(mode) else rows]
         if floats is not None:
             columns.append(floats.next(len(block)))
         arrays = [pa.array(np.arange(first, first + len(block), dtype=np.int64))]
@@ -382,6 +417,11 @@ class _Rows:
         rows = np.concatenate(parts) if len(parts) > 1 else parts[0]
         self.left = rows[count:]
         return rows[:count]
+
+
+def _is_halved(mode: Mode) -> bool:
+    """Return whether the column is float16, which also holds the integers of int8 exactly."""
+    return mode.stored == "float16" or _is_grid(mode)
 
 
 def _rescores_codes(mode: Mode) -> bool:
