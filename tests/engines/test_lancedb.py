@@ -156,7 +156,7 @@ def codes():
 
 
 def test_int8_codes_of_qatlab_rank_by_their_inner_products(tmp_path, codes):
-    """Each document is there twice, so that an index chooses between two equal documents where only one is among the best."""
+    """The documents hold each code twice, so that an index chooses between two equal documents where only one is among the best."""
     documents, queries = np.concatenate([codes[0][:350]] * 2), codes[1]
     ids, parameters = searched(tmp_path, "int8_qatlab_exact", Documents(documents, similarity="cosine"), queries)
     scores = queries.astype(np.int64) @ documents.T.astype(np.int64)
