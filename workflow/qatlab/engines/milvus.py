@@ -14,7 +14,7 @@ Facts about version 3.2.2, each of which a test checks:
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -111,9 +111,13 @@ class MilvusEngine(Engine):
         Raises:
             UserError: If another process has opened the folder, or if the collection is damaged.
         """
-        with _limited_threads(1), _opened_database(folder) as database:
+        with _limited_threads(1), ExitStack() as stack:
             with _one_line(folder, "cannot open the index"):
-                collection = database.get_collection(COLLECTION)
+                if not (folder / "collections" / COLLECTION).is_dir():  # The engine would create an empty database.
+                    raise UserError(
+                        f"{folder} holds no collection of Milvus Lite; delete it, and build the index again"
+                    )
+                collection = stack.enter_context(_database(folder)).get_collection(COLLECTION)
                 collection.load()
             yield OpenedMilvus(collection, self._search_params(mode))
 
@@ -178,29 +182,16 @@ class OpenedMilvus(Opened):
 
 @contextmanager
 def _database(folder: Path) -> Iterator[Any]:
-    """Open the engine's database in a folder, without the tracebacks that it logs."""
-    from milvus_lite import MilvusLite
+    """Open the engine's database in a folder, without the tracebacks that it logs besides raising errors."""
+    from milvus_lite import DataDirLockedError, MilvusLite
 
     logging.getLogger("milvus_lite").addHandler(logging.NullHandler())
-    with MilvusLite(str(folder)) as database:
-        yield database
-
-
-@contextmanager
-def _opened_database(folder: Path) -> Iterator[Any]:
-    from milvus_lite import DataDirLockedError
-
-    if not (folder / "collections" / COLLECTION).is_dir():  # The engine would create an empty database.
-        raise UserError(f"{folder} holds no collection of Milvus Lite; delete it, and build the index again")
-    opening = _database(folder)
     try:
-        database = opening.__enter__()
+        database = MilvusLite(str(folder))
     except DataDirLockedError:
         raise UserError(f"{folder} is open in another process; end that process, and start the command again") from None
-    try:
+    with database:
         yield database
-    finally:
-        opening.__exit__(None, None, None)
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 Facts about version 0.9.0, each of which a test checks:
 
-* Its scalar quantization to int8 has 128 levels on one range for all dimensions, so that dimensions with a small range lose most.
+* Its scalar quantization to int8 rounds documents and queries to 128 levels on one range for all dimensions, so that dimensions with a
+  small range lose most.
 * Its binary quantization stores 1 where a value is above 0, as qatlab does.
 * Exhaustive search (`exact`) compares the original vectors. Codes are compared exhaustively if their segment has a graph without edges
   (m = 0), which is how the exact modes of quantized documents are built.
