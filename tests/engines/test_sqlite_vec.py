@@ -3,11 +3,24 @@
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from engine_documents import (
+    BITS,
+    COUNT,
+    DIM,
+    DOCUMENTS,
+    QUERIES,
+    QUERY_BITS,
+    SCALED,
+    K,
+    check_rescored,
+    hamming,
+    ranks_as,
+    vectors,
+)
 from qatlab.engines.engine import MANIFEST, Mode, open_index, write_index
 from qatlab.engines.sqlite_vec import DATABASE, SqliteVec
 from qatlab.errors import UserError
@@ -15,31 +28,9 @@ from qatlab.errors import UserError
 pytest.importorskip("apsw")
 pytest.importorskip("sqlite_vec")
 
-COUNT, DIM, K = 500, 64, 10
-RNG = np.random.default_rng(0)
-DOCUMENTS = RNG.normal(size=(COUNT, DIM)).astype(np.float32)
-DOCUMENTS /= np.linalg.norm(DOCUMENTS, axis=1, keepdims=True)
-QUERIES = RNG.normal(size=(20, DIM)).astype(np.float32)
+RNG = np.random.default_rng(1)
 CODES = RNG.integers(-128, 128, size=(COUNT, DIM)).astype(np.int8)
 CODED_QUERIES = RNG.integers(-127, 128, size=(20, DIM)).astype(np.int8)
-BITS, QUERY_BITS = np.packbits(DOCUMENTS > 0, axis=1), np.packbits(QUERIES > 0, axis=1)
-
-
-def vectors(received, similarity="cosine", floats=DOCUMENTS):
-    def halves(values):
-        return lambda: iter((values[:300], values[300:]))
-
-    return SimpleNamespace(
-        count=len(received), dim=floats.shape[1], similarity=similarity, blocks=halves(received), floats=halves(floats)
-    )
-
-
-def ranks_as(ids, scores):
-    """Return whether ids are among the best by score, in the order of scores."""
-    best = np.sort(scores)[::-1][: len(ids)]
-    return len(set(ids.tolist())) == len(ids) and np.allclose(
-        scores[ids], best, rtol=0, atol=2e-6 * np.abs(scores).max()
-    )
 
 
 def searched(mode, documents, queries, tmp_path, floats=None, engine=None, k=K):
@@ -49,18 +40,13 @@ def searched(mode, documents, queries, tmp_path, floats=None, engine=None, k=K):
         return [opened.search(query, k, None if floats is None else floats[at]) for at, query in enumerate(queries)]
 
 
-def hamming(bits, query):
-    return np.bitwise_count(bits ^ query).sum(axis=1).astype(int)
-
-
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 def test_floats_are_ranked_by_their_similarity(tmp_path, similarity):
-    documents = DOCUMENTS * np.linspace(0.5, 2, COUNT, dtype=np.float32)[:, None]
-    results = searched(Mode("float32"), vectors(documents, similarity), QUERIES, tmp_path)
-    lengths = np.linalg.norm(documents.astype(np.float64), axis=1) if similarity == "cosine" else 1.0
+    results = searched(Mode("float32"), vectors(SCALED, similarity), QUERIES, tmp_path)
+    lengths = np.linalg.norm(SCALED.astype(np.float64), axis=1) if similarity == "cosine" else 1.0
     for ids, query in zip(results, QUERIES.astype(np.float64), strict=True):
         assert ids.dtype == np.int64 and len(ids) == K
-        assert ranks_as(ids, documents @ query / lengths)
+        assert ranks_as(ids, SCALED @ query / lengths)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
@@ -108,21 +94,13 @@ def test_bits_are_ranked_by_their_hamming_distance(tmp_path, quantizer):
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("quantizer", ["engine", "qatlab"])
 def test_the_nearest_bits_are_scored_again_with_floats(tmp_path, quantizer, similarity):
-    mode, scale = Mode("bits", quantizer, rescoring="float32"), np.linspace(0.5, 2, COUNT, dtype=np.float32)[:, None]
-    floats = DOCUMENTS * scale
-    documents, queries = (floats, QUERIES) if quantizer == "engine" else (BITS, QUERY_BITS)
-    results = searched(
-        mode, vectors(documents, similarity, floats), queries, tmp_path, QUERIES if quantizer == "qatlab" else None
-    )
-    exact = QUERIES.astype(np.float64) @ (floats if similarity == "dot" else DOCUMENTS).astype(np.float64).T
+    mode = Mode("bits", quantizer, rescoring="float32")
+    documents, queries = (SCALED, QUERIES) if quantizer == "engine" else (BITS, QUERY_BITS)
+    floats = QUERIES if quantizer == "qatlab" else None
+    results = searched(mode, vectors(documents, similarity, SCALED), queries, tmp_path, floats)
+    exact = QUERIES.astype(np.float64) @ (SCALED if similarity == "dot" else DOCUMENTS).astype(np.float64).T
     for ids, bits, scores in zip(results, QUERY_BITS, exact, strict=True):
-        distances = hamming(BITS, bits)
-        last = np.sort(distances)[4 * K - 1]
-        certain, possible = distances < last, distances <= last  # Which of the documents at the last distance is open.
-        assert possible[ids].all()
-        better = np.flatnonzero(certain & (scores > scores[ids[-1]] + 1e-6))
-        assert set(better) <= set(ids.tolist())
-        assert np.all(np.diff(scores[ids]) <= 1e-6)
+        check_rescored(ids, hamming(BITS, bits), scores, 4 * K)
 
 
 def test_bits_of_qatlab_may_have_padding(tmp_path):

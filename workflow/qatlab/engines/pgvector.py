@@ -23,6 +23,8 @@ TYPES = {"float32": "vector", "float16": "halfvec", "bits": "bit"}
 OPERATORS = {"cosine": ("<=>", "cosine"), "dot": ("<#>", "ip"), "hamming": ("<~>", "hamming")}  # and of which class
 MOST_DIMENSIONS = {"vector": 2000, "halfvec": 4000, "bit": 64000}  # in an index hnsw or ivfflat
 MOST_CANDIDATES = 1000  # pgvector's limit for hnsw.ef_search
+LINK = 24  # bytes of a link in memory
+LEAST_MEMORY = 64  # MB
 FLOATS = (Mode("float32"), Mode("float32", index="hnsw"), Mode("float32", index="ivf"))
 HALVES = (Mode("float16"), Mode("float16", index="hnsw"), Mode("float16", index="ivf"))
 
@@ -95,8 +97,12 @@ class Pgvector(Engine):
     ] = 4
     shared_buffers: Annotated[int, Field(ge=16, description="Memory for pages of tables and indexes, in MB.")] = 128
     maintenance_work_mem: Annotated[
-        int, Field(ge=16, description="Memory in which an index is built, in MB; building hnsw slows down beyond it.")
-    ] = 512
+        int | None,
+        Field(
+            ge=1,
+            description="Memory in which an index is built, in MB; beyond it, building hnsw slows down. null takes what it needs.",
+        ),
+    ] = None
 
     def reproducible(self, mode: Mode) -> bool:
         """Return whether the search is exhaustive: layers of hnsw and first centroids of ivfflat are random, without a seed."""
@@ -126,7 +132,9 @@ class Pgvector(Engine):
     @model_validator(mode="after")
     def _has_candidates(self) -> Self:
         if self.ef_construction < 2 * self.m:
-            raise ValueError(f"ef_construction is {self.ef_construction}, but pgvector needs at least 2 * m = {2 * self.m}")
+            raise ValueError(
+                f"ef_construction is {self.ef_construction}, but pgvector needs at least 2 * m = {2 * self.m}"
+            )
         return self
 
     def build(self, mode: Mode, vectors: Vectors, folder: Path, threads: int) -> None:
@@ -135,7 +143,7 @@ class Pgvector(Engine):
         Raises:
             UserError: if the disk is full, the server does not start, or pgvector refuses the documents.
         """
-        from qatlab.engines.postgres import create, running
+        from qatlab.engines.postgres import create, drop_templates, running
 
         name = TYPES[mode.stored]
         if mode.index != "exact" and vectors.dim > MOST_DIMENSIONS[name]:
@@ -144,8 +152,12 @@ class Pgvector(Engine):
                 f"{vectors.dim}; leave the mode {mode.name} out, or truncate the embeddings"
             )
         create(folder)
-        with in_one_line(folder), running(folder, self._settings(threads)) as server:
+        memory = self.maintenance_work_mem or self.memory_of_graph(mode, vectors)
+        # Until the folder is complete, no file needs to survive a crash; all of them are written to the disk then.
+        settings = self._settings(threads) | {"fsync": "off", "maintenance_work_mem": f"{memory}MB"}
+        with in_one_line(folder), running(folder, settings) as server:
             connection = server.connect()
+            drop_templates(connection)
             connection.execute("create extension vector")
             with connection.transaction():  # PostgreSQL writes no log of a table that the same transaction creates.
                 _load(connection, mode, vectors)
@@ -174,11 +186,19 @@ class Pgvector(Engine):
         """Return the number of lists of ivfflat for a number of documents."""
         return self.lists or max(1, count // 1000 if count <= 1_000_000 else math.isqrt(count))
 
+    def memory_of_graph(self, mode: Mode, vectors: Vectors) -> int:
+        """Return the MB of memory in which pgvector builds hnsw of the documents, and at least PostgreSQL's default.
+
+        PostgreSQL allocates it at once if several processes build the index, in a file beside the data.
+        """
+        bits = {"float32": 32, "float16": 16, "bits": 1}[mode.stored]
+        document = vectors.dim * bits // 8 + LINK * 3 * self.m + 256
+        return max(LEAST_MEMORY, math.ceil(1.1 * vectors.count * document / 2**20))
+
     def _settings(self, threads: int) -> dict[str, str]:
         """Return the settings of a server with which `threads` threads build an index or search at once."""
         return {
             "shared_buffers": f"{self.shared_buffers}MB",
-            "maintenance_work_mem": f"{self.maintenance_work_mem}MB",
             "max_parallel_maintenance_workers": str(threads - 1),
             "max_parallel_workers_per_gather": "0",  # A query uses one core, as in other engines.
             "max_connections": str(threads + 8),
@@ -359,12 +379,16 @@ class OpenedPgvector(Opened):
             connection.execute(f"set hnsw.ef_search = {self.config.ef_search}")
             self._own.ef_search = self.config.ef_search
         if self.mode.index == "ivf":
-            lists = connection.execute("select reloptions[1] from pg_class where relam = (select oid from pg_am where amname = 'ivfflat')")
+            lists = connection.execute(
+                "select reloptions[1] from pg_class where relam = (select oid from pg_am where amname = 'ivfflat')"
+            )
             (option,) = lists.fetchall()[0]
             probes = self.config.probes or max(1, math.isqrt(int(option.removeprefix("lists="))))
             connection.execute(f"set ivfflat.probes = {probes}")
         if self.mode.index != "exact":
-            connection.execute("set enable_seqscan = off")  # With few documents, the planner prefers a scan to the index.
+            connection.execute(
+                "set enable_seqscan = off"
+            )  # With few documents, the planner prefers a scan to the index.
         return connection
 
 
@@ -421,5 +445,7 @@ def in_one_line(folder: Path) -> Iterator[None]:
             raise no_space from error
         reason = " ".join(str(error).split())
         if isinstance(error, psycopg.OperationalError):
-            raise UserError(f"pgvector: the server in {folder} has ended or failed: {reason}; start the command again") from error
+            raise UserError(
+                f"pgvector: the server in {folder} has ended or failed: {reason}; start the command again"
+            ) from error
         raise UserError(f"pgvector: PostgreSQL refuses the documents or the query: {reason}") from error

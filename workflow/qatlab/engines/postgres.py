@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -57,17 +57,19 @@ def create(folder: Path) -> None:
     folder.chmod(0o700)
     data = folder / DATA
     data.mkdir(mode=0o700)
-    if _user():
-        import pwd
-
-        entry = pwd.getpwnam(UNPRIVILEGED)
-        # The folder above remains root's, so that other programs of this user cannot reach the data.
-        os.chown(data, entry.pw_uid, entry.pw_gid)
+    owner = _owner(data)
     options = ["--auth-local=trust", "--auth-host=reject", "--encoding=UTF8", "--no-locale", "--no-sync"]
-    command = [programs() / "initdb", "-D", data, "-U", SUPERUSER, *options, "--wal-segsize=1"]
+    command: list[Path | str] = [programs() / "initdb", "-D", data, "-U", SUPERUSER, *options, "--wal-segsize=1"]
     with tempfile.TemporaryFile() as log:
-        if _watched(command, log, "").wait() != 0:
+        if _watched(command, log, owner, "").wait() != 0:
             raise _failed("initdb", log, folder)
+
+
+def drop_templates(connection: "psycopg.Connection[Any]") -> None:
+    """Drop the templates of further databases: two thirds of the files of a server with one database, and 15 MB."""
+    connection.execute("update pg_database set datistemplate = false, datallowconn = true")
+    for name in ("template0", "template1"):
+        connection.execute(f"drop database {name}")
 
 
 @contextmanager
@@ -91,6 +93,7 @@ def running(folder: Path, settings: Mapping[str, str]) -> "Iterator[Server]":
         "unix_socket_permissions": "0700",
         "wal_level": "minimal",
         "max_wal_senders": "0",
+        "min_wal_size": "2MB",
         # Shared memory as files in the folder of the data: what is left after a crash is deleted with the folder, and containers
         # limit other shared memory to 64 MB.
         "dynamic_shared_memory_type": "mmap",
@@ -99,7 +102,8 @@ def running(folder: Path, settings: Mapping[str, str]) -> "Iterator[Server]":
     options = [word for name, value in values.items() for word in ("-c", f"{name}={value}")]
     try:
         with tempfile.TemporaryFile() as log:
-            process = _watched([programs() / "postgres", "-D", folder / DATA, *options], log, str(sockets))
+            owner = _owner(folder / DATA)
+            process = _watched([programs() / "postgres", "-D", folder / DATA, *options], log, owner, str(sockets))
             try:
                 _wait(process, sockets, log, folder)
                 yield Server(process, sockets)
@@ -147,10 +151,10 @@ def _connect(sockets: Path) -> "psycopg.Connection[Any]":
             os.environ.update(hidden)
 
 
-def _watched(command: list[Path | str], log: IO[bytes], remains: str) -> "subprocess.Popen[bytes]":
-    """Start a program that ends with this process, as an unprivileged user if this is root's process."""
+def _watched(command: list[Path | str], log: IO[bytes], owner: str, remains: str) -> "subprocess.Popen[bytes]":
+    """Start a program that ends with this process; see `postgres_watch.main` for the owner and what remains."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "LC_", "LANG"))}
-    script = [sys.executable, "-I", "-S", postgres_watch.__file__, str(os.getpid()), _user(), remains]
+    script = [sys.executable, "-I", "-S", postgres_watch.__file__, str(os.getpid()), owner, remains]
     return subprocess.Popen(
         [*script, *map(str, command)],
         stdin=subprocess.DEVNULL,
@@ -162,8 +166,30 @@ def _watched(command: list[Path | str], log: IO[bytes], remains: str) -> "subpro
     )
 
 
-def _user() -> str:
-    return UNPRIVILEGED if os.geteuid() == 0 else ""
+def _owner(data: Path) -> str:
+    """Return the ids of the user and group that run the server, UID:GID; empty if they are those of this process.
+
+    PostgreSQL refuses to run as root. Data that root has created or copied are given to the user `nobody`. The folder above remains
+    root's, so that other programs of this user cannot reach them.
+    """
+    with suppress(PermissionError):
+        data.chmod(0o700)  # PostgreSQL requires it, and a copy may have another mode.
+    if os.geteuid() != 0:
+        return ""
+    if data.stat().st_uid == 0:
+        import pwd
+
+        try:
+            entry = pwd.getpwnam(UNPRIVILEGED)
+        except KeyError:
+            raise UserError(
+                f"pgvector: PostgreSQL does not run as root, and this machine has no user '{UNPRIVILEGED}'; run qatlab as another user"
+            ) from None
+        data.parent.chmod(0o700)
+        for path in (data, *data.rglob("*")):
+            os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    status = data.stat()
+    return f"{status.st_uid}:{status.st_gid}"
 
 
 def _private_folder() -> Path:
@@ -172,7 +198,9 @@ def _private_folder() -> Path:
         if len(os.fsencode(folder / SOCKET)) <= LONGEST_SOCKET:
             return folder
         folder.rmdir()
-    raise UserError("pgvector: no temporary folder has a short path; set TMPDIR to a folder whose path has at most 60 characters")
+    raise UserError(
+        "pgvector: no temporary folder has a short path; set TMPDIR to a folder whose path has at most 60 characters"
+    )
 
 
 def _wait(process: "subprocess.Popen[bytes]", sockets: Path, log: IO[bytes], folder: Path) -> None:
@@ -194,7 +222,9 @@ def _check_version(folder: Path) -> None:
     try:
         written = (folder / DATA / "PG_VERSION").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
-        raise UserError(f"pgvector: {folder} holds no data of PostgreSQL; delete the index, and build it again") from None
+        raise UserError(
+            f"pgvector: {folder} holds no data of PostgreSQL; delete the index, and build it again"
+        ) from None
     if written != str(MAJOR):
         raise UserError(
             f"pgvector: PostgreSQL {written} wrote the data in {folder}, which PostgreSQL {MAJOR} cannot read; delete the index, and "

@@ -1,7 +1,7 @@
 """Script that runs a program of PostgreSQL for another process, and ends it when that process ends, for whatever reason.
 
-It is started as `python -I -S postgres_watch.py PARENT USER FOLDER PROGRAM [ARGUMENT …]`: PARENT is the id of the process that starts it, USER
-the name of the user that runs the program (empty for the same user), PROGRAM an absolute path. It needs only the standard library.
+It is started as `python -I -S postgres_watch.py PARENT OWNER FOLDER PROGRAM [ARGUMENT …]`, and needs only the standard library. The
+arguments are those of `main`, with OWNER as UID:GID, or empty.
 """
 
 import os
@@ -22,14 +22,14 @@ SET_DEATH_SIGNAL, KEEP_CAPABILITIES, AMBIENT_CAPABILITIES, RAISE = 1, 8, 47, 2
 DAC_OVERRIDE, CAPABILITY_VERSION = 1, 0x20080522
 
 
-def main(parent: int, user: str, program: list[str], remains: str) -> int:
+def main(parent: int, owner: str, remains: str, program: list[str]) -> int:
     """Run a program until it ends by itself, or this process receives a signal, or the parent ends.
 
     Args:
         parent: Id of the parent process.
-        user: Name of the user that runs the program; empty for the same user.
-        program: The program's path and arguments.
+        owner: Ids of the user and group that run the program, UID:GID; empty for those of this process.
         remains: Folder to delete if the parent has ended; empty for none.
+        program: The program's absolute path, and its arguments.
 
     Returns:
         The exit status of the program.
@@ -37,7 +37,7 @@ def main(parent: int, user: str, program: list[str], remains: str) -> int:
     received: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda signal_number, _: received.append(signal_number))
-    with subprocess.Popen(program, preexec_fn=lambda: prepare(user)) as process:
+    with subprocess.Popen(program, preexec_fn=lambda: prepare(owner)) as process:
         while process.poll() is None and not received and os.getppid() == parent:
             time.sleep(SECONDS)
         is_orphan = os.getppid() != parent
@@ -58,22 +58,20 @@ def end(process: "subprocess.Popen[bytes]", number: signal.Signals, seconds: flo
             return
 
 
-def prepare(user: str) -> None:
+def prepare(owner: str) -> None:
     """Change the user of this process, which is about to run the program, and end it if its parent is killed.
 
     PostgreSQL refuses to run as root. As another user, it may be unable to enter the folders above its data, or above its own
     programs; it keeps the one capability of root that permits it, rather than that the modes of these folders change.
     """
     library = _library()
-    if user:
-        import pwd
-
-        entry = pwd.getpwnam(user)
+    if owner:
+        user, group = map(int, owner.split(":"))
         if library is not None:
             library.prctl(KEEP_CAPABILITIES, 1, 0, 0, 0)
         os.setgroups([])
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
+        os.setgid(group)
+        os.setuid(user)
         if library is not None:
             # Without the capability, the program ends with an error that names the folder.
             kept = 1 << DAC_OVERRIDE
@@ -92,4 +90,4 @@ def _library() -> Any:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[4:], sys.argv[3]))
+    sys.exit(main(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))
