@@ -115,15 +115,16 @@ def test_bits_of_qatlab_rank_by_hamming_distance_with_ties_in_the_order_of_docum
     assert parameters["distance_type"] == "hamming"
 
 
-def test_bits_of_qatlab_are_rescored_by_float32(tmp_path, embeddings):
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_bits_of_qatlab_are_rescored_by_float32(tmp_path, embeddings, similarity):
     documents, queries = embeddings
     codes, coded = (np.packbits(values > 0, axis=1) for values in embeddings)
-    ids, _ = searched(
-        tmp_path, "bits_qatlab_exact_float32", Documents(codes, documents, dim=DIM), coded, queries, oversampling=3
-    )
+    stored = Documents(codes, documents, similarity, dim=DIM)
+    ids, _ = searched(tmp_path, "bits_qatlab_exact_float32", stored, coded, queries, oversampling=3)
     distances = (np.unpackbits(coded, axis=1)[:, None] != np.unpackbits(codes, axis=1)[None]).sum(axis=2)
     candidates = np.argsort(distances, axis=1, kind="stable")[:, : 3 * K]
-    exact = np.take_along_axis(queries.astype(np.float64) @ documents.T.astype(np.float64), candidates, 1)
+    compared = unit(documents.astype(np.float64)) if similarity == "cosine" else documents.astype(np.float64)
+    exact = np.take_along_axis(queries.astype(np.float64) @ compared.T, candidates, 1)
     assert np.array_equal(ids, np.take_along_axis(candidates, best(exact), 1))
 
 
