@@ -214,6 +214,28 @@ def test_more_bits_find_more_of_the_best_documents(tmp_path, stored, field):
     assert overlap(many) > overlap(few)
 
 
+@pytest.mark.parametrize("mode", [mode for mode in QdrantEngine.MODES if QdrantEngine().reproducible(mode)])
+def test_two_builds_of_a_reproducible_mode_give_the_same_results(tmp_path, mode):
+    codes = mode == Mode("int8", "qatlab")
+    bits = mode == Mode("bits", "qatlab")
+    stored, queries = (
+        np.packbits(floats > 0, axis=1) if bits else coded if codes else floats
+        for floats, coded in ((DOCUMENTS, CODES), (QUERIES, CODED_QUERIES))
+    )
+    first, second = (searched(mode, vectors(stored), queries, tmp_path) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_graphs_differ_from_build_to_build_even_in_one_thread(tmp_path):
+    """If this changes, graphs are reproducible."""
+    graphs = []
+    for name in ("first", "second"):
+        write_index(QdrantEngine(), Mode("float32", index="hnsw"), vectors(DOCUMENTS), tmp_path / name, 1)
+        graphs.append([path.read_bytes() for path in (tmp_path / name).rglob("links_compressed.bin")])
+    assert len(graphs[0]) == 1
+    assert graphs[0] != graphs[1]
+
+
 @pytest.mark.parametrize(
     ("name", "reported"),
     [

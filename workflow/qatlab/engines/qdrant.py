@@ -8,7 +8,7 @@ Facts about version 0.9.0, each of which a test checks:
 * Exhaustive search (`exact`) compares the original vectors. Codes are compared exhaustively if their segment has a graph without edges
   (m = 0), which is how the exact modes of quantized documents are built.
 * Vectors of the type uint8 are compared with a query that is converted to uint8, which truncates fractions and turns values below 0
-  into 0. See `UINT8` for how int8 codes of qatlab are compared nevertheless.
+  into 0. See `SHIFT` for how int8 codes of qatlab are compared nevertheless.
 * An index has no lock: several processes can open it. A truncated file of original vectors is not noticed, and searches find nothing.
 * Files are written through memory maps, so that a disk that becomes full ends the process by SIGBUS instead of an error. `build`
   therefore requires generous free space before it starts.
@@ -41,7 +41,7 @@ COPIES, PER_DOCUMENT, FIXED = 4, 300, 8 * MIB  # copies of the vectors, and byte
 # How int8 codes of qatlab are stored as uint8, so that the engine's inner product ranks documents as c·w does (codes c, weighted query w):
 # the engine compares u = c + 128 with w + 128, and (c + 128)·(w + 128) = c·w + 128·Σu + a constant of the query. Each document therefore
 # has further dimensions, whose values add up to max(Σu) − Σu, and the query has 128 there: the sum no longer depends on the document.
-UINT8 = 128
+SHIFT = 128
 LEVELS = 255
 
 EXACT: Literal["exact"] = "exact"
@@ -124,7 +124,10 @@ class QdrantEngine(Engine):
     ] = 16
 
     def reproducible(self, mode: Mode) -> bool:
-        """Return whether building the mode's index twice gives the same search results: not of graphs and product quantization."""
+        """Return whether building the mode's index twice gives the same search results.
+
+        Graphs differ from build to build, even in one thread. For product quantization, it is unknown at more than 2,000 documents.
+        """
         return mode.index == EXACT and mode.stored != "pq"
 
     def version(self) -> str:
@@ -177,7 +180,7 @@ class QdrantEngine(Engine):
         Args:
             mode: The mode of the shard.
             folder: The folder that `build` wrote. The engine writes to some of its files when it opens them.
-            threads: Number of threads per search.
+            threads: Number of threads that search at once.
 
         Raises:
             UserError: If the shard is damaged, or of a later version of the engine.
@@ -289,8 +292,8 @@ class OpenedQdrant(Opened):
 
         values = query
         if self.mode.quantizer == "qatlab" and self.mode.stored == "int8":
-            values = np.full(self.size, UINT8, dtype=np.float32)
-            values[: len(query)] = query.astype(np.float32) + UINT8
+            values = np.full(self.size, SHIFT, dtype=np.float32)
+            values[: len(query)] = query.astype(np.float32) + SHIFT
         elif self.mode.quantizer == "qatlab":
             values = np.unpackbits(query, count=self.size) * np.float32(LEVELS)
         request = edge.SearchRequest(query=edge.Query.Nearest(values.tolist()), limit=k, params=self.params)
@@ -334,7 +337,7 @@ def _holds_last(shard: Any) -> bool:
 
 def _sums(vectors: Vectors) -> tuple[int, int]:
     """Return the largest and the smallest sum of the uint8 codes of a document."""
-    sums = [block.astype("int64").sum(axis=1) + UINT8 * vectors.dim for block in vectors.blocks() if len(block)]
+    sums = [block.astype("int64").sum(axis=1) + SHIFT * vectors.dim for block in vectors.blocks() if len(block)]
     return max(int(block.max()) for block in sums), min(int(block.min()) for block in sums)
 
 
@@ -345,7 +348,7 @@ def _as_stored(mode: Mode, block: "np.ndarray", dim: int, size: int, largest: in
     for first in range(0, len(block), POINTS_AT_ONCE):
         rows = block[first : first + POINTS_AT_ONCE]
         if mode.quantizer == "qatlab" and mode.stored == "int8":
-            codes = rows.astype(np.int64) + UINT8
+            codes = rows.astype(np.int64) + SHIFT
             lacking = (largest - codes.sum(axis=1))[:, None] - LEVELS * np.arange(size - dim)
             yield np.hstack([codes, np.clip(lacking, 0, LEVELS)]).astype(np.float32)
         elif mode.quantizer == "qatlab":
