@@ -9,7 +9,6 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -131,8 +130,9 @@ class LanceDB(Engine):
         return mode.index == "exact" and (mode.quantizer != "engine" or mode.stored == "int8")
 
     def version(self) -> str:
-        """Return the version of the package, which contains the engine."""
-        return version("lancedb")
+        """Return the version of the package, which contains the engine and is imported."""
+        imported: str = import_lancedb(None).__version__
+        return imported
 
     def build(self, mode: Mode, vectors: Vectors, folder: Path, threads: int) -> None:
         """Write a table of the documents to the folder, and index it if the mode needs an index.
@@ -338,17 +338,21 @@ class OpenedTable(Opened):
         return distance
 
 
-def import_lancedb(threads: int) -> ModuleType:
+def import_lancedb(threads: int | None) -> ModuleType:
     """Import the package without settings from the environment.
 
     Variables of LanceDB are removed from the environment of this process, because the engine reads them whenever it needs them.
 
     Args:
-        threads: Number of threads that compute; the engine starts them once, so that the number of the process's first use remains.
+        threads: Number of threads that compute. The engine starts them when it is first used, and keeps their number until the process
+            ends. None leaves the number open.
     """
-    for name in [name for name in os.environ if name.startswith(SETTINGS)]:
+    own = {"LANCEDB_LOG": "error"}
+    if threads is not None:
+        own |= {"LANCE_CPU_THREADS": str(threads), "TOKIO_WORKER_THREADS": str(threads)}
+    for name in [name for name in os.environ if name.startswith(SETTINGS) and name not in own]:
         del os.environ[name]
-    os.environ |= {"LANCE_CPU_THREADS": str(threads), "TOKIO_WORKER_THREADS": str(threads), "LANCEDB_LOG": "error"}
+    os.environ |= own
     import lancedb
 
     module: ModuleType = lancedb
