@@ -283,7 +283,7 @@ def test_a_folder_without_data_is_refused_in_one_line(tmp_path):
 def test_damaged_data_are_refused_in_one_line(tmp_path):
     postgres.create(tmp_path)
     (tmp_path / postgres.DATA / "global" / "pg_control").write_bytes(b"")
-    with one_line("the server does not start"), Pgvector().open(FLOAT, tmp_path, 1):
+    with one_line("the server fails"), Pgvector().open(FLOAT, tmp_path, 1):
         pass
 
 
@@ -371,6 +371,17 @@ def test_the_memory_for_building_hnsw_grows_with_the_documents(mode, tmp_path, m
     engine = Pgvector(maintenance_work_mem=1)
     write_index(engine, Mode("float32", index="hnsw"), documents, tmp_path / "little", 1)
     assert "hnsw graph no longer fits into maintenance_work_mem" in notices[0]
+
+
+@pytest.mark.parametrize(("user", "reason"), [(0, "does not run as root"), (12345, "user 12345 has no name")])
+def test_a_user_that_cannot_run_postgresql_is_a_problem_in_one_line(monkeypatch, user, reason):
+    def absent(_):
+        raise KeyError
+
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr("pwd.getpwnam", absent)
+    monkeypatch.setattr("pwd.getpwuid", absent)
+    assert reason in Pgvector().problem()
 
 
 def test_a_graph_needs_twice_as_many_candidates_as_links():

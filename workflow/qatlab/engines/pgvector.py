@@ -110,7 +110,7 @@ class Pgvector(Engine):
 
     def problem(self) -> str | None:
         """Return in one line why no server can run on this machine and what to do, or None."""
-        from qatlab.engines.postgres import programs
+        from qatlab.engines.postgres import programs, user_problem
 
         problem = super().problem()
         if problem is not None:
@@ -119,7 +119,7 @@ class Pgvector(Engine):
             programs()
         except UserError as error:
             return str(error)
-        return None
+        return user_problem()
 
     def version(self) -> str:
         """Return the versions of pgvector and PostgreSQL, which are read from the installed files."""

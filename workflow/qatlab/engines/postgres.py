@@ -48,6 +48,26 @@ def programs() -> Path:
     )
 
 
+def user_problem() -> str | None:
+    """Return in one line why the user of this process cannot run PostgreSQL, and what to do, or None."""
+    import pwd
+
+    user = os.geteuid()
+    try:
+        if user == 0:
+            pwd.getpwnam(UNPRIVILEGED)
+        else:
+            pwd.getpwuid(user)
+    except KeyError:
+        reason = (
+            f"it does not run as root, and there is not a user '{UNPRIVILEGED}'"
+            if user == 0
+            else f"user {user} has no name"
+        )
+        return f"evaluate.engines: PostgreSQL cannot run here, because {reason}; run qatlab as another user, or leave pgvector out"
+    return None
+
+
 def create(folder: Path) -> None:
     """Create the data of a server, which has the superuser `postgres` without a password, in an empty folder.
 
@@ -179,12 +199,7 @@ def _owner(data: Path) -> str:
     if data.stat().st_uid == 0:
         import pwd
 
-        try:
-            entry = pwd.getpwnam(UNPRIVILEGED)
-        except KeyError:
-            raise UserError(
-                f"pgvector: PostgreSQL does not run as root, and this machine has no user '{UNPRIVILEGED}'; run qatlab as another user"
-            ) from None
+        entry = pwd.getpwnam(UNPRIVILEGED)
         data.parent.chmod(0o700)
         for path in (data, *data.rglob("*")):
             os.chown(path, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
@@ -194,7 +209,7 @@ def _owner(data: Path) -> str:
 
 def _private_folder() -> Path:
     for place in (tempfile.gettempdir(), "/tmp"):
-        folder = Path(tempfile.mkdtemp(prefix="qatlab-", dir=place))  # with mode 700
+        folder = Path(tempfile.mkdtemp(prefix="qatlab-pg-", dir=place))  # with mode 700
         if len(os.fsencode(folder / SOCKET)) <= LONGEST_SOCKET:
             return folder
         folder.rmdir()
@@ -242,4 +257,4 @@ def _failed(program: str, log: IO[bytes], folder: Path) -> UserError:
         return no_space
     lines = [line for line in text.splitlines() if re.search(r"(FATAL|PANIC|error):", line)] or text.splitlines()[-1:]
     reason = " ".join(lines[0].split()) if lines else "it wrote no message"
-    return UserError(f"pgvector: {program} does not start: {reason}; leave pgvector out, or run it on another machine")
+    return UserError(f"pgvector: {program} fails: {reason}; leave pgvector out, or run it on another machine")
