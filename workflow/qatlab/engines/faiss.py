@@ -82,14 +82,7 @@ class FaissEngine(Engine):
         for block in vectors.blocks():
             rows = block if mode.stored == "bits" else block.astype(np.float32, copy=False)
             index.add(np.ascontiguousarray(rows))
-        write = faiss.write_index_binary if mode.stored == "bits" else faiss.write_index
-        try:
-            write(index, os.fspath(folder / FILE))
-        except RuntimeError as error:  # faiss reports a failed write as one of these
-            line = full(error, folder) or UserError(
-                f"faiss cannot write {folder / FILE}: {str(error).splitlines()[-1]}"
-            )
-            raise line from None
+        _write(index, folder / FILE)
 
     @contextmanager
     def open(self, mode: Mode, folder: Path, threads: int) -> Iterator[Opened]:
@@ -106,6 +99,34 @@ class FaissEngine(Engine):
         if mode.index == "ivf":
             index.nprobe = min(PROBES, index.nlist)
         yield _OpenIndex(index, mode)
+
+
+def _write(index: Any, path: Path) -> None:
+    """Write an index through a file of Python's: faiss's own only prints when the disk is full at the end, and leaves half a file.
+
+    Raises:
+        UserError: For a full disk.
+    """
+    import faiss
+
+    library: Any = faiss  # whose stubs lack the writer
+    errors: list[OSError] = []
+
+    def write(data: bytes) -> None:
+        try:
+            if not errors:
+                stream.write(data)
+        except OSError as error:  # which faiss would turn into an error without a reason
+            errors.append(error)
+
+    save = faiss.write_index_binary if isinstance(index, faiss.IndexBinary) else faiss.write_index
+    try:
+        with path.open("wb") as stream:
+            save(index, library.PyCallbackIOWriter(write))
+    except OSError as error:
+        errors.append(error)
+    if errors:
+        raise full(errors[0], path) or UserError(f"faiss cannot write {path}: {errors[0].strerror}") from None
 
 
 def _empty(mode: Mode, vectors: Vectors) -> Any:

@@ -21,15 +21,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qatlab.artifact import folder_bytes, load_array, read_json, write_json
+from qatlab.artifact import files_below, load_array, read_json, write_json
 from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, open_index, write_index
 from qatlab.errors import UserError, full
-from qatlab.evaluation.search import NOTHING
 
 ROWS_AT_ONCE = 1 << 13
+NOTHING = -1  # id of a rank without a document, as in `qatlab.evaluation.search`, whose import of faiss would take memory and a second
 SAMPLED_EVERY = 0.02  # seconds between two measurements of the memory of an engine's own processes
 WARMING_UP = 10  # queries before the first that is timed
-LONGEST = 10.0  # seconds of a timed pass with several threads, whose results are known already
+LONGEST = 5.0  # seconds of a timed pass with several threads, whose results are known already
 RESULT, IDS = "result.json", "ids.npy"
 # Options of Linux's prctl.
 DEATH_SIGNAL, SUBREAPER = 1, 36
@@ -129,7 +129,7 @@ def build_index(
         begin = time.perf_counter()
         write_index(engine, mode, vectors, folder, threads)
         seconds = time.perf_counter() - begin
-    return {"build_seconds": seconds, "build_peak_bytes": peak.added, "disk_bytes": folder_bytes(folder)}
+    return {"build_seconds": seconds, "build_peak_bytes": peak.added, "disk_bytes": allocated_bytes(folder)}
 
 
 def search_index(
@@ -211,6 +211,12 @@ def _timed(
         "p50_ms": float(median),
         "p95_ms": float(late),
     }
+
+
+def allocated_bytes(folder: Path) -> int:
+    """Return the bytes that the files below a folder take on the disk, which of sparse files are fewer than their size."""
+    stats = [file.stat() for file in files_below(folder)]
+    return sum(getattr(stat, "st_blocks", -(-stat.st_size // 512)) * 512 for stat in stats)
 
 
 # Memory. An engine may start processes of its own, such as a database server, whose memory counts too.

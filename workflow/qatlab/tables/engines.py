@@ -12,7 +12,7 @@ from qatlab.artifact import read_json, readable_bytes
 from qatlab.engines.engine import Engine, Mode
 from qatlab.evaluation.engines import OVERLAP, reference_of
 from qatlab.study.record import RunRecord, StudyRecord
-from qatlab.tables.differences import judged
+from qatlab.tables.differences import WOULD_TAKE, judged
 from qatlab.tables.gathered import Figures, mean_cell
 from qatlab.tables.missing import OK, WHOLE, Missing, worst
 from qatlab.tables.table import TABLES, Table
@@ -166,7 +166,11 @@ def engine_rows(
                 "exact search of": reference,
             }
         )
-    return pd.concat([pd.DataFrame(rows), judged(scores, pairs)], axis=1)
+    return pd.concat([pd.DataFrame(rows), _judged(scores, pairs)], axis=1)
+
+
+def _judged(scores: Figures, pairs: list[tuple[Indexed, Indexed]]) -> pd.DataFrame:
+    return judged(scores, pairs).drop(columns=WOULD_TAKE, errors="ignore")
 
 
 def _memory(index: Index) -> str | None:
@@ -176,8 +180,8 @@ def _memory(index: Index) -> str | None:
 def quantizer_rows(scores: Figures, engines: Sequence[Engine], varied: Sequence[str]) -> pd.DataFrame:
     """Build a table with one row per method, deployment, engine and mode in which the engine makes int8 codes or bits.
 
-    The other side has the same index and rescoring with codes of qatlab, if the engine stores them and the study measured it; or else it
-    is qatlab's exact search of its own codes.
+    The other side has the same index and rescoring with codes of qatlab, if the engine stores them and the study measured it. Of the
+    other modes, exact ones without rescoring are compared with qatlab's exact search of its own codes, and the rest is left out.
 
     Args:
         scores: the main metric of each query, all tasks together.
@@ -191,7 +195,11 @@ def quantizer_rows(scores: Figures, engines: Sequence[Engine], varied: Sequence[
         if mode is None or mode.quantizer != "engine" or mode.stored not in GRIDS:
             continue
         ours = Mode(mode.stored, "qatlab", mode.index, mode.rescoring).name
-        other = key._replace(mode=ours if (key.engine, ours) in modes else EXACT + GRIDS[mode.stored])
+        if (key.engine, ours) not in modes:
+            if mode.index != "exact" or mode.rescoring != "none":
+                continue  # the difference would be that of a graph or of rescoring
+            ours = EXACT + GRIDS[mode.stored]
+        other = key._replace(mode=ours)
         pairs.append((key, other))
         rows.append(
             {
@@ -202,7 +210,7 @@ def quantizer_rows(scores: Figures, engines: Sequence[Engine], varied: Sequence[
                 "exact float32": mean_cell(scores, key._replace(mode=f"{EXACT}float32")),
             }
         )
-    return pd.concat([pd.DataFrame(rows), judged(scores, pairs)], axis=1)
+    return pd.concat([pd.DataFrame(rows), _judged(scores, pairs)], axis=1)
 
 
 @TABLES.register("engines")
@@ -215,7 +223,8 @@ What vector search engines return: the main metric of each mode on each task, th
 search that are among the mode's ten best, and the bytes of the index, measured on disk and in memory. The difference is that from
 qatlab's exact search of the same codes, or of the float32 embeddings where the engine makes the codes or scores candidates again;
 paired by query and seed, with intervals by a bootstrap and p-values corrected for all rows (Holm). `same scores` is the share of
-queries whose ten best documents in an exact mode have the same scores as those of the exact search.
+queries whose ten best documents in an exact mode have the same scores as those of the exact search; where it is 100 %, a difference
+is one of the order of documents with equal scores, which bits have many of.
 """
 
     def wanted(self, study: StudyRecord) -> bool:

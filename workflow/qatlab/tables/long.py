@@ -78,6 +78,7 @@ SEARCH_COLUMNS = [
 ]  # fmt: skip
 
 
+OF_INDEX = ("disk_bytes", "memory_bytes", "build_peak_bytes")  # columns of rows of vector search engines
 # Columns of integers, which stay integers if a row has no value.
 COUNTS = ("queries", "doc_bytes", "stored_bytes", "threads", "n")
 # Columns of cost.csv that describe a training; they are empty for an untrained model.
@@ -260,7 +261,8 @@ def search(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -
                 rows.append({**_identity(run), "deploy": entry.deploy, "task": entry.task, **timing, **run.varied})
             for row in _engine_timings(entry, results, missing):
                 rows.append({**_identity(run), "deploy": entry.deploy, "task": entry.task, **row, **run.varied})
-    return _ordered(rows, SEARCH_COLUMNS)
+    table = _ordered(rows, SEARCH_COLUMNS)
+    return table.astype({column: "Int64" for column in OF_INDEX if column in table})
 
 
 def _engine_timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
