@@ -121,6 +121,12 @@ def test_timings_are_rows_of_the_table_of_searches(study, tmp_path):
     assert search["p95_ms"].tolist() == [2.0] * 8
 
 
+def test_searches_of_engines_are_no_points_of_the_trade_off(study, tmp_path):
+    search = long.search(study.runs, tmp_path)
+    assert long.without_engines(search).empty
+    assert long.without_engines(search.drop(columns="engine")).shape[0] == len(search)
+
+
 def test_a_study_without_engines_has_neither_table():
     assert not Engines().wanted(a_study())
     assert not EngineQuantizers().wanted(a_study())

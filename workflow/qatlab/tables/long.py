@@ -265,6 +265,11 @@ def search(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -
     return table.astype({column: "Int64" for column in OF_INDEX if column in table})
 
 
+def without_engines(search: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of search.csv whose searches are qatlab's own, as the outputs of scores.csv are."""
+    return search[search["engine"].isna()] if "engine" in search else search
+
+
 def _engine_timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
     """Return one row per engine, mode and number of threads; bytes per document are those of the files on disk.
 
