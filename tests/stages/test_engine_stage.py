@@ -1,12 +1,16 @@
 """Stage engine: modes of faiss and USearch beside exact searches of the same codes, measured in processes of their own."""
 
 import json
+import os
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.engines.faiss import FaissEngine
 from qatlab.errors import UserError
 from qatlab.evaluation import engine_process
 from qatlab.job import JobDescription
@@ -91,31 +95,51 @@ def test_costs_are_measured_at_one_and_two_threads(inputs, tmp_path):
     assert rows["bits_engine_exact"]["reference"] == "float32"
 
 
-def test_a_refused_mode_and_a_killed_process_are_one_line(inputs, tmp_path, monkeypatch):
+def test_a_refused_mode_is_one_line(inputs, tmp_path):
     with pytest.raises(
         UserError, match=r"faiss pq_engine_exact: evaluate\.engines: .* at least 256 documents"
     ) as refused:
         measured(inputs, tmp_path / "out", "faiss", ["pq_engine_exact"])
     assert "\n" not in str(refused.value)
 
-    monkeypatch.setattr(engine_process.subprocess, "run", lambda *_, **__: type("Ended", (), {"returncode": -9}))
-    with pytest.raises(UserError, match="faiss float32_exact: its process was ended by SIGKILL"):
-        measured(inputs, tmp_path / "killed", "faiss", ["float32_exact"])
+
+def build(folder, values, mode="float32_exact", engine="faiss"):
+    file = folder / "documents.npy"
+    np.save(file, values)
+    vectors = {"stored": str(file), "embeddings": str(file), "count": len(values), "dim": 64, "similarity": "dot"}
+    common = {"engine": {"engine": engine}, "mode": mode, "folder": str(folder / "index")}
+    return common, {**common, "vectors": vectors, "threads": 1}
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the process is found by /proc")
+def test_a_build_that_is_killed_leaves_no_index_and_can_be_repeated(tmp_path):
+    values = np.random.default_rng(0).normal(size=(60_000, 64)).astype(np.float32)
+    _, request = build(tmp_path, values, "float32_hnsw", "usearch")
+    before = set(engine_process.descendants())
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(engine_process.request, "build", request, tmp_path / "build")
+        while not (tmp_path / ".index.partial").exists():
+            assert not ended.done()
+            time.sleep(0.01)
+        (process,) = set(engine_process.descendants()) - before
+        os.kill(process, signal.SIGKILL)
+        with pytest.raises(UserError, match=r"usearch float32_hnsw: its process was ended by SIGKILL"):
+            ended.result()
+    assert not (tmp_path / "index").exists()
+    _, request = build(tmp_path, values[:100], "float32_hnsw", "usearch")
+    assert engine_process.request("build", request, tmp_path / "again")["build_seconds"] > 0
+    assert (tmp_path / "index" / "index.json").is_file()
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by /proc")
 def test_memory_of_an_index_is_that_of_its_vectors(tmp_path):
     values = np.random.default_rng(0).normal(size=(60_000, 64)).astype(np.float32)
-    np.save(tmp_path / "documents.npy", values)
     np.save(tmp_path / "queries.npy", values[:50])
-    mode, size = FaissEngine().all_modes()["float32_exact"], values.nbytes
-    vectors = {"stored": str(tmp_path / "documents.npy"), "embeddings": str(tmp_path / "documents.npy")}
-    vectors |= {"count": len(values), "dim": 64, "similarity": "dot"}
-    common = {"engine": {"engine": "faiss"}, "mode": mode.name, "folder": str(tmp_path / "index")}
-    built = engine_process.request("build", {**common, "vectors": vectors, "threads": 1}, tmp_path / "build")
+    common, request = build(tmp_path, values)
+    size, built = values.nbytes, engine_process.request("build", request, tmp_path / "build")
     assert size < built["disk_bytes"] < size * 1.01
     values_of = {"queries": str(tmp_path / "queries.npy"), "floats": None, "k": 5, "threads": [1]}
     searched = engine_process.request("search", {**common, **values_of}, tmp_path / "search")
-    if searched["memory_bytes"] is not None:  # without /proc, nothing is measured
-        assert size * 0.95 < searched["memory_bytes"] < size * 1.3
-        assert size * 0.95 < built["build_peak_bytes"] < size * 4
+    assert size * 0.95 < searched["memory_bytes"] < size * 1.3
+    assert size * 0.95 < built["build_peak_bytes"] < size * 4
     assert (np.load(tmp_path / "search" / "ids.npy")[:, 0] == np.arange(50)).all()

@@ -225,7 +225,7 @@ def allocated_bytes(folder: Path) -> int:
 def resident_bytes() -> int | None:
     """Return the resident memory of this process and of those that it started, with a share of shared pages; None without /proc."""
     try:
-        return sum(_pss(process) for process in (os.getpid(), *_descendants()))
+        return sum(_pss(process) for process in (os.getpid(), *descendants()))
     except OSError:
         return None
 
@@ -261,7 +261,7 @@ class Peak:
     def _sample(self) -> None:
         while not self._ended.wait(SAMPLED_EVERY):
             with suppress(OSError):
-                self._others = max(self._others, sum(map(_pss, _descendants())))
+                self._others = max(self._others, sum(map(_pss, descendants())))
 
 
 def _of_status(key: str) -> int | None:
@@ -283,7 +283,7 @@ def _pss(process: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
 
 
-def _descendants() -> list[int]:
+def descendants() -> list[int]:
     """Return the ids of all processes that this one started, directly or through others."""
     parents: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
