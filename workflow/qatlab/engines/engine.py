@@ -76,6 +76,22 @@ class Vectors(Protocol):
         """Yield the float32 embeddings of the same documents, for rescoring."""
 
 
+@dataclass(frozen=True)
+class Snippet:
+    """Python code that stores and searches documents with an engine's own package.
+
+    The code reads the names `stored` and `searched`, what the engine receives of documents and of queries, (n, …) each; see
+    `Vectors.blocks` and `Opened.search`. It sets `ids`, the positions of the ten best documents of each query, best first.
+
+    Attributes:
+        imports: Import statements, one per line.
+        lines: What follows them.
+    """
+
+    imports: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
 class Opened(ABC):
     """An index that is open for searches, by several threads at once."""
 
@@ -195,6 +211,15 @@ class Engine(Strict, ABC):
         Raises:
             UserError: in one line, for a locked file, an index of another version of the engine, or a port in use.
         """
+
+    def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet | None:
+        """Return Python code that stores and searches documents as a mode does, for documentation; None where no short code does.
+
+        Args:
+            mode: One of the engine's modes.
+            similarity: Similarity of float32 embeddings, which have unit length if it is cosine.
+        """
+        return None
 
 
 def _installed(package: str) -> bool:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Vectors
+from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
 
 if TYPE_CHECKING:
@@ -99,6 +99,43 @@ class FaissEngine(Engine):
         if mode.index == "ivf":
             index.nprobe = min(PROBES, index.nlist)
         yield _OpenIndex(index, mode)
+
+    def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet | None:
+        """Return code that keeps the index in memory; None for product quantization and rotated codes."""
+        if mode.stored in ("pq", "rotated"):
+            return None
+        graph, lines = mode.index == "hnsw", [f"index = faiss.{_constructor(mode)}"]
+        if graph and mode.stored != "bits":
+            lines.append(f"index.hnsw.efConstruction = {EF_CONSTRUCTION}")
+        if graph:
+            lines.append(f"index.hnsw.efSearch = {EF_SEARCH}")
+        if mode.stored == "int8" and mode.quantizer == "qatlab":  # whose integers faiss receives as floats
+            lines.insert(0, 'stored, searched = stored.astype("float32"), searched.astype("float32")')
+        if mode.index == "ivf" or (mode.stored == "int8" and mode.quantizer == "engine"):
+            lines.append("index.train(stored)")
+        if mode.index == "ivf":
+            lines.append(f"index.nprobe = min({PROBES}, index.nlist)")
+        lines += ["index.add(stored)", "ids = index.search(searched, 10)[1]"]
+        return Snippet(("import faiss",), tuple(lines))
+
+
+def _constructor(mode: Mode) -> str:
+    """Return the call that makes an empty index of the array `stored`, without "faiss.", as Python code; see `_empty`."""
+    graph, product = mode.index == "hnsw", "faiss.METRIC_INNER_PRODUCT"
+    dim = "8 * stored.shape[1]" if mode.stored == "bits" else "stored.shape[1]"
+    if mode.stored == "bits":
+        return f"IndexBinaryHNSW({dim}, {NEIGHBOURS})" if graph else f"IndexBinaryFlat({dim})"
+    if mode.index == "ivf":
+        return f"IndexIVFFlat(faiss.IndexFlatIP({dim}), {dim}, max(1, round(len(stored) ** 0.5)), {product})"
+    if mode.stored == "float32":
+        return f"IndexHNSWFlat({dim}, {NEIGHBOURS}, {product})" if graph else f"IndexFlatIP({dim})"
+    kinds = {"float16": "QT_fp16", "int8": "QT_8bit_direct_signed" if mode.quantizer == "qatlab" else "QT_8bit"}
+    kind = f"faiss.ScalarQuantizer.{kinds[mode.stored]}"
+    return (
+        f"IndexHNSWSQ({dim}, {kind}, {NEIGHBOURS}, {product})"
+        if graph
+        else f"IndexScalarQuantizer({dim}, {kind}, {product})"
+    )
 
 
 def _write(index: Any, path: Path) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Vectors
+from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full, printable
 
 if TYPE_CHECKING:
@@ -193,6 +193,28 @@ class LanceDB(Engine):
         if complete != _has_index(mode):
             raise UserError(f"{folder} holds no complete index of {mode.name}; delete it, and build the index again")
         yield OpenedTable(table, mode, self)
+
+    def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet | None:
+        """Return code that keeps the table in a temporary folder; None but for exact search of floats, int8 codes and bits of qatlab."""
+        if mode.index != "exact" or mode.rescoring != "none" or mode.quantizer == "engine" or mode.stored == "float16":
+            return None
+        imports, lines, query = ["import tempfile", "import lancedb", "import pyarrow as pa"], [], "query"
+        distance, index = "hamming" if mode.stored == "bits" else similarity, []
+        if _is_grid(mode):
+            imports += ["import numpy as np", "from lancedb.index import IvfSq"]
+            ends = f"np.tile(np.float32({list(INT8_ENDS)}), (len(stored), 1))"
+            lines = [f"stored = np.hstack([stored, {ends}])  # which let LanceDB's int8 keep the codes as they are"]
+            index = ['table.create_index("vector", config=IvfSq(distance_type="dot", num_partitions=1))']
+            query, distance = "np.append(query, [0, 0]).astype(np.float32)", "dot"
+        lines += [
+            "vectors = pa.FixedSizeListArray.from_arrays(pa.array(stored.ravel()), stored.shape[1])",
+            'rows = pa.table({"id": range(len(stored)), "vector": vectors})',
+            'table = lancedb.connect(tempfile.mkdtemp()).create_table("documents", data=rows)  # or a folder to keep',
+            *index,
+            f'searches = [table.search({query}).distance_type("{distance}").limit(10) for query in searched]',
+            'ids = [search.select(["id", "_distance"]).to_arrow()["id"].to_pylist() for search in searches]',
+        ]
+        return Snippet(tuple(imports), tuple(lines))
 
     def _check(self, mode: Mode, vectors: Vectors) -> None:
         """Raise an error for documents that LanceDB would store without an index, or refuse."""

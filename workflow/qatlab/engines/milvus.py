@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Vectors
+from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full, printable
 
 if TYPE_CHECKING:
@@ -135,6 +135,32 @@ class MilvusEngine(Engine):
     def _search_params(self, mode: Mode) -> dict[str, int]:
         by_index: dict[str, dict[str, int]] = {"hnsw": {"ef": self.ef}, "ivf": {"nprobe": self.nprobe}}
         return by_index.get(mode.index, {})
+
+    def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet | None:
+        """Return code that keeps the collection in a temporary folder; None for inverted lists, whose number depends on the documents."""
+        if mode.index == "ivf":
+            return None
+        index = self._index(mode, "COSINE" if similarity == "cosine" else "IP", 0)
+        search = f", search_params={self._search_params(mode)}" if self._search_params(mode) else ""
+        lines = (
+            "database = MilvusLite(tempfile.mkdtemp())  # or an empty folder to keep",
+            f'key = FieldSchema(name="{ID}", dtype=DataType.INT64, is_primary=True)',
+            f'vector = FieldSchema(name="{VECTOR}", dtype=DataType.FLOAT_VECTOR, dim=stored.shape[1])',
+            f'collection = database.create_collection("{COLLECTION}", CollectionSchema(fields=[key, vector]))',
+            f'collection.create_index("{VECTOR}", {index})'.replace("'", '"'),
+            "collection.release()",
+            "for first in range(0, len(stored), 1000):",
+            "    rows = enumerate(stored[first : first + 1000].tolist(), first)",
+            f'    collection.insert([{{"{ID}": at, "{VECTOR}": row}} for at, row in rows])',
+            "collection.flush()",
+            "collection.load()",
+            f"hits = [collection.search([query], top_k=10, output_fields=[]{search})[0] for query in searched]".replace(
+                "'", '"'
+            ),
+            'ids = [[hit["id"] for hit in of_query] for of_query in hits]',
+        )
+        names = "CollectionSchema, DataType, FieldSchema, MilvusLite"
+        return Snippet(("import tempfile", f"from milvus_lite import {names}"), lines)
 
 
 class OpenedMilvus(Opened):

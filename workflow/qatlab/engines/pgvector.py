@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Vectors
+from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
 
 if TYPE_CHECKING:
@@ -181,6 +181,37 @@ class Pgvector(Engine):
                 yield opened
             finally:
                 opened.close()
+
+    def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet | None:
+        """Return code for a server that runs; None for rescoring, inverted lists, and bits that pgvector makes."""
+        if mode.rescoring != "none" or mode.index == "ivf" or (mode.stored == "bits" and mode.quantizer == "engine"):
+            return None
+        kind, value = TYPES[mode.stored], "str(row.tolist())"
+        dim, cast = "stored.shape[1]", kind
+        operator, operators = OPERATORS["hamming" if kind == "bit" else similarity]
+        if kind == "bit":
+            dim, cast, value = "8 * stored.shape[1]", "varbit", '"".join(map(str, np.unpackbits(row)))'
+        lines = [
+            "connection = psycopg.connect(autocommit=True)  # to the server and database of PGHOST, PGDATABASE and so on",
+            'connection.execute("create extension if not exists vector")',
+            f'connection.execute(f"create table documents (id integer, embedding {kind}({{{dim}}}))")',
+            'with connection.cursor() as cursor, cursor.copy("copy documents from stdin") as copy:',
+            "    for at, row in enumerate(stored):",
+            f"        copy.write_row((at, {value}))",
+        ]
+        if mode.index == "hnsw":
+            created = f"create index on documents using hnsw (embedding {kind}_{operators}_ops)"
+            options = f"with (m = {self.m}, ef_construction = {self.ef_construction})"
+            lines += [
+                f'connection.execute("{created} {options}")',
+                f'connection.execute("set hnsw.ef_search = {self.ef_search}")',
+            ]
+        lines += [
+            f'best = "select id from documents order by embedding {operator} %s::{cast} limit 10"',
+            f"results = [connection.execute(best, ({value},)) for row in searched]",
+            "ids = [[row[0] for row in rows] for rows in results]",
+        ]
+        return Snippet(("import psycopg", *(["import numpy as np"] if kind == "bit" else [])), tuple(lines))
 
     def list_count(self, count: int) -> int:
         """Return the number of lists of ivfflat for a number of documents."""

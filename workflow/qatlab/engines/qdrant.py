@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, IndexKind, Mode, Opened, Vectors
+from qatlab.engines.engine import ENGINES, Engine, IndexKind, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full, printable
 
 if TYPE_CHECKING:
@@ -198,6 +198,41 @@ class QdrantEngine(Engine):
             yield OpenedQdrant(shard, mode, folder, size, self._search_params(mode))
         finally:
             shard.close()
+
+    def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet | None:
+        """Return code that keeps the shard in a temporary folder; None but for float32, and bits of qatlab."""
+        bits = mode.stored == "bits" and mode.quantizer == "qatlab"
+        if mode.stored != "float32" and not bits:
+            return None
+        lines, quantization, graph = [], "", mode.index == GRAPH
+        distance = "Cosine" if similarity == "cosine" and not bits else "Dot"
+        if bits:
+            lines = [
+                f"stored, searched = (np.unpackbits(side, axis=1) * np.float32({LEVELS}) for side in (stored, searched))",
+                "binary = edge.BinaryQuantizationConfig(query_encoding=edge.BinaryQuantizationQueryEncoding.Binary)",
+            ]
+            quantization = ", datatype=edge.VectorStorageDatatype.Uint8, quantization_config=binary"
+        links = f"m={self.m if graph else 0}, ef_construct={self.ef_construct}, full_scan_threshold={SMALLEST}"
+        sizes = f"default_segment_number=1, indexing_threshold={SMALLEST}, max_segment_size={LARGEST}"
+        options = ["quantization=edge.QuantizationSearchParams(rescore=False)"] if bits else []
+        options += [f"hnsw_ef={self.ef}"] if graph else [] if bits else ["exact=True"]
+        lines += [
+            f"graph = edge.HnswIndexConfig({links})",
+            f"vectors = edge.EdgeVectorParams(size=stored.shape[1], distance=edge.Distance.{distance}{quantization}, hnsw_config=graph)",
+            f"segments = edge.EdgeOptimizersConfig({sizes})",
+            "config = edge.EdgeConfig(vectors=vectors, optimizers=segments)",
+            "shard = edge.EdgeShard.create(tempfile.mkdtemp(), config)  # or an empty folder to keep",
+            "points = [edge.Point(at, row) for at, row in enumerate(stored.tolist())]",
+            "shard.update(edge.UpdateOperation.upsert_points(points))",
+            "shard.optimize()",
+            f"params = edge.SearchParams({', '.join(options)})",
+            "nearest = [edge.Query.Nearest(query) for query in searched.tolist()]",
+            "requests = [edge.SearchRequest(query=query, limit=10, params=params) for query in nearest]",
+            "ids = [[point.id for point in shard.search(request)] for request in requests]",
+        ]
+        return Snippet(
+            ("import tempfile", *(["import numpy as np"] if bits else []), "import qdrant_edge as edge"), tuple(lines)
+        )
 
     def _config(self, mode: Mode, size: int, cosine: bool, threads: int) -> Any:
         """Return the engine's configuration of a shard with vectors of `size` dimensions, which are compared by cosine or product."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Vectors
+from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,6 +96,32 @@ class SqliteVec(Engine):
             yield opened
         finally:
             opened.close()
+
+    def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet | None:
+        """Return code that keeps the database in memory; None for rescoring, and for int8 of sqlite-vec's own by inner product."""
+        table = Table(mode, similarity, 0)
+        if mode.rescoring != "none" or (table.by_product and mode.quantizer == "engine"):
+            return None
+        packed = mode.stored == "bits" and mode.quantizer == "qatlab"
+        dim = f"{{{'8 * ' if packed else ''}stored.shape[1]}}"
+        definition = table.definition.replace("[0]", f"[{dim}]")
+        rows = "(at, row.tobytes()) for at, row in enumerate(stored)"
+        lines = [
+            'database = apsw.Connection(":memory:")  # or the path of a file',
+            "database.enable_load_extension(True)",
+            "database.load_extension(sqlite_vec.loadable_path())",
+            f'database.execute({"" if table.by_product else "f"}"{definition}")',
+        ]
+        if table.by_product:
+            lines.append('norms = (stored.astype("float64") ** 2).sum(axis=1).tolist()')
+            rows = "(at, row.tobytes(), norm) for at, (row, norm) in enumerate(zip(stored, norms))"
+        lines += [
+            f'database.executemany("{table.insertion}", ({rows}))',
+            f'best = "{table.selection}"',
+            'results = [database.execute(best, {"code": query.tobytes(), "k": 10}) for query in searched]',
+            "ids = [[row[0] for row in rows] for rows in results]",
+        ]
+        return Snippet(("import apsw", "import sqlite_vec"), tuple(lines))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Vectors
+from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
 
 if TYPE_CHECKING:
@@ -100,6 +100,23 @@ class USearchEngine(Engine):
             yield _OpenIndex(index, mode)
         finally:
             index.reset()
+
+    def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet:
+        """Return code that keeps the index in memory."""
+        imports = ["import numpy as np", "from usearch.index import Index"]
+        dim, metric = "stored.shape[1]", "cos" if similarity == "cosine" and mode.quantizer != "qatlab" else "ip"
+        lines = []
+        if mode.stored == "bits":
+            dim, metric = "8 * stored.shape[1]", "hamming"
+            if mode.quantizer == "engine":
+                lines.append("stored, searched = np.packbits(stored > 0, axis=1), np.packbits(searched > 0, axis=1)")
+        exact = ", exact=True" if mode.index == "exact" else ""
+        lines += [
+            f'index = Index(ndim={dim}, metric="{metric}", dtype="{DTYPES[mode.stored]}")',
+            "index.add(np.arange(len(stored)), stored)  # index.save(path) keeps it",
+            f"ids = index.search(searched, 10{exact}).keys",
+        ]
+        return Snippet(tuple(imports), tuple(lines))
 
 
 def _metric(mode: Mode, vectors: Vectors) -> Any:
