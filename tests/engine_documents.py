@@ -45,3 +45,27 @@ def check_rescored(ids, distances, scores, candidates):
     better = np.flatnonzero((distances < last) & (scores > scores[ids[-1]] + 1e-6))
     assert set(better) <= set(ids.tolist())
     assert np.all(np.diff(scores[ids]) <= 1e-6)
+
+
+def alike(mode, stored, searched, ids, expected):
+    """Return the share of documents that are those of another search, or have the scores of its documents.
+
+    Args:
+        mode: Mode in which both searches have stored the documents.
+        stored: What the engine received of documents.
+        searched: What it received of queries.
+        ids: (q, k) int64, the best documents of each query.
+        expected: (q, k) int64, those of the other search.
+    """
+    if mode.stored == "int8" and mode.quantizer == "engine":  # whose scores are those of other codes
+        return np.mean([np.isin(a, b).mean() for a, b in zip(ids, expected, strict=True)])
+    ours, theirs = (_scores(mode, stored, searched, best) for best in (ids, expected))
+    return np.mean(np.abs(ours - theirs) <= 1e-5 if mode.index == "exact" else ours >= theirs[:, -1:] - 1e-5)
+
+
+def _scores(mode, stored, searched, ids):
+    if mode.stored == "bits" and mode.quantizer == "engine":
+        stored, searched = np.packbits(stored > 0, axis=1), np.packbits(searched > 0, axis=1)
+    if mode.stored == "bits":
+        return -np.bitwise_count(stored[ids] ^ searched[:, None]).sum(axis=2).astype(np.float64)
+    return np.einsum("qkd,qd->qk", stored[ids].astype(np.float64), searched.astype(np.float64))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from engine_documents import BITS, DOCUMENTS, QUERIES, QUERY_BITS, SCALED, K, vectors
+from engine_documents import BITS, DOCUMENTS, QUERIES, QUERY_BITS, SCALED, K, alike, vectors
 from qatlab.engines.engine import ENGINES, open_index, write_index
 from qatlab.quantization import MinMaxRange, quantize_embeddings
 from qatlab.quantization.grids import queries_for_codes
@@ -39,15 +39,6 @@ def executed(snippet, stored, searched):
     return np.array([list(ids) for ids in names["ids"]], dtype=np.int64)
 
 
-def scores(mode, stored, searched, ids):
-    """The exact scores of documents, by which those of one rank are equal although their order may differ."""
-    if mode.stored == "bits" and mode.quantizer == "engine":
-        stored, searched = np.packbits(stored > 0, axis=1), np.packbits(searched > 0, axis=1)
-    if mode.stored == "bits":
-        return -np.bitwise_count(stored[ids] ^ searched[:, None]).sum(axis=2).astype(np.float64)
-    return np.einsum("qkd,qd->qk", stored[ids].astype(np.float64), searched.astype(np.float64))
-
-
 @pytest.mark.slow(90)
 @pytest.mark.parametrize("similarity", ["cosine", "dot"])
 @pytest.mark.parametrize("name", ENGINES.built_in)
@@ -73,10 +64,5 @@ def test_a_snippet_finds_what_its_engine_finds(name, similarity, tmp_path, monke
                     monkeypatch.setenv(f"PG{setting}", str(value))
             ids = executed(snippet, stored, searched)
         assert ids.shape == expected.shape == (len(searched), K)
-        if mode.stored == "int8" and mode.quantizer == "engine":  # whose scores are those of other codes
-            alike = np.array([np.isin(a, b) for a, b in zip(ids, expected, strict=True)])
-        else:
-            ours, theirs = (scores(mode, stored, searched, best) for best in (ids, expected))
-            alike = np.abs(ours - theirs) <= 1e-5 if mode.index == "exact" else ours >= theirs[:, -1:] - 1e-5
-        assert alike.mean() >= (1 if mode.index == "exact" else GRAPHS_AGREE), mode.name
+        assert alike(mode, stored, searched, ids, expected) >= (1 if mode.index == "exact" else GRAPHS_AGREE), mode.name
     assert executable >= FEWEST[name]
