@@ -159,3 +159,14 @@ def test_an_engine_whose_package_is_missing_says_what_to_install():
 def test_default_modes_are_modes(engine):
     assert engine.chosen_modes() == [engine.all_modes()[name] for name in engine.DEFAULTS]
     assert len(engine.all_modes()) == len(engine.MODES)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.engine)
+def test_the_candidates_of_a_search_can_be_chosen_when_an_index_is_opened(engine, tmp_path):
+    mode = built(engine, tmp_path / "index", "float32_hnsw")
+    for candidates in (64, 17):
+        chosen = type(engine)(ef_search=candidates)
+        with open_index(chosen, mode, tmp_path / "index", 1) as opened:
+            opened.search(np.ones(16, dtype=np.float32), 3)
+            reported = opened.parameters()
+        assert reported["ef_search" if engine.engine == "faiss" else "expansion_search"] == candidates

@@ -115,6 +115,10 @@ BENCHMARKS = {  # by name: the module that has it, and what it compares
         "qatlab.bench.study",
         "the default study from nothing, over the same by stock libraries one after another (ten minutes or more)",
     ),
+    "engines": (
+        "qatlab.bench.engines",
+        "graphs of usearch, faiss and Qdrant at equal nDCG over an exact search of a million documents (an hour or more)",
+    ),
     "clip": ("qatlab.bench.kernels", "the exact percentile of each row of a weight over torch.quantile"),
 }
 RESULT = Path("results/bench.csv")

@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
 FILE = "index.faiss"
 NEIGHBOURS = 32  # documents that each document is linked to in a graph
-EF_CONSTRUCTION, EF_SEARCH = 40, 64  # candidates that are considered while a graph is built, and searched
+EF_CONSTRUCTION = 40  # candidates that are considered while a graph is built
 PROBES = 8  # inverted lists that are searched
 PART = 8  # dimensions that share a byte of product quantization
 CENTROIDS = 256
@@ -54,6 +56,13 @@ class FaissEngine(Engine):
     )
 
     engine: Literal["faiss"] = "faiss"
+    ef_search: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="hnsw: number of candidates that a search considers; at least the documents that are requested.",
+        ),
+    ] = 64
 
     def version(self) -> str:
         """Return the version of faiss."""
@@ -98,7 +107,7 @@ class FaissEngine(Engine):
             ) from None
         if mode.index == "ivf":
             index.nprobe = min(PROBES, index.nlist)
-        yield _OpenIndex(index, mode)
+        yield _OpenIndex(index, mode, self.ef_search)
 
     def snippet(self, mode: Mode, similarity: Literal["cosine", "dot"]) -> Snippet | None:
         """Return code that keeps the index in memory; None for product quantization and rotated codes."""
@@ -108,7 +117,7 @@ class FaissEngine(Engine):
         if graph and mode.stored != "bits":
             lines.append(f"index.hnsw.efConstruction = {EF_CONSTRUCTION}")
         if graph:
-            lines.append(f"index.hnsw.efSearch = {EF_SEARCH}")
+            lines.append(f"index.hnsw.efSearch = {self.ef_search}")
         if mode.stored == "int8" and mode.quantizer == "qatlab":  # whose integers faiss receives as floats
             lines.insert(0, 'stored, searched = stored.astype("float32"), searched.astype("float32")')
         if mode.index == "ivf" or (mode.stored == "int8" and mode.quantizer == "engine"):
@@ -209,8 +218,8 @@ def _empty(mode: Mode, vectors: Vectors) -> Any:
 
 
 class _OpenIndex(Opened):
-    def __init__(self, index: Any, mode: Mode) -> None:
-        self.index, self.mode = index, mode
+    def __init__(self, index: Any, mode: Mode, ef_search: int) -> None:
+        self.index, self.mode, self.ef_search = index, mode, ef_search
 
     def search(self, query: "np.ndarray", k: int, floats: "np.ndarray | None" = None) -> "np.ndarray":
         import faiss
@@ -218,7 +227,7 @@ class _OpenIndex(Opened):
 
         faiss.omp_set_num_threads(1)  # a setting of the calling thread
         if self.mode.index == "hnsw":
-            self.index.hnsw.efSearch = max(EF_SEARCH, k)
+            self.index.hnsw.efSearch = max(self.ef_search, k)
         row = query[None] if self.mode.stored == "bits" else query[None].astype(np.float32)
         ids: np.ndarray = self.index.search(np.ascontiguousarray(row), k)[1][0]
         return ids[ids >= 0]

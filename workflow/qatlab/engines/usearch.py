@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
 
 from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FILE = "index.usearch"
+EF_SEARCH = 64  # USearch's default
 DTYPES = {"float32": "f32", "float16": "f16", "int8": "i8", "bits": "b1"}
 
 
@@ -50,6 +53,9 @@ class USearchEngine(Engine):
     )
 
     engine: Literal["usearch"] = "usearch"
+    ef_search: Annotated[
+        int, Field(gt=0, description="hnsw: number of candidates that a search considers; USearch's expansion_search.")
+    ] = EF_SEARCH
 
     def version(self) -> str:
         """Return the version of USearch."""
@@ -96,6 +102,7 @@ class USearchEngine(Engine):
             raise UserError(
                 f"{folder / FILE} is not an index that usearch {self.version()} can read; delete it, and build it again"
             )
+        index.expansion_search = self.ef_search
         try:
             yield _OpenIndex(index, mode)
         finally:
@@ -110,9 +117,12 @@ class USearchEngine(Engine):
             dim, metric = "8 * stored.shape[1]", "hamming"
             if mode.quantizer == "engine":
                 lines.append("stored, searched = np.packbits(stored > 0, axis=1), np.packbits(searched > 0, axis=1)")
+        expansion = (
+            f", expansion_search={self.ef_search}" if mode.index == "hnsw" and self.ef_search != EF_SEARCH else ""
+        )
         exact = ", exact=True" if mode.index == "exact" else ""
         lines += [
-            f'index = Index(ndim={dim}, metric="{metric}", dtype="{DTYPES[mode.stored]}")',
+            f'index = Index(ndim={dim}, metric="{metric}", dtype="{DTYPES[mode.stored]}"{expansion})',
             "index.add(np.arange(len(stored)), stored)  # index.save(path) keeps it",
             f"ids = index.search(searched, 10{exact}).keys",
         ]
