@@ -78,7 +78,6 @@ class LanceDB(Engine):
     DEFAULTS: ClassVar[tuple[str, ...] | None] = (
         "float32_exact",
         "int8_engine_exact",
-        "int8_engine_hnsw_float32",
         "int8_qatlab_exact",
         "int8_qatlab_hnsw_float32",
         "pq_engine_ivf_float32",

@@ -48,6 +48,7 @@ class MilvusEngine(Engine):
 
     PACKAGES: ClassVar[tuple[str, ...]] = (PACKAGE,)
     MODES: ClassVar[tuple[Mode, ...]] = tuple(INDEX_TYPES)
+    DEFAULTS: ClassVar[tuple[str, ...]] = ("float32_exact", "float32_hnsw", "int8_engine_exact", "int8_engine_hnsw")
 
     engine: Literal["milvus"] = "milvus"
     m: Annotated[int, Field(ge=2, le=512, description="Number of links per document of the graph (HNSW).")] = 16

@@ -58,7 +58,6 @@ class Pgvector(Engine):
         "float16_exact",
         "float16_hnsw",
         "bits_engine_exact",
-        "bits_engine_exact_float32",
         "bits_qatlab_exact",
         "bits_qatlab_exact_float32",
     )
