@@ -240,3 +240,13 @@ def test_engines_are_compared_at_the_candidates_that_reach_the_exact_search():
         assert 99 <= share < 101
         assert rows[f"engine_{name}_disk"].ratio > 1  # a graph beside the embeddings
     assert all(row.bound is None and row.reference > 0 and row.ours >= 0 for row in rows.values())
+
+
+def test_engines_are_measured_only_by_name(monkeypatch, tmp_path, capsys):
+    measured = []
+    for name, (module, _) in run.BENCHMARKS.items():
+        monkeypatch.setattr(f"{module}.measure_{name}", lambda name=name: measured.append(name) or iter(()))
+    run.main(["--output", str(tmp_path / "bench.csv")])
+    assert measured == [name for name in run.BENCHMARKS if name != "engines"]
+    run.main(["engines", "--output", str(tmp_path / "bench.csv")])
+    assert measured[-1] == "engines"

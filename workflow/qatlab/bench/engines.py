@@ -22,6 +22,7 @@ from qatlab import ranked
 from qatlab.artifact import load_array
 from qatlab.bench.run import Row
 from qatlab.engines.engine import ENGINES
+from qatlab.errors import UserError
 from qatlab.evaluation.axes import unit_length
 from qatlab.evaluation.engine_process import IDS, request
 
@@ -84,7 +85,13 @@ def measure_engines(
         dim: number of dimensions.
         queries: number of queries, each of which has COPIES relevant documents.
         engines: names of engines.
+
+    Raises:
+        UserError: for an engine that is not installed.
     """
+    for problem in (ENGINES.read({"engine": name}).problem() for name in ("faiss", *engines)):
+        if problem is not None:
+            raise UserError(problem)
     with tempfile.TemporaryDirectory() as folder:
         inputs = write_embeddings(Path(folder), documents, dim, queries)
         _build({"engine": "faiss"}, EXHAUSTIVE, inputs)

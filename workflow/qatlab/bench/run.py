@@ -121,6 +121,7 @@ BENCHMARKS = {  # by name: the module that has it, and what it compares
     ),
     "clip": ("qatlab.bench.kernels", "the exact percentile of each row of a weight over torch.quantile"),
 }
+ONLY_BY_NAME = ("engines",)  # which may take more than an hour, and needs the extra `engines`
 RESULT = Path("results/bench.csv")
 
 
@@ -130,7 +131,10 @@ def main(arguments: list[str]) -> int:
         prog="qatlab bench", description="Measure time and memory as ratios to those of a reference."
     )
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help=f"benchmarks to run, of {', '.join(BENCHMARKS)} (default: all)"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"benchmarks to run, of {', '.join(BENCHMARKS)} (default: all but {', '.join(ONLY_BY_NAME)})",
     )
     parser.add_argument("--output", type=Path, default=RESULT, help=f"file to write (default: {RESULT})")
     options = parser.parse_args(arguments)
@@ -138,7 +142,7 @@ def main(arguments: list[str]) -> int:
         if name not in BENCHMARKS:
             raise unknown("benchmark", name, list(BENCHMARKS))
     rows: list[Row] = []
-    for name in options.names or BENCHMARKS:
+    for name in options.names or [name for name in BENCHMARKS if name not in ONLY_BY_NAME]:
         module, purpose = BENCHMARKS[name]
         print(f"{name}: {purpose}", flush=True)
         for row in getattr(importlib.import_module(module), f"measure_{name}")():
