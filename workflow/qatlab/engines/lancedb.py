@@ -84,7 +84,6 @@ class LanceDB(Engine):
         "bits_engine_exact",
         "bits_engine_exact_float32",
         "bits_qatlab_exact",
-        "bits_qatlab_exact_float32",
     )
     REPRODUCIBLE: ClassVar[bool] = False
 
