@@ -53,8 +53,8 @@ fuzz: .venv/.dev  ## test generated inputs: 10,000 configurations, 65,000 files,
 tutorials: .venv/.dev  ## follow the four tutorials as printed, with the real model (a quarter of an hour)
 	TUTORIALS=printed $(BIN)/python -m pytest tests/test_tutorials.py --durations=0
 
-bench: .venv/.installed  ## measure time and memory relative to references: results/bench.csv
-	$(BIN)/python -m qatlab bench
+bench: .venv/.dev  ## measure time and memory relative to references: results/bench.csv (NAMES=engines for one of them)
+	$(BIN)/python -m qatlab bench $(NAMES)
 
 chaos: .venv/.dev  ## kill a study 66 times at random moments of every stage, and Slurm's jobs and node: results/chaos.csv
 	mkdir -p results

@@ -28,7 +28,7 @@ INCLUDING = {
 WIDTH = 84  # columns of the help of a command
 LONGEST = 60  # characters of an example that is taken from a file
 PAGES: dict[str, Callable[[], Iterator[str]]] = {}
-KINDS = ("source", "backend", "name", "mode")  # keys by which a section selects one of several classes
+KINDS = ("source", "backend", "engine", "name", "mode")  # keys by which a section selects one of several classes
 Schema = Mapping[str, Any]
 
 
@@ -400,6 +400,12 @@ EXAMPLES: dict[str, Any] = {
     "evaluate.dimensions": [None, 128],
     "evaluate.rotations": ["none", "itq"],
     "evaluate.bit_axes": ["itq"],
+    "evaluate.engines": ["usearch", "sqlite_vec"],
+    "evaluate.engines[].modes": ["float32_exact"],
+    "evaluate.engines[].probes": 16,
+    "evaluate.engines[].maintenance_work_mem": 256,
+    "evaluate.engines[].quantile": 0.99,
+    "evaluate.engines[].lists": 128,
     "drift.limit": 1000,
 }
 

@@ -302,7 +302,7 @@ def test_every_key_is_described_and_has_an_example():
 
 
 # Keys with short forms, which the models expand before they validate.
-SHORT_FORMS = ("centring", "rescoring", "index", "rotations", "bit_axes")
+SHORT_FORMS = ("centring", "rescoring", "index", "engines", "rotations", "bit_axes")
 
 
 def test_examples_of_keys_are_valid():

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.bench import evaluation, kernels, run, study
+from qatlab.bench import engines, evaluation, kernels, run, study
 from qatlab.bench.run import Row, in_turns
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.errors import UserError
@@ -216,3 +216,37 @@ def test_a_study_is_compared_with_a_script_that_finds_the_same(tiny_model, tmp_p
     assert {path.name for path in (tmp_path / "stock").glob("*-int8.onnx")} == {
         f"{name}-int8.onnx" for name in stock["run"]
     }
+
+
+def test_the_documents_for_engines_have_relevant_ones_that_an_exact_search_does_not_all_find_first(tmp_path):
+    inputs = engines.write_embeddings(tmp_path, 20_000, 48, 100)
+    documents, queries = np.load(inputs.documents), np.load(inputs.queries)
+    assert np.allclose(np.linalg.norm(documents, axis=1), 1, atol=1e-5)
+    assert np.array_equal(np.unique(inputs.sources, return_counts=True)[1], [19_500, *[engines.COPIES] * 100])
+    nearest = np.argsort(-(queries @ documents.T), axis=1)[:, : engines.COPIES]
+    assert 0.5 < (inputs.sources[nearest] == np.arange(100)[:, None]).mean() < 0.95
+    with pytest.raises(ValueError, match="do not hold 5 copies for each of 100 queries"):
+        engines.write_embeddings(tmp_path, 499, 48, 100)
+
+
+@pytest.mark.slow(30)
+def test_engines_are_compared_at_the_candidates_that_reach_the_exact_search():
+    pytest.importorskip("usearch")
+    rows = {row.name: row for row in engines.measure_engines(3000, 32, 50, engines=("usearch", "faiss"))}
+    measurements = ("queries_per_second", "build", "build_memory", "memory", "disk")
+    assert set(rows) == {f"engine_{name}_{measured}" for name in ("usearch", "faiss") for measured in measurements}
+    for name in ("usearch", "faiss"):
+        share = float(rows[f"engine_{name}_queries_per_second"].reference_is.split("reach ")[1].split("%")[0])
+        assert 99 <= share < 101
+        assert rows[f"engine_{name}_disk"].ratio > 1  # a graph beside the embeddings
+    assert all(row.bound is None and row.reference > 0 and row.ours >= 0 for row in rows.values())
+
+
+def test_engines_are_measured_only_by_name(monkeypatch, tmp_path, capsys):
+    measured = []
+    for name, (module, _) in run.BENCHMARKS.items():
+        monkeypatch.setattr(f"{module}.measure_{name}", lambda name=name: measured.append(name) or iter(()))
+    run.main(["--output", str(tmp_path / "bench.csv")])
+    assert measured == [name for name in run.BENCHMARKS if name != "engines"]
+    run.main(["engines", "--output", str(tmp_path / "bench.csv")])
+    assert measured[-1] == "engines"

@@ -49,6 +49,30 @@ def test_grades_with_the_same_form_share_a_card(tmp_path):
     assert "Load the safest and balanced variant" in text
 
 
+def test_the_engine_of_an_offer_is_shown_with_its_configuration_and_code(tmp_path):
+    engine = {
+        "engine": "usearch",
+        "mode": "int8_qatlab_hnsw",
+        "version": "2.26.6",
+        "value": 0.37,
+        "difference": -0.0001,
+    }
+    engine |= {"low": -0.0004, "high": 0.0002, "queries_per_second": 5120.4, "search": "index = Index(ndim=384)"}
+    engine |= {"configuration": "evaluate:\n  engines: [usearch]\n"}
+    offers = [
+        OFFER | {"engine": engine},
+        OFFER | {"grade": "smallest", "engine": engine | {"search": None, "mode": "x"}},
+    ]
+    words = Elements(written(tmp_path, record(), CONCLUSION | {"offers": offers})).words()
+    assert "In a search engine: usearch 2.26.6 in the mode int8_qatlab_hnsw has nDCG@10 0.3700, −0.0001 from" in words
+    assert (
+        "at 5,120 queries per second in one thread. Its configuration, and code that follows the code above: evaluate: engines:"
+        in words
+    )
+    assert words.count("index = Index(ndim=384)") == 1
+    assert "Its configuration: evaluate" in words
+
+
 def test_all_plots_and_tables_are_shown_with_two_sentences_and_a_title(tmp_path):
     study = record()
     parsed = Elements(written(tmp_path, study))

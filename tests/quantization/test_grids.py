@@ -20,7 +20,7 @@ from qatlab.quantization import (
     fake_quantize,
     quantize_embeddings,
 )
-from qatlab.quantization.grids import BITS_AT_ONCE, VALUES_AT_ONCE, integer_codes
+from qatlab.quantization.grids import BITS_AT_ONCE, LARGEST_INT8, VALUES_AT_ONCE, integer_codes, queries_for_codes
 from qatlab.quantization.precisions import CELLS, PER_BYTE, QUANTILE, RANGED
 
 FLOATS = st.floats(-4, 4, width=32, allow_subnormal=False)
@@ -382,3 +382,33 @@ def test_memory_beyond_the_result_is_two_megabytes(precision):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak - result.nbytes < 2.5 * 2**20
+
+
+@given(ARRAYS, st.integers(0, 2**32 - 1))
+@settings(deadline=None)
+def test_products_of_weighted_queries_and_codes_are_those_of_decoded_documents(documents, seed):
+    documents = np.clip(documents, -4, 4)
+    queries = np.random.default_rng(seed).normal(size=(3, documents.shape[1])).astype(np.float32)
+    ranges = MinMaxRange().fit(documents)
+    codes = quantize_embeddings(documents, "int8", ranges)
+    products = queries_for_codes(queries, ranges).astype(np.int64) @ codes.astype(np.int64).T
+    decoded = dequantize_embeddings(codes, "int8", ranges).astype(np.float64)
+    exact = queries.astype(np.float64) @ decoded.T
+    steps = (ranges.high.astype(np.float64) - ranges.low) / 255
+    scale = np.abs(queries * steps).max(axis=1, keepdims=True) / LARGEST_INT8
+    # Each weight is rounded by at most half a unit, which is multiplied by the codes; float32 rounds the decoded values.
+    spread = np.abs(codes.astype(np.float64) - codes[0]).sum(axis=1)
+    bound = scale / 2 * spread + 1e-5 * np.abs(queries).sum(axis=1, keepdims=True) * 4 + 1e-9
+    assert (np.abs((exact - exact[:, :1]) - scale * (products - products[:, :1])) <= bound).all()
+
+
+def test_a_constant_dimension_takes_no_part_in_weighted_queries():
+    documents = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32) / 1000
+    documents[:, 3] = 0.7
+    queries = np.ones((1, 8), dtype=np.float32)
+    weighted = queries_for_codes(queries, MinMaxRange().fit(documents))
+    assert weighted[0, 3] == 0
+    assert np.abs(weighted).max() == LARGEST_INT8
+    assert not queries_for_codes(0 * queries, MinMaxRange().fit(documents)).any()
+    with pytest.raises(ValueError, match="queries contain NaN or Inf"):
+        queries_for_codes(queries * np.nan, MinMaxRange().fit(documents))

@@ -10,14 +10,22 @@ from huggingface_hub import ModelCard
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.util import quantize_embeddings
 
+from qatlab.artifact import write_json
+from qatlab.config.evaluate import EvaluateConfig
 from qatlab.deployments.deployment import shared_names
 from qatlab.deployments.onnx import DynamicQuantization, OnnxDeployment, StaticQuantization
+from qatlab.engines.faiss import FaissEngine
+from qatlab.evaluation.outputs import outputs
 from qatlab.job import JobDescription
 from qatlab.quantization import Range
 from qatlab.quantization import quantize_embeddings as our_codes
 from qatlab.stages import deploy, models, train
+from qatlab.study.record import Evaluation
 from qatlab.tables import wide
+from qatlab.tables.engine_offers import configuration, searching
+from qatlab.tables.loading import loading
 from records import a_run, a_study
+from study_folder import CONCLUSION, OFFER
 
 pytestmark = pytest.mark.slow(25)
 
@@ -74,10 +82,38 @@ def results(tiny_model, training_data, tmp_path_factory):
     return folder
 
 
+def conclusion(results):
+    """A conclusion that offers int8 embeddings of the model in two deployments, in an index of faiss."""
+    config, engine = EvaluateConfig(precisions=["int8"], ranges=["model"]), FaissEngine()
+    (output,) = outputs(config)
+    (results / "encode").mkdir()
+    write_json(results / "encode" / "similarity.json", {"similarity": "cosine"})
+    offers = []
+    for grade, name in (("safest", "torch_fp32"), ("balanced", "onnx_int8"), ("smallest", "torchao:int8")):
+        entry = Evaluation(deploy=name, task="code", encode="encode")
+        described, mode = output.described(32), engine.all_modes()["int8_qatlab_exact"]
+        realized = {
+            "engine": "faiss",
+            "mode": mode.name,
+            "version": "1",
+            "value": 0.5,
+            "difference": -0.01,
+            "low": -0.02,
+            "high": 0,
+        }
+        realized |= {"queries_per_second": 1234.5, "configuration": configuration(engine, mode)}
+        realized["search"] = searching(engine, mode, config, described, unit=True)
+        load = loading(a_study(evaluate=config, runs=[DESCRIBED]), DESCRIBED, entry, described, results)
+        offers.append(OFFER | {"grade": grade, "run": RUN, "deploy": name, "load": load, "engine": realized})
+    return CONCLUSION | {"offers": offers}
+
+
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory):
+def tables(results, tmp_path_factory):
     """The tables of a study of two methods, two learning rates and two seeds; its values do not come from this model."""
-    folder = tmp_path_factory.mktemp("tables")
+    folder = tmp_path_factory.mktemp("concluded") / "tables"
+    folder.mkdir()
+    write_json(folder.parent / "conclusion.json", conclusion(results))
     usual = {"rotation": "none", "rescoring": "none", "dimensions": None, "index": "flat"}
     outputs = {"float32": ("dot", "none"), "int8": ("dequantized", "corpus"), "binary": ("hamming", "none")}
     rows, cost, drift = [], [], []
@@ -165,7 +201,7 @@ def test_files_are_hard_links_to_the_artifacts(shared_model, results):
 def test_the_code_on_the_card_runs(shared_model, monkeypatch, capsys):
     monkeypatch.chdir(shared_model)
     blocks = (shared_model / "README.md").read_text().split("```python\n")[1:]
-    first, second = (block.partition("```")[0] for block in blocks)
+    first, second, *engines = (block.partition("```")[0] for block in blocks)
     space: dict = {}
     exec(first, space)
     saved = Range.load(shared_model / "quantization_ranges/int8.npz")
@@ -174,6 +210,23 @@ def test_the_code_on_the_card_runs(shared_model, monkeypatch, capsys):
     exec(second, space)
     assert np.allclose(np.linalg.norm(space["embeddings"], axis=1), 1, atol=1e-6)
     assert space["embeddings"].shape == (1, 32)
+    assert len(engines) == 3
+    for code in engines[:2]:
+        names: dict = {}
+        exec(code, names)
+        assert names["codes"].dtype == np.int8
+        assert np.array_equal(names["ranges_int8"].low, saved.low)
+        assert np.array_equal(np.sort(names["ids"][0][:2]), [0, 1])  # both documents
+    assert "model_qint8_quantized.onnx" in engines[1]
+    assert "SentenceTransformer" not in engines[2]  # the folder has no such deployment
+
+
+def test_the_card_names_the_engine_of_each_offer(shared_model):
+    text = (shared_model / "README.md").read_text()
+    assert text.count("  - engine: faiss\n    modes: [int8_qatlab_exact]\n") == 3
+    assert "### int8 embeddings of `onnx_int8` in faiss" in text
+    assert "has nDCG@10 0.5000, −0.0100 from an exact search" in text
+    assert "at 1,234 queries per second" in text
 
 
 def test_results_are_those_of_the_tables(shared_model, tables):

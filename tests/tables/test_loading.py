@@ -2,20 +2,25 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from engine_documents import alike
 from qatlab.config.evaluate import EvaluateConfig
+from qatlab.engines.engine import ENGINES, open_index, write_index
 from qatlab.evaluation.axes import on_axes
 from qatlab.evaluation.outputs import outputs
 from qatlab.evaluation.ranking import SideRanges, rank, side_ranges
 from qatlab.job import JobDescription
 from qatlab.models.settings import SIMILARITY_FILE
 from qatlab.quantization import Range, quantize_embeddings
+from qatlab.quantization.grids import queries_for_codes
 from qatlab.quantization.ranges import RANGES
 from qatlab.stages import deploy, encode, train
+from qatlab.tables.engine_offers import searching
 from qatlab.tables.loading import TEXTS, loading
 from records import a_run, a_study
 
@@ -172,6 +177,35 @@ def test_every_deployment_gives_its_embeddings(results, deployment, monkeypatch)
         "torchao:int8": "deployment.encoder",
     }
     assert expected[deployment] in code_of(results, deployment, output, config)
+
+
+@pytest.mark.slow(20)
+@pytest.mark.parametrize("name", [name for name in ENGINES.built_in if name != "pgvector"])  # which needs a server
+def test_an_engine_stores_and_finds_the_embeddings_of_the_code(results, name, tmp_path, monkeypatch):
+    engine, config = ENGINES.get(name)(), EvaluateConfig.model_validate(PLAIN)
+    if engine.problem():
+        pytest.skip(engine.problem())
+    for output, stored in zip(outputs(config), ("float32", "int8", "bits"), strict=True):
+        loaded = executed(results, code_of(results, "torch_fp32", output, config), monkeypatch)
+        for mode in engine.MODES:
+            code = searching(engine, mode, config, output.described(32), unit=True)
+            if mode.stored != stored or code is None:
+                continue
+            names = dict(loaded)
+            exec(code, names)
+            documents, queries = loaded["document_vectors"], loaded["query_vectors"]
+            if mode.quantizer == "qatlab" and stored == "int8":
+                documents, queries = loaded["codes"], queries_for_codes(queries, loaded["ranges_int8"])
+            elif mode.quantizer == "qatlab":
+                documents, queries = (loaded[side].view(np.uint8) for side in ("codes", "query_codes"))
+            received = SimpleNamespace(
+                count=40, dim=32, similarity="cosine", blocks=lambda rows=documents: iter([rows])
+            )
+            write_index(engine, mode, received, tmp_path / mode.name, 1)
+            with open_index(engine, mode, tmp_path / mode.name, 1) as opened:
+                expected = np.array([opened.search(query, 10) for query in queries])
+            ids = np.array([list(best) for best in names["ids"]], dtype=np.int64)
+            assert alike(mode, documents, queries, ids, expected) >= (1 if mode.index == "exact" else 0.9), mode.name
 
 
 def test_the_code_is_the_same_wherever_results_are(results):

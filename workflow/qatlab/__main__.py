@@ -31,6 +31,7 @@ STAGES = {
     "score": "score embeddings at every output precision, or translations and probabilities",
     "drift": "compare a deployment's embeddings with a reference's",
     "bit_changes": "count the bits in which two models' embeddings differ",
+    "engine": "index and search embeddings with a vector search engine",
     "tables": "gather a study's metrics in tables",
     "plots": "draw a study's tables",
     "mteb_results": "write scores in mteb's own format",

@@ -96,3 +96,27 @@ rule bit_changes:
         "Count changed bits {wildcards.id}"
     shell:
         "python -m qatlab bit_changes --config {params.config} --output {output} --threads {threads} --log {log}"
+
+
+# Index and search one encoding with a vector search engine, on all cores, so that no other job affects the queries per second.
+rule engine:
+    input:
+        unpack(inputs_of("engine")),
+    output:
+        directory("results/engine/{id}"),
+    log:
+        "results/logs/engine/{id}.log",
+    priority: 3  # before the next encoding
+    conda:
+        "../../envs/qatlab.yaml"
+    threads: threads("engine")
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(60),
+    params:
+        config=description("engine"),
+        code=code_of_job("engine"),
+    message:
+        "Search with {wildcards.id}"
+    shell:
+        "python -m qatlab engine --config {params.config} --output {output} --threads {threads} --log {log}"

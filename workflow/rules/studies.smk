@@ -6,7 +6,7 @@ import tempfile
 
 from qatlab.tables.names import FORMS, LINKED, LONG
 
-TABULATED = ("train", "deploy", "encode", "score", "drift", "bit_changes")
+TABULATED = ("train", "deploy", "encode", "score", "drift", "bit_changes", "engine")
 
 
 def captions_folder():

@@ -7,9 +7,10 @@ import pandas as pd
 from huggingface_hub import EvalResult, ModelCard
 
 from qatlab.cards.training_card import with_front_matter
-from qatlab.study.record import RunRecord, StudyRecord
+from qatlab.deployments.onnx import ONNX_FILE
+from qatlab.study.record import CONCLUSION_FILE, Offer, RunRecord, StudyRecord, read_conclusion
 from qatlab.tables.labels import in_code, in_csv, in_markdown, main_label, markdown_table, on_axes, output_label
-from qatlab.tables.loading import session_lines
+from qatlab.tables.loading import ROOT, session_lines
 from qatlab.tables.names import TEXT, metric_label
 from qatlab.tables.wide import MEAN
 
@@ -66,6 +67,7 @@ def study_card(training: str, run: RunRecord, study: StudyRecord, tables: Path, 
         _scores_of_run(scores, run, study),
         _views(run, study, tables),
         _drift(_read_long(tables, "drift"), run),
+        _engines(run, tables.parent, shipped),
     ]
     return with_front_matter(card.data, "\n\n".join(section for section in sections if section))
 
@@ -226,3 +228,32 @@ def _drift(drift: pd.DataFrame, run: RunRecord) -> str:
         f"### This model: cosine similarity to a reference's embeddings, text by text\n\n{markdown_table(shown)}\n\n"
         f"Mean distance is the mean of 1 − cosine{note}."
     )
+
+
+def _engines(run: RunRecord, study: Path, shipped: Shipped) -> str:
+    """Return the engine configurations that realize the study's offers of this run, with code that runs in the model's folder."""
+    if not (study / CONCLUSION_FILE).is_file():
+        return ""
+    conclusion = read_conclusion(study)
+    parts: dict[str, str] = {}  # by what is shipped, because several grades may offer the same
+    for offer in conclusion.offers:
+        if offer.run == run.name and offer.deploy in run.deployed and offer.engine is not None:
+            heading = f"{offer.output} embeddings of `{offer.deploy}` in {offer.engine.engine}"
+            sentence = f"{in_markdown(offer.engine.in_words(conclusion.metric))}."
+            blocks = [f"```yaml\n{offer.engine.configuration.strip()}\n```"]
+            if offer.engine.search is not None:
+                code = _in_folder(offer, run.deployed[offer.deploy], shipped)
+                before = "" if code else "After the code in the study's conclusion.json that loads the model:\n\n"
+                blocks.append(f"{before}```python\n{code or ''}{offer.engine.search}\n```")
+            parts[heading] = "\n\n".join([f"### {heading}", sentence, *blocks])
+    return "\n\n".join(["## In a search engine", *parts.values()]) if parts else ""
+
+
+def _in_folder(offer: Offer, deployed: str, shipped: Shipped) -> str:
+    """Return the code that loads an offer from the model's folder; empty if it needs files that this folder does not have."""
+    if offer.deploy != shipped.plain and offer.deploy not in shipped.onnx:
+        return ""
+    folder = f"{ROOT}/{deployed}/model"
+    file = shipped.onnx.get(offer.deploy, "")
+    code = offer.load.replace(f"{folder}/{ONNX_FILE}", file).replace(folder, ".")
+    return "" if f"{ROOT}/" in code else f"{code}\n\n"

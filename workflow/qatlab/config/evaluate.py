@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from qatlab.config.precision import PrecisionName, RotationConfig, axes_by_name
+from qatlab.engines.engine import ENGINES, Engine
+from qatlab.errors import unknown
 from qatlab.quantization.precisions import check_precision
 from qatlab.registry import Registry, Strict
 
@@ -164,6 +166,20 @@ def _steps(value: Any) -> Any:
     return tuple({"documents": step} if isinstance(step, str) else step for step in _listed(value))
 
 
+def _engine(value: Any) -> Any:
+    """Expand the short form of an engine: `usearch` is `{engine: usearch}`; raise UserError for an unknown engine."""
+    named = {"engine": value} if isinstance(value, str) else value
+    name = named.get("engine") if isinstance(named, dict) else None
+    if isinstance(name, str) and name not in ENGINES:
+        raise ValueError(str(unknown("engine", name, ENGINES.names())))
+    return named
+
+
+if TYPE_CHECKING:
+    EngineConfig = Engine
+else:
+    EngineConfig = Annotated[ENGINES.config_type(), BeforeValidator(_engine)]
+
 Rescoring = Annotated[tuple[RescoringStep, ...], BeforeValidator(_steps)]
 
 
@@ -282,6 +298,18 @@ class EvaluateConfig(Strict):
         ),
     ] = []
 
+    engines: Annotated[
+        list[EngineConfig],
+        BeforeValidator(_listed),
+        Field(
+            exclude_if=lambda engines: not engines,  # so that scores without it keep their names
+            description="Vector search engines that index each retrieval task's embeddings as they would be shipped: faiss, usearch, "
+            "sqlite_vec, qdrant, milvus, pgvector and lancedb, or a mapping with modes such as "
+            "{engine: usearch, modes: [int8_engine_exact, int8_qatlab_exact]}. They need the extra `engines`. Codes of qatlab are those of "
+            "the first entry of `ranges`.",
+        ),
+    ] = []
+
     @field_validator("rotations", "bit_axes", mode="before")
     @classmethod
     def _by_name(cls, rotations: object) -> object:
@@ -320,6 +348,7 @@ class EvaluateConfig(Strict):
             "dimensions": self.dimensions,
             "rotations": [rotation.label for rotation in self.rotations],
             "bit_axes": [axes.label for axes in self.bit_axes],
+            "engines": [engine.engine for engine in self.engines],
         }
         for key, entries in listed.items():
             if len(set(entries)) != len(entries):

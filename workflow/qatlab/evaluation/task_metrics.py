@@ -44,9 +44,23 @@ def retrieval_metrics(
     if output.scoring in COMPAT:
         return _compat_metrics(queries, documents, task, output, config)
     depth = max(metric_and_cutoff(metric)[1] for metric in config.metrics)
-    gains = gains_of(_ranked(queries, documents, task, output, ranges, depth, watch), task)
+    return ranking_metrics(_ranked(queries, documents, task, output, ranges, depth, watch), task, config.metrics)
+
+
+def ranking_metrics(best: np.ndarray, task: Task, metrics: list[str]) -> dict[str, np.ndarray]:
+    """Compute metrics of ranked documents.
+
+    Args:
+        best: (q, depth) int64, positions of documents, best first, NOTHING where there is none.
+        task: The relevant documents of each query.
+        metrics: Names of metrics with cutoffs of at most `depth`.
+
+    Returns:
+        (q,) float64 by metric.
+    """
+    gains = gains_of(best, task)
     judged = [[int(grade) for grade in task.relevant(query).values()] for query in task.query_ids]
-    return {metric: per_query(metric, gains, judged) for metric in config.metrics}
+    return {metric: per_query(metric, gains, judged) for metric in metrics}
 
 
 def _ranked(
@@ -54,7 +68,7 @@ def _ranked(
 ) -> np.ndarray:
     """Return the `depth` best documents of each query (see `rank`), without its own document where the task leaves it out."""
     best = rank(queries, documents, output, ranges, depth + task.ignore_identical_ids, watch=watch)
-    return _without_itself(best, task)[:, :depth] if task.ignore_identical_ids else best
+    return without_itself(best, task)[:, :depth] if task.ignore_identical_ids else best
 
 
 def gains_of(best: np.ndarray, task: Task) -> np.ndarray:
@@ -74,7 +88,7 @@ def gains_of(best: np.ndarray, task: Task) -> np.ndarray:
     return gains
 
 
-def _without_itself(best: np.ndarray, task: Task) -> np.ndarray:
+def without_itself(best: np.ndarray, task: Task) -> np.ndarray:
     """Replace the document with the id of the query by NOTHING, and move it to the end of each ranking."""
     position = {document: at for at, document in enumerate(task.document_ids)}
     itself = np.array([position.get(query, NOTHING) for query in task.query_ids])

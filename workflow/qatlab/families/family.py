@@ -74,8 +74,8 @@ class EmbeddingFamily(Family):
         return config.encode
 
     def scoring(self, config: RunConfig) -> EvaluateConfig:
-        """Return the metrics and outputs that are scored."""
-        return config.evaluate
+        """Return the metrics and outputs that are scored, without engines, which jobs of their own measure."""
+        return config.evaluate.model_copy(update={"engines": []}) if config.evaluate.engines else config.evaluate
 
     def without_weights(self, folder: Path | None, config: ModelConfig) -> Any:
         """Return a Sentence Transformers folder's modules by their names in the model; None for an unknown architecture."""

@@ -98,11 +98,12 @@ class ShownPlot:
 
 @dataclass(frozen=True)
 class ShownOffer:
-    """Offer of a conclusion: the grades that make it, and its properties in words by name."""
+    """Offer of a conclusion: the grades that make it, its properties in words by name, and the engine that realizes it in words."""
 
     grades: list[str]
     offer: Offer
     properties: dict[str, str]
+    engine: str
 
 
 def now() -> str:
@@ -358,7 +359,12 @@ def offers(conclusion: Conclusion) -> list[ShownOffer]:
     for offer in conclusion.offers:
         shared.setdefault(offer.model_dump_json(exclude={"grade"}), []).append(offer)
     return [
-        ShownOffer([offer.grade for offer in alike], alike[0], properties(alike[0], conclusion))
+        ShownOffer(
+            [offer.grade for offer in alike],
+            alike[0],
+            properties(alike[0], conclusion),
+            alike[0].engine.in_words(conclusion.metric) if alike[0].engine else "",
+        )
         for alike in shared.values()
     ]
 

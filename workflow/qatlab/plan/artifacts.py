@@ -17,6 +17,7 @@ from qatlab.config.method import TrainingConfig
 from qatlab.config.model import ModelConfig
 from qatlab.config.trainer import TrainerConfig
 from qatlab.deployments.vectors import read_folder
+from qatlab.engines.engine import Engine
 from qatlab.errors import UserError
 from qatlab.evaluation.task import Kind
 from qatlab.job import FAMILY_STAGES, part_name, training_part
@@ -205,6 +206,11 @@ def texts_origin(config: TextSet) -> Any:
     return config.fingerprint()
 
 
+def engine_origin(config: Engine) -> Any:
+    """Return what determines the results of an engine besides its fields: versions of its packages, and of a plugin's."""
+    return {**config.package_versions(), **distribution(type(config))}
+
+
 # Kinds of artifacts that a registered class makes: a source, a task, a set of texts, a deployment, or the loss of a training.
 REGISTERED = ("data", "task", "texts", "deploy", "train")
 
@@ -216,7 +222,8 @@ def registered_modules(artifact: "Artifact") -> tuple[str, ...]:
         registered = artifact.config.method.loss
     own: tuple[str, ...] = (type(registered).__module__,) if artifact.kind in REGISTERED else ()
     if isinstance(artifact.config, EvaluateConfig):
-        own = tuple(sorted({metric.__module__ for metric in artifact.config.metric_classes() if distribution(metric)}))
+        metrics = {metric.__module__ for metric in artifact.config.metric_classes() if distribution(metric)}
+        own = tuple(sorted(metrics | {type(engine).__module__ for engine in artifact.config.engines}))
     part = next((stage for stage in FAMILY_STAGES if stage == artifact.kind), None)
     if isinstance(artifact.config, TrainingConfig):
         part = training_part(artifact.config.method.head is not None)

@@ -18,6 +18,7 @@ from qatlab.plan.artifacts import (
     Nothing,
     Planner,
     data_origin,
+    engine_origin,
     model_origin,
     task_kind,
     task_origin,
@@ -56,6 +57,7 @@ class Run:
     bit_changes: dict[tuple[str, str, str], str] = field(
         default_factory=dict
     )  # (name of the run compared with, deployment, task) → path
+    engines: dict[tuple[str, str, str], str] = field(default_factory=dict)  # (engine, deployment, task) → path
     chains: list[Chain] = field(default_factory=list)  # chains of the study's decomposition
     parts: dict[str, Part] = field(default_factory=dict)  # path of an encoding → its part in the chains
 
@@ -189,6 +191,8 @@ def _plan_task(planner: Planner, run: Run, task: str, role: str) -> None:
         if role == "task" and not is_simulation(deployment):
             scoring = run.family.scoring(config)
             run.scored[deployment, task] = plan_score(planner, run, (deployment, task), encoded, scoring)
+            if run.kinds[task] == "retrieval" and run.family.has_embeddings:
+                plan_engines(planner, run, (deployment, task), encoded)
 
 
 def _plan_texts(planner: Planner, run: Run, task: str, role: str) -> str:
@@ -232,6 +236,37 @@ def plan_score(planner: Planner, run: Run, pair: tuple[str, str], encoded: str, 
     for metric in config.metric_classes() if isinstance(config, EvaluateConfig) else []:
         packages |= distribution(metric)
     return planner.add("score", slug, config or Nothing(), inputs, label, packages or None, family=run.family.name)
+
+
+def plan_engines(planner: Planner, run: Run, pair: tuple[str, str], encoded: str) -> None:
+    """Plan what each engine of the evaluation makes of an encoding.
+
+    Args:
+        planner: collection to which the artifacts are added.
+        run: run of the model, whose `engines` is filled in.
+        pair: deployment and task of the encoding.
+        encoded: path of the encoding.
+    """
+    evaluate, encoding_inputs = run.config.evaluate, planner.artifacts[encoded].inputs
+    for engine in evaluate.engines:
+        # Ranges of the documents are what an index has; those of queries do not matter.
+        ranges = "corpus" if evaluate.ranges[0] == "per_call" else evaluate.ranges[0]
+        config = EvaluateConfig(
+            metrics=evaluate.metrics,
+            similarity=evaluate.similarity,
+            ranges=[ranges],
+            range_kind=evaluate.range_kind,
+            range_limit=evaluate.range_limit,
+            engines=[engine],
+        )
+        inputs = {"encode": encoded, "task": encoding_inputs["task"]}
+        if ranges == "training":
+            inputs["training"] = _plan_training(planner, run, pair[0], encoding_inputs["deploy"])
+        slug, label = "-".join([run.name, *pair, engine.engine]), " · ".join([run.name, *pair, engine.engine])
+        origin = dict(planner.origin(engine_origin, engine))
+        for metric in config.metric_classes():
+            origin |= distribution(metric)
+        run.engines[engine.engine, *pair] = planner.add("engine", slug, config, inputs, label, origin)
 
 
 def _fits_on_training(config: EvaluateConfig, kind: Kind) -> bool:
@@ -447,4 +482,5 @@ def _evaluation(run: Run, deploy: str, task: str) -> Evaluation:
         training=run.training.get(deploy) if scored is not None else None,
         drift={reference: path for (reference, *other), path in run.drifted.items() if tuple(other) == pair},
         bit_changes={name: path for (name, *other), path in run.bit_changes.items() if tuple(other) == pair},
+        engines={name: path for (name, *other), path in run.engines.items() if tuple(other) == pair},
     )

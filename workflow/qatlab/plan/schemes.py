@@ -199,13 +199,17 @@ NEEDS = {
 
 
 def check_hardware(runs: list[RunConfig]) -> None:
-    """Raise UserError for a scheme that this machine's GPU or packages do not support, or a missing runtime."""
+    """Raise UserError for a scheme or engine that this machine's GPU or packages do not support, or a missing runtime."""
     schemes: dict[str, WeightsConfig] = {}
     for config in runs:
         deployed = [deployment.simulated_by() for deployment in config.deploy.values()]
         schemes |= {s.name: s for s in (config.method.weights, *deployed) if s is not None and s.grid in NEEDS}
     for scheme in schemes.values():
         _check(scheme, NEEDS[scheme.grid])
+    for engine in runs[0].evaluate.engines if runs[0].model.embeds else []:  # the same in all runs
+        problem = engine.problem()
+        if problem is not None:
+            raise UserError(problem)
     for name, deployment in runs[0].deploy.items():  # the same in all runs
         for extra, packages in deployment.needed_packages().items():
             missing = [package for package in packages if _version(package) is None]

@@ -52,7 +52,7 @@ from qatlab.quantization.precisions import (
 )
 from qatlab.quantization.ranges import QuantileRange, suited
 
-__all__ = ["PRECISIONS", "dequantize_embeddings", "quantize_embeddings"]
+__all__ = ["PRECISIONS", "dequantize_embeddings", "quantize_embeddings", "queries_for_codes"]
 
 
 def quantize_embeddings(embeddings: Any, precision: str, ranges: Any = None) -> Any:
@@ -116,6 +116,38 @@ def integer_codes(codes: Any, precision: str, dim: int) -> Any:
         (n, dim) int8, or uint8 for uint8.
     """
     return _module(codes).integers(codes, precision, dim)
+
+
+LARGEST_INT8 = 127
+
+
+def queries_for_codes(queries: np.ndarray, ranges: Any) -> np.ndarray:
+    """Quantize queries so that their inner products with int8 codes rank documents as those with the decoded documents do.
+
+    A document decodes to x_j ≈ middle_j + step_j · code_j, so that its product with a query q is a constant of the query plus the sum
+    of q_j · step_j · code_j. These weights are scaled to ±127 per query and rounded. A query's own codes would not do: they are not
+    weighted by the steps, which differ between dimensions.
+
+    Args:
+        queries: (n, dim) float32.
+        ranges: The range of the documents' int8 codes, fitted, or an array (2, dim) of minima and maxima.
+
+    Returns:
+        (n, dim) int8 from −127 to 127. A dimension whose minimum is its maximum, in which all documents have the same code, has
+        weight 0.
+
+    Raises:
+        ValueError: For NaN or infinite queries, or a range that is not fitted or of another dimension.
+    """
+    if not np.isfinite(queries).all():
+        raise NotFiniteError("queries contain NaN or Inf, which have no codes")
+    low, high = suited(ranges, "int8").bounds(queries.shape[1])
+    steps = (np.asarray(on_host(high), dtype=np.float64) - np.asarray(on_host(low), dtype=np.float64)) / STEPS["int8"]
+    weights = queries.astype(np.float64) * steps
+    largest = np.abs(weights).max(axis=1, keepdims=True)
+    scaled = weights / np.where(largest > 0, largest, 1) * LARGEST_INT8
+    codes: np.ndarray = np.rint(scaled).astype(np.int8)
+    return codes
 
 
 def fitted_grid(ranges: Any, precision: str, dim: int, like: Any) -> tuple[Any, Any] | None:

@@ -57,6 +57,7 @@ class Evaluation(Strict):
         training: path of the encoding of training documents that ranges or axes were fitted on.
         drift: paths of the comparisons with the embeddings of a reference, by reference.
         bit_changes: paths of the comparisons of bits, by the name of the other run.
+        engines: paths of what vector search engines make of the encoding, by engine.
     """
 
     deploy: str
@@ -66,6 +67,7 @@ class Evaluation(Strict):
     training: str | None = None
     drift: dict[str, str] = {}
     bit_changes: dict[str, str] = {}
+    engines: dict[str, str] = {}
 
 
 class Step(Strict):
@@ -235,6 +237,44 @@ WIDEST = 110  # characters of a line on the terminal, where sentences stay reada
 INDENT = "  "
 
 
+class EngineOffer(Strict):
+    """Vector search engine that realizes an offer: the measured mode that stores the same precision and loses nothing significant.
+
+    Attributes:
+        engine, mode: names of the engine and of its mode.
+        version: version of the engine that was measured.
+        value: mean over tasks and seeds of the main metric of what the engine returns.
+        difference, low, high: the value less that of an exact search of the same precision, and the ends of its 95 % interval.
+        queries_per_second: median over tasks and seeds in one thread; None if it is unknown.
+        configuration: YAML for a study's file that measures this mode.
+        search: Python code that follows the offer's `load`, and stores and searches with the engine's own package; None if the mode
+            has no short code.
+    """
+
+    engine: str
+    mode: str
+    version: str
+    value: float
+    difference: float
+    low: float
+    high: float
+    queries_per_second: float | None
+    configuration: str
+    search: str | None
+
+    def in_words(self, metric: str) -> str:
+        """Return what was measured in one sentence without its full stop; `metric` is the label of the main metric."""
+        low, high, difference = (
+            f"{end + 0.0:+.4f}".replace("-", "−") for end in (self.low, self.high, self.difference)
+        )
+        speed = self.queries_per_second
+        return (
+            f"{self.engine} {self.version} in the mode {self.mode} has {metric} {self.value:.4f}, {difference} from an exact search of "
+            f"the same precision (95 % interval {low} to {high})"
+            + (f", at {speed:,.0f} queries per second in one thread" if speed is not None else "")
+        )
+
+
 class Offer(Strict):
     """Form in which a model can be shipped: the one with the fewest bytes within its grade's bound on the loss.
 
@@ -252,6 +292,7 @@ class Offer(Strict):
         relative, relative_high: `loss` and `high` as shares of the best float result.
         verdict: "better", "worse" or "not separable" from the best float result.
         load: Python code that loads the model and quantizes embeddings; paths are relative to the folder that contains results/.
+        engine: the engine configuration that realizes the offer; None if the study measures no engine that does.
     """
 
     grade: Grade
@@ -273,6 +314,7 @@ class Offer(Strict):
     relative_high: float
     verdict: str
     load: str
+    engine: EngineOffer | None = None
 
 
 class Conclusion(Strict):

@@ -65,7 +65,12 @@ def loading(study: StudyRecord, run: RunRecord, entry: Evaluation, output: Outpu
         assert study.evaluate is not None
         code, encode_documents = _encoder(config, deployed, results)
         code.add(_on_axes(study.evaluate, entry, output, encode_documents, results))
-        code.add(_codes(study.evaluate, output, deployed, _is_cosine(study.evaluate, results / entry.encode)))
+        code.add(_codes(study.evaluate, output, deployed, is_cosine(study.evaluate, results / entry.encode)))
+    return program(code)
+
+
+def program(code: Code) -> str:
+    """Return the text of a program: its import statements, an empty line, and the rest."""
     return "\n".join([*_sorted_imports(code.imports), "", *code.lines])
 
 
@@ -199,7 +204,7 @@ def _on_axes(
     """Return code that places both embeddings on the axes of the output, and `fitted_on` where training documents are needed."""
     code, sides = Code([], []), ["document_vectors", "query_vectors"]
     rotation = next(axes for axes in (*config.rotations, *config.bit_axes) if axes.label == output["rotation"])
-    unit = _is_cosine(config, results / entry.encode)
+    unit = is_cosine(config, results / entry.encode)
     if unit:
         code.add(Code(["import numpy as np"], UNIT))
     if output["ranges"] == "training" or rotation.fitted_on == "training":
@@ -219,7 +224,8 @@ def _on_axes(
     return code
 
 
-def _is_cosine(config: EvaluateConfig, encoding: Path) -> bool:
+def is_cosine(config: EvaluateConfig, encoding: Path) -> bool:
+    """Return whether embeddings of an encoding are compared by cosine, for which the code gives them unit length."""
     named = config.similarity if config.similarity != "model" else read_json(encoding / SIMILARITY_FILE)["similarity"]
     return bool(named == "cosine")
 

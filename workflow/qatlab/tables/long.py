@@ -78,6 +78,7 @@ SEARCH_COLUMNS = [
 ]  # fmt: skip
 
 
+OF_INDEX = ("disk_bytes", "memory_bytes", "build_peak_bytes")  # columns of rows of vector search engines
 # Columns of integers, which stay integers if a row has no value.
 COUNTS = ("queries", "doc_bytes", "stored_bytes", "threads", "n")
 # Columns of cost.csv that describe a training; they are empty for an untrained model.
@@ -258,7 +259,53 @@ def search(runs: Sequence[RunRecord], results: Path, missing: Missing = WHOLE) -
         for entry in run.evaluations:
             for timing in _timings(entry, results, missing):
                 rows.append({**_identity(run), "deploy": entry.deploy, "task": entry.task, **timing, **run.varied})
-    return _ordered(rows, SEARCH_COLUMNS)
+            for row in _engine_timings(entry, results, missing):
+                rows.append({**_identity(run), "deploy": entry.deploy, "task": entry.task, **row, **run.varied})
+    table = _ordered(rows, SEARCH_COLUMNS)
+    return table.astype({column: "Int64" for column in OF_INDEX if column in table})
+
+
+def without_engines(search: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of search.csv whose searches are qatlab's own, as the outputs of scores.csv are."""
+    return search[search["engine"].isna()] if "engine" in search else search
+
+
+def _engine_timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
+    """Return one row per engine, mode and number of threads; bytes per document are those of the files on disk.
+
+    Besides the columns of other searches, the rows have `engine`, `mode`, latencies in milliseconds, the seconds and the peak memory of
+    the build, and the bytes of the whole index on disk and in memory.
+    """
+    rows: list[dict[str, object]] = []
+    for engine, path in entry.engines.items():
+        status = missing.status(path)
+        plain = {"rotation": "none", "rescoring": "none", "ranges": "none", "index": "flat", "fitted_on": "none"}
+        if status != OK:
+            rows.append({**plain, "scoring": engine, "engine": engine, STATUS: status})
+            continue
+        described = read_json(results / path / "engine.json")
+        modes = {row["mode"]: row for row in described["modes"]}
+        for timing in read_json(results / path / "search.json"):
+            mode = modes[timing["mode"]]
+            per_document = round(mode["disk_bytes"] / mode["documents"])
+            own = mode["quantizer"] == "qatlab"
+            rows.append(
+                {
+                    **plain,
+                    "query_precision": mode["stored"] if own else "float32",
+                    "doc_precision": mode["stored"],
+                    "scoring": f"{engine}:{mode['mode']}",  # so that no other output has the same columns
+                    "ranges": described["ranges"] if own and mode["stored"] == "int8" else "none",
+                    "rescoring": mode["rescoring"],
+                    "dimensions": None,
+                    "doc_bytes": per_document,
+                    "stored_bytes": per_document,
+                    "index": "flat" if mode["index"] == "exact" else mode["index"],
+                    **timing,
+                    STATUS: status,
+                }
+            )
+    return rows
 
 
 def _timings(entry: Evaluation, results: Path, missing: Missing) -> list[dict[str, object]]:
@@ -289,7 +336,7 @@ def runs_table(runs: Sequence[RunRecord], missing: Missing = WHOLE) -> pd.DataFr
             entry = entries.get(key, Evaluation(deploy=deploy, task=task, encode=encode))
             deployed, scores = (part.deployed, part.scores) if part else (run.deployed[deploy], ())
             of_score = [path for path in (entry.training, entry.score) if path]
-            paths = [run.trained, deployed, encode, *of_score, *entry.drift.values(), *scores]
+            paths = [run.trained, deployed, encode, *of_score, *entry.drift.values(), *entry.engines.values(), *scores]
             paths += own_bit_changes(entry, lacking)
             rows.append(
                 {
@@ -304,6 +351,7 @@ def runs_table(runs: Sequence[RunRecord], missing: Missing = WHOLE) -> pd.DataFr
                     "drift": " ".join(entry.drift.values()) or None,
                     "bit_changes": " ".join(entry.bit_changes.values()) or None,
                     "decomposition": " ".join(scores) or None,
+                    **({"engines": " ".join(entry.engines.values())} if entry.engines else {}),
                     STATUS: missing.status(*paths),
                     "failure": missing.reason(*paths),
                     **run.varied,

@@ -160,7 +160,12 @@ def with_gaps(shown: pd.DataFrame, statuses: pd.DataFrame, keys: list[str]) -> p
 
 def run_paths(run: RunRecord) -> list[str]:
     """Return the paths of all artifacts that the results of a run are computed from, without comparisons with other runs."""
-    entries = [path for e in run.evaluations for path in (e.encode, e.training, e.score, *e.drift.values()) if path]
+    entries = [
+        path
+        for e in run.evaluations
+        for path in (e.encode, e.training, e.score, *e.drift.values(), *e.engines.values())
+        if path
+    ]
     parts = [path for part in run.parts for path in (part.deployed, part.encode, *part.scores)]
     return list(dict.fromkeys([run.trained, *run.deployed.values(), *entries, *parts]))
 

@@ -22,6 +22,7 @@ from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.differences import is_float
 from qatlab.tables.gathered import BySeed, Form, paired, seed_means
 from qatlab.tables.labels import precision_labels
+from qatlab.tables.long import without_engines
 from qatlab.tables.missing import OK, STATUS, with_status, worst
 from qatlab.tables.names import metric_label
 from qatlab.tables.table import TABLES, Table
@@ -57,7 +58,7 @@ def points(scores: pd.DataFrame, search: pd.DataFrame, metric: str) -> pd.DataFr
         Points that lack a seed or a task are left out, because their means are not comparable with the others'.
     """
     keys = [*row_keys(scores), "deploy", *OUTPUT]
-    scores, search = with_status(scores), with_status(search)
+    scores, search = with_status(scores), with_status(without_engines(search))
     chosen = scores[(scores["metric"] == metric) & ~scores["scoring"].isin(COMPAT)].assign(output=precision_labels)
     tasks = chosen.groupby(keys, sort=False, dropna=False)["task"].transform("nunique")
     chosen = chosen[tasks == chosen["task"].nunique()]  # a corpus may have too few documents for some axes
@@ -303,7 +304,7 @@ class _Costs:
     def __init__(self, gathered: "Gathered") -> None:
         self.runs, self.figures = gathered.runs, gathered.on_all_axes
         self.of_model = gathered.cost.set_index(["run", "deploy"])[["bytes_on_disk", "texts_per_second"]].astype(float)
-        search = with_status(gathered.search)
+        search = with_status(without_engines(gathered.search))
         search = search[search[STATUS] == OK].assign(output=precision_labels)
         self.stored = search.groupby(["run", "deploy", "rotation", "output"])["stored_bytes"].max().to_dict()
 

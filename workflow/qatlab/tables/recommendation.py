@@ -13,6 +13,7 @@ from qatlab.statistics import BETTER, NOT_SEPARABLE, WORSE, Verdict, needed, ver
 from qatlab.study.record import GRADES, Conclusion, Grade, Offer, StudyRecord
 from qatlab.tables import missing
 from qatlab.tables.differences import is_float, pairs_with_baseline, pairs_with_float, tested, would_take
+from qatlab.tables.engine_offers import MeasuredEngines
 from qatlab.tables.gathered import Form
 from qatlab.tables.loading import loading
 from qatlab.tables.names import TEXT
@@ -74,11 +75,14 @@ def _offers(gathered: "Gathered", chosen: Mapping[Grade, Variant], value: float)
     forms = {variant.form: variant.differences for variant in chosen.values()}
     judged = verdicts(list(forms.values()), gathered.lower_is_better, len(complete_forms(gathered)))
     words = dict(zip(forms, (verdict.word for verdict in judged), strict=True))
+    engines = MeasuredEngines(gathered)
     for grade, variant in chosen.items():
-        yield _offer(gathered, grade, variant, words[variant.form], value)
+        yield _offer(gathered, grade, variant, words[variant.form], value, engines)
 
 
-def _offer(gathered: "Gathered", grade: Grade, variant: Variant, verdict: str, value: float) -> Offer:
+def _offer(
+    gathered: "Gathered", grade: Grade, variant: Variant, verdict: str, value: float, engines: MeasuredEngines
+) -> Offer:
     form, output = variant.form, gathered.on_all_axes.outputs[variant.form]
     run = runs_of(gathered.runs, form)[0]
     entry = next(entry for entry in run.evaluations if entry.deploy == form.deploy and entry.score is not None)
@@ -102,6 +106,7 @@ def _offer(gathered: "Gathered", grade: Grade, variant: Variant, verdict: str, v
         relative_high=variant.high / value,
         verdict=verdict,
         load=loading(gathered.study, run, entry, output, gathered.results),
+        engine=engines.offer(form, output),
     )
 
 
@@ -344,7 +349,8 @@ What to ship: of everything that was scored and can be deployed, the variant wit
 then the fastest) whose loss against the best float result is within a bound at the upper end of its interval. The bound is the study's
 budget (``study.budget``) for the grade balanced, a fifth of it for safest, and five times it for smallest; the best float result itself
 is offered where nothing smaller qualifies. The 95 % intervals are simultaneous: all variants' intervals cover at once, so that choosing
-among them does not make them too narrow. ``conclusion.json`` has their texts per second, and the code that loads each.
+among them does not make them too narrow. ``conclusion.json`` has their texts per second, and the code that loads each; where
+engines were measured, also the engine configuration that realizes it.
 """
 
     def wanted(self, study: StudyRecord) -> bool:

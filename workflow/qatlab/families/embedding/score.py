@@ -44,10 +44,10 @@ def score(description: JobDescription, inputs: dict[str, Path], output: Path, th
         UserError: for embeddings of another task, embeddings that are NaN or infinite, and axes that cannot be fitted.
     """
     faiss.omp_set_num_threads(threads or 1)
-    config = _with_similarity(EvaluateConfig.model_validate(description.config), inputs["encode"], description)
+    config = with_similarity(EvaluateConfig.model_validate(description.config), inputs["encode"], description)
     task = load_task(inputs["task"])
-    embeddings = _embeddings(inputs["encode"], task)
-    trained = {path.stem: _range(path) for path in sorted((inputs["encode"] / RANGES).glob("*.npz"))}
+    embeddings = task_embeddings(inputs["encode"], task)
+    trained = ranges_of_model(inputs["encode"])
     training = load_array(inputs["training"] / "documents.npy") if "training" in inputs else None
     metrics_of: Callable[..., dict[str, np.ndarray]] = (
         AgreementMetrics() if task.kind == "agreement" else METRICS_OF[task.kind]
@@ -95,7 +95,7 @@ def score(description: JobDescription, inputs: dict[str, Path], output: Path, th
     return Scored(columns, scores, timings)
 
 
-def _with_similarity(config: EvaluateConfig, encoding: Path, description: JobDescription) -> EvaluateConfig:
+def with_similarity(config: EvaluateConfig, encoding: Path, description: JobDescription) -> EvaluateConfig:
     """Return the configuration with cosine or dot for "model": the similarity of the model whose embeddings are scored."""
     if config.similarity != "model":
         return config
@@ -103,12 +103,17 @@ def _with_similarity(config: EvaluateConfig, encoding: Path, description: JobDes
     return config.model_copy(update={"similarity": check_similarity(named, description.label)})
 
 
+def ranges_of_model(encoding: Path) -> dict[str, Range]:
+    """Return the ranges that are saved with the model of an encoding, by precision."""
+    return {path.stem: _range(path) for path in sorted((encoding / RANGES).glob("*.npz"))}
+
+
 def _range(path: Path) -> Range:
     with pickles_refused(path):
         return Range.load(path)
 
 
-def _embeddings(folder: Path, task: Task) -> tuple[np.ndarray, np.ndarray]:
+def task_embeddings(folder: Path, task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Return the embeddings of queries and documents; raise UserError if they are not those of the task, or contain NaN."""
     queries, documents = (load_array(folder / f"{name}.npy") for name in ("queries", "documents"))
     if queries.shape[1] != documents.shape[1]:
