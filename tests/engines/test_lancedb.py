@@ -198,7 +198,7 @@ def test_lists_and_graphs_of_int8_codes_of_qatlab_find_most_of_the_best_document
     assert overlap(ids, best(queries.astype(np.int64) @ documents.T.astype(np.int64))) > 0.85
 
 
-@pytest.mark.parametrize("stored", ["int8", "pq", "bits"])
+@pytest.mark.parametrize("stored", ["int8", "pq", "rotated"])
 def test_rescoring_by_float32_finds_more_of_the_best_documents(tmp_path, embeddings, stored):
     documents, queries = embeddings
     expected = best(queries.astype(np.float64) @ documents.T.astype(np.float64))
@@ -236,7 +236,7 @@ def test_graphs_find_most_of_the_best_documents_by_unit_vectors(tmp_path, embedd
     assert parameters["ef"] == 64
 
 
-@pytest.mark.parametrize("name", ["pq_engine_ivf", "bits_engine_ivf", "bits_qatlab_ivf", "float32_ivf"])
+@pytest.mark.parametrize("name", ["pq_engine_ivf", "rotated_engine_ivf", "bits_qatlab_ivf", "float32_ivf"])
 def test_every_kind_of_index_covers_all_documents_and_reports_its_settings(tmp_path, embeddings, name):
     documents, queries = embeddings
     if "qatlab" in name:
@@ -253,7 +253,7 @@ def test_every_kind_of_index_covers_all_documents_and_reports_its_settings(tmp_p
     [
         ("pq_engine_ivf", 255, 32, {}, "fits pq on at least 256 documents, and a task has 255"),
         ("pq_engine_exact", 300, 32, {"code_bytes": 5}, "code_bytes 5 of lancedb does not divide 32 dimensions"),
-        ("bits_engine_exact", 300, 20, {}, "needs a multiple of 8 dimensions, and the embeddings have 20"),
+        ("rotated_engine_exact", 300, 20, {}, "needs a multiple of 8 dimensions, and the embeddings have 20"),
     ],
 )
 def test_documents_that_do_not_fit_a_quantizer_are_refused_in_one_line(tmp_path, name, count, dim, config, message):

@@ -305,7 +305,9 @@ write_index(Pgvector(), Mode("float32"), documents, Path(sys.argv[1]), 1)
 
 def test_a_build_that_is_killed_leaves_neither_an_index_nor_a_server(tmp_path):
     index = tmp_path / "index"
-    with subprocess.Popen([sys.executable, "-c", BUILD, index], stdout=subprocess.PIPE, text=True) as job:
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", BUILD, index]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as job:
         assert job.stdout.readline() == "copying\n"
         processes = servers(job.pid)
         job.kill()

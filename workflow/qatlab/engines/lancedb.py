@@ -66,10 +66,10 @@ class LanceDB(Engine):
         Mode("pq", "engine", rescoring="float32"),
         Mode("pq", "engine", "ivf"),
         Mode("pq", "engine", "ivf", "float32"),
-        Mode("bits", "engine"),
-        Mode("bits", "engine", rescoring="float32"),
-        Mode("bits", "engine", "ivf"),
-        Mode("bits", "engine", "ivf", "float32"),
+        Mode("rotated", "engine"),
+        Mode("rotated", "engine", rescoring="float32"),
+        Mode("rotated", "engine", "ivf"),
+        Mode("rotated", "engine", "ivf", "float32"),
         Mode("bits", "qatlab"),
         Mode("bits", "qatlab", rescoring="float32"),
         Mode("bits", "qatlab", "ivf"),
@@ -81,8 +81,8 @@ class LanceDB(Engine):
         "int8_qatlab_exact",
         "int8_qatlab_hnsw_float32",
         "pq_engine_ivf_float32",
-        "bits_engine_exact",
-        "bits_engine_exact_float32",
+        "rotated_engine_exact",
+        "rotated_engine_exact_float32",
         "bits_qatlab_exact",
     )
     REPRODUCIBLE: ClassVar[bool] = False
@@ -227,7 +227,7 @@ class LanceDB(Engine):
                     f"evaluate.engines: code_bytes {self.code_bytes} of lancedb does not divide {vectors.dim} dimensions; set a divisor of "
                     f"{vectors.dim}"
                 )
-        if mode.stored == "bits" and mode.quantizer == "engine" and vectors.dim % 8:
+        if mode.stored == "rotated" and vectors.dim % 8:
             raise UserError(
                 f"evaluate.engines: RaBitQ of lancedb needs a multiple of 8 dimensions, and the embeddings have {vectors.dim}; leave "
                 f"{mode.name} out"
@@ -252,7 +252,7 @@ class LanceDB(Engine):
             return (index.HnswSq if mode.stored == "int8" else index.HnswFlat)(**common, **graph)
         if mode.stored == "pq":
             return index.IvfPq(**common, num_sub_vectors=self.code_bytes)
-        if mode.stored == "bits" and mode.quantizer == "engine":
+        if mode.stored == "rotated":
             return index.IvfRq(**common)
         return (index.IvfSq if mode.stored == "int8" else index.IvfFlat)(**common)
 
