@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from engine_documents import DOCUMENTS, QUERIES, K, vectors
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.engines.engine import MANIFEST, Engine, Mode, Opened, open_index, write_index
 from qatlab.engines.faiss import FaissEngine
@@ -170,3 +171,17 @@ def test_the_candidates_of_a_search_can_be_chosen_when_an_index_is_opened(engine
             opened.search(np.ones(16, dtype=np.float32), 3)
             reported = opened.parameters()
         assert reported["ef_search" if engine.engine == "faiss" else "expansion_search"] == candidates
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.engine)
+def test_several_threads_can_build_a_graph_which_then_is_not_called_reproducible(engine, tmp_path):
+    mode, parallel = engine.all_modes()["float32_hnsw"], type(engine)(build_threads=2)
+    assert engine.reproducible(mode)
+    assert not parallel.reproducible(mode)
+    assert parallel.reproducible(engine.all_modes()["float32_exact"])
+    write_index(parallel, mode, vectors(DOCUMENTS), tmp_path / "index", 1)
+    scores = QUERIES @ DOCUMENTS.T
+    with open_index(parallel, mode, tmp_path / "index", 1) as opened:
+        ids = np.array([opened.search(query, K) for query in QUERIES])
+    assert np.mean([np.isin(a, b).mean() for a, b in zip(ids, np.argsort(-scores, axis=1)[:, :K], strict=True)]) > 0.9
+    assert np.all(np.diff(np.take_along_axis(scores, ids, 1), axis=1) <= 1e-6)

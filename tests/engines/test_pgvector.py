@@ -107,6 +107,7 @@ def plan(opened, query, received, floats):
     return "\n".join(line for (line,) in lines)
 
 
+@pytest.mark.slow(20)
 @pytest.mark.parametrize("mode", [mode for mode in Pgvector.MODES if mode.index != "exact"], ids=lambda mode: mode.name)
 def test_approximate_indexes_are_used_and_find_most_of_the_best(indexes, mode):
     exact = Mode(mode.stored, mode.quantizer, rescoring=mode.rescoring)

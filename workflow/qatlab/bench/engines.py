@@ -33,6 +33,8 @@ SPREAD, COPIED, ROUGH = 0.7, 0.55, 0.2  # noise around a centre, of a copy, and 
 AT_ONCE = 1 << 16
 SHARE = 0.99
 CANDIDATES = (16, 32, 64, 128, 256, 512)
+THREADS = os.cpu_count() or 1  # that build an index
+SETTINGS = {"usearch": {"build_threads": THREADS}, "faiss": {"build_threads": THREADS}}  # others use all threads anyway
 CANDIDATES_FIELD = {"usearch": "ef_search", "faiss": "ef_search", "qdrant": "ef"}
 GRAPH, EXHAUSTIVE = "float32_hnsw", "float32_exact"
 
@@ -103,10 +105,10 @@ def measure_engines(
 
 
 def _rows(name: str, inputs: Inputs, exact: Searched, size: str) -> Iterator[Row]:
-    built = _build({"engine": name}, GRAPH, inputs)
+    settings = {"engine": name, **SETTINGS.get(name, {})}
+    built = _build(settings, GRAPH, inputs)
     for candidates in CANDIDATES:
-        config = {"engine": name, CANDIDATES_FIELD[name]: candidates}
-        searched = _search(config, GRAPH, inputs, f"{name}-{candidates}")
+        searched = _search({**settings, CANDIDATES_FIELD[name]: candidates}, GRAPH, inputs, f"{name}-{candidates}")
         if searched.ndcg >= SHARE * exact.ndcg:
             break
     reached = f"{candidates} candidates reach {searched.ndcg / exact.ndcg:.2%} of it"
@@ -174,7 +176,7 @@ def _build(config: Mapping[str, object], mode: str, inputs: Inputs) -> dict[str,
         "dim": inputs.dim,
         "similarity": "cosine",
     }
-    values = {**_common(config, mode, inputs), "vectors": vectors, "threads": os.cpu_count() or 1}
+    values = {**_common(config, mode, inputs), "vectors": vectors, "threads": THREADS}
     return request("build", values, inputs.folder / f"build-{config['engine']}-{mode}")
 
 

@@ -115,6 +115,16 @@ class Opened(ABC):
         """Return the settings that the engine reports of the open index: its metric, precision, graph and quantizer."""
 
 
+BuildThreads = Annotated[
+    int,
+    Field(
+        gt=0,
+        description="hnsw: number of threads that build the graph. With more than 1, links depend on which thread is first, so that "
+        "results differ from build to build.",
+    ),
+]
+
+
 def _distinct(modes: list[str]) -> list[str]:
     if len(set(modes)) < len(modes):
         raise ValueError(f"a mode is listed twice: {', '.join(modes)}; list each mode once")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
+from qatlab.engines.engine import ENGINES, BuildThreads, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
 
 if TYPE_CHECKING:
@@ -63,6 +63,11 @@ class FaissEngine(Engine):
             description="hnsw: number of candidates that a search considers; at least the documents that are requested.",
         ),
     ] = 64
+    build_threads: BuildThreads = 1
+
+    def reproducible(self, mode: Mode) -> bool:
+        """Return whether building the mode's index twice gives the same search results: not if several threads build a graph."""
+        return mode.index != "hnsw" or self.build_threads == 1
 
     def version(self) -> str:
         """Return the version of faiss."""
@@ -74,7 +79,7 @@ class FaissEngine(Engine):
     def build(self, mode: Mode, vectors: Vectors, folder: Path, threads: int) -> None:
         """Write the index to one file.
 
-        Graphs and lists are built in one thread, because links depend on the order in which documents are added.
+        Graphs are built in `build_threads` threads, because links depend on the order in which documents are added.
 
         Raises:
             UserError: For a product quantizer that has too few documents or does not fit the dimensions, bits whose number is not a
@@ -84,7 +89,7 @@ class FaissEngine(Engine):
         import numpy as np
 
         index = _empty(mode, vectors)
-        faiss.omp_set_num_threads(threads if mode.index == "exact" else 1)
+        faiss.omp_set_num_threads(self.build_threads if mode.index == "hnsw" else 1 if mode.index == "ivf" else threads)
         if not index.is_trained:
             # Quantizers and lists are fitted on all documents: the engine's own quantizer sees what an import would show it.
             index.train(np.concatenate([block.astype(np.float32, copy=False) for block in vectors.blocks()]))

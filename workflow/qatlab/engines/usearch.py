@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
+from qatlab.engines.engine import ENGINES, BuildThreads, Engine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
 
 if TYPE_CHECKING:
@@ -56,6 +56,11 @@ class USearchEngine(Engine):
     ef_search: Annotated[
         int, Field(gt=0, description="hnsw: number of candidates that a search considers; USearch's expansion_search.")
     ] = EF_SEARCH
+    build_threads: BuildThreads = 1
+
+    def reproducible(self, mode: Mode) -> bool:
+        """Return whether building the mode's index twice gives the same search results: not if several threads build a graph."""
+        return mode.index != "hnsw" or self.build_threads == 1
 
     def version(self) -> str:
         """Return the version of USearch."""
@@ -65,7 +70,7 @@ class USearchEngine(Engine):
         return version
 
     def build(self, mode: Mode, vectors: Vectors, folder: Path, threads: int) -> None:
-        """Write the index to one file. Graphs are built in one thread, because links depend on the order of documents.
+        """Write the index to one file. The graph is built in `build_threads` threads, because links depend on the order of documents.
 
         Raises:
             UserError: For bits whose number is not a multiple of 8, and a full disk.
@@ -81,7 +86,7 @@ class USearchEngine(Engine):
         first = 0
         for block in vectors.blocks():
             keys = np.arange(first, first + len(block), dtype=np.uint64)
-            index.add(keys, np.ascontiguousarray(_rows(mode, block)), threads=1)
+            index.add(keys, np.ascontiguousarray(_rows(mode, block)), threads=self.build_threads)
             first += len(block)
         try:
             index.save(folder / FILE)
