@@ -77,7 +77,7 @@ def draw_forest(
     for tick, row in zip(first.get_yticklabels(), rows, strict=True):
         tick.set_fontweight("bold" if row.is_heading else "normal")
     first.set_ylim(len(rows) - 0.4, -0.6)
-    figure.legend(handles=_legend(), loc="outside lower center", ncols=3)
+    figure.legend(handles=verdict_legend(), loc="outside lower center", ncols=3)
     explanation = "bars: 95 % intervals, paired by query and seed; better or worse where Holm’s p-value agrees"
     set_title(figure, title, explanation)
     return figure
@@ -132,13 +132,14 @@ def _panel(axis: Axes, rows: list[Row], name: str) -> None:
         if row.is_heading:
             axis.axhspan(at - 0.5, at + 0.5, color="#f0f0f0", zorder=0)
         elif name in row.cells:
-            _difference(axis, at, row.cells[name])
+            draw_difference(axis, at, row.cells[name])
     axis.grid(axis="y", visible=False)
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
 
 
-def _difference(axis: Axes, at: int, cells: dict[Any, str]) -> None:
+def draw_difference(axis: Axes, at: int, cells: dict[Any, str]) -> None:
+    """Draw a difference with its interval and verdict in row `at`, from the cells of a table of differences, or the status of its lack."""
     colour, marker, _ = LOOKS.get(cells["verdict"], ("", "", ""))
     if not marker:  # the status of missing results
         axis.annotate(cells["verdict"], (0, at), (4, 0), textcoords="offset points", va="center", fontsize=8)
@@ -150,7 +151,8 @@ def _difference(axis: Axes, at: int, cells: dict[Any, str]) -> None:
     axis.plot(float(cells[DIFFERENCE]), at, marker, color=colour, markerfacecolor=filled, markersize=6)
 
 
-def _legend() -> list[Any]:
+def verdict_legend() -> list[Any]:
+    """Return one legend entry for each verdict."""
     from matplotlib.lines import Line2D
 
     return [
