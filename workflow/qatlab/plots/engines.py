@@ -55,11 +55,10 @@ def draw_engines(table: pd.DataFrame, search: pd.DataFrame, label: str, title: s
         return None
     variants = _variants(table)
     shown = dict(list(variants.items())[:VARIANTS])
-    rows = [
-        Row(engine, mode)
-        for engine, own in table.groupby("engine", sort=False)
-        for mode in ["", *dict.fromkeys(own["mode"])]
-    ]
+    modes: dict[str, list[str]] = {}
+    for engine, mode in table[NAMES].drop_duplicates().itertuples(index=False):
+        modes.setdefault(engine, []).append(mode)
+    rows = [Row(engine, mode) for engine in modes for mode in ("", *modes[engine])]
     widest = max(len(row.mode or row.engine) for row in rows)
     figure, axes = plt.subplots(
         1,
