@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qatlab.evaluation.engines import OVERLAP
+from qatlab.engines.engine import OVERLAP
 from qatlab.tables import long
 from qatlab.tables.engines import EngineQuantizers, Engines
 from qatlab.tables.gathered import Gathered

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 Stored = Literal["float32", "float16", "int8", "bits", "pq", "rotated"]
 Quantizer = Literal["none", "engine", "qatlab"]
 IndexKind = Literal["exact", "hnsw", "ivf"]
+OVERLAP = "overlap@10"  # share of the 10 best documents of the exact float search that are among the engine's 10 best
+
+# Exact searches of qatlab, by the names that tables show:
+# * float32: float32 embeddings.
+# * int8: int8 codes on the grid, compared with weighted int8 queries (see `queries_for_codes`), as engines compare them.
+# * float32_x_int8: the values that the same codes stand for, compared with float32 queries.
+# * bits: bits, compared by Hamming distance.
+Reference = Literal["float32", "int8", "float32_x_int8", "bits"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +57,22 @@ class Mode:
         """Return the name in configurations and tables, such as float32_exact, int8_qatlab_hnsw or bits_engine_exact_float32."""
         parts = (self.stored, self.quantizer, self.index, self.rescoring)
         return "_".join(part for part in parts if part != "none")
+
+    @property
+    def received(self) -> Literal["float32", "int8", "bits"]:
+        """Return what the engine receives of documents and queries."""
+        if self.quantizer != "qatlab":
+            return "float32"
+        return "int8" if self.stored == "int8" else "bits"
+
+    @property
+    def reference(self) -> Reference:
+        """Return the exact search of qatlab with which the mode is compared.
+
+        It is that of the same codes, where qatlab makes them. What an engine quantizes itself, and what it scores again with floats,
+        is compared with the exact search of the float32 embeddings, which it approximates.
+        """
+        return self.received if self.rescoring == "none" else "float32"
 
 
 class Vectors(Protocol):

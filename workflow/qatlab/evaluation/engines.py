@@ -4,14 +4,14 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qatlab import ranked
 from qatlab.artifact import load_array
 from qatlab.config.evaluate import EvaluateConfig, metric_and_cutoff
-from qatlab.engines.engine import Engine, Mode
+from qatlab.engines.engine import OVERLAP, Engine, Mode, Reference
 from qatlab.evaluation.axes import OnAxes
 from qatlab.evaluation.engine_process import IDS, request
 from qatlab.evaluation.outputs import standard_error
@@ -21,18 +21,10 @@ from qatlab.evaluation.task_metrics import ranking_metrics, without_itself
 from qatlab.quantization.grids import dequantize_embeddings, quantize_embeddings, queries_for_codes
 from qatlab.quantization.ranges import Range
 
-OVERLAP = "overlap@10"  # share of the 10 best documents of the exact float search that are among the engine's 10 best
 BEST = 10
 THREADS = (1, 2)  # threads that search at once
 ROUNDING = 1e-5  # bound of the rounding error of float32 products, relative to the largest of a query
 AT_ONCE = 1 << 14  # documents that are read at once
-
-# Exact searches of qatlab, by the names that tables show:
-# * float32: float32 embeddings.
-# * int8: int8 codes on the grid, compared with weighted int8 queries (see `queries_for_codes`), as engines compare them.
-# * float32_x_int8: the values that the same codes stand for, compared with float32 queries.
-# * bits: bits, compared by Hamming distance.
-References = Literal["float32", "int8", "float32_x_int8", "bits"]
 
 
 class Measured(NamedTuple):
@@ -91,23 +83,7 @@ class Sides:
         return load_array(self.file(side, stored))
 
 
-def format_of(mode: Mode) -> str:
-    """Return what an engine receives in a mode: float32, int8 or bits."""
-    return mode.stored if mode.quantizer == "qatlab" else "float32"
-
-
-def reference_of(mode: Mode) -> References:
-    """Return the exact search that a mode is compared with.
-
-    It is that of the same codes, where qatlab makes them. What an engine quantizes itself, and what it scores again with floats, is
-    compared with the exact search of the float32 embeddings, which it approximates.
-    """
-    if mode.quantizer == "qatlab" and mode.rescoring == "none":
-        return "int8" if mode.stored == "int8" else "bits"
-    return "float32"
-
-
-def exact_searches(sides: Sides, ranges: Range, depth: int) -> dict[References, np.ndarray]:
+def exact_searches(sides: Sides, ranges: Range, depth: int) -> dict[Reference, np.ndarray]:
     """Return the positions of the best documents of each query in qatlab's exact searches, (q, depth) int64 by name."""
     decoded = dequantize_embeddings(sides.array("documents", "int8"), "int8", ranges)
     queries = sides.array("queries", "float32")
@@ -142,7 +118,7 @@ def same_scores(sides: Sides, mode: Mode, ids: np.ndarray, exact: np.ndarray) ->
     """
     if mode.index != "exact" or mode.rescoring != "none" or (mode.quantizer != "qatlab" and mode.stored != "float32"):
         return None
-    stored = format_of(mode)
+    stored = mode.received
     queries, documents = sides.array("queries", stored), sides.array("documents", stored)
     best, right = (_scores(stored, queries, documents, side[:, :BEST]) for side in (ids, exact))
     slack = ROUNDING * np.abs(right).max(axis=1, keepdims=True) if stored == "float32" else 0
@@ -188,7 +164,7 @@ def measure(
         best = _own_left_out(ids, task)
         values_by_metric = _metrics(best, exact, task, config)
         columns |= {f"{mode.name}/{metric}": values for metric, values in values_by_metric.items()}
-        reference = reference_of(mode)
+        reference = mode.reference
         row = {
             "engine": engine.engine,
             "mode": mode.name,
@@ -219,7 +195,7 @@ def measure(
 def _run(
     engine: Engine, mode: Mode, sides: Sides, depth: int, threads: int, work: Path
 ) -> tuple[dict[str, Any], dict[str, Any], np.ndarray]:
-    stored, folder = format_of(mode), (work / mode.name).absolute()
+    stored, folder = mode.received, (work / mode.name).absolute()
     common = {"engine": engine.model_dump(mode="json"), "mode": mode.name, "folder": str(folder / "index")}
     folder.mkdir()
     vectors = {
@@ -254,7 +230,7 @@ def _own_left_out(best: np.ndarray, task: Task) -> np.ndarray:
 
 
 def _metrics(
-    best: np.ndarray, exact: dict[References, np.ndarray], task: Task, config: EvaluateConfig
+    best: np.ndarray, exact: dict[Reference, np.ndarray], task: Task, config: EvaluateConfig
 ) -> dict[str, np.ndarray]:
     overlap = ranked.overlap(exact["float32"][:, :BEST], best[:, :BEST], NOTHING)
     return ranking_metrics(best, task, config.metrics) | {OVERLAP: overlap}

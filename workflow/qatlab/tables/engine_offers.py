@@ -8,7 +8,6 @@ import yaml
 from qatlab.artifact import read_json
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.engines.engine import Engine, Mode, Stored
-from qatlab.evaluation.engines import reference_of
 from qatlab.evaluation.outputs import OutputColumns
 from qatlab.quantization.precisions import is_binary
 from qatlab.statistics import WORSE, Verdict
@@ -79,7 +78,7 @@ class MeasuredEngines:
                 own_grid = mode.quantizer != "qatlab" or stored != "int8" or output["ranges"] == config.ranges[0]
                 key = Indexed(form.method, form.varied, form.deploy, "", name, mode.name)
                 if mode.stored == stored and mode.rescoring == "none" and own_grid and key in self.scores:
-                    exact = GRIDS[stored] if mode.quantizer == "engine" else reference_of(mode)
+                    exact = GRIDS[stored] if mode.quantizer == "engine" else mode.reference
                     pairs[name, mode] = (key, key._replace(mode=EXACT + exact))
         return pairs
 

@@ -9,8 +9,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from qatlab.artifact import read_json, readable_bytes
-from qatlab.engines.engine import Engine, Mode
-from qatlab.evaluation.engines import OVERLAP, reference_of
+from qatlab.engines.engine import OVERLAP, Engine, Mode
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.differences import WOULD_TAKE, judged
 from qatlab.tables.gathered import Figures, mean_cell
@@ -148,7 +147,7 @@ def engine_rows(
     """
     modes = _modes(engines)
     keys = [key for key in scores if not key.mode.startswith(EXACT)]
-    references = [reference_of(modes[key.engine, key.mode]) for key in keys]
+    references = [modes[key.engine, key.mode].reference for key in keys]
     pairs = [(key, key._replace(mode=EXACT + name)) for key, name in zip(keys, references, strict=True)]
     rows = []
     for key, reference in zip(keys, references, strict=True):
