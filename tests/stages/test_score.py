@@ -152,6 +152,19 @@ def test_a_corpus_too_small_for_a_baseline_leaves_it_out_and_says_so(inputs, tmp
         scored(inputs, tmp_path / "out", precisions=["binary"], rotations=["none", "itq"], bit_axes=["itq"])
 
 
+def test_axes_of_no_more_bits_than_a_models_dimensions_are_left_out_for_this_model(inputs, tmp_path, capsys):
+    """Methods of one study may have heads of different sizes, and all are scored on the same axes."""
+    frames = [{"kind": "overcomplete", "bits": bits} for bits in (16, DIM, 48)]
+    table = scored(inputs, tmp_path / "out", precisions=["binary"], bit_axes=frames)
+    assert table["rotation"].tolist() == ["none", "overcomplete_48"]
+    lines = capsys.readouterr().err
+    for bits in (16, DIM):
+        assert f"overcomplete needs more bits than the {DIM} dimensions of the embeddings, not {bits}" in lines
+        assert f"bits on these axes (overcomplete_{bits}) are left out" in lines
+    with pytest.raises(UserError, match=r"evaluate\.rotations overcomplete_16: overcomplete needs more bits"):
+        scored(inputs, tmp_path / "out", precisions=["binary"], rotations=frames[:1])
+
+
 def test_a_models_own_ranges(inputs, tmp_path):
     folder = inputs["encode"] / "quantization_ranges"
     folder.mkdir()

@@ -293,8 +293,9 @@ class EvaluateConfig(Strict):
         Field(
             description="Axes on which outputs whose documents are bits (binary, ubinary, float32_x_binary) are scored in addition "
             "to those of `rotations`. They are baselines that need no training, and appear in the tables `bits` and `pareto`. Axes "
-            "for which a corpus has too few documents are skipped, with a line in the job's output. Short forms are the "
-            "kinds, centred and median: [centred, itq, {kind: overcomplete, factor: 2}].",
+            "that embeddings do not admit are skipped, with a line in the job's output: ITQ where a corpus has too few documents, and "
+            "over-complete ones of no more bits than the embeddings have dimensions. Short forms are the kinds, centred and median: "
+            "[centred, itq, {kind: overcomplete, factor: 2}].",
         ),
     ] = []
 

@@ -21,8 +21,16 @@ ITQ_ITERATIONS = 50
 Center = Literal["mean", "median"] | bool
 
 
-class TooFewEmbeddings(ValueError):
+class UnsuitedAxes(ValueError):
+    """Error for axes that embeddings of this number or of these dimensions do not admit, as opposed to wrong arguments."""
+
+
+class TooFewEmbeddings(UnsuitedAxes):
     """Error for fewer embeddings than dimensions, on which principal axes cannot be fitted."""
+
+
+class TooFewBits(UnsuitedAxes):
+    """Error for an over-complete frame of no more bits than the embeddings have dimensions."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,7 @@ def fit_rotation(
 
     Raises:
         TooFewEmbeddings: For fewer embeddings than dimensions, with pca and itq.
+        TooFewBits: For no more bits than dimensions, with overcomplete.
         ValueError: For an unknown kind, NaN or infinity, `bits` not above dim, or kind 'none' without a centre.
     """
     _check(kind, embeddings, bits, center)
@@ -175,7 +184,7 @@ def _check(kind: str, embeddings: np.ndarray, bits: int | None, center: Center) 
         raise TooFewEmbeddings(f"{kind} in {dim} dimensions needs at least as many embeddings, not {n}")
     if kind == "overcomplete":
         if bits is None or bits <= dim:
-            raise ValueError(f"overcomplete needs more bits than the {dim} dimensions of the embeddings, not {bits}")
+            raise TooFewBits(f"overcomplete needs more bits than the {dim} dimensions of the embeddings, not {bits}")
     elif bits is not None:
         raise ValueError(f"bits is for overcomplete, and {kind} keeps the number of dimensions; leave bits out")
 

@@ -21,7 +21,7 @@ from qatlab.job import JobDescription
 from qatlab.models.settings import SIMILARITY_FILE, check_similarity
 from qatlab.progress import say
 from qatlab.quantization.ranges import RANGES, Range
-from qatlab.quantization.rotations import TooFewEmbeddings
+from qatlab.quantization.rotations import UnsuitedAxes
 
 ROWS_AT_ONCE = 1 << 16
 METRICS_OF = {
@@ -141,7 +141,9 @@ def _on_axes(
     config: EvaluateConfig,
     description: JobDescription,
 ) -> tuple[OnAxes, OnAxes] | None:
-    """Return queries and documents on the axes; None, after a message, for `bit_axes` that too few documents are available to fit.
+    """Return queries and documents on the axes; None, after a message, for `bit_axes` that these embeddings do not admit.
+
+    ITQ needs at least as many documents as dimensions, and an over-complete frame more bits than dimensions.
 
     Args:
         embeddings: embeddings of queries and documents, each (n, dim).
@@ -157,7 +159,7 @@ def _on_axes(
     try:
         return on_axes(*embeddings, rotation, dimensions, config.similarity, training)
     except ValueError as error:
-        if isinstance(error, TooFewEmbeddings) and rotation not in config.rotations:
+        if isinstance(error, UnsuitedAxes) and rotation not in config.rotations:
             say(f"score {description.label}: {error}; bits on these axes ({rotation.label}) are left out")
             return None
         setting = f"dimensions {dimensions}" if rotation.plain else f"rotations {rotation.label}"
