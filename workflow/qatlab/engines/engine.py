@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol
 from pydantic import AfterValidator, Field, field_validator
 
 from qatlab.artifact import read_json, write_json, written_aside
-from qatlab.errors import UserError, unknown
+from qatlab.errors import UserError, full, printable, unknown
 from qatlab.registry import Registry, Strict
 
 if TYPE_CHECKING:
@@ -262,6 +262,28 @@ def _installed(package: str) -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+@contextmanager
+def in_one_line(engine: str, folder: Path, failure: str) -> Iterator[None]:
+    """Replace any exception of an engine, and of the libraries that it calls, by one line.
+
+    Args:
+        engine: Name of the engine.
+        folder: Folder of the index.
+        failure: What failed, such as "cannot build an index".
+
+    Raises:
+        UserError: In place of every other exception.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise full(error, folder) or UserError(
+            f"{engine}: {failure} in {folder}: {printable(error)}; delete it, and build the index again"
+        ) from error
 
 
 MANIFEST = "index.json"  # file of an index folder, which is written last

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors
-from qatlab.errors import UserError, full, printable
+from qatlab.engines.engine import ENGINES, Engine, Mode, Opened, Snippet, Vectors, in_one_line
+from qatlab.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,7 +79,11 @@ class MilvusEngine(Engine):
             UserError: If the disk is full or the engine refuses.
         """
         threads = 1 if mode.index == "hnsw" else threads
-        with _one_line(folder, "cannot build an index"), _limited_threads(threads), _database(folder) as database:
+        with (
+            in_one_line("milvus", folder, "cannot build an index"),
+            _limited_threads(threads),
+            _database(folder) as database,
+        ):
             from milvus_lite import CollectionSchema, DataType, FieldSchema
 
             fields = [
@@ -113,7 +117,7 @@ class MilvusEngine(Engine):
             UserError: If another process has opened the folder, or if the collection is damaged.
         """
         with _limited_threads(1), ExitStack() as stack:
-            with _one_line(folder, "cannot open the index"):
+            with in_one_line("milvus", folder, "cannot open the index"):
                 if not (folder / "collections" / COLLECTION).is_dir():  # The engine would create an empty database.
                     raise UserError(
                         f"{folder} holds no collection of Milvus Lite; delete it, and build the index again"
@@ -229,16 +233,3 @@ def _limited_threads(threads: int) -> Iterator[None]:
 
     with threadpool_limits(threads):
         yield
-
-
-@contextmanager
-def _one_line(folder: Path, failure: str) -> Iterator[None]:
-    """Replace any exception of the engine and of the libraries that it calls by one line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise full(error, folder) or UserError(
-            f"milvus: {failure} in {folder}: {printable(error)}; delete it, and build the index again"
-        ) from error

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, Engine, IndexKind, Mode, Opened, Snippet, Vectors
-from qatlab.errors import UserError, full, printable
+from qatlab.engines.engine import ENGINES, Engine, IndexKind, Mode, Opened, Snippet, Vectors, in_one_line
+from qatlab.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +153,7 @@ class QdrantEngine(Engine):
         size = vectors.dim + -((smallest - largest) // LEVELS)
         cosine = vectors.similarity == "cosine" and mode.quantizer != "qatlab"
         _require_space(folder, vectors.count, size)
-        with _one_line(folder, "cannot build an index"):
+        with in_one_line("qdrant", folder, "cannot build an index"):
             shard = qdrant_edge.EdgeShard.create(str(folder), self._config(mode, size, cosine, threads))
             try:
                 first = 0
@@ -187,7 +187,7 @@ class QdrantEngine(Engine):
         """
         import qdrant_edge
 
-        with _one_line(folder, "cannot open the index"):
+        with in_one_line("qdrant", folder, "cannot open the index"):
             stored = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["vectors"][""]
             size, cosine = stored["size"], stored["distance"] == "Cosine"
             shard = qdrant_edge.EdgeShard.load(str(folder), self._config(mode, size, cosine, threads))
@@ -415,16 +415,3 @@ def _require_space(folder: Path, count: int, size: int) -> None:
             f"no space is left on the disk of {folder}: Qdrant needs {needed // MIB} MiB to build the index, and {free // MIB} MiB are "
             "free; free some space, and start the command again"
         )
-
-
-@contextmanager
-def _one_line(folder: Path, failure: str) -> Iterator[None]:
-    """Replace any exception of the engine, which raises plain `Exception`, by one line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        raise full(error, folder) or UserError(
-            f"qdrant: {failure} in {folder}: {printable(error)}; delete it, and build the index again"
-        ) from error
