@@ -33,7 +33,7 @@ from qatlab.bundle import run_from
 from qatlab.commands.init import project
 from qatlab.errors import UserError, printable
 from qatlab.fork_server import start as start_fork_server
-from qatlab.plan.workflow import use_this_python
+from qatlab.plan.workflow import use_huge_pages, use_this_python
 from qatlab.plan.workflow import (
     handle_in_thread,
     outline,
@@ -50,6 +50,7 @@ DESCRIPTIONS = "results/plan"
 REQUESTED_STUDIES = str(config.get("study", "quickstart"))
 # Jobs use this project's qatlab and the Python that runs Snakemake, even if its environment is not activated.
 use_this_python(BASE / "workflow")
+use_huge_pages()
 
 
 def overrides():
