@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from qatlab.tables.bits import bits
+from qatlab.tables.bits import against_strongest, bits, trained_for_bits
 from qatlab.tables.differences import judged
 from qatlab.tables.gathered import Figures, Form
 from qatlab.tables.missing import FAILED
+from records import a_run
 
 RNG = np.random.default_rng(0)
 QUERIES = RNG.uniform(0, 1, size=200)
@@ -192,3 +193,56 @@ def test_failed_runs_are_marked_in_their_cells(study):
     alone.figures.outputs[only]["doc_bytes"] = None
     alone.figures.put_gap(only, 0, "a", FAILED)
     assert alone.table()[["bytes per document", "value"]].to_numpy().tolist() == [["failed", "failed"]]
+
+
+def test_methods_that_train_for_bits_are_known_by_their_precisions_and_heads():
+    runs = [
+        a_run(name="a", method="baseline"),
+        a_run(name="b", method="ste", trains_for=["float32", "binary"]),
+        a_run(name="c", method="asymmetric", trains_for=["float32_x_binary"]),
+        a_run(name="d", method="int8", trains_for=["int8"]),
+        a_run(name="e", method="head_pairs", head_fitted_on="pairs"),
+        a_run(name="f", method="head_both", head_fitted_on="both"),
+    ]
+    seen = {"ste": "training", "asymmetric": "training", "head_pairs": "training", "head_both": "corpus"}
+    assert trained_for_bits(runs) == seen
+
+
+def strongest(study, **trained):
+    study.figures.close()
+    return against_strongest(study.figures, trained, AXES, [])
+
+
+def test_a_method_is_compared_with_the_strongest_baseline_that_saw_no_more_at_no_more_bytes(study):
+    """The baseline is better by 0.1 on ITQ of the corpus and 0.15 on twice as many bits, which the method may not be compared with."""
+    study.put("baseline", "itq_training", 0.03)
+    study.put("longer", shift=0.02)
+    table = strongest(study, ste="training")
+    assert table[["method", "has seen", "strongest baseline", "its bytes"]].to_numpy().tolist() == [
+        ["ste", "training", "baseline, ITQ", "48"]
+    ]
+    assert float(table["difference"][0]) == pytest.approx(0.02, abs=0.01)
+    assert strongest(study, ste="corpus")["strongest baseline"].tolist() == ["baseline, ITQ"]
+    assert float(strongest(study, ste="corpus")["difference"][0]) == pytest.approx(-0.05, abs=0.01)
+    study.put("longer", shift=0.5)
+    assert strongest(study, ste="corpus")["strongest baseline"].tolist() == ["longer, signs at 0"]
+
+
+def test_untrained_models_are_baselines_and_outputs_are_compared_with_their_like(study):
+    study.put("untrained", shift=0.3, seeds=(None,))
+    for precision, gain in (("float32 × binary", 0.2), ("binary", 0.05)):
+        study.put("ste", shift=gain, precision=precision)
+    study.put("baseline", shift=0.1, precision="float32 × binary")
+    table = strongest(study, ste="training").set_index("output precision")
+    assert table["strongest baseline"].to_dict() == {
+        "binary": "untrained, signs at 0",
+        "float32 × binary": "baseline, signs at 0",
+    }
+    assert float(table.loc["float32 × binary", "difference"]) == pytest.approx(0.1, abs=0.01)
+
+
+def test_baselines_that_lack_a_seed_are_not_the_strongest(study):
+    study.put("longer", shift=0.5)
+    study.figures.put_gap(study.form("longer"), 1, "a", FAILED)
+    assert strongest(study, ste="training")["strongest baseline"].tolist() == ["baseline, signs at 0"]
+    assert strongest(study).empty

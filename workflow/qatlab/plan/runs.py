@@ -457,6 +457,7 @@ def run_record(run: Run, counterparts: dict[str, str | None]) -> RunRecord:
             if key not in ("method", "seed")
         },
         trains_for=tuple(quantized.precisions) if quantized else (),
+        head_fitted_on=run.config.method.head.fitted_on if run.config.method.head else None,
         scheme=scheme.name if scheme else "none",
         tuning=tuning if trained else "",
         trained=run.trained,

@@ -110,6 +110,7 @@ class RunRecord(Strict):
         seed: random seed of the run; None for an untrained model.
         varied: values of the matrix's other keys, by column (`matrix.KEY`).
         trains_for: the precisions in the method's loss.
+        head_fitted_on: what the method's head was trained on, as in its configuration; None for a method without a head.
         scheme: the weight-quantization scheme that the run is trained with; "none" without one.
         tuning: "full" or "LoRA-RANK"; empty for an untrained model.
         trained: path of the model, `train/…` or, untrained, `model/…`.
@@ -128,6 +129,7 @@ class RunRecord(Strict):
     seed: int | None = None
     varied: dict[str, object] = {}
     trains_for: tuple[str, ...] = ()
+    head_fitted_on: str | None = Field(default=None, exclude_if=lambda value: value is None)
     scheme: str = "none"
     tuning: str = ""
     trained: str = ""

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from qatlab.artifact import read_json
-from qatlab.evaluation.outputs import has_few_bits, outputs
-from qatlab.quantization.precisions import BITS
+from qatlab.evaluation.outputs import FEW_BITS, FITTED_ON, has_few_bits, outputs
+from qatlab.quantization.precisions import BITS, sides
 from qatlab.study.record import RunRecord, StudyRecord
 from qatlab.tables.differences import DIFFERENCE, JUDGED, judged, labels
-from qatlab.tables.gathered import Figures, Form, paired, seed_means, statuses
+from qatlab.tables.gathered import Figures, Form, mean_cell, paired, seed_means, statuses
 from qatlab.tables.missing import FAILED, NOT_RUN, OK, WHOLE, Missing, cell, worst
 from qatlab.tables.table import TABLES, Table
 
@@ -172,6 +172,105 @@ axes with the model's own axes. A mean over fewer tasks is marked: a corpus may 
         """Return the rows of the table."""
         axes = {axes.label: axes.words for axes in gathered.study.axes}
         return bits(gathered.on_all_axes, gathered.baseline, axes, gathered.varied)
+
+
+def trained_for_bits(runs: Sequence[RunRecord]) -> dict[str, str]:
+    """Return the methods that train for outputs of few bits per dimension, each with what it has seen: one of FITTED_ON.
+
+    A head that was trained on embeddings of the searched corpus has seen the corpus, and every other training its training data.
+    """
+    seen = {}
+    for run in runs:
+        documents = [sides(precision)[1] for precision in run.trains_for]
+        if run.head_fitted_on is not None or any(BITS[precision] <= FEW_BITS for precision in documents):
+            seen[run.method] = "corpus" if run.head_fitted_on in ("corpus", "both") else "training"
+    return seen
+
+
+def against_strongest(
+    query_scores: Figures, trained: Mapping[str, str], axes: Mapping[str, str], varied: list[str]
+) -> pd.DataFrame:
+    """Build a table with one row per method that trains for bits, deployment and output of at most two bits per dimension.
+
+    The strongest baseline of a row has the largest mean among all variants of the other methods, on all axes, that have the same
+    deployment and output, take at most as many bytes, and were fitted on no more than the method has seen. It is chosen on the
+    queries on which it is compared, which favours it.
+
+    Args:
+        query_scores: the study's main metric for each query, on all axes.
+        trained: methods that train for bits, each with what it has seen; see `trained_for_bits`.
+        axes: descriptions of the study's axes by label.
+        varied: columns of the matrix besides method and seed.
+    """
+    chosen = [form for form in query_scores if has_few_bits(query_scores.outputs[form])]
+    rows, pairs = [], []
+    for form in sorted(chosen, key=_sort_key(chosen, query_scores, axes)):
+        size = _bytes(form, query_scores)
+        if form.method not in trained or form.rotation != PLAIN or size is None:
+            continue
+        rivals = [
+            other
+            for other in chosen
+            if other.method not in trained
+            and other._replace(method=form.method, rotation=PLAIN, kernel=form.kernel) == form
+            and (_bytes(other, query_scores) or np.inf) <= size
+            and FITTED_ON.index(query_scores.outputs[other]["fitted_on"]) <= FITTED_ON.index(trained[form.method])
+            and not np.isnan(_mean(other, query_scores))
+            and paired(query_scores[form], query_scores[other])
+        ]
+        if not rivals:
+            continue
+        best = max(rivals, key=lambda other: _mean(other, query_scores))
+        pairs.append((form, best))
+        rows.append(
+            {
+                **labels(form, varied),
+                "has seen": trained[form.method],
+                "bytes per document": _bytes_cell(form, query_scores),
+                "value": mean_cell(query_scores, form),
+                "strongest baseline": f"{best.method}, {_in_words(best, query_scores, axes)}",
+                "its bytes": _bytes_cell(best, query_scores),
+                "its value": mean_cell(query_scores, best),
+            }
+        )
+    redundant = ["rotation", *(["integer kernel"] if len({form.kernel for form, _ in pairs} - {""}) < 2 else [])]
+    table = pd.DataFrame(rows).drop(columns=redundant, errors="ignore")
+    return pd.concat([table, judged(query_scores, pairs)], axis=1)
+
+
+def _mean(form: Form, query_scores: Figures) -> float:
+    """Return the mean over seeds and tasks; NaN where a seed or a task is missing."""
+    return float(np.mean(list(seed_means(query_scores[form]).values())))
+
+
+@TABLES.register("bits_strongest")
+class AgainstStrongest(Table):
+    """Table of methods that train for bits beside the strongest baseline that has seen no more and takes no more bytes."""
+
+    place = 95
+    caption = """\
+Does training for bits pay? Each method that trains for outputs of at most two bits per dimension, less the strongest baseline at the
+same output: the variant with the largest mean among all methods that do not train for bits, on all axes of the table of bits, that
+takes at most as many bytes and was fitted on no more than the method has seen. A head that was trained on the searched corpus may be
+compared with axes that were fitted on it; every other method with axes that were fitted on training documents, or on nothing. The
+baseline is chosen on the queries on which it is compared, which favours it. Paired by query and seed; intervals by a bootstrap, p-values
+corrected for all rows of the table (Holm).
+"""
+
+    def wanted(self, study: StudyRecord) -> bool:
+        """Return whether the study scores outputs of few bits, of methods that train for them and of others."""
+        trained = trained_for_bits(study.runs)
+        return bool(trained) and {run.method for run in study.runs} > set(trained) and BitsOnAxes().wanted(study)
+
+    def title(self, gathered: "Gathered") -> str:
+        """Return the title of the table."""
+        subject = "methods that train for bits, less the strongest baseline that has seen no more"
+        return f"{gathered.label}, mean of the tasks: {subject} ({gathered.over})"
+
+    def rows(self, gathered: "Gathered") -> pd.DataFrame:
+        """Return the rows of the table."""
+        axes = {axes.label: axes.words for axes in gathered.study.axes}
+        return against_strongest(gathered.on_all_axes, trained_for_bits(gathered.runs), axes, gathered.varied)
 
 
 CHANGED, BETWEEN_SEEDS = "bits changed (%)", "two seeds of the baseline (%)"
