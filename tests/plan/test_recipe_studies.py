@@ -25,6 +25,8 @@ SCALES = [
     ("steps_to_pay", "layers_2", 5),
     ("binary_recipes", None, 8),
     ("binary_recipes", "full", 8),
+    ("binary_heads", None, 5),
+    ("binary_heads", "full", 5),
     ("weights_two_stage", None, 8),
     ("binary_native", None, 3),
     ("binary_native", "bits_2048", 3),
@@ -64,6 +66,19 @@ def test_binary_recipes_compares_recipes_at_equal_bytes():
         assert not set(data.packages) & set(data.held_out)
 
 
+@pytest.mark.parametrize("scale", [None, "full"])
+def test_binary_heads_are_trained_on_the_encoders_of_binary_recipes(scale):
+    heads, recipes = planned("binary_heads", scale), planned("binary_recipes", scale)
+    (encoder,) = {run.trained for run in heads.runs if run.config.method.name == "baseline"}
+    assert encoder in recipes.artifacts
+    starts = {
+        run.config.method.head.fitted_on: heads.artifacts[run.trained].inputs[START]
+        for run in heads.runs
+        if run.config.method.head
+    }
+    assert starts == dict.fromkeys(("pairs", "corpus", "both"), encoder)
+
+
 def test_weights_two_stage_gives_both_orders_as_many_steps():
     study_plan = planned("weights_two_stage")
     steps = {}
@@ -87,7 +102,7 @@ def test_binary_native_has_as_many_random_bits_as_trained_ones():
     assert {axis.bits for axis in axes if axis.kind == "overcomplete"} == {1024, 2048}
 
 
-@pytest.mark.parametrize("study", ["steps_to_pay", "binary_recipes", "binary_native"])
+@pytest.mark.parametrize("study", ["steps_to_pay", "binary_recipes", "binary_heads", "binary_native"])
 def test_studies_of_bits_have_five_seeds(study):
     values = yaml.safe_load((CONF / "study" / f"{study}.yaml").read_text(encoding="utf-8"))
     assert len(values["study"]["matrix"]["seed"]) == 5
