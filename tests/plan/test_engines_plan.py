@@ -62,3 +62,9 @@ def test_an_engine_that_cannot_run_is_refused_before_any_job(monkeypatch):
         plan("evaluate.engines=[usearch]")
     with pytest.raises(UserError, match=r"unknown engine 'usarch' \(did you mean 'usearch'\?\)"):
         plan("evaluate.engines=[usarch]")
+
+
+def test_a_message_that_shows_a_wrong_value_does_not_repeat_it():
+    with pytest.raises(UserError) as error:
+        plan("evaluate.engines=[chroma]")
+    assert str(error.value).count("chroma") == 1

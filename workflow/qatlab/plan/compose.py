@@ -56,7 +56,8 @@ def describe(error: ValidationError, model: type[BaseModel], values: Any, prefix
     message = first["msg"].removeprefix("Value error, ")
     shown = repr(first["input"])
     shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
-    given = "" if isinstance(first["input"], dict | list) else f", not {shown}"
+    is_shown = isinstance(first["input"], dict | list) or shown in message
+    given = "" if is_shown else f", not {shown}"
     return f"{key.rstrip('.') or 'configuration'}: {message}{given}{more}"
 
 
