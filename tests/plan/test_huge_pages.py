@@ -41,7 +41,9 @@ def test_a_variable_that_the_user_has_set_stays(variables):
 )
 def test_this_release_of_pytorch_reads_the_variable(variables):
     def megabytes():
-        done = subprocess.run([sys.executable, "-c", IN_HUGE_PAGES], env=variables, capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            [sys.executable, "-c", IN_HUGE_PAGES], env=variables, capture_output=True, text=True, check=True
+        )
         return int(done.stdout)
 
     without = megabytes()

@@ -139,16 +139,6 @@ class Opened(ABC):
         """Return the settings that the engine reports of the open index: its metric, precision, graph and quantizer."""
 
 
-BuildThreads = Annotated[
-    int,
-    Field(
-        gt=0,
-        description="hnsw: number of threads that build the graph. With more than 1, links depend on which thread is first, so that "
-        "results differ from build to build.",
-    ),
-]
-
-
 def _distinct(modes: list[str]) -> list[str]:
     if len(set(modes)) < len(modes):
         raise ValueError(f"a mode is listed twice: {', '.join(modes)}; list each mode once")
@@ -254,6 +244,23 @@ class Engine(Strict, ABC):
             similarity: Similarity of float32 embeddings, which have unit length if it is cosine.
         """
         return None
+
+
+class GraphEngine(Engine):
+    """Base class of engines in this process whose graphs several threads can build."""
+
+    build_threads: Annotated[
+        int,
+        Field(
+            gt=0,
+            description="hnsw: number of threads that build the graph. With more than 1, links depend on which thread is first, so that "
+            "results differ from build to build.",
+        ),
+    ] = 1
+
+    def reproducible(self, mode: Mode) -> bool:
+        """Return whether building the mode's index twice gives the same search results: not if several threads build a graph."""
+        return mode.index != "hnsw" or self.build_threads == 1
 
 
 def _installed(package: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, BuildThreads, Engine, Mode, Opened, Snippet, Vectors
+from qatlab.engines.engine import ENGINES, GraphEngine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ SEED = 0  # random seed that determines the rotation
 
 
 @ENGINES.register("faiss")
-class FaissEngine(Engine):
+class FaissEngine(GraphEngine):
     """faiss, in the process that searches.
 
     int8 codes of qatlab are stored by the quantizer `QT_8bit_direct_signed`, which compares them with float queries; queries that are
@@ -63,11 +63,6 @@ class FaissEngine(Engine):
             description="hnsw: number of candidates that a search considers; at least the documents that are requested.",
         ),
     ] = 64
-    build_threads: BuildThreads = 1
-
-    def reproducible(self, mode: Mode) -> bool:
-        """Return whether building the mode's index twice gives the same search results: not if several threads build a graph."""
-        return mode.index != "hnsw" or self.build_threads == 1
 
     def version(self) -> str:
         """Return the version of faiss."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from qatlab.engines.engine import ENGINES, BuildThreads, Engine, Mode, Opened, Snippet, Vectors
+from qatlab.engines.engine import ENGINES, GraphEngine, Mode, Opened, Snippet, Vectors
 from qatlab.errors import UserError, full
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ DTYPES = {"float32": "f32", "float16": "f16", "int8": "i8", "bits": "b1"}
 
 
 @ENGINES.register("usearch")
-class USearchEngine(Engine):
+class USearchEngine(GraphEngine):
     """USearch, in the process that searches.
 
     It has one kind of index, a graph, which an exact search passes by. Its own int8 multiplies values by 127, so that embeddings of
@@ -56,11 +56,6 @@ class USearchEngine(Engine):
     ef_search: Annotated[
         int, Field(gt=0, description="hnsw: number of candidates that a search considers; USearch's expansion_search.")
     ] = EF_SEARCH
-    build_threads: BuildThreads = 1
-
-    def reproducible(self, mode: Mode) -> bool:
-        """Return whether building the mode's index twice gives the same search results: not if several threads build a graph."""
-        return mode.index != "hnsw" or self.build_threads == 1
 
     def version(self) -> str:
         """Return the version of USearch."""
