@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pytest
 
-from qatlab.artifact import write_json
+from qatlab.artifact import read_json, write_json
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.evaluation.outputs import planned_scores
 from qatlab.job import JobDescription
 from qatlab.stages import tables
 from qatlab.study.record import GRADES, Conclusion, read_conclusion
+from qatlab.tables.gathered import Gathered
 from qatlab.tables.missing import ARTIFACTS, FAILED, NOT_RUN, Missing, MissingArtifact
 from qatlab.tables.recommendation import Recommendation, bound_in_words, conclude
 from shipped import gathered, write_study
@@ -207,6 +208,26 @@ def test_every_study_has_a_conclusion(tmp_path, scores, values, pattern):
     assert len(table) == len(GRADES)
     assert not table.isna().any(axis=None)
     Recommendation().title(study)
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_recipe_that_takes_more_bytes_is_no_answer_at_equal_bytes(tmp_path, beside):
+    shifts = {
+        ("baseline", "float32"): 0,
+        ("baseline", "binary"): -0.03,
+        ("wide", "float32"): 0,
+        ("wide", "binary"): -0.008,
+    }
+    shifts |= {("ste", "float32"): 0, ("ste", "binary"): -0.02} if beside else {}
+    scores = {(method, "torch_fp32", output): seeds(shift) for (method, output), shift in shifts.items()}
+    record = write_study(tmp_path, scores)
+    for file in tmp_path.glob("score/wide-*/timings.json"):
+        write_json(file, [{**row, "stored_bytes": 4 * row["stored_bytes"]} for row in read_json(file)])
+    won_back = conclude(Gathered(record, tmp_path, missing=Missing())).sentences[1]
+    interval = rf"95 % interval {SIGNED} to {SIGNED}"
+    larger = rf"192 bytes per document instead of 48, `wide` beats `baseline` at binary: \+0\.02\d\d \({interval}\)\."
+    alike = rf"`ste` beats `baseline` at binary: \+0\.01\d\d \({interval}\); with "
+    assert re.fullmatch((alike if beside else "With ") + larger, won_back)
 
 
 def test_a_share_of_nothing_is_no_budget(tmp_path):

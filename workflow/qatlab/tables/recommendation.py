@@ -140,7 +140,8 @@ def findings(gathered: "Gathered", reference: Form, shipped: Sequence[Variant]) 
         if (verdict := costs.get((form, subject))) is not None
     ]
     cost = _capital("; ".join(clauses)) if clauses else "Nothing that is quantized has results to compare with float's"
-    return f"{cost}.", _won_back(gathered, subject, {form: where for form, (_, where) in quantized.items()})
+    sizes = {variant.form: variant.doc_bytes for variant in shipped}
+    return f"{cost}.", _won_back(gathered, subject, {form: where for form, (_, where) in quantized.items()}, sizes)
 
 
 def _quantized(study: StudyRecord, subject: Form, shipped: Sequence[Variant]) -> dict[Form, tuple[str, str]]:
@@ -178,8 +179,19 @@ def _cost(verdict: Verdict, value: float, gathered: "Gathered") -> str:
     return f"costs {loss:.4f} {gathered.label} ({interval_in_words(low, high)}){share}"
 
 
-def _won_back(gathered: "Gathered", subject: Form, quantized: Mapping[Form, str]) -> str:
-    """Return whether a recipe scores better than the baseline where it is quantized."""
+def _won_back(
+    gathered: "Gathered", subject: Form, quantized: Mapping[Form, str], sizes: Mapping[Form, int | None]
+) -> str:
+    """Return whether a recipe scores better than the baseline where it is quantized.
+
+    A recipe whose embeddings take more bytes than the baseline's is no answer to that, and is named after the others if it is better.
+
+    Args:
+        gathered: the results of the study.
+        subject: the baseline's float result.
+        quantized: variants of the baseline, each with where it is compared.
+        sizes: bytes per document of each variant.
+    """
     study, figures = gathered.study, gathered.figures
     if subject.method != study.baseline:
         return f"The baseline `{study.baseline}` has no float results, so no recipe is compared with it."
@@ -193,12 +205,21 @@ def _won_back(gathered: "Gathered", subject: Form, quantized: Mapping[Form, str]
     clauses = []
     for form, where in quantized.items():
         of_recipes = {
-            other.method: verdict
+            other: verdict
             for (other, baseline), verdict in verdicts_of.items()
             if baseline == form and other.method in recipes and verdict is not None
         }
-        if of_recipes:
-            clauses.append(_best_recipe(of_recipes, where, study.baseline, gathered.lower_is_better))
+        size = sizes.get(form)
+        larger = [other for other in of_recipes if size is not None and (sizes.get(other) or 0) > size]
+        alike = {other.method: verdict for other, verdict in of_recipes.items() if other not in larger}
+        if alike:
+            clauses.append(_best_recipe(alike, where, study.baseline, gathered.lower_is_better))
+        clauses += [
+            f"with {sizes[other]:,} bytes per document instead of {size:,}, `{other.method}` beats `{study.baseline}` {where}: "
+            f"{_signed(of_recipes[other])}"
+            for other in larger
+            if of_recipes[other].word == BETTER
+        ]
     return _capital("; ".join(clauses)) + "." if clauses else "No recipe has results where the baseline is quantized."
 
 
