@@ -45,6 +45,18 @@ def labels(figure):
     return [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
 
 
+def test_a_row_shows_bytes_that_differ_from_those_of_the_baseline():
+    wider = BASELINE.copy()
+    wider.insert(3, "bytes per document", ["", "", "", "128 instead of 48", ""])
+    shown = labels(draw({"against_baseline": wider, "against_float": FLOAT}))
+    assert "ste · torch_fp32 · 128 instead of 48 bytes" in shown
+    assert [label for label in shown if "bytes" not in label] == [
+        label
+        for label in labels(draw({"against_baseline": BASELINE, "against_float": FLOAT}))
+        if label != "ste · torch_fp32"
+    ]
+
+
 def points(axis):
     """Row, difference, marker and colour of each difference."""
     lines = [line for line in axis.lines if line.get_marker() not in ("None", "")]

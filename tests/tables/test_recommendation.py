@@ -7,10 +7,11 @@ import pytest
 
 from qatlab.artifact import read_json, write_json
 from qatlab.config.evaluate import EvaluateConfig
-from qatlab.evaluation.outputs import planned_scores
+from qatlab.evaluation.outputs import planned_scores, write_scores
 from qatlab.job import JobDescription
 from qatlab.stages import tables
 from qatlab.study.record import GRADES, Conclusion, read_conclusion
+from qatlab.tables.differences import AgainstBaseline, AgainstFloat
 from qatlab.tables.gathered import Gathered
 from qatlab.tables.missing import ARTIFACTS, FAILED, NOT_RUN, Missing, MissingArtifact
 from qatlab.tables.recommendation import Recommendation, bound_in_words, conclude
@@ -71,8 +72,6 @@ def test_each_sentence_has_figures_and_intervals(usual):
 
 
 def test_the_sentences_agree_with_the_tables(usual):
-    from qatlab.tables.differences import AgainstBaseline, AgainstFloat
-
     rows = AgainstFloat().rows(usual).set_index(["method", "deploy", "output precision"])
     loss, interval = rows.loc[("baseline", "torch_fp32", "binary"), ["difference", "95 % interval"]]
     high, low = (end.lstrip("+-") for end in interval.split(" to "))
@@ -221,9 +220,17 @@ def test_a_recipe_that_takes_more_bytes_is_no_answer_at_equal_bytes(tmp_path, be
     shifts |= {("ste", "float32"): 0, ("ste", "binary"): -0.02} if beside else {}
     scores = {(method, "torch_fp32", output): seeds(shift) for (method, output), shift in shifts.items()}
     record = write_study(tmp_path, scores)
-    for file in tmp_path.glob("score/wide-*/timings.json"):
-        write_json(file, [{**row, "stored_bytes": 4 * row["stored_bytes"]} for row in read_json(file)])
-    won_back = conclude(Gathered(record, tmp_path, missing=Missing())).sentences[1]
+    for folder in tmp_path.glob("score/wide-*"):
+        timings, scored = read_json(folder / "timings.json"), read_json(folder / "scores.json")["scores"]
+        write_json(folder / "timings.json", [{**row, "stored_bytes": 4 * row["stored_bytes"]} for row in timings])
+        write_scores(folder, [{**row, "doc_bytes": 4 * row["doc_bytes"]} for row in scored])
+    study = Gathered(record, tmp_path, missing=Missing())
+    rows = AgainstBaseline().rows(study).set_index(["method", "output precision"])
+    assert rows["bytes per document"].to_dict() == {
+        key: "192 instead of 48" if key == ("wide", "binary") else "6,144 instead of 1,536" if key[0] == "wide" else ""
+        for key in rows.index
+    }
+    won_back = conclude(study).sentences[1]
     interval = rf"95 % interval {SIGNED} to {SIGNED}"
     larger = rf"192 bytes per document instead of 48, `wide` beats `baseline` at binary: \+0\.02\d\d \({interval}\)\."
     alike = rf"`ste` beats `baseline` at binary: \+0\.01\d\d \({interval}\); with "
@@ -287,8 +294,6 @@ def test_runs_that_failed_are_left_out_and_named(tmp_path):
 
 @pytest.mark.parametrize("status", [FAILED, NOT_RUN])
 def test_without_any_results_the_cells_say_so(tmp_path, status):
-    from qatlab.tables.gathered import Gathered
-
     study = write_study(tmp_path, SCORES)
     missing = without(study, tmp_path, {run.name for run in study.runs}, status)
     results = Gathered(study, tmp_path, missing=Missing(missing))

@@ -10,7 +10,7 @@ import pandas as pd
 from qatlab.plots.plot import COLOURS, PLOTS, Plot, set_title
 from qatlab.statistics import BETTER, NOT_SEPARABLE, WORSE
 from qatlab.study.record import StudyRecord
-from qatlab.tables.differences import DIFFERENCE, AgainstBaseline, AgainstFloat
+from qatlab.tables.differences import DIFFERENCE, SIZES, AgainstBaseline, AgainstFloat
 from qatlab.tables.names import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _rows(tables: dict[str, pd.DataFrame], baseline: str) -> list[Row]:
         keys = list(table.columns[: list(table.columns).index("value")]) if "value" in table else []
         for row in table.to_dict("records"):
             block = " · ".join(row[key] for key in BLOCK if row.get(key, "none") not in ("none", ""))
-            others = [f"{key.rpartition('.')[2]}={row[key]}" for key in keys[1:] if key not in (*BLOCK, DEPLOY)]
+            others = [f"{key.rpartition('.')[2]}={row[key]}" for key in keys[1:] if key not in (*BLOCK, DEPLOY, SIZES)]
             whose = " · ".join([row["method"], *others])
             at = (block, whose, row[DEPLOY]) if in_outputs else (row[DEPLOY], whose, "")
             cells.setdefault(at, {})[name] = row
@@ -103,10 +103,16 @@ def _rows(tables: dict[str, pd.DataFrame], baseline: str) -> list[Row]:
         rows.append(Row(_shortened(block), True, {}))
         for whose, deployments in sorted(methods.items(), key=lambda item: item[0].partition(" · ")[0] != baseline):
             rows += [
-                Row(_shortened(" · ".join(filter(None, (whose, ", ".join(names))))), False, of_row)
+                Row(_shortened(" · ".join(filter(None, (whose, ", ".join(names), _sizes(of_row))))), False, of_row)
                 for names, of_row in _alike(deployments)
             ]
     return rows
+
+
+def _sizes(of_row: dict[str, dict[Any, str]]) -> str:
+    """Return the bytes of a row that differ from those of the baseline, such as "128 instead of 48 bytes"; else an empty string."""
+    sizes = next((row[SIZES] for row in of_row.values() if row.get(SIZES)), "")
+    return sizes and f"{sizes} bytes"
 
 
 def _alike(deployments: dict[str, dict[str, dict[Any, str]]]) -> list[tuple[list[str], dict[str, dict[Any, str]]]]:

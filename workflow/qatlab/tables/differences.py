@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DIFFERENCE = "difference"
 WOULD_TAKE = "to tell them apart"
+SIZES = "bytes per document"
 JUDGED = ("95 % interval", "p (Holm)", "verdict")
 OUT_OF_REACH = 1000  # multiple of a study's queries and seeds above which only this bound is shown
 Pair = tuple[Form, Form]
@@ -178,6 +179,12 @@ def _interval(verdict: Verdict) -> str | None:
     )
 
 
+def _sizes(query_scores: Figures, pair: Pair) -> str:
+    """Return the bytes per document of both sides, as "128 instead of 48"; empty where they are equal, or where one is unknown."""
+    own, other = (query_scores.outputs[form]["doc_bytes"] for form in pair)
+    return "" if None in (own, other) or own == other else f"{own:,.0f} instead of {other:,.0f}"
+
+
 @TABLES.register("against_baseline")
 class AgainstBaseline(Table):
     """Table of the difference of each method from the baseline."""
@@ -187,7 +194,8 @@ class AgainstBaseline(Table):
 The difference of each method from the baseline in the same deployment and output, paired by query and seed; mean of the tasks.
 Intervals are computed by a bootstrap over queries and seeds, p-values by a permutation test over queries, corrected for all rows of
 the table (Holm). The verdicts better and worse require both; if the two don't agree, the last column is the number of queries or
-seeds that would find a difference as large as this one in four studies out of five.
+seeds that would find a difference as large as this one in four studies out of five. Where a method takes more or fewer bytes per
+document than the baseline, both are shown, because its difference is not one at equal bytes.
 """
 
     def wanted(self, study: StudyRecord) -> bool:
@@ -201,7 +209,12 @@ seeds that would find a difference as large as this one in four studies out of f
 
     def rows(self, gathered: "Gathered") -> pd.DataFrame:
         """Return the rows of the table."""
-        return against_baseline(gathered.figures, gathered.baseline, gathered.varied, gathered.lower_is_better)
+        figures, baseline = gathered.figures, gathered.baseline
+        table = against_baseline(figures, baseline, gathered.varied, gathered.lower_is_better)
+        sizes = [_sizes(figures, pair) for pair in pairs_with_baseline(figures, baseline)]
+        if any(sizes):
+            table.insert(list(table.columns).index("value"), SIZES, sizes)
+        return table
 
 
 @TABLES.register("against_float")
