@@ -27,6 +27,8 @@ SCALES = [
     ("binary_recipes", "full", 8),
     ("binary_heads", None, 5),
     ("binary_heads", "full", 5),
+    ("frozen_heads", None, 5),
+    ("frozen_heads", "full", 5),
     ("weights_two_stage", None, 8),
     ("binary_native", None, 3),
     ("binary_native", "bits_2048", 3),
@@ -79,6 +81,13 @@ def test_binary_heads_are_trained_on_the_encoders_of_binary_recipes(scale):
     assert starts == dict.fromkeys(("pairs", "corpus", "both"), encoder)
 
 
+def test_frozen_heads_trains_no_encoder():
+    study_plan = planned("frozen_heads")
+    methods = [a.config.method for a in study_plan.artifacts.values() if a.kind == "train"]
+    assert [method.name for method in methods if method.head is None] == []
+    assert len(methods) == 3
+
+
 def test_weights_two_stage_gives_both_orders_as_many_steps():
     study_plan = planned("weights_two_stage")
     steps = {}
@@ -102,7 +111,7 @@ def test_binary_native_has_as_many_random_bits_as_trained_ones():
     assert {axis.bits for axis in axes if axis.kind == "overcomplete"} == {1024, 2048}
 
 
-@pytest.mark.parametrize("study", ["steps_to_pay", "binary_recipes", "binary_heads", "binary_native"])
+@pytest.mark.parametrize("study", ["steps_to_pay", "binary_recipes", "binary_heads", "frozen_heads", "binary_native"])
 def test_studies_of_bits_have_five_seeds(study):
     values = yaml.safe_load((CONF / "study" / f"{study}.yaml").read_text(encoding="utf-8"))
     assert len(values["study"]["matrix"]["seed"]) == 5
