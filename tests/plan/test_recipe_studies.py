@@ -86,6 +86,7 @@ def test_frozen_heads_trains_no_encoder():
     methods = [a.config.method for a in study_plan.artifacts.values() if a.kind == "train"]
     assert [method.name for method in methods if method.head is None] == []
     assert len(methods) == 3
+    assert trainings(study_plan.runs) == ["3 trainings of a head: up to 2,000 steps on cached embeddings"]
 
 
 def test_weights_two_stage_gives_both_orders_as_many_steps():

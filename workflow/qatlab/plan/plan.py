@@ -269,6 +269,9 @@ def trainings(runs: list[Run]) -> list[str]:
 
 
 def _size(config: RunConfig) -> str:
+    head = config.method.head
+    if head is not None:
+        return f"a head: up to {head.steps:,} steps on cached embeddings"
     steps, rows, trainer = steps_of(config), config.training_data.rows, config.trainer
     budgeted = trainer.max_steps or trainer.max_examples or trainer.max_seconds
     epochs = f"{trainer.num_train_epochs:g} epochs of " if trainer.num_train_epochs != 1 and not budgeted else ""
