@@ -25,8 +25,9 @@ SCALES = [
     ("steps_to_pay", "layers_2", 5),
     ("binary_recipes", None, 8),
     ("binary_recipes", "full", 8),
-    ("binary_heads", None, 5),
-    ("binary_heads", "full", 5),
+    ("binary_heads", None, 6),
+    ("binary_heads", "static", 6),
+    ("binary_heads", "full", 6),
     ("frozen_heads", None, 5),
     ("frozen_heads", "full", 5),
     ("weights_two_stage", None, 8),
@@ -79,6 +80,14 @@ def test_binary_heads_are_trained_on_the_encoders_of_binary_recipes(scale):
         if run.config.method.head
     }
     assert starts == dict.fromkeys(("pairs", "corpus", "both"), encoder)
+
+
+def test_a_head_has_a_control_that_trains_for_twice_as_many_steps():
+    study_plan = planned("binary_heads", "static")
+    steps = {run.config.method.name: study_plan.artifacts[run.trained] for run in study_plan.runs}
+    assert trainings(study_plan.runs)[-1].startswith("3 trainings of a head")
+    assert [line for line in trainings(study_plan.runs) if "100 % more steps" in line]
+    assert steps["from_baseline_head_pairs"].inputs[START] == steps["baseline"].path
 
 
 def test_frozen_heads_trains_no_encoder():
