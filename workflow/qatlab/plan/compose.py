@@ -56,7 +56,7 @@ def describe(error: ValidationError, model: type[BaseModel], values: Any, prefix
     message = first["msg"].removeprefix("Value error, ")
     shown = repr(first["input"])
     shown = shown if len(shown) <= LONGEST_SHOWN else f"{shown[:LONGEST_SHOWN]}…"
-    is_shown = isinstance(first["input"], dict | list) or shown in message
+    is_shown = isinstance(first["input"], dict | list) or (isinstance(first["input"], str) and shown in message)
     given = "" if is_shown else f", not {shown}"
     return f"{key.rstrip('.') or 'configuration'}: {message}{given}{more}"
 
