@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from qatlab.plan.artifacts import Artifact
     from qatlab.plan.plan import Plan
 
-HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"  # of PyTorch, read when it first reserves memory of 2 MB or more
+# Environment variable that PyTorch reads when it first reserves 2 MB or more.
+HUGE_PAGES = "THP_MEM_ALLOC_ENABLE"
 
 
 def use_this_python(library: Path) -> None:

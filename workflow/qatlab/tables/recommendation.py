@@ -184,7 +184,7 @@ def _won_back(
 ) -> str:
     """Return whether a recipe scores better than the baseline where it is quantized.
 
-    A recipe whose embeddings take more bytes than the baseline's is no answer to that, and is named after the others if it is better.
+    Recipes whose embeddings take more bytes than the baseline's are named after the others, if they are better.
 
     Args:
         gathered: the results of the study.
