@@ -464,7 +464,7 @@ def test_the_same_study_from_scratch_elsewhere_gives_the_same_bytes(finished, tm
     assert sorted(path.name for path in folder.iterdir()) == sorted(PARTS)  # nothing is written beside the code
     timed = ("cost", "search")  # what they hold is never the same
     names = sorted(path.name for path in finished.tables().iterdir() if not path.name.startswith(timed))
-    assert len(names) == 2 + 3 * 9
+    assert len(names) == 2 + 3 * 10
     other_tables = results / "results" / "studies" / finished.name
     for name in names:
         assert (other_tables / "tables" / name).read_bytes() == (finished.tables() / name).read_bytes(), name
@@ -494,7 +494,7 @@ def test_a_failing_job_shows_its_own_words_and_its_log(finished):
 MISTAKES = [
     (
         {"study": "quickstrt"},
-        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: binary_gradient, binary_native, ",
+        "error: unknown study 'quickstrt' (did you mean 'quickstart'?); valid: binary_gradient, binary_heads, ",
     ),
     (
         {"overrides": "trainer.batchsize=4"},

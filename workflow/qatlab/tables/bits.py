@@ -205,22 +205,21 @@ def against_strongest(
     chosen = [form for form in query_scores if has_few_bits(query_scores.outputs[form])]
     rows, pairs = [], []
     for form in sorted(chosen, key=_sort_key(chosen, query_scores, axes)):
-        size = _bytes(form, query_scores)
-        if form.method not in trained or form.rotation != PLAIN or size is None:
+        if form.method not in trained or form.rotation != PLAIN:
             continue
         rivals = [
             other
             for other in chosen
             if other.method not in trained
             and other._replace(method=form.method, rotation=PLAIN, kernel=form.kernel) == form
-            and (_bytes(other, query_scores) or np.inf) <= size
+            and _takes_no_more(other, form, query_scores)
             and FITTED_ON.index(query_scores.outputs[other]["fitted_on"]) <= FITTED_ON.index(trained[form.method])
-            and not np.isnan(_mean(other, query_scores))
             and paired(query_scores[form], query_scores[other])
         ]
         if not rivals:
             continue
-        best = max(rivals, key=lambda other: _mean(other, query_scores))
+        complete = [other for other in rivals if not np.isnan(_mean(other, query_scores))]
+        best = max(complete, key=lambda other: _mean(other, query_scores)) if complete else rivals[0]
         pairs.append((form, best))
         rows.append(
             {
@@ -236,6 +235,12 @@ def against_strongest(
     redundant = ["rotation", *(["integer kernel"] if len({form.kernel for form, _ in pairs} - {""}) < 2 else [])]
     table = pd.DataFrame(rows).drop(columns=redundant, errors="ignore")
     return pd.concat([table, judged(query_scores, pairs)], axis=1)
+
+
+def _takes_no_more(form: Form, other: Form, query_scores: Figures) -> bool:
+    """Return whether one variant takes at most as many bytes as another, or the bytes of one are unknown because its jobs failed."""
+    own, bound = _bytes(form, query_scores), _bytes(other, query_scores)
+    return own is None or bound is None or own <= bound
 
 
 def _mean(form: Form, query_scores: Figures) -> float:
