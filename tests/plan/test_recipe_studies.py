@@ -31,8 +31,9 @@ SCALES = [
     ("frozen_heads", None, 5),
     ("frozen_heads", "full", 5),
     ("weights_two_stage", None, 8),
-    ("binary_native", None, 3),
-    ("binary_native", "bits_2048", 3),
+    ("binary_native", None, 4),
+    ("binary_native", "bits_512", 4),
+    ("binary_native", "bits_2048", 4),
 ]
 
 
@@ -115,8 +116,12 @@ def test_binary_native_has_as_many_random_bits_as_trained_ones():
     rotations = {run.config.method.name: run.config.method.rotation for run in study_plan.runs}
     assert {name: (r.bits, r.trainable) for name, r in rotations.items()} == {
         "baseline": (2048, False),
+        "overcomplete_head_float": (2048, True),
         "overcomplete_head": (2048, True),
     }
+    in_float, in_bits = (study_plan.runs[position].config.method for position in (1, 2))
+    assert in_float.embedding_quantization is None
+    assert in_bits.embedding_quantization.precisions["float32_x_binary"].weight > 0
     axes = planned("binary_native").runs[0].config.evaluate.bit_axes
     assert {axis.bits for axis in axes if axis.kind == "overcomplete"} == {1024, 2048}
 
