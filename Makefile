@@ -57,7 +57,7 @@ NAMES ?= $(filter engines,$(MAKECMDGOALS))
 bench: .venv/.dev  ## measure time and memory relative to references: results/bench.csv (NAMES=study for one of them)
 	$(BIN)/python -m qatlab bench $(NAMES)
 
-engines: bench  ## after bench: measure search engines at a million documents (an hour)
+engines: bench  ## after bench: measure search engines at a million documents (half an hour)
 	@:
 
 chaos: .venv/.dev  ## kill a study 66 times at random moments of every stage, and Slurm's jobs and node: results/chaos.csv

@@ -117,11 +117,11 @@ BENCHMARKS = {  # by name: the module that has it, and what it compares
     ),
     "engines": (
         "qatlab.bench.engines",
-        "graphs of usearch, faiss and Qdrant at equal nDCG over an exact search of a million documents (an hour or more)",
+        "graphs of usearch, faiss and Qdrant at equal nDCG over an exact search of a million documents (half an hour)",
     ),
     "clip": ("qatlab.bench.kernels", "the exact percentile of each row of a weight over torch.quantile"),
 }
-ONLY_BY_NAME = ("engines",)  # which may take more than an hour, and needs the extra `engines`
+ONLY_BY_NAME = ("engines",)  # which takes half an hour, and needs the extra `engines`
 RESULT = Path("results/bench.csv")
 
 
