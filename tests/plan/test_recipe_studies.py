@@ -29,6 +29,7 @@ SCALES = [
     ("binary_heads", "static", 6),
     ("binary_heads", "full", 6),
     ("frozen_heads", None, 5),
+    ("frozen_heads", "one_task", 1),
     ("frozen_heads", "full", 5),
     ("weights_two_stage", None, 8),
     ("binary_native", None, 4),
