@@ -44,6 +44,22 @@ def test_more_dimensions_than_embeddings_have(tiny_model, tmp_path):
         check(tiny_model, tmp_path, "deploy=[torch_fp32]", "evaluate.dimensions=[512]")
 
 
+def test_no_more_over_complete_bits_than_dimensions(tiny_model, tmp_path):
+    fixed = ("deploy=[torch_fp32]", "study.matrix.method=[overcomplete_head]", "study.baseline=overcomplete_head")
+    check(tiny_model, tmp_path, *fixed, "method.rotation.bits=33")
+    with pytest.raises(
+        UserError,
+        match=r"'overcomplete_head': rotation: overcomplete needs more bits than the 32 dimensions .*, not 32",
+    ):
+        check(tiny_model, tmp_path, *fixed, "method.rotation.bits=32")
+    head = ("deploy=[torch_fp32]", "study.matrix.method=[head_pairs]", "study.baseline=head_pairs")
+    with pytest.raises(UserError, match=r"'head_pairs': head.start: overcomplete needs more bits .*, not 16"):
+        check(tiny_model, tmp_path, *head, "method.head.start={kind:overcomplete,bits:16}")
+    shipped = ("deploy=[torch_fp32,torch_itq]", "deploy.torch_itq.rotation={kind:overcomplete,bits:32}")
+    with pytest.raises(UserError, match=r"deploy 'torch_itq': rotation: overcomplete needs more bits .*, not 32"):
+        check(tiny_model, tmp_path, *shipped)
+
+
 def test_a_similarity_that_is_not_scored(tiny_model, tmp_path):
     folder = tmp_path / "model"
     model = SentenceTransformer(str(tiny_model), device="cpu", similarity_fn_name="manhattan")

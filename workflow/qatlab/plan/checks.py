@@ -10,6 +10,7 @@ from qatlab.bundle import in_use
 from qatlab.config.evaluate import EvaluateConfig
 from qatlab.config.method import MethodConfig, TrainingConfig
 from qatlab.config.model import ModelConfig
+from qatlab.config.precision import AxesConfig
 from qatlab.config.weights import WeightsConfig
 from qatlab.deployments.deployment import Deployment
 from qatlab.errors import UserError
@@ -152,12 +153,33 @@ def _check_run(plan: Plan, run: Run, folder: Path, config: ModelConfig) -> None:
         check_similarity(named_similarity(folder), model)
     available = None if is_static else embedding_dimension(folder)
     if available is not None:
+        _check_bits(run, available)
         _check_head(plan, run, available)
     if available is not None and not run.config.appends_a_layer:
         _check_dimensions(run.config.evaluate, available, model)
         for task in run.scored:
             encoded = plan.artifacts[plan.artifacts[run.scored[task]].inputs["encode"]]
             _check_axes(run.config.evaluate, available, task[1], _documents(plan.artifacts[encoded.inputs["task"]]))
+
+
+def _check_bits(run: Run, dim: int) -> None:
+    """Raise UserError for over-complete axes with no more bits than embeddings have dimensions, `dim` in the base model."""
+    config = run.config
+    method, first = config.method, config.first
+    axes: dict[str, AxesConfig | None] = {}
+    if first is None or not first.appends_a_layer:
+        axes = {f"method '{method.name}': rotation": method.rotation}
+        if method.head is not None and method.rotation is None:
+            axes[f"method '{method.name}': head.start"] = method.head.start
+    if not config.appends_a_layer:
+        rotations = {name: getattr(deployment, "rotation", None) for name, deployment in config.deploy.items()}
+        axes |= {f"deploy '{name}': rotation": rotation for name, rotation in rotations.items()}
+    for key, value in axes.items():
+        bits = None if value is None else value.dimensions_out(dim)
+        if bits is not None and bits <= dim:
+            raise UserError(
+                f"{key}: overcomplete needs more bits than the {dim} dimensions of the embeddings, not {bits}; raise bits"
+            )
 
 
 def _check_head(plan: Plan, run: Run, dim: int) -> None:
