@@ -58,6 +58,10 @@ def test_no_more_over_complete_bits_than_dimensions(tiny_model, tmp_path):
     shipped = ("deploy=[torch_fp32,torch_itq]", "deploy.torch_itq.rotation={kind:overcomplete,bits:32}")
     with pytest.raises(UserError, match=r"deploy 'torch_itq': rotation: overcomplete needs more bits .*, not 32"):
         check(tiny_model, tmp_path, *shipped)
+    scored = ("deploy=[torch_fp32]", "evaluate.rotations=[none,{kind:overcomplete,bits:32}]")
+    with pytest.raises(UserError, match=r"evaluate.rotations: .*: overcomplete needs more bits .*, not 32"):
+        check(tiny_model, tmp_path, *scored)
+    check(tiny_model, tmp_path, *scored, "evaluate.dimensions=[16]")
 
 
 def test_a_similarity_that_is_not_scored(tiny_model, tmp_path):

@@ -166,19 +166,21 @@ def _check_bits(run: Run, dim: int) -> None:
     """Raise UserError for over-complete axes with no more bits than embeddings have dimensions, `dim` in the base model."""
     config = run.config
     method, first = config.method, config.first
-    axes: dict[str, AxesConfig | None] = {}
+    axes: list[tuple[str, AxesConfig | None, int]] = []
     if first is None or not first.appends_a_layer:
-        axes = {f"method '{method.name}': rotation": method.rotation}
+        axes.append((f"method '{method.name}': rotation", method.rotation, dim))
         if method.head is not None and method.rotation is None:
-            axes[f"method '{method.name}': head.start"] = method.head.start
+            axes.append((f"method '{method.name}': head.start", method.head.start, dim))
     if not config.appends_a_layer:
-        rotations = {name: getattr(deployment, "rotation", None) for name, deployment in config.deploy.items()}
-        axes |= {f"deploy '{name}': rotation": rotation for name, rotation in rotations.items()}
-    for key, value in axes.items():
-        bits = None if value is None else value.dimensions_out(dim)
-        if bits is not None and bits <= dim:
+        for name, deployment in config.deploy.items():
+            axes.append((f"deploy '{name}': rotation", getattr(deployment, "rotation", None), dim))
+        kept = max(kept or dim for kept in config.evaluate.dimensions)
+        axes += [(f"evaluate.rotations: {value.label}", value, kept) for value in config.evaluate.rotations]
+    for key, value, dimensions in axes:
+        bits = None if value is None else value.dimensions_out(dimensions)
+        if bits is not None and bits <= dimensions:
             raise UserError(
-                f"{key}: overcomplete needs more bits than the {dim} dimensions of the embeddings, not {bits}; raise bits"
+                f"{key}: overcomplete needs more bits than the {dimensions} dimensions of the embeddings, not {bits}; raise bits"
             )
 
 
