@@ -174,8 +174,8 @@ def _check_bits(run: Run, dim: int) -> None:
     if not config.appends_a_layer:
         for name, deployment in config.deploy.items():
             axes.append((f"deploy '{name}': rotation", getattr(deployment, "rotation", None), dim))
-        kept = max(kept or dim for kept in config.evaluate.dimensions)
-        axes += [(f"evaluate.rotations: {value.label}", value, kept) for value in config.evaluate.rotations]
+        most = max(kept or dim for kept in config.evaluate.dimensions)
+        axes += [(f"evaluate.rotations: {value.label}", value, most) for value in config.evaluate.rotations]
     for key, value, dimensions in axes:
         bits = None if value is None else value.dimensions_out(dimensions)
         if bits is not None and bits <= dimensions:
